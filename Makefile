@@ -1,0 +1,44 @@
+# Thin fronts over the CMake presets; every target installs what is missing first.
+#   make run     build (release) and talk to the embedded demo model
+#   make test    build with sanitizers, run every test and check
+.PHONY: run build test check tsan fuzz bench format tidy install clean
+
+PROMPT ?= Tell me a story about a fox.
+
+build:
+	tools/install_dependencies.sh build
+	cmake --preset release $(CMAKE_ARGS)
+	cmake --build --preset release --target quire
+
+run: build
+	build/release/bin/quire run demo --prompt "$(PROMPT)" --stats
+	@echo
+	@echo "Chat with it: build/release/bin/quire run demo     Your own model: build/release/bin/quire run MODEL.gguf"
+
+test:
+	tools/install_dependencies.sh test
+	tools/test.sh
+
+tsan:
+	tools/install_dependencies.sh test
+	cmake --preset tsan && cmake --build --preset tsan && ctest --preset tsan
+
+fuzz:
+	tools/install_dependencies.sh test
+	tools/fuzz.sh 60
+
+bench:
+	tools/install_dependencies.sh test
+	cmake --preset release -DQUIRE_BUILD_BENCHMARKS=ON && cmake --build --preset release
+
+format:
+	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+tidy:
+	QUIRE_TIDY_ANALYZER=1 tools/tidy.sh
+
+install: build
+	cmake --install build/release
+
+clean:
+	rm -rf build

@@ -1,0 +1,83 @@
+#include "apps/generation.h"
+
+#include <sys/resource.h>
+
+#include "apps/units.h"
+#include "base/error.h"
+#include "engine/stop_matcher.h"
+#include "text/detokenizer.h"
+
+namespace quire {
+
+Generation generate(Engine& engine, const TextProcessor& text, GenerateRequest request,
+                    const std::vector<std::string>& stops, const std::function<void(std::string_view)>& on_text,
+                    const std::function<bool()>& is_interrupted) {
+  Generation result;
+  result.stats.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  Detokenizer detokenizer(text.tokenizer());
+  StopMatcher matcher(stops, /*include_stop=*/false);
+  const auto emit = [&](const std::string& piece) {
+    if (piece.empty()) return;
+    result.text += piece;
+    on_text(piece);
+  };
+
+  const auto stream = engine.submit(std::move(request));
+  if (!stream) fail(ErrorCode::kLimit, "the engine's queue is full");
+  while (!stream->is_drained()) {
+    if (is_interrupted() || matcher.is_matched()) stream->cancel();
+    engine.step();
+    while (const auto event = stream->try_next()) {
+      if (event->has_token) {
+        ++result.stats.generated_tokens;
+        result.tokens.push_back(event->token);
+        if (!event->is_stop_token) emit(matcher.push(detokenizer.push(event->token.id)));
+      }
+      if (event->finish == FinishReason::kNone) continue;
+      emit(matcher.push(detokenizer.finish()));
+      emit(matcher.finish());
+      result.finish = matcher.is_matched() ? FinishReason::kStop : event->finish;
+      result.stats.ttft_ms = event->timing.first_token_ms - event->timing.arrival_ms;
+      result.stats.decode_ms = event->timing.last_token_ms - event->timing.first_token_ms;
+    }
+  }
+  result.stop = matcher.matched();
+  const int64_t positions = result.stats.prompt_tokens + result.stats.generated_tokens;
+  const int64_t blocks = (positions + kKvBlockSize - 1) / kKvBlockSize;
+  const MemoryPlan& plan = engine.runner().plan();
+  result.stats.kv_bytes = static_cast<uint64_t>(blocks) * kKvBlockSize * plan.kv_bytes_per_token;
+  result.stats.weight_bytes = plan.weight_bytes;
+  result.stats.peak_memory_bytes = peak_memory_bytes();
+  return result;
+}
+
+uint64_t peak_memory_bytes() {
+  struct rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+std::string describe(const GenerationStats& stats) {
+  return fmt::format(
+      "prefill   {:>7} tokens  {:>9.1f} tokens/s   TTFT {:.1f} ms (reading the prompt, compute bound)\n"
+      "decode    {:>7} tokens  {:>9.1f} tokens/s   TPOT {:.2f} ms (one token at a time, memory bound)\n"
+      "memory    KV cache {} of this sequence, weights {}, process peak {}\n",
+      stats.prompt_tokens, stats.prefill_tokens_per_second(), stats.ttft_ms, stats.generated_tokens,
+      stats.decode_tokens_per_second(), stats.tpot_ms(), format_bytes(stats.kv_bytes), format_bytes(stats.weight_bytes),
+      format_bytes(stats.peak_memory_bytes));
+}
+
+json::object to_json(const GenerationStats& stats) {
+  return {{"prompt_tokens", stats.prompt_tokens},
+          {"completion_tokens", stats.generated_tokens},
+          {"total_tokens", stats.prompt_tokens + stats.generated_tokens},
+          {"ttft_ms", stats.ttft_ms},
+          {"tpot_ms", stats.tpot_ms()},
+          {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
+          {"decode_tokens_per_second", stats.decode_tokens_per_second()},
+          {"kv_bytes", stats.kv_bytes},
+          {"weight_bytes", stats.weight_bytes},
+          {"peak_memory_bytes", stats.peak_memory_bytes}};
+}
+
+}  // namespace quire

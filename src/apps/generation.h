@@ -1,0 +1,50 @@
+// One answer from start to end: submit, step the engine, stream the text, keep the numbers a learner wants to see.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/text_processor.h"
+
+namespace quire {
+
+struct GenerationStats {
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;
+  double ttft_ms = 0.0;    // from submission to the first token: the prefill phase
+  double decode_ms = 0.0;  // from the first token to the last
+  uint64_t kv_bytes = 0;   // of the blocks this sequence held at its end
+  uint64_t weight_bytes = 0;
+  uint64_t peak_memory_bytes = 0;  // of the process
+
+  double tpot_ms() const { return generated_tokens > 1 ? decode_ms / static_cast<double>(generated_tokens - 1) : 0.0; }
+  double prefill_tokens_per_second() const {
+    return ttft_ms > 0 ? 1000.0 * static_cast<double>(prompt_tokens) / ttft_ms : 0.0;
+  }
+  double decode_tokens_per_second() const { return tpot_ms() > 0 ? 1000.0 / tpot_ms() : 0.0; }
+};
+
+struct Generation {
+  std::string text;
+  std::vector<SampledToken> tokens;  // with their log probabilities, when asked for
+  FinishReason finish = FinishReason::kNone;
+  std::string stop;  // the stop string that matched, if one did
+  GenerationStats stats;
+};
+
+// Runs one request to its end on this thread. `on_text` gets each piece of text as it becomes certain; when
+// `is_interrupted` turns true the request is cancelled.
+Generation generate(Engine& engine, const TextProcessor& text, GenerateRequest request,
+                    const std::vector<std::string>& stops, const std::function<void(std::string_view)>& on_text,
+                    const std::function<bool()>& is_interrupted);
+
+// The largest resident size of this process so far.
+uint64_t peak_memory_bytes();
+
+// The lines of --stats.
+std::string describe(const GenerationStats& stats);
+json::object to_json(const GenerationStats& stats);
+
+}  // namespace quire

@@ -1,0 +1,93 @@
+// `quire logits`: the raw logits of every position, for comparison with other programs.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <numeric>
+
+#include "apps/command.h"
+#include "apps/ids.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+struct LogitsOptions {
+  ModelOptions model;
+  std::string ids;
+  std::string prompt;
+  std::string out;
+};
+
+// Runs the ids through the model in steps and hands every position's row to `take`.
+template <typename F>
+void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& take) {
+  const auto vocab_size = static_cast<size_t>(runner.info().vocab_size);
+  std::vector<int32_t> table((ids.size() + kKvBlockSize - 1) / kKvBlockSize);
+  std::iota(table.begin(), table.end(), 0);
+  const auto chunk = static_cast<size_t>(runner.options().max_batch_tokens);
+  for (size_t first = 0; first < ids.size(); first += chunk) {
+    const size_t count = std::min(chunk, ids.size() - first);
+    Batch batch;
+    batch.token_ids.assign(ids.begin() + static_cast<int64_t>(first),
+                           ids.begin() + static_cast<int64_t>(first + count));
+    batch.sequences.push_back({static_cast<int64_t>(count), static_cast<int64_t>(first), table});
+    batch.logit_rows.resize(count);
+    std::iota(batch.logit_rows.begin(), batch.logit_rows.end(), 0);
+    const std::span<const float> logits = runner.run(batch);
+    for (size_t row = 0; row < count; ++row) take(logits.subspan(row * vocab_size, vocab_size));
+  }
+}
+
+void logits(LogitsOptions& options) {
+  const auto checkpoint = open_checkpoint(options.model.model);
+  const ModelInfo info = ModelRunner::info(*checkpoint);
+  std::vector<int32_t> ids = parse_ids(options.ids, info.vocab_size);
+  if (!options.prompt.empty()) ids = TextProcessor::load(*checkpoint)->encode_plain(options.prompt);
+  if (ids.empty()) fail(ErrorCode::kInvalidArgument, "no tokens: give --ids 1,2,3 or --prompt TEXT");
+
+  RunnerOptions runner_options = options.model.runner_options();
+  // Every row's logits are wanted, so short steps keep their memory small; the answer does not depend on the steps.
+  runner_options.max_batch_tokens =
+      std::min<int64_t>({static_cast<int64_t>(ids.size()), runner_options.max_batch_tokens, 64});
+  runner_options.max_logit_rows = runner_options.max_batch_tokens;
+  if (runner_options.max_context == 0) runner_options.max_context = static_cast<int64_t>(ids.size());
+  if (static_cast<int64_t>(ids.size()) > std::min(runner_options.max_context, info.max_context)) {
+    fail(ErrorCode::kLimit, "{} tokens are more than the context of {} positions", ids.size(),
+         std::min(runner_options.max_context, info.max_context));
+  }
+  runner_options.num_blocks = (static_cast<int64_t>(ids.size()) + kKvBlockSize - 1) / kKvBlockSize;
+  const auto runner = load_runner(*checkpoint, runner_options);
+
+  std::ofstream file(options.out, std::ios::binary);
+  if (!file) fail(ErrorCode::kIo, "cannot write {}: {}", printable(options.out), std::strerror(errno));
+  all_logits(*runner, ids, [&](std::span<const float> row) {
+    file.write(reinterpret_cast<const char*>(row.data()), static_cast<int64_t>(row.size_bytes()));
+  });
+  file.flush();
+  if (!file) fail(ErrorCode::kIo, "writing {} failed; is the disk full?", options.out);
+  fmt::print("{}: float32 [{}, {}], row-major, {} kernels\n", options.out, ids.size(), info.vocab_size, runner->isa());
+}
+
+}  // namespace
+
+void add_logits_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("logits", "Write the float32 logits of every position to a file");
+  const auto options = std::make_shared<LogitsOptions>();
+  options->model.add_model(*command);
+  CLI::Option* ids = command->add_option("--ids", options->ids, "Token ids with commas between");
+  command->add_option("-p,--prompt", options->prompt, "Text to tokenize instead of --ids")->excludes(ids);
+  command->add_option("-o,--out", options->out, "File to write: float32, [positions, vocabulary]")->required();
+  options->model.add_limits(*command);
+  options->model.add_compute(*command);
+  command->callback([options] { logits(*options); });
+}
+
+}  // namespace quire

@@ -1,0 +1,154 @@
+#include "apps/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "apps/units.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+Format parse_kv_type(const std::string& name) {
+  if (name == "f32" || name == "float32") return Format::kF32;
+  if (name == "f16" || name == "float16" || name == "auto") return Format::kF16;
+  if (name == "bf16" || name == "bfloat16") return Format::kBF16;
+  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16 and bf16",
+       printable(name, 40));
+}
+
+std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
+  int32_t id = 0;
+  float bias = 0.0f;
+  const char* const end = text.data() + text.size();
+  const auto [colon, id_error] = std::from_chars(text.data(), end, id);
+  if (id_error == std::errc() && colon != end && *colon == ':') {
+    const auto [rest, bias_error] = std::from_chars(colon + 1, end, bias);
+    if (bias_error == std::errc() && rest == end) return {id, bias};
+  }
+  fail(ErrorCode::kInvalidArgument, "--logit-bias is '{}'; write a token id and a number, such as 15043:-2.5",
+       printable(text, 40));
+}
+
+}  // namespace
+
+CLI::Option* with_environment(CLI::Option* option) {
+  std::string name = option->get_lnames().at(0);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+  return option->envname("QUIRE_" + name);
+}
+
+void ModelOptions::add_model(CLI::App& app) {
+  app.add_option("MODEL", model, "A .gguf file, a Hugging Face model directory, or 'demo' for the embedded model")
+      ->required();
+}
+
+void ModelOptions::add_limits(CLI::App& app) {
+  with_environment(app.add_option("-c,--ctx-size,--max-model-len,--context", context_size,
+                                  "Positions of one sequence, for example 8192 or 32K (default: the model's own)"));
+  with_environment(app.add_option("--sequences,--max-num-seqs,--parallel", max_sequences, "Sequences that run at once")
+                       ->check(CLI::Range(1, 65536)));
+  with_environment(
+      app.add_option("--kv-type,--kv-cache-dtype", kv_type, "Type of the KV cache: f32, f16 (default) or bf16"));
+  with_environment(app.add_option("--cache-type-k", k_type, "Type of K alone"));
+  with_environment(app.add_option("--cache-type-v", v_type, "Type of V alone"));
+  with_environment(
+      app.add_option("--memory", memory, "Memory allowed in all, for example 8GiB (default: what is available)"));
+}
+
+void ModelOptions::add_compute(CLI::App& app) {
+  with_environment(app.add_option("-t,--threads", threads, "Threads (default: every processor this process may use)")
+                       ->check(CLI::Range(1, 1024)));
+  with_environment(app.add_option("--isa", isa, "Kernel table: reference, avx2 or avx512 (default: the best here)"));
+  with_environment(
+      app.add_option("--batch-size,--max-num-batched-tokens", max_batch_tokens, "Tokens of one step, at most")
+          ->check(CLI::Range(1, 1 << 20)));
+}
+
+RunnerOptions ModelOptions::runner_options() const {
+  RunnerOptions options;
+  options.num_threads = threads;
+  options.isa = isa;
+  options.max_sequences = max_sequences;
+  options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);
+  options.max_logit_rows = max_sequences;
+  if (!context_size.empty() && context_size != "auto") {
+    options.max_context = static_cast<int64_t>(parse_quantity(context_size, "--ctx-size"));
+    if (options.max_context < 1) fail(ErrorCode::kInvalidArgument, "--ctx-size is 0; give at least 1 position");
+  }
+  if (!memory.empty()) {
+    options.memory_bytes = parse_quantity(memory, "--memory");
+    if (options.memory_bytes == 0) fail(ErrorCode::kInvalidArgument, "--memory is 0; give a size such as 8GiB");
+  }
+  if (!kv_type.empty()) options.k_format = options.v_format = parse_kv_type(kv_type);
+  if (!k_type.empty()) options.k_format = parse_kv_type(k_type);
+  if (!v_type.empty()) options.v_format = parse_kv_type(v_type);
+  return options;
+}
+
+void SamplingOptions::add(CLI::App& to) {
+  app = &to;
+  params.temperature = 0.8f;
+  params.top_k = 40;
+  params.top_p = 0.95f;
+  const std::string group = "Sampling";
+  const auto add_flag = [&](CLI::Option* option) { with_environment(option->group(group)); };
+  add_flag(to.add_option("-n,--max-tokens,--n-predict", max_tokens,
+                         "Tokens to generate at most (-1: up to the context's end)")
+               ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40).description("")));
+  add_flag(
+      to.add_option("--temperature,--temp", params.temperature, "0 takes the likeliest token; higher is more varied")
+          ->capture_default_str());
+  add_flag(to.add_option("--top-k", params.top_k, "Keep the k likeliest tokens; 0 keeps all")->capture_default_str());
+  add_flag(to.add_option("--top-p", params.top_p, "Keep the likeliest tokens up to this mass")->capture_default_str());
+  add_flag(
+      to.add_option("--min-p", params.min_p, "Keep tokens of at least this share of the likeliest one's probability"));
+  add_flag(to.add_option("--typical-p,--typical", params.typical_p,
+                         "Keep the most typical tokens up to this mass; 1 is off"));
+  add_flag(to.add_option("--repetition-penalty,--repeat-penalty", params.repetition_penalty,
+                         "Above 1 discourages tokens seen before"));
+  add_flag(to.add_option("--presence-penalty", params.presence_penalty,
+                         "Subtracted from tokens already generated, -2 to 2"));
+  add_flag(to.add_option("--frequency-penalty", params.frequency_penalty, "The same, once per occurrence"));
+  add_flag(to.add_option("--logit-bias", logit_bias, "Add to a token's logit: ID:BIAS, repeatable"));
+  add_flag(to.add_option("-s,--seed", seed, "The same seed gives the same text (default, or -1: a new one each time)")
+               ->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description("")));
+  add_flag(to.add_option("--stop,--reverse-prompt", stop, "Stop before this text; repeatable"));
+  add_flag(to.add_option("--min-tokens", params.min_tokens, "No end before this many tokens"));
+  add_flag(to.add_flag("--ignore-eos", ignore_eos, "Go on past the model's end tokens"));
+  add_flag(to.add_option("--logprobs", params.num_logprobs,
+                         "Report each token's log probability and this many alternatives"));
+}
+
+void SamplingOptions::take_defaults(const json::object& config, SamplingParams& resolved) const {
+  const auto given = [&](const char* name) { return app->count(name) > 0; };
+  const auto take = [&](const char* flag, const char* key, float& value) {
+    if (!given(flag)) value = static_cast<float>(find_double(config, key, value));
+  };
+  take("--temperature", "temperature", resolved.temperature);
+  take("--top-p", "top_p", resolved.top_p);
+  take("--min-p", "min_p", resolved.min_p);
+  take("--repetition-penalty", "repetition_penalty", resolved.repetition_penalty);
+  if (!given("--top-k")) resolved.top_k = static_cast<int32_t>(find_int(config, "top_k", resolved.top_k));
+  if (!given("--temperature") && find_member(config, "do_sample") != nullptr && !find_bool(config, "do_sample", true)) {
+    resolved.temperature = 0.0f;
+  }
+}
+
+SamplingParams SamplingOptions::resolve(const json::object* generation_config) const {
+  SamplingParams resolved = params;
+  if (generation_config != nullptr) {
+    try {
+      take_defaults(*generation_config, resolved);
+    } catch (const Error& error) {
+      fail(error.code(), "generation_config.json: {}", error.what());
+    }
+  }
+  for (const std::string& text : logit_bias) resolved.logit_bias.push_back(parse_logit_bias(text));
+  if (seed >= 0) resolved.seed = static_cast<uint64_t>(seed);
+  return resolved;
+}
+
+}  // namespace quire

@@ -1,0 +1,60 @@
+#include "apps/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+SamplingParams resolve(const std::string& line, const char* generation_config) {
+  CLI::App app;
+  SamplingOptions options;
+  options.add(app);
+  app.parse(line);
+  if (generation_config == nullptr) return options.resolve(nullptr);
+  const json::value config = parse_json(generation_config, "generation_config.json");
+  return options.resolve(&config.as_object());
+}
+
+TEST(SamplingOptions, CommandLineWinsOverTheModelAndTheModelOverDefaults) {
+  const char* const config = R"({"temperature": 0.6, "top_p": 0.9, "top_k": 20, "do_sample": true})";
+  EXPECT_FLOAT_EQ(resolve("", nullptr).temperature, 0.8f);
+  EXPECT_FLOAT_EQ(resolve("", config).temperature, 0.6f);
+  EXPECT_EQ(resolve("", config).top_k, 20);
+  EXPECT_FLOAT_EQ(resolve("--temp 0.1", config).temperature, 0.1f);
+  EXPECT_FLOAT_EQ(resolve("", R"({"do_sample": false})").temperature, 0.0f);
+  EXPECT_FALSE(resolve("", config).seed.has_value());
+  EXPECT_EQ(resolve("--seed 7", config).seed, 7u);
+}
+
+TEST(SamplingOptions, LogitBias) {
+  EXPECT_EQ(resolve("--logit-bias 5:-2.5", nullptr).logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -2.5f}}));
+  EXPECT_THROW(resolve("--logit-bias 5", nullptr), Error);
+  EXPECT_THROW(resolve("--logit-bias 5:x", nullptr), Error);
+}
+
+TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
+  const auto parse = [](const std::string& line) {
+    CLI::App app;
+    ModelOptions options;
+    options.add_limits(app);
+    options.add_compute(app);
+    app.parse(line);
+    return options.runner_options();
+  };
+  EXPECT_EQ(parse("-c 4K").max_context, 4096);
+  EXPECT_EQ(parse("--max-model-len 4096").max_context, 4096);
+  EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").k_format, Format::kF32);
+  EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").v_format, Format::kBF16);
+  EXPECT_THROW(parse("--kv-type q9"), Error);
+  ::setenv("QUIRE_CTX_SIZE", "2K", 1);
+  EXPECT_EQ(parse("").max_context, 2048);
+  EXPECT_EQ(parse("-c 1K").max_context, 1024);
+  ::unsetenv("QUIRE_CTX_SIZE");
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,69 @@
+// `quire plan`: the memory ledger of a model, before anything is loaded.
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "apps/command.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "apps/units.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+struct PlanOptions {
+  ModelOptions model;
+  bool json = false;
+};
+
+void plan(const PlanOptions& options) {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
+  const RunnerOptions runner = options.model.runner_options();
+  const ModelInfo info = ModelRunner::info(*checkpoint);
+  const MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
+  if (options.json) {
+    const json::object out = {{"weight_bytes", ledger.weight_bytes},
+                              {"kv_bytes", ledger.kv_bytes},
+                              {"kv_bytes_per_token", ledger.kv_bytes_per_token},
+                              {"kv_tokens", ledger.num_blocks * kKvBlockSize},
+                              {"workspace_bytes", ledger.workspace_bytes},
+                              {"total_bytes", ledger.total_bytes},
+                              {"allowed_bytes", ledger.allowed_bytes},
+                              {"fits", ledger.fits},
+                              {"advice", ledger.advice}};
+    fmt::print("{}\n", json::serialize(out));
+  } else {
+    const auto line = [](const char* what, uint64_t bytes, const std::string& how) {
+      fmt::print("{:<12}{:>12}   {}\n", what, format_bytes(bytes), how);
+    };
+    line("weights", ledger.weight_bytes, "packed for this machine's kernels");
+    line("KV cache", ledger.kv_bytes,
+         fmt::format("{} positions x {} B = 2 x {} layers x {} KV heads x {} dimensions x bytes of {} / {}",
+                     format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize)), ledger.kv_bytes_per_token,
+                     info.num_layers, info.num_kv_heads, info.head_dim, weight_format(runner.k_format).name,
+                     weight_format(runner.v_format).name));
+    line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
+    line("total", ledger.total_bytes, "");
+    line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");
+    if (!ledger.advice.empty()) fmt::print("\n{}\n", ledger.advice);
+  }
+  if (!ledger.fits)
+    fail(ErrorCode::kOutOfMemory, "the plan needs {} and {} are allowed", format_bytes(ledger.total_bytes),
+         format_bytes(ledger.allowed_bytes));
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("plan", "Show what memory a model takes, without loading it");
+  const auto options = std::make_shared<PlanOptions>();
+  options->model.add_model(*command);
+  options->model.add_limits(*command);
+  options->model.add_compute(*command);
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options] { plan(*options); });
+}
+
+}  // namespace quire

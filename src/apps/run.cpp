@@ -1,0 +1,159 @@
+// `quire run`: one answer to a prompt, or a conversation.
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <random>
+
+#include "apps/chat.h"
+#include "apps/command.h"
+#include "apps/generation.h"
+#include "apps/interrupt.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "apps/standard_input.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+
+namespace quire {
+namespace {
+
+struct RunOptions {
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::optional<std::string> prompt;
+  std::string prompt_file;
+  std::string system;
+  bool raw = false;
+  bool stats = false;
+  bool json = false;
+};
+
+// The prompt from the flag, the file, or a standard input that is no terminal; nothing means conversation.
+std::optional<std::string> find_prompt(const RunOptions& options) {
+  if (options.prompt) return options.prompt;
+  if (!options.prompt_file.empty()) return read_text_file(options.prompt_file, kMaxPromptBytes);
+  if (isatty(STDIN_FILENO) != 0) return std::nullopt;
+  std::string text = standard_input();
+  while (text.ends_with('\n')) text.pop_back();
+  if (text.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "the prompt is empty: give --prompt TEXT, --file FILE, or text on standard input");
+  }
+  return text;
+}
+
+json::array logprobs_json(const Generation& result, const TextProcessor& text) {
+  json::array out;
+  for (const SampledToken& token : result.tokens) {
+    json::array top;
+    for (const TokenLogprob& other : token.top) {
+      top.push_back({{"id", other.id}, {"token", text.tokenizer().token_text(other.id)}, {"logprob", other.logprob}});
+    }
+    out.push_back({{"id", token.id},
+                   {"token", text.tokenizer().token_text(token.id)},
+                   {"logprob", token.logprob},
+                   {"rank", token.rank},
+                   {"top_logprobs", std::move(top)}});
+  }
+  return out;
+}
+
+void print_logprobs(const Generation& result, const TextProcessor& text) {
+  for (const SampledToken& token : result.tokens) {
+    fmt::print(stderr, "{:>10.4f}  {}", token.logprob,
+               json::serialize(json::value(text.tokenizer().token_text(token.id))));
+    for (const TokenLogprob& other : token.top) {
+      fmt::print(stderr, "  {} {:.4f}", json::serialize(json::value(text.tokenizer().token_text(other.id))),
+                 other.logprob);
+    }
+    fmt::print(stderr, "\n");
+  }
+}
+
+void answer_once(Engine& engine, const TextProcessor& text, const ChatSettings& settings, const RunOptions& options,
+                 const std::string& prompt) {
+  json::array messages = first_messages(settings);
+  messages.push_back({{"role", "user"}, {"content", prompt}});
+  std::vector<int32_t> ids =
+      settings.raw ? text.encode_plain(prompt) : text.encode_rendered(text.render_chat(messages, true));
+  catch_interrupts();
+  const Generation result = generate(
+      engine, text, make_request(text, settings, std::move(ids)), settings.stops,
+      [&](std::string_view piece) {
+        if (options.json) return;
+        std::fwrite(piece.data(), 1, piece.size(), stdout);
+        std::fflush(stdout);
+      },
+      is_interrupted);
+  const bool wants_logprobs = settings.sampling.num_logprobs >= 0;
+  if (options.json) {
+    json::object out = {
+        {"text", result.text}, {"finish_reason", name(result.finish)}, {"usage", to_json(result.stats)}};
+    if (!result.stop.empty()) out["stop_reason"] = result.stop;
+    if (wants_logprobs) out["logprobs"] = logprobs_json(result, text);
+    fmt::print("{}\n", json::serialize(out));
+  } else {
+    fmt::print("\n");
+    std::fflush(stdout);
+    if (wants_logprobs) print_logprobs(result, text);
+    if (options.stats) fmt::print(stderr, "\n{}", describe(result.stats));
+  }
+  if (result.finish == FinishReason::kError) {
+    fail(ErrorCode::kCorrupt,
+         "the model produced logits that are no numbers; its weights are damaged or its type overflows");
+  }
+}
+
+void run(const RunOptions& options) {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
+  const std::unique_ptr<TextProcessor> text = TextProcessor::load(*checkpoint);
+  ChatSettings settings;
+  settings.sampling = options.sampling.resolve(checkpoint->generation_config());
+  settings.max_tokens = options.sampling.max_tokens;
+  settings.ignore_eos = options.sampling.ignore_eos;
+  settings.stops = options.sampling.stop;
+  settings.system = options.system;
+  settings.show_stats = options.stats;
+  if (!options.raw && !text->chat_template_problem().empty()) {
+    fail(ErrorCode::kUnsupported, "the model's chat template cannot be used: {}\n--raw continues plain text without it",
+         text->chat_template_problem());
+  }
+  settings.raw = options.raw || !text->has_chat_template();
+  // Before the weights, whose loading may take long.
+  settings.sampling.validate(ModelRunner::info(*checkpoint).vocab_size);
+  const std::optional<std::string> prompt = find_prompt(options);
+
+  EngineOptions engine_options;
+  engine_options.seed = std::random_device()();
+  Engine engine(load_runner(*checkpoint, options.model.runner_options()), engine_options);
+  if (prompt) {
+    answer_once(engine, *text, settings, options, *prompt);
+  } else {
+    chat(engine, *text, settings);
+  }
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("run", "Answer a prompt, or chat on the terminal");
+  const auto options = std::make_shared<RunOptions>();
+  options->model.add_model(*command);
+  CLI::Option* prompt = command->add_option("PROMPT,-p,--prompt", options->prompt,
+                                            "Answer this and leave; without it, chat (or read standard input)");
+  command->add_option("-f,--file", options->prompt_file, "Read the prompt from a file")->excludes(prompt);
+  with_environment(
+      command->add_option("--system,--system-prompt", options->system, "System message of the conversation"));
+  command->add_flag("--raw,--no-chat", options->raw, "Continue the text as it is, without the model's chat template");
+  command->add_flag("--stats", options->stats, "Show the numbers of both phases: TTFT, TPOT, tokens/s, memory");
+  command->add_flag("--json", options->json, "Print one JSON object with text, finish reason and numbers");
+  options->model.add_limits(*command);
+  options->model.add_compute(*command);
+  options->sampling.add(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace quire

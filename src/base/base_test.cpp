@@ -1,0 +1,76 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "base/checked_math.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+
+namespace quire {
+namespace {
+
+TEST(CheckedMath, OverflowIsAnAnswer) {
+  EXPECT_EQ(checked_mul(1u << 31, 2), uint64_t{1} << 32);
+  EXPECT_FALSE(checked_mul(uint64_t{1} << 40, uint64_t{1} << 40));
+  EXPECT_FALSE(checked_add(UINT64_MAX, 1));
+  EXPECT_TRUE(range_inside(4, 4, 8));
+  EXPECT_FALSE(range_inside(5, 4, 8));
+  EXPECT_FALSE(range_inside(8, UINT64_MAX, 8));
+}
+
+TEST(ThreadPool, EveryTileRunsOnceForManyShortLoops) {
+  for (const int threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    for (int loop = 0; loop < 2000; ++loop) {
+      const int64_t tiles = 1 + loop % 17;
+      std::vector<std::atomic<int>> runs(tiles);
+      pool.parallel_for(tiles, [&](int64_t tile, int thread) {
+        ASSERT_LT(thread, threads);
+        runs[tile].fetch_add(1);
+      });
+      for (const auto& run : runs) ASSERT_EQ(run.load(), 1);
+    }
+  }
+}
+
+TEST(Json, ErrorsNameThePlace) {
+  EXPECT_THROW(parse_json("{\"a\": [1, 2", "file x"), Error);
+  EXPECT_THROW(parse_json("{} {}", "file x"), Error);
+  EXPECT_THROW(parse_json(std::string(100000, '['), "file x"), Error);
+  const json::value value = parse_json(R"({"n": 7.0, "s": "t", "z": null})", "x");
+  const json::object& object = value.as_object();
+  EXPECT_EQ(get_int(object, "n"), 7);
+  EXPECT_EQ(find_int(object, "z", 3), 3);
+  EXPECT_EQ(find_string(object, "absent", "d"), "d");
+  try {
+    get_int(object, "s");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCorrupt);
+    EXPECT_NE(std::string(error.what()).find("\"s\""), std::string::npos);
+  }
+}
+
+TEST(MappedFile, ReadsAndRefuses) {
+  const auto path = std::filesystem::temp_directory_path() / "quire_mapped_file_test";
+  std::ofstream(path) << "pages";
+  const MappedFile file = MappedFile::open(path);
+  EXPECT_EQ(file.bytes().size(), 5u);
+  EXPECT_THROW(read_text_file(path, 4), Error);
+  EXPECT_THROW(MappedFile::open("/nonexistent/file"), Error);
+  EXPECT_THROW(MappedFile::open("/tmp"), Error);
+  std::filesystem::remove(path);
+}
+
+TEST(Error, PrintableEscapesAndCuts) {
+  EXPECT_EQ(printable("a\nb\x7f"), "a\\x0ab\\x7f");
+  EXPECT_EQ(printable("abcdef", 3), "abc...");
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,74 @@
+// Logits -> one token, for one sequence.
+//
+// Steps in order: logit bias, penalties, minimum length; then greedy, or temperature, top-k, typical, top-p, min-p and
+// a draw. One object per sequence, used by the engine thread; the i-th token of a sequence uses the i-th random number
+// of its seed, so the same seed gives the same text in any company.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "decoding/sampling_params.h"
+
+namespace quire {
+
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0.0f;  // natural logarithm, of the model's own distribution before any step
+};
+
+struct SampledToken {
+  int32_t id = 0;
+  float logprob = 0.0f;           // set when num_logprobs >= 0
+  int32_t rank = 0;               // 0 = the model's likeliest token; set when num_logprobs >= 0
+  std::vector<TokenLogprob> top;  // the num_logprobs likeliest, descending
+};
+
+struct Candidate {
+  int32_t id = 0;
+  float logit = 0.0f;
+  float probability = 0.0f;
+};
+
+class Sampler {
+ public:
+  // `seed` overrides params.seed when that is empty; `eog_ids` are suppressed below min_tokens.
+  Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> prompt, std::vector<int32_t> eog_ids);
+
+  // Chooses and remembers the next token. Nothing when the logits hold no finite number or a NaN: the request must
+  // fail, its neighbours need not notice. logits: [vocab_size], left unchanged.
+  std::optional<SampledToken> sample(std::span<const float> logits);
+
+  // Remembers a token that was generated before this object existed (recompute after preemption keeps the object, so
+  // this is for forks and restored sessions).
+  void accept(int32_t id);
+
+  int64_t num_generated() const { return num_generated_; }
+
+ private:
+  void adjust(std::vector<float>& logits) const;
+  int32_t draw(std::vector<float>& logits);
+  void report(std::span<const float> logits, SampledToken& token) const;
+
+  SamplingParams params_;
+  uint64_t seed_;
+  std::vector<int32_t> eog_ids_;
+  std::unordered_set<int32_t> prompt_;
+  std::unordered_map<int32_t, int32_t> counts_;  // of generated tokens
+  int64_t num_generated_ = 0;
+  std::vector<float> adjusted_;
+  std::vector<Candidate> candidates_;
+};
+
+// The filters, each on candidates in descending order of logit (ties: ascending id), probabilities normalised over what
+// is left; none empties the list. Exposed for their tests.
+void keep_top_k(std::vector<Candidate>& candidates, int32_t k);
+void keep_top_p(std::vector<Candidate>& candidates, float p);
+void keep_min_p(std::vector<Candidate>& candidates, float min_p);
+void keep_typical(std::vector<Candidate>& candidates, float p);
+
+}  // namespace quire

@@ -1,0 +1,188 @@
+#include "decoding/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "base/error.h"
+#include "decoding/random.h"
+
+namespace quire {
+namespace {
+
+const std::vector<float> kLogits = {1.0f, 3.0f, 2.0f, -1.0f, 0.5f};
+
+std::vector<double> softmax(const std::vector<float>& logits, double temperature) {
+  std::vector<double> p;
+  double sum = 0.0;
+  for (const float logit : logits) sum += p.emplace_back(std::exp(logit / temperature));
+  for (double& value : p) value /= sum;
+  return p;
+}
+
+int32_t one(const SamplingParams& params, const std::vector<float>& logits, uint64_t seed = 1) {
+  return Sampler(params, seed, {}, {}).sample(logits)->id;
+}
+
+// Pearson's chi-square of n draws against expected probabilities; zero-probability tokens must not occur.
+void expect_distribution(const SamplingParams& params, const std::vector<double>& expected) {
+  const int n = 20000;
+  std::vector<int> counts(expected.size());
+  for (int i = 0; i < n; ++i) ++counts[one(params, kLogits, static_cast<uint64_t>(i))];
+  double chi2 = 0.0;
+  int freedom = -1;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i] == 0.0) {
+      EXPECT_EQ(counts[i], 0) << "token " << i;
+    } else {
+      chi2 += std::pow(counts[i] - n * expected[i], 2) / (n * expected[i]);
+      ++freedom;
+    }
+  }
+  const double bounds[] = {0.0, 10.83, 13.82, 16.27, 18.47};  // p = 0.001
+  EXPECT_LE(chi2, bounds[freedom]);
+}
+
+TEST(Random, PhiloxKnownAnswer) {
+  // The published test vector of Philox4x32-10 for a zero counter and key starts 6627e8d5 e169c58d.
+  EXPECT_EQ(philox(0, 0), 0xe169c58d6627e8d5u);
+}
+
+TEST(Sampler, GreedyTakesTheFirstMaximum) {
+  SamplingParams params;
+  params.temperature = 0.0f;
+  EXPECT_EQ(one(params, kLogits), 1);
+  EXPECT_EQ(one(params, {2.0f, 5.0f, 5.0f}), 1);
+}
+
+TEST(Sampler, TemperatureFollowsTheSoftmax) {
+  SamplingParams params;
+  params.temperature = 1.5f;
+  expect_distribution(params, softmax(kLogits, 1.5));
+}
+
+TEST(Sampler, FiltersKeepWhatTheyShould) {
+  const auto p = softmax(kLogits, 1.0);
+  const auto renormalised = [&](std::vector<int> kept) {
+    std::vector<double> out(p.size());
+    double mass = 0.0;
+    for (const int i : kept) mass += p[i];
+    for (const int i : kept) out[i] = p[i] / mass;
+    return out;
+  };
+  SamplingParams top_k;
+  top_k.top_k = 2;
+  expect_distribution(top_k, renormalised({1, 2}));
+  SamplingParams top_p;
+  top_p.top_p = static_cast<float>(p[1] + p[2] + 0.5 * p[0]);
+  expect_distribution(top_p, renormalised({0, 1, 2}));
+  SamplingParams min_p;
+  min_p.min_p = static_cast<float>(0.99 * p[0] / p[1]);
+  expect_distribution(min_p, renormalised({0, 1, 2}));
+  SamplingParams tiny;
+  tiny.top_p = 1e-6f;
+  expect_distribution(tiny, renormalised({1}));
+}
+
+TEST(Sampler, TypicalKeepsTokensNearTheEntropy) {
+  // One sure token and many unlikely ones: the sure one is far less surprising than the entropy.
+  std::vector<Candidate> candidates = {{0, 0, 0.4f}};
+  for (int i = 1; i <= 12; ++i) candidates.push_back({i, -1.0f, 0.05f});
+  keep_typical(candidates, 0.28f);
+  EXPECT_EQ(candidates.size(), 6u);
+  for (const Candidate& candidate : candidates) EXPECT_NE(candidate.id, 0);
+}
+
+TEST(Sampler, PenaltiesAndBias) {
+  SamplingParams params;
+  params.temperature = 0.0f;
+  params.repetition_penalty = 2.0f;
+  const std::vector<int32_t> prompt = {1};
+  EXPECT_EQ(Sampler(params, 0, prompt, {}).sample(kLogits)->id, 2);  // 3 / 2 < 2
+
+  SamplingParams frequency;
+  frequency.temperature = 0.0f;
+  frequency.frequency_penalty = 0.6f;
+  Sampler sampler(frequency, 0, prompt, {});
+  EXPECT_EQ(sampler.sample(kLogits)->id, 1);  // the prompt does not count
+  EXPECT_EQ(sampler.sample(kLogits)->id, 1);  // 3 - 0.6
+  EXPECT_EQ(sampler.sample(kLogits)->id, 2);  // 3 - 1.2 < 2
+
+  SamplingParams bias;
+  bias.temperature = 0.0f;
+  bias.logit_bias = {{3, 50.0f}};
+  EXPECT_EQ(one(bias, kLogits), 3);
+}
+
+TEST(Sampler, MinTokensSuppressesTheEnd) {
+  SamplingParams params;
+  params.temperature = 0.0f;
+  params.min_tokens = 2;
+  Sampler sampler(params, 0, {}, {1});
+  EXPECT_EQ(sampler.sample(kLogits)->id, 2);
+  EXPECT_EQ(sampler.sample(kLogits)->id, 2);
+  EXPECT_EQ(sampler.sample(kLogits)->id, 1);
+}
+
+TEST(Sampler, SameSeedSameTokensWhateverCameBetween) {
+  SamplingParams params;
+  params.seed = 42;
+  Sampler a(params, 7, {}, {});
+  Sampler b(params, 8, {}, {});
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(a.sample(kLogits)->id, b.sample(kLogits)->id);
+  Sampler restored(params, 9, {}, {});
+  for (int i = 0; i < 100; ++i) restored.accept(0);
+  EXPECT_EQ(restored.sample(kLogits)->id, a.sample(kLogits)->id);
+}
+
+TEST(Sampler, LogprobsAreTheModelsOwn) {
+  SamplingParams params;
+  params.temperature = 0.0f;
+  params.num_logprobs = 2;
+  params.logit_bias = {{2, 10.0f}};
+  const auto token = *Sampler(params, 0, {}, {}).sample(kLogits);
+  const auto p = softmax(kLogits, 1.0);
+  EXPECT_EQ(token.id, 2);
+  EXPECT_EQ(token.rank, 1);
+  EXPECT_NEAR(token.logprob, std::log(p[2]), 1e-6);
+  ASSERT_EQ(token.top.size(), 2u);
+  EXPECT_EQ(token.top[0].id, 1);
+  EXPECT_EQ(token.top[1].id, 2);
+  EXPECT_EQ(token.top[1].logprob, token.logprob);
+}
+
+TEST(Sampler, NumbersThatAreNoneFailOnlyThisRequest) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  Sampler sampler({}, 0, {}, {});
+  EXPECT_FALSE(sampler.sample(std::vector<float>{1.0f, nan}));
+  EXPECT_FALSE(sampler.sample(std::vector<float>{1.0f, inf}));
+  EXPECT_FALSE(sampler.sample(std::vector<float>{-inf, -inf}));
+  EXPECT_EQ(sampler.sample(std::vector<float>{-inf, 0.0f})->id, 1);
+}
+
+TEST(SamplingParams, RefusesWhatIsOutOfRange) {
+  const auto refused = [](auto change) {
+    SamplingParams params;
+    change(params);
+    EXPECT_THROW(params.validate(100), Error);
+  };
+  SamplingParams().validate(100);
+  refused([](auto& p) { p.temperature = -1.0f; });
+  refused([](auto& p) { p.temperature = std::nanf(""); });
+  refused([](auto& p) { p.top_p = 0.0f; });
+  refused([](auto& p) { p.top_p = 1.5f; });
+  refused([](auto& p) { p.min_p = -0.1f; });
+  refused([](auto& p) { p.typical_p = 0.0f; });
+  refused([](auto& p) { p.repetition_penalty = 0.0f; });
+  refused([](auto& p) { p.presence_penalty = 3.0f; });
+  refused([](auto& p) { p.top_k = -2; });
+  refused([](auto& p) { p.logit_bias = {{100, 1.0f}}; });
+  refused([](auto& p) { p.num_logprobs = 101; });
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,12 @@
+// The vocabulary of a GGUF file, handed from the file's floor to the tokenizer's: neither knows the other.
+#pragma once
+
+#include "tensor/files/gguf.h"
+#include "text/tokenizer.h"
+
+namespace quire {
+
+// Throws Error naming the key when tokenizer.ggml.* is absent or of the wrong type.
+GgufVocabulary read_gguf_vocabulary(const GgufFile& gguf);
+
+}  // namespace quire

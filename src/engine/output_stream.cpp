@@ -1,0 +1,48 @@
+#include "engine/output_stream.h"
+
+namespace quire {
+
+const char* name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return "none";
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kError: return "error";
+  }
+  return "unknown";
+}
+
+std::optional<OutputEvent> OutputStream::take() {
+  if (events_.empty()) return std::nullopt;
+  OutputEvent event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+std::optional<OutputEvent> OutputStream::next() {
+  std::unique_lock lock(mutex_);
+  ready_.wait(lock, [this] { return !events_.empty() || num_open_ == 0; });
+  return take();
+}
+
+std::optional<OutputEvent> OutputStream::try_next() {
+  const std::lock_guard lock(mutex_);
+  return take();
+}
+
+bool OutputStream::is_drained() const {
+  const std::lock_guard lock(mutex_);
+  return events_.empty() && num_open_ == 0;
+}
+
+void OutputStream::push(OutputEvent event) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (event.finish != FinishReason::kNone) --num_open_;
+    events_.push_back(std::move(event));
+  }
+  ready_.notify_all();
+}
+
+}  // namespace quire

@@ -1,0 +1,326 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/select.h"
+#include "tensor/half.h"
+
+namespace quire {
+namespace {
+
+struct Shape {
+  int num_heads;
+  int num_kv_heads;
+  int head_dim;
+  Format k_format = Format::kF16;
+  Format v_format = Format::kF16;
+  int64_t window = 0;
+  float softcap = 0;
+  float scale = 0;  // 0: 1 / sqrt(head_dim)
+};
+
+struct Rows {
+  int64_t first_position;
+  int64_t num_rows;
+};
+
+size_t element_bytes(Format format) { return format == Format::kF32 ? 4 : 2; }
+
+// A batch whose sequences have all their K and V in the cache, at shuffled blocks; every slot that no query may see is
+// NaN.
+class Batch {
+ public:
+  Batch(const Shape& shape, const std::vector<Rows>& rows, uint32_t seed) : shape_(shape) {
+    if (shape_.scale == 0) shape_.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    int64_t num_blocks = 0;
+    for (const Rows& part : rows) num_blocks += blocks_of(part);
+    std::vector<int32_t> blocks(static_cast<size_t>(num_blocks));
+    std::iota(blocks.begin(), blocks.end(), 0);
+    std::shuffle(blocks.begin(), blocks.end(), random);
+    block_ids_ = blocks;
+    allocate_cache(num_blocks);
+
+    const int64_t kv_width = static_cast<int64_t>(shape.num_kv_heads) * shape.head_dim;
+    int64_t first_block = 0;
+    for (const Rows& part : rows) {
+      const int64_t context = part.first_position + part.num_rows;
+      std::vector<float> k(static_cast<size_t>(context * kv_width));
+      std::vector<float> v(k.size());
+      for (float& x : k) x = normal(random);
+      for (float& x : v) x = normal(random);
+      std::vector<int64_t> slots(static_cast<size_t>(context));
+      for (int64_t p = 0; p < context; ++p) {
+        slots[static_cast<size_t>(p)] =
+            int64_t{block_ids_[static_cast<size_t>(first_block + p / kKvBlockSize)]} * kKvBlockSize + p % kKvBlockSize;
+      }
+      ThreadPool pool(1);
+      reference_kernels().write_kv(make_exec(pool), kv_, k.data(), kv_width, v.data(), kv_width, slots.data(), context);
+      sequences_.push_back({num_rows_, part.num_rows, part.first_position, block_ids_.data() + first_block});
+      num_rows_ += part.num_rows;
+      first_block += blocks_of(part);
+    }
+    q_.resize(static_cast<size_t>(num_rows_ * q_stride()));
+    for (float& x : q_) x = normal(random);
+  }
+
+  const std::vector<AttentionSequence>& sequences() const { return sequences_; }
+  int64_t q_stride() const { return int64_t{shape_.num_heads} * shape_.head_dim + 24; }
+  int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
+
+  // All rows of all sequences in one call.
+  std::vector<float> run(const Kernels& table, int num_threads) const { return run(table, num_threads, sequences_); }
+
+  // The given parts of the sequences in one call, in a buffer for all rows.
+  std::vector<float> run(const Kernels& table, int num_threads, const std::vector<AttentionSequence>& parts) const {
+    std::vector<float> out(static_cast<size_t>(num_rows_ * out_width()), std::numeric_limits<float>::quiet_NaN());
+    AttentionLimits limits{.num_threads = num_threads,
+                           .max_rows = 0,
+                           .max_sequences = static_cast<int64_t>(parts.size()),
+                           .max_context = 0,
+                           .num_heads = shape_.num_heads,
+                           .num_kv_heads = shape_.num_kv_heads,
+                           .head_dim = shape_.head_dim};
+    for (const AttentionSequence& part : parts) {
+      limits.max_rows += part.num_rows;
+      limits.max_context = std::max(limits.max_context, part.first_position + part.num_rows);
+    }
+    // From the heap and not an AlignedBuffer: so AddressSanitizer sees its end.
+    const size_t workspace_bytes = table.attention_workspace_bytes(limits);
+    const auto free_aligned = [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); };
+    const std::unique_ptr<std::byte, decltype(free_aligned)> workspace(
+        static_cast<std::byte*>(::operator new (workspace_bytes, std::align_val_t{64})), free_aligned);
+    AttentionArgs args;
+    args.q = q_.data();
+    args.q_stride = q_stride();
+    args.out = out.data();
+    args.kv = kv_;
+    args.sequences = parts.data();
+    args.num_sequences = static_cast<int64_t>(parts.size());
+    args.num_heads = shape_.num_heads;
+    args.scale = shape_.scale;
+    args.softcap = shape_.softcap;
+    args.window = shape_.window;
+    args.workspace = workspace.get();
+    std::memset(workspace.get(), 0xff, workspace_bytes);  // NaN: nothing may rely on a fresh workspace
+    ThreadPool pool(num_threads);
+    table.attention(make_exec(pool), args);
+    return out;
+  }
+
+  std::vector<double> oracle() const {
+    std::vector<double> out(static_cast<size_t>(num_rows_ * out_width()));
+    for (const AttentionSequence& sequence : sequences_) {
+      for (int64_t row = 0; row < sequence.num_rows; ++row) {
+        for (int head = 0; head < shape_.num_heads; ++head) {
+          attend(sequence, row, head, out.data() + (sequence.first_row + row) * out_width() + head * shape_.head_dim);
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  static int64_t blocks_of(const Rows& part) {
+    return (part.first_position + part.num_rows + kKvBlockSize - 1) / kKvBlockSize;
+  }
+
+  void allocate_cache(int64_t num_blocks) {
+    const int64_t elements = num_blocks * shape_.num_kv_heads * shape_.head_dim * kKvBlockSize;
+    k_.assign(static_cast<size_t>(elements) * element_bytes(shape_.k_format), std::byte{0xff});  // all ones: NaN
+    v_.assign(static_cast<size_t>(elements) * element_bytes(shape_.v_format), std::byte{0xff});
+    kv_ = {k_.data(), v_.data(), shape_.k_format, shape_.v_format, shape_.num_kv_heads, shape_.head_dim};
+  }
+
+  static double value(const std::vector<std::byte>& from, Format format, int64_t index) {
+    const std::byte* p = from.data() + static_cast<size_t>(index) * element_bytes(format);
+    float wide;
+    uint16_t half;
+    std::memcpy(&half, p, 2);
+    if (format == Format::kF16) return f16_to_f32(half);
+    if (format == Format::kBF16) return bf16_to_f32(half);
+    std::memcpy(&wide, p, 4);
+    return wide;
+  }
+
+  void attend(const AttentionSequence& sequence, int64_t row, int head, double* out) const {
+    const int dim = shape_.head_dim;
+    const int kv_head = head / (shape_.num_heads / shape_.num_kv_heads);
+    const int64_t position = sequence.first_position + row;
+    const int64_t first = shape_.window > 0 ? std::max<int64_t>(0, position - shape_.window + 1) : 0;
+    const float* q = q_.data() + (sequence.first_row + row) * q_stride() + head * dim;
+    const auto tile_of = [&](int64_t p) {
+      return (int64_t{sequence.block_table[p / kKvBlockSize]} * shape_.num_kv_heads + kv_head) * dim * kKvBlockSize;
+    };
+    std::vector<double> scores;
+    for (int64_t p = first; p <= position; ++p) {
+      double score = 0;
+      for (int d = 0; d < dim; ++d) {
+        score += q[d] * value(k_, shape_.k_format, tile_of(p) + d * kKvBlockSize + p % kKvBlockSize);
+      }
+      score *= shape_.scale;
+      scores.push_back(shape_.softcap > 0 ? shape_.softcap * std::tanh(score / shape_.softcap) : score);
+    }
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (double& score : scores) sum += score = std::exp(score - max);
+    for (int64_t p = first; p <= position; ++p) {
+      for (int d = 0; d < dim; ++d) {
+        out[d] += scores[static_cast<size_t>(p - first)] / sum *
+                  value(v_, shape_.v_format, tile_of(p) + p % kKvBlockSize * dim + d);
+      }
+    }
+  }
+
+  Shape shape_;
+  KvLayer kv_;
+  std::vector<std::byte> k_;
+  std::vector<std::byte> v_;
+  std::vector<int32_t> block_ids_;
+  std::vector<AttentionSequence> sequences_;
+  std::vector<float> q_;
+  int64_t num_rows_ = 0;
+};
+
+class AttentionTest : public testing::TestWithParam<const Kernels*> {};
+
+void expect_close(const std::vector<float>& got, const std::vector<double>& want, const std::string& what) {
+  ASSERT_EQ(got.size(), want.size());
+  double worst = 0;
+  size_t place = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double error = std::isnan(got[i]) ? 1e9 : std::abs(got[i] - want[i]);
+    if (error > worst) worst = error, place = i;
+  }
+  EXPECT_LE(worst, 3e-6) << what << ": element " << place << " is " << got[place] << ", not " << want[place];
+}
+
+void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows) {
+  const Batch batch(shape, rows, 7);
+  const std::string what = fmt::format("{}/{} heads of {}, K {} V {}, window {}, softcap {}, {} rows at {}",
+                                       shape.num_heads, shape.num_kv_heads, shape.head_dim,
+                                       weight_format(shape.k_format).name, weight_format(shape.v_format).name,
+                                       shape.window, shape.softcap, rows[0].num_rows, rows[0].first_position);
+  expect_close(batch.run(table, 2), batch.oracle(), what);
+}
+
+TEST_P(AttentionTest, HeadCountsAndDimensions) {
+  for (const auto& [heads, kv_heads] : {std::pair{1, 1}, {4, 1}, {8, 2}, {6, 6}, {14, 2}}) {
+    for (int head_dim : {8, 32, 40, 64, 80, 96, 128, 256}) {
+      expect_oracle(*GetParam(), {heads, kv_heads, head_dim}, {{0, 5}, {36, 3}, {63, 1}});
+    }
+  }
+}
+
+TEST_P(AttentionTest, Contexts) {
+  for (int64_t context : {1, 31, 32, 33, 256, 257, 500, 513, 1500}) {
+    expect_oracle(*GetParam(), {4, 2, 64}, {{context - 1, 1}});
+    expect_oracle(*GetParam(), {8, 1, 40}, {{std::max<int64_t>(0, context - 7), std::min<int64_t>(context, 7)}});
+  }
+  expect_oracle(*GetParam(), {2, 1, 32}, {{0, 300}});
+  expect_oracle(*GetParam(), {3, 3, 48}, {{250, 70}});
+}
+
+TEST_P(AttentionTest, Formats) {
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16};
+  for (Format k : formats) {
+    for (Format v : formats) {
+      for (int head_dim : {40, 64}) {
+        expect_oracle(*GetParam(), {4, 2, head_dim, k, v}, {{70, 1}});
+        expect_oracle(*GetParam(), {4, 2, head_dim, k, v}, {{20, 30}});
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, WindowsAndSoftcap) {
+  for (int64_t window : {1, 5, 32, 100, 300}) {
+    for (float softcap : {0.0f, 2.0f}) {
+      Shape shape{4, 2, 64};
+      shape.window = window;
+      shape.softcap = softcap;
+      expect_oracle(*GetParam(), shape, {{700, 1}, {0, 150}, {530, 9}, {3, 1}});
+    }
+  }
+}
+
+// A query head far from the others of its tile must not be lost in their scale, and large scores must not overflow.
+TEST_P(AttentionTest, LargeScores) {
+  Shape shape{4, 2, 64};
+  shape.scale = 20.0f;
+  const Batch batch(shape, {{40, 30}, {300, 1}}, 11);
+  const std::vector<float> got = batch.run(*GetParam(), 1);
+  const std::vector<double> want = batch.oracle();
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 2e-3) << i;  // scores of hundreds: 2^-24 of them
+}
+
+// Blocks that lie wholly before every window have been freed: their table entries must not be read.
+TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
+  Shape shape{4, 2, 64};
+  shape.window = 40;
+  const Batch batch(shape, {{600, 3}}, 5);
+  const std::vector<float> want = batch.run(*GetParam(), 2);
+  AttentionSequence sequence = batch.sequences()[0];
+  std::vector<int32_t> table(sequence.block_table, sequence.block_table + 19);
+  for (int64_t block = 0; block < (600 - 40 + 1) / kKvBlockSize; ++block) table[static_cast<size_t>(block)] = 1 << 30;
+  sequence.block_table = table.data();
+  EXPECT_EQ(batch.run(*GetParam(), 2, {sequence}), want);
+}
+
+// One sequence cut into chunks of `chunk` rows, each a call of its own.
+std::vector<float> run_in_chunks(const Batch& batch, const Kernels& table, const AttentionSequence& whole,
+                                 int64_t chunk, int num_threads) {
+  std::vector<float> all(static_cast<size_t>(whole.num_rows * batch.out_width()));
+  for (int64_t row = 0; row < whole.num_rows; row += chunk) {
+    AttentionSequence part = whole;
+    part.first_row += row;
+    part.first_position += row;
+    part.num_rows = std::min(chunk, whole.num_rows - row);
+    const std::vector<float> out = batch.run(table, num_threads, {part});
+    const auto begin = out.begin() + part.first_row * batch.out_width();
+    std::copy(begin, begin + part.num_rows * batch.out_width(), all.begin() + row * batch.out_width());
+  }
+  return all;
+}
+
+TEST_P(AttentionTest, OneAnswer) {
+  const auto same_bits = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  };
+  std::vector<Shape> shapes = {{8, 2, 64}, {6, 6, 40}, {7, 1, 32}, {4, 2, 128, Format::kBF16, Format::kF32}};
+  shapes.push_back(shapes[0]);
+  shapes.back().window = 100;
+  shapes.push_back({4, 1, 64, Format::kF32, Format::kBF16, 37, 3.0f});
+  for (const Shape& shape : shapes) {
+    const Batch batch(shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, 3);
+    const std::vector<float> together = batch.run(*GetParam(), 1);
+    for (int threads : {2, 3}) EXPECT_TRUE(same_bits(batch.run(*GetParam(), threads), together)) << threads;
+    for (const AttentionSequence& sequence : batch.sequences()) {
+      const auto begin = together.begin() + sequence.first_row * batch.out_width();
+      const std::vector<float> rows(begin, begin + sequence.num_rows * batch.out_width());
+      for (int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, sequence.num_rows}) {
+        const int threads = chunk == 1 ? 1 : 2;
+        EXPECT_TRUE(same_bits(run_in_chunks(batch, *GetParam(), sequence, chunk, threads), rows))
+            << "head_dim " << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", "
+            << threads << " threads, at " << sequence.first_position;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, AttentionTest, testing::ValuesIn(runnable_kernels()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+}  // namespace
+}  // namespace quire

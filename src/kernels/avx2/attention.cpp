@@ -1,0 +1,15 @@
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/vec.h"
+
+#include "kernels/vector/loops.h"
+#include "kernels/vector/math.h"
+
+#include "kernels/vector/tile_product.h"
+
+#include "kernels/vector/attention.h"
+
+namespace quire {
+
+void override_attention_avx2(Kernels& table) { override_attention(table); }
+
+}  // namespace quire

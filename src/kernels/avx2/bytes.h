@@ -1,0 +1,63 @@
+// The integer vocabulary of kernels/vector/matmul for AVX2: eight words of four bytes. After vec.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace quire {
+namespace {
+
+using Bytes = __m256i;
+// A weight's code in a vector is its value plus this.
+constexpr int kCodeZero = 0;
+constexpr int kTokenTile = 4;  // tokens times two vectors of sums: 8 of 16 registers
+
+inline Bytes load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store_bytes(void* p, Bytes x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+inline Bytes set1_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+// The same four bytes in every word.
+inline Bytes load_word(const void* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return _mm256_set1_epi32(word);
+}
+inline Bytes and_bytes(Bytes a, Bytes b) { return _mm256_and_si256(a, b); }
+inline Bytes or_bytes(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
+inline Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
+// Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
+template <int kBits>
+inline Bytes shift_left(Bytes x) {
+  if constexpr (kBits == 0) return x;
+  if constexpr (kBits > 0) return _mm256_slli_epi16(x, kBits);
+  if constexpr (kBits < 0) return _mm256_srli_epi16(x, -kBits);
+}
+inline Bytes load_table(const void* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+inline Bytes look_up(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
+
+// sum + the four products of each word: weights in [-128, 127] times activations in [-127, 127]. |w| as an unsigned
+// byte times a with the sign of w: a pair of products is at most 2 * 128 * 127 < 2^15, so nothing saturates.
+inline Bytes dot4(Bytes sum, Bytes weights, Bytes activations) {
+  const Bytes pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+inline Vec as_floats(Bytes x) { return _mm256_castsi256_ps(x); }
+
+inline Vec widen_i8(const void* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+}
+// x holds whole numbers in [-128, 127].
+inline void store_i8(void* p, Vec x) {
+  const __m256i words = _mm256_cvtps_epi32(x);
+  const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+}
+
+// Into the second-level cache.
+inline void fetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+
+}  // namespace
+}  // namespace quire

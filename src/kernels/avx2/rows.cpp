@@ -1,0 +1,13 @@
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx2/vec.h"
+
+#include "kernels/vector/loops.h"
+#include "kernels/vector/math.h"
+
+#include "kernels/vector/rows.h"
+
+namespace quire {
+
+void override_rows_avx2(Kernels& table) { override_rows(table); }
+
+}  // namespace quire

@@ -1,0 +1,148 @@
+#include "kernels/block_codes.h"
+
+#include "base/check.h"
+#include "tensor/formats/blocks.h"
+
+namespace quire {
+namespace {
+
+constexpr uint16_t kNegative = 0x8000;  // the sign of an f16
+
+uint8_t byte(int value) { return static_cast<uint8_t>(value); }
+
+void read_nibbles(const uint8_t* q, uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = q[i] & 15;
+    codes[i + 16] = q[i] >> 4;
+  }
+}
+
+void read_fifth_bits(const uint8_t* high, uint8_t* codes) {
+  for (int i = 0; i < 32; ++i) codes[i] = byte(codes[i] | (((high[i / 8] >> (i % 8)) & 1) << 4));
+}
+
+void read_group(const BlockQ8_0& block, uint8_t* codes, uint16_t&) {
+  for (int i = 0; i < 32; ++i) codes[i] = byte(block.q[i] + 128);
+}
+void read_group(const BlockQ4_0& block, uint8_t* codes, uint16_t&) { read_nibbles(block.q, codes); }
+void read_group(const BlockIQ4_NL& block, uint8_t* codes, uint16_t&) { read_nibbles(block.q, codes); }
+void read_group(const BlockQ4_1& block, uint8_t* codes, uint16_t& min) {
+  min = block.m;
+  read_nibbles(block.q, codes);
+}
+void read_group(const BlockQ5_0& block, uint8_t* codes, uint16_t&) {
+  read_nibbles(block.q, codes);
+  read_fifth_bits(block.high, codes);
+}
+void read_group(const BlockQ5_1& block, uint8_t* codes, uint16_t& min) {
+  min = block.m;
+  read_nibbles(block.q, codes);
+  read_fifth_bits(block.high, codes);
+}
+
+template <typename Block>
+void read_groups(const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  const auto* block = reinterpret_cast<const Block*>(row) + first / 32;
+  for (int g = 0; g < count / 32; ++g) {
+    out.scale[g] = block[g].d;
+    read_group(block[g], out.codes + 32 * g, out.min[g]);
+  }
+}
+
+void read_two_bits(const uint8_t* q, uint8_t* codes) {
+  for (int i = 0; i < 256; ++i) codes[i] = (q[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32))) & 3;
+}
+
+void read_pair_nibbles(const uint8_t* q, uint8_t* codes) {
+  for (int i = 0; i < 256; ++i) codes[i] = (q[32 * (i / 64) + i % 32] >> (4 * (i % 64 / 32))) & 15;
+}
+
+void read_block(const BlockQ2_K& block, BlockCodes& out) {
+  read_two_bits(block.q, out.codes);
+  out.min[0] = block.dmin ^ kNegative;
+  for (int g = 0; g < 16; ++g) {
+    out.sub_scale[g] = static_cast<int8_t>(block.scales[g] & 15);
+    out.sub_min[g] = static_cast<int8_t>(block.scales[g] >> 4);
+  }
+}
+
+void read_block(const BlockQ3_K& block, BlockCodes& out) {
+  read_two_bits(block.q, out.codes);
+  for (int i = 0; i < 256; ++i) out.codes[i] = byte(out.codes[i] | (((block.high[i % 32] >> (i / 32)) & 1) << 2));
+  for (int g = 0; g < 16; ++g) {
+    const int low = (block.scales[g % 8] >> (4 * (g / 8))) & 15;
+    const int high = (block.scales[8 + g % 4] >> (2 * (g / 4))) & 3;
+    out.sub_scale[g] = static_cast<int8_t>((low | (high << 4)) - 32);
+  }
+}
+
+void read_scales_and_mins(const uint8_t* scales, uint16_t dmin, BlockCodes& out) {
+  out.min[0] = dmin ^ kNegative;
+  for (int g = 0; g < 4; ++g) {
+    out.sub_scale[g] = static_cast<int8_t>(scales[g] & 63);
+    out.sub_min[g] = static_cast<int8_t>(scales[4 + g] & 63);
+    out.sub_scale[4 + g] = static_cast<int8_t>((scales[8 + g] & 15) | ((scales[g] >> 6) << 4));
+    out.sub_min[4 + g] = static_cast<int8_t>((scales[8 + g] >> 4) | ((scales[4 + g] >> 6) << 4));
+  }
+}
+
+void read_block(const BlockQ4_K& block, BlockCodes& out) {
+  read_pair_nibbles(block.q, out.codes);
+  read_scales_and_mins(block.scales, block.dmin, out);
+}
+
+void read_block(const BlockQ5_K& block, BlockCodes& out) {
+  read_pair_nibbles(block.q, out.codes);
+  for (int i = 0; i < 256; ++i) out.codes[i] = byte(out.codes[i] | (((block.high[i % 32] >> (i / 32)) & 1) << 4));
+  read_scales_and_mins(block.scales, block.dmin, out);
+}
+
+void read_block(const BlockQ6_K& block, BlockCodes& out) {
+  for (int i = 0; i < 256; ++i) {
+    const int half = i / 128;
+    const int r = i % 128;
+    const int low = (block.low[64 * half + r % 64] >> (4 * (r / 64))) & 15;
+    const int high = (block.high[32 * half + r % 32] >> (2 * (r / 32))) & 3;
+    out.codes[i] = byte(low | (high << 4));
+  }
+  for (int g = 0; g < 16; ++g) out.sub_scale[g] = block.scales[g];
+}
+
+void read_block(const BlockIQ4_XS& block, BlockCodes& out) {
+  for (int g = 0; g < 8; ++g) {
+    read_nibbles(block.q + 16 * g, out.codes + 32 * g);
+    const int low = (block.scales_low[g / 2] >> (4 * (g % 2))) & 15;
+    const int high = (block.scales_high >> (2 * g)) & 3;
+    out.sub_scale[g] = static_cast<int8_t>((low | (high << 4)) - 32);
+  }
+}
+
+template <typename Block>
+void read_one(const std::byte* row, int64_t first, BlockCodes& out) {
+  const Block& block = reinterpret_cast<const Block*>(row)[first / 256];
+  out.scale[0] = block.d;
+  read_block(block, out);
+}
+
+}  // namespace
+
+void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  out = {};
+  switch (format) {
+    case Format::kQ8_0: return read_groups<BlockQ8_0>(row, first, count, out);
+    case Format::kQ4_0: return read_groups<BlockQ4_0>(row, first, count, out);
+    case Format::kQ4_1: return read_groups<BlockQ4_1>(row, first, count, out);
+    case Format::kQ5_0: return read_groups<BlockQ5_0>(row, first, count, out);
+    case Format::kQ5_1: return read_groups<BlockQ5_1>(row, first, count, out);
+    case Format::kIQ4_NL: return read_groups<BlockIQ4_NL>(row, first, count, out);
+    case Format::kQ2_K: return read_one<BlockQ2_K>(row, first, out);
+    case Format::kQ3_K: return read_one<BlockQ3_K>(row, first, out);
+    case Format::kQ4_K: return read_one<BlockQ4_K>(row, first, out);
+    case Format::kQ5_K: return read_one<BlockQ5_K>(row, first, out);
+    case Format::kQ6_K: return read_one<BlockQ6_K>(row, first, out);
+    case Format::kIQ4_XS: return read_one<BlockIQ4_XS>(row, first, out);
+    default: CHECK(!"a block format");
+  }
+}
+
+}  // namespace quire

@@ -1,0 +1,58 @@
+// Block formats seen as integers: what every packer of matmul weights starts from, so that the bit layouts of files are
+// taken apart in one place. Plain data and one function; any thread.
+//
+// The 256 elements from a block boundary on (fewer at the end of a row) are
+//   x[i] = scale(i) * sub_scale(i) * value(codes[i]) + min(i) * sub_min(i)
+// where value(code) = code - zero, or kIQ4Levels[code] for the table formats.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/format.h"
+
+namespace quire {
+
+// What the codes of a format mean.
+struct CodeScheme {
+  int low_bits = 0;   // a code is low | high << low_bits
+  int high_bits = 0;  // 0: none
+  int zero = 0;
+  bool table = false;    // kIQ4Levels
+  bool has_min = false;  // otherwise min = 0
+  int sub_scales = 0;    // per 256 elements: 8 or 16, under one f16 scale (and min); 0: an f16 of their own per 32
+};
+
+// From Format::kQ8_0 on, in the order of Format.
+constexpr CodeScheme kCodeSchemes[] = {
+    {.low_bits = 8, .zero = 128},                                       // Q8_0
+    {.low_bits = 4, .zero = 8},                                         // Q4_0
+    {.low_bits = 4, .has_min = true},                                   // Q4_1
+    {.low_bits = 4, .high_bits = 1, .zero = 16},                        // Q5_0
+    {.low_bits = 4, .high_bits = 1, .has_min = true},                   // Q5_1
+    {.low_bits = 2, .has_min = true, .sub_scales = 16},                 // Q2_K
+    {.low_bits = 2, .high_bits = 1, .zero = 4, .sub_scales = 16},       // Q3_K
+    {.low_bits = 4, .has_min = true, .sub_scales = 8},                  // Q4_K
+    {.low_bits = 4, .high_bits = 1, .has_min = true, .sub_scales = 8},  // Q5_K
+    {.low_bits = 4, .high_bits = 2, .zero = 32, .sub_scales = 16},      // Q6_K
+    {.low_bits = 4, .table = true},                                     // IQ4_NL
+    {.low_bits = 4, .table = true, .sub_scales = 8},                    // IQ4_XS
+};
+constexpr int kFirstCodeFormat = static_cast<int>(Format::kQ8_0);
+static_assert(kFirstCodeFormat + sizeof kCodeSchemes / sizeof kCodeSchemes[0] == static_cast<int>(Format::kIQ4_XS) + 1);
+
+struct BlockCodes {
+  static constexpr int kElements = 256;
+  static constexpr int kGroups = 8;  // of 32 elements
+  uint8_t codes[kElements];
+  uint16_t scale[kGroups];  // f16; only [0] when the scheme has sub-scales, else one per group
+  uint16_t min[kGroups];    // likewise
+  int8_t sub_scale[2 * kGroups];
+  int8_t sub_min[2 * kGroups];
+};
+
+// Takes elements [first, first + count) of the row at `row` apart; first is a multiple of 256, count of 32 and at most
+// 256. Entries of groups past count are zero.
+void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out);
+
+}  // namespace quire

@@ -1,0 +1,152 @@
+// The kernel table: everything Quire computes on numbers, as plain functions over caller-owned memory.
+//
+// A table is a struct of function pointers. The reference table (reference/) is complete, slow and readable; the table
+// of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Kernels do
+// not allocate, know no model and no request, and never fail: shapes are checked by their callers. This header is
+// included by files compiled for one instruction set: it holds plain data only, no inline functions.
+//
+// One answer: each output element is computed by a sequence of operations that depends only on its own row (token) and
+// on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide
+// outputs or position-anchored splits, never a reduction.
+//
+// Names: m rows = tokens of the batch; weights are [rows = out_features, cols = in_features], row-major as in files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/format.h"
+
+namespace quire {
+
+// Where a kernel runs: a pool that calls body(context, tile, thread) once per tile, thread in [0, num_threads).
+struct Exec {
+  using Body = void (*)(void* context, int64_t tile, int thread);
+  void (*run)(void* pool, int64_t num_tiles, Body body, void* context);
+  void* pool;
+  int num_threads;
+};
+
+// A weight matrix in the layout its table wants; made by Kernels::pack, read by the same table's matmul only.
+struct PackedMatrix {
+  Format format = Format::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const std::byte* data = nullptr;  // packed_bytes(format, rows, cols) bytes, 64-byte aligned
+};
+
+// The m input rows of one or more matrices: as floats, as int8 groups, or both (see Kernels::takes_q8).
+struct MatmulInput {
+  int64_t num_rows = 0;           // m
+  int64_t cols = 0;               // in_features
+  const float* f32 = nullptr;     // [m, cols], rows contiguous
+  const std::byte* q8 = nullptr;  // [m, q8_row_bytes(cols)], made by Kernels::quantize_q8; 64-byte aligned
+};
+
+struct MatmulOutput {
+  PackedMatrix weights;
+  const float* bias = nullptr;  // [weights.rows] or none
+  float* y = nullptr;           // [m, y_stride]
+  int64_t y_stride = 0;         // floats between rows of y, >= weights.rows
+  bool accumulate = false;      // y += instead of y = (the residual stream)
+};
+
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
+
+// Paged K and V of one layer. A block holds kKvBlockSize consecutive positions of one sequence; inside it every KV head
+// has one K tile [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring positions are one vector) and
+// one V tile [kKvBlockSize, head_dim]. Block b, head h: k + (b * num_kv_heads + h) * head_dim * kKvBlockSize elements.
+inline constexpr int kKvBlockSize = 32;
+
+inline constexpr int kMaxHeadDim = 512;
+
+struct KvLayer {
+  std::byte* k = nullptr;
+  std::byte* v = nullptr;
+  Format k_format = Format::kF16;  // kF32, kF16 or kBF16; K and V may differ
+  Format v_format = Format::kF16;
+  int num_kv_heads = 0;
+  int head_dim = 0;  // at most kMaxHeadDim
+};
+
+// One sequence's part of the batch.
+struct AttentionSequence {
+  int64_t first_row = 0;                 // of q and out
+  int64_t num_rows = 0;                  // query tokens, at consecutive positions
+  int64_t first_position = 0;            // position of the first query token; K/V of all positions up to and including
+                                         // each query's own are in the cache already
+  const int32_t* block_table = nullptr;  // block of positions [i * kKvBlockSize, ...): entry i
+};
+
+struct AttentionArgs {
+  const float* q = nullptr;  // [m, num_heads, head_dim], row stride q_stride floats
+  int64_t q_stride = 0;
+  float* out = nullptr;  // [m, num_heads, head_dim] contiguous
+  KvLayer kv;
+  const AttentionSequence* sequences = nullptr;
+  int64_t num_sequences = 0;
+  int num_heads = 0;     // a multiple of kv.num_kv_heads; query head h reads KV head h / (num_heads / num_kv_heads)
+  float scale = 0.0f;    // multiplies q . k
+  float softcap = 0.0f;  // > 0: scores become cap * tanh(score / cap) (Gemma 2)
+  int64_t window = 0;    // > 0: position p sees positions (p - window, p]
+  std::byte* workspace = nullptr;  // attention_workspace_bytes(...), 64-byte aligned
+};
+
+// An upper bound of what one attention call will be asked for, to size its workspace.
+struct AttentionLimits {
+  int num_threads = 1;
+  int64_t max_rows = 0;       // tokens in a batch
+  int64_t max_sequences = 0;  // sequences in a batch
+  int64_t max_context = 0;    // positions of one sequence
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+};
+
+struct Kernels {
+  const char* name;  // "reference", "avx2", "avx512"
+
+  // ---- matmul -----------------------------------------------------------------------------------------------------
+  // Bytes of the packed matrix, 0 when this table cannot multiply the format.
+  size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
+  // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.
+  void (*pack)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
+  // Whether matrices of this format multiply int8 rows (q8) or float rows (f32).
+  bool (*takes_q8)(Format format);
+  // int8 form of a row: groups of 32 values share a float scale max|x| / 127, codes round to nearest, and whatever sums
+  // the table's matmul wants; the layout is the table's own. cols is a multiple of 32.
+  // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
+  size_t (*q8_row_bytes)(int64_t cols);
+  void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);
+  // y[o] = input * weights[o]^T (+ bias) for every output; all outputs share the input (QKV, gate and up).
+  void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
+
+  // ---- rows -------------------------------------------------------------------------------------------------------
+  // out = x / sqrt(mean(x^2) + eps) * weight; x, out [num_rows, dim] with the given strides; may be the same memory.
+  // RMSNorm: arXiv 1910.07467.
+  void (*rms_norm)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+                   int64_t dim, float* out, int64_t out_stride);
+  // x += y, n floats.
+  void (*add)(const Exec& exec, float* x, const float* y, int64_t n);
+  // out = activation(gate) * up; rows of `dim` floats at the given strides; out may be gate.
+  void (*gated_activation)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                           int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride);
+  // Rotates the first 2 * half_dim elements of every head in place. Pairs (i, i + half_dim), or (2i, 2i + 1) when
+  // interleaved. cos_sin: [num_rows, 2, half_dim]. RoPE: arXiv 2104.09864.
+  void (*rope)(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim,
+               int half_dim, const float* cos_sin, bool interleaved);
+  // x = cap * tanh(x / cap), n floats.
+  void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
+
+  // ---- attention over paged KV ------------------------------------------------------------------------------------
+  // Stores k and v [num_rows, num_kv_heads, head_dim] (row strides in floats) at slots[row] = block * kKvBlockSize +
+  // offset. Slots of one call are distinct.
+  void (*write_kv)(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v,
+                   int64_t v_stride, const int64_t* slots, int64_t num_rows);
+  size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
+  // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
+  // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding).
+  void (*attention)(const Exec& exec, const AttentionArgs& args);
+};
+
+}  // namespace quire

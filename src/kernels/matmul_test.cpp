@@ -1,0 +1,386 @@
+// Every runnable table and every weight format: against the reference, against float64 of the plain weights, and bit
+// against bit for other batches and thread counts.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <random>
+#include <vector>
+
+#include "kernels/select.h"
+#include "tensor/half.h"
+
+namespace quire {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kCanary = 12345.5f;
+
+// Exactly as many bytes as asked for, 64-byte aligned, so that the address sanitizer sees what lies outside.
+struct AlignedDelete {
+  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using Bytes = std::unique_ptr<std::byte[], AlignedDelete>;
+Bytes aligned_bytes(size_t size, int fill) {
+  Bytes bytes(new (std::align_val_t{64}) std::byte[size]);
+  std::memset(bytes.get(), fill, size);
+  return bytes;
+}
+
+const std::vector<Format>& weight_formats() {
+  static const std::vector<Format> formats = [] {
+    std::vector<Format> found;
+    for (int i = 0; i < kNumFormats; ++i) {
+      if (weight_format(static_cast<Format>(i)).is_weight()) found.push_back(static_cast<Format>(i));
+    }
+    return found;
+  }();
+  return formats;
+}
+
+// Where the f16 fields of a block lie.
+std::vector<size_t> f16_fields(Format format) {
+  switch (format) {
+    case Format::kQ4_1:
+    case Format::kQ5_1:
+    case Format::kQ4_K:
+    case Format::kQ5_K: return {0, 2};
+    case Format::kQ2_K: return {80, 82};
+    case Format::kQ3_K: return {108};
+    case Format::kQ6_K: return {208};
+    default: return {0};
+  }
+}
+
+// Rows of weights as files hold them.
+struct Weights {
+  Format format;
+  int64_t rows;
+  int64_t cols;
+  std::vector<std::byte> bytes;
+
+  size_t row_bytes() const { return weight_format(format).bytes_of(cols); }
+  std::vector<float> row(int64_t index) const {
+    std::vector<float> out(static_cast<size_t>(cols));
+    weight_format(format).dequantize(bytes.data() + static_cast<size_t>(index) * row_bytes(), out.data(), cols);
+    return out;
+  }
+};
+
+std::vector<float> random_floats(int64_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// Floats at random; blocks of random bits, which hold every code there is, with scales of the given size.
+Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed, float scale = 0.01f) {
+  const WeightFormat& info = weight_format(format);
+  Weights weights{format, rows, cols, std::vector<std::byte>(info.bytes_of(rows * cols))};
+  std::mt19937 random(seed);
+  if (info.block_elements == 1) {
+    info.quantize(random_floats(rows * cols, seed).data(), weights.bytes.data(), rows * cols);
+    return weights;
+  }
+  for (std::byte& byte : weights.bytes) byte = static_cast<std::byte>(random());
+  std::uniform_real_distribution<float> factor(-1, 1);
+  for (size_t block = 0; block < weights.bytes.size(); block += static_cast<size_t>(info.block_bytes)) {
+    for (const size_t field : f16_fields(format)) {
+      const uint16_t half = f32_to_f16(scale * factor(random));
+      std::memcpy(weights.bytes.data() + block + field, &half, sizeof half);
+    }
+  }
+  return weights;
+}
+
+// One table, one pool.
+class Runner {
+ public:
+  explicit Runner(const Kernels& table, int num_threads = 1) : table_(table), pool_(num_threads) {}
+
+  struct Packed {
+    Bytes bytes;
+    PackedMatrix matrix;
+  };
+  Packed pack(const Weights& weights, int fill = 0xee) {
+    const size_t size = table_.packed_bytes(weights.format, weights.rows, weights.cols);
+    EXPECT_GT(size, 0u);
+    Packed packed{aligned_bytes(size, fill), {weights.format, weights.rows, weights.cols, nullptr}};
+    table_.pack(make_exec(pool_), weights.format, weights.rows, weights.cols, weights.bytes.data(), packed.bytes.get());
+    packed.matrix.data = packed.bytes.get();
+    return packed;
+  }
+
+  // [m, rows] of x [m, cols] times each output's weights; y, bias and strides are the caller's.
+  void multiply(const float* x, int64_t m, int64_t cols, const std::vector<MatmulOutput>& outputs) {
+    MatmulInput input{.num_rows = m, .cols = cols};
+    const auto exact_x = aligned_bytes(static_cast<size_t>(m * cols) * sizeof(float), 0);
+    std::memcpy(exact_x.get(), x, static_cast<size_t>(m * cols) * sizeof(float));
+    input.f32 = reinterpret_cast<const float*>(exact_x.get());
+    Bytes q8;
+    if (table_.takes_q8(outputs.front().weights.format)) {
+      q8 = aligned_bytes(static_cast<size_t>(m) * table_.q8_row_bytes(cols), 0xdd);
+      table_.quantize_q8(make_exec(pool_), input.f32, m, cols, q8.get());
+      input.q8 = q8.get();
+      input.f32 = nullptr;
+    }
+    table_.matmul(make_exec(pool_), input, outputs.data(), static_cast<int>(outputs.size()));
+  }
+
+  // The same for one output into poisoned memory with canaries beside every row.
+  std::vector<float> product(const PackedMatrix& matrix, const float* x, int64_t m) {
+    constexpr int64_t kGap = 3;
+    const int64_t stride = matrix.rows + kGap;
+    std::vector<float> padded(static_cast<size_t>(m * stride + kGap), kCanary);
+    float* y = padded.data() + kGap;
+    for (int64_t t = 0; t < m; ++t) std::fill_n(y + t * stride, matrix.rows, kNan);
+    multiply(x, m, matrix.cols, {{.weights = matrix, .y = y, .y_stride = stride}});
+    std::vector<float> result;
+    for (int64_t t = 0; t < m; ++t) {
+      result.insert(result.end(), y + t * stride, y + t * stride + matrix.rows);
+      for (int64_t i = 0; i < kGap; ++i) EXPECT_EQ(y[t * stride + matrix.rows + i], kCanary) << "after row " << t;
+    }
+    for (int64_t i = 0; i < kGap; ++i) EXPECT_EQ(padded[static_cast<size_t>(i)], kCanary);
+    return result;
+  }
+  std::vector<float> product(const Weights& weights, const std::vector<float>& x) {
+    const Packed packed = pack(weights);
+    return product(packed.matrix, x.data(), static_cast<int64_t>(x.size()) / weights.cols);
+  }
+
+ private:
+  const Kernels& table_;
+  ThreadPool pool_;
+};
+
+bool same_bits(const float* a, const float* b, int64_t count) {
+  return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+}
+
+struct Case {
+  const Kernels* table;
+  Format format;
+};
+void PrintTo(const Case& value, std::ostream* out) { *out << value.table->name; }
+
+class Matmul : public testing::TestWithParam<Case> {
+ protected:
+  const Kernels& table() const { return *GetParam().table; }
+  Format format() const { return GetParam().format; }
+  bool is_float() const { return weight_format(format()).block_elements == 1; }
+  // Widths with and without a whole number of blocks of 256.
+  std::vector<int64_t> widths() const {
+    if (is_float()) return {1, 17, 64, 300};
+    if (weight_format(format()).block_elements == 256) return {256, 512};
+    return {32, 64, 256, 288};
+  }
+};
+
+// y within `relative` of the reference, relative to the sum of the products' magnitudes.
+void expect_near_reference(const Kernels& table, const Weights& weights, const std::vector<float>& x, double relative) {
+  Runner runner(table);
+  Runner reference(reference_kernels());
+  const std::vector<float> y = runner.product(weights, x);
+  const std::vector<float> want = reference.product(weights, x);
+  const auto m = static_cast<int64_t>(x.size()) / weights.cols;
+  for (int64_t o = 0; o < weights.rows; ++o) {
+    const std::vector<float> row = weights.row(o);
+    for (int64_t t = 0; t < m; ++t) {
+      double magnitude = 1e-30;
+      for (int64_t k = 0; k < weights.cols; ++k) {
+        magnitude += std::abs(static_cast<double>(row[static_cast<size_t>(k)]) *
+                              static_cast<double>(x[static_cast<size_t>(t * weights.cols + k)]));
+      }
+      const auto at = static_cast<size_t>(t * weights.rows + o);
+      ASSERT_NEAR(y[at], want[at], relative * magnitude)
+          << weights.rows << " x " << weights.cols << ", token " << t << " of " << m << ", output " << o;
+    }
+  }
+}
+
+TEST_P(Matmul, AgreesWithTheReference) {
+  uint32_t seed = 1;
+  const auto expect = [&](int64_t rows, int64_t cols, int64_t m) {
+    const Weights weights = random_weights(format(), rows, cols, seed++);
+    expect_near_reference(table(), weights, random_floats(m * cols, seed++), 4e-6);
+  };
+  for (const int64_t cols : widths()) {
+    for (const int64_t rows : {1, 7, 16, 17, 48, 129}) expect(rows, cols, 5);
+    for (const int64_t m : {1, 2, 3, 7, 8, 9, 15, 17, 64}) expect(33, cols, m);
+  }
+}
+
+TEST_P(Matmul, AgreesWithTheReferenceOnManyTokens) {
+  const int64_t cols = is_float() ? 129 : 256;
+  expect_near_reference(table(), random_weights(format(), 33, cols, 7), random_floats(300 * cols, 8), 4e-6);
+}
+
+TEST_P(Matmul, AgreesWithTheReferenceOnLongRows) {
+  const int64_t cols = is_float() ? 4097 : 4096;
+  expect_near_reference(table(), random_weights(format(), 33, cols, 3), random_floats(3 * cols, 4), 1e-5);
+}
+
+// Rounding an activation moves it by at most half a step, max / 254 of its group.
+TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
+  const int64_t cols = 512;
+  const int64_t rows = 19;
+  const Weights weights = random_weights(format(), rows, cols, 11);
+  const std::vector<float> x = random_floats(cols, 12);
+  const std::vector<float> y = Runner(table()).product(weights, x);
+  for (int64_t o = 0; o < rows; ++o) {
+    const std::vector<float> row = weights.row(o);
+    double exact = 0;
+    double allowed = 0;
+    for (size_t k = 0; k < static_cast<size_t>(cols); ++k) {
+      const auto w = static_cast<double>(row[k]);
+      exact += w * static_cast<double>(x[k]);
+      double step = 0;
+      for (size_t i = k / 32 * 32; i < k / 32 * 32 + 32; ++i) step = std::max(step, std::abs(double{x[i]}) / 127);
+      allowed += std::abs(w) * ((is_float() ? 0 : 0.5 * step) + 1e-5 * std::abs(double{x[k]}));
+    }
+    ASSERT_NEAR(y[static_cast<size_t>(o)], exact, allowed) << "output " << o;
+  }
+}
+
+TEST_P(Matmul, OneAnswerInAnyCompany) {
+  const int64_t cols = is_float() ? 301 : 768;
+  const int64_t rows = 173;
+  const int64_t m = 145;
+  const Weights weights = random_weights(format(), rows, cols, 21);
+  const std::vector<float> x = random_floats(m * cols, 22);
+  Runner alone(table());
+  const Runner::Packed packed = alone.pack(weights);
+  const std::vector<float> together = alone.product(packed.matrix, x.data(), m);
+  for (const int64_t t : {0, 1, 5, 64, 127, 128, 144}) {
+    const std::vector<float> single = alone.product(packed.matrix, x.data() + t * cols, 1);
+    ASSERT_TRUE(same_bits(single.data(), together.data() + t * rows, rows)) << "token " << t << " alone";
+  }
+  for (const int64_t count : {2, 3, 4, 7, 8, 9, 16, 17}) {
+    const std::vector<float> part = alone.product(packed.matrix, x.data() + 3 * cols, count);
+    ASSERT_TRUE(same_bits(part.data(), together.data() + 3 * rows, count * rows)) << count << " tokens";
+  }
+  for (const int threads : {2, 3}) {
+    Runner many(table(), threads);
+    const Runner::Packed same = many.pack(weights);
+    const std::vector<float> result = many.product(same.matrix, x.data(), 17);
+    ASSERT_TRUE(same_bits(result.data(), together.data(), 17 * rows)) << threads << " threads";
+  }
+}
+
+TEST_P(Matmul, PackingDeterminesEveryByte) {
+  const int64_t cols = is_float() ? 65 : 256;
+  for (const int64_t rows : {1, 31, 32, 40}) {
+    const Weights weights = random_weights(format(), rows, cols, 31);
+    const size_t size = table().packed_bytes(format(), rows, cols);
+    const Runner::Packed a = Runner(table()).pack(weights, 0x00);
+    const Runner::Packed b = Runner(table(), 3).pack(weights, 0xff);
+    EXPECT_EQ(std::memcmp(a.bytes.get(), b.bytes.get(), size), 0) << rows << " rows";
+  }
+}
+
+TEST_P(Matmul, SeveralOutputsBiasAndAccumulation) {
+  const int64_t cols = 256;
+  const int64_t m = 5;
+  Runner runner(table(), 2);
+  const std::vector<float> x = random_floats(m * cols, 41);
+  const std::vector<Weights> weights = {random_weights(format(), 70, cols, 42), random_weights(format(), 9, cols, 43),
+                                        random_weights(format(), 200, cols, 44)};
+  std::vector<Runner::Packed> packed;
+  std::vector<std::vector<float>> y, plain, before;
+  std::vector<MatmulOutput> outputs;
+  const std::vector<float> bias = random_floats(200, 45);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    packed.push_back(runner.pack(weights[i]));
+    plain.push_back(runner.product(packed[i].matrix, x.data(), m));
+    before.push_back(random_floats(m * weights[i].rows, 46));
+    y.push_back(before[i]);
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    outputs.push_back({.weights = packed[i].matrix,
+                       .bias = i == 1 ? nullptr : bias.data(),
+                       .y = y[i].data(),
+                       .y_stride = weights[i].rows,
+                       .accumulate = i > 0});
+  }
+  runner.multiply(x.data(), m, cols, outputs);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    for (size_t at = 0; at < y[i].size(); ++at) {
+      float want = plain[i][at];
+      if (outputs[i].bias != nullptr) want += bias[at % static_cast<size_t>(weights[i].rows)];
+      if (outputs[i].accumulate) want += before[i][at];
+      ASSERT_EQ(y[i][at], want) << "output " << i << " element " << at;
+    }
+  }
+}
+
+TEST_P(Matmul, ExtremeScalesAndActivations) {
+  const int64_t cols = is_float() ? 64 : 512;
+  for (const float scale : {0.0f, 6e-8f, 1e-5f, 100.0f}) {
+    const Weights weights = random_weights(format(), 33, cols, 51, scale);
+    for (const float size : {0.0f, 1e-38f, 1e-31f, 1e-20f, 1e20f}) {
+      std::vector<float> x = random_floats(3 * cols, 52);
+      for (float& value : x) value *= size;
+      std::fill_n(x.begin(), cols / 2, 0.0f);
+      expect_near_reference(table(), weights, x, 4e-6);
+    }
+  }
+}
+
+TEST_P(Matmul, NotANumberTouchesItsOwnTokenOnly) {
+  const int64_t cols = 256;
+  const int64_t rows = 40;
+  const int64_t m = 9;
+  const Weights weights = random_weights(format(), rows, cols, 61);
+  Runner runner(table());
+  const Runner::Packed packed = runner.pack(weights);
+  const std::vector<float> x = random_floats(m * cols, 62);
+  const std::vector<float> clean = runner.product(packed.matrix, x.data(), m);
+  for (const float bad : {kNan, kInfinity, -kInfinity}) {
+    std::vector<float> broken = x;
+    broken[4 * cols + 77] = bad;
+    const std::vector<float> y = runner.product(packed.matrix, broken.data(), m);
+    ASSERT_TRUE(same_bits(y.data(), clean.data(), 4 * rows));
+    ASSERT_TRUE(same_bits(y.data() + 5 * rows, clean.data() + 5 * rows, 4 * rows));
+    for (int64_t o = 0; o < rows; ++o) ASSERT_FALSE(std::isfinite(y[static_cast<size_t>(4 * rows + o)])) << bad;
+  }
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const Kernels* table : runnable_kernels()) {
+    for (const Format format : weight_formats()) cases.push_back({table, format});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, Matmul, testing::ValuesIn(all_cases()), [](const testing::TestParamInfo<Case>& test) {
+  return fmt::format("{}_{}", test.param.table->name, weight_format(test.param.format).name);
+});
+
+TEST(MatmulTables, RefuseStorageFormats) {
+  for (const Kernels* table : runnable_kernels()) {
+    EXPECT_EQ(table->packed_bytes(Format::kI32, 16, 32), 0u) << table->name;
+    EXPECT_EQ(table->packed_bytes(Format::kBool, 16, 32), 0u) << table->name;
+  }
+}
+
+TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
+  for (const Kernels* table : runnable_kernels()) {
+    ThreadPool pool(1);
+    const MatmulInput none{.num_rows = 0, .cols = 32};
+    const MatmulOutput output{.weights = {Format::kQ8_0, 0, 32, nullptr}};
+    table->matmul(make_exec(pool), none, &output, 1);
+    table->quantize_q8(make_exec(pool), nullptr, 0, 32, nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace quire

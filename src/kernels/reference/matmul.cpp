@@ -1,0 +1,141 @@
+// Matmul, plainly: weights stay as the file has them, every product is accumulated in double in ascending k. Also the
+// definition of the int8 form of a row, which every table computes to the same codes and scales.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/reference/reference.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kGroup = 32;        // elements of a row that share an activation scale
+constexpr int64_t kChunk = 256;       // weights dequantised at a time: the longest block
+constexpr int64_t kTokens = 64;       // sums kept at a time
+constexpr int64_t kRowsPerTile = 16;  // of a weight matrix, per tile of the thread pool
+// Below this the group counts as zeros: 127 / max must not overflow.
+constexpr float kSmallestMax = 0x1p-100f;
+
+template <typename F>
+void parallel_for(const Exec& exec, int64_t num_tiles, const F& body) {
+  const Exec::Body call = [](void* context, int64_t tile, int) { (*static_cast<const F*>(context))(tile); };
+  exec.run(exec.pool, num_tiles, call, const_cast<F*>(&body));
+}
+
+bool takes_q8(Format format) { return weight_format(format).is_weight() && weight_format(format).block_elements > 1; }
+
+size_t packed_bytes(Format format, int64_t rows, int64_t cols) {
+  const WeightFormat& info = weight_format(format);
+  return info.is_weight() ? static_cast<size_t>(rows) * info.bytes_of(cols) : 0;
+}
+
+void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
+  const size_t row_bytes = weight_format(format).bytes_of(cols);
+  const auto body = [=](int64_t row) {
+    const size_t offset = static_cast<size_t>(row) * row_bytes;
+    if (row_bytes != 0) std::memcpy(dst + offset, src + offset, row_bytes);
+  };
+  parallel_for(exec, rows, body);
+}
+
+// A row: cols int8 codes, then one float scale per group.
+size_t q8_row_bytes(int64_t cols) {
+  const auto bytes = static_cast<size_t>(cols + cols / kGroup * static_cast<int64_t>(sizeof(float)));
+  return (bytes + 63) / 64 * 64;
+}
+
+// A group with an infinity or a NaN gets the scale NaN, so that what it touches shows it.
+float quantize_group(const float* x, std::byte* codes) {
+  float max = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < kGroup; ++i) {
+    max = std::max(max, std::abs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  const bool has_codes = finite && max >= kSmallestMax;
+  const float inverse = has_codes ? 127.0f / max : 0.0f;
+  for (int64_t i = 0; i < kGroup; ++i) {
+    codes[i] = static_cast<std::byte>(has_codes ? std::lrint(x[i] * inverse) : 0);
+  }
+  if (!finite) return std::nanf("");
+  return has_codes ? max / 127.0f : 0.0f;
+}
+
+void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
+  const auto body = [=](int64_t row) {
+    std::byte* codes = q8 + static_cast<size_t>(row) * q8_row_bytes(cols);
+    for (int64_t k = 0; k < cols; k += kGroup) {
+      const float scale = quantize_group(x + row * cols + k, codes + k);
+      std::memcpy(codes + cols + k / kGroup * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
+    }
+  };
+  parallel_for(exec, num_rows, body);
+}
+
+double dot_f32(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
+  const float* x = input.f32 + token * input.cols + first;
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(weights[i]);
+  return sum;
+}
+
+double dot_q8(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
+  const std::byte* row = input.q8 + static_cast<size_t>(token) * q8_row_bytes(input.cols);
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    float scale = 0;
+    const int64_t group = (first + i) / kGroup;
+    std::memcpy(&scale, row + input.cols + group * static_cast<int64_t>(sizeof scale), sizeof scale);
+    const auto code = static_cast<int8_t>(row[first + i]);
+    sum += static_cast<double>(code) * static_cast<double>(scale) * static_cast<double>(weights[i]);
+  }
+  return sum;
+}
+
+void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t row) {
+  const PackedMatrix& matrix = output.weights;
+  const WeightFormat& info = weight_format(matrix.format);
+  const std::byte* src = matrix.data + static_cast<size_t>(row) * info.bytes_of(matrix.cols);
+  const auto dot = takes_q8(matrix.format) ? dot_q8 : dot_f32;
+  for (int64_t first_token = 0; first_token < input.num_rows; first_token += kTokens) {
+    const int64_t num_tokens = std::min(kTokens, input.num_rows - first_token);
+    double sums[kTokens] = {};
+    for (int64_t k = 0; k < matrix.cols; k += kChunk) {
+      const int64_t count = std::min(kChunk, matrix.cols - k);
+      float weights[kChunk];
+      info.dequantize(src + info.bytes_of(k), weights, count);
+      for (int64_t t = 0; t < num_tokens; ++t) sums[t] += dot(input, first_token + t, k, count, weights);
+    }
+    for (int64_t t = 0; t < num_tokens; ++t) {
+      float& y = output.y[(first_token + t) * output.y_stride + row];
+      auto value = static_cast<float>(sums[t]);
+      if (output.bias != nullptr) value += output.bias[row];
+      y = output.accumulate ? value + y : value;
+    }
+  }
+}
+
+void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
+  for (int i = 0; i < num_outputs; ++i) {
+    const MatmulOutput& output = outputs[i];
+    const int64_t rows = output.weights.rows;
+    const auto body = [&](int64_t tile) {
+      const int64_t end = std::min(rows, (tile + 1) * kRowsPerTile);
+      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(input, output, row);
+    };
+    parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, body);
+  }
+}
+
+}  // namespace
+
+void fill_matmul_reference(Kernels& table) {
+  table.packed_bytes = packed_bytes;
+  table.pack = pack;
+  table.takes_q8 = takes_q8;
+  table.q8_row_bytes = q8_row_bytes;
+  table.quantize_q8 = quantize_q8;
+  table.matmul = matmul;
+}
+
+}  // namespace quire

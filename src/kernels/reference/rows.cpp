@@ -1,0 +1,109 @@
+#include <cmath>
+
+#include "base/check.h"
+#include "kernels/reference/reference.h"
+#include "tensor/half.h"
+
+namespace quire {
+namespace {
+
+// Calls body(row) for every row, on the threads of exec.
+template <typename F>
+void for_each_row(const Exec& exec, int64_t num_rows, F body) {
+  exec.run(
+      exec.pool, num_rows, [](void* context, int64_t row, int) { (*static_cast<F*>(context))(row); }, &body);
+}
+
+void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+              int64_t dim, float* out, int64_t out_stride) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    const float* in = x + row * x_stride;
+    double sum = 0;
+    for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(in[i]) * in[i];
+    const auto scale = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(dim) + eps));
+    for (int64_t i = 0; i < dim; ++i) out[row * out_stride + i] = in[i] * scale * weight[i];
+  });
+}
+
+void add(const Exec&, float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+double activate(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kSilu: return x / (1.0 + std::exp(-x));
+    case Activation::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kGelu: return 0.5 * x * std::erfc(-x * M_SQRT1_2);
+  }
+  return 0;
+}
+
+void gated_activation(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    for (int64_t i = 0; i < dim; ++i) {
+      const double activated = activate(kind, gate[row * gate_stride + i]);
+      out[row * out_stride + i] = static_cast<float>(activated) * up[row * up_stride + i];
+    }
+  });
+}
+
+void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
+          const float* cos_sin, bool interleaved) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    const float* cosines = cos_sin + row * 2 * half_dim;
+    const float* sines = cosines + half_dim;
+    for (int head = 0; head < num_heads; ++head) {
+      float* values = x + row * x_stride + static_cast<int64_t>(head) * head_dim;
+      for (int i = 0; i < half_dim; ++i) {
+        float& first = values[interleaved ? 2 * i : i];
+        float& second = values[interleaved ? 2 * i + 1 : i + half_dim];
+        const float rotated = first * cosines[i] - second * sines[i];
+        second = second * cosines[i] + first * sines[i];
+        first = rotated;
+      }
+    }
+  });
+}
+
+void softcap(const Exec&, float* x, int64_t n, float cap) {
+  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(cap * std::tanh(static_cast<double>(x[i]) / cap));
+}
+
+void store(std::byte* base, Format format, int64_t index, float value) {
+  switch (format) {
+    case Format::kF32: reinterpret_cast<float*>(base)[index] = value; return;
+    case Format::kF16: reinterpret_cast<uint16_t*>(base)[index] = f32_to_f16(value); return;
+    case Format::kBF16: reinterpret_cast<uint16_t*>(base)[index] = f32_to_bf16(value); return;
+    default: CHECK(!"a KV cache is f32, f16 or bf16");
+  }
+}
+
+void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
+              const int64_t* slots, int64_t num_rows) {
+  for_each_row(exec, num_rows, [=, &kv](int64_t row) {
+    const int64_t block = slots[row] / kKvBlockSize;
+    const int64_t offset = slots[row] % kKvBlockSize;
+    for (int head = 0; head < kv.num_kv_heads; ++head) {
+      const int64_t tile = (block * kv.num_kv_heads + head) * kv.head_dim * kKvBlockSize;
+      const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
+      for (int d = 0; d < kv.head_dim; ++d) {
+        store(kv.k, kv.k_format, tile + d * kKvBlockSize + offset, k[row * k_stride + column + d]);
+        store(kv.v, kv.v_format, tile + offset * kv.head_dim + d, v[row * v_stride + column + d]);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void fill_rows_reference(Kernels& table) {
+  table.rms_norm = rms_norm;
+  table.add = add;
+  table.gated_activation = gated_activation;
+  table.rope = rope;
+  table.softcap = softcap;
+  table.write_kv = write_kv;
+}
+
+}  // namespace quire

@@ -1,0 +1,282 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/select.h"
+
+namespace quire {
+namespace {
+
+const int64_t kSizes[] = {1, 7, 8, 15, 17, 64, 100, 4097};
+
+std::vector<float> random_floats(int64_t count, uint32_t seed, float size = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, size);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& x : values) x = normal(random);
+  return values;
+}
+
+bool same_bits(const float* a, const float* b, int64_t count) {
+  return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+}
+
+class RowsTest : public testing::TestWithParam<const Kernels*> {
+ protected:
+  const Kernels& table() const { return *GetParam(); }
+  Exec exec() { return make_exec(pool_); }
+
+ private:
+  ThreadPool pool_{2};
+};
+
+TEST_P(RowsTest, RmsNorm) {
+  for (int64_t dim : kSizes) {
+    for (int64_t rows : {int64_t{1}, int64_t{9}}) {
+      const int64_t stride = dim + 3;
+      const std::vector<float> x = random_floats(rows * stride, 1, 5.0f);
+      const std::vector<float> weight = random_floats(dim, 2);
+      std::vector<float> out(static_cast<size_t>(rows * dim));
+      table().rms_norm(exec(), x.data(), stride, weight.data(), 1e-5f, rows, dim, out.data(), dim);
+      for (int64_t row = 0; row < rows; ++row) {
+        double sum = 0;
+        for (int64_t i = 0; i < dim; ++i) sum += std::pow(double{x[static_cast<size_t>(row * stride + i)]}, 2);
+        const double scale = 1 / std::sqrt(sum / static_cast<double>(dim) + double{1e-5f});
+        for (int64_t i = 0; i < dim; ++i) {
+          const double want = x[static_cast<size_t>(row * stride + i)] * scale * weight[static_cast<size_t>(i)];
+          ASSERT_NEAR(out[static_cast<size_t>(row * dim + i)], want, 1e-6 * std::abs(want) + 1e-12) << dim;
+        }
+      }
+      std::vector<float> in_place = x;
+      table().rms_norm(exec(), in_place.data(), stride, weight.data(), 1e-5f, rows, dim, in_place.data(), stride);
+      for (int64_t row = 0; row < rows; ++row) {
+        EXPECT_TRUE(same_bits(in_place.data() + row * stride, out.data() + row * dim, dim));
+        EXPECT_TRUE(same_bits(in_place.data() + row * stride + dim, x.data() + row * stride + dim, stride - dim));
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, Add) {
+  for (int64_t n : {int64_t{1}, int64_t{17}, int64_t{4097}, int64_t{70001}}) {
+    const std::vector<float> x = random_floats(n + 1, 1);
+    const std::vector<float> y = random_floats(n, 2);
+    std::vector<float> out = x;
+    table().add(exec(), out.data(), y.data(), n);
+    for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(out[i], x[i] + y[i]);
+    EXPECT_EQ(out.back(), x.back());
+  }
+}
+
+double exact(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kSilu: return x / (1 + std::exp(-x));
+    case Activation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kGelu: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+  }
+  return 0;
+}
+
+TEST_P(RowsTest, GatedActivation) {
+  for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+    for (int64_t dim : kSizes) {
+      const int64_t rows = 3;
+      std::vector<float> gate = random_floats(rows * (dim + 5), 1, 4.0f);
+      gate[0] = 0;
+      gate.back() = 300.0f;
+      const std::vector<float> up = random_floats(rows * (dim + 2), 2);
+      std::vector<float> out(static_cast<size_t>(rows * dim));
+      table().gated_activation(exec(), kind, gate.data(), dim + 5, up.data(), dim + 2, rows, dim, out.data(), dim);
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t i = 0; i < dim; ++i) {
+          const double g = gate[static_cast<size_t>(row * (dim + 5) + i)];
+          const double u = up[static_cast<size_t>(row * (dim + 2) + i)];
+          // A factor of 1e-7 of the input: what the tails of erf and tanh lose against 1.
+          ASSERT_NEAR(out[static_cast<size_t>(row * dim + i)], exact(kind, g) * u,
+                      std::abs(u) * (3e-7 * std::abs(exact(kind, g)) + 1e-7 * std::abs(g)))
+              << "kind " << static_cast<int>(kind) << ", gate " << g;
+        }
+      }
+      std::vector<float> in_place = gate;
+      table().gated_activation(exec(), kind, in_place.data(), dim + 5, up.data(), dim + 2, rows, dim, in_place.data(),
+                               dim + 5);
+      for (int64_t row = 0; row < rows; ++row) {
+        EXPECT_TRUE(same_bits(in_place.data() + row * (dim + 5), out.data() + row * dim, dim));
+      }
+    }
+  }
+}
+
+// Small values come back with small relative errors (near 0 the cap changes nothing), large ones reach the cap.
+TEST_P(RowsTest, Softcap) {
+  std::vector<float> x;
+  for (float size : {1e-30f, 1e-6f, 1e-3f, 0.1f, 1.0f, 10.0f, 18.0f, 19.0f, 50.0f, 400.0f, 1e30f}) {
+    for (float step = 0.7f; step < 1.3f; step += 0.01f) x.push_back(x.size() % 2 == 0 ? size * step : -size * step);
+  }
+  x.push_back(0.0f);
+  std::vector<float> out = x;
+  table().softcap(exec(), out.data(), static_cast<int64_t>(out.size()), 30.0f);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double want = 30 * std::tanh(double{x[i]} / 30);
+    ASSERT_NEAR(out[i], want, 4e-7 * std::abs(want)) << x[i];
+    ASSERT_LE(std::abs(out[i]), 30.0f);
+  }
+}
+
+TEST_P(RowsTest, ExtremeGatesGiveNoNan) {
+  for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+    std::vector<float> gate = {-1e30f, -200.0f, -100.0f, -89.0f, -88.0f, -60.0f, 60.0f, 88.0f, 100.0f, 1e12f};
+    const std::vector<float> up(gate.size(), 1.0f);
+    std::vector<float> out(gate.size());
+    const auto dim = static_cast<int64_t>(gate.size());
+    table().gated_activation(exec(), kind, gate.data(), dim, up.data(), dim, 1, dim, out.data(), dim);
+    for (size_t i = 0; i < gate.size(); ++i) {
+      EXPECT_NEAR(out[i], gate[i] > 0 ? gate[i] : 0.0f, 1e-7f * std::min(100.0f, std::abs(gate[i])) + 1e-30f)
+          << gate[i] << ", kind " << static_cast<int>(kind);
+    }
+  }
+}
+
+TEST_P(RowsTest, Rope) {
+  for (bool interleaved : {false, true}) {
+    for (const auto& [head_dim, half_dim] :
+         {std::pair{8, 4}, {40, 20}, {64, 32}, {80, 40}, {96, 24}, {128, 64}, {64, 5}}) {
+      const int64_t rows = 11;
+      const int heads = 3;
+      const int64_t stride = heads * head_dim + 7;
+      const std::vector<float> x = random_floats(rows * stride, 1);
+      std::vector<float> cos_sin(static_cast<size_t>(rows * 2 * half_dim));
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int i = 0; i < half_dim; ++i) {
+          const double angle = static_cast<double>(row) * std::pow(10000.0, -static_cast<double>(i) / half_dim);
+          cos_sin[static_cast<size_t>(row * 2 * half_dim + i)] = static_cast<float>(std::cos(angle));
+          cos_sin[static_cast<size_t>((row * 2 + 1) * half_dim + i)] = static_cast<float>(std::sin(angle));
+        }
+      }
+      std::vector<float> out = x;
+      table().rope(exec(), out.data(), stride, rows, heads, head_dim, half_dim, cos_sin.data(), interleaved);
+      for (int64_t row = 0; row < rows; ++row) {
+        std::vector<double> want(x.begin() + row * stride, x.begin() + (row + 1) * stride);
+        for (int head = 0; head < heads; ++head) {
+          for (int i = 0; i < half_dim; ++i) {
+            const auto a = static_cast<size_t>(head * head_dim + (interleaved ? 2 * i : i));
+            const size_t b = interleaved ? a + 1 : a + static_cast<size_t>(half_dim);
+            const double c = cos_sin[static_cast<size_t>(row * 2 * half_dim + i)];
+            const double s = cos_sin[static_cast<size_t>((row * 2 + 1) * half_dim + i)];
+            const double first = want[a] * c - want[b] * s;
+            want[b] = want[b] * c + want[a] * s;
+            want[a] = first;
+          }
+        }
+        for (int64_t i = 0; i < stride; ++i) {
+          ASSERT_NEAR(out[static_cast<size_t>(row * stride + i)], want[static_cast<size_t>(i)], 6e-7)
+              << head_dim << " " << half_dim << " " << interleaved << " row " << row << " element " << i;
+        }
+      }
+    }
+  }
+}
+
+// Every table stores the same bits as the reference, special values included, and touches no other slot.
+TEST_P(RowsTest, WriteKv) {
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16};
+  for (Format format : formats) {
+    for (int head_dim : {8, 40, 64}) {
+      const int heads = 3;
+      const int64_t width = heads * head_dim;
+      const int64_t num_rows = 40;
+      std::vector<float> k = random_floats(num_rows * (width + 1), 1, 3.0f);
+      std::vector<float> v = random_floats(num_rows * (width + 2), 2, 1e-6f);
+      const float special[] = {std::numeric_limits<float>::infinity(),
+                               -std::numeric_limits<float>::infinity(),
+                               std::numeric_limits<float>::quiet_NaN(),
+                               65519.9f,
+                               65520.0f,
+                               1e30f,
+                               6e-8f,
+                               2.98023224e-8f,
+                               -0.0f,
+                               1.0009765625f / 2 + 0.000244140625f};
+      std::memcpy(v.data(), special, sizeof(float) * 8);
+      std::memcpy(k.data() + 5, special, sizeof(float) * 3);
+      std::vector<int64_t> slots;
+      for (int64_t row = 0; row < num_rows; ++row) slots.push_back((row * 37 + 11) % (4 * kKvBlockSize));
+      const size_t bytes = static_cast<size_t>(4 * width * kKvBlockSize) * (format == Format::kF32 ? 4 : 2);
+      std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
+      const KvLayer got{got_k.data(), got_v.data(), format, format, heads, head_dim};
+      const KvLayer want{want_k.data(), want_v.data(), format, format, heads, head_dim};
+      table().write_kv(exec(), got, k.data(), width + 1, v.data(), width + 2, slots.data(), num_rows);
+      reference_kernels().write_kv(exec(), want, k.data(), width + 1, v.data(), width + 2, slots.data(), num_rows);
+      EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
+      EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim;
+    }
+  }
+}
+
+// Where a value of K and V lies, spelled out: K tiles dimension-major, V tiles position-major.
+TEST(ReferenceRowsTest, KvLayout) {
+  ThreadPool pool(1);
+  std::vector<float> k_pool(2 * 3 * 8 * kKvBlockSize), v_pool(k_pool.size());
+  const KvLayer kv{reinterpret_cast<std::byte*>(k_pool.data()),
+                   reinterpret_cast<std::byte*>(v_pool.data()),
+                   Format::kF32,
+                   Format::kF32,
+                   3,
+                   8};
+  std::vector<float> k(24), v(24);
+  for (size_t i = 0; i < 24; ++i) k[i] = static_cast<float>(i + 1), v[i] = -static_cast<float>(i + 1);
+  const int64_t slot = kKvBlockSize + 5;
+  reference_kernels().write_kv(make_exec(pool), kv, k.data(), 24, v.data(), 24, &slot, 1);
+  const size_t tile = (1 * 3 + 2) * 8 * kKvBlockSize;  // block 1, head 2
+  EXPECT_EQ(k_pool[tile + 4 * kKvBlockSize + 5], 2 * 8 + 4 + 1);
+  EXPECT_EQ(v_pool[tile + 5 * 8 + 4], -(2 * 8 + 4 + 1));
+}
+
+// The rows of a large call, on several threads, are the rows computed one at a time.
+TEST_P(RowsTest, OneAnswer) {
+  const int64_t rows = 64, dim = 1000;
+  const std::vector<float> x = random_floats(rows * dim, 1);
+  const std::vector<float> weight = random_floats(dim, 2);
+  std::vector<float> normed(x.size()), gated(x.size()), capped(x), one(static_cast<size_t>(dim));
+  table().rms_norm(exec(), x.data(), dim, weight.data(), 1e-6f, rows, dim, normed.data(), dim);
+  table().gated_activation(exec(), Activation::kSilu, x.data(), dim, normed.data(), dim, rows, dim, gated.data(), dim);
+  table().softcap(exec(), capped.data(), rows * dim, 0.5f);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* in = x.data() + row * dim;
+    table().rms_norm(exec(), in, dim, weight.data(), 1e-6f, 1, dim, one.data(), dim);
+    EXPECT_TRUE(same_bits(one.data(), normed.data() + row * dim, dim));
+    table().gated_activation(exec(), Activation::kSilu, in, dim, normed.data() + row * dim, dim, 1, dim, one.data(),
+                             dim);
+    EXPECT_TRUE(same_bits(one.data(), gated.data() + row * dim, dim));
+    std::memcpy(one.data(), in, static_cast<size_t>(dim) * sizeof(float));
+    table().softcap(exec(), one.data(), dim, 0.5f);
+    EXPECT_TRUE(same_bits(one.data(), capped.data() + row * dim, dim));
+  }
+}
+
+TEST(SelectTest, NamesAndRefusal) {
+  for (const Kernels* table : runnable_kernels()) EXPECT_EQ(&select_kernels(table->name), table);
+  EXPECT_EQ(runnable_kernels().back(), &reference_kernels());
+  try {
+    select_kernels("mmx");
+    FAIL() << "an unknown table was selected";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("reference"), std::string::npos) << error.what();
+  }
+  setenv("QUIRE_ISA", "reference", 1);
+  EXPECT_EQ(&select_kernels(""), &reference_kernels());
+  unsetenv("QUIRE_ISA");
+  EXPECT_EQ(&select_kernels(""), runnable_kernels().front());
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, RowsTest, testing::ValuesIn(runnable_kernels()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,108 @@
+#include "kernels/select.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/reference/reference.h"
+
+#ifdef QUIRE_X86_TABLES
+#include <cpuid.h>
+
+#include "kernels/avx2/avx2.h"
+#include "kernels/avx512/avx512.h"
+#endif
+
+namespace quire {
+namespace {
+
+Kernels make_reference() {
+  Kernels table{};
+  table.name = "reference";
+  fill_matmul_reference(table);
+  fill_rows_reference(table);
+  fill_attention_reference(table);
+  return table;
+}
+
+#ifdef QUIRE_X86_TABLES
+
+// __builtin_cpu_supports answers for the AVX families only when the operating system saves their registers (xgetbv).
+bool machine_has_avx2() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+  return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+bool machine_has_avx512() {
+  return machine_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+Kernels make_avx2() {
+  Kernels table = reference_kernels();
+  table.name = "avx2";
+  override_matmul_avx2(table);
+  override_rows_avx2(table);
+  override_attention_avx2(table);
+  return table;
+}
+
+Kernels make_avx512() {
+  Kernels table = reference_kernels();
+  table.name = "avx512";
+  override_matmul_avx512(table);
+  override_rows_avx512(table);
+  override_attention_avx512(table);
+  return table;
+}
+
+#endif
+
+std::vector<const Kernels*> find_runnable() {
+  std::vector<const Kernels*> tables;
+#ifdef QUIRE_X86_TABLES
+  static const Kernels avx2 = make_avx2();
+  static const Kernels avx512 = make_avx512();
+  if (machine_has_avx512()) tables.push_back(&avx512);
+  if (machine_has_avx2()) tables.push_back(&avx2);
+#endif
+  tables.push_back(&reference_kernels());
+  return tables;
+}
+
+}  // namespace
+
+const Kernels& reference_kernels() {
+  static const Kernels table = make_reference();
+  return table;
+}
+
+const std::vector<const Kernels*>& runnable_kernels() {
+  static const std::vector<const Kernels*> tables = find_runnable();
+  return tables;
+}
+
+const Kernels& select_kernels(std::string_view name) {
+  const char* forced = std::getenv("QUIRE_ISA");
+  if (name.empty() && forced != nullptr) name = forced;
+  if (name.empty()) return *runnable_kernels().front();
+  std::string known;
+  for (const Kernels* table : runnable_kernels()) {
+    if (name == table->name) return *table;
+    known += known.empty() ? "" : ", ";
+    known += table->name;
+  }
+  fail(ErrorCode::kUnsupported, "instruction set \"{}\": this machine and build run {}; set QUIRE_ISA to one of them",
+       printable(name), known);
+}
+
+Exec make_exec(ThreadPool& pool) {
+  return {[](void* opaque, int64_t num_tiles, Exec::Body body, void* context) {
+            static_cast<ThreadPool*>(opaque)->run(num_tiles, body, context);
+          },
+          &pool, pool.num_threads()};
+}
+
+}  // namespace quire

@@ -1,0 +1,161 @@
+// Norm, activations, rotation and the KV write, over vectors of kLanes floats. See math.h for how files of this folder
+// are used. The operations of an element depend on its index inside its row only: a tail goes through the same vector
+// code with the missing lanes loaded as zero.
+#pragma once
+
+namespace quire {
+namespace {
+
+inline float sum_of_squares(const float* x, int64_t dim) {
+  Vec sums[4] = {set1(0), set1(0), set1(0), set1(0)};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= dim; i += 4 * kLanes) {
+    for (int part = 0; part < 4; ++part) {
+      const Vec v = load(x + i + part * kLanes);
+      sums[part] = fma(v, v, sums[part]);
+    }
+  }
+  for_vectors(dim - i, [&](int64_t j, int n) {
+    const Vec v = load_some(x + i + j, n);
+    sums[0] = fma(v, v, sums[0]);
+  });
+  return sum_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+}
+
+void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+              int64_t dim, float* out, int64_t out_stride) {
+  for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const float* in = x + row * x_stride;
+      float* to = out + row * out_stride;
+      const double mean = static_cast<double>(sum_of_squares(in, dim)) / static_cast<double>(dim);
+      const Vec scale = set1(static_cast<float>(1.0 / __builtin_sqrt(mean + eps)));
+      for_vectors(dim, [=](int64_t i, int n) {
+        store_some(to + i, mul(mul(load_some(in + i, n), scale), load_some(weight + i, n)), n);
+      });
+    }
+  });
+}
+
+void add_rows(const Exec& exec, float* x, const float* y, int64_t n) {
+  for_slices(exec, n, 1, [=](int64_t first, int64_t last) {
+    for_vectors(last - first, [=](int64_t i, int lanes) {
+      float* to = x + first + i;
+      store_some(to, add(load_some(to, lanes), load_some(y + first + i, lanes)), lanes);
+    });
+  });
+}
+
+void softcap(const Exec& exec, float* x, int64_t n, float cap) {
+  for_slices(exec, n, 4, [=](int64_t first, int64_t last) {
+    for_vectors(last - first, [=](int64_t i, int lanes) {
+      float* to = x + first + i;
+      store_some(to, mul(set1(cap), tanh(div(load_some(to, lanes), set1(cap)))), lanes);
+    });
+  });
+}
+
+template <Vec (*activate)(Vec)>
+void gated_rows(const float* gate, int64_t gate_stride, const float* up, int64_t up_stride, int64_t first, int64_t last,
+                int64_t dim, float* out, int64_t out_stride) {
+  for (int64_t row = first; row < last; ++row) {
+    for_vectors(dim, [=](int64_t i, int n) {
+      const Vec activated = activate(load_some(gate + row * gate_stride + i, n));
+      store_some(out + row * out_stride + i, mul(activated, load_some(up + row * up_stride + i, n)), n);
+    });
+  }
+}
+
+void gated_activation(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
+  const auto rows = kind == Activation::kSilu       ? gated_rows<silu>
+                    : kind == Activation::kGeluTanh ? gated_rows<gelu_tanh>
+                                                    : gated_rows<gelu>;
+  for_slices(exec, num_rows, 2 * dim, [=](int64_t first, int64_t last) {
+    rows(gate, gate_stride, up, up_stride, first, last, dim, out, out_stride);
+  });
+}
+
+inline void rotate_halves(float* x, int half_dim, const float* cosines, const float* sines) {
+  for_vectors(half_dim, [=](int64_t i, int n) {
+    const Vec c = load_some(cosines + i, n);
+    const Vec s = load_some(sines + i, n);
+    const Vec a = load_some(x + i, n);
+    const Vec b = load_some(x + half_dim + i, n);
+    store_some(x + i, sub(mul(a, c), mul(b, s)), n);
+    store_some(x + half_dim + i, add(mul(b, c), mul(a, s)), n);
+  });
+}
+
+inline void rotate_pairs(float* x, int half_dim, const float* cosines, const float* sines) {
+  int i = 0;
+  for (; i + kLanes / 2 <= half_dim; i += kLanes / 2) {
+    const Vec pairs = load(x + 2 * i);
+    store(x + 2 * i, fma_sub_add(pairs, load_twice(cosines + i), mul(swap_pairs(pairs), load_twice(sines + i))));
+  }
+  for (; i < half_dim; ++i) {
+    const float a = x[2 * i];
+    const float b = x[2 * i + 1];
+    x[2 * i] = a * cosines[i] - b * sines[i];
+    x[2 * i + 1] = b * cosines[i] + a * sines[i];
+  }
+}
+
+void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
+          const float* cos_sin, bool interleaved) {
+  const auto rotate = interleaved ? rotate_pairs : rotate_halves;
+  for_slices(exec, num_rows, static_cast<int64_t>(num_heads) * head_dim, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const float* cosines = cos_sin + row * 2 * half_dim;
+      for (int head = 0; head < num_heads; ++head) {
+        rotate(x + row * x_stride + static_cast<int64_t>(head) * head_dim, half_dim, cosines, cosines + half_dim);
+      }
+    }
+  });
+}
+
+// `count` floats, a multiple of 8, as `format` at to[0], to[stride], ...: through a strip of the stack, because the
+// dimensions of one K row lie a tile row apart.
+inline void store_strided(const float* from, int count, Format format, std::byte* to, int64_t index, int64_t stride) {
+  for_vectors(count, [=](int64_t i, int n) {
+    const Vec x = load_some(from + i, n);
+    if (format == Format::kF32) {
+      float strip[kLanes];
+      store(strip, x);
+      for (int j = 0; j < n; ++j) reinterpret_cast<float*>(to)[index + (i + j) * stride] = strip[j];
+    } else {
+      uint16_t strip[kLanes];
+      format == Format::kF16 ? store_f16(strip, x) : store_bf16(strip, x);
+      for (int j = 0; j < n; ++j) reinterpret_cast<uint16_t*>(to)[index + (i + j) * stride] = strip[j];
+    }
+  });
+}
+
+void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
+              const int64_t* slots, int64_t num_rows) {
+  const int64_t width = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
+  for_slices(exec, num_rows, 4 * width, [=, &kv](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t block = slots[row] / kKvBlockSize;
+      const int64_t offset = slots[row] % kKvBlockSize;
+      for (int head = 0; head < kv.num_kv_heads; ++head) {
+        const int64_t tile = (block * kv.num_kv_heads + head) * kv.head_dim * kKvBlockSize;
+        const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
+        store_strided(k + row * k_stride + column, kv.head_dim, kv.k_format, kv.k, tile + offset, kKvBlockSize);
+        store_strided(v + row * v_stride + column, kv.head_dim, kv.v_format, kv.v, tile + offset * kv.head_dim, 1);
+      }
+    }
+  });
+}
+
+void override_rows(Kernels& table) {
+  table.rms_norm = rms_norm;
+  table.add = add_rows;
+  table.gated_activation = gated_activation;
+  table.rope = rope;
+  table.softcap = softcap;
+  table.write_kv = write_kv;
+}
+
+}  // namespace
+}  // namespace quire

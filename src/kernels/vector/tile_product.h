@@ -1,0 +1,114 @@
+// The one inner loop of attention: a few rows of queries times a K tile, and the same rows of weights times a V tile.
+// See math.h for how files of this folder are used.
+//
+// An element of the result is a chain of fused multiply-adds over the depth in ascending order, whatever the number of
+// rows or columns that are computed beside it.
+#pragma once
+
+namespace quire {
+namespace {
+
+// Floats between the left rows: a constant, so that the rows of a tile are offsets of one address register; off a power
+// of two, so that they fall into different cache sets. Holds a query of kMaxHeadDim.
+constexpr int kLeftStride = kMaxHeadDim + 16;
+
+// c[r][n] = c[r][n] * shrink[r] + sum over k of left[r][k] * right[k][n]
+struct TileProduct {
+  const float* left = nullptr;  // [rows, depth], rows kLeftStride apart
+  const void* right = nullptr;  // [depth, columns], rows right_stride elements apart
+  int64_t right_stride = 0;
+  int depth = 0;
+  float* c = nullptr;  // [rows, columns], rows c_stride apart
+  int64_t c_stride = 0;
+  int columns = 0;                // a multiple of kLanes
+  const float* shrink = nullptr;  // [rows], or none: c starts from zero
+  const void* next = nullptr;     // what will be the right side of a later product: fetched ahead, element by element
+};
+
+// The formats of the right side. Floats are mostly tiles just widened, in the first-level cache: nothing to fetch
+// ahead.
+struct F32Source {
+  using Element = float;
+  static constexpr bool kFetchAhead = false;
+  static Vec load_lanes(const Element* p) { return load(p); }
+};
+struct F16Source {
+  using Element = uint16_t;
+  static constexpr bool kFetchAhead = true;
+  static Vec load_lanes(const Element* p) { return load_f16(p); }
+};
+struct BF16Source {
+  using Element = uint16_t;
+  static constexpr bool kFetchAhead = true;
+  static Vec load_lanes(const Element* p) { return load_bf16(p); }
+};
+
+template <typename Source, int kRows, int kVectors>
+inline void product_strip(const TileProduct& t, int column) {
+  Vec sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const float* c = t.c + r * t.c_stride + column + v * kLanes;
+      sums[r][v] = t.shrink == nullptr ? set1(0) : mul(load(c), set1(t.shrink[r]));
+    }
+  }
+  const float* left = t.left;
+  const auto* right = static_cast<const typename Source::Element*>(t.right) + column;
+  const auto* next = t.next == nullptr ? right : static_cast<const typename Source::Element*>(t.next) + column;
+  for (int k = 0; k < t.depth; ++k) {
+    Vec b[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      b[v] = Source::load_lanes(right + v * kLanes);
+      if (Source::kFetchAhead && v * kLanes * sizeof(*next) % 64 == 0) prefetch_far(next + v * kLanes);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const Vec a = set1(left[r * kLeftStride]);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(a, b[v], sums[r][v]);
+    }
+    ++left;
+    right += t.right_stride;
+    next += t.right_stride;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) store(t.c + r * t.c_stride + column + v * kLanes, sums[r][v]);
+  }
+}
+
+// A strip is as wide as keeps enough sums in flight to hide the latency of the multiply-add.
+template <typename Source, int kRows>
+void product_rows(const TileProduct& t) {
+  constexpr int kVectors = 4 * kRows <= 2 * kRowTile ? 4 : 2;
+  int column = 0;
+  for (; column + kVectors * kLanes <= t.columns; column += kVectors * kLanes) {
+    product_strip<Source, kRows, kVectors>(t, column);
+  }
+  if constexpr (kVectors > 2) {
+    for (; column + 2 * kLanes <= t.columns; column += 2 * kLanes) product_strip<Source, kRows, 2>(t, column);
+  }
+  if (column < t.columns) product_strip<Source, kRows, 1>(t, column);
+}
+
+// rows in [1, kRowTile]
+template <typename Source, int kRows = kRowTile>
+void product_from(const TileProduct& t, int rows) {
+  if (rows == kRows) return product_rows<Source, kRows>(t);
+  if constexpr (kRows > 1) product_from<Source, kRows - 1>(t, rows);
+}
+
+void tile_product(Format right_format, const TileProduct& t, int rows) {
+  switch (right_format) {
+    case Format::kF16: return product_from<F16Source>(t, rows);
+    case Format::kBF16: return product_from<BF16Source>(t, rows);
+    default: return product_from<F32Source>(t, rows);
+  }
+}
+
+}  // namespace
+}  // namespace quire

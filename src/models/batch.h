@@ -1,0 +1,33 @@
+// One step's work: the tokens to run, where they stand in their sequences, and whose logits are wanted.
+//
+// Built by the engine each step, read by the model runner. Plain data; block ids are the engine's, the memory behind
+// them is KvCache's.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace quire {
+
+struct Batch {
+  struct Sequence {
+    int64_t num_tokens = 0;                // query tokens of this step; > 1 in prefill
+    int64_t first_position = 0;            // position of the first of them = tokens already in the cache
+    std::span<const int32_t> block_table;  // covers positions [0, first_position + num_tokens)
+    // Positions the sequence will never exceed; 0 = the runner's max_context. Models with RoPE factors for short and
+    // for long sequences choose by it, so it keeps its side of ModelInfo::rope_switch_length for a sequence's life.
+    int64_t length_limit = 0;
+  };
+  std::vector<int32_t> token_ids;  // of all sequences, one after the other
+  std::vector<Sequence> sequences;
+  std::vector<int32_t> logit_rows;  // rows of token_ids whose logits are wanted, strictly ascending
+
+  void clear() {
+    token_ids.clear();
+    sequences.clear();
+    logit_rows.clear();
+  }
+};
+
+}  // namespace quire

@@ -1,0 +1,56 @@
+#include "models/kv_cache.h"
+
+#include <cstring>
+
+#include "base/check.h"
+
+namespace quire {
+namespace {
+
+// Elements of one block of one layer.
+uint64_t block_elements(const KvShape& shape) {
+  return static_cast<uint64_t>(shape.num_kv_heads) * static_cast<uint64_t>(shape.head_dim) * kKvBlockSize;
+}
+
+uint64_t block_bytes_of(const KvShape& shape, Format format) {
+  return weight_format(format).bytes_of(static_cast<int64_t>(block_elements(shape)));
+}
+
+}  // namespace
+
+uint64_t KvShape::block_bytes() const {
+  return static_cast<uint64_t>(num_layers) * (block_bytes_of(*this, k_format) + block_bytes_of(*this, v_format));
+}
+
+// A block is a multiple of 64 bytes (kKvBlockSize elements of 2 bytes or more), so every layer's pool stays aligned.
+KvCache::KvCache(const KvShape& shape, int64_t num_blocks)
+    : shape_(shape),
+      num_blocks_(num_blocks),
+      k_layer_bytes_(static_cast<uint64_t>(num_blocks) * block_bytes_of(shape, shape.k_format)),
+      v_layer_bytes_(static_cast<uint64_t>(num_blocks) * block_bytes_of(shape, shape.v_format)),
+      memory_(static_cast<uint64_t>(shape.num_layers) * (k_layer_bytes_ + v_layer_bytes_)) {}
+
+KvLayer KvCache::layer(int index) {
+  DCHECK(index >= 0 && index < shape_.num_layers);
+  std::byte* const start = memory_.data() + static_cast<uint64_t>(index) * (k_layer_bytes_ + v_layer_bytes_);
+  return {.k = start,
+          .v = start + k_layer_bytes_,
+          .k_format = shape_.k_format,
+          .v_format = shape_.v_format,
+          .num_kv_heads = shape_.num_kv_heads,
+          .head_dim = shape_.head_dim};
+}
+
+void KvCache::copy_block(int32_t from, int32_t to) {
+  CHECK(from >= 0 && from < num_blocks_ && to >= 0 && to < num_blocks_);
+  if (from == to) return;
+  const uint64_t k_bytes = block_bytes_of(shape_, shape_.k_format);
+  const uint64_t v_bytes = block_bytes_of(shape_, shape_.v_format);
+  for (int i = 0; i < shape_.num_layers; ++i) {
+    const KvLayer kv = layer(i);
+    std::memcpy(kv.k + static_cast<uint64_t>(to) * k_bytes, kv.k + static_cast<uint64_t>(from) * k_bytes, k_bytes);
+    std::memcpy(kv.v + static_cast<uint64_t>(to) * v_bytes, kv.v + static_cast<uint64_t>(from) * v_bytes, v_bytes);
+  }
+}
+
+}  // namespace quire

@@ -1,0 +1,45 @@
+// The memory behind KV blocks: one pool per layer for K and one for V, cut into blocks (kernels/kernels.h, KvLayer).
+//
+// Owned by the model runner. Which block belongs to whom is the engine's affair (engine/block_manager.h).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "tensor/aligned_buffer.h"
+
+namespace quire {
+
+struct KvShape {
+  int num_layers = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  Format k_format = Format::kF16;
+  Format v_format = Format::kF16;
+
+  // Bytes of one block over all layers: layers x KV heads x head_dim x kKvBlockSize x (bytes of K + bytes of V). GQA
+  // correct: query heads do not count.
+  uint64_t block_bytes() const;
+  uint64_t token_bytes() const { return block_bytes() / kKvBlockSize; }
+};
+
+class KvCache {
+ public:
+  KvCache(const KvShape& shape, int64_t num_blocks);
+
+  const KvShape& shape() const { return shape_; }
+  int64_t num_blocks() const { return num_blocks_; }
+  KvLayer layer(int index);
+  // Copies a whole block in every layer (copy-on-write).
+  void copy_block(int32_t from, int32_t to);
+
+ private:
+  KvShape shape_;
+  int64_t num_blocks_;
+  uint64_t k_layer_bytes_;
+  uint64_t v_layer_bytes_;
+  AlignedBuffer memory_;
+};
+
+}  // namespace quire

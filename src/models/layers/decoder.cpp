@@ -1,0 +1,98 @@
+#include "models/layers/decoder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+
+Decoder::Decoder(ModelInfo info, DecoderParts parts)
+    : Model(std::move(info)),
+      embedding_(parts.embedding),
+      ropes_(parts.ropes.begin(), parts.ropes.end()),
+      layers_(std::move(parts.layers)),
+      head_(parts.head) {
+  CHECK(!layers_.empty() && !ropes_.empty());
+}
+
+void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) {
+  const AttentionSizes& sizes = layers_[0].attention.sizes;
+  const int64_t rows = limits.max_rows;
+  residual_ = arena.take<float>(rows * sizes.hidden_size);
+  normed_ = arena.take<float>(rows * sizes.hidden_size);
+  block_ = arena.take<float>(rows * sizes.hidden_size);
+  cos_sin_.clear();
+  for (const Rotary& rope : ropes_) cos_sin_.push_back(arena.take<float>(rows * rope.settings().dim));
+  attention_buffers_.take(arena, kernels, limits, sizes);
+
+  int64_t dense_size = 0;
+  const Moe* moe = nullptr;
+  for (const DecoderLayer& layer : layers_) {
+    if (const Mlp* mlp = std::get_if<Mlp>(&layer.feed_forward))
+      dense_size = std::max(dense_size, mlp->gate.weights.rows);
+    if (const Moe* found = std::get_if<Moe>(&layer.feed_forward)) moe = found;
+  }
+  if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, sizes.hidden_size, dense_size);
+  if (moe != nullptr) moe_buffers_.take(arena, kernels, rows, *moe);
+  head_.take_workspace(arena, kernels, limits);
+}
+
+const float* Decoder::forward(const Step& step) {
+  embedding_.apply(step, residual_);
+  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i]);
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
+    run_attention(step, static_cast<int>(i));
+    run_feed_forward(step, layers_[i]);
+  }
+  run_attention(step, static_cast<int>(layers_.size()) - 1);
+  // After the last attention nobody reads the rows without logits.
+  const Step last = keep_logit_rows(step);
+  if (last.num_rows > 0) run_feed_forward(last, layers_.back());
+  return head_.apply(last, residual_, last.num_rows);
+}
+
+Step Decoder::keep_logit_rows(const Step& step) {
+  const int64_t hidden_size = layers_[0].attention.sizes.hidden_size;
+  for (int64_t i = 0; i < step.num_logit_rows; ++i) {
+    const int64_t from = step.logit_rows[i];
+    if (from != i) std::copy_n(residual_ + from * hidden_size, hidden_size, residual_ + i * hidden_size);
+  }
+  Step kept = step;
+  kept.num_rows = step.num_logit_rows;
+  return kept;
+}
+
+void Decoder::run_attention(const Step& step, int index) {
+  const DecoderLayer& layer = layers_[static_cast<size_t>(index)];
+  const auto rope = static_cast<size_t>(layer.attention.rope);
+  const bool direct = !layer.post_attention_norm.exists();
+  layer.attention_norm.apply(step, residual_, step.num_rows, normed_);
+  layer.attention.apply(step, attention_buffers_,
+                        {.layer = index,
+                         .x = normed_,
+                         .cos_sin = cos_sin_[rope],
+                         .half_dim = ropes_[rope].half_dim(),
+                         .y = direct ? residual_ : block_,
+                         .accumulate = direct});
+  if (!direct) add_block(step, layer.post_attention_norm, block_);
+}
+
+void Decoder::run_feed_forward(const Step& step, const DecoderLayer& layer) {
+  layer.feed_forward_norm.apply(step, residual_, step.num_rows, normed_);
+  const bool direct = !layer.post_feed_forward_norm.exists();
+  if (const Mlp* mlp = std::get_if<Mlp>(&layer.feed_forward)) {
+    mlp->apply(step, mlp_buffers_, normed_, direct ? residual_ : block_, direct);
+    if (!direct) add_block(step, layer.post_feed_forward_norm, block_);
+    return;
+  }
+  std::get<Moe>(layer.feed_forward).apply(step, moe_buffers_, normed_, block_);
+  add_block(step, layer.post_feed_forward_norm, block_);
+}
+
+void Decoder::add_block(const Step& step, const Norm& norm, float* block) {
+  if (norm.exists()) norm.apply(step, block, step.num_rows, block);
+  step.kernels->add(step.exec, residual_, block, step.num_rows * layers_[0].attention.sizes.hidden_size);
+}
+
+}  // namespace quire

@@ -1,0 +1,67 @@
+// The decoder of every transformer here: embedding, then per layer norm, attention, norm, feed-forward around a
+// residual stream, then the head. Optional norms after attention and feed-forward make it Gemma's; the feed-forward is
+// dense or a mixture of experts, layer by layer.
+#pragma once
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "models/layers/attention.h"
+#include "models/layers/embedding.h"
+#include "models/layers/head.h"
+#include "models/layers/mlp.h"
+#include "models/layers/moe.h"
+#include "models/layers/norm.h"
+#include "models/layers/rotary.h"
+#include "models/model.h"
+
+namespace quire {
+
+struct DecoderLayer {
+  Norm attention_norm;
+  Attention attention;
+  Norm post_attention_norm;  // on the block's output, before the residual; may not exist
+  Norm feed_forward_norm;
+  std::variant<Mlp, Moe> feed_forward;
+  Norm post_feed_forward_norm;  // may not exist
+};
+
+struct DecoderParts {
+  Embedding embedding;
+  std::vector<RopeSettings> ropes;  // distinct ones; Attention::rope is an index
+  std::vector<DecoderLayer> layers;
+  Head head;
+};
+
+class Decoder : public Model {
+ public:
+  Decoder(ModelInfo info, DecoderParts parts);
+
+  void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) override;
+  const float* forward(const Step& step) override;
+
+ private:
+  void run_attention(const Step& step, int index);
+  void run_feed_forward(const Step& step, const DecoderLayer& layer);
+  // Moves the residual rows whose logits are wanted to the front; the step of these rows alone, for what treats rows
+  // one by one.
+  Step keep_logit_rows(const Step& step);
+  void add_block(const Step& step, const Norm& norm, float* block);
+
+  Embedding embedding_;
+  std::vector<Rotary> ropes_;
+  std::vector<DecoderLayer> layers_;
+  Head head_;
+
+  // Of one step; shared by all layers.
+  float* residual_ = nullptr;    // [max_rows, hidden_size]
+  float* normed_ = nullptr;      // [max_rows, hidden_size]
+  float* block_ = nullptr;       // [max_rows, hidden_size] a block's output on its way to the residual
+  std::vector<float*> cos_sin_;  // per rope: [max_rows, 2, half_dim]
+  Attention::Buffers attention_buffers_;
+  Mlp::Buffers mlp_buffers_;
+  Moe::Buffers moe_buffers_;
+};
+
+}  // namespace quire

@@ -1,0 +1,16 @@
+#include "models/layers/embedding.h"
+
+namespace quire {
+
+void Embedding::apply(const Step& step, float* out) const {
+  const int64_t hidden_size = table.cols();
+  const WeightFormat& format = weight_format(table.format);
+  parallel_for(step.exec, step.num_rows, [&](int64_t row) {
+    float* values = out + row * hidden_size;
+    format.dequantize(table.row(step.token_ids[row]), values, hidden_size);
+    if (scale == 1.0f) return;
+    for (int64_t i = 0; i < hidden_size; ++i) values[i] *= scale;
+  });
+}
+
+}  // namespace quire

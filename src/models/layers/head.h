@@ -1,0 +1,25 @@
+// Hidden states to logits: the final norm and the output matrix.
+#pragma once
+
+#include "models/layers/linear.h"
+#include "models/layers/norm.h"
+
+namespace quire {
+
+class Head {
+ public:
+  Norm norm;
+  Linear output;         // [vocab_size, hidden_size]
+  float softcap = 0.0f;  // > 0: cap * tanh(logit / cap)
+
+  void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits);
+  // x [num_rows, hidden_size], num_rows <= max_logit_rows -> logits [num_rows, vocab_size], valid until the next call.
+  const float* apply(const Step& step, const float* x, int64_t num_rows) const;
+
+ private:
+  float* rows_ = nullptr;    // [max_logit_rows, hidden_size]
+  float* logits_ = nullptr;  // [max_logit_rows, vocab_size]
+  Q8Buffer q8_;
+};
+
+}  // namespace quire

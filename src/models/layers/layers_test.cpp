@@ -1,0 +1,204 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "models/config.h"
+#include "models/layers/moe.h"
+#include "models/layers/rotary.h"
+
+namespace quire {
+namespace {
+
+json::object parse(std::string_view text) { return parse_json(text, "test").as_object(); }
+
+// Frequencies and factors of Hugging Face Transformers 5.23 for hidden_size 64, 4 heads, max_position_embeddings 256.
+struct RopeCase {
+  const char* name;
+  const char* config;
+  int64_t length;
+  std::vector<float> frequencies;
+  float attention_factor;
+};
+
+const RopeCase kRopeCases[] = {
+    {"default_old",
+     R"({"max_position_embeddings": 256, "rope_theta": 10000.0})",
+     1,
+     {1.0f, 0.316227764f, 0.100000001f, 0.0316227786f, 0.00999999978f, 0.00316227786f, 0.00100000005f, 0.000316227786f},
+     1.0f},
+    {"linear_old",
+     R"({"max_position_embeddings": 256, "rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4.0}})",
+     1,
+     {0.25f, 0.0484806895f, 0.00940150768f, 0.00182316627f, 0.000353553361f, 6.85620471e-05f, 1.32957393e-05f,
+      2.57834631e-06f},
+     1.0f},
+    {"dynamic_short",
+     R"({"max_position_embeddings": 256, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2}})",
+     256,
+     {1.0f, 0.316227764f, 0.100000001f, 0.0316227786f, 0.00999999978f, 0.00316227786f, 0.00100000005f, 0.000316227786f},
+     1.0f},
+    {"dynamic_long",
+     R"({"max_position_embeddings": 256, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2}})",
+     700,
+     {1.0f, 0.25533849f, 0.0651977435f, 0.0166474916f, 0.00425074529f, 0.00108537893f, 0.000277139014f,
+      7.07642612e-05f},
+     1.0f},
+    {"llama3",
+     R"({"max_position_embeddings": 256, "rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+         "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}})",
+     1,
+     {1.0f, 0.079403013f, 0.00470075384f, 0.000911583134f, 0.000176776681f, 3.42810235e-05f, 6.64786967e-06f,
+      1.28917316e-06f},
+     1.0f},
+    {"yarn",
+     R"({"max_position_embeddings": 256, "rope_theta": 1e4, "rope_scaling": {"type": "yarn", "factor": 4.0,
+         "original_max_position_embeddings": 64}})",
+     1,
+     {1.0f, 0.237170815f, 0.049999997f, 0.00790569466f, 0.00249999994f, 0.000790569466f, 0.000250000012f,
+      7.90569466e-05f},
+     1.13862944f},
+    {"yarn_mscale",
+     R"({"max_position_embeddings": 256, "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+         "original_max_position_embeddings": 64, "mscale": 1.0, "mscale_all_dim": 0.8, "beta_fast": 16.0,
+         "beta_slow": 2.0, "truncate": false}})",
+     1,
+     {1.0f, 0.14849025f, 0.0250000004f, 0.00790569466f, 0.00249999994f, 0.000790569466f, 0.000250000012f,
+      7.90569466e-05f},
+     1.02495796f},
+    {"longrope_short",
+     R"({"max_position_embeddings": 256, "original_max_position_embeddings": 64, "rope_scaling": {"type": "su",
+         "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0],
+         "long_factor": [1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0, 48.0]}})",
+     64,
+     {1.0f, 0.301169306f, 0.0909090936f, 0.0263523124f, 0.0076923077f, 0.00210818532f, 0.000588235271f,
+      0.000158113893f},
+     1.15470054f},
+    {"longrope_long",
+     R"({"max_position_embeddings": 256, "original_max_position_embeddings": 64, "rope_parameters": {
+         "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0],
+         "long_factor": [1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0, 48.0]}})",
+     65,
+     {1.0f, 0.210818499f, 0.0500000007f, 0.00790569466f, 0.00124999997f, 0.000197642366f, 3.12500015e-05f,
+      6.58807858e-06f},
+     1.15470054f},
+};
+
+class RopeTest : public testing::TestWithParam<RopeCase> {};
+
+TEST_P(RopeTest, FrequenciesAreHuggingFaces) {
+  const RopeCase& expected = GetParam();
+  const RopeSettings settings = read_rope(parse(expected.config), 16);
+  EXPECT_NEAR(settings.attention_factor, expected.attention_factor, 1e-7);
+  const std::vector<float> frequencies = rope_frequencies(settings, expected.length);
+  ASSERT_EQ(frequencies.size(), expected.frequencies.size());
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    EXPECT_NEAR(frequencies[i], expected.frequencies[i], 3e-7f * expected.frequencies[i]) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Scalings, RopeTest, testing::ValuesIn(kRopeCases),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+void run_inline(void*, int64_t num_tiles, Exec::Body body, void* context) {
+  for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
+}
+
+std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<int64_t> limits) {
+  Step step;
+  step.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
+  step.num_rows = static_cast<int64_t>(positions.size());
+  step.positions = positions.data();
+  step.length_limits = limits.data();
+  std::vector<float> cos_sin(positions.size() * static_cast<size_t>(settings.dim));
+  Rotary(settings).fill(step, cos_sin.data());
+  return cos_sin;
+}
+
+TEST(Rotary, AnglesOfATokenDependOnNothingElseInTheBatch) {
+  for (const RopeCase& rope : kRopeCases) {
+    const RopeSettings settings = read_rope(parse(rope.config), 16);
+    const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {40, 400, 64, 900, 65});
+    const std::vector<float> alone = angles(settings, {300}, {400});
+    EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 16)) << rope.name;
+  }
+}
+
+TEST(Rotary, LengthLimitChoosesTheLongFactors) {
+  const RopeSettings settings = read_rope(parse(kRopeCases[8].config), 16);
+  EXPECT_EQ(angles(settings, {0}, {64}), angles(settings, {0}, {65}));
+  EXPECT_NE(angles(settings, {10}, {64}), angles(settings, {10}, {65}));
+  const std::vector<float> row = angles(settings, {10}, {65});
+  EXPECT_NEAR(row[1], std::cos(10 * 0.210818499f) * 1.15470054f, 1e-6);
+  EXPECT_NEAR(row[8 + 1], std::sin(10 * 0.210818499f) * 1.15470054f, 1e-6);
+}
+
+TEST(Rotary, GemmaLocalAndGlobal) {
+  const auto config = parse(R"({"max_position_embeddings": 256, "rope_theta": 1e6, "rope_local_base_freq": 2e4,
+      "rope_scaling": {"rope_type": "linear", "factor": 8.0}})");
+  const RopeSettings full = read_rope(config, 16, {.theta = 1e6, .layer_type = "full_attention"});
+  const RopeSettings local = read_rope(
+      config, 16, {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .use_rope_scaling = false});
+  EXPECT_EQ(full.scaling, RopeScaling::kLinear);
+  EXPECT_EQ(local.scaling, RopeScaling::kNone);
+  EXPECT_EQ(local.theta, 2e4);
+  const auto newer = parse(R"({"max_position_embeddings": 256, "rope_parameters": {
+      "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+      "sliding_attention": {"rope_type": "default", "rope_theta": 2e4}}})");
+  EXPECT_EQ(read_rope(newer, 16, {.layer_type = "full_attention"}), full);
+  EXPECT_EQ(read_rope(newer, 16, {.layer_type = "sliding_attention"}), local);
+}
+
+TEST(Rotary, RefusesWhatItDoesNotKnow) {
+  const auto refused = [](std::string_view config) {
+    try {
+      read_rope(parse(config), 16);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "rope_scaling": {"type": "mrope"}})").find("\"mrope\""),
+            std::string::npos);
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "rope_scaling": {"type": "linear", "factor": 0}})"), "");
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "rope_theta": -1})"), "");
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "partial_rotary_factor": 0.1})"), "");
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "partial_rotary_factor": 1e300})"), "");
+  EXPECT_NE(refused(R"({"max_position_embeddings": 8, "rope_scaling": {"type": "longrope", "short_factor": [1],
+                        "long_factor": [1]}})"),
+            "");
+}
+
+TEST(Router, PicksTheLargestAndWeighsThem) {
+  const float logits[] = {0.0f, 3.0f, 1.0f, 2.0f};
+  float scratch[4];
+  int32_t experts[2];
+  float weights[2];
+  route({.num_experts = 4, .experts_per_token = 2, .normalize = true}, logits, scratch, experts, weights);
+  EXPECT_EQ(experts[0], 1);
+  EXPECT_EQ(experts[1], 3);
+  EXPECT_NEAR(weights[0], 1 / (1 + std::exp(-1.0)), 1e-6);
+  EXPECT_NEAR(weights[0] + weights[1], 1.0, 1e-6);
+  route({.num_experts = 4, .experts_per_token = 2, .normalize = false}, logits, scratch, experts, weights);
+  const double sum = 1 + std::exp(3.0) + std::exp(1.0) + std::exp(2.0);
+  EXPECT_NEAR(weights[0], std::exp(3.0) / sum, 1e-6);
+  EXPECT_NEAR(weights[1], std::exp(2.0) / sum, 1e-6);
+}
+
+TEST(Router, TiesAndNaNGiveDistinctExperts) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  float scratch[4];
+  int32_t experts[3];
+  float weights[3];
+  const RouterOptions options{.num_experts = 4, .experts_per_token = 3, .normalize = true};
+  const float ties[] = {1.0f, 1.0f, 1.0f, 1.0f};
+  route(options, ties, scratch, experts, weights);
+  EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
+  const float broken[] = {nan, nan, nan, nan};
+  route(options, broken, scratch, experts, weights);
+  EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
+}
+
+}  // namespace
+}  // namespace quire

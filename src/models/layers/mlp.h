@@ -1,0 +1,26 @@
+// The gated feed-forward block: down(activation(gate(x)) * up(x)).
+#pragma once
+
+#include "models/layers/linear.h"
+
+namespace quire {
+
+class Mlp {
+ public:
+  Linear gate;  // [intermediate_size, hidden_size]
+  Linear up;    // [intermediate_size, hidden_size]
+  Linear down;  // [hidden_size, intermediate_size]
+  Activation activation = Activation::kSilu;
+
+  // x [num_rows, hidden_size] -> y, written or added to. Uses `buffers` until it returns.
+  struct Buffers {
+    float* gate = nullptr;  // [max_rows, intermediate_size]
+    float* up = nullptr;    // [max_rows, intermediate_size]
+    Q8Buffer q8;            // of rows of hidden_size and of intermediate_size
+
+    void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t hidden_size, int64_t intermediate_size);
+  };
+  void apply(const Step& step, const Buffers& buffers, const float* x, float* y, bool accumulate) const;
+};
+
+}  // namespace quire

@@ -1,0 +1,47 @@
+// One step as the layers see it: where to compute and which rows belong where. Filled by the model runner, read by
+// every layer; rows are the batch's tokens in order.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "models/kv_cache.h"
+
+namespace quire {
+
+// The most a step may ask for; workspaces are sized by it.
+struct StepLimits {
+  int num_threads = 1;
+  int64_t max_rows = 0;        // tokens
+  int64_t max_logit_rows = 0;  // tokens whose logits are wanted
+  int64_t max_sequences = 0;
+  int64_t max_context = 0;  // positions of one sequence
+};
+
+struct Step {
+  const Kernels* kernels = nullptr;
+  Exec exec{};
+  KvCache* kv = nullptr;
+
+  int64_t num_rows = 0;
+  const int32_t* token_ids = nullptr;      // [num_rows]
+  const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
+  const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
+  const int64_t* slots = nullptr;          // [num_rows] where K and V go: block * kKvBlockSize + offset
+
+  const AttentionSequence* sequences = nullptr;
+  int64_t num_sequences = 0;
+
+  const int32_t* logit_rows = nullptr;  // ascending
+  int64_t num_logit_rows = 0;
+};
+
+// Runs body(tile) for tiles in [0, num_tiles) on the step's threads.
+template <typename Body>
+void parallel_for(const Exec& exec, int64_t num_tiles, const Body& body) {
+  exec.run(
+      exec.pool, num_tiles, [](void* context, int64_t tile, int) { (*static_cast<const Body*>(context))(tile); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+}  // namespace quire

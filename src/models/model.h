@@ -1,0 +1,56 @@
+// A loaded architecture: one step's rows in, logits out.
+//
+// One file per architecture builds a Model from layers/. Owned by the model runner and called by its thread only; one
+// virtual call per step.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "models/arena.h"
+#include "models/layers/step.h"
+
+namespace quire {
+
+// What the rest of the program may know of a model.
+struct ModelInfo {
+  std::string architecture;  // "LlamaForCausalLM"
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int num_layers = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int64_t max_context = 0;       // positions the model was made for
+  std::vector<int64_t> windows;  // per layer; 0 = full attention
+  int num_experts = 0;           // 0 = dense
+  int num_experts_per_token = 0;
+  uint64_t num_parameters = 0;
+  bool tied_embeddings = false;
+  // > 0: sequences that may grow longer than this use other RoPE factors (Batch::Sequence::length_limit), so that
+  // their KV blocks are never those of shorter ones.
+  int64_t rope_switch_length = 0;
+};
+
+class Model {
+ public:
+  explicit Model(ModelInfo info) : info_(std::move(info)) {}
+  virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const ModelInfo& info() const { return info_; }
+  // Takes the activations of steps within `limits` from the arena; null pointers while it counts.
+  virtual void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) = 0;
+  // Logits of step.logit_rows [num_logit_rows, vocab_size], valid until the next call. Allocates nothing.
+  virtual const float* forward(const Step& step) = 0;
+
+ private:
+  ModelInfo info_;
+};
+
+}  // namespace quire

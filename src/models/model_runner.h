@@ -1,0 +1,75 @@
+// Loads a model and runs batches: the only way from the engine to arithmetic.
+//
+// Owns weights, KV pool and activation workspace, all sized before loading; run() allocates nothing and throws nothing
+// for a batch inside the limits. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "models/batch.h"
+#include "models/checkpoint.h"
+#include "models/kv_cache.h"
+#include "models/model.h"
+
+namespace quire {
+
+struct RunnerOptions {
+  int num_threads = 0;             // 0 = every processor this process may use
+  std::string isa = {};            // kernel table by name; empty = the best
+  int64_t max_batch_tokens = 512;  // tokens of one step
+  int64_t max_sequences = 16;      // sequences of one step
+  int64_t max_logit_rows = 0;      // rows of one step whose logits are wanted; 0 = max_batch_tokens
+  int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
+  int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
+  Format k_format = Format::kF16;
+  Format v_format = Format::kF16;
+  uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
+};
+
+// The ledger: what a model will take, line by line, computed from headers alone.
+struct MemoryPlan {
+  uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
+  uint64_t mapped_bytes = 0;  // the embedding table, read from the model file's mapping; in the total
+  uint64_t kv_bytes = 0;
+  uint64_t kv_bytes_per_token = 0;
+  int64_t num_blocks = 0;
+  uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
+  uint64_t total_bytes = 0;
+  uint64_t allowed_bytes = 0;
+  bool fits = false;
+  std::string advice;  // when it does not fit: the settings that would
+};
+
+using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+
+class ModelRunner {
+ public:
+  // Reads no weights. Throws Error for an architecture, format or configuration this build does not know.
+  static MemoryPlan plan(const Checkpoint& checkpoint, const RunnerOptions& options);
+  static ModelInfo info(const Checkpoint& checkpoint);
+  // Throws Error kOutOfMemory with the ledger's numbers and the settings that would fit. The checkpoint must outlive
+  // the runner: embedding rows are read from its mapping.
+  static std::unique_ptr<ModelRunner> load(const Checkpoint& checkpoint, const RunnerOptions& options,
+                                           const LoadProgress& progress = {});
+  ~ModelRunner();
+
+  const ModelInfo& info() const;
+  const MemoryPlan& plan() const;
+  const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
+  const char* isa() const;
+  // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call.
+  std::span<const float> run(const Batch& batch);
+  void copy_block(int32_t from, int32_t to);
+
+ private:
+  struct Impl;
+  explicit ModelRunner(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quire

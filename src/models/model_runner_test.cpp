@@ -1,0 +1,245 @@
+// One answer and its neighbours on small synthetic models, under every kernel table this machine runs.
+#include "models/model_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+#include "kernels/select.h"
+#include "models/test_models.h"
+
+namespace quire {
+namespace {
+
+using test::as_bytes;
+using test::tiny_gguf;
+using test::TinyGguf;
+
+constexpr int64_t kVocab = 64;
+constexpr int64_t kMaxContext = 128;
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+struct Loaded {
+  Loaded(const TinyGguf& model, const std::string& isa, int num_threads, int64_t num_blocks = 16)
+      : image(tiny_gguf(model)), checkpoint(Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf")) {
+    runner = ModelRunner::load(*checkpoint, {.num_threads = num_threads,
+                                             .isa = isa,
+                                             .max_batch_tokens = 160,
+                                             .max_sequences = 4,
+                                             .max_context = kMaxContext,
+                                             .num_blocks = num_blocks});
+  }
+  std::string image;
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<ModelRunner> runner;
+};
+
+struct Sequence {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> blocks;
+  int64_t fed = 0;
+};
+
+Sequence sequence(int64_t length, int seed, int32_t first_block) {
+  Sequence result;
+  for (int64_t i = 0; i < length; ++i) result.tokens.push_back(static_cast<int32_t>((i * 7 + seed * 13 + i * i) % 63));
+  result.blocks.resize(static_cast<size_t>(kMaxContext / kKvBlockSize));
+  std::iota(result.blocks.begin(), result.blocks.end(), first_block);
+  return result;
+}
+
+void append(Batch& batch, Sequence& sequence, int64_t count) {
+  const auto row = static_cast<int32_t>(batch.token_ids.size());
+  for (int32_t i = 0; i < count; ++i) {
+    batch.token_ids.push_back(sequence.tokens[static_cast<size_t>(sequence.fed + i)]);
+    batch.logit_rows.push_back(row + i);
+  }
+  batch.sequences.push_back({.num_tokens = count, .first_position = sequence.fed, .block_table = sequence.blocks});
+  sequence.fed += count;
+}
+
+// Logits of all positions, fed in chunks.
+std::vector<float> run(ModelRunner& runner, Sequence sequence, int64_t chunk) {
+  std::vector<float> logits;
+  while (sequence.fed < static_cast<int64_t>(sequence.tokens.size())) {
+    Batch batch;
+    append(batch, sequence, std::min(chunk, static_cast<int64_t>(sequence.tokens.size()) - sequence.fed));
+    const std::span<const float> rows = runner.run(batch);
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  return logits;
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+const TinyGguf kModels[] = {
+    {.format = Format::kF16},
+    {.format = Format::kQ8_0},
+    {.architecture = "llama", .experts = 8, .experts_used = 3, .format = Format::kQ8_0},
+    {.architecture = "qwen3moe", .experts = 8, .qk_norm = true},
+};
+
+class RunnerTest : public testing::TestWithParam<std::tuple<size_t, std::string>> {
+ protected:
+  const TinyGguf& model() const { return kModels[std::get<0>(GetParam())]; }
+  const std::string& isa() const { return std::get<1>(GetParam()); }
+};
+
+TEST_P(RunnerTest, OneAnswer) {
+  std::vector<float> expected;
+  for (const int num_threads : {1, 2, 3}) {
+    Loaded loaded(model(), isa(), num_threads);
+    ModelRunner& runner = *loaded.runner;
+    if (expected.empty()) expected = run(runner, sequence(70, 1, 0), 70);
+    for (const int64_t chunk : {70, 1, 7, 64}) {
+      EXPECT_TRUE(same_bits(run(runner, sequence(70, 1, 4), chunk), expected)) << num_threads << " chunk " << chunk;
+    }
+    // Amid two others, last in the batch.
+    Sequence subject = sequence(70, 1, 8), first = sequence(60, 2, 0), second = sequence(90, 3, 4);
+    std::vector<float> logits;
+    for (const int64_t count : {33, 1, 36}) {
+      Batch batch;
+      append(batch, first, 20);
+      append(batch, second, 30);
+      append(batch, subject, count);
+      const std::span<const float> rows = runner.run(batch).last(static_cast<size_t>(count * kVocab));
+      logits.insert(logits.end(), rows.begin(), rows.end());
+    }
+    EXPECT_TRUE(same_bits(logits, expected)) << num_threads << " in company";
+  }
+}
+
+TEST_P(RunnerTest, LogitsOfSomeRowsAreThoseOfAll) {
+  Loaded loaded(model(), isa(), 2);
+  const std::vector<float> all = run(*loaded.runner, sequence(40, 1, 0), 40);
+  Sequence part = sequence(40, 1, 4);
+  Batch batch;
+  append(batch, part, 40);
+  batch.logit_rows = {3, 17, 39};
+  const std::span<const float> some = loaded.runner->run(batch);
+  ASSERT_EQ(some.size(), 3u * kVocab);
+  for (size_t i = 0; i < 3; ++i) {
+    const auto row = static_cast<size_t>(batch.logit_rows[i]);
+    EXPECT_TRUE(same_bits(some.subspan(i * kVocab, kVocab), std::span(all).subspan(row * kVocab, kVocab)));
+  }
+  batch.logit_rows.clear();
+  EXPECT_TRUE(loaded.runner->run(batch).empty());
+}
+
+TEST_P(RunnerTest, CopiedBlocksContinueAlike) {
+  Loaded loaded(model(), isa(), 2);
+  Sequence original = sequence(60, 1, 0);
+  const std::vector<float> expected = run(*loaded.runner, original, 60);
+  for (int32_t block = 0; block < 2; ++block) loaded.runner->copy_block(block, block + 8);
+  Sequence copy = sequence(60, 1, 8);
+  copy.fed = 59;
+  EXPECT_TRUE(same_bits(run(*loaded.runner, copy, 1), std::span(expected).last(kVocab)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RunnerTest,
+                         testing::Combine(testing::Range(size_t{0}, std::size(kModels)),
+                                          testing::ValuesIn(table_names())),
+                         [](const auto& tested) {
+                           return std::to_string(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param);
+                         });
+
+// A model whose embedding of one token is NaN: whoever uses it has NaN logits, and nobody else.
+class NanTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(NanTest, StaysWithItsSequence) {
+  constexpr int32_t kPoison = 63;
+  for (const TinyGguf& model : kModels) {
+    Loaded loaded({.architecture = model.architecture,
+                   .experts = model.experts,
+                   .qk_norm = model.qk_norm,
+                   .poisoned_token = kPoison},
+                  GetParam(), 2);
+    ModelRunner& runner = *loaded.runner;
+    const std::vector<float> expected = run(runner, sequence(40, 1, 0), 40);
+    EXPECT_TRUE(std::all_of(expected.begin(), expected.end(), [](float x) { return std::isfinite(x); }));
+
+    Sequence clean = sequence(40, 1, 4), poisoned = sequence(40, 2, 8);
+    poisoned.tokens[5] = kPoison;
+    Batch batch;
+    append(batch, poisoned, 40);
+    append(batch, clean, 40);
+    const std::span<const float> logits = runner.run(batch);
+    EXPECT_TRUE(std::isnan(logits[5 * kVocab]));
+    EXPECT_TRUE(same_bits(logits.last(expected.size()), expected));
+    // The blocks it filled with NaN serve the next owner.
+    EXPECT_TRUE(same_bits(run(runner, sequence(40, 1, 8), 7), expected));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, NanTest, testing::ValuesIn(table_names()),
+                         [](const auto& tested) { return tested.param; });
+
+std::string load_error(const TinyGguf& model, const RunnerOptions& options) {
+  const std::string image = tiny_gguf(model);
+  const auto checkpoint = Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf");
+  try {
+    (void)ModelRunner::load(*checkpoint, options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Load, RefusesInFiveLinesWhatDoesNotFit) {
+  const std::string error = load_error({}, {.memory_bytes = 1 << 20});
+  EXPECT_NE(error.find("tiny.gguf does not fit: it needs "), std::string::npos) << error;
+  EXPECT_LE(std::count(error.begin(), error.end(), '\n') + 1, 5) << error;
+}
+
+TEST(Load, RefusesABrokenFile) {
+  EXPECT_TRUE(load_error({.leave_out = "blk.1.attn_v.weight"}, {})
+                  .starts_with("tiny.gguf: tensor \"model.layers.1.self_attn.v_proj.weight\" is missing"));
+  EXPECT_EQ(load_error({.misshape = "blk.0.ffn_up.weight"}, {}),
+            "tiny.gguf: tensor \"model.layers.0.mlp.up_proj.weight\" has the shape [97, 64], expected [96, 64] from "
+            "the configuration");
+  EXPECT_NE(load_error({.experts = 4, .leave_out = "blk.1.ffn_up_exps.weight"}, {}).find("experts.0.w3.weight"),
+            std::string::npos);
+  EXPECT_NE(load_error({.experts = 4, .experts_used = 5}, {}).find("\"num_experts_per_tok\" is 5, expected 1 to 4"),
+            std::string::npos);
+}
+
+TEST(Load, RefusesOptionsThatCannotBe) {
+  EXPECT_NE(load_error({}, {.max_batch_tokens = 0}), "no error");
+  EXPECT_NE(load_error({}, {.max_sequences = -1}), "no error");
+  EXPECT_NE(load_error({}, {.k_format = Format::kQ8_0}), "no error");
+  EXPECT_NE(load_error({}, {.isa = "abacus"}), "no error");
+}
+
+TEST(Load, ReportsProgressAndWhatWasChosen) {
+  const std::string image = tiny_gguf({});
+  const auto checkpoint = Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf");
+  uint64_t last = 0;
+  uint64_t total = 0;
+  const auto runner = ModelRunner::load(*checkpoint, {.num_threads = 1, .max_sequences = 2},
+                                        [&](uint64_t done_bytes, uint64_t total_bytes) {
+                                          EXPECT_GE(done_bytes, last);
+                                          last = done_bytes;
+                                          total = total_bytes;
+                                        });
+  EXPECT_EQ(last, total);
+  EXPECT_EQ(total, runner->plan().weight_bytes);
+  EXPECT_EQ(runner->options().max_context, 256);
+  EXPECT_EQ(runner->options().num_blocks, 2 * 8);
+  EXPECT_EQ(runner->options().isa, runner->isa());
+  EXPECT_TRUE(runner->plan().fits);
+}
+
+}  // namespace
+}  // namespace quire

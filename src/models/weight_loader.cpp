@@ -1,0 +1,121 @@
+#include "models/weight_loader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr uint64_t kReleaseEvery = uint64_t{1} << 30;
+
+std::string multiplied_formats(const Kernels& kernels) {
+  std::string names;
+  for (int i = 0; i < kNumFormats; ++i) {
+    const WeightFormat& format = weight_format(static_cast<Format>(i));
+    if (!format.is_weight() || kernels.packed_bytes(format.format, 1, format.block_elements) == 0) continue;
+    names += names.empty() ? "" : ", ";
+    names += format.name;
+  }
+  return names;
+}
+
+TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
+  TensorView part = view;
+  part.rank = 2;
+  part.shape = {rows, view.cols()};
+  part.data = view.row(first_row);
+  part.size_bytes = static_cast<size_t>(rows) * view.row_bytes();
+  return part;
+}
+
+}  // namespace
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels)
+    : checkpoint_(checkpoint), kernels_(kernels) {}
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec,
+                           AlignedBuffer& memory, Progress progress)
+    : checkpoint_(checkpoint), kernels_(kernels), exec_(exec), arena_(memory), progress_(std::move(progress)) {}
+
+Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols) {
+  return pack(name, checked(name, {rows, cols}));
+}
+
+Linear WeightLoader::linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
+                                 int64_t cols) {
+  return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows));
+}
+
+Linear WeightLoader::linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index,
+                                     int64_t first_row, int64_t rows, int64_t cols) {
+  return pack(name, rows_of(checked(name, {count, rows_of_each, cols}), index * rows_of_each + first_row, rows));
+}
+
+const float* WeightLoader::vector(std::string_view name, int64_t size, float offset) {
+  const TensorView view = checked(name, {size});
+  count(view);
+  auto* values = arena_.take<float>(size);
+  if (values == nullptr) return nullptr;
+  dequantize(view, {values, static_cast<size_t>(size)});
+  if (offset != 0.0f) std::for_each(values, values + size, [offset](float& value) { value = offset + value; });
+  report();
+  return values;
+}
+
+Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float offset) {
+  return {.weight = vector(name, dim, offset), .eps = eps, .dim = dim};
+}
+
+TensorView WeightLoader::table(std::string_view name, int64_t rows, int64_t cols) {
+  const TensorView view = checked(name, {rows, cols});
+  count(view);
+  mapped_bytes_ += view.size_bytes;
+  return view;
+}
+
+TensorView WeightLoader::checked(std::string_view name, std::initializer_list<int64_t> shape) {
+  const TensorView view = checkpoint_.tensor(name);
+  const std::span<const int64_t> expected(shape.begin(), shape.size());
+  if (!std::ranges::equal(view.dimensions(), expected)) {
+    fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" has the shape {}, expected {} from the configuration",
+         checkpoint_.name(), printable(name), shape_text(view.dimensions()), shape_text(expected));
+  }
+  if (!weight_format(view.format).is_weight()) {
+    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, expected a weight format: {}", checkpoint_.name(),
+         printable(name), weight_format(view.format).name, multiplied_formats(kernels_));
+  }
+  return view;
+}
+
+Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
+  const size_t packed_bytes = kernels_.packed_bytes(matrix.format, matrix.rows(), matrix.cols());
+  if (packed_bytes == 0) {
+    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
+         checkpoint_.name(), printable(name), weight_format(matrix.format).name, kernels_.name,
+         multiplied_formats(kernels_));
+  }
+  count(matrix);
+  std::byte* data = arena_.take_bytes(packed_bytes);
+  if (data != nullptr) {
+    kernels_.pack(exec_, matrix.format, matrix.rows(), matrix.cols(), matrix.data, data);
+    report();
+  }
+  return {.weights = {.format = matrix.format, .rows = matrix.rows(), .cols = matrix.cols(), .data = data},
+          .takes_q8 = kernels_.takes_q8(matrix.format)};
+}
+
+void WeightLoader::count(const TensorView& view) {
+  if (counted_.insert(view.data).second) num_parameters_ += static_cast<uint64_t>(view.num_elements());
+}
+
+void WeightLoader::report() {
+  if (packed_bytes() - released_bytes_ >= kReleaseEvery) {
+    checkpoint_.release_pages();
+    released_bytes_ = packed_bytes();
+  }
+  if (progress_) progress_(packed_bytes());
+}
+
+}  // namespace quire

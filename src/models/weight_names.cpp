@@ -1,0 +1,114 @@
+#include "models/weight_names.h"
+
+#include <utility>
+
+namespace quire {
+
+AttentionNames read_attention_bias(const json::object& config) {
+  const bool bias = find_bool(config, "attention_bias", false);
+  return {.qkv_bias = bias, .output_bias = find_bool(config, "attention_output_bias", bias)};
+}
+
+Attention plain_attention(const DecoderConfig& config) {
+  Attention attention;
+  attention.sizes = config.attention_sizes();
+  attention.scale = config.attention_scale;
+  attention.rope_interleaved = config.rope_interleaved;
+  return attention;
+}
+
+Attention load_attention(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config,
+                         const AttentionNames& names) {
+  Attention attention = plain_attention(config);
+  const AttentionSizes& sizes = attention.sizes;
+  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), sizes.hidden_size);
+  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), sizes.hidden_size);
+  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), sizes.hidden_size);
+  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size());
+  if (names.qkv_bias) {
+    attention.q.bias = loader.vector(prefix + "q_proj.bias", sizes.q_size());
+    attention.k.bias = loader.vector(prefix + "k_proj.bias", sizes.kv_size());
+    attention.v.bias = loader.vector(prefix + "v_proj.bias", sizes.kv_size());
+  }
+  if (names.output_bias) attention.o.bias = loader.vector(prefix + "o_proj.bias", sizes.hidden_size);
+  if (names.qk_norm) {
+    attention.q_norm = loader.norm(prefix + "q_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
+    attention.k_norm = loader.norm(prefix + "k_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
+  }
+  return attention;
+}
+
+Mlp load_mlp(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config, bool bias) {
+  const int64_t hidden = config.info.hidden_size;
+  const int64_t inner = config.info.intermediate_size;
+  Mlp mlp;
+  mlp.activation = config.activation;
+  mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden);
+  mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden);
+  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner);
+  if (bias) {
+    mlp.gate.bias = loader.vector(prefix + "gate_proj.bias", inner);
+    mlp.up.bias = loader.vector(prefix + "up_proj.bias", inner);
+    mlp.down.bias = loader.vector(prefix + "down_proj.bias", hidden);
+  }
+  return mlp;
+}
+
+Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& config) {
+  const int64_t hidden = config.info.hidden_size;
+  const int64_t inner = names.intermediate_size;
+  const int64_t count = names.router.num_experts;
+  Moe moe;
+  moe.options = names.router;
+  moe.router = loader.linear(names.block + "gate.weight", count, hidden);
+  const std::string stacked_gate_up = names.block + "experts.gate_up_proj";
+  const bool is_stacked = loader.has(stacked_gate_up);
+  for (int64_t e = 0; e < count; ++e) {
+    const std::string prefix = names.block + "experts." + std::to_string(e) + ".";
+    Mlp mlp;
+    mlp.activation = config.activation;
+    if (is_stacked) {
+      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden);
+      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden);
+      mlp.down = loader.linear_of_stack(names.block + "experts.down_proj", count, hidden, e, 0, hidden, inner);
+    } else {
+      mlp.gate = loader.linear(prefix + names.gate + ".weight", inner, hidden);
+      mlp.up = loader.linear(prefix + names.up + ".weight", inner, hidden);
+      mlp.down = loader.linear(prefix + names.down + ".weight", hidden, inner);
+    }
+    moe.experts.push_back(mlp);
+  }
+  return moe;
+}
+
+DecoderLayer load_pre_norm_layer(WeightLoader& loader, int layer, const DecoderConfig& config,
+                                 const AttentionNames& names, std::variant<Mlp, Moe> feed_forward) {
+  const std::string prefix = layer_prefix(layer);
+  const int64_t hidden = config.info.hidden_size;
+  DecoderLayer result;
+  result.attention_norm = loader.norm(prefix + "input_layernorm.weight", hidden, config.norm_eps);
+  result.attention = load_attention(loader, prefix + "self_attn.", config, names);
+  result.feed_forward_norm = loader.norm(prefix + "post_attention_layernorm.weight", hidden, config.norm_eps);
+  result.feed_forward = std::move(feed_forward);
+  return result;
+}
+
+void load_ends(WeightLoader& loader, const DecoderConfig& config, float norm_offset, DecoderParts& parts) {
+  const int64_t vocab = config.info.vocab_size;
+  const int64_t hidden = config.info.hidden_size;
+  const std::string embedding = "model.embed_tokens.weight";
+  parts.embedding.table = loader.table(embedding, vocab, hidden);
+  parts.head.norm = loader.norm("model.norm.weight", hidden, config.norm_eps, norm_offset);
+  parts.head.output = loader.linear(config.info.tied_embeddings ? embedding : "lm_head.weight", vocab, hidden);
+}
+
+std::unique_ptr<Model> finish_decoder(const WeightLoader& loader, DecoderConfig config, DecoderParts parts) {
+  for (size_t i = 0; i < parts.layers.size(); ++i) config.info.windows[i] = parts.layers[i].attention.window;
+  for (const RopeSettings& rope : parts.ropes) {
+    if (rope.short_factors != rope.long_factors) config.info.rope_switch_length = rope.original_max_positions;
+  }
+  config.info.num_parameters = loader.num_parameters();
+  return std::make_unique<Decoder>(std::move(config.info), std::move(parts));
+}
+
+}  // namespace quire

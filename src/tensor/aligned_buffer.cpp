@@ -1,0 +1,58 @@
+#include "tensor/aligned_buffer.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+
+AlignedBuffer::AlignedBuffer(size_t size_bytes) {
+  if (size_bytes == 0) return;
+  const bool is_huge = size_bytes >= kHugePageBytes;
+  const size_t slack = is_huge ? kHugePageBytes : 0;  // room to move the start up to a huge page's boundary
+  size_t wanted = 0;
+  if (__builtin_add_overflow(size_bytes, slack, &wanted)) {
+    fail(ErrorCode::kOutOfMemory, "cannot reserve {} bytes of memory: more than an address space", size_bytes);
+  }
+  void* mapping = ::mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) {
+    fail(ErrorCode::kOutOfMemory, "cannot reserve {} bytes of memory: {}", size_bytes, std::strerror(errno));
+  }
+  mapping_ = static_cast<std::byte*>(mapping);
+  mapping_bytes_ = wanted;
+  size_bytes_ = size_bytes;
+  data_ = mapping_;
+  if (is_huge) {
+    const auto address = reinterpret_cast<uintptr_t>(mapping_);
+    data_ += (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
+    ::madvise(data_, size_bytes_, MADV_HUGEPAGE);  // a wish: without huge pages everything still works
+  }
+}
+
+AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)),
+      mapping_(std::exchange(other.mapping_, nullptr)),
+      mapping_bytes_(std::exchange(other.mapping_bytes_, 0)) {}
+
+AlignedBuffer& AlignedBuffer::operator=(AlignedBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_bytes_, other.size_bytes_);
+  std::swap(mapping_, other.mapping_);
+  std::swap(mapping_bytes_, other.mapping_bytes_);
+  return *this;
+}
+
+AlignedBuffer::~AlignedBuffer() {
+  if (mapping_ != nullptr) ::munmap(mapping_, mapping_bytes_);
+}
+
+void AlignedBuffer::release_pages() {
+  if (mapping_ != nullptr) ::madvise(mapping_, mapping_bytes_, MADV_DONTNEED);
+}
+
+}  // namespace quire

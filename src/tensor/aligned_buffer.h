@@ -1,0 +1,53 @@
+// Owned, aligned, zeroed memory for packed weights, KV pages and activations. Pages of an anonymous mapping: they cost
+// nothing until touched. Buffers of 2 MiB and more start on a 2 MiB boundary and ask for huge pages. Move-only; the
+// owner decides which threads write where.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace quire {
+
+class AlignedBuffer {
+ public:
+  static constexpr size_t kAlignment = 64;
+  static constexpr size_t kHugePageBytes = size_t{2} << 20;
+
+  AlignedBuffer() = default;
+  // Throws Error kOutOfMemory with the size when the system refuses. Zero bytes make an empty buffer.
+  explicit AlignedBuffer(size_t size_bytes);
+  AlignedBuffer(AlignedBuffer&& other) noexcept;
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept;
+  AlignedBuffer(const AlignedBuffer&) = delete;
+  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
+  ~AlignedBuffer();
+
+  std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
+  size_t size_bytes() const { return size_bytes_; }
+  bool empty() const { return size_bytes_ == 0; }
+
+  // The buffer as an array of T, of as many whole elements as fit.
+  template <typename T>
+  std::span<T> as() {
+    static_assert(alignof(T) <= kAlignment);
+    return {reinterpret_cast<T*>(data_), size_bytes_ / sizeof(T)};
+  }
+  template <typename T>
+  std::span<const T> as() const {
+    static_assert(alignof(T) <= kAlignment);
+    return {reinterpret_cast<const T*>(data_), size_bytes_ / sizeof(T)};
+  }
+
+  // Gives the pages back to the system; they read as zeros when touched again.
+  void release_pages();
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_bytes_ = 0;
+  std::byte* mapping_ = nullptr;  // what munmap wants; data_ lies inside
+  size_t mapping_bytes_ = 0;
+};
+
+}  // namespace quire

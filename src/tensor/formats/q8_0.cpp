@@ -1,0 +1,37 @@
+// Q8_0: 32 signed bytes and a scale. The largest magnitude becomes 127.
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/formats/conversions.h"
+#include "tensor/half.h"
+
+namespace quire {
+namespace {
+
+void decode(const BlockQ8_0& block, float* out) {
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(block.q[i]) * d;
+}
+
+BlockQ8_0 encode(const float* in) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(in[i]));
+  const float d = largest / 127;
+  BlockQ8_0 block = {.d = f32_to_f16(d), .q = {}};
+  if (block.d == 0) return block;
+  const float inverse = 1 / d;
+  // Halves go away from zero here, as in ggml, so that files made by either are the same.
+  for (int i = 0; i < 32; ++i) block.q[i] = static_cast<int8_t>(round_within(std::round(in[i] * inverse), -127, 127));
+  return block;
+}
+
+}  // namespace
+
+void dequantize_q8_0(const std::byte* blocks, float* out, int64_t num_elements) {
+  for_each_block<BlockQ8_0>(blocks, out, num_elements, decode);
+}
+void quantize_q8_0(const float* in, std::byte* blocks, int64_t num_elements) {
+  for_each_block<BlockQ8_0>(in, blocks, num_elements, encode);
+}
+
+}  // namespace quire

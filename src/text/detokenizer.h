@@ -1,0 +1,29 @@
+// Text from tokens as they arrive. One object per stream, used by one thread at a time; keeps the tokenizer alive.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "text/decoder.h"
+#include "text/tokenizer.h"
+
+namespace quire {
+
+class Detokenizer {
+ public:
+  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+
+  // The text that is certain now. Always whole characters: the bytes of an incomplete one are held back until it is
+  // complete or known to be malformed (then U+FFFD). All pushes and finish() together give Tokenizer::decode of all
+  // ids. O(1) amortised.
+  std::string push(int32_t id);
+  // What is still held back; the stream ends.
+  std::string finish();
+
+ private:
+  Tokenizer tokenizer_;
+  bool skip_special_tokens_;
+  DecoderChain chain_;
+};
+
+}  // namespace quire

@@ -1,0 +1,27 @@
+// The splitting expressions of published byte-level vocabularies, by the names that GGUF files use for them
+// ("tokenizer.ggml.pre"). To add one: a row in the table of named_pre_tokenizers.cpp.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace quire {
+
+struct NamedPreTokenizer {
+  enum Flag : unsigned {
+    kNfc = 1,           // the text is normalised to NFC first
+    kIgnoreMerges = 2,  // see BpeOptions
+    kAddBos = 4,        // unless the file says otherwise
+  };
+  std::vector<std::string_view> names;
+  // Applied one after the other, each splitting further; matches and the text between them are pieces.
+  std::vector<std::string_view> expressions;
+  unsigned flags = 0;
+
+  bool has(Flag flag) const { return (flags & flag) != 0; }
+};
+
+// Throws Error kUnsupported naming the unknown name and the known ones.
+const NamedPreTokenizer& find_named_pre_tokenizer(std::string_view name);
+
+}  // namespace quire

@@ -1,0 +1,162 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "text/detokenizer.h"
+#include "text/tokenizer_parts.h"
+#include "text/utf8.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{1} << 30;
+
+// Names under which published models end a turn. A generation that runs past them talks to itself.
+constexpr std::string_view kEndOfTurnNames[] = {"<|eot_id|>",
+                                                "<|im_end|>",
+                                                "<|end|>",
+                                                "<end_of_turn>",
+                                                "<|endoftext|>",
+                                                "<|eom_id|>",
+                                                "<EOT>",
+                                                "<|eot|>",
+                                                "<|return|>",
+                                                "<|call|>",
+                                                "<|end_of_text|>",
+                                                "<end_of_utterance>",
+                                                "<|end_of_turn|>",
+                                                "<|endofturn|>",
+                                                "<|END_OF_TURN_TOKEN|>",
+                                                "<｜end▁of▁sentence｜>"};
+
+void encode_plain(const TokenizerParts& parts, std::string_view text, bool at_start, std::vector<int32_t>& ids) {
+  if (text.empty()) return;
+  PreTokenizedText input{std::string(text), {{0, text.size(), at_start}}};
+  if (parts.pre_tokenizer) parts.pre_tokenizer(input);
+  for (const auto& piece : input.pieces) {
+    parts.model->encode(std::string_view(input.text).substr(piece.begin, piece.end - piece.begin), ids);
+  }
+}
+
+void encode_between(const TokenizerParts& parts, std::string_view text, bool at_start, bool parse_special,
+                    std::vector<int32_t>& ids) {
+  NormalizedText normalized{std::string(text), at_start};
+  if (parts.normalizer) parts.normalizer(normalized);
+  for (const auto& segment : parts.added.split(normalized.text, AddedTokens::Kind::kNormalized, parse_special)) {
+    if (segment.id != kNoToken) {
+      ids.push_back(segment.id);
+      continue;
+    }
+    const std::string_view part = std::string_view(normalized.text).substr(segment.begin, segment.end - segment.begin);
+    encode_plain(parts, part, normalized.at_start && segment.begin == 0, ids);
+  }
+}
+
+}  // namespace
+
+Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::move(parts)) {
+  CHECK(parts_ != nullptr && parts_->model != nullptr);
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
+  if (text.size() > kMaxTextBytes) {
+    fail(ErrorCode::kLimit, "a text of {} bytes; the most that is encoded at once is {}", text.size(), kMaxTextBytes);
+  }
+  std::string repaired;
+  if (!is_valid_utf8(text)) text = repaired = repair_utf8(text);
+
+  std::vector<int32_t> ids;
+  if (options.add_special_tokens) ids = parts_->post_processor.before;
+  for (const auto& segment : parts_->added.split(text, AddedTokens::Kind::kRaw, options.parse_special)) {
+    if (segment.id != kNoToken) {
+      ids.push_back(segment.id);
+    } else {
+      encode_between(*parts_, text.substr(segment.begin, segment.end - segment.begin), segment.begin == 0,
+                     options.parse_special, ids);
+    }
+  }
+  if (options.add_special_tokens) {
+    ids.insert(ids.end(), parts_->post_processor.after.begin(), parts_->post_processor.after.end());
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  Detokenizer detokenizer(*this, skip_special_tokens);
+  std::string text;
+  for (const int32_t id : ids) text += detokenizer.push(id);
+  return text += detokenizer.finish();
+}
+
+std::string_view Tokenizer::token_text(int32_t id) const { return parts_->all_tokens.text(id); }
+
+std::string Tokenizer::token_bytes(int32_t id) const {
+  if (is_special(id)) return std::string(token_text(id));
+  if (!parts_->all_tokens.contains(id)) return {};
+  return parts_->decoder.piece_bytes(parts_->surface(id));
+}
+
+int32_t Tokenizer::vocab_size() const { return parts_->all_tokens.size(); }
+
+std::optional<int32_t> Tokenizer::find_token(std::string_view piece) const {
+  const int32_t id = parts_->all_tokens.find(piece);
+  return id == kNoToken ? std::nullopt : std::optional(id);
+}
+
+bool Tokenizer::is_special(int32_t id) const { return parts_->is_special(id); }
+
+std::optional<int32_t> Tokenizer::bos_id() const { return parts_->bos_id; }
+std::optional<int32_t> Tokenizer::eos_id() const { return parts_->eos_id; }
+std::optional<int32_t> Tokenizer::unk_id() const { return parts_->unk_id; }
+std::optional<int32_t> Tokenizer::pad_id() const { return parts_->pad_id; }
+const std::vector<int32_t>& Tokenizer::eog_ids() const { return parts_->eog_ids; }
+const std::optional<std::string>& Tokenizer::chat_template() const { return parts_->chat_template; }
+
+bool Tokenizer::is_eog(int32_t id) const {
+  return std::binary_search(parts_->eog_ids.begin(), parts_->eog_ids.end(), id);
+}
+
+void TokenizerParts::set_added_tokens(std::vector<AddedToken> tokens) {
+  added = AddedTokens(std::move(tokens), normalizer);
+  int32_t size = vocabulary.size();
+  for (const AddedToken& token : added.tokens()) {
+    if (token.id < 0 || token.id >= kMaxVocabularySize) {
+      fail(ErrorCode::kCorrupt, "added token \"{}\" has id {}", printable(token.content), token.id);
+    }
+    size = std::max(size, token.id + 1);
+  }
+  special.assign(static_cast<size_t>(size), false);
+  for (const AddedToken& token : added.tokens()) {
+    all_tokens.add(token.content, token.id);
+    special[token.id] = token.special;
+    if (!token.normalized || !normalizer) continue;
+    // The decoder undoes what the normaliser did, so it is fed the normalised content.
+    NormalizedText content{token.content, true};
+    normalizer(content);
+    if (content.text != token.content) surfaces[token.id] = std::move(content.text);
+  }
+  // An added token's content stands before a piece of the model with the same id.
+  for (int32_t id = 0; id < vocabulary.size(); ++id) {
+    if (vocabulary.contains(id) && !all_tokens.contains(id)) all_tokens.add(vocabulary.text(id), id);
+  }
+}
+
+void TokenizerParts::find_eog_ids(const std::vector<int32_t>& more) {
+  eog_ids = more;
+  if (eos_id) eog_ids.push_back(*eos_id);
+  for (const std::string_view name : kEndOfTurnNames) {
+    const int32_t id = all_tokens.find(name);
+    if (is_special(id)) eog_ids.push_back(id);
+  }
+  std::sort(eog_ids.begin(), eog_ids.end());
+  eog_ids.erase(std::unique(eog_ids.begin(), eog_ids.end()), eog_ids.end());
+}
+
+std::string_view TokenizerParts::surface(int32_t id) const {
+  const auto found = surfaces.find(id);
+  return found != surfaces.end() ? std::string_view(found->second) : all_tokens.text(id);
+}
+
+}  // namespace quire

@@ -1,0 +1,221 @@
+// The tokenizers of tests/data/tokenizers against the ids that their own libraries gave (tools/tokenizer_oracle.py),
+// and what loaders and encoders do with bad input.
+#include "text/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "text/detokenizer.h"
+#include "text/utf8.h"
+
+namespace quire {
+namespace {
+
+const std::filesystem::path kData = std::filesystem::path(QUIRE_SOURCE_DIR) / "tests/data/tokenizers";
+constexpr size_t kMaxFileBytes = 1 << 24;
+
+bool is_sentencepiece(const std::string& name) { return name.starts_with("sp_"); }
+
+json::value read_description(const std::string& name) {
+  return read_json_file(kData / (name + ".json"), kMaxFileBytes);
+}
+
+Tokenizer load(const std::string& name) {
+  if (!is_sentencepiece(name)) return load_tokenizer_json(read_description(name), nullptr);
+  const MappedFile file = MappedFile::open(kData / (name + ".model"));
+  return load_sentencepiece(file.bytes(), nullptr);
+}
+
+std::vector<int32_t> ids_of(const json::object& test_case, std::string_view key) {
+  return json::value_to<std::vector<int32_t>>(test_case.at(key));
+}
+
+std::string decode_in_steps(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+  Detokenizer detokenizer(tokenizer);
+  std::string text;
+  for (const int32_t id : ids) {
+    const std::string part = detokenizer.push(id);
+    EXPECT_TRUE(is_valid_utf8(part));
+    text += part;
+  }
+  const std::string rest = detokenizer.finish();
+  EXPECT_TRUE(is_valid_utf8(rest));
+  return text + rest;
+}
+
+class TokenizerFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(TokenizerFixture, IdsAndTextEqualTheOriginal) {
+  const Tokenizer tokenizer = load(GetParam());
+  const json::value cases = read_json_file(kData / (std::string(GetParam()) + ".cases.json"), kMaxFileBytes);
+  ASSERT_GE(cases.as_array().size(), 10u);
+  for (const json::value& value : cases.as_array()) {
+    const json::object& test_case = value.as_object();
+    const std::string text = get_string(test_case, "text");
+    SCOPED_TRACE(text);
+    const auto plain = tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});
+    EXPECT_EQ(plain, ids_of(test_case, "plain"));
+    std::vector<int32_t> ids = plain;
+    if (!is_sentencepiece(GetParam())) {
+      ids = tokenizer.encode(text, {.add_special_tokens = false});
+      EXPECT_EQ(ids, ids_of(test_case, "ids"));
+      EXPECT_EQ(tokenizer.encode(text), ids_of(test_case, "special"));
+    }
+    EXPECT_EQ(tokenizer.decode(ids), get_string(test_case, "decoded"));
+    EXPECT_EQ(decode_in_steps(tokenizer, ids), get_string(test_case, "decoded"));
+  }
+}
+
+TEST_P(TokenizerFixture, DecodingInStepsEqualsDecodingAtOnceForAnyIds) {
+  const Tokenizer tokenizer = load(GetParam());
+  std::mt19937 random(7);
+  for (int stream = 0; stream < 100; ++stream) {
+    std::vector<int32_t> ids(random() % 30);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % (tokenizer.vocab_size() + 2)) - 1;
+    EXPECT_EQ(decode_in_steps(tokenizer, ids), tokenizer.decode(ids));
+  }
+}
+
+TEST_P(TokenizerFixture, MalformedTextIsEncoded) {
+  const Tokenizer tokenizer = load(GetParam());
+  std::mt19937 random(11);
+  for (int i = 0; i < 50; ++i) {
+    std::string text(random() % 40, ' ');
+    for (char& byte : text) byte = static_cast<char>(random());
+    EXPECT_EQ(tokenizer.encode(text), tokenizer.encode(repair_utf8(text)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, TokenizerFixture,
+                         testing::Values("gpt2", "llama3", "qwen2", "gpt4o", "deepseek3", "bloom", "starcoder",
+                                         "llama2", "unigram", "unigram_bytes", "wordpiece", "end_of_word",
+                                         "sp_bpe_bytes", "sp_bpe", "sp_unigram_bytes", "sp_unigram"),
+                         [](const auto& fixture) { return std::string(fixture.param); });
+
+// Damage at any byte gives a clear Error or another tokenizer, never a crash.
+TEST(TokenizerFiles, MutatedFilesNeverCrash) {
+  std::mt19937 random(3);
+  for (const std::string name : {"llama2", "unigram", "wordpiece", "sp_unigram_bytes", "sp_bpe"}) {
+    std::ifstream file(kData / (name + (is_sentencepiece(name) ? ".model" : ".json")), std::ios::binary);
+    const std::string original{std::istreambuf_iterator<char>(file), {}};
+    ASSERT_FALSE(original.empty());
+    for (int round = 0; round < 25; ++round) {
+      std::string damaged = original;
+      for (int i = 0; i < 3; ++i) damaged[random() % damaged.size()] = static_cast<char>(random());
+      if (round % 5 == 0) damaged.resize(random() % damaged.size());
+      try {
+        const Tokenizer tokenizer = is_sentencepiece(name)
+                                        ? load_sentencepiece(std::as_bytes(std::span(damaged)), nullptr)
+                                        : load_tokenizer_json(parse_json(damaged, name), nullptr);
+        tokenizer.decode(tokenizer.encode("The quick \xF0\x9F\x91\xA8 fox <s> ﬁ"));
+      } catch (const Error& error) {
+        EXPECT_STRNE(error.what(), "");
+      }
+    }
+  }
+}
+
+json::value bpe_with(std::string_view member, const json::value& value) {
+  json::value description = parse_json(
+      R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, "decoder": {"type": "Fuse"}})",
+      "test");
+  description.as_object()[member] = value;
+  return description;
+}
+
+void expect_error(const json::value& description, ErrorCode code, std::string_view part) {
+  try {
+    load_tokenizer_json(description, nullptr);
+    ADD_FAILURE() << "loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos) << error.what();
+  }
+}
+
+TEST(TokenizerFiles, ErrorsNameWhatIsWrong) {
+  expect_error(parse_json("[]", "test"), ErrorCode::kCorrupt, "tokenizer.json");
+  expect_error(parse_json("{}", "test"), ErrorCode::kCorrupt, "model");
+  expect_error(bpe_with("model", parse_json(R"({"type": "Markov", "vocab": {}})", "test")), ErrorCode::kUnsupported,
+               "Markov");
+  expect_error(bpe_with("model", parse_json(R"({"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]})", "test")),
+               ErrorCode::kCorrupt, "merge 0");
+  expect_error(bpe_with("model", parse_json(R"({"type": "BPE", "vocab": {"a": 2147483647}, "merges": []})", "test")),
+               ErrorCode::kCorrupt, "2147483647");
+  expect_error(bpe_with("model", parse_json(R"({"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []})", "test")),
+               ErrorCode::kCorrupt, "id 0");
+  expect_error(bpe_with("normalizer", parse_json(R"({"type": "NFX"})", "test")), ErrorCode::kUnsupported, "NFX");
+  expect_error(bpe_with("pre_tokenizer", parse_json(R"({"type": "Split", "pattern": {"Regex": "(a"}})", "test")),
+               ErrorCode::kUnsupported, "(a");
+  expect_error(bpe_with("added_tokens", parse_json(R"([{"id": -1, "content": "x"}])", "test")), ErrorCode::kCorrupt,
+               "-1");
+}
+
+TEST(TokenizerFiles, TextOutsideAVocabularyWithoutUnknownTokenIsLeftOut) {
+  const Tokenizer tokenizer = load_tokenizer_json(bpe_with("version", "1.0"), nullptr);
+  EXPECT_EQ(tokenizer.encode("xabyb"), (std::vector<int32_t>{2, 1}));
+}
+
+TEST(TokenizerFiles, ConfigurationNamesSpecialTokens) {
+  const json::value config = parse_json(
+      R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": true, "add_eos_token": true,
+          "added_tokens_decoder": {"3": {"content": "<s>", "special": true}, "4": {"content": "</s>", "special": true}},
+          "chat_template": [{"name": "default", "template": "T"}]})",
+      "test");
+  const Tokenizer tokenizer = load_tokenizer_json(bpe_with("version", "1.0"), &config);
+  EXPECT_EQ(tokenizer.bos_id(), 3);
+  EXPECT_EQ(tokenizer.eos_id(), 4);
+  EXPECT_EQ(tokenizer.eog_ids(), std::vector<int32_t>{4});
+  EXPECT_EQ(tokenizer.chat_template(), "T");
+  EXPECT_EQ(tokenizer.encode("a</s>b"), (std::vector<int32_t>{3, 0, 4, 1, 4}));
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab")), "ab");
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab"), false), "<s>ab</s>");
+}
+
+TEST(GgufVocabularies, UnknownNamesAreListed) {
+  GgufVocabulary gguf{.model = "gpt2", .pre = "no-such", .tokens = {"a"}};
+  try {
+    load_gguf_vocabulary(gguf);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string_view(error.what()).find("no-such"), std::string_view::npos);
+    EXPECT_NE(std::string_view(error.what()).find("llama-bpe"), std::string_view::npos);
+  }
+  gguf.model = "abacus";
+  EXPECT_THROW(load_gguf_vocabulary(gguf), Error);
+  gguf.tokens.clear();
+  EXPECT_THROW(load_gguf_vocabulary(gguf), Error);
+}
+
+TEST(GgufVocabularies, SentencePieceWithoutByteFallback) {
+  GgufVocabulary gguf{.model = "llama",
+                      .tokens = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "ab"},
+                      .scores = {0, 0, 0, -1, -2, -3, -0.5f},
+                      .types = {2, 3, 3, 1, 1, 1, 1},
+                      .bos_id = 1,
+                      .eos_id = 2,
+                      .unk_id = 0};
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3, 0}));
+  gguf.unk_id.reset();  // its type says it too
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3, 0}));
+  gguf.types[0] = 3;
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3}));
+}
+
+TEST(TokenBytes, HalvesOfACharacterAreKept) {
+  const Tokenizer bytes = load("gpt2");
+  const auto ids = bytes.encode("\xF0\x9F\x91\xA8", {.add_special_tokens = false});
+  std::string all;
+  for (const int32_t id : ids) all += bytes.token_bytes(id);
+  EXPECT_EQ(all, " \xF0\x9F\x91\xA8");
+  const Tokenizer fallback = load("llama2");
+  EXPECT_EQ(fallback.token_bytes(*fallback.find_token("<0xF0>")), "\xF0");
+  EXPECT_EQ(fallback.token_bytes(*fallback.find_token("\xE2\x96\x81")), " ");
+}
+
+}  // namespace
+}  // namespace quire

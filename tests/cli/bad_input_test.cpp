@@ -1,0 +1,241 @@
+// What users meet when something is wrong: a hundred bad inputs, each with a message of at most five lines that says
+// what was found, what was expected and what to do. bad_input.snapshot holds every message for review;
+// QUIRE_UPDATE_SNAPSHOT=1 writes it anew.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bad_files.h"
+#include "program.h"
+
+namespace quire::test {
+namespace {
+
+struct Case {
+  std::vector<std::string> arguments;
+  std::string input = "";
+  std::vector<std::string> environment = {};
+};
+
+std::vector<std::string> run_with(const std::string& model, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"run", model, "-p", "abc"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+std::vector<Case> file_cases() {
+  std::vector<Case> cases;
+  for (const char* model : {"nothing.gguf",
+                            "good.gguf/inside",
+                            "empty.gguf",
+                            "text.gguf",
+                            "page.gguf",
+                            "pointer.gguf",
+                            "pytorch.bin",
+                            "pickle.bin",
+                            "weights.safetensors",
+                            "config.json",
+                            "half.gguf",
+                            "header_only.gguf",
+                            "version1.gguf",
+                            "version9.gguf",
+                            "big_endian.gguf",
+                            "lying_count.gguf",
+                            "unknown_architecture.gguf",
+                            "unreadable_type.gguf",
+                            "unknown_type.gguf",
+                            "missing_tensor.gguf",
+                            "missing_key.gguf",
+                            "model-00001-of-00002.gguf",
+                            "second_part/model-00002-of-00002.gguf",
+                            "empty_folder",
+                            "broken_config",
+                            "array_config",
+                            "unknown_architecture",
+                            "no_architecture",
+                            "gptq",
+                            "size_is_text",
+                            "size_is_negative",
+                            "size_is_huge",
+                            "odd_kv_heads",
+                            "unknown_activation",
+                            "unknown_rope",
+                            "wrong_shape",
+                            "missing_size",
+                            "missing_tensor",
+                            "truncated_weights",
+                            "pointer_weights",
+                            "unknown_dtype",
+                            "broken_header",
+                            "no_weights",
+                            "pickled_weights",
+                            "missing_shard",
+                            "broken_index"}) {
+    cases.push_back({{"info", model}});
+  }
+  cases.push_back({{"info", std::string(5000, 'x')}});
+  for (const char* model :
+       {"no_tokenizer.gguf", "unknown_tokenizer.gguf", "no_numbers.gguf", "no_tokenizer", "broken_tokenizer",
+        "unknown_tokenizer", "broken_template", "refusing_template", "broken_generation"}) {
+    cases.push_back({run_with(model, {})});
+  }
+  cases.push_back({{"run", "larger_tokenizer", "-p", "the quick brown fox"}});
+  return cases;
+}
+
+std::vector<Case> usage_cases() {
+  std::vector<Case> cases = {
+      {{}},
+      {{"rum"}},
+      {{"run"}},
+      {{"run", "good.gguf", "abc", "def"}},
+      {{"run", "good.gguf"}},
+      {{"run", "good", "-p", ""}},  // its tokenizer adds no token of its own
+      {{"run", "good.gguf", "-f", "nothing.txt"}},
+      {{"run", "good.gguf", "-p", "abc", "-f", "config.json"}},
+      {{"tokenize"}},
+      {{"tokenize", "good.gguf", "a", "--bogus"}},
+      {{"detokenize", "good.gguf", "1,two,3"}},
+      {{"detokenize", "good.gguf", "1,96"}},
+      {{"logits", "good.gguf", "--ids", "1,2"}},
+      {{"logits", "good.gguf", "--out", "x"}},
+      {{"logits", "good.gguf", "--ids", "1,-2", "--out", "x"}},
+      {{"logits", "good.gguf", "--ids", "1,2", "-p", "abc", "--out", "x"}},
+      {{"logits", "good.gguf", "--ids", "1,2", "--out", "good.gguf/x", "--isa", "reference", "-t", "1"}},
+      {{"completion", "tcsh"}},
+      {{"plan", "good.gguf", "--memory", "20K", "--isa", "reference", "-t", "1"}},
+      {{"plan", "good.gguf", "--ctx-size", "1000G"}},
+      {{"--log-level", "loud", "info", "good.gguf"}},
+      {{"info", "good.gguf"}, "", {"QUIRE_LOG_LEVEL=loud"}},
+      {{"plan", "good.gguf"}, "", {"QUIRE_THREADS=many"}},
+  };
+  std::string ids = "1";
+  for (int i = 0; i < 128; ++i) ids += ",1";
+  cases.push_back({{"logits", "good.gguf", "--ids", ids, "--out", "x"}});
+  return cases;
+}
+
+std::vector<Case> flag_cases() {
+  std::vector<Case> cases;
+  const std::vector<std::vector<std::string>> flags = {
+      {"--bogus"},
+      {"-n", "many"},
+      {"-n", "-2"},
+      {"-n", "500"},
+      {"-n", "3", "-n", "4"},
+      {"--temperature", "-1"},
+      {"--temperature", "nan"},
+      {"--temperature", "warm"},
+      {"--top-k", "-5"},
+      {"--top-p", "3"},
+      {"--top-p", "0"},
+      {"--min-p", "2"},
+      {"--typical-p", "-0.5"},
+      {"--repetition-penalty", "0"},
+      {"--presence-penalty", "9"},
+      {"--frequency-penalty", "-9"},
+      {"--logit-bias", "abc"},
+      {"--logit-bias", "5"},
+      {"--logit-bias", "500:1"},
+      {"--logit-bias", "5:1000"},
+      {"--seed", "lucky"},
+      {"--seed", "-7"},
+      {"--logprobs", "97"},
+      {"--min-tokens", "-1"},
+      {"--kv-type", "q3"},
+      {"--cache-type-k", "int8"},
+      {"--ctx-size", "0"},
+      {"--ctx-size", "large"},
+      {"--ctx-size", "2"},
+      {"--memory", "little"},
+      {"--memory", "0"},
+      {"--memory", "30K", "--isa", "reference", "-t", "1"},  // the sizes in this message are of one kernel table
+      {"--threads", "0"},
+      {"--threads", "5000"},
+      {"--isa", "mmx"},
+      {"--batch-size", "0"},
+      {"--sequences", "0"},
+  };
+  for (const auto& flag : flags) cases.push_back({run_with("good", flag)});
+  cases.push_back({run_with("good", {}), "", {"QUIRE_TOP_P=7"}});
+  return cases;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+std::string command_line(const Case& item) {
+  std::string line = "$";
+  for (const std::string& variable : item.environment) line += ' ' + variable;
+  line += " quire";
+  for (const std::string& argument : item.arguments) {
+    const bool quote = argument.empty() || argument.find(' ') != std::string::npos;
+    const std::string shown = argument.size() > 60 ? argument.substr(0, 20) + "..." : argument;
+    line += quote ? " '" + shown + '\'' : ' ' + shown;
+  }
+  return line;
+}
+
+// What another machine could say differently.
+void make_stable(std::string& text, const std::filesystem::path& folder) {
+  replace_all(text, folder.string(), "TMP");
+  constexpr std::string_view kTables = "this machine and build run ";
+  const size_t at = text.find(kTables);
+  if (at != std::string::npos) {
+    const size_t begin = at + kTables.size();
+    text.replace(begin, text.find(';', begin) - begin, "TABLES");
+  }
+}
+
+// The blocks of the file, each with its empty line.
+std::vector<std::string> blocks_of(const std::string& text) {
+  std::vector<std::string> blocks;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("$ ") || blocks.empty()) blocks.emplace_back();
+    blocks.back() += line + '\n';
+  }
+  return blocks;
+}
+
+TEST(BadInput, IsAnsweredInAFewLinesThatHelp) {
+  const TemporaryFolder folder;
+  make_bad_files(folder.path());
+  std::vector<Case> cases = file_cases();
+  for (const auto& more : {usage_cases(), flag_cases()}) cases.insert(cases.end(), more.begin(), more.end());
+  EXPECT_GE(cases.size(), 50u);
+
+  std::string found;
+  for (const Case& item : cases) {
+    const std::string line = command_line(item);
+    const Outcome outcome = run_program({item.arguments, folder.path(), item.input, item.environment});
+    EXPECT_EQ(outcome.trouble(), "") << line;
+    EXPECT_TRUE(outcome.exit_code == 1 || outcome.exit_code == 2) << line << "\nexit code " << outcome.exit_code;
+    EXPECT_FALSE(outcome.err.empty()) << line;
+    EXPECT_LE(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 5) << line << '\n' << outcome.err;
+    std::string message = outcome.out + outcome.err;
+    make_stable(message, folder.path());
+    found += line + "\nexit code " + std::to_string(outcome.exit_code) + '\n' + message + '\n';
+  }
+
+  const std::filesystem::path snapshot = std::filesystem::path(QUIRE_SOURCE_DIR) / "tests/cli/bad_input.snapshot";
+  if (std::getenv("QUIRE_UPDATE_SNAPSHOT") != nullptr) {
+    write_bytes(snapshot, found);
+    GTEST_SKIP() << "wrote " << snapshot << "; review its difference";
+  }
+  const std::vector<std::string> expected = blocks_of(read_bytes(snapshot));
+  const std::vector<std::string> now = blocks_of(found);
+  ASSERT_EQ(now.size(), expected.size()) << "cases came or went: QUIRE_UPDATE_SNAPSHOT=1 writes the snapshot anew";
+  for (size_t i = 0; i < now.size(); ++i) EXPECT_EQ(now[i], expected[i]);
+}
+
+}  // namespace
+}  // namespace quire::test

@@ -1,0 +1,279 @@
+// The program as its users meet it: commands, options and what they print.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "program.h"
+
+namespace quire::test {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+// 96 words of which no text can be made; small enough to count by hand.
+std::string words_model() { return golden("llama2-mha/model.gguf"); }
+
+Outcome quire(const Arguments& arguments, const std::string& input = "",
+              const std::vector<std::string>& environment = {}) {
+  Outcome outcome = run_program({.arguments = arguments, .directory = {}, .input = input, .environment = environment});
+  EXPECT_EQ(outcome.trouble(), "");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  return outcome;
+}
+
+// Continues plain text with the model in the program.
+Outcome run_demo(const Arguments& more, const std::string& input = "",
+                 const std::vector<std::string>& environment = {}) {
+  Arguments arguments = {"run", "demo", "--raw", "-t", "1"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return quire(arguments, input, environment);
+}
+
+json::object parse_object(const std::string& text) { return parse_json(text, "the program's output").as_object(); }
+
+TEST(Run, ReadsThePromptFromAFlagAFileOrStandardInput) {
+  const TemporaryFolder folder;
+  const std::string prompt = "Once upon a time there was";
+  write_bytes(folder.path() / "prompt.txt", prompt);
+  const Outcome by_flag = run_demo({"-p", prompt, "-n", "8", "--temp", "0"});
+  EXPECT_GT(by_flag.out.size(), 8u);
+  EXPECT_EQ(by_flag.out.back(), '\n');
+  EXPECT_EQ(by_flag.err, "");
+  EXPECT_EQ(run_demo({prompt, "-n", "8", "--temp", "0"}).out, by_flag.out);
+  EXPECT_EQ(run_demo({"-n", "8", "--temp", "0"}, prompt + '\n').out, by_flag.out);
+  EXPECT_EQ(run_demo({"-f", folder.path() / "prompt.txt", "-n", "8", "--temp", "0"}).out, by_flag.out);
+  EXPECT_NE(run_demo({"-p", "How much is 3 plus 4?", "-n", "8", "--temp", "0"}).out, by_flag.out);
+}
+
+TEST(Run, PrintsOneJsonObject) {
+  const Arguments options = {"-p", "Once upon a time", "-n", "6", "--temp", "0"};
+  Arguments with_json = options;
+  with_json.emplace_back("--json");
+  const json::object answer = parse_object(run_demo(with_json).out);
+  EXPECT_EQ(get_string(answer, "text") + '\n', run_demo(options).out);
+  EXPECT_EQ(get_string(answer, "finish_reason"), "length");
+  const json::object& usage = *find_object(answer, "usage");
+  const int64_t prompt_tokens = get_int(usage, "prompt_tokens");
+  EXPECT_GE(prompt_tokens, 4);
+  EXPECT_EQ(get_int(usage, "completion_tokens"), 6);
+  EXPECT_EQ(get_int(usage, "total_tokens"), prompt_tokens + 6);
+  for (const char* positive : {"ttft_ms", "tpot_ms", "prefill_tokens_per_second", "decode_tokens_per_second",
+                               "kv_bytes", "weight_bytes", "peak_memory_bytes"}) {
+    EXPECT_GT(get_double(usage, positive), 0.0) << positive;
+  }
+}
+
+TEST(Run, ShowsStatistics) {
+  const Outcome outcome = run_demo({"-p", "Once upon a time", "-n", "4", "--stats"});
+  for (const char* word : {"prefill", "TTFT", "decode", "TPOT", "tokens/s", "KV cache", "weights"}) {
+    EXPECT_NE(outcome.err.find(word), std::string::npos) << word << " in\n" << outcome.err;
+  }
+}
+
+TEST(Run, StopsBeforeAStopText) {
+  const Arguments options = {"-p", "Once upon a time", "-n", "12", "--temp", "0"};
+  const std::string whole = run_demo(options).out;
+  ASSERT_GT(whole.size(), 14u);
+  const std::string stop = whole.substr(7, 5);
+  Arguments with_stop = options;
+  with_stop.insert(with_stop.end(), {"--stop", "never said", "--stop", stop, "--json"});
+  const json::object answer = parse_object(run_demo(with_stop).out);
+  EXPECT_EQ(get_string(answer, "text"), whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(get_string(answer, "finish_reason"), "stop");
+  EXPECT_EQ(get_string(answer, "stop_reason"), stop);
+}
+
+TEST(Run, GivesTheSameTextForTheSameSeed) {
+  const Arguments options = {"-p", "Once", "-n", "20", "--temp", "3", "--top-k", "0", "--top-p", "1", "--ignore-eos"};
+  const auto with_seed = [&](const char* seed, const std::vector<std::string>& environment = {}) {
+    Arguments arguments = options;
+    if (seed != nullptr) arguments.insert(arguments.end(), {"--seed", seed});
+    return run_demo(arguments, "", environment).out;
+  };
+  const std::string text = with_seed("5");
+  EXPECT_EQ(with_seed("5"), text);
+  EXPECT_NE(with_seed("6"), text);
+  EXPECT_EQ(with_seed(nullptr, {"QUIRE_SEED=5"}), text);
+  EXPECT_EQ(with_seed("5", {"QUIRE_SEED=6"}), text);
+}
+
+TEST(Run, ReportsLogProbabilities) {
+  const json::object answer =
+      parse_object(run_demo({"-p", "Once upon a time", "-n", "4", "--temp", "0", "--logprobs", "3", "--json"}).out);
+  const json::array& tokens = *find_array(answer, "logprobs");
+  ASSERT_EQ(tokens.size(), 4u);
+  for (const json::value& value : tokens) {
+    const json::object& token = value.as_object();
+    const json::array& top = *find_array(token, "top_logprobs");
+    ASSERT_EQ(top.size(), 3u);
+    double mass = 0.0;
+    for (const json::value& other : top) mass += std::exp(get_double(other.as_object(), "logprob"));
+    EXPECT_GT(mass, 0.0);
+    EXPECT_LE(mass, 1.0 + 1e-6);
+    EXPECT_EQ(get_int(token, "id"), get_int(top[0].as_object(), "id"));
+    EXPECT_EQ(get_double(token, "logprob"), get_double(top[0].as_object(), "logprob"));
+  }
+  const Outcome lines = run_demo({"-p", "Once upon a time", "-n", "4", "--temp", "0", "--logprobs", "3"});
+  EXPECT_EQ(std::count(lines.err.begin(), lines.err.end(), '\n'), 4) << lines.err;
+}
+
+TEST(Run, TheDemoAnswersInItsTemplate) {
+  const std::string answer = quire({"run", "demo", "-p", "Hello!", "--temp", "0", "-n", "40"}).out;
+  EXPECT_GT(answer.size(), 5u);
+  EXPECT_EQ(answer.find("<|"), std::string::npos) << answer;
+}
+
+TEST(Info, DescribesTheModel) {
+  const json::object info = parse_object(quire({"info", words_model(), "--json"}).out);
+  EXPECT_EQ(get_string(info, "architecture"), "LlamaForCausalLM");
+  EXPECT_EQ(get_int(info, "layers"), 2);
+  EXPECT_EQ(get_int(info, "hidden_size"), 32);
+  EXPECT_EQ(get_int(info, "intermediate_size"), 56);
+  EXPECT_EQ(get_int(info, "heads"), 2);
+  EXPECT_EQ(get_int(info, "head_dim"), 16);
+  EXPECT_EQ(get_int(info, "vocabulary"), 96);
+  EXPECT_EQ(get_int(info, "context"), 128);
+  EXPECT_EQ(find_array(info, "tensors")->size(), 21u);
+  // Embedding and head; per layer two norms, four square matrices, three of the feed-forward part; the last norm.
+  EXPECT_EQ(get_int(info, "parameters"), 2 * 96 * 32 + 2 * (2 * 32 + 4 * 32 * 32 + 3 * 32 * 56) + 32);
+  const std::string table = quire({"info", words_model(), "--tensors"}).out;
+  EXPECT_NE(table.find("blk.1.ffn_down.weight"), std::string::npos);
+  EXPECT_NE(quire({"info", "demo", "--template"}).out.find("add_generation_prompt"), std::string::npos);
+}
+
+TEST(Plan, CountsTheCacheByTheGqaFormula) {
+  const auto plan = [](const Arguments& more) {
+    Arguments arguments = {"plan", golden("llama3-gqa-tied"), "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return parse_object(quire(arguments).out);
+  };
+  // K and V of 2 layers, 2 KV heads (of 4 heads), 16 dimensions.
+  constexpr int64_t kValues = 2 * 2 * 16;
+  EXPECT_EQ(get_int(plan({}), "kv_bytes_per_token"), 2 * kValues * 2);
+  EXPECT_EQ(get_int(plan({"--kv-type", "f32"}), "kv_bytes_per_token"), 2 * kValues * 4);
+  EXPECT_EQ(get_int(plan({"--cache-type-k", "f32"}), "kv_bytes_per_token"), kValues * (4 + 2));
+  const json::object large = plan({"--ctx-size", "64", "--sequences", "3"});
+  EXPECT_EQ(get_int(large, "kv_tokens"), 64 * 3);
+  EXPECT_EQ(get_int(large, "kv_bytes"), get_int(large, "kv_tokens") * get_int(large, "kv_bytes_per_token"));
+  EXPECT_TRUE(large.at("fits").as_bool());
+}
+
+TEST(Tokenize, ComesBackAsTheSameText) {
+  const std::string text =
+      "The cat's 12 toys,  two  spaces\n\tGr\xc3\xbc\xc3\x9f"
+      "e \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x99\x82!";
+  const std::string ids = quire({"tokenize", "demo", text}).out;
+  EXPECT_EQ(quire({"tokenize", "demo"}, text).out, ids);
+  EXPECT_EQ(quire({"detokenize", "demo", ids, "--skip-special"}).out, text + '\n');
+  EXPECT_EQ(quire({"detokenize", "demo", "--skip-special"}, ids).out, text + '\n');
+  const json::object answer = parse_object(quire({"tokenize", "demo", text, "--json"}).out);
+  EXPECT_EQ(find_array(answer, "ids")->size(), find_array(answer, "pieces")->size());
+}
+
+TEST(Logits, AreTheSameBytesForEveryBatchSizeAndThreadCount) {
+  const TemporaryFolder folder;
+  const std::string ids = "1,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34";
+  const auto logits = [&](const char* batch_size, const char* threads) {
+    const std::string file = folder.path() / "logits.f32";
+    quire({"logits", words_model(), "--ids", ids, "--out", file, "--batch-size", batch_size, "-t", threads});
+    return read_bytes(file);
+  };
+  const std::string whole = logits("512", "1");
+  EXPECT_EQ(whole.size(), 33u * 96u * sizeof(float));
+  EXPECT_TRUE(logits("1", "1") == whole);
+  EXPECT_TRUE(logits("7", "3") == whole);
+}
+
+bool has_program(const std::string& name) {
+  try {
+    run_program({.arguments = {"--version"}, .directory = {}, .input = "", .environment = {}, .program = name});
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+TEST(Man, RendersWithoutWarnings) {
+  const std::string page = quire({"man"}).out;
+  for (const char* option : {"\\-\\-temperature", "\\-\\-ctx\\-size", "QUIRE_THREADS"}) {
+    EXPECT_NE(page.find(option), std::string::npos) << option;
+  }
+  if (!has_program("groff")) GTEST_SKIP() << "groff is not installed";
+  const Outcome rendered = run_program(
+      {.arguments = {"-man", "-Tutf8", "-ww"}, .directory = {}, .input = page, .environment = {}, .program = "groff"});
+  EXPECT_EQ(rendered.exit_code, 0);
+  EXPECT_EQ(rendered.err, "");
+  EXPECT_NE(rendered.out.find("it could not be done"), std::string::npos);
+}
+
+TEST(Completion, IsAScriptThatCompletes) {
+  for (const char* shell : {"zsh", "fish"}) EXPECT_GT(quire({"completion", shell}).out.size(), 500u);
+  const std::string script = quire({"completion", "bash"}).out;
+  if (!has_program("bash")) GTEST_SKIP() << "bash is not installed";
+  const auto complete = [&](const std::string& words, int index) {
+    const std::string question = script + "\nCOMP_WORDS=(" + words + ")\nCOMP_CWORD=" + std::to_string(index) +
+                                 "\n_quire\necho \"${COMPREPLY[@]}\"\n";
+    const Outcome outcome =
+        run_program({.arguments = {}, .directory = {}, .input = question, .environment = {}, .program = "bash"});
+    EXPECT_EQ(outcome.err, "");
+    return outcome.out;
+  };
+  EXPECT_EQ(complete("quire det", 1), "detokenize\n");
+  EXPECT_EQ(complete("quire run demo --temperat", 3), "--temperature\n");
+}
+
+TEST(Help, SaysSomethingAboutEveryOption) {
+  std::istringstream page(quire({"man"}).out);
+  int64_t num_options = 0;
+  for (std::string line; std::getline(page, line);) {
+    if (!line.starts_with(".B ") || line == ".B quire") continue;
+    ++num_options;
+    std::string text;
+    std::getline(page, text);
+    EXPECT_GT(text.size(), 5u) << line;
+    EXPECT_FALSE(text.starts_with('.')) << line;
+  }
+  EXPECT_GT(num_options, 80);
+  for (const char* command :
+       {"run", "info", "plan", "tokenize", "detokenize", "logits", "bench", "man", "completion"}) {
+    EXPECT_NE(quire({command, "--help"}).out.find("--help"), std::string::npos);
+  }
+  EXPECT_TRUE(quire({"--version"}).out.starts_with("quire "));
+}
+
+// Trained models tell the story that their own program tells: 200 tokens behind the beginning of sequence.
+class StoryTest : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(StoryTest, IsTold) {
+  const char* data = std::getenv("QUIRE_TEST_DATA");
+  if (data == nullptr) GTEST_SKIP() << "QUIRE_TEST_DATA does not name the folder of the public test data";
+  const auto models = std::filesystem::path(data) / "models";
+  std::string expected = read_bytes(models / GetParam().second);
+  while (expected.ends_with('\n')) expected.pop_back();
+  ASSERT_GT(expected.size(), 100u);
+  const std::string told =
+      quire({"run", models / GetParam().first, "-p", "", "-n", "200", "--temp", "0", "-c", "256"}).out;
+  EXPECT_EQ(told.substr(0, expected.size()), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    TestData, StoryTest,
+    testing::Values(std::pair("stories260k/stories260K.gguf", "stories260k/expected/karpathy_greedy_200steps.txt"),
+                    std::pair("babyllama105/babyllama105.gguf", "babyllama105/expected_runc_greedy200_m105.txt")));
+
+TEST(TestData, TextOutsideTheVocabularyIsNoReasonToEnd) {
+  const char* data = std::getenv("QUIRE_TEST_DATA");
+  if (data == nullptr) GTEST_SKIP() << "QUIRE_TEST_DATA does not name the folder of the public test data";
+  const std::string model = std::filesystem::path(data) / "models/babyllama105/babyllama105.gguf";
+  for (const char* text : {"\xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82", "\xf0\x9f\x99\x82", "a\xc2\xa7 b\xff"}) {
+    quire({"run", model, "-p", text, "-n", "4"});
+  }
+}
+
+}  // namespace
+}  // namespace quire::test

@@ -1,0 +1,49 @@
+// Runs the program as a user's shell would, without a shell: arguments, standard input, what it prints, how it ends.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace quire::test {
+
+struct Outcome {
+  int exit_code = -1;  // 128 + signal when a signal ended it
+  bool timed_out = false;
+  std::string out;
+  std::string err;
+
+  // A crash, a hang or a sanitizer's report; empty when the program ended by its own will.
+  std::string trouble() const;
+};
+
+struct Invocation {
+  std::vector<std::string> arguments;         // without the program's name
+  std::filesystem::path directory;            // to run in; empty for this one
+  std::string input;                          // standard input
+  std::vector<std::string> environment = {};  // "NAME=VALUE"; QUIRE_ variables of the caller are taken away
+  std::string program = QUIRE_PROGRAM;        // or another one, looked for in PATH
+};
+
+// Throws std::runtime_error when there is no such program. Any thread.
+Outcome run_program(const Invocation& invocation);
+
+// A new folder that vanishes with its owner.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string read_bytes(const std::filesystem::path& path);
+void write_bytes(const std::filesystem::path& path, std::string_view bytes);
+// Of tests/golden.
+std::filesystem::path golden(const std::string& relative);
+
+}  // namespace quire::test

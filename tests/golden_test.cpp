@@ -1,0 +1,227 @@
+// Logits against references: tests/golden (Hugging Face Transformers on tiny models, tools/golden/make_golden.py) and
+// the public test data (llama.cpp, on an F32 copy of the same weights), under every kernel table this machine runs.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "kernels/select.h"
+#include "models/checkpoint.h"
+#include "models/model_runner.h"
+#include "runner_driver.h"
+
+namespace quire {
+namespace {
+
+namespace fs = std::filesystem;
+using test::BlockPool;
+using test::run_alone;
+using test::TestSequence;
+
+constexpr size_t kMaxManifestBytes = 1 << 20;
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+std::vector<int32_t> to_tokens(const json::array& values) {
+  std::vector<int32_t> tokens;
+  for (const json::value& value : values) tokens.push_back(value.to_number<int32_t>());
+  return tokens;
+}
+
+std::vector<float> read_floats(const fs::path& path, size_t count) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<float> floats(count);
+  file.read(reinterpret_cast<char*>(floats.data()), static_cast<std::streamsize>(count * sizeof(float)));
+  if (!file || file.peek() != EOF) ADD_FAILURE() << path << " does not hold " << count << " floats";
+  return floats;
+}
+
+RunnerOptions options_for(const std::string& isa, int64_t max_context) {
+  return {.num_threads = 2,
+          .isa = isa,
+          .max_batch_tokens = 128,
+          .max_sequences = 1,
+          .max_context = max_context,
+          .num_blocks = 8,
+          .k_format = Format::kF32,
+          .v_format = Format::kF32};
+}
+
+struct Difference {
+  double largest = 0.0;  // of any logit, as a part of the reference's range
+  size_t position = 0;   // where
+  double nmse = 0.0;     // squared error over the reference's squares
+};
+
+// `logits` may be shorter than the reference: the logits of a prefix are a prefix of the logits.
+Difference compare(const std::vector<float>& logits, const std::vector<float>& reference, int64_t vocab_size) {
+  const auto [low, high] = std::minmax_element(reference.begin(), reference.end());
+  Difference difference;
+  double error = 0.0, power = 0.0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double d = std::abs(double{logits[i]} - reference[i]);
+    error += d * d;
+    power += double{reference[i]} * reference[i];
+    if (!(d / (double{*high} - *low) <= difference.largest)) {  // so that NaN counts
+      difference.largest = d / (double{*high} - *low);
+      difference.position = i / static_cast<size_t>(vocab_size);
+    }
+  }
+  difference.nmse = error / power;
+  return difference;
+}
+
+// Every way in which a sequence may come: whole, prompts that end around block borders, chunks, prefill and decode.
+const std::vector<std::vector<int64_t>> kFeeds = {{128}, {1}, {7}, {31, 8}, {32, 16}, {33, 1}, {64, 3}, {65, 2}};
+
+// (fixture/checkpoint, kernel table)
+class GoldenTest : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
+
+fs::path golden_folder() { return fs::path(QUIRE_SOURCE_DIR) / "tests" / "golden"; }
+
+std::vector<std::string> golden_checkpoints() {
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(golden_folder())) {
+    const json::value manifest = read_json_file(entry.path() / "golden.json", kMaxManifestBytes);
+    for (const json::value& file : *find_array(manifest.as_object(), "checkpoints")) {
+      names.push_back(entry.path().filename() / std::string(file.as_string()));
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST_P(GoldenTest, EveryPositionAgrees) {
+  const auto& [name, isa] = GetParam();
+  const fs::path path = golden_folder() / name;
+  const json::value value = read_json_file(path.parent_path() / "golden.json", kMaxManifestBytes);
+  const json::object& manifest = value.as_object();
+  const std::vector<int32_t> tokens = to_tokens(*find_array(manifest, "tokens"));
+  const int64_t vocab_size = get_int(manifest, "vocab_size");
+  const double tolerance = get_double(manifest, "tolerance");
+
+  const auto checkpoint = Checkpoint::open(path.filename() == "." ? path.parent_path() : path);
+  const auto runner = ModelRunner::load(*checkpoint, options_for(isa, 80));
+  ASSERT_EQ(runner->info().vocab_size, vocab_size);
+  for (const json::value& entry : *find_array(manifest, "cases")) {
+    const json::object& golden = entry.as_object();
+    const auto count = static_cast<size_t>(get_int(golden, "num_tokens"));
+    const auto reference =
+        read_floats(path.parent_path() / (get_string(golden, "name") + ".logits"), count * vocab_size);
+    for (const std::vector<int64_t>& feed : kFeeds) {
+      BlockPool pool(8, 1);
+      TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool, get_int(golden, "length_limit"));
+      const Difference difference = compare(run_alone(*runner, sequence, feed), reference, vocab_size);
+      EXPECT_LE(difference.largest, tolerance) << get_string(golden, "name") << ", slices of " << feed[0] << " then "
+                                               << feed.back() << ", worst at position " << difference.position;
+    }
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<GoldenTest::ParamType>& info) {
+  std::string name = std::get<0>(info.param) + "_" + std::get<1>(info.param);
+  if (const size_t at = name.find("/._"); at != std::string::npos) name.replace(at, 3, "/safetensors_");
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Transformers, GoldenTest,
+                         testing::Combine(testing::ValuesIn(golden_checkpoints()), testing::ValuesIn(table_names())),
+                         test_name);
+
+struct DataModel {
+  const char* file;    // under models/
+  const char* folder;  // of reference.json and the logits
+  const char* entry;
+  // The references multiply the stored weights exactly. Kernels of block formats round activations to int8, which costs
+  // about what reference.json says of llama.cpp's own kernels.
+  double max_largest;  // of the range
+  double max_nmse;
+  bool same_greedy = true;  // false where the two best tokens come nearer than that rounding
+};
+
+const DataModel kDataModels[] = {
+    {"stories260k/stories260K.gguf", "references", "stories260K.F32", 1e-4, 1e-8},
+    {"stories260k/stories260K-F16.gguf", "references", "stories260K.F16", 1e-4, 1e-8},
+    {"babyllama105/babyllama105.gguf", "references", "babyllama105.F32", 1e-4, 1e-8},
+    {"babyllama105/babyllama105-Q8_0.gguf", "references", "babyllama105.Q8_0", 1.5e-2, 1.5e-4},
+    {"babyllama105/babyllama105-Q4_0.gguf", "references", "babyllama105.Q4_0", 1.5e-2, 1.5e-4},
+    {"tiny-random/llama-dense.gguf", "tiny-random", "llama-dense", 1e-4, 1e-8},
+    {"tiny-random/qwen3moe-moe.gguf", "tiny-random", "qwen3moe-moe", 1e-4, 1e-8},
+    {"tiny-random/llama-dense-Q8_0.gguf", "tiny-random", "llama-dense-Q8_0", 4e-2, 2e-3, false},
+    {"tiny-random/llama-dense-Q4_K_M.gguf", "tiny-random", "llama-dense-Q4_K_M", 4e-2, 2e-3},
+};
+
+class DataModelTest : public testing::TestWithParam<std::tuple<DataModel, std::string>> {};
+
+// Greedy decoding from the prompt; `forced` is fed whatever was chosen, so that one difference is one failure.
+std::vector<int32_t> greedy(ModelRunner& runner, const std::vector<int32_t>& prompt,
+                            const std::vector<int32_t>& forced) {
+  BlockPool pool(8, 2);
+  std::vector<int32_t> all = prompt;
+  all.insert(all.end(), forced.begin(), forced.end() - 1);
+  const std::vector<float> logits =
+      run_alone(runner, TestSequence(all, pool), {static_cast<int64_t>(prompt.size()), 1});
+  const auto vocab_size = runner.info().vocab_size;
+  std::vector<int32_t> chosen;
+  for (size_t i = prompt.size() - 1; i < all.size(); ++i) {
+    const auto row = logits.begin() + static_cast<int64_t>(i) * vocab_size;
+    chosen.push_back(static_cast<int32_t>(std::max_element(row, row + vocab_size) - row));
+  }
+  return chosen;
+}
+
+TEST_P(DataModelTest, LogitsAndGreedyTokensAgree) {
+  const char* data = std::getenv("QUIRE_TEST_DATA");
+  if (data == nullptr) GTEST_SKIP() << "QUIRE_TEST_DATA does not name the folder of the public test data";
+  const auto& [model, isa] = GetParam();
+  const fs::path models = fs::path(data) / "models";
+  const json::value value = read_json_file(models / model.folder / "reference.json", kMaxManifestBytes);
+  const json::object& entry = *find_object(*find_object(value.as_object(), "models"), model.entry);
+  const std::vector<int32_t> tokens = to_tokens(*find_array(entry, "tokens"));
+
+  const auto checkpoint = Checkpoint::open(models / model.file);
+  const auto runner = ModelRunner::load(*checkpoint, options_for(isa, 128));
+  const int64_t vocab_size = runner->info().vocab_size;
+  const auto reference =
+      read_floats(models / model.folder / get_string(entry, "logits_file"), tokens.size() * vocab_size);
+  BlockPool pool(8, 1);
+  const Difference difference = compare(run_alone(*runner, TestSequence(tokens, pool), {17, 1}), reference, vocab_size);
+  EXPECT_LE(difference.largest, model.max_largest) << "worst at position " << difference.position;
+  EXPECT_LE(difference.nmse, model.max_nmse);
+
+  const json::array* expected = find_array(entry, entry.contains("greedy48") ? "greedy48" : "greedy16");
+  ASSERT_NE(expected, nullptr);
+  if (model.same_greedy) {
+    EXPECT_EQ(greedy(*runner, tokens, to_tokens(*expected)), to_tokens(*expected));
+  }
+}
+
+std::string data_test_name(const testing::TestParamInfo<DataModelTest::ParamType>& info) {
+  std::string name = std::string(std::get<0>(info.param).entry) + "_" + std::get<1>(info.param);
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(TestData, DataModelTest,
+                         testing::Combine(testing::ValuesIn(kDataModels), testing::ValuesIn(table_names())),
+                         data_test_name);
+
+}  // namespace
+}  // namespace quire

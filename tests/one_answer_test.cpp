@@ -1,0 +1,135 @@
+// One answer: the logits of a sequence are the same bits whatever company it is in, however its prompt is cut, wherever
+// its blocks lie and however many threads work, for every kernel table this machine runs.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels/select.h"
+#include "models/checkpoint.h"
+#include "models/model_runner.h"
+#include "runner_driver.h"
+
+namespace quire {
+namespace {
+
+using test::BlockPool;
+using test::Slice;
+using test::TestSequence;
+
+constexpr int kOthers = 31;
+constexpr int64_t kTokens = 75;
+constexpr int64_t kBlocks = 128;
+
+struct Subject {
+  const char* checkpoint;  // under tests/golden
+  Format kv_format;
+};
+
+const Subject kSubjects[] = {
+    {"llama3-gqa-tied", Format::kF32},
+    {"gemma2", Format::kF16},                  // windows and softcaps
+    {"qwen3moe", Format::kF16},                // routing
+    {"llama-blocks/model.gguf", Format::kF32}  // block formats, quantised activations
+};
+
+std::vector<int32_t> random_tokens(int64_t count, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t& token : tokens) token = static_cast<int32_t>(rng() % 96);
+  return tokens;
+}
+
+// Feeds the subject in slices of `chunk` amid `others` sequences that come and go with slices of their own; the
+// subject's place in the batch moves from step to step. Logits of all its positions.
+std::vector<float> run_in_company(ModelRunner& runner, int64_t chunk, int others, uint32_t seed) {
+  std::mt19937 rng(seed + 1);
+  BlockPool pool(kBlocks, seed);
+  TestSequence subject(random_tokens(kTokens, 5), pool);
+  std::vector<TestSequence> company;
+  for (int i = 0; i < others; ++i) company.emplace_back(random_tokens(20 + rng() % 60, 100 + i), pool);
+
+  const int64_t vocab_size = runner.info().vocab_size;
+  std::vector<float> logits;
+  while (!subject.done()) {
+    std::vector<Slice> slices;
+    size_t row = 0;  // of the subject's first
+    const auto place = others == 0 ? 0 : static_cast<int>(rng() % others);
+    const auto add_subject = [&] {
+      for (const Slice& slice : slices) row += static_cast<size_t>(slice.num_tokens);
+      slices.push_back({&subject, std::min(chunk, kTokens - subject.fed)});
+    };
+    for (int i = 0; i < others; ++i) {
+      if (i == place) add_subject();
+      const auto left = static_cast<int64_t>(company[i].tokens.size()) - company[i].fed;
+      const int64_t wanted = rng() % 3 == 0 ? 1 + static_cast<int64_t>(rng() % 12) : 1;
+      if (left > 0) slices.push_back({&company[i], std::min(left, wanted)});
+    }
+    if (others == 0) add_subject();
+    const size_t count = static_cast<size_t>(std::min(chunk, kTokens - subject.fed) * vocab_size);
+    const std::span<const float> rows = step(runner, slices).subspan(row * vocab_size, count);
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  return logits;
+}
+
+// Every number of threads, cut and company, and every pair of a cut and a company.
+struct Variation {
+  int threads;
+  int others;
+  int64_t chunk;
+};
+const Variation kVariations[] = {{1, 0, 7},       {1, kOthers, kTokens}, {2, 0, 64}, {2, kOthers, 7}, {3, 0, 1},
+                                 {3, 0, kTokens}, {3, kOthers, 64},      {4, 0, 7},  {4, kOthers, 1}, {4, kOthers, 64}};
+
+class OneAnswerTest : public testing::TestWithParam<std::tuple<Subject, std::string>> {};
+
+TEST_P(OneAnswerTest, SameBits) {
+  const auto& [subject, isa] = GetParam();
+  const auto checkpoint =
+      Checkpoint::open(std::filesystem::path(QUIRE_SOURCE_DIR) / "tests" / "golden" / subject.checkpoint);
+  const auto load = [&](int threads) {
+    return ModelRunner::load(*checkpoint, {.num_threads = threads,
+                                           .isa = isa,
+                                           .max_batch_tokens = 512,
+                                           .max_sequences = kOthers + 1,
+                                           .max_context = 96,
+                                           .num_blocks = kBlocks,
+                                           .k_format = subject.kv_format,
+                                           .v_format = subject.kv_format});
+  };
+  auto runner = load(1);
+  const std::vector<float> expected = run_in_company(*runner, kTokens, 0, 0);
+  for (const Variation& run : kVariations) {
+    if (runner->options().num_threads != run.threads) runner = load(run.threads);
+    const auto seed = static_cast<uint32_t>(run.chunk + run.threads);
+    const std::vector<float> logits = run_in_company(*runner, run.chunk, run.others, seed);
+    ASSERT_EQ(logits.size(), expected.size());
+    EXPECT_EQ(std::memcmp(logits.data(), expected.data(), expected.size() * sizeof(float)), 0)
+        << run.threads << " threads, " << run.others << " others, slices of " << run.chunk;
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<OneAnswerTest::ParamType>& info) {
+  std::string name = std::string(std::get<0>(info.param).checkpoint) + "_" + std::get<1>(info.param);
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+}
+
+std::vector<std::string> table_names() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Runner, OneAnswerTest,
+                         testing::Combine(testing::ValuesIn(kSubjects), testing::ValuesIn(table_names())), test_name);
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Fails when a file includes upwards. The table is the architecture: docs/architecture.md draws it."""
+
+import pathlib
+import re
+import sys
+
+ALLOWED = {
+    "base": [],
+    "tensor": ["base"],
+    "text": ["base"],
+    "kernels": ["tensor", "base"],
+    "parallel": ["tensor", "base"],
+    "models": ["kernels", "parallel", "tensor", "base"],
+    "decoding": ["models", "kernels", "tensor", "text", "base"],
+    "compress": ["models", "kernels", "tensor", "text", "base"],
+    "engine": ["decoding", "models", "parallel", "tensor", "text", "base"],  # tensor: a GGUF file's vocabulary
+    "server": ["engine", "text", "base"],
+    "apps": None,  # anything
+}
+ISA_FOLDERS = ("avx2", "avx512", "vector")
+# Plain declarations only; everything else would bring inline functions compiled for one instruction set.
+ISA_MAY_INCLUDE = {
+    "kernels/kernels.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
+    "immintrin.h", "cstdint", "cstddef",
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
+
+
+def includes(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        match = INCLUDE.match(line)
+        if match:
+            yield number, match.group(1)
+
+
+def complaints(source):
+    for path in sorted(source.rglob("*")):
+        if path.suffix not in (".h", ".cpp", ".cu", ".cuh", ".inc"):
+            continue
+        parts = path.relative_to(source).parts
+        floor = parts[0]
+        if floor not in ALLOWED:
+            yield f"{path}: folder {floor} is no floor of this house"
+            continue
+        if path.name == "CMakeLists.txt":
+            continue
+        isa = len(parts) > 2 and floor == "kernels" and parts[1] in ISA_FOLDERS
+        is_test = path.stem.endswith(("_test", "_bench"))
+        for number, target in includes(path):
+            below = target.split("/")[0]
+            if isa:
+                own = target.startswith((f"kernels/{parts[1]}/", "kernels/vector/"))
+                if not own and target not in ISA_MAY_INCLUDE:
+                    yield f"{path}:{number}: an instruction-set folder must not include {target}"
+            elif below in ALLOWED and below != floor and ALLOWED[floor] is not None and below not in ALLOWED[floor]:
+                if not (is_test and below == "base"):
+                    yield f"{path}:{number}: {floor} must not include {target}"
+
+
+def main():
+    source = pathlib.Path(__file__).resolve().parent.parent / "src"
+    found = list(complaints(source))
+    print("\n".join(found) if found else "layers: every include points downwards")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Everything `make test` checks, cheapest first. QUIRE_TEST_DATA may name a folder of public models, tokenizers and
+# templates; without it the tests that need it skip and say so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
+
+step "layers and format"
+tools/check_layers.py
+git ls-files '*.h' '*.cpp' | xargs -r clang-format --dry-run -Werror
+
+# What optimisation could change: the kernels and what stands on their bits.
+release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test"
+step "build, release"
+cmake --preset release >/dev/null
+# shellcheck disable=SC2086
+cmake --build --preset release -j "$jobs" --target quire $release_tests
+tools/check_isa_symbols.sh build/release
+
+step "build, dev (AddressSanitizer, UBSan)"
+cmake --preset dev >/dev/null
+cmake --build --preset dev -j "$jobs"
+
+step "static analysis"
+tools/tidy.sh
+
+step "fuzz targets, a few seconds each"
+tools/fuzz.sh 4
+
+step "ThreadSanitizer: what threads share"
+cmake --preset tsan >/dev/null
+cmake --build --preset tsan -j "$jobs" --target quire_base_test quire_engine_test
+build/tsan/src/base/quire_base_test --gtest_brief=1
+build/tsan/src/engine/quire_engine_test --gtest_brief=1
+
+step "tests, release"
+ctest --preset release -j "$jobs" -R "^(${release_tests// /|})\$"
+
+step "tests, dev"
+ctest --preset dev -j "$jobs"
+step "done"

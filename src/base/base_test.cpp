@@ -38,6 +38,16 @@ TEST(ThreadPool, EveryTileRunsOnceForManyShortLoops) {
   }
 }
 
+// A worker may be anywhere in its loop when the pool ends: it must see the end, not sleep through it.
+TEST(ThreadPool, EndsWhereverItsWorkersAre) {
+  for (int round = 0; round < 20000; ++round) {
+    ThreadPool pool(4);
+    std::atomic<int> tiles{0};
+    pool.parallel_for(round % 3, [&](int64_t, int) { ++tiles; });
+    ASSERT_EQ(tiles, round % 3);
+  }
+}
+
 TEST(Json, ErrorsNameThePlace) {
   EXPECT_THROW(parse_json("{\"a\": [1, 2", "file x"), Error);
   EXPECT_THROW(parse_json("{} {}", "file x"), Error);

@@ -56,8 +56,11 @@ struct ThreadPool::Shared {
   }
 
   void work(int thread) {
-    while (!stop.load(std::memory_order_relaxed)) {
+    while (true) {
+      // In this order: an epoch seen after the destructor's last step comes with its `stop`, an earlier one does not
+      // sleep.
       const uint32_t before = epoch.load(std::memory_order_acquire);
+      if (stop.load(std::memory_order_relaxed)) return;
       bool found = false;
       for (int spin = 0; spin < kSpins && !found; ++spin) {
         found = drain(thread);

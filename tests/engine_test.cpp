@@ -49,7 +49,7 @@ class EngineTest : public testing::Test {
   }
 
   static std::map<int, Answer> answer(Engine& engine, GenerateRequest request) {
-    const auto stream = engine.submit(std::move(request));
+    const auto stream = engine.submit(std::move(request)).stream;
     std::map<int, Answer> answers;
     while (!stream->is_drained()) {
       engine.step();

@@ -22,7 +22,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerateRequest r
     on_text(piece);
   };
 
-  const auto stream = engine.submit(std::move(request));
+  const auto stream = engine.submit(std::move(request)).stream;
   if (!stream) fail(ErrorCode::kLimit, "the engine's queue is full");
   while (!stream->is_drained()) {
     if (is_interrupted() || matcher.is_matched()) stream->cancel();

@@ -14,12 +14,13 @@ double steady_now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-SchedulerLimits scheduler_limits(const ModelRunner& runner) {
-  const RunnerOptions& options = runner.options();
-  return {.block_size = kKvBlockSize,
-          .num_blocks = options.num_blocks,
-          .max_batch_tokens = options.max_batch_tokens,
-          .max_sequences = options.max_sequences};
+SchedulerOptions within_limits(SchedulerOptions options, const ModelRunner& runner) {
+  const RunnerOptions& limits = runner.options();
+  options.block_size = kKvBlockSize;
+  options.num_blocks = limits.num_blocks;
+  options.max_batch_tokens = limits.max_batch_tokens;
+  options.max_sequences = limits.max_sequences;
+  return options;
 }
 
 bool contains(const std::vector<int32_t>& ids, int32_t id) {
@@ -40,7 +41,7 @@ struct Engine::Choice {
 };
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
-    : runner_(std::move(runner)), options_(std::move(options)), scheduler_(scheduler_limits(*runner_)) {
+    : runner_(std::move(runner)), options_(std::move(options)), scheduler_(within_limits(options_.scheduler, *runner_)) {
   if (!options_.now_ms) options_.now_ms = steady_now_ms;
 }
 
@@ -48,7 +49,7 @@ Engine::~Engine() = default;
 
 void Engine::validate(const GenerateRequest& request) const {
   const ModelInfo& info = runner_->info();
-  const int64_t context = longest_sequence();
+  const int64_t context = max_sequence_tokens();
   const auto prompt_size = static_cast<int64_t>(request.prompt.size());
   request.sampling.validate(info.vocab_size);
   if (prompt_size == 0) fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
@@ -75,15 +76,16 @@ void Engine::validate(const GenerateRequest& request) const {
 }
 
 // A sequence alone must be able to reach its end, or the promise of progress would be empty.
-int64_t Engine::longest_sequence() const {
+int64_t Engine::max_sequence_tokens() const {
   return std::min(runner_->options().max_context, scheduler_.blocks().num_total() * kKvBlockSize);
 }
 
-std::shared_ptr<OutputStream> Engine::submit(GenerateRequest request) {
+Submission Engine::submit(GenerateRequest request) {
   validate(request);
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
   const std::lock_guard lock(queue_mutex_);
-  if (static_cast<int64_t>(queue_.size()) + num_waiting_ >= options_.max_queued_requests) return nullptr;
+  const auto num_queued = static_cast<int64_t>(queue_.size()) + status().num_waiting;
+  if (num_queued >= options_.max_queued_requests) return {nullptr, Refusal::kQueueRequests, 1000};
   const uint64_t id = next_id_;
   next_id_ += static_cast<uint64_t>(shared->num_choices);
   const uint64_t seed = shared->sampling.seed.value_or(philox(options_.seed, id));
@@ -99,21 +101,31 @@ std::shared_ptr<OutputStream> Engine::submit(GenerateRequest request) {
   choice->sequence.tokens = shared->prompt;
   choice->sequence.num_prompt_tokens = choice->sequence.num_tokens();
   choice->sequence.num_slots = shared->num_choices;
-  choice->max_length = shared->max_tokens < 0 ? longest_sequence() : choice->sequence.num_tokens() + shared->max_tokens;
+  choice->max_length = shared->max_tokens < 0 ? max_sequence_tokens() : choice->sequence.num_tokens() + shared->max_tokens;
   queue_.push_back(std::move(choice));
-  return stream;
+  if (wake_) wake_();
+  return {std::move(stream)};
 }
 
 bool Engine::step() {
   admit_and_cancel();
   const StepPlan& plan = scheduler_.plan();
-  num_waiting_ = scheduler_.num_waiting();
+  {
+    const std::lock_guard lock(status_mutex_);
+    status_.num_waiting = scheduler_.num_waiting();
+  }
   if (plan.items.empty()) return false;
   run(plan);
   const std::vector<StepPlan::Item> items = plan.items;
   scheduler_.commit();
   decode(items);
   return true;
+}
+
+EngineStatus Engine::status(bool with_blocks) const {
+  if (with_blocks) wants_blocks_ = true;
+  const std::lock_guard lock(status_mutex_);
+  return status_;
 }
 
 void Engine::admit_and_cancel() {

@@ -1,7 +1,8 @@
 // The step loop: admit and cancel, plan, run, decode, publish. Sole owner of all mutable serving state.
 //
-// submit() may be called from any thread; step() from one thread, the engine thread. After construction the step loop
-// throws nothing: what a request asks wrongly is refused by submit().
+// submit(), status() and the like may be called from any thread; step() from one thread, the engine thread
+// (engine_thread.h runs one). After construction the step loop throws nothing: what a request asks wrongly is refused by
+// submit().
 #pragma once
 
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/engine_status.h"
 #include "engine/output_stream.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -19,9 +21,19 @@
 namespace quire {
 
 struct EngineOptions {
-  int64_t max_queued_requests = 1024;
-  uint64_t seed = 0;               // of requests that bring none; each gets a stream of its own
-  std::function<double()> now_ms;  // the clock; empty: steady_clock
+  SchedulerOptions scheduler;                 // its limits come from the runner
+  int64_t max_queued_requests = 1024;         // waiting, not yet started
+  int64_t max_queued_tokens = int64_t{1} << 20;  // of their prompts
+  uint64_t seed = 0;                          // of requests that bring none; each gets a stream of its own
+  std::function<double()> now_ms;             // the clock; empty: steady_clock
+};
+
+enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens };
+
+struct Submission {
+  std::shared_ptr<OutputStream> stream = nullptr;  // null when refused
+  Refusal refusal = Refusal::kNone;
+  double retry_after_ms = 0.0;  // when refused: until about half the queue will have gone, at the measured speed
 };
 
 class Engine {
@@ -29,19 +41,26 @@ class Engine {
   Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options = {});
   ~Engine();
 
-  // Throws Error when the request can never run (out-of-range parameter, prompt too long); gives null when the queue is
-  // full.
-  std::shared_ptr<OutputStream> submit(GenerateRequest request);
+  // Throws Error when the request can never run: kInvalidArgument for an out-of-range parameter, kLimit for a prompt
+  // that is too long. A full queue is an answer.
+  Submission submit(GenerateRequest request);
   // One iteration; false when there was nothing to do.
   bool step();
 
+  // Called by any thread's submit(), for a thread that sleeps while there is nothing to do. Set before the first.
+  void set_wake(std::function<void()> wake) { wake_ = std::move(wake); }
+
+  // Numbers as of the last step. With `with_blocks` the block map too, as of the step after an earlier such call.
+  EngineStatus status(bool with_blocks = false) const;
+  // The longest sequence, prompt and completion, that can run here.
+  int64_t max_sequence_tokens() const;
+
   const ModelRunner& runner() const { return *runner_; }
-  const Scheduler& scheduler() const { return scheduler_; }
+  const Scheduler& scheduler() const { return scheduler_; }  // engine thread only
 
  private:
   struct Choice;  // one sequence with its sampler and its stream
 
-  int64_t longest_sequence() const;
   void validate(const GenerateRequest& request) const;
   void admit_and_cancel();
   void run(const StepPlan& plan);
@@ -53,14 +72,18 @@ class Engine {
   std::unique_ptr<ModelRunner> runner_;
   EngineOptions options_;
   Scheduler scheduler_;
+  std::function<void()> wake_;
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> choices_;
   Batch batch_;
   std::span<const float> logits_;
 
-  std::atomic<int64_t> num_waiting_{0};  // in the scheduler, as of the last step
   std::mutex queue_mutex_;
   std::vector<std::unique_ptr<Choice>> queue_;  // arrived, not yet seen by the engine thread
   uint64_t next_id_ = 0;
+
+  mutable std::mutex status_mutex_;
+  EngineStatus status_;
+  mutable std::atomic<bool> wants_blocks_{false};
 };
 
 }  // namespace quire

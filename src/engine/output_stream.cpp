@@ -8,6 +8,7 @@ const char* name(FinishReason reason) {
     case FinishReason::kStop: return "stop";
     case FinishReason::kLength: return "length";
     case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kTimeout: return "timeout";
     case FinishReason::kError: return "error";
   }
   return "unknown";
@@ -36,11 +37,24 @@ bool OutputStream::is_drained() const {
   return events_.empty() && num_open_ == 0;
 }
 
+size_t OutputStream::num_unread() const {
+  const std::lock_guard lock(mutex_);
+  return events_.size();
+}
+
+void OutputStream::set_listener(std::function<void()> listener) {
+  const std::lock_guard lock(mutex_);
+  listener_ = std::move(listener);
+  if (listener_ && !events_.empty()) listener_();
+}
+
 void OutputStream::push(OutputEvent event) {
   {
+    // The listener is called under the lock, so that none runs after set_listener() took it away.
     const std::lock_guard lock(mutex_);
     if (event.finish != FinishReason::kNone) --num_open_;
     events_.push_back(std::move(event));
+    if (listener_) listener_();
   }
   ready_.notify_all();
 }

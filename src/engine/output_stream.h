@@ -1,12 +1,13 @@
-// The way of a request's tokens from the engine thread to the one thread that reads them, and of cancellation back.
+// The way of a request's tokens from the engine thread to the one reader of the stream, and of cancellation back.
 //
-// Shared by both. Holds at most max_tokens x choices events, all small; the reader turns tokens to text
-// (text_stream.h).
+// Shared by both. Holds at most max_tokens x choices events, all small. A reader either waits in next() or sets a
+// listener and takes what is there with try_next().
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,13 +24,17 @@ class OutputStream {
   // Reader. next() waits for an event and gives nothing once every choice has finished and all was read.
   std::optional<OutputEvent> next();
   std::optional<OutputEvent> try_next();
+  // `listener` is called by the engine thread after each event, and once at once when events are there already. It
+  // must neither block nor throw nor take long: post to an executor. An empty one ends it: none runs after the return.
+  void set_listener(std::function<void()> listener);
   // Asks the engine to stop all choices, or one; takes effect at its next step. Any thread.
   void cancel() {
     for (int choice = 0; choice < num_choices_; ++choice) cancel(choice);
   }
   void cancel(int choice) { cancelled_[choice].store(true, std::memory_order_relaxed); }
   bool is_cancelled(int choice) const { return cancelled_[choice].load(std::memory_order_relaxed); }
-  bool is_drained() const;  // finished and read to the end
+  bool is_drained() const;    // finished and read to the end
+  size_t num_unread() const;  // events waiting for the reader
 
   // Engine.
   void push(OutputEvent event);
@@ -40,6 +45,7 @@ class OutputStream {
   mutable std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<OutputEvent> events_;
+  std::function<void()> listener_;
   const int num_choices_;
   int num_open_;
   const std::unique_ptr<std::atomic<bool>[]> cancelled_;

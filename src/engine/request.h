@@ -10,14 +10,30 @@
 
 namespace quire {
 
+// What an embedding request gets instead of generated tokens.
+enum class Pooling : uint8_t {
+  kNone,  // no embedding: generate
+  kMean,  // the mean of the final hidden states over the prompt
+  kLast,  // the final hidden state of the prompt's last token
+};
+
 struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   SamplingParams sampling;
-  int64_t max_tokens = -1;              // generated tokens; -1: up to the context's end
+  int64_t max_tokens = -1;              // generated tokens; -1: up to the context's end; 0: prompt_logprobs alone
   int num_choices = 1;                  // parallel samples of one prompt, which share its KV blocks
   std::vector<int32_t> eog_ids;         // end of generation, of the model
   std::vector<int32_t> stop_token_ids;  // further ones, of the caller
   bool ignore_eos = false;              // eog_ids do not stop
+  // >= 0: log probabilities of the prompt's own tokens, each with this many alternatives, in the first event.
+  int num_prompt_logprobs = -1;
+  Pooling pooling = Pooling::kNone;
+
+  // Who asks and how urgent it is.
+  int32_t priority = 0;      // lower runs earlier (policy "priority")
+  std::string tenant;        // whose share the work counts to (policy "fair"); never shown
+  std::string cache_salt;    // prompts share cached KV blocks only under an equal salt
+  double timeout_ms = 0.0;   // from arrival to the last token; 0: none
 };
 
 enum class FinishReason : uint8_t {
@@ -25,6 +41,7 @@ enum class FinishReason : uint8_t {
   kStop,       // an end-of-generation or stop token
   kLength,     // max_tokens or the context's end
   kCancelled,  // by the caller
+  kTimeout,    // timeout_ms passed
   kError,      // the model produced no usable number for this sequence
 };
 
@@ -42,9 +59,18 @@ struct OutputEvent {
   int choice = 0;
   bool has_token = false;
   bool is_stop_token = false;  // the token ended the sequence and is no part of the text
+  double time_ms = 0.0;        // on the engine's clock, when the token was sampled
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
-  RequestTiming timing;  // complete in the finishing event
+
+  // In a finishing event.
+  RequestTiming timing;
+  int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran
+  int64_t num_preemptions = 0;
+  std::vector<float> embedding;  // [hidden_size], of an embedding request; not normalised
+
+  // In the first event of choice 0, when asked for: one per prompt token; that of the first token says nothing.
+  std::vector<SampledToken> prompt_logprobs;
 };
 
 }  // namespace quire

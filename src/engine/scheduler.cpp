@@ -11,13 +11,13 @@ bool is_older(const Sequence* a, const Sequence* b) { return a->id < b->id; }
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), blocks_(limits.num_blocks) {
-  CHECK(limits.block_size > 0 && limits.max_batch_tokens >= limits.max_sequences && limits.max_sequences > 0);
+Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), blocks_(options.num_blocks) {
+  CHECK(options.block_size > 0 && options.max_batch_tokens >= options.max_sequences && options.max_sequences > 0);
 }
 
 bool Scheduler::can_ever_fit(int64_t num_tokens, int num_slots) const {
   // One sequence alone must fit the whole pool; forks can be preempted down to one.
-  return blocks_for(num_tokens) <= blocks_.num_total() && num_slots <= limits_.max_sequences;
+  return blocks_for(num_tokens) <= blocks_.num_total() && num_slots <= options_.max_sequences;
 }
 
 void Scheduler::add(Sequence* sequence) {
@@ -29,7 +29,7 @@ const StepPlan& Scheduler::plan() {
   plan_.items.clear();
   plan_.copies.clear();
   plan_.num_preempted = 0;
-  budget_ = limits_.max_batch_tokens;
+  budget_ = options_.max_batch_tokens;
   plan_running(/*decodes=*/true);
   plan_running(/*decodes=*/false);
   if (plan_.num_preempted == 0) admit();
@@ -50,7 +50,7 @@ void Scheduler::plan_running(bool decodes) {
 // a fork shares the block. False when the sequence itself had to go.
 bool Scheduler::make_room(Sequence* sequence) {
   const int64_t num_new = blocks_for(sequence->num_tokens()) - static_cast<int64_t>(sequence->blocks.size());
-  const auto first_written = static_cast<size_t>(sequence->num_computed_tokens / limits_.block_size);
+  const auto first_written = static_cast<size_t>(sequence->num_computed_tokens / options_.block_size);
   // Asked anew after each preemption: the youngest may have been the other holder.
   const auto must_copy = [&] {
     return first_written < sequence->blocks.size() && blocks_.is_shared(sequence->blocks[first_written]);
@@ -75,7 +75,7 @@ void Scheduler::admit() {
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = waiting_.front();
     const int64_t needed = blocks_for(sequence->num_tokens());
-    if (slots + sequence->num_slots > limits_.max_sequences || needed > blocks_.num_free()) return;
+    if (slots + sequence->num_slots > options_.max_sequences || needed > blocks_.num_free()) return;
     waiting_.pop_front();
     slots += sequence->num_slots;
     sequence->state = SequenceState::kRunning;
@@ -175,7 +175,7 @@ void Scheduler::check() const {
     CHECK(sequence->num_computed_tokens == 0);
   }
   CHECK(held == blocks_.num_references());
-  CHECK(slots_in_use() <= limits_.max_sequences);
+  CHECK(slots_in_use() <= options_.max_sequences);
 }
 
 }  // namespace quire

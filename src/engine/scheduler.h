@@ -17,7 +17,7 @@
 
 namespace quire {
 
-struct SchedulerLimits {
+struct SchedulerOptions {
   int64_t block_size = 32;
   int64_t num_blocks = 0;
   int64_t max_batch_tokens = 512;
@@ -37,7 +37,7 @@ struct StepPlan {
 
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerLimits& limits);
+  explicit Scheduler(const SchedulerOptions& options);
 
   // Whether a sequence that may grow to num_tokens can ever run.
   bool can_ever_fit(int64_t num_tokens, int num_slots) const;
@@ -58,7 +58,7 @@ class Scheduler {
   void check() const;
 
  private:
-  int64_t blocks_for(int64_t num_tokens) const { return (num_tokens + limits_.block_size - 1) / limits_.block_size; }
+  int64_t blocks_for(int64_t num_tokens) const { return (num_tokens + options_.block_size - 1) / options_.block_size; }
   int64_t slots_in_use() const;
   void plan_running(bool decodes);
   void admit();
@@ -69,7 +69,7 @@ class Scheduler {
   void release_blocks(Sequence* sequence);
   void add_item(Sequence* sequence, int64_t num_tokens);
 
-  SchedulerLimits limits_;
+  SchedulerOptions options_;
   BlockManager blocks_;
   std::deque<Sequence*> waiting_;   // by id
   std::vector<Sequence*> running_;  // by id

@@ -16,7 +16,7 @@ constexpr int64_t kBlock = 4;
 // copy or a use after free is seen as a wrong token.
 class Harness {
  public:
-  explicit Harness(const SchedulerLimits& limits)
+  explicit Harness(const SchedulerOptions& limits)
       : scheduler(limits), cache(limits.num_blocks * limits.block_size, -1) {}
 
   Sequence* add(int64_t num_prompt, int64_t max_length, int num_slots = 1) {

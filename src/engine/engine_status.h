@@ -1,0 +1,48 @@
+// What an engine is doing and has done: plain numbers for metrics, the live view and tests. A copy, no owner.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace quire {
+
+// Upper bounds of the buckets of EngineStatus::step_tokens and step_ms; one more bucket holds what is above the last.
+inline constexpr std::array<int64_t, 12> kStepTokenBounds = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
+inline constexpr std::array<double, 12> kStepMsBounds = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000};
+
+struct EngineStatus {
+  enum class Block : uint8_t { kFree, kActive, kShared, kCached };  // shared: more than one holder
+
+  // Now.
+  int64_t num_running = 0;
+  int64_t num_waiting = 0;
+  int64_t num_swapped = 0;  // of the waiting, those whose KV lies in swap space
+  int64_t blocks_total = 0;
+  int64_t blocks_active = 0;
+  int64_t blocks_cached = 0;  // held by nobody, reusable by prefix
+  int64_t block_size = 0;     // tokens
+
+  // Since the start.
+  int64_t num_steps = 0;
+  int64_t prompt_tokens = 0;      // of requests that were started, cached ones included
+  int64_t cached_tokens = 0;      // of them taken from the prefix cache
+  int64_t computed_tokens = 0;    // rows that went through the model
+  int64_t generated_tokens = 0;
+  int64_t num_preemptions = 0;
+  int64_t num_swaps = 0;          // of the preemptions, those that moved KV instead of dropping it
+  int64_t num_cancelled = 0;      // choices
+  int64_t num_timed_out = 0;
+  int64_t num_failed = 0;
+  int64_t refused_requests = 0;   // Refusal::kQueueRequests
+  int64_t refused_tokens = 0;     // Refusal::kQueueTokens
+  double plan_ms = 0;             // time of all steps by part: admit, cancel and plan
+  double run_ms = 0;              // the model
+  double decode_ms = 0;           // sample and publish
+  std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran
+  std::array<int64_t, kStepMsBounds.size() + 1> step_ms{};         // steps by their time
+
+  std::vector<Block> blocks;  // by block id; only when asked for
+};
+
+}  // namespace quire

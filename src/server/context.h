@@ -1,0 +1,47 @@
+// What every endpoint works with. Made by `quire serve`, outlives the listener; `state` tells what may be used.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "engine/engine.h"
+#include "engine/text_processor.h"
+#include "server/limits.h"
+
+namespace quire {
+
+class Metrics;
+
+enum class ServerState : uint8_t {
+  kLoading,   // engine and text are null
+  kReady,
+  kDraining,  // what runs may finish, nothing new starts
+};
+
+// What /v1/models tells of the model.
+struct ModelCard {
+  std::string id;    // the name clients use
+  std::string root;  // the path or name it was loaded from, without folders
+  int64_t created = 0;
+  int64_t max_model_len = 0;
+  int64_t vocab_size = 0;
+  uint64_t num_parameters = 0;
+  uint64_t weight_bytes = 0;
+  std::string architecture;
+};
+
+struct ServerContext {
+  std::atomic<ServerState> state{ServerState::kLoading};
+  // Set before `state` becomes kReady, unchanged from then on.
+  Engine* engine = nullptr;
+  const TextProcessor* text = nullptr;
+  SamplingParams default_sampling;  // from the model's generation_config.json
+  ModelCard model;
+
+  Limits limits;
+  Metrics* metrics = nullptr;  // never null while a listener runs
+  bool allow_request_templates = false;
+};
+
+}  // namespace quire

@@ -74,7 +74,7 @@ TEST_F(EngineTest, SameAnswerAloneAmongOthersChunkedAndPreempted) {
   for (const Setting& setting : {Setting{12, 512, 64, false}, Setting{4, 5, 64, false}, Setting{8, 16, 9, true}}) {
     auto engine = make_engine(setting.max_sequences, setting.max_batch_tokens, setting.num_blocks);
     std::vector<std::shared_ptr<OutputStream>> streams;
-    for (int i = 0; i < kRequests; ++i) streams.push_back(engine->submit(request(i)));
+    for (int i = 0; i < kRequests; ++i) streams.push_back(engine->submit(request(i)).stream);
     std::vector<std::map<int, Answer>> answers(kRequests);
     int64_t most_waiting = 0;
     bool preempted = false;
@@ -129,8 +129,8 @@ TEST_F(EngineTest, CancellationFreesEverythingWithinAStep) {
   auto engine = make_engine(2, 8, 16);
   GenerateRequest forked = request(4);
   forked.num_choices = 2;
-  const auto running = engine->submit(forked);
-  const auto queued = engine->submit(request(5));
+  const auto running = engine->submit(forked).stream;
+  const auto queued = engine->submit(request(5)).stream;
   for (int i = 0; i < 12; ++i) engine->step();
   running->cancel(1);
   queued->cancel();
@@ -147,7 +147,7 @@ TEST_F(EngineTest, CancellationFreesEverythingWithinAStep) {
   EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
 
   // Before the prompt is through, no fork exists yet; every choice must end all the same.
-  const auto early = engine->submit(forked);
+  const auto early = engine->submit(forked).stream;
   engine->step();
   early->cancel();
   engine->step();
@@ -174,9 +174,9 @@ TEST_F(EngineTest, RefusesWhatCanNeverRunAndWhatDoesNotFitTheQueue) {
   refused([](auto& r) { r.num_choices = 3; });
   refused([](auto& r) { r.num_choices = 0; });
   refused([](auto& r) { r.sampling.temperature = -1.0f; });
-  EXPECT_NE(engine->submit(request(1)), nullptr);
-  EXPECT_NE(engine->submit(request(2)), nullptr);
-  EXPECT_EQ(engine->submit(request(3)), nullptr);
+  EXPECT_NE(engine->submit(request(1)).stream, nullptr);
+  EXPECT_NE(engine->submit(request(2)).stream, nullptr);
+  EXPECT_EQ(engine->submit(request(3)).stream, nullptr);
 }
 
 // Readers on threads of their own, as a server has them.
@@ -186,7 +186,7 @@ TEST_F(EngineTest, ReadersOnOtherThreads) {
   std::vector<size_t> counts(6);
   for (int i = 0; i < 6; ++i) {
     readers.emplace_back([&, i] {
-      const auto stream = engine->submit(request(i, 20));
+      const auto stream = engine->submit(request(i, 20)).stream;
       while (const auto event = stream->next()) counts[i] += event->has_token ? 1 : 0;
     });
   }

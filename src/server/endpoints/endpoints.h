@@ -1,0 +1,34 @@
+// Every endpoint's handler; routes.cpp is the table of them. A handler is called on its exchange's executor with the
+// whole request, answers through the exchange, and never throws an Error for a bad request (answer_errors() turns it
+// into a reply); it keeps the exchange alive as long as it needs it.
+#pragma once
+
+#include <memory>
+
+#include "server/context.h"
+#include "server/http/exchange.h"
+
+namespace quire {
+
+using ExchangePtr = std::shared_ptr<http::Exchange>;
+using Handler = void (*)(ServerContext& context, const ExchangePtr& exchange);
+
+// Operation: no key needed for the first three.
+void handle_health(ServerContext& context, const ExchangePtr& exchange);
+void handle_livez(ServerContext& context, const ExchangePtr& exchange);
+void handle_readyz(ServerContext& context, const ExchangePtr& exchange);
+void handle_version(ServerContext& context, const ExchangePtr& exchange);
+void handle_metrics(ServerContext& context, const ExchangePtr& exchange);
+void handle_status(ServerContext& context, const ExchangePtr& exchange);   // the live view's numbers
+void handle_openapi(ServerContext& context, const ExchangePtr& exchange);
+void handle_models(ServerContext& context, const ExchangePtr& exchange);   // list and /v1/models/{id}
+
+// Inference.
+void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange);
+void handle_completions(ServerContext& context, const ExchangePtr& exchange);
+void handle_embeddings(ServerContext& context, const ExchangePtr& exchange);
+void handle_tokenize(ServerContext& context, const ExchangePtr& exchange);
+void handle_detokenize(ServerContext& context, const ExchangePtr& exchange);
+void handle_tokenizer_info(ServerContext& context, const ExchangePtr& exchange);
+
+}  // namespace quire

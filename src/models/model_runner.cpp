@@ -99,6 +99,9 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   model->take_workspace(workspace, kernels, limits_of(options));
   StepArrays{}.take(workspace, limits_of(options));
   const KvShape kv = kv_shape_of(model->info(), options);
+  if (options.num_swap_blocks == 0) {
+    options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / kv.block_bytes());
+  }
   uint64_t allowed = options.memory_bytes;
   if (allowed == 0) allowed = static_cast<uint64_t>(static_cast<double>(available_memory()) * kMemoryMargin);
   const MemoryPlan plan = plan_memory({.weight_bytes = loader.packed_bytes(),

@@ -28,7 +28,8 @@ struct RunnerOptions {
   int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences
+  int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
+  uint64_t swap_bytes = 0;
   uint64_t memory_bytes = 0;    // allowed in all; 0 = what the machine and the cgroup leave
 };
 

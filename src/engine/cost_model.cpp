@@ -18,7 +18,9 @@ using Vector = std::array<double, CostModel::kFeatures>;
 using Matrix = std::array<Vector, CostModel::kFeatures>;
 
 Vector features(const StepShape& shape) {
-  return {1.0, static_cast<double>(shape.rows), static_cast<double>(shape.sequences), shape.attended / 1000.0};
+  const int64_t beyond = std::max<int64_t>(0, shape.rows - CostModel::kFlatRows);
+  return {1.0, static_cast<double>(shape.rows), static_cast<double>(beyond), static_cast<double>(shape.sequences),
+          shape.attended / 1000.0};
 }
 
 // Cholesky; the matrix is symmetric and, by the inertia on its diagonal, positive.

@@ -18,8 +18,10 @@ struct StepShape {
 
 class CostModel {
  public:
-  static constexpr int kFeatures = 4;
-  using Weights = std::array<double, kFeatures>;  // ms: fixed, per row, per sequence, per 1,000 attended positions
+  static constexpr int kFeatures = 5;
+  static constexpr int64_t kFlatRows = 16;  // up to about so many rows a step is bound by reading the weights
+  // ms: fixed, per row, per row beyond kFlatRows, per sequence, per 1,000 attended positions
+  using Weights = std::array<double, kFeatures>;
 
   CostModel() = default;
   explicit CostModel(const Weights& weights) : weights_(weights), num_observed_(kWarmUp) {}  // already fitted

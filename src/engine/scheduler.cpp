@@ -9,9 +9,10 @@
 namespace quire {
 namespace {
 
-// With an inter-token target, what a prompt gets per step whatever the model of costs says, so that it advances.
+// With an inter-token target: what one prompt gets per step whatever the model of costs says, so that it advances, and
+// what all get together until that model has learned.
 constexpr int64_t kLeastSlice = 8;
-constexpr int64_t kSliceWhileUnknown = 32;
+constexpr int64_t kRowsWhileUnknown = 32;
 // Preempted this often, a sequence starts again only when everybody's growth has room: it is not preempted once more.
 constexpr int64_t kPatience = 3;
 // Work of a generated token against one of a prompt, as in the paper of the virtual token counter.
@@ -120,8 +121,9 @@ int64_t Scheduler::slice(const Sequence& sequence, int64_t num_computed) const {
 int64_t Scheduler::slice_within_target(int64_t first_position, int64_t most) const {
   // Without running streams nobody waits for the step's end.
   if (options_.target_step_ms <= 0 || plan_.shape.sequences == 0 || !options_.chunked_prefill) return most;
-  const int64_t least = plan_.shape.rows == plan_.shape.sequences ? std::min(most, kLeastSlice) : 0;
-  if (!cost_.is_known()) return std::min(most, std::max(least, kSliceWhileUnknown));
+  const int64_t prompt_rows = plan_.shape.rows - plan_.shape.sequences;
+  const int64_t least = prompt_rows == 0 ? std::min(most, kLeastSlice) : 0;
+  if (!cost_.is_known()) return std::clamp<int64_t>(kRowsWhileUnknown - prompt_rows, 0, most);
   const auto fits = [&](int64_t count) {
     StepShape shape = plan_.shape;
     const auto n = static_cast<double>(count);

@@ -1,0 +1,24 @@
+#include "server/endpoints/answer_errors.h"
+#include "server/endpoints/generation.h"
+#include "server/endpoints/prompts.h"
+#include "server/schema/field_error.h"
+
+namespace quire {
+
+void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange) {
+  answer_errors(context, exchange, [&] {
+    require_ready(context);
+    GenerationPlan plan;
+    plan.request = parse_request(exchange->request().body, kChat, parse_context(context));
+    require_model(context, plan.request.model);
+    if (plan.request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");
+    plan.prompts.push_back({.ids = chat_prompt(context, plan.request)});
+    plan.max_tokens = plan.request.max_tokens.value_or(-1);
+    plan.is_continuation = plan.request.continue_final_message;
+    plan.format = make_chat_format({context.text->tokenizer(), plan.request.tokens_as_ids}, plan.request);
+    plan.path = "messages";
+    start_generation(context, exchange, std::move(plan));
+  });
+}
+
+}  // namespace quire

@@ -1,0 +1,29 @@
+// Parts of /v1/embeddings that its test looks at alone: the reader of the streams and the written forms of a vector.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/endpoints/stream_group.h"
+
+namespace quire {
+
+struct EmbeddingPlan {
+  std::vector<int64_t> num_tokens = {};  // of each input
+  std::optional<int> dimensions = {};
+  bool is_base64 = false;
+  bool is_truncated = false;
+};
+
+std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, const ExchangePtr& exchange,
+                                                    StreamGroup& group, EmbeddingPlan plan);
+
+// To length 1; a vector of zeros stays.
+void normalise(std::vector<float>& vector);
+// Of the little-endian float32 numbers.
+std::string base64_of(const std::vector<float>& vector);
+
+}  // namespace quire

@@ -1,0 +1,307 @@
+#include "server/endpoints/generation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "base/log.h"
+#include "server/endpoints/answer_errors.h"
+#include "server/endpoints/json_text.h"
+#include "server/endpoints/prompts.h"
+#include "server/metrics.h"
+#include "text/utf8.h"
+
+namespace quire {
+namespace {
+
+bool wants_echoed_logprobs(const ApiRequest& request) { return request.echo && request.logprobs; }
+
+int num_prompt_logprobs(const ApiRequest& request) {
+  return std::max(request.prompt_logprobs, wants_echoed_logprobs(request) ? request.top_logprobs.value_or(0) : -1);
+}
+
+// Why a choice ended that neither stopped nor ran to its length.
+ApiError failure(FinishReason reason) {
+  if (reason == FinishReason::kTimeout) {
+    return {408, "timeout_error", "timeout",
+            "the request's time ran out before its last token; give it a longer timeout, "
+            "fewer tokens or a lower priority value"};
+  }
+  if (reason == FinishReason::kError) {
+    return {
+        500, "server_error", "numeric_error",
+        "the model produced a number that is none, so that no token could be chosen; only this request is affected"};
+  }
+  return {503,        "unavailable_error",
+          "draining", "the server is shutting down and ended this request before its last token",
+          "",         1000};
+}
+
+ReplyState make_state(const ServerContext& context, const http::Request& from, GenerationPlan& plan,
+                      bool is_truncated) {
+  const ApiRequest& request = plan.request;
+  ReplyState state;
+  state.format = std::move(plan.format);
+  state.id = std::string(state.format->id_prefix()) + (request.request_id.empty() ? from.id : request.request_id);
+  state.model = context.model.id;
+  state.fingerprint = system_fingerprint(context.model);
+  state.created =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  state.is_stream = request.stream;
+  state.include_usage = request.include_usage;
+  state.continuous_usage = request.continuous_usage;
+  state.is_truncated = is_truncated;
+  for (const Prompt& prompt : plan.prompts) {
+    std::string members;
+    if (request.return_token_ids) {
+      members = ",\"prompt_token_ids\":";
+      append_token_ids(members, prompt.ids);
+    }
+    state.prompt_members.insert(state.prompt_members.end(), static_cast<size_t>(request.num_choices), members);
+    state.usage.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+  }
+  state.num_choices = static_cast<int>(state.prompt_members.size());
+  return state;
+}
+
+class GenerationReader : public StreamReader {
+ public:
+  GenerationReader(ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, GenerationPlan plan,
+                   bool is_truncated)
+      : context_(context),
+        exchange_(exchange),
+        group_(group),
+        plan_(std::move(plan)),
+        state_(make_state(context, exchange->request(), plan_, is_truncated)),
+        prompts_(plan_.prompts.size()) {
+    num_open_ = state_.num_choices;
+    choices_.resize(static_cast<size_t>(state_.num_choices));
+    writer_ = state_.is_stream ? make_stream_writer(exchange, state_, context.limits.stream_buffer_bytes)
+                               : make_whole_writer(exchange, state_);
+    // Without numbers to wait for, an echo is known already.
+    if (num_prompt_logprobs(plan_.request) < 0) {
+      for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) open_prompt(prompt, {});
+    }
+  }
+
+  bool has_room() const override { return writer_->has_room(); }
+
+  void on_event(size_t prompt, OutputEvent event) override {
+    try {
+      receive(prompt, std::move(event));
+    } catch (const std::exception& error) {
+      log::warning("request {} failed: {}", exchange_->request().id, error.what());
+      fail({500, "server_error", "internal_error",
+            fmt::format("the server failed to finish this answer; its log has the reason under request id {}",
+                        exchange_->request().id)});
+    }
+  }
+
+  void on_pause(bool is_complete) override {
+    if (is_complete) {
+      writer_->done();
+    } else {
+      writer_->flush();
+    }
+  }
+
+  void on_gone() override {
+    context_.metrics->add_disconnect();
+    OutputEvent end;
+    end.finish = FinishReason::kCancelled;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (!choices_[i].is_closed) count(i / num_choices(), choices_[i], end);
+    }
+  }
+
+ private:
+  struct Choice {
+    std::optional<ChoiceText> text;
+    std::optional<ChoiceEnd> end;  // decided; the finishing event is still to come
+    bool is_closed = false;
+    int64_t num_tokens = 0;  // sampled, those after a stop string included
+    double last_token_ms = 0.0;
+  };
+  struct PromptProgress {
+    bool is_open = false;            // echo and text may be written
+    std::vector<OutputEvent> early;  // of other choices, before the first one brought the prompt's numbers
+  };
+
+  size_t num_choices() const { return static_cast<size_t>(plan_.request.num_choices); }
+
+  void receive(size_t prompt, OutputEvent event) {
+    PromptProgress& progress = prompts_[prompt];
+    if (!progress.is_open) {
+      if (event.choice != 0 && event.finish != FinishReason::kTimeout && event.finish != FinishReason::kCancelled) {
+        progress.early.push_back(std::move(event));
+        return;
+      }
+      open_prompt(prompt, std::move(event.prompt_logprobs));
+    }
+    handle(prompt, std::move(event));
+    while (!progress.early.empty() && !is_failed_) {
+      std::vector<OutputEvent> early = std::move(progress.early);
+      progress.early.clear();
+      for (OutputEvent& later : early) {
+        if (!is_failed_) handle(prompt, std::move(later));
+      }
+    }
+  }
+
+  void open_prompt(size_t index, std::vector<SampledToken> logprobs) {
+    prompts_[index].is_open = true;
+    const ApiRequest& request = plan_.request;
+    const Prompt& prompt = plan_.prompts[index];
+    const Tokenizer& tokenizer = context_.text->tokenizer();
+    if (request.prompt_logprobs >= 0) {
+      std::string members = ",\"prompt_logprobs\":";
+      append_prompt_logprobs(members, state_.format->names(), logprobs, request.prompt_logprobs);
+      for (size_t i = 0; i < num_choices(); ++i) state_.prompt_members[index * num_choices() + i] += members;
+    }
+    TextPiece echo;
+    if (request.echo) {
+      for (SampledToken& token : logprobs) {
+        token.top.resize(std::min(token.top.size(), static_cast<size_t>(request.top_logprobs.value_or(0))));
+      }
+      if (!wants_echoed_logprobs(request)) logprobs.clear();
+      echo = echo_piece(tokenizer, prompt.ids, std::move(logprobs), request.skip_special_tokens);
+      if (prompt.is_text) echo.text = prompt.text;
+    }
+    const ChoiceTextOptions options{.stops = request.stop,
+                                    .include_stop = request.include_stop,
+                                    .skip_special_tokens = request.skip_special_tokens,
+                                    .min_tokens = request.sampling.min_tokens,
+                                    .keep_tokens = request.logprobs || request.return_token_ids,
+                                    .first_offset = static_cast<int64_t>(count_characters(echo.text))};
+    for (size_t i = 0; i < num_choices(); ++i) {
+      const size_t choice = index * num_choices() + i;
+      choices_[choice].text.emplace(
+          tokenizer, options,
+          plan_.is_continuation ? std::span<const int32_t>(prompt.ids) : std::span<const int32_t>());
+      if (!echo.empty()) writer_->piece(static_cast<int>(choice), echo);
+    }
+  }
+
+  void handle(size_t prompt, OutputEvent event) {
+    const size_t index = prompt * num_choices() + static_cast<size_t>(event.choice);
+    Choice& choice = choices_[index];
+    if (event.has_token) take_token(prompt, index, event);
+    if (event.finish == FinishReason::kNone) return;
+
+    count(prompt, choice, event);
+    if (!choice.end && event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) {
+      return fail(failure(event.finish));
+    }
+    TextPiece rest = choice.text->finish();
+    // The last text may still complete a stop string.
+    if (!choice.end) {
+      choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
+    }
+    if (!rest.text.empty()) writer_->piece(static_cast<int>(index), std::exchange(rest, {}));
+    if (event.choice == 0) state_.usage.cached_tokens += event.num_cached_tokens;
+    choice.is_closed = true;
+    --num_open_;
+    if (plan_.request.timings && num_open_ == 0) set_timings(choice, event);
+    writer_->end_choice(static_cast<int>(index), std::move(rest), *choice.end, num_open_ == 0);
+  }
+
+  void take_token(size_t prompt, size_t index, OutputEvent& event) {
+    Choice& choice = choices_[index];
+    ++choice.num_tokens;
+    if (choice.last_token_ms > 0.0 && event.time_ms > 0.0) {
+      context_.metrics->add_inter_token((event.time_ms - choice.last_token_ms) / 1000.0);
+    }
+    choice.last_token_ms = event.time_ms;
+    if (choice.end) return;  // sampled before the engine heard of the stop string
+    ++state_.usage.completion_tokens;
+    end_token_ = event.token.id;
+    TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token);
+    if (choice.text->is_stopped()) {
+      choice.end = stop_string_end(choice);
+      if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
+    }
+    if (!piece.empty()) writer_->piece(static_cast<int>(index), std::move(piece));
+  }
+
+  static ChoiceEnd stop_string_end(const Choice& choice) { return {"stop", json_string(choice.text->stop_string())}; }
+
+  ChoiceEnd token_end(const OutputEvent& event) const {
+    if (event.finish == FinishReason::kLength) return {"length"};
+    const std::vector<int32_t>& ids = plan_.request.stop_token_ids;
+    const bool is_callers = event.has_token && std::find(ids.begin(), ids.end(), end_token_) != ids.end();
+    return {"stop", is_callers ? fmt::format("{}", end_token_) : "null"};
+  }
+
+  void set_timings(const Choice& choice, const OutputEvent& event) {
+    const RequestTiming& timing = event.timing;
+    const double decode_ms = timing.last_token_ms - timing.first_token_ms;
+    const double rate = decode_ms > 0.0 ? static_cast<double>(choice.num_tokens - 1) / decode_ms * 1000.0 : 0.0;
+    state_.timings = fmt::format(
+        "{{\"ttft_ms\":{:.3f},\"decode_ms\":{:.3f},\"queue_ms\":{:.3f},\"tokens_per_second\":{:.3f},"
+        "\"cached_tokens\":{}}}",
+        timing.first_token_ms - timing.arrival_ms, decode_ms, timing.first_scheduled_ms - timing.arrival_ms, rate,
+        state_.usage.cached_tokens);
+  }
+
+  void count(size_t prompt, const Choice& choice, const OutputEvent& last) {
+    OutputEvent event;
+    event.finish = choice.end ? FinishReason::kStop : last.finish;
+    event.timing = last.timing;
+    event.num_cached_tokens = last.num_cached_tokens;
+    context_.metrics->add_finished(Metrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()),
+                                                     choice.num_tokens, plan_.max_tokens, plan_.request.num_choices));
+  }
+
+  void fail(const ApiError& error) {
+    is_failed_ = true;
+    writer_->fail(error);
+    group_.stop();
+  }
+
+  ServerContext& context_;
+  const ExchangePtr exchange_;
+  StreamGroup& group_;  // owns this
+  GenerationPlan plan_;
+  ReplyState state_;
+  std::shared_ptr<ReplyWriter> writer_;
+  std::vector<PromptProgress> prompts_;
+  std::vector<Choice> choices_;  // prompt x choice
+  int num_open_ = 0;
+  int32_t end_token_ = -1;  // the token of the event that is being handled
+  bool is_failed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
+                                                     StreamGroup& group, GenerationPlan plan, bool is_truncated) {
+  return std::make_unique<GenerationReader>(context, exchange, group, std::move(plan), is_truncated);
+}
+
+void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
+  const ApiRequest& request = plan.request;
+  const GenerateRequest common = engine_request(context, exchange->request(), request);
+  std::vector<GenerateRequest> requests;
+  bool is_truncated = false;
+  for (Prompt& prompt : plan.prompts) {
+    is_truncated |= fit_prompt(prompt.ids, request, plan.max_tokens, context.engine->max_sequence_tokens(), plan.path);
+    // The text that was given is no longer the prompt's.
+    if (is_truncated) prompt.is_text = false;
+    GenerateRequest out = common;
+    out.prompt = prompt.ids;
+    out.max_tokens = plan.max_tokens;
+    out.num_prompt_logprobs = num_prompt_logprobs(request);
+    out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
+    requests.push_back(std::move(out));
+  }
+  const bool is_stream = request.stream;
+  const auto group = std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
+  group->start(make_generation_reader(context, exchange, *group, std::move(plan), is_truncated));
+  if (is_stream) {
+    exchange->on_sent([weak = std::weak_ptr(group)] {
+      if (const auto sent = weak.lock()) sent->pump();
+    });
+  }
+}
+
+}  // namespace quire

@@ -1,0 +1,37 @@
+// The common road of /v1/chat/completions and /v1/completions: admission, then tokens to text to answer.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/endpoints/reply_writer.h"
+#include "server/endpoints/stream_group.h"
+#include "server/schema/api_request.h"
+
+namespace quire {
+
+struct Prompt {
+  std::vector<int32_t> ids = {};
+  std::string text = {};  // as given, for an echo
+  bool is_text = false;   // otherwise an echo is decoded from the ids
+};
+
+struct GenerationPlan {
+  ApiRequest request;
+  std::vector<Prompt> prompts;
+  int64_t max_tokens = -1;
+  bool is_continuation = false;  // the text goes on where the prompt ends, no new turn begins
+  std::unique_ptr<ReplyFormat> format;
+  std::string path;  // of the prompts in the request, for errors
+};
+
+// Admits all prompts or none, then answers as tokens come. Throws ApiError when nothing was admitted.
+void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
+
+// Reads the streams of an admitted plan. start_generation() without an engine; choice i of prompt p has index p * n +
+// i.
+std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
+                                                     StreamGroup& group, GenerationPlan plan, bool is_truncated);
+
+}  // namespace quire

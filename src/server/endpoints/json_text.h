@@ -1,0 +1,24 @@
+// JSON written piece by piece, for answers that are made once per token. Pure functions, any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace quire {
+
+// With quotes; `text` is valid UTF-8.
+void append_json_string(std::string& out, std::string_view text);
+// The shortest digits that read back as the same number, so equal floats are written equally. What JSON cannot write
+// becomes the number nearest to its meaning: -inf is -9999, as other servers write it.
+void append_json_number(std::string& out, float number);
+void append_json_number(std::string& out, double number);
+void append_json_number(std::string& out, int64_t number);
+
+inline std::string json_string(std::string_view text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+}  // namespace quire

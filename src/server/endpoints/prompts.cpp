@@ -1,0 +1,138 @@
+#include "server/endpoints/prompts.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "server/schema/field_error.h"
+
+namespace quire {
+namespace {
+
+constexpr double kMaxTimeoutSeconds = 86400.0;
+
+// As TextProcessor::render_chat does with the model's own.
+std::string render_request_template(const ServerContext& context, const ApiRequest& request) {
+  const ChatTemplate chat = ChatTemplate::parse(request.chat_template);
+  const Tokenizer& tokenizer = context.text->tokenizer();
+  json::object variables = chat_context(request.messages, nullptr, nullptr, request.add_generation_prompt);
+  const auto piece = [&](std::optional<int32_t> id) {
+    return json::string(id ? tokenizer.token_text(*id) : std::string_view());
+  };
+  variables["bos_token"] = piece(tokenizer.bos_id());
+  variables["eos_token"] = piece(tokenizer.eos_id());
+  for (const auto& [key, value] : request.template_variables) variables[key] = value;
+  return chat.render(variables);
+}
+
+// The template closed the last message; what follows its own text is cut off.
+void open_last_message(std::string& rendered, const json::array& messages) {
+  const json::string& content = messages.back().as_object().at("content").as_string();
+  std::string_view text = content;
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  const size_t last = text.find_last_not_of(" \t\r\n");
+  if (first == std::string_view::npos) {
+    refuse_field(at(at("messages", messages.size() - 1), "content"),
+                 "'continue_final_message' needs a last message with text to continue");
+  }
+  // Many templates trim; the whole text wins where it is there.
+  size_t begin = rendered.rfind(text);
+  if (begin == std::string::npos) begin = rendered.rfind(text = text.substr(first, last - first + 1));
+  if (begin == std::string::npos) {
+    refuse_unsupported("continue_final_message",
+                       "the chat template does not write the last message's text, so that it cannot be continued");
+  }
+  rendered.resize(begin + text.size());
+}
+
+// Seconds, in the header x-request-timeout; 0 when absent.
+double header_timeout_ms(const http::Request& from) {
+  const std::string_view text = from.header("x-request-timeout");
+  if (text.empty()) return 0.0;
+  double seconds = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size() || !(seconds > 0.0) || seconds > kMaxTimeoutSeconds) {
+    refuse_field("x-request-timeout",
+                 fmt::format("the header x-request-timeout should be seconds above 0, at most {}, found \"{}\"",
+                             kMaxTimeoutSeconds, printable(text, 40)));
+  }
+  return seconds * 1000.0;
+}
+
+}  // namespace
+
+ParseContext parse_context(const ServerContext& context) {
+  return {.limits = context.limits,
+          .default_sampling = context.default_sampling,
+          .vocab_size = context.model.vocab_size,
+          .allow_request_templates = context.allow_request_templates};
+}
+
+std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
+  std::string rendered;
+  try {
+    rendered =
+        request.chat_template.empty()
+            ? context.text->render_chat(request.messages, request.add_generation_prompt, request.template_variables)
+            : render_request_template(context, request);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kUnsupported) refuse_unsupported("messages", error.what());
+    refuse_field(request.chat_template.empty() ? "messages" : "chat_template",
+                 fmt::format("the chat template refuses these messages: {}", error.what()));
+  }
+  if (request.continue_final_message) open_last_message(rendered, request.messages);
+  if (!request.add_special_tokens.value_or(false)) return context.text->encode_rendered(rendered);
+  return context.text->tokenizer().encode(rendered, {.add_special_tokens = true, .parse_special = true});
+}
+
+std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,
+                                  bool parse_special, const std::string& path) {
+  std::vector<int32_t> ids =
+      prompt.is_text ? context.text->tokenizer().encode(
+                           prompt.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
+                     : prompt.ids;
+  if (ids.empty()) refuse_field(path, fmt::format("'{}' holds no token; give at least one", path));
+  return ids;
+}
+
+bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t max_tokens, int64_t context_length,
+                const std::string& path) {
+  const int64_t completion = max_tokens < 0 ? 1 : max_tokens;
+  bool is_cut = false;
+  if (request.truncate_prompt_tokens) {
+    const int64_t asked = *request.truncate_prompt_tokens;
+    const int64_t keep = asked < 0 ? context_length - std::max<int64_t>(completion, 1) : asked;
+    if (keep > 0 && static_cast<int64_t>(prompt.size()) > keep) {
+      prompt.erase(prompt.begin(), prompt.end() - static_cast<std::ptrdiff_t>(keep));
+      is_cut = true;
+    }
+  }
+  const auto size = static_cast<int64_t>(prompt.size());
+  if (size + completion > context_length) {
+    throw ApiError(400, "invalid_request_error", "context_length_exceeded",
+                   fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} "
+                               "in the messages, {} in the completion). Please reduce the length of the messages or "
+                               "completion.",
+                               context_length, size + completion, size, completion),
+                   path);
+  }
+  return is_cut;
+}
+
+GenerateRequest engine_request(const ServerContext& context, const http::Request& from, const ApiRequest& request) {
+  GenerateRequest out;
+  out.sampling = request.sampling;
+  out.num_choices = request.num_choices;
+  // One list, so that min_tokens holds for the caller's stop tokens too.
+  if (!request.ignore_eos) out.eog_ids = context.text->eog_ids();
+  out.eog_ids.insert(out.eog_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
+  out.priority = request.priority;
+  out.tenant = from.tenant;
+  out.timeout_ms = request.timeout_ms > 0.0 ? request.timeout_ms : header_timeout_ms(from);
+  // A salt that no other request has keeps cached prompts away; a caller's own cannot begin like it.
+  out.cache_salt = request.cache_prompt ? "s" + request.cache_salt : "u" + from.id;
+  if (out.cache_salt == "s") out.cache_salt.clear();
+  return out;
+}
+
+}  // namespace quire

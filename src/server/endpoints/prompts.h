@@ -1,0 +1,29 @@
+// From a parsed request to token ids, and to what the engine is asked. Any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/endpoints/endpoints.h"
+#include "server/schema/fields.h"
+
+namespace quire {
+
+ParseContext parse_context(const ServerContext& context);
+
+// The conversation by the model's chat template (or the request's own), tokenised. Throws ApiError 400.
+std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request);
+// A plain prompt; `path` names it in errors. Throws ApiError 400 when it has no token.
+std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,
+                                  bool parse_special, const std::string& path);
+
+// Cuts the prompt's beginning when the request allows that; true when it did. Throws ApiError context_length_exceeded
+// for what is still too long. `max_tokens` -1: at least one token must fit.
+bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t max_tokens, int64_t context_length,
+                const std::string& path);
+
+// Everything but prompt and what is wanted of it: sampling, stops, who asks and how urgent it is.
+GenerateRequest engine_request(const ServerContext& context, const http::Request& from, const ApiRequest& request);
+
+}  // namespace quire

@@ -1,0 +1,57 @@
+// The engine's output streams of one HTTP request (one for each prompt), brought to the exchange's executor.
+//
+// Kept alive by the streams' listeners until everything was read, the reader ended it or the client has gone. Every
+// member is called on the exchange's executor.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/output_stream.h"
+#include "server/endpoints/endpoints.h"
+
+namespace quire {
+
+class StreamReader {
+ public:
+  virtual ~StreamReader() = default;
+  // False: no event is taken until the exchange has sent what it has.
+  virtual bool has_room() const { return true; }
+  virtual void on_event(size_t prompt_index, OutputEvent event) = 0;
+  // After a batch of events; `is_complete` once every choice of every prompt has finished.
+  virtual void on_pause(bool is_complete) = 0;
+  // The client has gone; nothing more is called.
+  virtual void on_gone() = 0;
+};
+
+class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
+ public:
+  StreamGroup(ExchangePtr exchange, std::vector<std::shared_ptr<OutputStream>> streams)
+      : exchange_(std::move(exchange)), streams_(std::move(streams)) {}
+
+  // All requests or none. Throws ApiError: 429 when the queue is full, 400 for what can never run.
+  static std::vector<std::shared_ptr<OutputStream>> submit(Engine& engine, std::vector<GenerateRequest> requests);
+
+  // From here on the group owns the reader and calls it.
+  void start(std::unique_ptr<StreamReader> reader);
+  // One choice's text has ended before its tokens; its finishing event still comes.
+  void cancel(size_t prompt_index, int choice) { streams_[prompt_index]->cancel(choice); }
+  // Ends everything: the engine stops at its next step and the reader hears nothing more.
+  void stop();
+  // The reader calls this when the exchange has room again.
+  void pump();
+
+ private:
+  void schedule();
+  void on_gone();
+
+  ExchangePtr exchange_;
+  std::vector<std::shared_ptr<OutputStream>> streams_;
+  std::unique_ptr<StreamReader> reader_;
+  std::atomic<bool> is_scheduled_{false};  // at most one pump() is on its way
+  bool is_stopped_ = false;
+};
+
+}  // namespace quire

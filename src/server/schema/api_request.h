@@ -1,0 +1,86 @@
+// What the body of an inference request says, after its field table (fields.h) has read and checked it. One struct for
+// all inference endpoints: most fields are shared, and a field that an endpoint does not know stays at its default.
+//
+// A plain value, owned by the handler.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "decoding/sampling_params.h"
+
+namespace quire {
+
+// One prompt of /v1/completions, one input of /v1/embeddings.
+struct PromptValue {
+  std::string text;
+  std::vector<int32_t> ids;
+  bool is_text = false;
+};
+
+struct ApiRequest {
+  std::string model;  // empty: whatever is loaded
+
+  // The answer's form.
+  bool stream = false;
+  bool has_stream_options = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+  bool timings = false;
+
+  // What to say it to.
+  json::array messages;
+  std::vector<PromptValue> prompts;
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  std::optional<bool> add_special_tokens;
+  json::object template_variables;
+  std::string chat_template;
+  std::optional<int64_t> truncate_prompt_tokens;  // -1: to what fits
+
+  // How to choose tokens and when to stop.
+  SamplingParams sampling;
+  int num_choices = 1;
+  std::optional<int> best_of;
+  std::optional<int64_t> max_tokens;  // -1: no limit but the context
+  std::vector<std::string> stop;
+  std::vector<int32_t> stop_token_ids;
+  bool ignore_eos = false;
+  bool include_stop = false;
+  bool skip_special_tokens = true;
+
+  // What to report besides text.
+  bool echo = false;
+  bool logprobs = false;
+  std::optional<int> top_logprobs;
+  int prompt_logprobs = -1;
+  bool return_token_ids = false;
+  bool tokens_as_ids = false;
+
+  // How it is served.
+  int32_t priority = 0;
+  std::string request_id;
+  std::string cache_salt;
+  bool cache_prompt = true;
+  double timeout_ms = 0.0;
+
+  // Tools may be listed as long as none may be called.
+  bool has_tools = false;
+  bool may_call_tools = true;
+
+  // /v1/embeddings
+  bool base64 = false;
+  std::optional<int> dimensions;
+
+  // /tokenize, /detokenize
+  std::optional<std::string> content;  // the other server's name for the text, answered in its shape
+  std::optional<bool> parse_special;
+  bool with_pieces = false;
+  bool return_token_strings = false;
+  std::optional<std::vector<int32_t>> tokens;
+};
+
+}  // namespace quire

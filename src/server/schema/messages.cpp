@@ -1,0 +1,114 @@
+#include <string_view>
+
+#include "base/error.h"
+#include "server/schema/field_error.h"
+#include "server/schema/prompt_fields.h"
+
+namespace quire {
+namespace {
+
+constexpr std::string_view kRoles = "one of system, developer, user, assistant, tool";
+
+bool is_role(std::string_view role) {
+  return role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool";
+}
+
+// Several text parts become lines of one text.
+std::string join_parts(const std::string& path, const json::array& parts) {
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string part_path = at(path, i);
+    if (!parts[i].is_object())
+      refuse_value(part_path, "a part such as {\"type\": \"text\", \"text\": \"...\"}", parts[i]);
+    const json::object& part = parts[i].get_object();
+    const json::value* type = part.if_contains("type");
+    if (type == nullptr || !type->is_string()) {
+      refuse_value(at(part_path, "type"), "\"text\"", type == nullptr ? json::value() : *type);
+    }
+    if (type->get_string() != "text") {
+      refuse_unsupported(at(part_path, "type"), fmt::format("'{}' is {}: this model reads text parts only",
+                                                            at(part_path, "type"), describe_value(*type)));
+    }
+    const json::value* part_text = part.if_contains("text");
+    if (part_text == nullptr || !part_text->is_string()) {
+      refuse_value(at(part_path, "text"), "a string", part_text == nullptr ? json::value() : *part_text);
+    }
+    if (i > 0) text += '\n';
+    text += std::string_view(part_text->get_string());
+  }
+  return text;
+}
+
+std::string read_content(const std::string& path, const json::value* content) {
+  if (content == nullptr || content->is_null()) return {};
+  if (content->is_string()) return std::string(content->get_string());
+  if (content->is_array()) return join_parts(path, content->get_array());
+  refuse_value(path, "a string, null, or a list of text parts", *content);
+}
+
+// Clients send the arguments of earlier calls as a string that holds JSON; templates write the value itself.
+void open_arguments(const std::string& path, json::value& calls, const ParseContext& context) {
+  if (calls.is_null()) return;
+  if (!calls.is_array()) refuse_value(path, "a list of tool calls", calls);
+  json::array& list = calls.get_array();
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i].is_object()) refuse_value(at(path, i), "an object", list[i]);
+    json::value* function = list[i].get_object().if_contains("function");
+    if (function == nullptr) continue;
+    const std::string function_path = at(at(path, i), "function");
+    if (!function->is_object()) refuse_value(function_path, "an object", *function);
+    json::value* arguments = function->get_object().if_contains("arguments");
+    if (arguments == nullptr || !arguments->is_string()) continue;
+    try {
+      json::value parsed =
+          parse_json(arguments->get_string(), "arguments", static_cast<size_t>(context.limits.json_depth));
+      if (parsed.is_object()) *arguments = std::move(parsed);
+    } catch (const Error&) {
+      continue;  // a template that writes text still can
+    }
+  }
+}
+
+json::object read_message(const std::string& path, const json::value& value, const ParseContext& context) {
+  if (!value.is_object()) refuse_value(path, "an object with role and content", value);
+  json::object message = value.get_object();
+  json::value& role = message["role"];
+  if (!role.is_string() || !is_role(role.get_string())) refuse_value(at(path, "role"), kRoles, role);
+  if (role.get_string() == "developer") role = "system";
+  message["content"] = json::string(read_content(at(path, "content"), message.if_contains("content")));
+  if (json::value* calls = message.if_contains("tool_calls")) {
+    open_arguments(at(path, "tool_calls"), *calls, context);
+    if (calls->is_null()) message.erase("tool_calls");
+  }
+  return message;
+}
+
+}  // namespace
+
+json::array read_messages(const json::value& value, const ParseContext& context) {
+  if (!value.is_array()) refuse_value("messages", "a list of messages", value);
+  const json::array& list = value.get_array();
+  if (list.empty()) refuse_field("messages", "'messages' is empty; give at least one message");
+  const auto most = static_cast<size_t>(context.limits.messages);
+  if (list.size() > most) {
+    refuse_field("messages", fmt::format("'messages' holds {} messages, the most is {}", list.size(), most));
+  }
+  json::array messages;
+  messages.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) messages.push_back(read_message(at("messages", i), list[i], context));
+  return messages;
+}
+
+void read_template_variables(ApiRequest& out, const json::value& value) {
+  if (!value.is_object()) refuse_value("chat_template_kwargs", "an object", value);
+  for (const auto& [key, variable] : value.get_object()) {
+    if (key == "messages" || key == "tools") {
+      const std::string path = at("chat_template_kwargs", std::string_view(key));
+      refuse_field(
+          path, fmt::format("'{}' is not allowed: give '{}' as a field of the request", path, std::string_view(key)));
+    }
+    out.template_variables[key] = variable;
+  }
+}
+
+}  // namespace quire

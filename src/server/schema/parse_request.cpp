@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "server/schema/field_error.h"
+#include "server/schema/fields.h"
+
+namespace quire {
+namespace {
+
+// Written as 7 or 7.0.
+bool is_integer(const json::value& value) {
+  if (value.is_int64()) return true;
+  if (!value.is_double()) return false;
+  const double number = value.get_double();
+  return std::nearbyint(number) == number && std::abs(number) < 9.0e15;
+}
+
+double max_of(const Field& field, const Limits& limits) {
+  return field.limit != nullptr ? static_cast<double>(limits.*field.limit) : field.max;
+}
+
+bool is_off(const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::bool_: return !value.get_bool();
+    case json::kind::int64: return value.get_int64() == 0;
+    case json::kind::uint64: return value.get_uint64() == 0;
+    case json::kind::double_: return value.get_double() == 0.0;
+    case json::kind::string: return value.get_string().empty();
+    case json::kind::array: return value.get_array().empty();
+    case json::kind::object: return value.get_object().empty();
+    default: return true;
+  }
+}
+
+void check(const Field& field, const json::value& value, const ParseContext& context) {
+  const std::string path(field.name);
+  bool is_right = true;
+  switch (field.type) {
+    case FieldType::kBool: is_right = value.is_bool(); break;
+    case FieldType::kInteger:
+    case FieldType::kNumber: {
+      is_right = value.is_number() && (field.type == FieldType::kNumber || is_integer(value));
+      if (!is_right) break;
+      // In the precision in which it will be used: what rounds to an excluded bound is excluded.
+      const auto exact = value.to_number<double>();
+      const double number = field.type == FieldType::kNumber ? static_cast<double>(static_cast<float>(exact)) : exact;
+      is_right = number >= field.min && number <= max_of(field, context.limits) &&
+                 !(field.is_above_min && number == field.min);
+      break;
+    }
+    case FieldType::kString: {
+      is_right = value.is_string();
+      if (!is_right) break;
+      const auto size = static_cast<double>(value.get_string().size());
+      const double most =
+          field.byte_limit != nullptr ? static_cast<double>(context.limits.*field.byte_limit) : field.max;
+      is_right = size >= field.min && (most == 0.0 || size <= most);
+      break;
+    }
+    case FieldType::kRefused:
+      if (!is_off(value)) {
+        refuse_unsupported(path,
+                           fmt::format("'{}' is not supported by this server: {}; leave it out", path, field.meaning));
+      }
+      break;
+    case FieldType::kOther:
+    case FieldType::kIgnored: break;
+  }
+  if (!is_right) refuse_value(path, describe_type(field, context.limits), value);
+}
+
+json::object parse_body(std::string_view body, const Limits& limits) {
+  json::value value;
+  try {
+    value = parse_json(body, "the request body", static_cast<size_t>(limits.json_depth));
+  } catch (const Error& error) {
+    refuse_field("", error.what());
+  }
+  if (!value.is_object()) refuse_field("", "the request body should be a JSON object, found " + describe_value(value));
+  return std::move(value.get_object());
+}
+
+void log_unknown(const json::object& body) {
+  for (const auto& member : body) {
+    const std::string_view key = member.key();
+    const auto fields = request_fields();
+    if (std::none_of(fields.begin(), fields.end(), [&](const Field& field) { return field.name == key; })) {
+      log::debug("request field '{}' is unknown and ignored", printable(key, 60));
+    }
+  }
+}
+
+// What no field can say alone.
+void check_together(const ApiRequest& request, Endpoint endpoint) {
+  if (request.has_stream_options && !request.stream) {
+    refuse_field("stream_options", "'stream_options' is allowed only together with \"stream\": true");
+  }
+  if (request.best_of && *request.best_of != request.num_choices) {
+    refuse_unsupported("best_of", fmt::format("'best_of' is {} and n is {}: this server returns every choice it makes; "
+                                              "leave best_of out",
+                                              *request.best_of, request.num_choices));
+  }
+  if (request.has_tools && request.may_call_tools) {
+    refuse_unsupported("tools",
+                       "'tools' are given: this server cannot call tools; leave them out, or give "
+                       "\"tool_choice\": \"none\"");
+  }
+  if (request.stream && request.prompt_logprobs >= 0) {
+    refuse_unsupported("prompt_logprobs", "'prompt_logprobs' is not available in a stream; leave out \"stream\"");
+  }
+  if (endpoint == kChat && request.top_logprobs && !request.logprobs) {
+    refuse_field("top_logprobs", "'top_logprobs' is allowed only together with \"logprobs\": true");
+  }
+  if (request.continue_final_message && request.add_generation_prompt) {
+    refuse_field("continue_final_message",
+                 "'continue_final_message' contradicts add_generation_prompt; give \"add_generation_prompt\": false");
+  }
+}
+
+}  // namespace
+
+ApiRequest parse_request(std::string_view body, Endpoint endpoint, const ParseContext& context) {
+  const json::object object = parse_body(body, context.limits);
+  log_unknown(object);
+  ApiRequest out;
+  out.sampling = context.default_sampling;
+  for (const Field& field : request_fields()) {
+    if ((field.endpoints & endpoint) == 0) continue;
+    const json::value* value = find_member(object, field.name);
+    if (value == nullptr) continue;
+    check(field, *value, context);
+    if (field.store != nullptr) field.store(out, *value, context);
+  }
+  check_together(out, endpoint);
+  return out;
+}
+
+}  // namespace quire

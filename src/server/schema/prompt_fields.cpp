@@ -1,0 +1,153 @@
+#include "server/schema/prompt_fields.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "server/schema/field_error.h"
+
+namespace quire {
+namespace {
+
+int32_t read_token_id(const std::string& path, const json::value& value, const ParseContext& context) {
+  const int64_t last = context.vocab_size > 0 ? context.vocab_size - 1 : int64_t{std::numeric_limits<int32_t>::max()};
+  if (!value.is_int64() || value.get_int64() < 0 || value.get_int64() > last) {
+    refuse_value(path, fmt::format("a token id from 0 to {}", last), value);
+  }
+  return static_cast<int32_t>(value.get_int64());
+}
+
+// Without a path built for each of many elements.
+std::vector<int32_t> read_ids(const std::string& path, const json::array& list, const ParseContext& context) {
+  std::vector<int32_t> ids;
+  ids.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    const bool is_plain = list[i].is_int64() && list[i].get_int64() >= 0 && list[i].get_int64() < context.vocab_size;
+    ids.push_back(is_plain ? static_cast<int32_t>(list[i].get_int64()) : read_token_id(at(path, i), list[i], context));
+  }
+  return ids;
+}
+
+constexpr std::string_view kPromptForms = "a string, a list of strings, a list of token ids, or a list of such lists";
+
+}  // namespace
+
+std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
+                                    size_t max_entries) {
+  if (!value.is_array()) refuse_value(path, "a list of token ids", value);
+  const json::array& list = value.get_array();
+  if (list.size() > max_entries) {
+    refuse_field(path, fmt::format("'{}' holds {} entries, the most is {}", path, list.size(), max_entries));
+  }
+  return read_ids(path, list, context);
+}
+
+std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context) {
+  const auto text = [](const json::value& from) {
+    return PromptValue{.text = std::string(from.get_string()), .ids = {}, .is_text = true};
+  };
+  if (value.is_string()) return {text(value)};
+  if (!value.is_array()) refuse_value(path, kPromptForms, value);
+  const json::array& list = value.get_array();
+  if (list.empty()) refuse_field(path, fmt::format("'{}' is empty; give {}", path, kPromptForms));
+  if (list[0].is_number()) return {PromptValue{.text = {}, .ids = read_ids(path, list, context), .is_text = false}};
+
+  const auto most = static_cast<size_t>(context.limits.prompts);
+  if (list.size() > most) {
+    refuse_field(path,
+                 fmt::format("'{}' holds {} prompts, the most is {}; send several requests", path, list.size(), most));
+  }
+  std::vector<PromptValue> prompts;
+  prompts.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i].is_string()) {
+      prompts.push_back(text(list[i]));
+    } else if (list[i].is_array()) {
+      const std::string list_path = at(path, i);
+      if (list[i].get_array().empty()) refuse_field(list_path, fmt::format("'{}' holds no token", list_path));
+      prompts.push_back({.text = {}, .ids = read_ids(list_path, list[i].get_array(), context), .is_text = false});
+    } else {
+      refuse_value(at(path, i), "a string or a list of token ids", list[i]);
+    }
+  }
+  return prompts;
+}
+
+std::vector<std::string> read_stop(const json::value& value, const ParseContext& context) {
+  const Limits& limits = context.limits;
+  const auto read_one = [&](const std::string& path, const json::value& from) {
+    if (!from.is_string()) refuse_value(path, "a string", from);
+    const json::string& text = from.get_string();
+    if (text.empty() || text.size() > limits.stop_bytes) {
+      refuse_field(path, fmt::format("'{}' should be a string of 1 to {} bytes, found {} bytes", path,
+                                     limits.stop_bytes, text.size()));
+    }
+    return std::string(text);
+  };
+  if (value.is_string()) return {read_one("stop", value)};
+  if (!value.is_array()) refuse_value("stop", "a string, a list of strings, or null", value);
+  const json::array& list = value.get_array();
+  if (list.size() > static_cast<size_t>(limits.stop_strings)) {
+    refuse_field("stop", fmt::format("'stop' holds {} strings, the most is {}", list.size(), limits.stop_strings));
+  }
+  std::vector<std::string> stops;
+  for (size_t i = 0; i < list.size(); ++i) stops.push_back(read_one(at("stop", i), list[i]));
+  return stops;
+}
+
+std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context) {
+  if (!value.is_object()) refuse_value("logit_bias", "an object of token id: bias", value);
+  const json::object& object = value.get_object();
+  if (object.size() > static_cast<size_t>(context.limits.logit_bias_entries)) {
+    refuse_field("logit_bias", fmt::format("'logit_bias' holds {} entries, the most is {}", object.size(),
+                                           context.limits.logit_bias_entries));
+  }
+  std::vector<std::pair<int32_t, float>> biases;
+  for (const auto& [key, bias] : object) {
+    int64_t id = -1;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size()) id = -1;
+    const std::string path = fmt::format("logit_bias.{}", std::string(key).substr(0, 40));
+    read_token_id(path, json::value(id), context);
+    const double number = bias.is_number() ? bias.to_number<double>() : std::nan("");
+    if (!(number >= -100.0 && number <= 100.0)) refuse_value(path, "a number from -100 to 100", bias);
+    biases.emplace_back(static_cast<int32_t>(id), static_cast<float>(number));
+  }
+  return biases;
+}
+
+void read_stream_options(ApiRequest& out, const json::value& value) {
+  if (!value.is_object()) refuse_value("stream_options", "an object", value);
+  out.has_stream_options = true;
+  const auto read_flag = [&](std::string_view key, bool& flag) {
+    const json::value* found = find_member(value.get_object(), key);
+    if (found == nullptr) return;
+    if (!found->is_bool()) refuse_value(at("stream_options", key), "true or false", *found);
+    flag = found->get_bool();
+  };
+  read_flag("include_usage", out.include_usage);
+  read_flag("continuous_usage_stats", out.continuous_usage);
+}
+
+void read_response_format(const json::value& value) {
+  const json::value* type = value.is_object() ? find_member(value.get_object(), "type") : nullptr;
+  if (type == nullptr || !type->is_string()) {
+    refuse_value(value.is_object() ? "response_format.type" : "response_format",
+                 "an object such as {\"type\": \"text\"}", type == nullptr ? value : *type);
+  }
+  if (type->get_string() == "text") return;
+  refuse_unsupported(
+      "response_format.type",
+      fmt::format("'response_format.type' is {}: this server answers with \"text\" only", describe_value(*type)));
+}
+
+void read_tool_choice(ApiRequest& out, const json::value& value) {
+  if (value.is_string() && value.get_string() == "none") {
+    out.may_call_tools = false;
+  } else if (!value.is_string() || value.get_string() != "auto") {
+    refuse_unsupported("tool_choice", fmt::format("'tool_choice' is {}: this server cannot call tools; give \"none\"",
+                                                  describe_value(value)));
+  }
+}
+
+}  // namespace quire

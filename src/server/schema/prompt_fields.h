@@ -1,0 +1,25 @@
+// The fields of a request that are more than one value: messages, prompts, lists of tokens, stop strings, formats.
+// Each reads one JSON value, never null, and throws ApiError naming the path. Pure functions, any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "server/schema/fields.h"
+
+namespace quire {
+
+// Messages as chat templates expect them: content a string, developer a system, arguments of tool calls objects.
+json::array read_messages(const json::value& value, const ParseContext& context);
+// A string, a list of strings, a list of token ids, or a list of such lists.
+std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);
+std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
+                                    size_t max_entries);
+std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
+std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
+void read_stream_options(ApiRequest& out, const json::value& value);
+void read_template_variables(ApiRequest& out, const json::value& value);
+void read_response_format(const json::value& value);
+void read_tool_choice(ApiRequest& out, const json::value& value);
+
+}  // namespace quire

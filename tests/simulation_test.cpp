@@ -14,50 +14,7 @@ namespace {
 
 using End = SimulatedOutcome::End;
 
-SimulationOptions random_options(uint64_t seed) {
-  std::mt19937_64 random(seed);
-  const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
-  SimulationOptions options;
-  options.seed = seed;
-  options.noise = below(2) * 0.2;
-  options.max_queued_requests = 1 + below(64);
-  SchedulerOptions& scheduler = options.scheduler;
-  scheduler.block_size = int64_t{1} << below(5);
-  scheduler.num_blocks = 4 + below(64);
-  scheduler.max_sequences = 1 + below(12);
-  scheduler.max_batch_tokens = scheduler.max_sequences + below(64);
-  scheduler.policy = static_cast<SchedulingPolicy>(below(4));
-  scheduler.first_served = static_cast<FirstServed>(below(2));
-  scheduler.chunked_prefill = below(5) != 0;
-  scheduler.target_step_ms = static_cast<double>(below(2) * below(200));
-  scheduler.prefix_caching = below(3) != 0;
-  scheduler.static_batching = below(6) == 0 ? StaticBatching::kRefilled : StaticBatching::kOff;
-  scheduler.preemption = static_cast<Preemption>(below(3));
-  scheduler.num_swap_slots = below(2) * below(64);
-  return options;
-}
-
-std::vector<SimulatedRequest> random_requests(uint64_t seed, size_t count) {
-  std::mt19937_64 random(seed ^ 0x5eed);
-  const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
-  const double gap_ms = static_cast<double>(1 + below(400));
-  std::vector<SimulatedRequest> requests(count);
-  double now = 0;
-  for (SimulatedRequest& request : requests) {
-    now += below(4) == 0 ? 0.0 : std::exponential_distribution<double>(1 / gap_ms)(random);
-    request.arrival_ms = now;
-    request.prompt_tokens = 1 + below(below(8) == 0 ? 400 : 60);
-    request.output_tokens = 1 + below(below(8) == 0 ? 200 : 30);
-    request.num_choices = below(6) == 0 ? static_cast<int>(1 + below(4)) : 1;
-    request.shared_tokens = below(2) * below(static_cast<uint64_t>(request.prompt_tokens) + 1);
-    request.group = static_cast<int32_t>(below(4));
-    request.priority = static_cast<int32_t>(below(3));
-    request.tenant = std::string(1, static_cast<char>('a' + below(4)));
-    request.timeout_ms = below(10) == 0 ? static_cast<double>(1 + below(20'000)) : 0.0;
-    request.cancel_ms = below(8) == 0 ? static_cast<double>(1 + below(5'000)) : 0.0;
-  }
-  return requests;
-}
+SimulationResult simulate(const SwarmCase& made) { return quire::simulate(made.requests, made.options); }
 
 TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   int64_t steps = 0;
@@ -66,7 +23,7 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   int64_t swaps = 0;
   int64_t cached = 0;
   for (uint64_t seed = 1; steps < 1'000'000; ++seed) {
-    const SimulationResult result = simulate(random_requests(seed, 200), random_options(seed));
+    const SimulationResult result = simulate(random_case(seed, 200));
     steps += result.num_steps;
     preemptions += result.num_preemptions;
     swaps += result.num_swaps;
@@ -85,8 +42,8 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
 
 TEST(Simulation, ASeedRepeatsItself) {
   for (uint64_t seed = 1; seed < 20; ++seed) {
-    const SimulationResult first = simulate(random_requests(seed, 100), random_options(seed));
-    const SimulationResult second = simulate(random_requests(seed, 100), random_options(seed));
+    const SimulationResult first = simulate(random_case(seed, 100));
+    const SimulationResult second = simulate(random_case(seed, 100));
     EXPECT_EQ(first.num_steps, second.num_steps);
     EXPECT_EQ(first.duration_ms, second.duration_ms);
   }
@@ -109,8 +66,8 @@ TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
     requests[i].prompt_tokens = 50 + static_cast<int64_t>(i % 7) * 30;
     requests[i].output_tokens = 100 + static_cast<int64_t>(i * 37 % 400);
   }
-  const SimulationResult ideal = simulate(requests, serving(32 * 24, 32));
-  const SimulationResult storm = simulate(requests, serving(8 * 24, 32));
+  const SimulationResult ideal = quire::simulate(requests, serving(32 * 24, 32));
+  const SimulationResult storm = quire::simulate(requests, serving(8 * 24, 32));
   EXPECT_GT(storm.num_preemptions, 0);
   int64_t most = 0;
   for (const SimulatedOutcome& outcome : storm.outcomes) {
@@ -140,7 +97,7 @@ TEST(Simulation, AFloodingTenantTakesNoMoreThanItsShare) {
   }
   std::sort(requests.begin(), requests.end(),
             [](const auto& a, const auto& b) { return a.arrival_ms < b.arrival_ms; });
-  const SimulationResult result = simulate(requests, options);
+  const SimulationResult result = quire::simulate(requests, options);
   // Tokens of work by tenant that were done while the flood lasted.
   std::map<std::string, int64_t> work;
   int64_t total = 0;
@@ -172,7 +129,7 @@ TEST(Simulation, TheUrgentWaitNoMoreThanTwoSteps) {
     if (request.priority == 0) request.output_tokens = 10;
     requests.push_back(request);
   }
-  const SimulationResult result = simulate(requests, options);
+  const SimulationResult result = quire::simulate(requests, options);
   std::vector<int64_t> steps;
   for (size_t i = 0; i < requests.size(); ++i) {
     if (requests[i].priority == 0) steps.push_back(result.outcomes[i].steps_until_first);
@@ -187,10 +144,10 @@ TEST(Simulation, AStatedGapIsKeptWhenALongPromptArrives) {
   std::vector<SimulatedRequest> requests(9);
   for (int i = 0; i < 8; ++i) requests[static_cast<size_t>(i)] = {.prompt_tokens = 100 + i, .output_tokens = 600};
   requests[8] = {.arrival_ms = 6000, .prompt_tokens = 4096, .output_tokens = 10};
-  const SimulationResult bounded = simulate(requests, options);
+  const SimulationResult bounded = quire::simulate(requests, options);
   EXPECT_LT(bounded.worst_decode_gap_ms, 110.0);  // until the costs are known the slices are small
   options.scheduler.target_step_ms = 0.0;
-  const SimulationResult unbounded = simulate(requests, options);
+  const SimulationResult unbounded = quire::simulate(requests, options);
   EXPECT_GT(unbounded.worst_decode_gap_ms, 1000.0) << "the case was meant to need the bound";
 }
 

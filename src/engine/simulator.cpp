@@ -209,6 +209,9 @@ class Simulation {
       result_.worst_decode_gap_ms = std::max(result_.worst_decode_gap_ms, now_ - choice.last_ms);
     }
     choice.last_ms = now_;
+    if (options_.keep_token_times && choice.is_first) {
+      result_.outcomes[choice.request].token_ms.push_back(now_);
+    }
     if (is_first_token && choice.is_first) {
       result_.outcomes[choice.request].steps_until_first = result_.num_steps - arrival_steps_[choice.request];
     }

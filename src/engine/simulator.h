@@ -35,6 +35,7 @@ struct SimulationOptions {
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
   bool check = true;
+  bool keep_token_times = false;
   uint64_t seed = 0;
 };
 
@@ -47,6 +48,7 @@ struct SimulatedOutcome {
   int64_t num_preemptions = 0;
   int64_t cached_tokens = 0;
   int64_t steps_until_first = 0;  // from the step after arrival
+  std::vector<double> token_ms = {};  // of the first choice's tokens, when asked for
 };
 
 struct SimulationResult {
@@ -61,6 +63,14 @@ struct SimulationResult {
 
 // `requests` by ascending arrival.
 SimulationResult simulate(const std::vector<SimulatedRequest>& requests, const SimulationOptions& options);
+
+// A random configuration and the requests for it, over everything the scheduler can do: each seed another machine, pool,
+// policy and crowd.
+struct SwarmCase {
+  SimulationOptions options;
+  std::vector<SimulatedRequest> requests;
+};
+SwarmCase random_case(uint64_t seed, size_t num_requests);
 
 // One line that names everything of a configuration a failure report needs.
 std::string describe(const SimulationOptions& options);

@@ -1,6 +1,8 @@
 #include "decoding/sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -15,8 +17,49 @@ constexpr float kImpossible = -std::numeric_limits<float>::infinity();
 
 bool likelier(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+// Loops over a vocabulary keep a few partial results side by side, so that the compiler makes vectors of them; their
+// number is fixed, and with it the order of every sum.
+constexpr size_t kLanes = 16;
+
+// The greatest logit; NaN when one is NaN or +infinity, which no model means.
+float checked_maximum(std::span<const float> logits) {
+  std::array<float, kLanes> best;
+  std::array<int, kLanes> bad{};
+  best.fill(kImpossible);
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float x = logits[i + lane];
+      best[lane] = x > best[lane] ? x : best[lane];
+      bad[lane] |= x < std::numeric_limits<float>::infinity() ? 0 : 1;
+    }
+  }
+  for (; i < logits.size(); ++i) {
+    best[0] = std::max(best[0], logits[i]);
+    bad[0] |= logits[i] < std::numeric_limits<float>::infinity() ? 0 : 1;
+  }
+  if (std::find(bad.begin(), bad.end(), 1) != bad.end()) return std::numeric_limits<float>::quiet_NaN();
+  return *std::max_element(best.begin(), best.end());
+}
+
+double sum_of(std::span<const float> values) {
+  std::array<double, kLanes> sums{};
+  size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(values[i + lane]);
+  }
+  for (; i < values.size(); ++i) sums[0] += static_cast<double>(values[i]);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+double mass_of(const std::vector<Candidate>& candidates) {
+  double mass = 0.0;
+  for (const Candidate& candidate : candidates) mass += candidate.probability;
+  return mass;
+}
+
+int32_t index_of(std::span<const float> logits, float value) {
+  return static_cast<int32_t>(std::find(logits.begin(), logits.end(), value) - logits.begin());
 }
 
 void normalise(std::vector<Candidate>& candidates) {
@@ -38,6 +81,45 @@ size_t count_of_mass(const std::vector<Candidate>& candidates, float p) {
   }
   return candidates.size();
 }
+
+// e^x for x <= 0, to about a unit in the last place: 2^n times a polynomial on half a unit around zero (Cody and Waite,
+// "Software Manual for the Elementary Functions"). Plain arithmetic, which the compiler makes vectors of.
+float exp_of_negative(float x) {
+  constexpr float kLog2E = 1.44269504f;
+  constexpr float kLn2High = 0.693145752f;
+  constexpr float kLn2Low = 1.42860677e-6f;
+  const float bounded = x < -87.0f ? -87.0f : x;
+  const int n = static_cast<int>(bounded * kLog2E - 0.5f);  // rounds to nearest, for what is not positive
+  const float r = (bounded - static_cast<float>(n) * kLn2High) - static_cast<float>(n) * kLn2Low;
+  const float p =
+      1.0f +
+      r * (1.0f +
+           r * (0.5f + r * (0.166666671f + r * (0.0416666716f + r * (0.00833333377f + r * 0.00138888892f)))));
+  return x < -87.0f ? 0.0f : p * std::bit_cast<float>((n + 127) << 23);
+}
+
+// Candidates in descending order, sorted piece by piece as far as somebody looks.
+class LazyOrder {
+ public:
+  explicit LazyOrder(std::vector<Candidate>& candidates) : candidates_(candidates) {}
+
+  const Candidate& at(size_t index) {
+    while (index >= num_sorted_) {
+      const size_t next = std::min(candidates_.size(), std::max<size_t>(kFirst, 4 * num_sorted_));
+      const auto begin = candidates_.begin() + static_cast<int64_t>(num_sorted_);
+      const auto end = candidates_.begin() + static_cast<int64_t>(next);
+      if (next < candidates_.size()) std::nth_element(begin, end, candidates_.end(), likelier);
+      std::sort(begin, end, likelier);
+      num_sorted_ = next;
+    }
+    return candidates_[index];
+  }
+
+ private:
+  static constexpr size_t kFirst = 128;
+  std::vector<Candidate>& candidates_;
+  size_t num_sorted_ = 0;
+};
 
 void check_range(const char* field, double value, double low, double high) {
   if (!(value >= low && value <= high)) {
@@ -80,22 +162,6 @@ void SamplingParams::validate(int64_t vocab_size) const {
   }
 }
 
-void keep_top_k(std::vector<Candidate>& candidates, int32_t k) {
-  if (k > 0 && static_cast<size_t>(k) < candidates.size()) candidates.resize(k);
-}
-
-void keep_top_p(std::vector<Candidate>& candidates, float p) {
-  if (p < 1.0f) candidates.resize(count_of_mass(candidates, p));
-}
-
-void keep_min_p(std::vector<Candidate>& candidates, float min_p) {
-  if (min_p <= 0.0f) return;
-  const float floor = min_p * candidates.front().probability;
-  const auto end = std::find_if(candidates.begin() + 1, candidates.end(),
-                                [&](const Candidate& candidate) { return candidate.probability < floor; });
-  candidates.erase(end, candidates.end());
-}
-
 void keep_typical(std::vector<Candidate>& candidates, float p) {
   if (p >= 1.0f) return;
   double entropy = 0.0;
@@ -117,20 +183,26 @@ Sampler::Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> 
 }
 
 std::optional<SampledToken> Sampler::sample(std::span<const float> logits) {
-  bool any_finite = false;
-  for (const float logit : logits) {
-    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) return std::nullopt;
-    any_finite = any_finite || logit != kImpossible;
-  }
-  if (!any_finite) return std::nullopt;
-
+  const float top = checked_maximum(logits);
+  if (std::isnan(top) || top == kImpossible) return std::nullopt;
   SampledToken token;
-  adjusted_.assign(logits.begin(), logits.end());
-  adjust(adjusted_);
-  token.id = params_.temperature == 0.0f ? argmax(adjusted_) : draw(adjusted_);
+  if (params_.temperature == 0.0f && !adjusts()) {
+    token.id = index_of(logits, top);
+  } else {
+    adjusted_.assign(logits.begin(), logits.end());
+    adjust(adjusted_);
+    const float adjusted_top = *std::max_element(adjusted_.begin(), adjusted_.end());
+    const bool is_greedy = params_.temperature == 0.0f || adjusted_top == kImpossible;
+    token.id = is_greedy ? index_of(adjusted_, adjusted_top) : draw(adjusted_top);
+  }
   if (params_.num_logprobs >= 0) token = report_token(logits, token.id, params_.num_logprobs);
   accept(token.id);
   return token;
+}
+
+bool Sampler::adjusts() const {
+  return !params_.logit_bias.empty() || params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
+         params_.frequency_penalty != 0.0f || num_generated_ < params_.min_tokens;
 }
 
 void Sampler::accept(int32_t id) {
@@ -159,39 +231,98 @@ void Sampler::adjust(std::vector<float>& logits) const {
   }
 }
 
-int32_t Sampler::draw(std::vector<float>& logits) {
+int32_t Sampler::draw(float top) {
+  // Probabilities are relative to the likeliest token's, which is 1 here.
+  const float scale = 1.0f / params_.temperature;
+  const auto probability = [&](float logit) { return exp_of_negative((logit - top) * scale); };
+  const double random = uniform(seed_, static_cast<uint64_t>(num_generated_));
+  double mass = 0.0;
+  if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < adjusted_.size()) {
+    collect_top_k(static_cast<size_t>(params_.top_k));
+    for (Candidate& candidate : candidates_) candidate.probability = probability(candidate.logit);
+    mass = mass_of(candidates_);
+  } else {
+    probabilities_.resize(adjusted_.size());
+    for (size_t i = 0; i < adjusted_.size(); ++i) probabilities_[i] = probability(adjusted_[i]);
+    mass = sum_of(probabilities_);
+    if (params_.top_p >= 1.0f && params_.min_p <= 0.0f && params_.typical_p >= 1.0f) return pick(random * mass);
+    collect_likely(mass);
+  }
+  if (params_.typical_p < 1.0f) {
+    std::sort(candidates_.begin(), candidates_.end(), likelier);
+    normalise(candidates_);
+    keep_typical(candidates_, params_.typical_p);
+    mass = mass_of(candidates_);
+  }
+  return pick_among_candidates(random, mass);
+}
+
+// The token at which the sum of probabilities passes `target`, in order of ids.
+int32_t Sampler::pick(double target) const {
+  int32_t last = 0;
+  for (size_t i = 0; i < probabilities_.size(); ++i) {
+    if (probabilities_[i] == 0.0f) continue;
+    last = static_cast<int32_t>(i);
+    target -= static_cast<double>(probabilities_[i]);
+    if (target < 0.0) break;
+  }
+  return last;
+}
+
+// The k likeliest, in no order.
+void Sampler::collect_top_k(size_t k) {
   candidates_.clear();
-  for (size_t id = 0; id < logits.size(); ++id) {
-    if (logits[id] != kImpossible) {
-      candidates_.push_back({static_cast<int32_t>(id), logits[id] / params_.temperature, 0.0f});
+  // Of equals the first stay, so only what is greater than the least of k known ones can matter.
+  float least = kImpossible;
+  const auto keep_best = [&] {
+    const auto kth = candidates_.begin() + static_cast<int64_t>(k) - 1;
+    std::nth_element(candidates_.begin(), kth, candidates_.end(), likelier);
+    candidates_.resize(k);
+    least = candidates_.back().logit;
+  };
+  for (size_t i = 0; i < adjusted_.size(); ++i) {
+    if (!(adjusted_[i] > least)) continue;
+    candidates_.push_back({static_cast<int32_t>(i), adjusted_[i], 0.0f});
+    if (candidates_.size() == 2 * k + 256) keep_best();
+  }
+  if (candidates_.size() > k) keep_best();
+}
+
+// All that the filters may keep, in no order: those below the floor have together no more mass than top-p leaves out,
+// so they are none of its.
+void Sampler::collect_likely(double mass) {
+  candidates_.clear();
+  float floor = 0.0f;
+  if (params_.typical_p >= 1.0f && params_.top_p < 1.0f) {
+    floor = static_cast<float>(0.999 * (1.0 - params_.top_p) * mass / static_cast<double>(adjusted_.size()));
+  }
+  for (size_t i = 0; i < adjusted_.size(); ++i) {
+    if (probabilities_[i] > floor) {
+      candidates_.push_back({static_cast<int32_t>(i), adjusted_[i], probabilities_[i]});
     }
   }
-  if (candidates_.empty()) return argmax(logits);
-  // Only top-k bounds the number of candidates beforehand; the mass filters need all of them in order.
-  if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + params_.top_k, candidates_.end(), likelier);
-    keep_top_k(candidates_, params_.top_k);
-  }
-  std::sort(candidates_.begin(), candidates_.end(), likelier);
-  normalise(candidates_);
-  if (params_.typical_p < 1.0f) {
-    keep_typical(candidates_, params_.typical_p);
-    normalise(candidates_);
-  }
-  if (params_.top_p < 1.0f) {
-    keep_top_p(candidates_, params_.top_p);
-    normalise(candidates_);
-  }
-  keep_min_p(candidates_, params_.min_p);
+}
 
-  double mass = 0.0;
-  for (const Candidate& candidate : candidates_) mass += candidate.probability;
-  double target = uniform(seed_, static_cast<uint64_t>(num_generated_)) * mass;
-  for (const Candidate& candidate : candidates_) {
-    target -= candidate.probability;
-    if (target < 0.0) return candidate.id;
+// top-p, min-p and the draw walk from the likeliest down, and bring into order only what they look at.
+int32_t Sampler::pick_among_candidates(double random, double mass) {
+  LazyOrder order(candidates_);
+  const double wanted = params_.top_p < 1.0f ? params_.top_p * mass : std::numeric_limits<double>::infinity();
+  const float floor = params_.min_p * order.at(0).probability;
+  size_t count = 0;
+  if (params_.top_p < 1.0f || params_.min_p > 0.0f) {
+    for (mass = 0.0; count < candidates_.size() && mass < wanted; ++count) {
+      if (order.at(count).probability < floor) break;
+      mass += order.at(count).probability;
+    }
+  } else {
+    count = candidates_.size();
   }
-  return candidates_.back().id;
+  double target = random * mass;
+  for (size_t i = 0; i < count; ++i) {
+    target -= order.at(i).probability;
+    if (target < 0.0) return order.at(i).id;
+  }
+  return order.at(count - 1).id;
 }
 
 SampledToken report_token(std::span<const float> logits, int32_t id, int num_top) {

@@ -54,7 +54,12 @@ class Sampler {
 
  private:
   void adjust(std::vector<float>& logits) const;
-  int32_t draw(std::vector<float>& logits);
+  bool adjusts() const;
+  int32_t draw(float top);
+  int32_t pick(double target) const;
+  void collect_top_k(size_t k);
+  void collect_likely(double mass);
+  int32_t pick_among_candidates(double random, double mass);
 
   SamplingParams params_;
   uint64_t seed_;
@@ -63,14 +68,12 @@ class Sampler {
   std::unordered_map<int32_t, int32_t> counts_;  // of generated tokens
   int64_t num_generated_ = 0;
   std::vector<float> adjusted_;
+  std::vector<float> probabilities_;
   std::vector<Candidate> candidates_;
 };
 
-// The filters, each on candidates in descending order of logit (ties: ascending id), probabilities normalised over what
-// is left; none empties the list. Exposed for their tests.
-void keep_top_k(std::vector<Candidate>& candidates, int32_t k);
-void keep_top_p(std::vector<Candidate>& candidates, float p);
-void keep_min_p(std::vector<Candidate>& candidates, float min_p);
+// Keeps the most typical candidates up to mass p, at least one. Candidates in descending order of logit (ties: ascending
+// id), probabilities normalised; so they leave. Exposed for its test.
 void keep_typical(std::vector<Candidate>& candidates, float p);
 
 }  // namespace quire

@@ -57,7 +57,7 @@ struct Engine::Choice {
   std::vector<double> pooled;  // sum of hidden states so far
   int64_t num_pooled = 0;
 
-  bool wants_prompt_logprobs() const { return request->num_prompt_logprobs >= 0; }
+  bool wants_token() const { return !is_padding && max_length > sequence.num_prompt_tokens; }
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
 };
 
@@ -298,6 +298,7 @@ std::span<const float> Engine::logits_of(size_t row) const {
 }
 
 void Engine::decode(const std::vector<StepPlan::Item>& items) {
+  draws_.clear();
   size_t row = 0;
   size_t hidden_row = 0;
   for (const StepPlan::Item& item : items) {
@@ -314,8 +315,14 @@ void Engine::decode(const std::vector<StepPlan::Item>& items) {
     if (!item.samples) continue;
     const std::span<const float> logits = logits_of(row - 1);
     if (choice.sequence.num_slots > 1) fork_choices(choice, logits);
-    sample(choice, logits);
+    draws_.push_back({&choice, logits, {}});
   }
+  // Samplers know nothing of each other.
+  runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i) {
+    Draw& draw = draws_[static_cast<size_t>(i)];
+    if (draw.choice->wants_token()) draw.token = draw.choice->sampler.sample(draw.logits);
+  });
+  for (Draw& draw : draws_) take(draw);
 }
 
 // The row of a position tells the next token; the first token of all has nothing before it.
@@ -366,12 +373,13 @@ void Engine::fork_choices(Choice& parent, std::span<const float> logits) {
     child->is_queued = false;
     child->timing = parent.timing;
     scheduler_.fork(&parent.sequence, &child->sequence);
-    Choice& added = *choices_.emplace(&child->sequence, std::move(child)).first->second;
-    sample(added, logits);
+    draws_.push_back({child.get(), logits, {}});
+    choices_.emplace(&child->sequence, std::move(child));
   }
 }
 
-void Engine::sample(Choice& choice, std::span<const float> logits) {
+void Engine::take(Draw& draw) {
+  Choice& choice = *draw.choice;
   if (choice.is_padding) return choice.sequence.tokens.push_back(0);
   OutputEvent event;
   const double now = options_.now_ms();
@@ -379,10 +387,8 @@ void Engine::sample(Choice& choice, std::span<const float> logits) {
   if (choice.timing.first_token_ms == 0.0) choice.timing.first_token_ms = now;
   choice.timing.last_token_ms = now;
   if (choice.index == 0) event.prompt_logprobs = std::exchange(choice.prompt_logprobs, {});
-  if (choice.max_length == choice.sequence.num_prompt_tokens) {
-    return finish(choice, std::move(event), FinishReason::kLength);
-  }
-  std::optional<SampledToken> token = choice.sampler.sample(logits);
+  if (!choice.wants_token()) return finish(choice, std::move(event), FinishReason::kLength);
+  std::optional<SampledToken>& token = draw.token;
   if (!token) return finish(choice, std::move(event), FinishReason::kError);
 
   const GenerateRequest& request = *choice.request;

@@ -9,6 +9,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -60,6 +62,12 @@ class Engine {
 
  private:
   struct Choice;  // one sequence with its sampler and its stream
+  // A choice whose next token is due, the logits for it, and the token.
+  struct Draw {
+    Choice* choice;
+    std::span<const float> logits;
+    std::optional<SampledToken> token;
+  };
 
   void validate(const GenerateRequest& request) const;
   std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
@@ -72,7 +80,7 @@ class Engine {
   void collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
   void collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
   void fork_choices(Choice& parent, std::span<const float> logits);
-  void sample(Choice& choice, std::span<const float> logits);
+  void take(Draw& draw);
   void publish(Choice& choice, OutputEvent event);
   void finish(Choice& choice, OutputEvent event, FinishReason reason);
   void end(Choice& choice);
@@ -89,6 +97,7 @@ class Engine {
   Batch batch_;
   std::span<const float> logits_;
   std::vector<StepPlan::Item> items_;  // of the step that runs
+  std::vector<Draw> draws_;            // of the step that ran
 
   std::atomic<int64_t> queued_requests_{0};  // submitted, not yet started
   std::atomic<int64_t> queued_tokens_{0};    // of their prompts

@@ -251,6 +251,9 @@ std::span<const float> ModelRunner::run(const Batch& batch) {
 }
 
 std::span<const float> ModelRunner::hidden() const { return impl_->hidden; }
+void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
+  impl_->pool.parallel_for(count, [&](int64_t i, int) { body(i); });
+}
 void ModelRunner::copy_block(int32_t from, int32_t to) { impl_->kv.copy_block(from, to); }
 void ModelRunner::swap_out(int32_t block, int32_t slot) { impl_->kv.swap_out(block, slot); }
 void ModelRunner::swap_in(int32_t slot, int32_t block) { impl_->kv.swap_in(slot, block); }

@@ -69,6 +69,8 @@ class ModelRunner {
   std::span<const float> run(const Batch& batch);
   // Final hidden states of batch.hidden_rows of that run: [hidden_rows.size(), hidden_size] float32, as long valid.
   std::span<const float> hidden() const;
+  // Calls body(i) for i in [0, count) on the runner's threads, between runs. The body must not throw.
+  void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
   void copy_block(int32_t from, int32_t to);
   void swap_out(int32_t block, int32_t slot);
   void swap_in(int32_t slot, int32_t block);

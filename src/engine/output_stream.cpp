@@ -43,8 +43,9 @@ size_t OutputStream::num_unread() const {
 }
 
 void OutputStream::set_listener(std::function<void()> listener) {
+  // The old one goes after the lock: it may hold the last reference to whoever holds this stream.
   const std::lock_guard lock(mutex_);
-  listener_ = std::move(listener);
+  listener_.swap(listener);
   if (listener_ && !events_.empty()) listener_();
 }
 

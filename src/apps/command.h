@@ -7,6 +7,7 @@
 namespace quire {
 
 void add_run_command(CLI::App& program);
+void add_serve_command(CLI::App& program);
 void add_info_command(CLI::App& program);
 void add_plan_command(CLI::App& program);
 void add_tokenize_command(CLI::App& program);

@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   program.parse_complete_callback([&] { quire::log::set_level(quire::log::parse_level(log_level)); });
 
   quire::add_run_command(program);
+  quire::add_serve_command(program);
   quire::add_info_command(program);
   quire::add_plan_command(program);
   quire::add_tokenize_command(program);

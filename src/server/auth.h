@@ -1,0 +1,33 @@
+// API keys: who may use the server, and under which identity. Made once; check() from any thread.
+//
+// Keys are kept as SHA-256 digests only. A presented key is compared with all of them in constant time, a missing one
+// as if it were empty, so that an answer's time tells nothing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/http/exchange.h"
+
+namespace quire {
+
+class ApiKeys {
+ public:
+  // `key_file` (may be empty) has one key per line, or name:key; it is read anew when it changes. Throws Error when it
+  // cannot be read or holds no key.
+  ApiKeys(const std::vector<std::string>& keys, std::string key_file);
+  ~ApiKeys();
+
+  bool is_required() const;
+  // The tenant of a request with a right key (Authorization: Bearer, or x-api-key), "" when no key is required, nothing
+  // when the key is missing or wrong. The tenant is a digest under a secret of this process: it names no key.
+  std::optional<std::string> check(const http::Request& request);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quire

@@ -1,0 +1,51 @@
+// GET /v1/models and /v1/models/{id}. Clients also take the list's 200 for readiness, so there is none while loading.
+
+#include "base/json.h"
+#include "server/api_error.h"
+#include "server/endpoints/endpoints.h"
+
+namespace quire {
+namespace {
+
+constexpr std::string_view kListPath = "/v1/models";
+constexpr double kRetryMs = 1000.0;
+
+json::object model_json(const ModelCard& card) {
+  return {{"id", card.id},
+          {"object", "model"},
+          {"created", card.created},
+          {"owned_by", "quire"},
+          {"root", card.root},
+          {"parent", nullptr},
+          {"max_model_len", card.max_model_len},
+          {"permission", json::array()},
+          {"meta",
+           {{"architecture", card.architecture},
+            {"n_ctx_train", card.max_model_len},
+            {"n_vocab", card.vocab_size},
+            {"n_params", card.num_parameters},
+            {"size", card.weight_bytes}}}};
+}
+
+}  // namespace
+
+void handle_models(ServerContext& context, const ExchangePtr& exchange) {
+  if (context.state == ServerState::kLoading) {
+    return exchange->reply(
+        error_response(ApiError(503, "unavailable_error", "model_loading", "the model is being loaded", "", kRetryMs)));
+  }
+  const std::string_view path = exchange->request().path;
+  const ModelCard& card = context.model;
+  if (path == kListPath) {
+    const json::object list = {{"object", "list"}, {"data", json::array{model_json(card)}}};
+    return exchange->reply({.body = json::serialize(list)});
+  }
+  if (path.substr(kListPath.size() + 1) == card.id) {
+    return exchange->reply({.body = json::serialize(model_json(card))});
+  }
+  exchange->reply(
+      error_response(ApiError(404, "not_found_error", "model_not_found",
+                              "there is no model of this name here; the one loaded is '" + card.id + "'", "model")));
+}
+
+}  // namespace quire

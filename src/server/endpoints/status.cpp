@@ -1,0 +1,82 @@
+// GET /status: the numbers of the live view, among them the KV block map as one character per block.
+
+#include "base/json.h"
+#include "server/endpoints/endpoints.h"
+#include "server/metrics.h"
+
+namespace quire {
+namespace {
+
+const char* name(ServerState state) {
+  switch (state) {
+    case ServerState::kLoading: return "loading";
+    case ServerState::kReady: return "ready";
+    case ServerState::kDraining: return "draining";
+  }
+  return "unknown";
+}
+
+std::string block_map(const std::vector<EngineStatus::Block>& blocks) {
+  std::string map;
+  map.reserve(blocks.size());
+  for (const EngineStatus::Block block : blocks) {
+    switch (block) {
+      case EngineStatus::Block::kFree: map += 'f'; break;
+      case EngineStatus::Block::kActive: map += 'a'; break;
+      case EngineStatus::Block::kShared: map += 's'; break;
+      case EngineStatus::Block::kCached: map += 'c'; break;
+    }
+  }
+  return map;
+}
+
+json::object engine_json(const EngineStatus& status) {
+  return {{"num_running", status.num_running},
+          {"num_waiting", status.num_waiting},
+          {"num_swapped", status.num_swapped},
+          {"blocks_total", status.blocks_total},
+          {"blocks_active", status.blocks_active},
+          {"blocks_cached", status.blocks_cached},
+          {"block_size", status.block_size},
+          {"num_steps", status.num_steps},
+          {"prompt_tokens", status.prompt_tokens},
+          {"cached_tokens", status.cached_tokens},
+          {"computed_tokens", status.computed_tokens},
+          {"generated_tokens", status.generated_tokens},
+          {"num_preemptions", status.num_preemptions},
+          {"num_swaps", status.num_swaps},
+          {"num_cancelled", status.num_cancelled},
+          {"num_timed_out", status.num_timed_out},
+          {"num_failed", status.num_failed},
+          {"refused_requests", status.refused_requests},
+          {"refused_tokens", status.refused_tokens},
+          {"plan_ms", status.plan_ms},
+          {"run_ms", status.run_ms},
+          {"decode_ms", status.decode_ms},
+          {"blocks", block_map(status.blocks)}};
+}
+
+json::object model_json(const ModelCard& card) {
+  return {{"id", card.id},
+          {"root", card.root},
+          {"architecture", card.architecture},
+          {"max_model_len", card.max_model_len},
+          {"vocab_size", card.vocab_size},
+          {"num_parameters", card.num_parameters},
+          {"weight_bytes", card.weight_bytes}};
+}
+
+}  // namespace
+
+void handle_status(ServerContext& context, const ExchangePtr& exchange) {
+  const ServerState state = context.state;
+  json::object out = context.metrics->summary();
+  out["version"] = QUIRE_VERSION;
+  out["state"] = name(state);
+  const bool is_loaded = state != ServerState::kLoading && context.engine != nullptr;
+  out["model"] = is_loaded ? json::value(model_json(context.model)) : json::value(nullptr);
+  out["engine"] = is_loaded ? json::value(engine_json(context.engine->status(true))) : json::value(nullptr);
+  exchange->reply({.body = json::serialize(out)});
+}
+
+}  // namespace quire

@@ -1,0 +1,156 @@
+#include "server/listener.h"
+
+#include <algorithm>
+
+#include "server/api_error.h"
+#include "server/auth.h"
+#include "server/metrics.h"
+#include "server/origin_policy.h"
+#include "server/routes.h"
+#include "server/web_assets.h"
+
+namespace quire {
+namespace {
+
+constexpr const char* kPagePolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
+
+bool is_read(std::string_view method) { return method == "GET" || method == "HEAD"; }
+
+http::Response asset_response(const WebAsset& asset, const http::Request& request) {
+  const std::string_view tag = entity_tag(asset);
+  http::Response response{.content_type = std::string(asset.content_type),
+                          .body = "",
+                          .headers = {{"ETag", std::string(tag)},
+                                      {"Cache-Control", "no-cache"},
+                                      {"Content-Security-Policy", kPagePolicy},
+                                      {"Referrer-Policy", "no-referrer"},
+                                      {"Cross-Origin-Opener-Policy", "same-origin"}}};
+  if (request.header("if-none-match") == tag) {
+    response.status = 304;
+  } else {
+    response.body = asset.body;
+  }
+  return response;
+}
+
+http::Response unauthorized() {
+  http::Response response =
+      error_response(ApiError(401, "authentication_error", "invalid_api_key",
+                              "this server requires an API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'"));
+  response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
+// Ends the event streams that a drain cuts off.
+std::string cut_event() {
+  const ApiError error(503, "unavailable_error", "draining", "the server was stopped before this answer was complete");
+  return "data: " + error_json(error) + "\n\ndata: [DONE]\n\n";
+}
+
+}  // namespace
+
+struct Listener::Impl {
+  Impl(ServerContext& its_context, const ListenerOptions& options)
+      : context(its_context),
+        keys(options.api_keys, options.api_key_file),
+        has_web_page(options.has_web_page),
+        log_requests(options.log_requests) {}
+
+  const WebAsset* find_asset(const http::Request& request) const {
+    return has_web_page && is_read(request.method) ? find_web_asset(request.path) : nullptr;
+  }
+
+  // On the header alone, so that nobody without a key can make the server read a body.
+  std::optional<http::Response> admit(http::Request& request, http::Headers& reply_headers) {
+    if (auto answer = origins->check(request, reply_headers)) return answer;
+    const Route* const route = find_route(request.method, request.path);
+    const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || find_asset(request) != nullptr;
+    std::optional<std::string> tenant = keys.check(request);
+    if (!tenant && !is_public) return unauthorized();
+    if (tenant) request.tenant = std::move(*tenant);
+    if (route != nullptr || find_asset(request) != nullptr) return std::nullopt;
+    return refuse_unknown(request);
+  }
+
+  static http::Response refuse_unknown(const http::Request& request) {
+    const bool is_server = request.path == "*";
+    const std::string allowed = is_server ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
+    if (allowed.empty()) {
+      return error_response(ApiError(404, "not_found_error", "not_found",
+                                     "there is no such path here; GET /openapi.json lists what there is"));
+    }
+    http::Response response =
+        request.method == "OPTIONS"
+            ? http::Response{.status = 204, .content_type = "", .body = ""}
+            : error_response(ApiError(405, "invalid_request_error", "method_not_allowed",
+                                      "this path does not know this method; it knows " + allowed));
+    response.headers.emplace_back("Allow", allowed);
+    return response;
+  }
+
+  void handle(const ExchangePtr& exchange) {
+    const http::Request& request = exchange->request();
+    if (const Route* const route = find_route(request.method, request.path)) return route->handle(context, exchange);
+    exchange->reply(asset_response(*find_asset(request), request));
+  }
+
+  void finished(const http::Finished& finished) const {
+    std::string_view label = "other";
+    if (const Route* const route = find_route(finished.request.method, finished.request.path)) {
+      label = route->pattern;
+    } else if (find_asset(finished.request) != nullptr) {
+      label = "web";
+    }
+    context.metrics->add_http(finished.request.method, label, finished.status, finished.seconds);
+    constexpr int kClientGone = 499;
+    if (finished.status == kClientGone) context.metrics->add_disconnect();
+    log_request(log_requests, finished, label);
+  }
+
+  ServerContext& context;
+  ApiKeys keys;
+  std::unique_ptr<const OriginPolicy> origins;
+  const bool has_web_page;
+  const RequestLog log_requests;
+  std::unique_ptr<http::Server> server;
+};
+
+Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std::make_unique<Impl>(context, options)) {
+  Impl* const impl = impl_.get();
+  const bool is_local =
+      !options.addresses.empty() &&
+      std::all_of(options.addresses.begin(), options.addresses.end(), [](const http::Address& address) {
+        return address.host == "localhost" || is_loopback(address.host);
+      });
+  impl->origins = std::make_unique<const OriginPolicy>(OriginOptions{.is_loopback = is_local,
+                                                                     .allowed_hosts = std::move(options.allowed_hosts),
+                                                                     .cors_origins = std::move(options.cors_origins)});
+  impl->server = std::make_unique<http::Server>(http::ServerOptions{
+      .addresses = std::move(options.addresses),
+      .unix_path = std::move(options.unix_path),
+      .certificate_file = std::move(options.certificate_file),
+      .key_file = std::move(options.key_file),
+      .num_threads = options.num_threads,
+      .limits = context.limits,
+      .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
+      .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },
+      .on_finished = [impl](const http::Finished& finished) { impl->finished(finished); },
+      .on_connection = [impl](int change) { impl->context.metrics->add_connection(change); },
+      .cut_event = cut_event()});
+}
+
+Listener::~Listener() = default;
+
+const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
+bool Listener::requires_key() const { return impl_->keys.is_required(); }
+
+void Listener::drain(std::chrono::milliseconds limit) {
+  impl_->context.state = ServerState::kDraining;
+  impl_->server->drain(limit);
+}
+
+}  // namespace quire

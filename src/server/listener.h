@@ -1,0 +1,47 @@
+// Quire's endpoints behind an HTTP server: keys, hosts and origins checked, routes looked up, everything counted.
+//
+// Made by `quire serve` before the model is loaded and destroyed after the engine has stopped; the context outlives it.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/context.h"
+#include "server/http/server.h"
+#include "server/log.h"
+
+namespace quire {
+
+struct ListenerOptions {
+  std::vector<http::Address> addresses;
+  std::string unix_path;
+  std::string certificate_file;
+  std::string key_file;
+  int num_threads = 2;
+  std::vector<std::string> api_keys;
+  std::string api_key_file;
+  std::vector<std::string> allowed_hosts;
+  std::vector<std::string> cors_origins;
+  bool has_web_page = true;
+  RequestLog log_requests = RequestLog::kOff;
+};
+
+class Listener {
+ public:
+  // Listens from now on. Throws Error for what cannot be listened on, read or meant.
+  Listener(ServerContext& context, ListenerOptions options);
+  ~Listener();
+
+  const std::vector<http::Address>& addresses() const;
+  bool requires_key() const;
+  // Sets the state to draining and returns when all has ended, after `limit` at the latest; see http::Server::drain().
+  void drain(std::chrono::milliseconds limit);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quire

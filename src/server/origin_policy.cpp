@@ -1,0 +1,142 @@
+#include "server/origin_policy.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "server/api_error.h"
+#include "server/http/wire.h"
+
+namespace quire {
+namespace {
+
+std::string lowered(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return out;
+}
+
+bool is_port(std::string_view text) {
+  return !text.empty() && text.size() <= 5 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// "Name.:8080" -> "name", "[::1]:80" -> "::1"; empty when it is no host.
+std::string host_name(std::string_view host) {
+  if (host.starts_with('[')) {
+    const size_t close = host.find(']');
+    if (close == std::string_view::npos) return "";
+    const std::string_view rest = host.substr(close + 1);
+    if (!rest.empty() && (rest.front() != ':' || !is_port(rest.substr(1)))) return "";
+    return lowered(host.substr(1, close - 1));
+  }
+  const size_t colon = host.find(':');
+  if (colon != std::string_view::npos && !is_port(host.substr(colon + 1))) return "";
+  std::string_view name = host.substr(0, colon);
+  if (name.ends_with('.')) name.remove_suffix(1);
+  return lowered(name);
+}
+
+bool is_loopback_name(const std::string& name) {
+  if (name == "localhost" || name.ends_with(".localhost")) return true;
+  in_addr v4 = {};
+  if (::inet_pton(AF_INET, name.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6 = {};
+  return ::inet_pton(AF_INET6, name.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+// "https://chat.example:8443" -> "chat.example:8443"; empty when it is no web origin.
+std::string authority_of(std::string_view origin) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!lowered(origin).starts_with(scheme)) continue;
+    std::string authority = lowered(origin.substr(scheme.size()));
+    return authority.find_first_of("/?#@ ") == std::string::npos ? authority : "";
+  }
+  return "";
+}
+
+http::Response forbidden(const char* code, const char* message) {
+  return error_response(ApiError(403, "permission_error", code, message));
+}
+
+std::string preflight_headers(const http::Request& request) {
+  std::string allowed = "authorization, content-type, x-api-key, x-request-id, x-request-timeout";
+  // The openai clients describe themselves in a dozen of these.
+  std::string_view asked = request.header("access-control-request-headers");
+  while (!asked.empty()) {
+    const size_t comma = std::min(asked.find(','), asked.size());
+    std::string name = lowered(asked.substr(0, comma));
+    asked.remove_prefix(std::min(comma + 1, asked.size()));
+    std::erase_if(name, [](char c) { return c == ' ' || c == '\t'; });
+    const bool is_plain = std::all_of(
+        name.begin(), name.end(), [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+    if (name.starts_with("x-stainless-") && is_plain) allowed += ", " + name;
+  }
+  return allowed;
+}
+
+}  // namespace
+
+OriginPolicy::OriginPolicy(OriginOptions options) : options_(std::move(options)) {
+  for (std::string& origin : options_.cors_origins) {
+    while (origin.ends_with('/')) origin.pop_back();
+    if (origin != "*" && authority_of(origin).empty()) {
+      fail(ErrorCode::kInvalidArgument, "--cors-origin '{}' is no origin; write one such as https://chat.example, or *",
+           printable(origin));
+    }
+    origin = lowered(origin);
+  }
+  for (std::string& host : options_.allowed_hosts) {
+    const std::string name = host_name(host);
+    if (name.empty()) {
+      fail(ErrorCode::kInvalidArgument, "--allowed-host '{}' is no host name; write one such as llm.example",
+           printable(host));
+    }
+    host = name;
+  }
+}
+
+bool OriginPolicy::is_host_allowed(std::string_view host) const {
+  if (!options_.is_loopback && options_.allowed_hosts.empty()) return true;
+  const std::string name = host_name(host);
+  if (is_loopback_name(name)) return true;
+  return !name.empty() &&
+         std::find(options_.allowed_hosts.begin(), options_.allowed_hosts.end(), name) != options_.allowed_hosts.end();
+}
+
+bool OriginPolicy::is_cors_origin(std::string_view origin) const {
+  const std::string wanted = lowered(origin);
+  return std::any_of(options_.cors_origins.begin(), options_.cors_origins.end(),
+                     [&](const std::string& allowed) { return allowed == "*" || allowed == wanted; });
+}
+
+std::optional<http::Response> OriginPolicy::check(const http::Request& request, http::Headers& reply_headers) const {
+  const std::string_view host = request.header("host");
+  if (!is_host_allowed(host)) {
+    return forbidden("host_not_allowed",
+                     "this server answers to localhost and to names given with --allowed-host, not to this Host");
+  }
+  const std::string_view origin = request.header("origin");
+  if (origin.empty()) return std::nullopt;
+  const bool is_cors = is_cors_origin(origin);
+  if (!is_cors) {
+    const std::string authority = authority_of(origin);
+    if (!authority.empty() && authority == lowered(host)) return std::nullopt;
+    return forbidden("origin_not_allowed",
+                     "a page of this Origin may not use this server; its operator can allow it with --cors-origin");
+  }
+  reply_headers.emplace_back("Access-Control-Allow-Origin", origin);
+  reply_headers.emplace_back("Vary", "Origin");
+  reply_headers.emplace_back("Access-Control-Expose-Headers", "x-request-id, retry-after, retry-after-ms");
+  if (request.method != "OPTIONS" || request.header("access-control-request-method").empty()) return std::nullopt;
+  return http::Response{.status = 204,
+                        .content_type = "",
+                        .body = "",
+                        .headers = {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
+                                    {"Access-Control-Allow-Headers", preflight_headers(request)},
+                                    {"Access-Control-Max-Age", "600"}}};
+}
+
+}  // namespace quire

@@ -1,0 +1,34 @@
+// The table of endpoints: what exists, who may use it, who answers. Immutable; any thread.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "server/endpoints/endpoints.h"
+
+namespace quire {
+
+enum class Scope : uint8_t {
+  kPublic,  // without a key: answers that hold nothing of models, users or requests
+  kKey,     // one of the API keys, when the server has any
+};
+
+struct Route {
+  // All four, so that no endpoint comes into being without a word on who may use it.
+  constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Handler its_handler)
+      : method(its_method), pattern(its_pattern), scope(its_scope), handle(its_handler) {}
+
+  std::string_view method;   // GET answers HEAD as well
+  std::string_view pattern;  // a path; a last segment in braces stands for anything, slashes too
+  Scope scope;
+  Handler handle;
+};
+
+std::span<const Route> routes();
+// Null when there is none.
+const Route* find_route(std::string_view method, std::string_view path);
+// Of a path, for the Allow header field: "GET, HEAD"; empty when there is no such path.
+std::string allowed_methods(std::string_view path);
+
+}  // namespace quire

@@ -17,13 +17,14 @@ const char* const kModel = QUIRE_SOURCE_DIR "/tests/golden/llama3-gqa-tied";
 class EngineTest : public testing::Test {
  protected:
   std::unique_ptr<Engine> make_engine(int64_t max_sequences, int64_t max_batch_tokens, int64_t num_blocks,
-                                      EngineOptions options = {}) {
+                                      EngineOptions options = {}, int64_t num_swap_blocks = 0) {
     RunnerOptions runner;
     runner.num_threads = 2;
     runner.max_sequences = max_sequences;
     runner.max_batch_tokens = max_batch_tokens;
     runner.max_context = 128;
     runner.num_blocks = num_blocks;
+    runner.num_swap_blocks = num_swap_blocks;
     return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, runner), std::move(options));
   }
 
@@ -38,13 +39,23 @@ class EngineTest : public testing::Test {
 
   struct Answer {
     std::vector<int32_t> tokens;
+    std::vector<float> logprobs;
     FinishReason finish = FinishReason::kNone;
+    OutputEvent last;
+    std::vector<SampledToken> prompt_logprobs;
   };
 
   static void drain(OutputStream& stream, std::map<int, Answer>& answers) {
     while (const auto event = stream.try_next()) {
-      if (event->has_token) answers[event->choice].tokens.push_back(event->token.id);
-      if (event->finish != FinishReason::kNone) answers[event->choice].finish = event->finish;
+      Answer& answer = answers[event->choice];
+      if (event->has_token) {
+        answer.tokens.push_back(event->token.id);
+        answer.logprobs.push_back(event->token.logprob);
+      }
+      if (!event->prompt_logprobs.empty()) answer.prompt_logprobs = event->prompt_logprobs;
+      if (event->finish == FinishReason::kNone) continue;
+      answer.finish = event->finish;
+      answer.last = *event;
     }
   }
 
@@ -70,27 +81,150 @@ TEST_F(EngineTest, SameAnswerAloneAmongOthersChunkedAndPreempted) {
   struct Setting {
     int64_t max_sequences, max_batch_tokens, num_blocks;
     bool expect_preemption;
+    int64_t num_swap_blocks = 0;
+    bool prefix_caching = true;
   };
-  for (const Setting& setting : {Setting{12, 512, 64, false}, Setting{4, 5, 64, false}, Setting{8, 16, 9, true}}) {
-    auto engine = make_engine(setting.max_sequences, setting.max_batch_tokens, setting.num_blocks);
+  for (const Setting& setting : {Setting{12, 512, 64, false}, Setting{4, 5, 64, false}, Setting{8, 16, 5, true},
+                                 Setting{8, 16, 5, true, 0, false}, Setting{8, 16, 5, true, 16, false}}) {
+    EngineOptions options;
+    options.scheduler.prefix_caching = setting.prefix_caching;
+    options.scheduler.preemption = Preemption::kSwap;
+    auto engine = make_engine(setting.max_sequences, setting.max_batch_tokens, setting.num_blocks, options,
+                              setting.num_swap_blocks);
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (int i = 0; i < kRequests; ++i) streams.push_back(engine->submit(request(i)).stream);
     std::vector<std::map<int, Answer>> answers(kRequests);
-    int64_t most_waiting = 0;
-    bool preempted = false;
     while (engine->step()) {
       engine->scheduler().check();
-      preempted = preempted || (most_waiting > 0 && engine->scheduler().num_waiting() > most_waiting);
-      most_waiting = engine->scheduler().num_waiting();
       for (int i = 0; i < kRequests; ++i) drain(*streams[i], answers[i]);
     }
     for (int i = 0; i < kRequests; ++i) {
       EXPECT_EQ(answers[i][0].tokens, alone[i].tokens) << "request " << i << ", pool " << setting.num_blocks;
       EXPECT_EQ(answers[i][0].finish, FinishReason::kLength);
     }
-    EXPECT_TRUE(preempted || !setting.expect_preemption) << "the pool was meant to be too small";
+    EXPECT_EQ(engine->status().num_preemptions > 0, setting.expect_preemption) << "pool " << setting.num_blocks;
+    EXPECT_EQ(engine->status().num_swaps > 0, setting.num_swap_blocks > 0);
     EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
   }
+}
+
+TEST_F(EngineTest, ACachedPrefixGivesTheSameBits) {
+  EngineOptions without;
+  without.scheduler.prefix_caching = false;
+  auto plain = make_engine(1, 128, 8, without);
+  auto caching = make_engine(1, 128, 8);
+  GenerateRequest asked;
+  for (int i = 0; i < 70; ++i) asked.prompt.push_back((i * 13) % 96);
+  asked.max_tokens = 20;
+  asked.sampling.temperature = 0.0f;
+  asked.sampling.num_logprobs = 0;
+  const Answer expected = answer(*plain, asked)[0];
+  EXPECT_EQ(answer(*plain, asked)[0].last.num_cached_tokens, 0);
+  for (const int64_t cached : {0, 64}) {
+    const Answer given = answer(*caching, asked)[0];
+    EXPECT_EQ(given.last.num_cached_tokens, cached);
+    EXPECT_EQ(given.tokens, expected.tokens);
+    EXPECT_EQ(given.logprobs, expected.logprobs);
+  }
+  // The next turn of a conversation: prompt, answer and a new question.
+  GenerateRequest next = asked;
+  next.prompt.insert(next.prompt.end(), expected.tokens.begin(), expected.tokens.end());
+  next.prompt.push_back(3);
+  next.prompt.push_back(5);
+  next.prompt.resize(100, 7);
+  const Answer turn = answer(*caching, next)[0];
+  EXPECT_EQ(turn.last.num_cached_tokens, 64) << "the generated tokens did not fill a block of 32 more";
+  EXPECT_EQ(turn.logprobs, answer(*plain, next)[0].logprobs);
+  GenerateRequest salted = asked;
+  salted.cache_salt = "somebody else";
+  EXPECT_EQ(answer(*caching, salted)[0].last.num_cached_tokens, 0);
+  EXPECT_EQ(caching->status().cached_tokens, 128);
+}
+
+TEST_F(EngineTest, PromptLogprobsAreTheSameInAnyCut) {
+  GenerateRequest asked = request(6, 1);
+  asked.num_prompt_logprobs = 2;
+  asked.sampling.num_logprobs = 2;
+  auto whole = make_engine(2, 128, 16);
+  auto sliced = make_engine(2, 3, 16);
+  const Answer expected = answer(*whole, asked)[0];
+  ASSERT_EQ(expected.prompt_logprobs.size(), asked.prompt.size());
+  for (int repeat = 0; repeat < 2; ++repeat) {  // the second time the prefix is known, and must not be skipped
+    const Answer given = answer(*sliced, asked)[0];
+    ASSERT_EQ(given.prompt_logprobs.size(), asked.prompt.size());
+    for (size_t i = 1; i < asked.prompt.size(); ++i) {
+      const SampledToken& token = given.prompt_logprobs[i];
+      EXPECT_EQ(token.id, asked.prompt[i]);
+      EXPECT_EQ(token.logprob, expected.prompt_logprobs[i].logprob);
+      ASSERT_EQ(token.top.size(), 2u);
+      EXPECT_EQ(token.top[0].logprob, expected.prompt_logprobs[i].top[0].logprob);
+    }
+    EXPECT_EQ(given.logprobs, expected.logprobs);
+  }
+  // Scored as prompt or drawn as the next token: the same number.
+  GenerateRequest longer = asked;
+  longer.prompt.push_back(expected.tokens[0]);
+  longer.max_tokens = 0;
+  const Answer scored = answer(*whole, longer)[0];
+  EXPECT_TRUE(scored.tokens.empty());
+  EXPECT_EQ(scored.finish, FinishReason::kLength);
+  EXPECT_EQ(scored.prompt_logprobs.back().logprob, expected.logprobs[0]);
+}
+
+TEST_F(EngineTest, EmbeddingsAreTheSameInAnyCut) {
+  auto whole = make_engine(2, 128, 16);
+  auto sliced = make_engine(2, 3, 16);
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kLast}) {
+    GenerateRequest asked = request(5);
+    asked.pooling = pooling;
+    const Answer expected = answer(*whole, asked)[0];
+    ASSERT_EQ(expected.last.embedding.size(), static_cast<size_t>(whole->runner().info().hidden_size));
+    EXPECT_EQ(answer(*sliced, asked)[0].last.embedding, expected.last.embedding);
+    EXPECT_EQ(answer(*whole, asked)[0].last.embedding, expected.last.embedding) << "with its prefix known";
+  }
+}
+
+TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {
+  double now = 1000;
+  EngineOptions options;
+  options.now_ms = [&] { return now; };
+  auto engine = make_engine(1, 128, 16, options);
+  GenerateRequest asked = request(2, 60);
+  asked.timeout_ms = 50;
+  const auto running = engine->submit(asked).stream;
+  const auto waiting = engine->submit(asked).stream;
+  for (int i = 0; i < 5; ++i) engine->step();
+  now += 51;
+  engine->step();
+  std::map<int, Answer> answers;
+  drain(*running, answers);
+  EXPECT_EQ(answers[0].finish, FinishReason::kTimeout);
+  EXPECT_GT(answers[0].tokens.size(), 0u);
+  drain(*waiting, answers);
+  EXPECT_TRUE(waiting->is_drained());
+  EXPECT_EQ(engine->status().num_timed_out, 2);
+  EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
+}
+
+TEST_F(EngineTest, PaddedBatchesComputeForNothingAndAnswerTheSame) {
+  int64_t computed[2];
+  std::vector<int32_t> tokens[2];
+  for (const int padded : {0, 1}) {
+    EngineOptions options;
+    options.scheduler.static_batching = padded != 0 ? StaticBatching::kPadded : StaticBatching::kRefilled;
+    auto engine = make_engine(4, 128, 32, options);
+    std::vector<std::shared_ptr<OutputStream>> streams;
+    for (int i = 0; i < 6; ++i) streams.push_back(engine->submit(request(i, i % 2 == 0 ? 4 : 40)).stream);
+    std::map<int, Answer> answers;
+    while (engine->step()) {
+    }
+    for (const auto& stream : streams) drain(*stream, answers);
+    tokens[padded] = answers[0].tokens;
+    computed[padded] = engine->status().computed_tokens;
+    EXPECT_EQ(engine->status().num_running, 0);
+  }
+  EXPECT_EQ(tokens[0], tokens[1]);
+  EXPECT_GT(computed[1], computed[0] + 60);
 }
 
 TEST_F(EngineTest, ChoicesShareThePromptAndDifferInTheirSeeds) {

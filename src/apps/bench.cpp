@@ -1,13 +1,16 @@
-// `quire bench`: prefill and decode speed of a model, without sampling or text, as the model runner alone gives it.
+// `quire bench` and its sub-commands. `offline`, the one meant when none is named, measures prefill and decode of a
+// model without sampling or text, as the model runner alone gives them.
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <vector>
 
+#include "apps/bench.h"
 #include "apps/command.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -122,27 +125,43 @@ void bench(const BenchOptions& options) {
   }
 }
 
+// All flags of the offline benchmark, and the function that runs it.
+std::function<void()> add_offline_options(CLI::App& app) {
+  const auto options = std::make_shared<BenchOptions>();
+  options->model.add_model(app);
+  app.get_option("MODEL")->required(false);  // `bench serve` needs none, and its parent would ask for it
+  app.add_option("--n-prompt,--prompt-len", options->prompt_tokens, "Tokens of the prefill test; 0 skips it")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  app.add_option("--n-gen,--gen-len", options->generated_tokens, "Tokens of the decode test; 0 skips it")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  app.add_option("--depth", options->depth, "Positions in the KV cache before each test")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("-r,--repetitions", options->repetitions, "Times each test runs; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_flag("--json", options->json, "Print JSON");
+  options->model.add_limits(app);
+  options->model.add_compute(app);
+  return [options] {
+    if (options->model.model.empty()) throw CLI::RequiredError("MODEL");
+    bench(*options);
+  };
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("bench", "Measure prefill and decode speed of a model");
-  const auto options = std::make_shared<BenchOptions>();
-  options->model.add_model(*command);
-  command->add_option("--n-prompt,--prompt-len", options->prompt_tokens, "Tokens of the prefill test; 0 skips it")
-      ->check(CLI::Range(0, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--n-gen,--gen-len", options->generated_tokens, "Tokens of the decode test; 0 skips it")
-      ->check(CLI::Range(0, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--depth", options->depth, "Positions in the KV cache before each test")
-      ->check(CLI::Range(0, 1 << 24));
-  command->add_option("-r,--repetitions", options->repetitions, "Times each test runs; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "Print JSON");
-  options->model.add_limits(*command);
-  options->model.add_compute(*command);
-  command->callback([options] { bench(*options); });
+  CLI::App* command = program.add_subcommand("bench", "Measure a model (bench MODEL) or a server (bench serve)");
+  const std::function<void()> run_offline = add_offline_options(*command);
+  command->callback([command, run_offline] {
+    if (command->get_subcommands().empty()) run_offline();
+  });
+  command->require_subcommand(0, 1);
+  CLI::App* offline = command->add_subcommand("offline", "Measure prefill and decode speed of a model");
+  offline->callback(add_offline_options(*offline));
+  add_bench_serve_command(*command);
 }
 
 }  // namespace quire

@@ -28,6 +28,7 @@ void plan(const PlanOptions& options) {
                               {"kv_bytes", ledger.kv_bytes},
                               {"kv_bytes_per_token", ledger.kv_bytes_per_token},
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
+                              {"swap_bytes", ledger.swap_bytes},
                               {"workspace_bytes", ledger.workspace_bytes},
                               {"total_bytes", ledger.total_bytes},
                               {"allowed_bytes", ledger.allowed_bytes},
@@ -45,6 +46,7 @@ void plan(const PlanOptions& options) {
                      info.num_layers, info.num_kv_heads, info.head_dim, weight_format(runner.k_format).name,
                      weight_format(runner.v_format).name));
     line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
+    if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
     line("total", ledger.total_bytes, "");
     line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");
     if (!ledger.advice.empty()) fmt::print("\n{}\n", ledger.advice);

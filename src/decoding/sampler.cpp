@@ -128,7 +128,7 @@ std::optional<SampledToken> Sampler::sample(std::span<const float> logits) {
   adjusted_.assign(logits.begin(), logits.end());
   adjust(adjusted_);
   token.id = params_.temperature == 0.0f ? argmax(adjusted_) : draw(adjusted_);
-  if (params_.num_logprobs >= 0) report(logits, token);
+  if (params_.num_logprobs >= 0) token = report_token(logits, token.id, params_.num_logprobs);
   accept(token.id);
   return token;
 }
@@ -194,19 +194,22 @@ int32_t Sampler::draw(std::vector<float>& logits) {
   return candidates_.back().id;
 }
 
-void Sampler::report(std::span<const float> logits, SampledToken& token) const {
+SampledToken report_token(std::span<const float> logits, int32_t id, int num_top) {
+  SampledToken token;
+  token.id = id;
   const float top = *std::max_element(logits.begin(), logits.end());
   const double total = log_sum_exp(logits, top);
-  const auto logprob = [&](int32_t id) { return static_cast<float>(logits[id] - total); };
-  token.logprob = logprob(token.id);
+  const auto logprob = [&](int32_t other) { return static_cast<float>(logits[other] - total); };
+  token.logprob = logprob(id);
   token.rank =
-      static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x > logits[token.id]; }));
-  const size_t count = std::min<size_t>(params_.num_logprobs, logits.size());
+      static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x > logits[id]; }));
+  const size_t count = std::min<size_t>(num_top, logits.size());
   std::vector<int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   std::partial_sort(ids.begin(), ids.begin() + static_cast<int64_t>(count), ids.end(),
                     [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   for (size_t i = 0; i < count; ++i) token.top.push_back({ids[i], logprob(ids[i])});
+  return token;
 }
 
 }  // namespace quire

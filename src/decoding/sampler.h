@@ -28,6 +28,9 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // the num_logprobs likeliest, descending
 };
 
+// Log probability and rank of a token under a row of logits, with the `count` likeliest tokens. logits: [vocab_size].
+SampledToken report_token(std::span<const float> logits, int32_t id, int count);
+
 struct Candidate {
   int32_t id = 0;
   float logit = 0.0f;
@@ -52,7 +55,6 @@ class Sampler {
  private:
   void adjust(std::vector<float>& logits) const;
   int32_t draw(std::vector<float>& logits);
-  void report(std::span<const float> logits, SampledToken& token) const;
 
   SamplingParams params_;
   uint64_t seed_;

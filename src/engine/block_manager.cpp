@@ -7,27 +7,101 @@
 
 namespace quire {
 
-BlockManager::BlockManager(int64_t num_blocks) : free_(num_blocks), references_(num_blocks, 0) {
+BlockManager::BlockManager(int64_t num_blocks, int64_t block_size)
+    : block_size_(block_size),
+      free_(num_blocks),
+      references_(num_blocks, 0),
+      content_(num_blocks),
+      tokens_(num_blocks * block_size) {
   // Lowest ids are handed out first, so that a small load touches little of the pool.
   std::iota(free_.rbegin(), free_.rend(), 0);
+  published_.reserve(static_cast<size_t>(num_blocks));
 }
 
 std::optional<int32_t> BlockManager::allocate() {
-  if (free_.empty()) return std::nullopt;
+  if (free_.empty()) {
+    if (oldest_cached_ < 0) return std::nullopt;
+    const int32_t victim = oldest_cached_;
+    remove_cached(victim);
+    forget(victim);
+    free_.push_back(victim);
+  }
   const int32_t block = free_.back();
   free_.pop_back();
   references_[block] = 1;
   return block;
 }
 
-void BlockManager::share(int32_t block) {
-  CHECK(references_[block] > 0);
-  ++references_[block];
+void BlockManager::hold(int32_t block) {
+  CHECK(references_[block] > 0 || is_cached(block));
+  if (references_[block]++ == 0) remove_cached(block);
 }
 
 void BlockManager::release(int32_t block) {
   CHECK(references_[block] > 0);
-  if (--references_[block] == 0) free_.push_back(block);
+  if (--references_[block] > 0) return;
+  if (content_[block].is_published) {
+    append_cached(block);
+  } else {
+    free_.push_back(block);
+  }
+}
+
+BlockState BlockManager::state(int32_t block) const {
+  if (references_[block] > 1) return BlockState::kShared;
+  if (references_[block] == 1) return BlockState::kActive;
+  return content_[block].is_published ? BlockState::kCached : BlockState::kFree;
+}
+
+void BlockManager::publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash,
+                           std::span<const int32_t> tokens) {
+  CHECK(references_[block] > 0 && static_cast<int64_t>(tokens.size()) == block_size_);
+  if (content_[block].is_published || !published_.emplace(hash, block).second) return;
+  content_[block].is_published = true;
+  content_[block].parent = parent;
+  content_[block].hash = hash;
+  std::copy(tokens.begin(), tokens.end(), tokens_of(block).begin());
+}
+
+std::optional<int32_t> BlockManager::find(const PrefixHash& parent, const PrefixHash& hash,
+                                          std::span<const int32_t> tokens) const {
+  const auto found = published_.find(hash);
+  if (found == published_.end()) return std::nullopt;
+  const int32_t block = found->second;
+  const int32_t* known = tokens_.data() + block * block_size_;
+  if (!(content_[block].parent == parent) || !std::equal(tokens.begin(), tokens.end(), known, known + block_size_)) {
+    return std::nullopt;
+  }
+  return block;
+}
+
+void BlockManager::forget_cached() {
+  while (oldest_cached_ >= 0) {
+    const int32_t block = oldest_cached_;
+    remove_cached(block);
+    forget(block);
+    free_.push_back(block);
+  }
+}
+
+void BlockManager::append_cached(int32_t block) {
+  content_[block].older = newest_cached_;
+  content_[block].newer = -1;
+  (newest_cached_ >= 0 ? content_[newest_cached_].newer : oldest_cached_) = block;
+  newest_cached_ = block;
+  ++num_cached_;
+}
+
+void BlockManager::remove_cached(int32_t block) {
+  const Content& content = content_[block];
+  (content.older >= 0 ? content_[content.older].newer : oldest_cached_) = content.newer;
+  (content.newer >= 0 ? content_[content.newer].older : newest_cached_) = content.older;
+  --num_cached_;
+}
+
+void BlockManager::forget(int32_t block) {
+  published_.erase(content_[block].hash);
+  content_[block].is_published = false;
 }
 
 int64_t BlockManager::num_references() const {
@@ -35,14 +109,29 @@ int64_t BlockManager::num_references() const {
 }
 
 void BlockManager::check() const {
-  std::vector<bool> is_free(references_.size(), false);
+  std::vector<bool> seen(references_.size(), false);
   for (const int32_t block : free_) {
-    CHECK(!is_free[block]);
-    CHECK(references_[block] == 0);
-    is_free[block] = true;
+    CHECK(!seen[block] && references_[block] == 0 && !content_[block].is_published);
+    seen[block] = true;
   }
-  const int64_t held = std::count_if(references_.begin(), references_.end(), [](int32_t count) { return count > 0; });
-  CHECK(held + num_free() == num_total());
+  int64_t cached = 0;
+  for (int32_t block = oldest_cached_; block >= 0; block = content_[block].newer) {
+    CHECK(!seen[block] && is_cached(block));
+    seen[block] = true;
+    ++cached;
+  }
+  CHECK(cached == num_cached_);
+  int64_t active = 0;
+  size_t published = 0;
+  for (size_t block = 0; block < references_.size(); ++block) {
+    CHECK(seen[block] == (references_[block] == 0));
+    active += references_[block] > 0 ? 1 : 0;
+    if (!content_[block].is_published) continue;
+    ++published;
+    CHECK(published_.at(content_[block].hash) == static_cast<int32_t>(block));
+  }
+  CHECK(published == published_.size());
+  CHECK(active + num_free() + num_cached() == num_total());
 }
 
 }  // namespace quire

@@ -1,34 +1,77 @@
-// Who holds which KV block: a free list and reference counts over integers. Knows no request and no memory.
+// Who holds which KV block, and which blocks still hold a prefix that somebody may ask for again. Integers and token
+// ids only: knows no request and no memory.
 //
-// Owned by the scheduler, engine thread only. Invariant, checked by check(): free + active = total, and a block is on
-// the free list exactly when nobody holds it.
+// Owned by the scheduler, engine thread only. A block is free, active (somebody holds it) or cached (nobody does, but
+// its content is known). Invariant, checked by check(): free + active + cached = total.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <unordered_map>
 #include <vector>
+
+#include "engine/prefix_hash.h"
 
 namespace quire {
 
+enum class BlockState : uint8_t { kFree, kActive, kShared, kCached };  // shared: more than one holder
+
 class BlockManager {
  public:
-  explicit BlockManager(int64_t num_blocks);
+  BlockManager(int64_t num_blocks, int64_t block_size);
 
-  // A block with one holder; nothing when none is free.
+  // A block with one holder: a free one, otherwise the cached one that was used least recently, which is forgotten.
+  // Nothing when all are active.
   std::optional<int32_t> allocate();
-  void share(int32_t block);    // one more holder
-  void release(int32_t block);  // one holder less; the last one frees it
+  void hold(int32_t block);     // one more holder, of an active or a cached block
+  void release(int32_t block);  // one holder less; after the last one the block is cached if published, otherwise free
   bool is_shared(int32_t block) const { return references_[block] > 1; }
+  BlockState state(int32_t block) const;
+  bool is_cached(int32_t block) const { return references_[block] == 0 && content_[block].is_published; }
+
+  // Makes an active, full block findable; it must not be written any more. When equal content is known already,
+  // this block stays private.
+  void publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens);
+  // The block that holds these tokens after that prefix. Tokens and parent are compared, not only the hash.
+  std::optional<int32_t> find(const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens) const;
+  void forget_cached();  // every cached block becomes free
 
   int64_t num_total() const { return static_cast<int64_t>(references_.size()); }
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
-  int64_t num_active() const { return num_total() - num_free(); }
+  int64_t num_cached() const { return num_cached_; }
+  int64_t num_active() const { return num_total() - num_free() - num_cached(); }
+  int64_t num_available() const { return num_free() + num_cached(); }
   int64_t num_references() const;  // over all blocks
+  int64_t block_size() const { return block_size_; }
   void check() const;
 
  private:
+  // What a block holds, and its neighbours in the list of cached blocks, ordered by their last use.
+  struct Content {
+    bool is_published = false;
+    PrefixHash parent;
+    PrefixHash hash;
+    int32_t older = -1;
+    int32_t newer = -1;
+  };
+
+  std::span<int32_t> tokens_of(int32_t block) {
+    return {tokens_.data() + block * block_size_, static_cast<size_t>(block_size_)};
+  }
+  void append_cached(int32_t block);
+  void remove_cached(int32_t block);
+  void forget(int32_t block);
+
+  int64_t block_size_;
   std::vector<int32_t> free_;
   std::vector<int32_t> references_;  // per block
+  std::vector<Content> content_;     // per block
+  std::vector<int32_t> tokens_;      // per block, of published ones
+  std::unordered_map<PrefixHash, int32_t> published_;
+  int32_t oldest_cached_ = -1;
+  int32_t newest_cached_ = -1;
+  int64_t num_cached_ = 0;
 };
 
 }  // namespace quire

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -20,12 +22,23 @@ SchedulerOptions within_limits(SchedulerOptions options, const ModelRunner& runn
   options.num_blocks = limits.num_blocks;
   options.max_batch_tokens = limits.max_batch_tokens;
   options.max_sequences = limits.max_sequences;
+  options.max_logit_rows = limits.max_logit_rows;
+  options.num_swap_slots = limits.num_swap_blocks;
   return options;
 }
 
 bool contains(const std::vector<int32_t>& ids, int32_t id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
+
+int64_t completion_tokens(const GenerateRequest& request) {
+  if (request.pooling != Pooling::kNone) return 0;
+  return request.max_tokens < 0 ? 1 : request.max_tokens;
+}
+
+// When a client that was refused may try again: half the queue should have gone.
+constexpr double kLeastRetryMs = 250.0;
+constexpr double kMostRetryMs = 60'000.0;
 
 }  // namespace
 
@@ -34,15 +47,28 @@ struct Engine::Choice {
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<OutputStream> stream;
   Sampler sampler;
-  uint64_t seed;
+  uint64_t seed = 0;
   int index = 0;
-  int64_t max_length = 0;  // tokens, prompt included
+  int64_t max_length = 0;   // tokens, prompt included
+  bool is_queued = true;    // counts to the queue's limits
+  bool is_padding = false;  // finished for its reader, computing on for a padded batch
   RequestTiming timing;
+  std::vector<SampledToken> prompt_logprobs;
+  std::vector<double> pooled;  // sum of hidden states so far
+  int64_t num_pooled = 0;
+
+  bool wants_prompt_logprobs() const { return request->num_prompt_logprobs >= 0; }
+  bool is_embedding() const { return request->pooling != Pooling::kNone; }
 };
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
-    : runner_(std::move(runner)), options_(std::move(options)), scheduler_(within_limits(options_.scheduler, *runner_)) {
+    : runner_(std::move(runner)),
+      options_(std::move(options)),
+      scheduler_(within_limits(options_.scheduler, *runner_)) {
   if (!options_.now_ms) options_.now_ms = steady_now_ms;
+  counted_.blocks_total = scheduler_.blocks().num_total();
+  counted_.block_size = kKvBlockSize;
+  status_ = counted_;
 }
 
 Engine::~Engine() = default;
@@ -59,7 +85,7 @@ void Engine::validate(const GenerateRequest& request) const {
            info.vocab_size - 1);
     }
   }
-  const int64_t completion = std::max<int64_t>(request.max_tokens, 1);
+  const int64_t completion = completion_tokens(request);
   if (prompt_size + completion > context) {
     fail(
         ErrorCode::kLimit,
@@ -73,6 +99,10 @@ void Engine::validate(const GenerateRequest& request) const {
          request.num_choices, prompt_size + completion, runner_->options().max_sequences, runner_->options().num_blocks,
          kKvBlockSize);
   }
+  if (request.num_choices > 1 && completion == 0) {
+    fail(ErrorCode::kInvalidArgument, "{} choices are asked for, but no token is to be generated",
+         request.num_choices);
+  }
 }
 
 // A sequence alone must be able to reach its end, or the promise of progress would be empty.
@@ -83,49 +113,106 @@ int64_t Engine::max_sequence_tokens() const {
 Submission Engine::submit(GenerateRequest request) {
   validate(request);
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
-  const std::lock_guard lock(queue_mutex_);
-  const auto num_queued = static_cast<int64_t>(queue_.size()) + status().num_waiting;
-  if (num_queued >= options_.max_queued_requests) return {nullptr, Refusal::kQueueRequests, 1000};
-  const uint64_t id = next_id_;
-  next_id_ += static_cast<uint64_t>(shared->num_choices);
-  const uint64_t seed = shared->sampling.seed.value_or(philox(options_.seed, id));
-  auto stream = std::make_shared<OutputStream>(shared->num_choices);
-  auto choice =
-      std::make_unique<Choice>(Choice{.sequence = {},
-                                      .request = shared,
-                                      .stream = stream,
-                                      .sampler = Sampler(shared->sampling, seed, shared->prompt, shared->eog_ids),
-                                      .seed = seed,
-                                      .timing = {.arrival_ms = options_.now_ms()}});
-  choice->sequence.id = id;
-  choice->sequence.tokens = shared->prompt;
-  choice->sequence.num_prompt_tokens = choice->sequence.num_tokens();
-  choice->sequence.num_slots = shared->num_choices;
-  choice->max_length = shared->max_tokens < 0 ? max_sequence_tokens() : choice->sequence.num_tokens() + shared->max_tokens;
-  queue_.push_back(std::move(choice));
-  if (wake_) wake_();
-  return {std::move(stream)};
+  const auto num_tokens = static_cast<int64_t>(shared->prompt.size());
+  {
+    const std::lock_guard lock(queue_mutex_);
+    Refusal refusal = Refusal::kNone;
+    if (queued_requests_ >= options_.max_queued_requests) refusal = Refusal::kQueueRequests;
+    // Alone in the queue any prompt is welcome.
+    if (queued_requests_ > 0 && queued_tokens_ + num_tokens > options_.max_queued_tokens) refusal = Refusal::kQueueTokens;
+    if (refusal != Refusal::kNone) {
+      ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
+      const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
+      return {nullptr, refusal, std::clamp(wait, kLeastRetryMs, kMostRetryMs)};
+    }
+    const uint64_t id = next_id_;
+    next_id_ += static_cast<uint64_t>(shared->num_choices);
+    auto choice = make_choice(shared, id, shared->sampling.seed.value_or(philox(options_.seed, id)), 0);
+    choice->stream = std::make_shared<OutputStream>(shared->num_choices);
+    choice->timing.arrival_ms = options_.now_ms();
+    choice->sequence.deadline_ms = shared->timeout_ms > 0 ? choice->timing.arrival_ms + shared->timeout_ms : 0.0;
+    std::shared_ptr<OutputStream> stream = choice->stream;
+    ++queued_requests_;
+    queued_tokens_ += num_tokens;
+    queue_.push_back(std::move(choice));
+    if (wake_) wake_();
+    return {std::move(stream)};
+  }
 }
 
-bool Engine::step() {
-  admit_and_cancel();
-  const StepPlan& plan = scheduler_.plan();
-  {
-    const std::lock_guard lock(status_mutex_);
-    status_.num_waiting = scheduler_.num_waiting();
-  }
-  if (plan.items.empty()) return false;
-  run(plan);
-  const std::vector<StepPlan::Item> items = plan.items;
-  scheduler_.commit();
-  decode(items);
-  return true;
+std::unique_ptr<Engine::Choice> Engine::make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id,
+                                                    uint64_t seed, int index) const {
+  const GenerateRequest& asked = *request;
+  SamplingParams sampling = asked.sampling;
+  sampling.seed = seed;
+  auto choice =
+      std::make_unique<Choice>(Choice{.sequence = {},
+                                      .request = std::move(request),
+                                      .stream = nullptr,
+                                      .sampler = Sampler(std::move(sampling), seed, asked.prompt, asked.eog_ids),
+                                      .seed = seed,
+                                      .index = index,
+                                      .timing = {},
+                                      .prompt_logprobs = {},
+                                      .pooled = {}});
+  const auto prompt_size = static_cast<int64_t>(asked.prompt.size());
+  const bool is_open = asked.max_tokens < 0 && asked.pooling == Pooling::kNone;
+  choice->max_length = is_open ? max_sequence_tokens() : prompt_size + completion_tokens(asked);
+
+  Sequence& sequence = choice->sequence;
+  sequence.id = id;
+  sequence.tokens = asked.prompt;
+  sequence.num_prompt_tokens = prompt_size;
+  sequence.max_tokens = choice->max_length;
+  sequence.num_slots = asked.num_choices;
+  sequence.needs_all_rows = asked.num_prompt_logprobs >= 0 || asked.pooling == Pooling::kMean;
+  sequence.priority = asked.priority;
+  sequence.tenant = asked.tenant;
+  // Sequences on different sides of the model's RoPE switch have different K for the same tokens.
+  const int64_t rope_switch = runner_->info().rope_switch_length;
+  sequence.cache_salt = asked.cache_salt + (rope_switch > 0 && choice->max_length > rope_switch ? "/long" : "/");
+  return choice;
 }
 
 EngineStatus Engine::status(bool with_blocks) const {
-  if (with_blocks) wants_blocks_ = true;
-  const std::lock_guard lock(status_mutex_);
-  return status_;
+  EngineStatus status;
+  {
+    const std::lock_guard lock(status_mutex_);
+    status = status_;
+  }
+  if (with_blocks) {
+    wants_blocks_ = true;
+    if (wake_) wake_();
+  } else {
+    status.blocks.clear();
+  }
+  // Those the engine thread has not seen yet wait too.
+  status.num_waiting = std::max<int64_t>(status.num_waiting, queued_requests_);
+  status.refused_requests = refused_requests_;
+  status.refused_tokens = refused_tokens_;
+  return status;
+}
+
+bool Engine::step() {
+  const double start = options_.now_ms();
+  admit_and_cancel();
+  const StepPlan& plan = scheduler_.plan();
+  if (plan.items.empty()) {
+    update_status(plan, 0, 0, 0);
+    return false;
+  }
+  carry_out(plan.moves);
+  fill_batch(plan);
+  const double planned = options_.now_ms();
+  logits_ = runner_->run(batch_);
+  const double ran = options_.now_ms();
+  items_ = plan.items;
+  const StepPlan counted = {{}, {}, plan.shape, plan.num_preempted, plan.num_swapped_out};
+  scheduler_.commit(ran - planned);
+  decode(items_);
+  end_padding();
+  update_status(counted, planned - start, ran - planned, options_.now_ms() - ran);
+  return true;
 }
 
 void Engine::admit_and_cancel() {
@@ -139,60 +226,145 @@ void Engine::admit_and_cancel() {
     choices_.emplace(sequence, std::move(choice));
     scheduler_.add(sequence);
   }
-  std::vector<Choice*> cancelled;
+  std::vector<std::pair<Choice*, FinishReason>> ended;
+  const double now = options_.now_ms();
   for (const auto& [sequence, choice] : choices_) {
-    if (choice->stream->is_cancelled(choice->index)) cancelled.push_back(choice.get());
+    if (choice->is_padding) continue;
+    if (choice->stream->is_cancelled(choice->index)) {
+      ended.emplace_back(choice.get(), FinishReason::kCancelled);
+    } else if (sequence->deadline_ms > 0 && now > sequence->deadline_ms) {
+      ended.emplace_back(choice.get(), FinishReason::kTimeout);
+    }
   }
-  for (Choice* choice : cancelled) finish(*choice, {}, FinishReason::kCancelled);
+  for (const auto& [choice, reason] : ended) finish(*choice, {}, reason);
 }
 
-void Engine::run(const StepPlan& plan) {
-  for (const auto& [from, to] : plan.copies) runner_->copy_block(from, to);
+void Engine::carry_out(const std::vector<StepPlan::Move>& moves) {
+  using enum StepPlan::Move::Kind;
+  int64_t num_swaps = 0;
+  const double start = options_.now_ms();
+  for (const StepPlan::Move& move : moves) {
+    switch (move.kind) {
+      case kCopy: runner_->copy_block(move.from, move.to); break;
+      case kSwapOut: runner_->swap_out(move.from, move.to); break;
+      case kSwapIn: runner_->swap_in(move.from, move.to); break;
+    }
+    num_swaps += move.kind == kCopy ? 0 : 1;
+  }
+  if (num_swaps > 0) scheduler_.observe_move_ms((options_.now_ms() - start) / static_cast<double>(num_swaps));
+}
+
+void Engine::fill_batch(const StepPlan& plan) {
   batch_.clear();
-  const double now = options_.now_ms();
   for (const StepPlan::Item& item : plan.items) {
     const Sequence& sequence = *item.sequence;
+    Choice& choice = *choices_.at(item.sequence);
+    start_clock(choice);
+    const auto first_row = static_cast<int32_t>(batch_.token_ids.size());
+    const auto end_row = first_row + static_cast<int32_t>(item.num_tokens);
     const auto begin = sequence.tokens.begin() + sequence.num_computed_tokens;
     batch_.token_ids.insert(batch_.token_ids.end(), begin, begin + item.num_tokens);
-    Choice& choice = *choices_.at(item.sequence);
     batch_.sequences.push_back({.num_tokens = item.num_tokens,
                                 .first_position = sequence.num_computed_tokens,
                                 .block_table = sequence.blocks,
                                 .length_limit = choice.max_length});
-    if (item.samples) batch_.logit_rows.push_back(static_cast<int32_t>(batch_.token_ids.size()) - 1);
-    if (choice.timing.first_scheduled_ms == 0.0) choice.timing.first_scheduled_ms = now;
+    std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;
+    if (sequence.needs_all_rows) {
+      for (int32_t row = first_row; row < end_row; ++row) wanted.push_back(row);
+    } else if (item.samples) {
+      wanted.push_back(end_row - 1);
+    }
   }
-  logits_ = runner_->run(batch_);
+}
+
+void Engine::start_clock(Choice& choice) {
+  if (choice.timing.first_scheduled_ms != 0.0) return;
+  choice.timing.first_scheduled_ms = options_.now_ms();
+  counted_.prompt_tokens += choice.sequence.num_prompt_tokens;
+  counted_.cached_tokens += choice.sequence.num_cached_tokens;
+  leave_queue(choice);
+}
+
+void Engine::leave_queue(Choice& choice) {
+  if (!choice.is_queued) return;
+  choice.is_queued = false;
+  --queued_requests_;
+  queued_tokens_ -= choice.sequence.num_prompt_tokens;
+}
+
+std::span<const float> Engine::logits_of(size_t row) const {
+  const auto vocab_size = static_cast<size_t>(runner_->info().vocab_size);
+  return logits_.subspan(row * vocab_size, vocab_size);
 }
 
 void Engine::decode(const std::vector<StepPlan::Item>& items) {
-  const auto vocab_size = static_cast<size_t>(runner_->info().vocab_size);
   size_t row = 0;
+  size_t hidden_row = 0;
   for (const StepPlan::Item& item : items) {
-    if (!item.samples) continue;
-    const std::span<const float> logits = logits_.subspan(row++ * vocab_size, vocab_size);
     Choice& choice = *choices_.at(item.sequence);
+    if (choice.is_embedding()) {
+      collect_hidden_rows(choice, item, hidden_row);
+      continue;
+    }
+    if (choice.sequence.needs_all_rows) {
+      collect_prompt_rows(choice, item, row);
+    } else if (item.samples) {
+      ++row;
+    }
+    if (!item.samples) continue;
+    const std::span<const float> logits = logits_of(row - 1);
     if (choice.sequence.num_slots > 1) fork_choices(choice, logits);
     sample(choice, logits);
   }
 }
 
+// The row of a position tells the next token; the first token of all has nothing before it.
+void Engine::collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row) {
+  const Sequence& sequence = choice.sequence;
+  std::vector<SampledToken>& known = choice.prompt_logprobs;
+  if (known.empty()) known.push_back({.id = sequence.tokens[0], .top = {}});
+  const int64_t first = sequence.num_computed_tokens - item.num_tokens;  // committed already
+  for (int64_t i = 0; i < item.num_tokens; ++i, ++row) {
+    const int64_t next = first + i + 1;
+    // After a preemption rows come a second time.
+    if (next >= sequence.num_prompt_tokens || next != static_cast<int64_t>(known.size())) continue;
+    known.push_back(report_token(logits_of(row), sequence.tokens[next], choice.request->num_prompt_logprobs));
+  }
+  // What was asked for is known; from now on it is a sequence like any other.
+  if (item.samples) choice.sequence.needs_all_rows = false;
+}
+
+void Engine::collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row) {
+  const Sequence& sequence = choice.sequence;
+  const auto hidden_size = static_cast<size_t>(runner_->info().hidden_size);
+  const std::span<const float> hidden = runner_->hidden();
+  choice.pooled.resize(hidden_size);
+  const int64_t count = sequence.needs_all_rows ? item.num_tokens : (item.samples ? 1 : 0);
+  const int64_t first = sequence.num_computed_tokens - count;
+  for (int64_t i = 0; i < count; ++i, ++row) {
+    if (sequence.needs_all_rows && first + i != choice.num_pooled) continue;  // seen before a preemption
+    for (size_t d = 0; d < hidden_size; ++d) choice.pooled[d] += hidden[row * hidden_size + d];
+    ++choice.num_pooled;
+  }
+  if (!item.samples) return;
+  choice.timing.first_token_ms = choice.timing.last_token_ms = options_.now_ms();
+  OutputEvent event;
+  bool is_finite = true;
+  for (const double sum : choice.pooled) {
+    event.embedding.push_back(static_cast<float>(sum / static_cast<double>(choice.num_pooled)));
+    is_finite = is_finite && std::isfinite(sum);
+  }
+  finish(choice, std::move(event), is_finite ? FinishReason::kLength : FinishReason::kError);
+}
+
 // The prompt of a request with several choices is in the cache: the others start from its blocks and logits.
 void Engine::fork_choices(Choice& parent, std::span<const float> logits) {
   for (int index = 1; index < parent.request->num_choices; ++index) {
-    const uint64_t seed = philox(parent.seed, static_cast<uint64_t>(index));
-    SamplingParams sampling = parent.request->sampling;
-    sampling.seed = seed;
-    auto child = std::make_unique<Choice>(
-        Choice{.sequence = {},
-               .request = parent.request,
-               .stream = parent.stream,
-               .sampler = Sampler(std::move(sampling), seed, parent.request->prompt, parent.request->eog_ids),
-               .seed = seed,
-               .index = index,
-               .max_length = parent.max_length,
-               .timing = parent.timing});
-    child->sequence.id = parent.sequence.id + static_cast<uint64_t>(index);
+    auto child = make_choice(parent.request, parent.sequence.id + static_cast<uint64_t>(index),
+                             philox(parent.seed, static_cast<uint64_t>(index)), index);
+    child->stream = parent.stream;
+    child->is_queued = false;
+    child->timing = parent.timing;
     scheduler_.fork(&parent.sequence, &child->sequence);
     Choice& added = *choices_.emplace(&child->sequence, std::move(child)).first->second;
     sample(added, logits);
@@ -200,14 +372,21 @@ void Engine::fork_choices(Choice& parent, std::span<const float> logits) {
 }
 
 void Engine::sample(Choice& choice, std::span<const float> logits) {
+  if (choice.is_padding) return choice.sequence.tokens.push_back(0);
   OutputEvent event;
-  std::optional<SampledToken> token = choice.sampler.sample(logits);
   const double now = options_.now_ms();
+  event.time_ms = now;
   if (choice.timing.first_token_ms == 0.0) choice.timing.first_token_ms = now;
   choice.timing.last_token_ms = now;
+  if (choice.index == 0) event.prompt_logprobs = std::exchange(choice.prompt_logprobs, {});
+  if (choice.max_length == choice.sequence.num_prompt_tokens) {
+    return finish(choice, std::move(event), FinishReason::kLength);
+  }
+  std::optional<SampledToken> token = choice.sampler.sample(logits);
   if (!token) return finish(choice, std::move(event), FinishReason::kError);
 
   const GenerateRequest& request = *choice.request;
+  ++counted_.generated_tokens;
   choice.sequence.tokens.push_back(token->id);
   event.is_stop_token =
       (!request.ignore_eos && contains(request.eog_ids, token->id)) || contains(request.stop_token_ids, token->id);
@@ -215,26 +394,100 @@ void Engine::sample(Choice& choice, std::span<const float> logits) {
   event.token = std::move(*token);
   if (event.is_stop_token) return finish(choice, std::move(event), FinishReason::kStop);
   if (choice.sequence.num_tokens() >= choice.max_length) return finish(choice, std::move(event), FinishReason::kLength);
+  publish(choice, std::move(event));
+}
+
+void Engine::publish(Choice& choice, OutputEvent event) {
   event.choice = choice.index;
   choice.stream->push(std::move(event));
 }
 
 void Engine::finish(Choice& choice, OutputEvent event, FinishReason reason) {
-  // A request cancelled before its choices were forked ends all of them.
-  for (int unborn = choice.sequence.num_slots - 1; unborn > 0; --unborn) {
-    OutputEvent end;
-    end.choice = unborn;
-    end.finish = reason;
-    end.timing = choice.timing;
-    choice.stream->push(std::move(end));
+  leave_queue(choice);
+  counted_.num_cancelled += reason == FinishReason::kCancelled ? 1 : 0;
+  counted_.num_timed_out += reason == FinishReason::kTimeout ? 1 : 0;
+  counted_.num_failed += reason == FinishReason::kError ? 1 : 0;
+  const double now = options_.now_ms();
+  if (last_finish_ms_ > 0) {
+    const double interval = finish_interval_ms_;
+    finish_interval_ms_ = interval + 0.1 * (now - last_finish_ms_ - interval);
   }
-  event.choice = choice.index;
+  last_finish_ms_ = now;
   event.finish = reason;
   event.timing = choice.timing;
+  event.num_cached_tokens = choice.sequence.num_cached_tokens;
+  event.num_preemptions = choice.sequence.num_preemptions;
+  // A request that ends before its choices were forked ends all of them.
+  for (int unborn = choice.sequence.num_slots - 1; unborn > 0; --unborn) {
+    OutputEvent last;
+    last.choice = unborn;
+    last.finish = reason;
+    last.timing = choice.timing;
+    choice.stream->push(std::move(last));
+  }
   const std::shared_ptr<OutputStream> stream = choice.stream;
+  const int index = choice.index;
+  const bool is_regular = reason == FinishReason::kStop || reason == FinishReason::kLength;
+  if (is_regular && scheduler_.options().static_batching == StaticBatching::kPadded && !choice.is_embedding()) {
+    choice.is_padding = true;
+  } else {
+    end(choice);
+  }
+  event.choice = index;
+  stream->push(std::move(event));
+}
+
+void Engine::end(Choice& choice) {
   scheduler_.finish(&choice.sequence);
   choices_.erase(&choice.sequence);
-  stream->push(std::move(event));
+}
+
+// Padded static batches: who has finished computes on until the last of its batch has.
+void Engine::end_padding() {
+  if (scheduler_.options().static_batching != StaticBatching::kPadded) return;
+  const bool batch_runs = std::any_of(choices_.begin(), choices_.end(), [](const auto& entry) {
+    return !entry.second->is_padding && entry.first->state == SequenceState::kRunning;
+  });
+  std::vector<Choice*> ended;
+  for (const auto& [sequence, choice] : choices_) {
+    if (choice->is_padding && (!batch_runs || sequence->num_tokens() >= max_sequence_tokens())) {
+      ended.push_back(choice.get());
+    }
+  }
+  for (Choice* choice : ended) end(*choice);
+}
+
+void Engine::update_status(const StepPlan& plan, double plan_ms, double run_ms, double decode_ms) {
+  const BlockManager& blocks = scheduler_.blocks();
+  counted_.num_running = scheduler_.num_running();
+  counted_.num_waiting = scheduler_.num_waiting();
+  counted_.num_swapped = scheduler_.num_swapped();
+  counted_.blocks_active = blocks.num_active();
+  counted_.blocks_cached = blocks.num_cached();
+  if (wants_blocks_.exchange(false)) {
+    counted_.blocks.resize(static_cast<size_t>(blocks.num_total()));
+    for (int32_t block = 0; block < blocks.num_total(); ++block) counted_.blocks[block] = blocks.state(block);
+  }
+  if (plan.shape.rows > 0) {
+    const auto bucket = [](const auto& bounds, auto value) {
+      return static_cast<size_t>(std::lower_bound(bounds.begin(), bounds.end(), value) - bounds.begin());
+    };
+    ++counted_.num_steps;
+    ++counted_.step_tokens[bucket(kStepTokenBounds, plan.shape.rows)];
+    ++counted_.step_ms[bucket(kStepMsBounds, plan_ms + run_ms + decode_ms)];
+    counted_.computed_tokens += plan.shape.rows;
+    counted_.num_preemptions += plan.num_preempted;
+    counted_.num_swaps += plan.num_swapped_out;
+    counted_.plan_ms += plan_ms;
+    counted_.run_ms += run_ms;
+    counted_.decode_ms += decode_ms;
+  }
+  const std::lock_guard lock(status_mutex_);
+  // The map is moved, not copied: it may be large, and most steps bring none.
+  std::vector<EngineStatus::Block> map = std::move(counted_.blocks.empty() ? status_.blocks : counted_.blocks);
+  counted_.blocks.clear();
+  status_ = counted_;
+  status_.blocks = std::move(map);
 }
 
 }  // namespace quire

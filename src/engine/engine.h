@@ -50,7 +50,7 @@ class Engine {
   // Called by any thread's submit(), for a thread that sleeps while there is nothing to do. Set before the first.
   void set_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
-  // Numbers as of the last step. With `with_blocks` the block map too, as of the step after an earlier such call.
+  // Numbers as of the last step. With `with_blocks` the block map too, as of an earlier such call or soon after.
   EngineStatus status(bool with_blocks = false) const;
   // The longest sequence, prompt and completion, that can run here.
   int64_t max_sequence_tokens() const;
@@ -62,12 +62,24 @@ class Engine {
   struct Choice;  // one sequence with its sampler and its stream
 
   void validate(const GenerateRequest& request) const;
+  std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
+                                      int index) const;
   void admit_and_cancel();
-  void run(const StepPlan& plan);
+  void carry_out(const std::vector<StepPlan::Move>& moves);
+  void fill_batch(const StepPlan& plan);
+  void start_clock(Choice& choice);
   void decode(const std::vector<StepPlan::Item>& items);
+  void collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
+  void collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
   void fork_choices(Choice& parent, std::span<const float> logits);
   void sample(Choice& choice, std::span<const float> logits);
+  void publish(Choice& choice, OutputEvent event);
   void finish(Choice& choice, OutputEvent event, FinishReason reason);
+  void end(Choice& choice);
+  void end_padding();
+  void leave_queue(Choice& choice);
+  std::span<const float> logits_of(size_t row) const;
+  void update_status(const StepPlan& plan, double plan_ms, double run_ms, double decode_ms);
 
   std::unique_ptr<ModelRunner> runner_;
   EngineOptions options_;
@@ -76,13 +88,21 @@ class Engine {
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> choices_;
   Batch batch_;
   std::span<const float> logits_;
+  std::vector<StepPlan::Item> items_;  // of the step that runs
 
+  std::atomic<int64_t> queued_requests_{0};  // submitted, not yet started
+  std::atomic<int64_t> queued_tokens_{0};    // of their prompts
   std::mutex queue_mutex_;
   std::vector<std::unique_ptr<Choice>> queue_;  // arrived, not yet seen by the engine thread
   uint64_t next_id_ = 0;
 
+  EngineStatus counted_;        // engine thread only
+  double last_finish_ms_ = 0.0;  // engine thread only
+  std::atomic<double> finish_interval_ms_{0.0};  // between the ends of requests, lately
+  std::atomic<int64_t> refused_requests_{0};
+  std::atomic<int64_t> refused_tokens_{0};
   mutable std::mutex status_mutex_;
-  EngineStatus status_;
+  EngineStatus status_;  // what counted_ was after the last step
   mutable std::atomic<bool> wants_blocks_{false};
 };
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/block_manager.h"
+
 namespace quire {
 
 // Upper bounds of the buckets of EngineStatus::step_tokens and step_ms; one more bucket holds what is above the last.
@@ -12,7 +14,7 @@ inline constexpr std::array<int64_t, 12> kStepTokenBounds = {1, 2, 4, 8, 16, 32,
 inline constexpr std::array<double, 12> kStepMsBounds = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000};
 
 struct EngineStatus {
-  enum class Block : uint8_t { kFree, kActive, kShared, kCached };  // shared: more than one holder
+  using Block = BlockState;
 
   // Now.
   int64_t num_running = 0;

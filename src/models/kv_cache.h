@@ -26,20 +26,29 @@ struct KvShape {
 
 class KvCache {
  public:
-  KvCache(const KvShape& shape, int64_t num_blocks);
+  KvCache(const KvShape& shape, int64_t num_blocks, int64_t num_swap_slots = 0);
 
   const KvShape& shape() const { return shape_; }
   int64_t num_blocks() const { return num_blocks_; }
   KvLayer layer(int index);
   // Copies a whole block in every layer (copy-on-write).
   void copy_block(int32_t from, int32_t to);
+  // Whole blocks to and from the swap space, which lies in host memory wherever the pool is.
+  void swap_out(int32_t block, int32_t slot);
+  void swap_in(int32_t slot, int32_t block);
 
  private:
+  // Calls copy(part of the block in the pool, bytes, offset in a swap slot) for K and V of every layer.
+  template <typename Copy>
+  void for_each_part(int32_t block, const Copy& copy);
+
   KvShape shape_;
   int64_t num_blocks_;
   uint64_t k_layer_bytes_;
   uint64_t v_layer_bytes_;
   AlignedBuffer memory_;
+  int64_t num_swap_slots_;
+  AlignedBuffer swap_;  // per slot: K and V of every layer
 };
 
 }  // namespace quire

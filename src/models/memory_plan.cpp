@@ -17,7 +17,7 @@ std::string size_text(uint64_t bytes) {
 }
 
 std::string advice_for(const PlanInput& input, const RunnerOptions& options, const MemoryPlan& plan) {
-  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes;
+  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.swap_bytes;
   const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
   const auto fitting_blocks = static_cast<int64_t>(left / std::max<uint64_t>(1, input.kv.block_bytes()));
   if (fitting_blocks == 0) {
@@ -56,8 +56,9 @@ MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) {
   plan.workspace_bytes = input.workspace_bytes;
   plan.allowed_bytes = input.allowed_bytes;
   plan.kv_bytes_per_token = input.kv.token_bytes();
+  plan.swap_bytes = static_cast<uint64_t>(options.num_swap_blocks) * input.kv.block_bytes();
 
-  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes;
+  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.swap_bytes;
   const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
   const int64_t one_sequence = blocks_per_sequence(options.max_context);
   const auto fitting = static_cast<int64_t>(left / input.kv.block_bytes());

@@ -46,8 +46,12 @@ class Model {
   const ModelInfo& info() const { return info_; }
   // Takes the activations of steps within `limits` from the arena; null pointers while it counts.
   virtual void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) = 0;
-  // Logits of step.logit_rows [num_logit_rows, vocab_size], valid until the next call. Allocates nothing.
-  virtual const float* forward(const Step& step) = 0;
+  struct Output {
+    const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
+    const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]
+  };
+  // Valid until the next call. Allocates nothing.
+  virtual Output forward(const Step& step) = 0;
 
  private:
   ModelInfo info_;

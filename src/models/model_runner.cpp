@@ -39,6 +39,7 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   check_option("the sequences of a batch", options.max_sequences, 1, int64_t{1} << 16);
   check_option("the context", options.max_context, 0, int64_t{1} << 27);
   check_option("the number of KV blocks", options.num_blocks, 0, int64_t{1} << 30);
+  check_option("the number of swap blocks", options.num_swap_blocks, 0, int64_t{1} << 30);
   check_kv_format("K type", options.k_format);
   check_kv_format("V type", options.v_format);
   if (options.num_threads == 0) options.num_threads = available_processors();
@@ -98,6 +99,9 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   model->take_workspace(workspace, kernels, limits_of(options));
   StepArrays{}.take(workspace, limits_of(options));
   const KvShape kv = kv_shape_of(model->info(), options);
+  if (options.num_swap_blocks == 0) {
+    options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / kv.block_bytes());
+  }
   uint64_t allowed = options.memory_bytes;
   if (allowed == 0) allowed = static_cast<uint64_t>(static_cast<double>(available_memory()) * kMemoryMargin);
   const MemoryPlan plan = plan_memory({.weight_bytes = loader.packed_bytes(),
@@ -123,7 +127,7 @@ struct ModelRunner::Impl {
         exec(make_exec(pool)),
         weights(plan.weight_bytes),
         workspace(plan.workspace_bytes),
-        kv(measured.kv, plan.num_blocks) {
+        kv(measured.kv, plan.num_blocks, options.num_swap_blocks) {
     WeightLoader loader(checkpoint, kernels, exec, weights, [&](uint64_t done_bytes) {
       if (progress) progress(done_bytes, plan.weight_bytes);
     });
@@ -149,7 +153,16 @@ struct ModelRunner::Impl {
   KvCache kv;
   std::unique_ptr<Model> model;
   StepArrays arrays;
+  std::span<const float> hidden;
 };
+
+void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
+  int32_t previous = -1;
+  for (const int32_t row : rows) {
+    CHECK(row > previous && row < num_rows);
+    previous = row;
+  }
+}
 
 void ModelRunner::Impl::place_sequence(const Batch::Sequence& sequence, int64_t first_row) {
   const int64_t length = sequence.first_position + sequence.num_tokens;
@@ -169,14 +182,12 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
   const auto num_logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  const auto num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size());
   CHECK(num_rows > 0 && num_rows <= limits.max_rows);
-  CHECK(num_sequences <= limits.max_sequences && num_logit_rows <= limits.max_logit_rows);
+  CHECK(num_sequences <= limits.max_sequences && num_logit_rows + num_hidden_rows <= limits.max_logit_rows);
   for (const int32_t id : batch.token_ids) CHECK(id >= 0 && id < model->info().vocab_size);
-  int32_t previous = -1;
-  for (const int32_t logit_row : batch.logit_rows) {
-    CHECK(logit_row > previous && logit_row < num_rows);
-    previous = logit_row;
-  }
+  check_rows(batch.logit_rows, num_rows);
+  check_rows(batch.hidden_rows, num_rows);
 
   int64_t row = 0;
   for (int64_t i = 0; i < num_sequences; ++i) {
@@ -201,7 +212,9 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
           .sequences = arrays.sequences,
           .num_sequences = num_sequences,
           .logit_rows = batch.logit_rows.data(),
-          .num_logit_rows = num_logit_rows};
+          .num_logit_rows = num_logit_rows,
+          .hidden_rows = batch.hidden_rows.data(),
+          .num_hidden_rows = num_hidden_rows};
 }
 
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
@@ -232,10 +245,14 @@ const char* ModelRunner::isa() const { return impl_->kernels.name; }
 
 std::span<const float> ModelRunner::run(const Batch& batch) {
   const Step step = impl_->prepare(batch);
-  const float* logits = impl_->model->forward(step);
-  return {logits, batch.logit_rows.size() * static_cast<size_t>(info().vocab_size)};
+  const Model::Output output = impl_->model->forward(step);
+  impl_->hidden = {output.hidden, batch.hidden_rows.size() * static_cast<size_t>(info().hidden_size)};
+  return {output.logits, batch.logit_rows.size() * static_cast<size_t>(info().vocab_size)};
 }
 
+std::span<const float> ModelRunner::hidden() const { return impl_->hidden; }
 void ModelRunner::copy_block(int32_t from, int32_t to) { impl_->kv.copy_block(from, to); }
+void ModelRunner::swap_out(int32_t block, int32_t slot) { impl_->kv.swap_out(block, slot); }
+void ModelRunner::swap_in(int32_t slot, int32_t block) { impl_->kv.swap_in(slot, block); }
 
 }  // namespace quire

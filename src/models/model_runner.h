@@ -23,12 +23,14 @@ struct RunnerOptions {
   std::string isa = {};            // kernel table by name; empty = the best
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
-  int64_t max_logit_rows = 0;      // rows of one step whose logits are wanted; 0 = max_batch_tokens
+  int64_t max_logit_rows = 0;  // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
   int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
   int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
+  int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
+  uint64_t swap_bytes = 0;
+  uint64_t memory_bytes = 0;    // allowed in all; 0 = what the machine and the cgroup leave
 };
 
 // The ledger: what a model will take, line by line, computed from headers alone.
@@ -37,6 +39,7 @@ struct MemoryPlan {
   uint64_t mapped_bytes = 0;  // the embedding table, read from the model file's mapping; in the total
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
+  uint64_t swap_bytes = 0;
   int64_t num_blocks = 0;
   uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
   uint64_t total_bytes = 0;
@@ -64,7 +67,11 @@ class ModelRunner {
   const char* isa() const;
   // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call.
   std::span<const float> run(const Batch& batch);
+  // Final hidden states of batch.hidden_rows of that run: [hidden_rows.size(), hidden_size] float32, as long valid.
+  std::span<const float> hidden() const;
   void copy_block(int32_t from, int32_t to);
+  void swap_out(int32_t block, int32_t slot);
+  void swap_in(int32_t slot, int32_t block);
 
  private:
   struct Impl;

@@ -38,7 +38,7 @@ void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLim
   head_.take_workspace(arena, kernels, limits);
 }
 
-const float* Decoder::forward(const Step& step) {
+Model::Output Decoder::forward(const Step& step) {
   embedding_.apply(step, residual_);
   for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i]);
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
@@ -46,20 +46,26 @@ const float* Decoder::forward(const Step& step) {
     run_feed_forward(step, layers_[i]);
   }
   run_attention(step, static_cast<int>(layers_.size()) - 1);
-  // After the last attention nobody reads the rows without logits.
-  const Step last = keep_logit_rows(step);
+  // After the last attention nobody reads the other rows.
+  const Step last = keep_wanted_rows(step);
   if (last.num_rows > 0) run_feed_forward(last, layers_.back());
-  return head_.apply(last, residual_, last.num_rows);
+  return head_.apply(last, residual_, last.num_rows, step.num_logit_rows);
 }
 
-Step Decoder::keep_logit_rows(const Step& step) {
+Step Decoder::keep_wanted_rows(const Step& step) {
   const int64_t hidden_size = layers_[0].attention.sizes.hidden_size;
-  for (int64_t i = 0; i < step.num_logit_rows; ++i) {
-    const int64_t from = step.logit_rows[i];
-    if (from != i) std::copy_n(residual_ + from * hidden_size, hidden_size, residual_ + i * hidden_size);
-  }
+  // The two lists may interleave, so the rows are gathered beside the residual.
+  float* gathered = block_;
+  const auto gather = [&](const int32_t* rows, int64_t count) {
+    for (int64_t i = 0; i < count; ++i, gathered += hidden_size) {
+      std::copy_n(residual_ + rows[i] * hidden_size, hidden_size, gathered);
+    }
+  };
+  gather(step.logit_rows, step.num_logit_rows);
+  gather(step.hidden_rows, step.num_hidden_rows);
+  std::copy(block_, gathered, residual_);
   Step kept = step;
-  kept.num_rows = step.num_logit_rows;
+  kept.num_rows = step.num_logit_rows + step.num_hidden_rows;
   return kept;
 }
 

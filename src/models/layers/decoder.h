@@ -39,14 +39,14 @@ class Decoder : public Model {
   Decoder(ModelInfo info, DecoderParts parts);
 
   void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) override;
-  const float* forward(const Step& step) override;
+  Output forward(const Step& step) override;
 
  private:
   void run_attention(const Step& step, int index);
   void run_feed_forward(const Step& step, const DecoderLayer& layer);
-  // Moves the residual rows whose logits are wanted to the front; the step of these rows alone, for what treats rows
-  // one by one.
-  Step keep_logit_rows(const Step& step);
+  // Moves the residual rows that are wanted to the front, those with logits first; the step of these rows alone, for
+  // what treats rows one by one.
+  Step keep_wanted_rows(const Step& step);
   void add_block(const Step& step, const Norm& norm, float* block);
 
   Embedding embedding_;

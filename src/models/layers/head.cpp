@@ -8,12 +8,14 @@ void Head::take_workspace(Arena& arena, const Kernels& kernels, const StepLimits
   q8_.take(arena, kernels, limits.max_logit_rows, norm.dim);
 }
 
-const float* Head::apply(const Step& step, const float* x, int64_t num_rows) const {
-  if (num_rows == 0) return logits_;
+Model::Output Head::apply(const Step& step, const float* x, int64_t num_rows, int64_t num_logit_rows) const {
+  const Model::Output result = {logits_, rows_ + num_logit_rows * norm.dim};
+  if (num_rows == 0) return result;
   norm.apply(step, x, num_rows, rows_);
-  linear(step, rows_, num_rows, q8_, {{.linear = &output, .y = logits_}});
-  if (softcap > 0) step.kernels->softcap(step.exec, logits_, num_rows * output.weights.rows, softcap);
-  return logits_;
+  if (num_logit_rows == 0) return result;
+  linear(step, rows_, num_logit_rows, q8_, {{.linear = &output, .y = logits_}});
+  if (softcap > 0) step.kernels->softcap(step.exec, logits_, num_logit_rows * output.weights.rows, softcap);
+  return result;
 }
 
 }  // namespace quire

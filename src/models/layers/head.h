@@ -3,6 +3,7 @@
 
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
+#include "models/model.h"
 
 namespace quire {
 
@@ -13,8 +14,9 @@ class Head {
   float softcap = 0.0f;  // > 0: cap * tanh(logit / cap)
 
   void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits);
-  // x [num_rows, hidden_size], num_rows <= max_logit_rows -> logits [num_rows, vocab_size], valid until the next call.
-  const float* apply(const Step& step, const float* x, int64_t num_rows) const;
+  // x [num_rows, hidden_size], num_rows <= max_logit_rows -> logits of the first num_logit_rows [num_logit_rows,
+  // vocab_size], final hidden states of the others [num_rows - num_logit_rows, hidden_size]; valid until the next call.
+  Model::Output apply(const Step& step, const float* x, int64_t num_rows, int64_t num_logit_rows) const;
 
  private:
   float* rows_ = nullptr;    // [max_logit_rows, hidden_size]

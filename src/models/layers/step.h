@@ -13,7 +13,7 @@ namespace quire {
 struct StepLimits {
   int num_threads = 1;
   int64_t max_rows = 0;        // tokens
-  int64_t max_logit_rows = 0;  // tokens whose logits are wanted
+  int64_t max_logit_rows = 0;  // tokens whose logits or final hidden states are wanted
   int64_t max_sequences = 0;
   int64_t max_context = 0;  // positions of one sequence
 };
@@ -34,6 +34,8 @@ struct Step {
 
   const int32_t* logit_rows = nullptr;  // ascending
   int64_t num_logit_rows = 0;
+  const int32_t* hidden_rows = nullptr;  // ascending
+  int64_t num_hidden_rows = 0;
 };
 
 // Runs body(tile) for tiles in [0, num_tiles) on the step's threads.

@@ -1,0 +1,39 @@
+// Line plots as one SVG file that needs nothing else: axes with units, legend, light and dark by the reader's own
+// setting. Pure functions.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quire::load {
+
+struct Series {
+  std::string name;
+  std::vector<double> x, y;  // of one length
+  bool has_markers = false;
+  bool is_dashed = false;
+};
+
+struct Panel {
+  std::string title;
+  std::string x_label;  // with its unit
+  std::string y_label;
+  bool has_log_x = false;  // points at or below 0 are left out
+  bool has_log_y = false;
+  std::vector<Series> series;
+  std::optional<double> mark_x = {};  // a vertical line
+  std::string mark_label = {};
+};
+
+// The share of values at or below each value, with at most `max_points` points.
+Series cumulative(std::string name, std::vector<double> values, size_t max_points = 300);
+
+// Round numbers that divide an axis, first and last at or within the range.
+std::vector<double> linear_ticks(double low, double high, int wanted);
+std::vector<double> log_ticks(double low, double high);
+
+std::string draw_svg(std::string_view title, const std::vector<Panel>& panels);
+
+}  // namespace quire::load

@@ -1,0 +1,31 @@
+// Command line flags of the scheduler, for every command that runs many sequences.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+#include "engine/scheduler.h"
+#include "models/model_runner.h"
+
+namespace quire {
+
+struct SchedulingOptions {
+  std::string target = "balanced";
+  double itl_target_ms = 0.0;
+  std::string policy = "fcfs";
+  bool chunked_prefill = true;
+  bool prefix_caching = true;
+  std::string static_batching = "off";
+  std::string preemption = "cheapest";
+  std::string swap_space;
+  CLI::App* app = nullptr;
+
+  void add(CLI::App& to);
+  // With a hash key of its own: cached prefixes are found again within one engine only. Throws Error for a bad name.
+  SchedulerOptions scheduler_options() const;
+  // Batch size by target where the command line gives none, swap space, and rows for the log probabilities of prompts.
+  void apply_to(RunnerOptions& options) const;
+};
+
+}  // namespace quire

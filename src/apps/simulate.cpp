@@ -1,0 +1,272 @@
+// `quire simulate`: the production scheduler over a model that only takes time. Plans capacity, repeats failures by seed.
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+
+#include "apps/command.h"
+#include "apps/interrupt.h"
+#include "apps/load/progress_bar.h"
+#include "apps/load/report.h"
+#include "apps/load/workload.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "apps/scheduling_options.h"
+#include "apps/step_costs.h"
+#include "base/error.h"
+#include "engine/simulator.h"
+
+namespace quire {
+namespace {
+
+struct SimulateOptions {
+  SchedulingOptions scheduling;
+  ModelOptions limits;
+  int64_t num_blocks = 1024;
+  int64_t num_swap_blocks = 0;
+  int64_t max_queued = 1024;
+  std::vector<double> costs;
+  std::string measure;
+  double noise = 0.0;
+
+  double rate = 1.0;
+  int64_t num_requests = 1000;
+  std::string trace;
+  double trace_speed = 1.0;
+  int64_t prefix_tokens = 0;
+  std::string input = "128";
+  std::string output = "64";
+  uint64_t seed = 1;
+
+  uint64_t swarm_steps = 0;
+  load::Objective objective;
+  std::string json_path;
+};
+
+CostModel::Weights measured_costs(const SimulateOptions& options) {
+  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.measure);
+  RunnerOptions runner_options = options.limits.runner_options();
+  options.scheduling.apply_to(runner_options);
+  if (runner_options.max_context == 0) {
+    runner_options.max_context = std::min<int64_t>(ModelRunner::info(*checkpoint).max_context, 4096);
+  }
+  const auto runner = load_runner(*checkpoint, runner_options);
+  fmt::print(stderr, "measuring steps of {} with {} threads\n", checkpoint->name(), runner->options().num_threads);
+  const std::vector<MeasuredStep> steps = measure_step_costs(*runner, 3);
+  const CostModel model = fit_costs(steps);
+  double worst = 0;
+  for (const MeasuredStep& step : steps) worst = std::max(worst, std::abs(model.predict_ms(step.shape) / step.ms - 1));
+  fmt::print("costs    --cost {:.4f} {:.4f} {:.4f} {:.4f} {:.4f}   (worst of {} shapes off by {:.0f} %)\n",
+             model.weights()[0], model.weights()[1], model.weights()[2], model.weights()[3], model.weights()[4],
+             steps.size(), 100 * worst);
+  return model.weights();
+}
+
+std::vector<SimulatedRequest> make_requests(const SimulateOptions& options) {
+  load::WorkloadOptions workload;
+  workload.rate = options.rate;
+  workload.num_requests = options.num_requests;
+  workload.prefix_tokens = options.prefix_tokens;
+  workload.input = load::Lengths::parse(options.input, "--input-len");
+  workload.output = load::Lengths::parse(options.output, "--output-len");
+  workload.seed = load::derived_seed(options.seed, 1);  // as `bench serve` draws its first run
+  if (!options.trace.empty()) {
+    workload.trace = load::read_trace(options.trace, static_cast<size_t>(options.num_requests));
+    if (!options.trace.ends_with(".json")) workload.arrival = load::Arrival::kTrace;
+    workload.trace_speed = options.trace_speed;
+  }
+  std::vector<SimulatedRequest> requests;
+  for (const load::PlannedRequest& planned : load::plan_requests(workload)) {
+    requests.push_back({.arrival_ms = planned.due_ms,
+                        .prompt_tokens = planned.input_tokens,
+                        .output_tokens = planned.output_tokens,
+                        .shared_tokens = options.prefix_tokens});
+  }
+  return requests;
+}
+
+SimulationOptions simulation_options(const SimulateOptions& options) {
+  SimulationOptions out;
+  const RunnerOptions runner = options.limits.runner_options();
+  RunnerOptions sized = runner;
+  options.scheduling.apply_to(sized);
+  out.scheduler = options.scheduling.scheduler_options();
+  out.scheduler.hash_key = {options.seed, 0};  // a run is repeated by its seed
+  out.scheduler.block_size = kKvBlockSize;
+  out.scheduler.num_blocks = options.num_blocks;
+  out.scheduler.num_swap_slots = options.num_swap_blocks;
+  out.scheduler.max_sequences = sized.max_sequences;
+  out.scheduler.max_batch_tokens = sized.max_batch_tokens;
+  out.max_queued_requests = options.max_queued;
+  out.noise = options.noise;
+  out.seed = options.seed;
+  out.check = false;
+  out.keep_token_times = true;
+  if (!options.measure.empty()) {
+    out.cost = measured_costs(options);
+  } else if (!options.costs.empty()) {
+    std::copy(options.costs.begin(), options.costs.end(), out.cost.begin());
+  }
+  return out;
+}
+
+const char* name(SimulatedOutcome::End end) {
+  switch (end) {
+    case SimulatedOutcome::End::kFinished: return "finished";
+    case SimulatedOutcome::End::kRefused: return "queue full";
+    case SimulatedOutcome::End::kTooLarge: return "larger than the KV pool";
+    case SimulatedOutcome::End::kCancelled: return "cancelled";
+    case SimulatedOutcome::End::kTimeout: return "timeout";
+  }
+  return "unknown";
+}
+
+std::vector<load::RequestRecord> records_of(const std::vector<SimulatedRequest>& requests,
+                                            const SimulationResult& result) {
+  std::vector<load::RequestRecord> records(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const SimulatedOutcome& outcome = result.outcomes[i];
+    load::RequestRecord& record = records[i];
+    record.due_ms = record.sent_ms = requests[i].arrival_ms;
+    record.end_ms = requests[i].arrival_ms + outcome.e2e_ms;
+    record.planned_input = record.prompt_tokens = requests[i].prompt_tokens;
+    record.planned_output = requests[i].output_tokens;
+    record.completion_tokens = outcome.generated_tokens;
+    record.cached_tokens = outcome.cached_tokens;
+    record.token_ms = outcome.token_ms;
+    record.status = 200;
+    if (outcome.end == SimulatedOutcome::End::kFinished) continue;
+    record.status = 429;
+    record.error = name(outcome.end);
+  }
+  return records;
+}
+
+void simulate_load(const SimulateOptions& options) {
+  std::ofstream json_file;
+  if (!options.json_path.empty()) {
+    json_file.open(options.json_path);
+    if (!json_file) fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.json_path));
+  }
+  const SimulationOptions simulation = simulation_options(options);
+  const std::vector<SimulatedRequest> requests = make_requests(options);
+  const SimulationResult result = simulate(requests, simulation);
+  const std::vector<load::RequestRecord> records = records_of(requests, result);
+  load::Run run{.summary = load::summarise(records, options.objective), .samples = load::collect(records)};
+  run.summary.label = options.trace.empty() ? fmt::format("{:g} requests/s", options.rate) : "trace";
+  run.summary.rate = options.rate;
+  fmt::print("{}\n", load::describe(run.summary));
+  fmt::print("steps    {}, {} rows computed, {} preemptions ({} by swap), longest gap in a stream {:.1f} ms\n",
+             result.num_steps, result.computed_tokens, result.num_preemptions, result.num_swaps,
+             result.worst_decode_gap_ms);
+  if (json_file.is_open()) {
+    const json::object workload = {{"simulated", describe(simulation)}};
+    json_file << json::serialize(load::report_json(workload, {run})) << '\n';
+    if (!json_file.flush()) fail(ErrorCode::kIo, "'{}' could not be written to its end", options.json_path);
+  }
+}
+
+// Random configurations until so many steps ran, every invariant checked in each.
+void swarm(const SimulateOptions& options) {
+  catch_interrupts();
+  load::ProgressBar bar;
+  uint64_t steps = 0;
+  uint64_t requests = 0;
+  uint64_t seed = options.seed;
+  const auto start = std::chrono::steady_clock::now();
+  for (; steps < options.swarm_steps && !is_interrupted(); ++seed) {
+    const SwarmCase made = random_case(seed, 200);
+    steps += static_cast<uint64_t>(simulate(made.requests, made.options).num_steps);
+    requests += made.requests.size();
+    bar.show("swarm", static_cast<int64_t>(std::min(steps, options.swarm_steps)),
+             static_cast<int64_t>(options.swarm_steps), fmt::format("{} steps, seed {}", steps, seed));
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  fmt::print("{} steps of {} requests in {} configurations, seeds {} to {}: every invariant held ({:.1f} s)\n", steps,
+             requests, seed - options.seed, options.seed, seed - 1, seconds);
+}
+
+void add_workload(CLI::App& command, SimulateOptions& options) {
+  const std::string group = "Workload";
+  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
+  command.add_option("--rate,--request-rate", options.rate, "Requests/s, Poisson")->capture_default_str()->group(group);
+  command.add_option("-n,--requests", options.num_requests, "Requests")
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--trace", options.trace,
+                  "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs")
+      ->group(group);
+  command.add_option("--trace-speed", options.trace_speed, "2 replays a trace twice as fast")
+      ->check(CLI::Range(1e-6, 1e6))
+      ->group(group);
+  command.add_option("--prefix-len,--shared", options.prefix_tokens, "Tokens that all prompts begin with")
+      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost))
+      ->group(group);
+  command.add_option("--input-len", options.input, "Own tokens: " + form)->capture_default_str()->group(group);
+  command.add_option("--output-len", options.output, "Tokens to generate: " + form)
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--seed", options.seed, "The same seed repeats the run exactly")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void add_machine(CLI::App& command, SimulateOptions& options) {
+  const std::string group = "Machine";
+  command.add_option("--blocks", options.num_blocks, fmt::format("KV blocks of {} tokens", kKvBlockSize))
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--swap-blocks", options.num_swap_blocks, "Blocks of swap space")
+      ->check(CLI::Range(0, 1 << 24))
+      ->group(group);
+  command.add_option("--max-num-queued-reqs", options.max_queued, "Requests that may wait")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str()
+      ->group(group);
+  CLI::Option* costs =
+      command
+          .add_option("--cost", options.costs,
+                      "Milliseconds of a step: fixed, per row, per row beyond 16, per sequence, per 1,000 attended "
+                      "positions")
+          ->expected(CostModel::kFeatures)
+          ->group(group);
+  command.add_option("--measure", options.measure, "Measure the costs on this machine with this model first")
+      ->excludes(costs)
+      ->group(group);
+  command.add_option("--noise", options.noise, "Relative spread of a step's time")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group(group);
+}
+
+}  // namespace
+
+void add_simulate_command(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("simulate", "Simulate the scheduler: plan capacity, or search for broken invariants");
+  const auto options = std::make_shared<SimulateOptions>();
+  options->limits.max_sequences = 32;
+  add_workload(*command, *options);
+  add_machine(*command, *options);
+  command->add_option("--swarm", options->swarm_steps,
+                      "Instead: random configurations until so many steps ran, every invariant checked");
+  command->add_option("--slo-ttft", options->objective.ttft_ms, "Goodput counts answers whose TTFT is at most this, ms");
+  command->add_option("--slo-tpot", options->objective.tpot_ms, "The same for TPOT, ms");
+  command->add_option("--json", options->json_path, "Write the numbers to this file, as `bench serve` does");
+  options->limits.add_limits(*command);
+  options->limits.add_compute(*command);
+  options->scheduling.add(*command);
+  command->callback([options] {
+    if (options->swarm_steps > 0) {
+      swarm(*options);
+    } else {
+      simulate_load(*options);
+    }
+  });
+}
+
+}  // namespace quire

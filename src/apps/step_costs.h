@@ -1,0 +1,20 @@
+// What steps of many shapes cost on this machine with a model: the numbers behind capacity planning.
+#pragma once
+
+#include <functional>
+
+#include "engine/cost_model.h"
+#include "models/model_runner.h"
+
+namespace quire {
+
+struct MeasuredStep {
+  StepShape shape;
+  double ms = 0.0;  // median of several
+};
+
+// Runs decode steps of 1 to max_sequences sequences, prefill slices, and mixtures at several depths.
+std::vector<MeasuredStep> measure_step_costs(ModelRunner& runner, int repetitions);
+CostModel fit_costs(const std::vector<MeasuredStep>& steps);
+
+}  // namespace quire

@@ -1,0 +1,45 @@
+// What a step will cost in milliseconds, learned from the steps that ran: a linear model of the step's shape, fitted by
+// least squares of the relative error over about the last hundred steps, older ones fading. The scheduler sizes prefill
+// slices by it, the simulator plans capacity by it.
+//
+// Owned by the scheduler; pure arithmetic, no clock.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace quire {
+
+struct StepShape {
+  int64_t rows = 0;        // tokens that go through the model
+  int64_t sequences = 0;   // logit rows, sampling
+  double attended = 0.0;   // key positions read by all rows together
+};
+
+class CostModel {
+ public:
+  static constexpr int kFeatures = 5;
+  static constexpr int64_t kFlatRows = 16;  // up to about so many rows a step is bound by reading the weights
+  // ms: fixed, per row, per row beyond kFlatRows, per sequence, per 1,000 attended positions
+  using Weights = std::array<double, kFeatures>;
+
+  CostModel() = default;
+  explicit CostModel(const Weights& weights) : weights_(weights), num_observed_(kWarmUp) {}  // already fitted
+
+  // Known only after a few steps.
+  bool is_known() const { return num_observed_ >= kWarmUp; }
+  double predict_ms(const StepShape& shape) const;
+  void observe(const StepShape& shape, double ms);
+  const Weights& weights() const { return weights_; }
+
+ private:
+  static constexpr int64_t kWarmUp = 8;
+
+  Weights weights_{};
+  // Normal equations of the faded steps: moments_ x weights = targets_.
+  std::array<std::array<double, kFeatures>, kFeatures> moments_{};
+  std::array<double, kFeatures> targets_{};
+  int64_t num_observed_ = 0;
+};
+
+}  // namespace quire

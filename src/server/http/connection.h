@@ -1,0 +1,151 @@
+// One client's connection: bytes in, requests to the handler, replies out, limits and time-outs all the while.
+//
+// For this folder's sources alone, because it shows Asio. Everything runs on the connection's strand unless it says
+// otherwise. Alive as long as an operation or an exchange holds it.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/strand.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "server/http/request_parser.h"
+#include "server/http/server.h"
+#include "server/http/transport.h"
+
+namespace quire::http {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+using Strand = asio::strand<asio::io_context::executor_type>;
+using Descriptor = asio::posix::basic_stream_descriptor<Strand>;
+using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Strand>;
+
+class Connection;
+class ConnectionExchange;
+
+// What all connections share. Outlives the server as long as somebody holds an exchange.
+struct Shared {
+  explicit Shared(ServerOptions its_options) : options(std::move(its_options)), io(options.num_threads) {}
+
+  const ServerOptions options;
+  asio::io_context io;
+  std::atomic<bool> is_draining{false};
+  std::atomic<bool> is_stopped{false};  // the io threads have left: nothing posted runs any more
+
+  std::mutex mutex;
+  std::condition_variable changed;  // a connection has ended
+  std::unordered_map<Connection*, std::weak_ptr<Connection>> connections;
+  std::unordered_map<std::string, int> per_address;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  // Takes the socket over, which must not block.
+  Connection(std::shared_ptr<Shared> shared, int socket, std::unique_ptr<Transport> transport, std::string remote);
+
+  // Any thread. start() registers with Shared, once.
+  void start();
+  void drain();  // without a request: ends now; otherwise after its answer
+  void cut();    // ends with what can still be said
+  void abort();  // ends now
+
+  // For the exchange.
+  const std::shared_ptr<Shared>& shared() const { return shared_; }
+  const Strand& strand() const { return strand_; }
+  // Runs a task of an exchange, then does what follows from it. An exception ends the answer.
+  template <typename Task>
+  void run(const ConnectionExchange& exchange, const Task& task);
+  void write_reply(const Request& request, const Response& response);
+  void begin_stream(const Request& request, std::string_view content_type);
+  void write_chunk(std::string_view data);
+  void end_stream();
+  // The answer is in the queue.
+  void finish(const Request& request, int status, uint64_t bytes);
+  void lose();  // the client has gone
+  size_t unsent() const { return out_.size() - sent_; }
+
+ private:
+  enum class Phase : uint8_t { kServing, kClosing /* when all is written */, kLingering /* read to the end */, kClosed };
+  struct Style {  // of the reply to the request at hand
+    bool is_keep_alive = false;
+    bool is_http_1_0 = false;
+    bool is_head = false;
+  };
+
+  void post(void (Connection::*member)());
+  void read();
+  void read_input();
+  void settle();
+  void process();
+  bool process_one(size_t& used);
+  void wait_for_rest(bool is_empty);
+  void take_header(bool has_more);
+  void dispatch();
+  void fail_exchange(const ConnectionExchange& failed, const char* what);
+  void refuse(int status, std::string_view code, std::string_view message);
+  void write_head(const Request& request, int status, std::string_view content_type, const Headers& headers);
+  void flush();
+  void wait_to_read();
+  void wait_to_write();
+  void linger();
+  void cut_exchange();
+  void close();
+  void expire_at(Clock::time_point deadline);
+  void arm_timer(Clock::time_point when);
+  void on_timer();
+  const Limits& limits() const { return shared_->options.limits; }
+
+  const std::shared_ptr<Shared> shared_;
+  Strand strand_;
+  Descriptor socket_;
+  std::unique_ptr<Transport> transport_;
+  const std::string remote_;
+  RequestParser parser_;
+  Timer timer_;
+
+  std::string in_;   // read, not yet parsed
+  std::string out_;  // to be written
+  size_t sent_ = 0;  // of out_
+  std::shared_ptr<ConnectionExchange> exchange_;  // the one request being answered
+  Headers reply_headers_;                         // of every reply to the request at hand
+  Style style_;
+  Phase phase_ = Phase::kServing;
+
+  Clock::time_point deadline_ = Clock::time_point::max();  // of what is awaited from the client
+  Clock::time_point armed_ = Clock::time_point::max();     // when the timer looks
+  Clock::time_point last_write_;
+  uint64_t lingered_bytes_ = 0;
+  int depth_ = 0;                // of run() and settle()
+  bool is_reading_ = false;      // a wait is pending
+  bool is_writing_ = false;
+  bool has_more_input_ = false;  // left in the socket because in_ is full
+  bool is_at_end_ = false;       // the client sends no more
+  bool is_broken_ = false;
+  bool is_partial_ = false;      // a request has begun to arrive
+  bool is_chunked_ = false;      // the stream being written
+};
+
+template <typename Task>
+void Connection::run(const ConnectionExchange& exchange, const Task& task) {
+  const auto self = shared_from_this();
+  ++depth_;
+  try {
+    task();
+  } catch (const std::exception& error) {
+    fail_exchange(exchange, typeid(error).name());
+  } catch (...) {
+    fail_exchange(exchange, "unknown");
+  }
+  --depth_;
+  settle();
+}
+
+}  // namespace quire::http

@@ -1,0 +1,52 @@
+// The bytes of one connection, plain or under TLS, on a socket that does not block. Owned by a connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace quire::http {
+
+struct IoResult {
+  enum class Kind : uint8_t {
+    kDone,
+    kWantsRead,   // nothing now; again when the socket can be read
+    kWantsWrite,  // the same for writing
+    kEnd,         // the peer sends no more
+    kBroken,
+  };
+  Kind kind = Kind::kDone;
+  size_t bytes = 0;
+  bool is_drained = false;  // of a read: nothing more is there now
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual IoResult read(std::span<char> into) = 0;
+  virtual IoResult write(std::string_view bytes) = 0;
+  // Tells the peer that no more will be sent.
+  virtual void finish_sending() = 0;
+};
+
+// `socket` stays its caller's.
+std::unique_ptr<Transport> make_plain_transport(int socket);
+
+// Certificate and key from files, read anew when either file changes. Any thread.
+class TlsFiles {
+ public:
+  // Throws Error naming the file that is missing or wrong.
+  TlsFiles(std::string certificate_file, std::string key_file);
+  ~TlsFiles();
+
+  std::unique_ptr<Transport> make_transport(int socket);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quire::http

@@ -1,0 +1,18 @@
+// The fixed words of HTTP replies. Any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace quire::http {
+
+std::string_view reason_phrase(int status);
+// Now, as a Date header field has it.
+std::string_view date();
+bool equals_ignoring_case(std::string_view a, std::string_view b);
+// {"error": {...}} of a failure that no endpoint has seen; the texts are this server's own.
+std::string error_body(std::string_view type, std::string_view code, std::string_view message);
+// `offered` when it is a well-formed identity of at most `limit` bytes, otherwise a new one.
+std::string request_id(std::string_view offered, size_t limit);
+
+}  // namespace quire::http

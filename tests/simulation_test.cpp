@@ -1,0 +1,155 @@
+// The production scheduler through a million simulated steps of random configurations, and the promises made about
+// storms, tenants and urgency. A failure names its seed: SimulationOptions::seed repeats it exactly.
+#include "engine/simulator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+using End = SimulatedOutcome::End;
+
+SimulationResult simulate(const SwarmCase& made) { return quire::simulate(made.requests, made.options); }
+
+TEST(Simulation, AMillionStepsKeepEveryInvariant) {
+  int64_t steps = 0;
+  std::map<End, int64_t> ends;
+  int64_t preemptions = 0;
+  int64_t swaps = 0;
+  int64_t cached = 0;
+  for (uint64_t seed = 1; steps < 1'000'000; ++seed) {
+    const SimulationResult result = simulate(random_case(seed, 200));
+    steps += result.num_steps;
+    preemptions += result.num_preemptions;
+    swaps += result.num_swaps;
+    for (const SimulatedOutcome& outcome : result.outcomes) {
+      ++ends[outcome.end];
+      cached += outcome.cached_tokens;
+    }
+  }
+  for (const End end : {End::kFinished, End::kRefused, End::kTooLarge, End::kCancelled, End::kTimeout}) {
+    EXPECT_GT(ends[end], 100) << "an ending the configurations were meant to reach: " << static_cast<int>(end);
+  }
+  EXPECT_GT(preemptions, 1000);
+  EXPECT_GT(swaps, 1000);
+  EXPECT_GT(cached, 10'000);
+}
+
+TEST(Simulation, ASeedRepeatsItself) {
+  for (uint64_t seed = 1; seed < 20; ++seed) {
+    const SimulationResult first = simulate(random_case(seed, 100));
+    const SimulationResult second = simulate(random_case(seed, 100));
+    EXPECT_EQ(first.num_steps, second.num_steps);
+    EXPECT_EQ(first.duration_ms, second.duration_ms);
+  }
+}
+
+SimulationOptions serving(int64_t num_blocks, int64_t max_sequences) {
+  SimulationOptions options;
+  options.scheduler.num_blocks = num_blocks;
+  options.scheduler.block_size = 32;
+  options.scheduler.max_sequences = max_sequences;
+  options.scheduler.max_batch_tokens = 512;
+  options.max_queued_requests = 100'000;
+  return options;
+}
+
+// A pool of a quarter of what is asked for.
+TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
+  std::vector<SimulatedRequest> requests(400);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt_tokens = 50 + static_cast<int64_t>(i % 7) * 30;
+    requests[i].output_tokens = 100 + static_cast<int64_t>(i * 37 % 400);
+  }
+  const SimulationResult ideal = quire::simulate(requests, serving(32 * 24, 32));
+  const SimulationResult storm = quire::simulate(requests, serving(8 * 24, 32));
+  EXPECT_GT(storm.num_preemptions, 0);
+  int64_t most = 0;
+  for (const SimulatedOutcome& outcome : storm.outcomes) {
+    EXPECT_EQ(outcome.end, End::kFinished);
+    most = std::max(most, outcome.num_preemptions);
+  }
+  EXPECT_LE(most, 3);
+  // Work done twice, against the work there was.
+  EXPECT_LT(static_cast<double>(storm.computed_tokens), static_cast<double>(ideal.computed_tokens) / 0.7);
+}
+
+TEST(Simulation, AFloodingTenantTakesNoMoreThanItsShare) {
+  SimulationOptions options = serving(2000, 8);
+  options.scheduler.policy = SchedulingPolicy::kFair;
+  std::vector<SimulatedRequest> requests;
+  const double duration_ms = 30'000;
+  for (int tenant = 0; tenant < 10; ++tenant) {
+    const double gap = tenant == 0 ? 15.0 : 1500.0;  // one at a hundred times the rate of each of the others
+    for (double at = tenant; at < duration_ms; at += gap) {
+      SimulatedRequest request;
+      request.arrival_ms = at;
+      request.prompt_tokens = 60;
+      request.output_tokens = 40;
+      request.tenant = std::string(1, static_cast<char>('0' + tenant));
+      requests.push_back(request);
+    }
+  }
+  std::sort(requests.begin(), requests.end(),
+            [](const auto& a, const auto& b) { return a.arrival_ms < b.arrival_ms; });
+  const SimulationResult result = quire::simulate(requests, options);
+  // Tokens of work by tenant that were done while the flood lasted.
+  std::map<std::string, int64_t> work;
+  int64_t total = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const double end = requests[i].arrival_ms + result.outcomes[i].e2e_ms;
+    if (end > duration_ms) continue;
+    work[requests[i].tenant] += 100;
+    total += 100;
+  }
+  for (int tenant = 1; tenant < 10; ++tenant) {
+    const std::string name(1, static_cast<char>('0' + tenant));
+    const int64_t asked = 100 * static_cast<int64_t>(duration_ms / 1500.0);
+    const int64_t share = std::min<int64_t>(asked, total / 10);
+    EXPECT_GT(work[name], share * 9 / 10) << "tenant " << name;
+  }
+}
+
+TEST(Simulation, TheUrgentWaitNoMoreThanTwoSteps) {
+  SimulationOptions options = serving(600, 8);
+  options.scheduler.policy = SchedulingPolicy::kPriority;
+  std::vector<SimulatedRequest> requests;
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 1500; ++i) {  // about ten times what can be served
+    SimulatedRequest request;
+    request.arrival_ms = i * 30.0;
+    request.prompt_tokens = 100;
+    request.output_tokens = 100;
+    request.priority = i % 50 == 7 ? 0 : 9;
+    if (request.priority == 0) request.output_tokens = 10;
+    requests.push_back(request);
+  }
+  const SimulationResult result = quire::simulate(requests, options);
+  std::vector<int64_t> steps;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (requests[i].priority == 0) steps.push_back(result.outcomes[i].steps_until_first);
+  }
+  std::sort(steps.begin(), steps.end());
+  EXPECT_LE(steps[steps.size() * 99 / 100], 2);
+}
+
+TEST(Simulation, AStatedGapIsKeptWhenALongPromptArrives) {
+  SimulationOptions options = serving(4000, 16);
+  options.scheduler.target_step_ms = 100.0;
+  std::vector<SimulatedRequest> requests(9);
+  for (int i = 0; i < 8; ++i) requests[static_cast<size_t>(i)] = {.prompt_tokens = 100 + i, .output_tokens = 600};
+  requests[8] = {.arrival_ms = 6000, .prompt_tokens = 4096, .output_tokens = 10};
+  const SimulationResult bounded = quire::simulate(requests, options);
+  EXPECT_LT(bounded.worst_decode_gap_ms, 110.0);  // until the costs are known the slices are small
+  options.scheduler.target_step_ms = 0.0;
+  const SimulationResult unbounded = quire::simulate(requests, options);
+  EXPECT_GT(unbounded.worst_decode_gap_ms, 1000.0) << "the case was meant to need the bound";
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,19 +1,7 @@
-// Stands in for the parts of the server that this test program does without.
-#include "server/http/exchange.h"
+// Stands in for the metrics, which this test program does without.
 #include "server/metrics.h"
 
 namespace quire {
-
-namespace http {
-
-std::string_view Request::header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
-    if (key == name) return value;
-  }
-  return {};
-}
-
-}  // namespace http
 
 struct Metrics::Impl {};
 Metrics::Metrics() = default;

@@ -95,6 +95,48 @@ TEST_F(CompletionsTest, LogprobsMatchTheText) {
   EXPECT_EQ(streamed, logprobs.at("text_offset").as_array());
 }
 
+// Scoring a text gives the numbers that generating it gave, and the last prompt position is like any other.
+TEST_F(CompletionsTest, EchoScoresWhatWasGenerated) {
+  const json::object made =
+      answer(kHandle, completion("Once upon a time", {{"logprobs", 1}, {"return_token_ids", true}, {"max_tokens", 8}}));
+  json::array ids = choice(made).at("prompt_token_ids").as_array();
+  const size_t num_prompt = ids.size();
+  for (const json::value& id : choice(made).at("token_ids").as_array()) ids.push_back(id);
+  const json::array& expected = choice(made).at("logprobs").at("token_logprobs").as_array();
+  for (const int64_t max_tokens : {1, 0}) {
+    const json::object scored =
+        answer(kHandle, completion(json::array{ids}, {{"logprobs", 1}, {"echo", true}, {"max_tokens", max_tokens}}));
+    const json::object& logprobs = choice(scored).at("logprobs").as_object();
+    const json::array& given = logprobs.at("token_logprobs").as_array();
+    ASSERT_EQ(given.size(), ids.size() + static_cast<size_t>(max_tokens));
+    EXPECT_EQ(given[0], nullptr);
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(given[num_prompt + i], expected[i]) << i;
+    EXPECT_EQ(scored.at("usage").at("completion_tokens"), max_tokens);
+    EXPECT_EQ(choice(scored).at("finish_reason"), "length");
+    const std::string whole = "Once upon a time" + text_at(made);
+    EXPECT_TRUE(text_at(scored).starts_with(whole)) << text_at(scored);
+  }
+}
+
+TEST_F(CompletionsTest, CachedTokensAreToldAndCanBeDeclined) {
+  const std::string prompt =
+      "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a "
+      "blue hat, and it lived in a small house with a big garden near the old mill.";
+  const auto cached = [&](json::object more) {
+    more["max_tokens"] = 2;
+    return answer(kHandle, completion(json::string(prompt), more))
+        .at("usage")
+        .at("prompt_tokens_details")
+        .at("cached_tokens")
+        .as_int64();
+  };
+  EXPECT_EQ(cached({}), 0);
+  EXPECT_GT(cached({}), 0);
+  EXPECT_EQ(cached({{"cache_salt", "mine"}}), 0);
+  EXPECT_GT(cached({{"cache_salt", "mine"}}), 0);
+  EXPECT_EQ(cached({{"cache_prompt", false}}), 0);
+}
+
 // A reader over streams that the test fills itself.
 class FedStreams {
  public:

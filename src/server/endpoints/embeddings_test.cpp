@@ -60,6 +60,18 @@ TEST_F(EmbeddingsTest, DimensionsCutAndScaleAgain) {
   EXPECT_EQ(fed({.dimensions = 4}, 400).at("error").at("param"), "dimensions");
 }
 
+TEST_F(EmbeddingsTest, TheModelsOwn) {
+  const json::object given = answer(handle_embeddings, json::object{{"input", json::array{"The cat", "The cat sat"}}});
+  ASSERT_EQ(given.at("data").as_array().size(), 2u);
+  double length = 0.0;
+  for (const json::value& x : given.at("data").as_array()[1].at("embedding").as_array()) {
+    length += x.to_number<double>() * x.to_number<double>();
+  }
+  EXPECT_NEAR(length, 1.0, 1e-5);
+  const json::object alone = answer(handle_embeddings, json::object{{"input", "The cat sat"}});
+  EXPECT_EQ(alone.at("data").as_array()[0].at("embedding"), given.at("data").as_array()[1].at("embedding"));
+}
+
 TEST_F(EmbeddingsTest, BadInputsAreRefused) {
   EXPECT_EQ(error(handle_embeddings, json::object{}).at("param"), "input");
   EXPECT_EQ(error(handle_embeddings, json::object{{"input", json::array{}}}).at("param"), "input");

@@ -11,6 +11,12 @@ constexpr std::array kRoutes = {
     Route{"GET", "/metrics", Scope::kKey, handle_metrics},       Route{"GET", "/status", Scope::kKey, handle_status},
     Route{"GET", "/openapi.json", Scope::kKey, handle_openapi},  Route{"GET", "/v1/models", Scope::kKey, handle_models},
     Route{"GET", "/v1/models/{id}", Scope::kKey, handle_models},
+    Route{"POST", "/v1/chat/completions", Scope::kKey, handle_chat_completions},
+    Route{"POST", "/v1/completions", Scope::kKey, handle_completions},
+    Route{"POST", "/v1/embeddings", Scope::kKey, handle_embeddings},
+    Route{"POST", "/tokenize", Scope::kKey, handle_tokenize},
+    Route{"POST", "/detokenize", Scope::kKey, handle_detokenize},
+    Route{"GET", "/tokenizer_info", Scope::kKey, handle_tokenizer_info},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {

@@ -1,0 +1,341 @@
+// /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include "server/endpoints/generation.h"
+#include "server/endpoints/test_server.h"
+#include "server/schema/fields.h"
+
+namespace quire::test {
+namespace {
+
+constexpr Handler kHandle = handle_completions;
+
+class CompletionsTest : public ServerTest {
+ protected:
+  static json::array ids_of(std::string_view prompt) {
+    json::array ids;
+    for (const int32_t id : text().encode_plain(prompt)) ids.push_back(id);
+    return ids;
+  }
+  std::string text_at(const json::object& given, size_t index = 0) { return text_of(choice(given, index).at("text")); }
+};
+
+TEST_F(CompletionsTest, WholeAnswerHasOpenAisForm) {
+  const json::object given = answer(kHandle, completion("Once upon a time"));
+  EXPECT_TRUE(text_of(given.at("id")).starts_with("cmpl-"));
+  EXPECT_EQ(given.at("object"), "text_completion");
+  EXPECT_EQ(choice(given).at("logprobs"), nullptr);
+  EXPECT_LE(given.at("usage").at("completion_tokens").as_int64(), 16) << "the default";
+}
+
+TEST_F(CompletionsTest, EveryPromptFormGivesTheSameText) {
+  const std::string expected = text_at(answer(kHandle, completion("Once upon")));
+  EXPECT_EQ(text_at(answer(kHandle, completion(json::array{"Once upon"}))), expected);
+  EXPECT_EQ(text_at(answer(kHandle, completion(ids_of("Once upon")))), expected);
+  const json::object many = answer(kHandle, completion(json::array{ids_of("Once upon"), ids_of("The cat")}));
+  EXPECT_EQ(many.at("choices").as_array().size(), 2u);
+  EXPECT_EQ(text_at(many), expected);
+  EXPECT_EQ(text_at(many, 1), text_at(answer(kHandle, completion("The cat"))));
+  EXPECT_EQ(many.at("usage").at("prompt_tokens").as_int64(),
+            static_cast<int64_t>(ids_of("Once upon").size() + ids_of("The cat").size()));
+}
+
+TEST_F(CompletionsTest, ChoicesOfSeveralPromptsAreInOrder) {
+  const json::object more{{"n", 2}, {"echo", true}, {"temperature", 1}, {"max_tokens", 5}, {"ignore_eos", true}};
+  const json::object given = answer(kHandle, completion(json::array{"Once", "The"}, more));
+  const auto events = stream(kHandle, completion(json::array{"Once", "The"}, more));
+  ASSERT_EQ(given.at("choices").as_array().size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(choice(given, i).at("index"), static_cast<int64_t>(i));
+    EXPECT_TRUE(text_at(given, i).starts_with(i < 2 ? "Once" : "The"));
+  }
+  std::map<int64_t, std::string> first;
+  for (const json::object& event : events) {
+    first.emplace(choice(event).at("index").as_int64(), text_of(choice(event).at("text")));
+  }
+  EXPECT_EQ(first, (std::map<int64_t, std::string>{{0, "Once"}, {1, "Once"}, {2, "The"}, {3, "The"}}));
+}
+
+TEST_F(CompletionsTest, ManyPromptsAreAdmittedTogetherOrNotAtAll) {
+  EngineOptions options;
+  options.max_queued_requests = 2;
+  make_engine(options);
+  const auto exchange = start(kHandle, completion(json::array{"a", "b", "c"}));
+  ASSERT_TRUE(exchange->is_done());
+  EXPECT_EQ(exchange->response().status, 429);
+  int steps = 0;
+  while (engine_->step()) ++steps;
+  EXPECT_LE(steps, 1);
+  const json::value too_long = json::array{"a", std::string(2000, 'x')};
+  EXPECT_EQ(error(kHandle, completion(too_long)).at("code"), "context_length_exceeded");
+  EXPECT_EQ(error(kHandle, completion(json::array{})).at("param"), "prompt");
+  EXPECT_EQ(error(kHandle, json::object{}).at("param"), "prompt");
+  EXPECT_EQ(error(kHandle, completion("a", {{"suffix", "b"}})).at("code"), "not_supported");
+}
+
+TEST_F(CompletionsTest, LogprobsMatchTheText) {
+  const json::object given = answer(kHandle, completion("Once upon a time", {{"logprobs", 2}, {"ignore_eos", true}}));
+  const json::object& logprobs = choice(given).at("logprobs").as_object();
+  const size_t count = logprobs.at("tokens").as_array().size();
+  EXPECT_EQ(count, 16u);
+  std::string joined;
+  for (size_t i = 0; i < count; ++i) {
+    EXPECT_EQ(logprobs.at("text_offset").as_array()[i].as_int64(), static_cast<int64_t>(joined.size()));
+    const std::string token = text_of(logprobs.at("tokens").as_array()[i]);
+    const json::object& top = logprobs.at("top_logprobs").as_array()[i].as_object();
+    EXPECT_EQ(top.size(), 2u);
+    EXPECT_EQ(top.at(token), logprobs.at("token_logprobs").as_array()[i]);
+    joined += token;
+  }
+  json::array streamed;
+  for (const json::object& event :
+       stream(kHandle, completion("Once upon a time", {{"logprobs", 2}, {"ignore_eos", true}}))) {
+    if (choice(event).at("logprobs").is_null()) continue;
+    for (const json::value& offset : choice(event).at("logprobs").at("text_offset").as_array())
+      streamed.push_back(offset);
+  }
+  EXPECT_EQ(streamed, logprobs.at("text_offset").as_array());
+}
+
+// Scoring a text gives the numbers that generating it gave, and the last prompt position is like any other.
+TEST_F(CompletionsTest, EchoScoresWhatWasGenerated) {
+  const json::object made =
+      answer(kHandle, completion("Once upon a time", {{"logprobs", 1}, {"return_token_ids", true}, {"max_tokens", 8}}));
+  json::array ids = choice(made).at("prompt_token_ids").as_array();
+  const size_t num_prompt = ids.size();
+  for (const json::value& id : choice(made).at("token_ids").as_array()) ids.push_back(id);
+  const json::array& expected = choice(made).at("logprobs").at("token_logprobs").as_array();
+  for (const int64_t max_tokens : {1, 0}) {
+    const json::object scored =
+        answer(kHandle, completion(json::array{ids}, {{"logprobs", 1}, {"echo", true}, {"max_tokens", max_tokens}}));
+    const json::object& logprobs = choice(scored).at("logprobs").as_object();
+    const json::array& given = logprobs.at("token_logprobs").as_array();
+    ASSERT_EQ(given.size(), ids.size() + static_cast<size_t>(max_tokens));
+    EXPECT_EQ(given[0], nullptr);
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(given[num_prompt + i], expected[i]) << i;
+    EXPECT_EQ(scored.at("usage").at("completion_tokens"), max_tokens);
+    EXPECT_EQ(choice(scored).at("finish_reason"), "length");
+    const std::string whole = "Once upon a time" + text_at(made);
+    EXPECT_TRUE(text_at(scored).starts_with(whole)) << text_at(scored);
+  }
+}
+
+TEST_F(CompletionsTest, CachedTokensAreToldAndCanBeDeclined) {
+  const std::string prompt =
+      "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a "
+      "blue hat, and it lived in a small house with a big garden near the old mill.";
+  const auto cached = [&](json::object more) {
+    more["max_tokens"] = 2;
+    return answer(kHandle, completion(json::string(prompt), more))
+        .at("usage")
+        .at("prompt_tokens_details")
+        .at("cached_tokens")
+        .as_int64();
+  };
+  EXPECT_EQ(cached({}), 0);
+  EXPECT_GT(cached({}), 0);
+  EXPECT_EQ(cached({{"cache_salt", "mine"}}), 0);
+  EXPECT_GT(cached({{"cache_salt", "mine"}}), 0);
+  EXPECT_EQ(cached({{"cache_prompt", false}}), 0);
+}
+
+// A reader over streams that the test fills itself.
+class FedStreams {
+ public:
+  FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
+      : exchange_(std::make_shared<FakeExchange>(json::serialize(body))) {
+    GenerationPlan plan;
+    plan.request = parse_request(exchange_->request().body, kCompletions,
+                                 {.limits = context.limits, .default_sampling = context.default_sampling});
+    for (auto& ids : prompts) {
+      plan.prompts.push_back({.ids = std::move(ids)});
+      streams_.push_back(std::make_shared<OutputStream>(plan.request.num_choices));
+    }
+    plan.is_continuation = true;
+    plan.format = make_completion_format({context.text->tokenizer(), plan.request.tokens_as_ids}, plan.request);
+    const auto group = std::make_shared<StreamGroup>(exchange_, streams_);
+    group->start(make_generation_reader(context, exchange_, *group, std::move(plan), false));
+  }
+
+  FedStreams& push(OutputEvent event, size_t prompt = 0) {
+    streams_[prompt]->push(std::move(event));
+    exchange_->run_posted();
+    return *this;
+  }
+  FakeExchange& exchange() { return *exchange_; }
+  OutputStream& stream(size_t prompt = 0) { return *streams_[prompt]; }
+  json::object answer() {
+    EXPECT_TRUE(exchange_->is_done());
+    return parse_json(exchange_->response().body, "answer").as_object();
+  }
+
+ private:
+  std::shared_ptr<FakeExchange> exchange_;
+  std::vector<std::shared_ptr<OutputStream>> streams_;
+};
+
+SampledToken sampled(int32_t id, float logprob, int32_t likelier_id, float likelier) {
+  SampledToken token{.id = id, .logprob = logprob, .rank = likelier > logprob ? 1 : 0, .top = {}};
+  token.top.push_back(likelier > logprob ? TokenLogprob{likelier_id, likelier} : TokenLogprob{id, logprob});
+  return token;
+}
+
+OutputEvent token_event(SampledToken token, FinishReason finish = FinishReason::kNone, int choice = 0) {
+  OutputEvent event;
+  event.choice = choice;
+  event.has_token = true;
+  event.token = std::move(token);
+  event.finish = finish;
+  return event;
+}
+
+TEST_F(CompletionsTest, EchoWithLogprobsAsLmEvalReadsIt) {
+  const std::vector<int32_t> prompt = text().encode_plain("Once upon a time");
+  const int32_t other = text().encode_plain("The").back();
+  std::vector<SampledToken> scores;
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    scores.push_back(i % 2 == 0 ? sampled(prompt[i], -0.1f, 0, -9.0f) : sampled(prompt[i], -2.7f, other, -0.30000001f));
+  }
+  for (const int64_t max_tokens : {1, 0}) {
+    FedStreams fed(context_, {{"echo", true}, {"logprobs", 1}, {"max_tokens", max_tokens}, {"temperature", 0}},
+                   {prompt});
+    OutputEvent event;
+    if (max_tokens == 1) event = token_event(sampled(other, -0.5f, 0, -9.0f));
+    event.finish = FinishReason::kLength;
+    event.prompt_logprobs = scores;
+    const json::object given = fed.push(std::move(event)).answer();
+    const json::object& logprobs = choice(given).at("logprobs").as_object();
+    const json::array& tokens = logprobs.at("token_logprobs").as_array();
+    const json::array& tops = logprobs.at("top_logprobs").as_array();
+    ASSERT_EQ(tokens.size(), prompt.size() + static_cast<size_t>(max_tokens));
+    EXPECT_EQ(tokens[0], nullptr);
+    EXPECT_EQ(tops[0], nullptr);
+    for (size_t i = 1; i < prompt.size(); ++i) {
+      double best = -1e9;
+      for (const auto& [name, value] : tops[i].as_object()) best = std::max(best, value.as_double());
+      EXPECT_EQ(best == tokens[i].as_double(), i % 2 == 0) << i;
+      EXPECT_EQ(tops[i].as_object().at(text_of(logprobs.at("tokens").as_array()[i])), tokens[i]);
+    }
+    const std::string all = text_at(given);
+    EXPECT_TRUE(all.starts_with("Once upon a time"));
+    // Offsets point at each token's own text, special tokens have none.
+    for (size_t i = 1; i < tokens.size(); ++i) {
+      const auto offset = static_cast<size_t>(logprobs.at("text_offset").as_array()[i].as_int64());
+      EXPECT_TRUE(all.substr(offset).starts_with(text_of(logprobs.at("tokens").as_array()[i]))) << i;
+    }
+  }
+}
+
+TEST_F(CompletionsTest, ChoicesWaitForThePromptsNumbers) {
+  const std::vector<int32_t> prompt = text().encode_plain("Once");
+  const int32_t other = text().encode_plain("The").back();
+  FedStreams fed(context_, {{"echo", true}, {"logprobs", 0}, {"n", 2}, {"stream", true}}, {prompt});
+  fed.push(token_event({.id = other, .logprob = -1, .top = {}}, FinishReason::kLength, 1));
+  EXPECT_EQ(fed.exchange().sent(), "");
+  OutputEvent first = token_event({.id = other, .logprob = -1, .top = {}}, FinishReason::kLength, 0);
+  for (const int32_t id : prompt) first.prompt_logprobs.push_back({.id = id, .top = {}});
+  fed.push(std::move(first));
+  ASSERT_TRUE(fed.exchange().is_done());
+  const auto events = events_of(fed.exchange().sent());
+  EXPECT_EQ(choice(events[0]).at("text"), "Once");
+  EXPECT_EQ(choice(events[0]).at("logprobs").at("tokens").as_array().size(), prompt.size());
+}
+
+TEST_F(CompletionsTest, PromptLogprobsOnRequest) {
+  const std::vector<int32_t> prompt = text().encode_plain("Once upon");
+  FedStreams fed(context_, {{"prompt_logprobs", 1}}, {prompt});
+  OutputEvent event = token_event({.id = prompt[1], .logprob = -1, .top = {}}, FinishReason::kLength);
+  for (const int32_t id : prompt) event.prompt_logprobs.push_back(sampled(id, -2.0f, 5, -0.25f));
+  const json::object given = fed.push(std::move(event)).answer();
+  const json::array& scores = choice(given).at("prompt_logprobs").as_array();
+  ASSERT_EQ(scores.size(), prompt.size());
+  EXPECT_EQ(scores[0], nullptr);
+  EXPECT_EQ(scores[1].at("5").at("logprob"), -0.25);
+  EXPECT_EQ(scores[1].at("5").at("rank"), 1);
+  EXPECT_EQ(scores[1].at(std::to_string(prompt[1])).at("rank"), 2);
+  EXPECT_EQ(choice(given).at("logprobs"), nullptr);
+}
+
+// Characters whose bytes are several tokens come whole, with all their tokens' numbers.
+TEST_F(CompletionsTest, CharactersAreNeverSplit) {
+  const std::string wanted = "\xF0\x9F\x91\xA8 \xE4\xBD\xA0";
+  const std::vector<int32_t> before = text().encode_plain("a ");
+  const std::vector<int32_t> ids = text().tokenizer().encode("a " + wanted, {.add_special_tokens = true});
+  FedStreams fed(context_, {{"logprobs", 0}, {"stream", true}}, {{before[0]}});
+  for (size_t i = 1; i < ids.size(); ++i) {
+    fed.push(token_event({.id = ids[i], .logprob = -1, .top = {}},
+                         i + 1 == ids.size() ? FinishReason::kLength : FinishReason::kNone));
+  }
+  ASSERT_TRUE(fed.exchange().is_done());
+  std::string joined;
+  size_t num_tokens = 0;
+  for (const json::object& event : events_of(fed.exchange().sent())) {
+    joined += text_of(choice(event).at("text"));
+    EXPECT_EQ(joined.find("\xEF\xBF\xBD"), std::string::npos);
+    if (!choice(event).at("logprobs").is_null())
+      num_tokens += choice(event).at("logprobs").at("tokens").as_array().size();
+  }
+  EXPECT_EQ(joined, "a " + wanted);
+  EXPECT_EQ(num_tokens, ids.size() - 1);
+}
+
+// Tokens sampled before the engine heard of a stop string neither show nor count, the finishing event may be any.
+TEST_F(CompletionsTest, NothingFollowsAStopString) {
+  const std::vector<int32_t> ids = text().encode_plain("one two");
+  FedStreams fed(context_, {{"stop", "one"}, {"logprobs", 0}}, {{ids[0]}});
+  for (size_t i = 1; i < ids.size(); ++i) fed.push(token_event({.id = ids[i], .logprob = -1, .top = {}}));
+  EXPECT_TRUE(fed.stream().is_cancelled(0));
+  EXPECT_FALSE(fed.exchange().is_done());
+  OutputEvent end;
+  end.finish = FinishReason::kCancelled;
+  end.num_cached_tokens = 1;
+  const json::object given = fed.push(std::move(end)).answer();
+  EXPECT_EQ(choice(given).at("text"), "");
+  EXPECT_EQ(choice(given).at("stop_reason"), "one");
+  EXPECT_EQ(given.at("usage").at("prompt_tokens_details").at("cached_tokens"), 1);
+  EXPECT_EQ(given.at("usage").at("completion_tokens").as_int64(),
+            static_cast<int64_t>(choice(given).at("logprobs").at("tokens").as_array().size()))
+      << "the stop string's own tokens keep their numbers";
+}
+
+TEST_F(CompletionsTest, FailuresOfTheEngine) {
+  const std::vector<int32_t> ids = text().encode_plain("one");
+  struct Case {
+    FinishReason reason;
+    int status;
+    const char* code;
+  };
+  for (const Case& expected :
+       {Case{FinishReason::kTimeout, 408, "timeout"}, Case{FinishReason::kError, 500, "numeric_error"},
+        Case{FinishReason::kCancelled, 503, "draining"}}) {
+    for (const bool is_stream : {false, true}) {
+      FedStreams fed(context_, {{"stream", is_stream}, {"n", 2}}, {ids});
+      fed.push(token_event({.id = ids.back(), .top = {}}, FinishReason::kNone, 1));
+      OutputEvent end;
+      end.finish = expected.reason;
+      fed.push(std::move(end));
+      ASSERT_TRUE(fed.exchange().is_done());
+      EXPECT_TRUE(fed.stream().is_cancelled(1)) << "the other choice goes with it";
+      if (is_stream) {
+        const auto events = events_of(fed.exchange().sent());
+        EXPECT_EQ(events.back().at("error").at("code"), expected.code);
+        for (const json::object& event : events) {
+          EXPECT_TRUE(!event.contains("choices") || choice(event).at("finish_reason").is_null());
+        }
+      } else {
+        EXPECT_EQ(fed.exchange().response().status, expected.status);
+        EXPECT_EQ(fed.answer().at("error").at("code"), expected.code);
+      }
+    }
+  }
+}
+
+TEST_F(CompletionsTest, TimeoutsComeFromTheHeaderToo) {
+  const auto exchange = std::make_shared<FakeExchange>(json::serialize(completion("a")));
+  exchange->mutable_request().headers.emplace_back("x-request-timeout", "soon");
+  kHandle(context_, exchange);
+  ASSERT_TRUE(exchange->is_done());
+  EXPECT_EQ(exchange->response().status, 400);
+  EXPECT_NE(exchange->response().body.find("x-request-timeout"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace quire::test

@@ -34,7 +34,7 @@ class Browser:
                  "--disable-component-update", "--lang=en-GB"]
         if os.geteuid() == 0:
             flags.append("--no-sandbox")
-        self.process = subprocess.Popen([program, *flags], pass_fds=(3, 4), preexec_fn=place_pipe, close_fds=False,
+        self.process = subprocess.Popen([program, *flags], preexec_fn=place_pipe, close_fds=False,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_browser)
         os.close(from_browser)

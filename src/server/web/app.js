@@ -347,4 +347,5 @@ grow();
 const asked = location.hash.slice(1);
 show_view(["both", "live"].includes(asked) ? asked : "chat");
 start_up();
+requestAnimationFrame(() => requestAnimationFrame(() => document.body.classList.add("standing")));
 if (!narrow.matches) by_id("prompt").focus();

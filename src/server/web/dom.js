@@ -54,11 +54,11 @@ export function icon(name) {
 
 // The mark: folded sheets seen from the end, with the thread that holds them.
 export function mark() {
-  return svg("svg", {viewBox: "3 5 26 23", class: "mark", "aria-hidden": "true"},
+  return svg("svg", {viewBox: "3 5 26 24", class: "mark", "aria-hidden": "true"},
     svg("path", {d: "M5 8c1 9 5 14 11 17 6-3 10-8 11-17"}),
     svg("path", {d: "M10 8c.6 6 2.6 9.4 6 11.6 3.4-2.2 5.4-5.6 6-11.6"}),
     svg("path", {d: "M14.2 8c.2 2.6.8 4.4 1.8 5.6 1-1.2 1.6-3 1.8-5.6"}),
-    svg("path", {d: "M16 17.5v4.5", class: "thread"}));
+    svg("path", {d: "M16 14.5V27", class: "thread"}));
 }
 
 export function icon_button(icon_name, label, onclick, extra = {}) {

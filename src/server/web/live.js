@@ -8,7 +8,7 @@ import {fetch_status, histogram_since} from "./status.js";
 
 const kPeriodMs = 1000;
 const kTimeoutMs = 8000;
-const kHistory = 180;      // readings kept: three minutes
+const kHistory = 90;       // readings kept and drawn
 const kWindowS = 60;       // "last minute"
 
 export class Live {

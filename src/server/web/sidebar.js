@@ -89,6 +89,7 @@ export class Sidebar {
     input.value = "";
     if (!file) return;
     try {
+      if (this.store.list().some(({id}) => this.busy(id))) throw new Error("An answer is being written; wait for it or stop it.");
       if (file.size > kMaxImportBytes) throw new Error(`The file has ${file.size} bytes; at most ${kMaxImportBytes} are read.`);
       const num = this.store.import_text(await file.text());
       this.actions.imported();

@@ -109,13 +109,15 @@ export class Transcript {
   build_answer(node) {
     const thought = el("details", {class: "thought"}, el("summary", {}, "Thoughts"), el("div", {class: "prose"}));
     const body = el("div", {class: "body prose"});
+    const tint_key = el("p", {class: "tint_key"}, "likely", [1, 2, 3, 4, 5].map((step) => el("i", {class: `p${step}`, "aria-hidden": "true"})), "unlikely",
+      el("span", {class: "beaten"}, "another was likelier"));
     const tokens = el("div", {class: "tokens", role: "group", "aria-label": "Tokens by probability; arrow keys move"});
     const card = el("div");
     const numbers = el("p", {class: "numbers"});
     const actions = el("div", {class: "actions"});
     const element = el("article", {class: "message answer", "data-id": node.id, "aria-label": "Answer"},
       el("div", {class: "gutter", "aria-hidden": "true"}, mark()),
-      el("div", {class: "column"}, thought, body, tokens, card, el("div", {class: "foot"}, numbers, actions)));
+      el("div", {class: "column"}, thought, body, tint_key, tokens, card, el("div", {class: "foot"}, numbers, actions)));
     let drawn_state = "";
     const update = (busy) => {
       const streaming = node.state === "streaming";
@@ -126,7 +128,7 @@ export class Transcript {
       thought.hidden = !thinking;
       if (thinking) render_markdown(thought.lastChild, thinking, streaming && !answer);
       body.hidden = tinted;
-      tokens.hidden = !tinted;
+      tint_key.hidden = tokens.hidden = !tinted;
       if (tinted) render_tokens(tokens, node.tokens);
       else render_markdown(body, answer, streaming);
       element.classList.toggle("waiting", streaming && !node.content && !node.reasoning);

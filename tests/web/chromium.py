@@ -42,6 +42,7 @@ class Browser:
         self.next_id = 1
         self.answers = {}
         self.listeners = {}
+        self.downloads = []
 
     def close(self):
         try:
@@ -81,6 +82,8 @@ class Browser:
         message = json.loads(text)
         if "id" in message:
             self.answers[message["id"]] = message
+        elif message["method"].startswith("Browser.download"):
+            self.downloads.append(message["params"])
         elif message.get("sessionId") in self.listeners:
             self.listeners[message["sessionId"]](message["method"], message["params"])
 
@@ -189,6 +192,13 @@ class Page:
         self.call("Input.dispatchKeyEvent", {"type": "keyDown", **parameters})
         parameters.pop("text", None)
         self.call("Input.dispatchKeyEvent", {"type": "keyUp", **parameters})
+
+    def downloaded(self):
+        """Waits for a download to end and gives its suggested name."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not any(event.get("state") == "completed" for event in self.browser.downloads):
+            self.browser.read_one(deadline, "the download")
+        return next(event["suggestedFilename"] for event in self.browser.downloads if "suggestedFilename" in event)
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", {"format": "png"})["data"]

@@ -11,6 +11,7 @@ import argparse
 import json
 import pathlib
 import sys
+import tempfile
 import traceback
 import urllib.parse
 import urllib.request
@@ -47,12 +48,10 @@ class Suite:
         self.base = options.base.rstrip("/") + "/"
 
     def page(self, path="", **more):
-        page = self.browser.new_page(before=SCRIPT, **more)
+        key = f"try {{ sessionStorage.setItem('quire.key', {json.dumps(self.options.key)}); }} catch {{}}" if self.options.key else ""
+        page = self.browser.new_page(before=SCRIPT + key, **more)
         self.pages.append(page)
         page.go(self.base + path)
-        if self.options.key:
-            page.js(f"sessionStorage.setItem('quire.key', {json.dumps(self.options.key)})")
-            page.reload()
         return page
 
     def script(self, page, *replies):
@@ -128,6 +127,7 @@ class Suite:
 
     def test_live_view_of_a_large_cache(self):
         page = self.page()
+        page.until("document.getElementById('state_dot').className === 'ready'", "the server's own state")
         blocks = "fasc" * 25000
         status = {"state": "ready", "uptime_s": 5, "model": {"id": "m"}, "engine": {"num_running": 3, "num_waiting": 2, "blocks_total": len(blocks),
                   "blocks_active": 50000, "blocks_cached": 25000, "block_size": 16, "blocks": blocks},
@@ -397,7 +397,12 @@ class Suite:
         page.type("renamed")
         page.key("Enter")
         page.until(f"({names})[0] === 'renamed'", "the new name")
-        exported = page.js("import('/store.js').then(({Store}) => new Store(() => {}).export_text())")
+        with tempfile.TemporaryDirectory() as folder:
+            self.browser.call("Browser.setDownloadBehavior", {"behavior": "allow", "browserContextId": page.context, "downloadPath": folder, "eventsEnabled": True})
+            page.click("#export_all")
+            name = page.downloaded()
+            exported = next(pathlib.Path(folder).iterdir()).read_text()
+            check(name.startswith("quire-conversations-") and json.loads(exported)["format"] == "quire-conversations", f"the export is {name}")
         page.js("document.querySelector(\"#conversations li.active [aria-label='Delete conversation']\").click()")
         page.until(f"({names}).join() === 'alpha question'", "one conversation to be gone")
         check(len(page.dialogs) == 1, "deleting did not ask")

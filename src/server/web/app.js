@@ -257,6 +257,18 @@ function on_key(event) {
 
 // ---- Start
 
+function other_tab({key: name, newValue: text}) {
+  if (name === "quire.theme" && text) {
+    document.documentElement.dataset.theme = text;
+    draw_theme();
+    return;
+  }
+  if (chat.busy(name?.slice(name.lastIndexOf(".") + 1))) return;  // what is being written here is newer
+  const id = store.take_from_other_tab(name, text);
+  if (id === chat.conversation.id && store.get(id)) chat.open(store.get(id));
+  else if (id) sidebar.render();
+}
+
 function new_chat() {
   chat.open_new();
   show_view(document.body.dataset.view === "live" ? "chat" : document.body.dataset.view);
@@ -309,6 +321,7 @@ function wire_navigation() {
   for (const button of document.querySelectorAll(".views button")) button.addEventListener("click", () => show_view(button.dataset.view));
   addEventListener("hashchange", () => show_view(location.hash.slice(1) || "chat"));
   addEventListener("keydown", on_key);
+  addEventListener("storage", (event) => other_tab(event));
   system_dark.addEventListener("change", draw_theme);
   wide.addEventListener("change", () => show_view(document.body.dataset.view));
   narrow.addEventListener("change", () => open_sidebar(!narrow.matches));

@@ -15,7 +15,7 @@ function words(failure) {
     return {title: loading ? "The model is still loading" : "The server is not taking requests", advice: loading ? "It will answer as soon as it is ready." : "It is about to stop or restart."};
   }
   if (code === "context_length_exceeded") {
-    return {title: "The conversation is too long", advice: "Edit an earlier message, start a new conversation, or lower “Most tokens”."};
+    return {title: "The conversation is too long", advice: "Edit an earlier message, start a new conversation, or lower “Max tokens”."};
   }
   if (status === 404) return {title: "There is no such model", advice: "Choose another one in the settings."};
   if (status === 408) return {title: "The time for this answer ran out", advice: "Try again when the server is less busy."};

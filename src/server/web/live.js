@@ -155,10 +155,12 @@ export class Live {
 
   draw_steps() {
     const {engine} = this.status;
-    const before = this.minute_ago(this.status)?.engine;
+    const first = this.minute_ago(this.status);
+    const before = first?.engine;
+    const span = duration(first ? this.status.time_s - first.time_s : 0);
     const since = (name) => Math.max(0, engine[name] - (before?.[name] ?? 0));
     const steps = since("num_steps");
-    by_id("steps_title").textContent = steps ? `${count(steps)} steps in the last minute` : "no steps in the last minute";
+    by_id("steps_title").textContent = `mean of ${count(steps)} steps in the last ${span}`;
     const each = (name) => (steps ? since(name) / steps : 0);
     draw_parts(by_id("steps"), [
       {name: "plan", value: each("plan_ms"), kind: "cached"},
@@ -184,7 +186,7 @@ export class Live {
       ["Prompt tokens", short_count(engine.prompt_tokens)],
       ["Tokens written", short_count(engine.generated_tokens)],
       ["Preemptions", count(engine.num_preemptions)],
-      ["Refused", count(engine.refused_requests + engine.refused_tokens)],
+      ["Refused", count(Math.max(status.num_rejected, engine.refused_requests + engine.refused_tokens))],
       ["Cancelled", count(engine.num_cancelled)],
     ];
     fill(by_id("facts"), facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));

@@ -10,7 +10,7 @@ const kFields = [
   {name: "top_p", label: "Top-p", min: 0, max: 1, step: 0.01, hint: "Keeps the likeliest tokens that together reach this probability."},
   {name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, integer: true, hint: "Keeps this many of the likeliest tokens; 0 keeps all."},
   {name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, hint: "Drops tokens below this share of the likeliest one's probability."},
-  {name: "max_tokens", label: "Most tokens", min: 1, max: 4096, step: 1, integer: true, unbounded: true, hint: "The answer ends here at the latest."},
+  {name: "max_tokens", label: "Max tokens", min: 1, max: 4096, step: 1, integer: true, unbounded: true, hint: "The answer ends here at the latest."},
   {name: "seed", label: "Seed", min: 0, step: 1, integer: true, unbounded: true, hint: "The same seed gives the same answer."},
   {name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.01, hint: "Above 1 makes tokens that occurred less likely."},
   {name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.05, hint: "Subtracted once from tokens that occurred."},

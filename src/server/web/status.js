@@ -11,7 +11,7 @@ const optional = (value) => number(value, NaN);
 const text = (value) => (typeof value === "string" ? value : "");
 const numbers = (value) => (Array.isArray(value) ? value.slice(0, 1000).map((item) => number(item)) : []);
 
-// -> {time_s, version, state, uptime_s, model, engine, memory, latency: {ttft, itl, e2e}}
+// -> {time_s, version, state, uptime_s, model, engine, memory, num_rejected, latency: {ttft, itl, e2e}}
 export function read_status(json) {
   const model = json.model ?? {};
   const latency = json.latency ?? {};
@@ -30,6 +30,7 @@ export function read_status(json) {
     },
     engine: read_engine(json.engine ?? {}),
     memory: read_memory(json, model),
+    num_rejected: Object.values(json.rejected ?? {}).reduce((sum, value) => sum + number(value), 0),
     latency: {
       ttft: read_histogram(latency.ttft_s ?? latency.ttft),
       itl: read_histogram(latency.itl_s ?? latency.itl),

@@ -91,6 +91,15 @@ export class Store {
     }
   }
 
+  // Another tab wrote or removed an entry; returns the conversation's id, or null when it was something else.
+  take_from_other_tab(name, text) {
+    if (!name?.startsWith(kPrefix)) return null;
+    const id = name.slice(kPrefix.length);
+    if (text === null) this.conversations.delete(id);
+    else this.take(text);
+    return id;
+  }
+
   // Newest first.
   list() {
     return [...this.conversations.values()].sort((a, b) => b.updated - a.updated);

@@ -145,7 +145,7 @@ export class Transcript {
   answer_actions(node, busy) {
     const curl = icon_button("code", "Copy this request as a curl command", () => this.actions.copy_curl(node, curl));
     return [this.branches(node, busy), node.content && this.copy_button(() => parts(node).answer),
-      icon_button("again", "Regenerate", () => this.actions.regenerate(node), {disabled: busy, "data-action": "regenerate"}), curl];
+      (node.content || node.state !== "failed") && icon_button("again", "Regenerate", () => this.actions.regenerate(node), {disabled: busy, "data-action": "regenerate"}), curl];
   }
 
   copy_button(text) {

@@ -313,6 +313,8 @@ class Suite:
         check(len(page.js(rows)) == 2, "focus shows another token's card")
         page.key("ArrowRight")
         check(page.js("document.activeElement.textContent") == " fox" and len(page.js(rows)) == 5, "arrows do not move")
+        page.js("document.getElementById('scroller').dispatchEvent(new Event('scroll'))")
+        check(page.js("!document.getElementById('token_card').hidden"), "scrolling to the focused token hid its card")
         page.click("#probabilities")
         page.until(f"!document.querySelector('{ANSWER} .body').hidden && document.querySelector('{ANSWER} .tokens').hidden", "prose again")
 

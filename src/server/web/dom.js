@@ -52,13 +52,13 @@ export function icon(name) {
   return svg("svg", {viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true"}, svg("path", {d: kIcons[name]}));
 }
 
-// The mark: folded sheets seen from the end, with the thread that holds them.
+// The mark: folded sheets on the sewing saddle, seen from the end, and the thread through the fold; also a choir's arches.
 export function mark() {
-  return svg("svg", {viewBox: "3 5 26 24", class: "mark", "aria-hidden": "true"},
-    svg("path", {d: "M5 8c1 9 5 14 11 17 6-3 10-8 11-17"}),
-    svg("path", {d: "M10 8c.6 6 2.6 9.4 6 11.6 3.4-2.2 5.4-5.6 6-11.6"}),
-    svg("path", {d: "M14.2 8c.2 2.6.8 4.4 1.8 5.6 1-1.2 1.6-3 1.8-5.6"}),
-    svg("path", {d: "M16 14.5V27", class: "thread"}));
+  return svg("svg", {viewBox: "3 4 26 23", class: "mark", "aria-hidden": "true"},
+    svg("path", {d: "M5 25c1-9 5-14 11-17 6 3 10 8 11 17"}),
+    svg("path", {d: "M10 25c.6-6 2.6-9.4 6-11.6 3.4 2.2 5.4 5.6 6 11.6"}),
+    svg("path", {d: "M14.2 25c.2-2.6.8-4.4 1.8-5.6 1 1.2 1.6 3 1.8 5.6"}),
+    svg("path", {d: "M16 5.5V14", class: "thread"}));
 }
 
 export function icon_button(icon_name, label, onclick, extra = {}) {

@@ -117,7 +117,7 @@ export class Live {
     const prefill = this.recent_rate("computed_tokens");
     this.figure("running", count(engine.num_running), "being answered");
     this.figure("waiting", count(engine.num_waiting), swapped);
-    this.figure("speed", rate(this.lines.speed.at(-1)), `written; ${rate(prefill)} computed, prompts included`);
+    this.figure("speed", rate(this.lines.speed.at(-1)), `written; ${rate(prefill)} with prompts`);
     this.figure("hits", percent(this.lines.hits.at(-1)), whole);
   }
 

@@ -103,6 +103,13 @@ function show_card(span, token) {
   card.style.top = `${below ? at.bottom + 6 : Math.max(8, at.top - card.offsetHeight - 6)}px`;
 }
 
+// Moving the focus may scroll the page: the card goes with its token. A card under the pointer would stay behind: it goes away.
+export function follow_scroll() {
+  const span = document.activeElement;
+  if (!span?.classList.contains("token")) hide_card();
+  else show_card(span, span.parentNode.quire_tokens[[...span.parentNode.childNodes].indexOf(span)]);
+}
+
 function candidate(text, probability, taken) {
   const bar = el("i", {class: "bar"});
   bar.style.width = `${Math.max(1, probability * 100)}%`;

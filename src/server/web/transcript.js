@@ -4,7 +4,7 @@ import {by_id, copy_text, el, fill, icon_button, mark} from "./dom.js";
 import {failure_card} from "./failure_card.js";
 import {count, milliseconds, percent, rate} from "./format.js";
 import {render_markdown} from "./markdown.js";
-import {hide_card, render_tokens, tint_step} from "./probabilities.js";
+import {follow_scroll, hide_card, render_tokens, tint_step} from "./probabilities.js";
 import {parts, siblings} from "./store.js";
 
 const kNearEnd = 60;  // pixels from the end within which the view follows the text
@@ -190,7 +190,7 @@ export class Transcript {
     const {scrollTop, scrollHeight, clientHeight} = this.scroller;
     this.following = scrollHeight - scrollTop - clientHeight < kNearEnd;
     by_id("to_end").hidden = this.following;
-    hide_card();
+    follow_scroll();
   }
 
   release() {

@@ -1,0 +1,207 @@
+// The live view: what the engine does now, read from /status once a second while somebody can see it.
+
+import {BlockMap} from "./block_map.js";
+import {draw_histogram, draw_line, draw_parts} from "./charts.js";
+import {by_id, el, fill} from "./dom.js";
+import {bytes, count, duration, milliseconds, percent, rate, short_count} from "./format.js";
+import {fetch_status, histogram_since} from "./status.js";
+
+const kPeriodMs = 1000;
+const kTimeoutMs = 8000;
+const kHistory = 90;       // readings kept and drawn
+const kWindowS = 60;       // "last minute"
+
+export class Live {
+  // page: {ask_key(then), on_status(status | null, failure)}
+  constructor(page) {
+    this.page = page;
+    this.history = [];
+    this.recent = false;
+    this.shown = false;
+    this.timer = 0;
+    this.map = new BlockMap(by_id("map"));
+    this.lines = Object.fromEntries(["running", "waiting", "speed", "hits"].map((name) => [name, []]));
+    document.addEventListener("visibilitychange", () => this.arrange());
+    for (const input of document.querySelectorAll("input[name=window]")) {
+      input.addEventListener("change", () => {
+        this.recent = input.value === "recent" && input.checked;
+        this.draw_latency();
+      });
+    }
+  }
+
+  set_shown(shown) {
+    this.shown = shown;
+    this.arrange();
+  }
+
+  // Starts or stops the clock.
+  arrange() {
+    const wanted = this.shown && !document.hidden;
+    if (wanted && !this.timer && !this.reading) this.poll();
+    if (!wanted) {
+      clearTimeout(this.timer);
+      this.timer = 0;
+    }
+  }
+
+  async poll() {
+    this.timer = 0;
+    this.reading = true;
+    await this.read();
+    this.reading = false;
+    if (this.shown && !document.hidden) this.timer = setTimeout(() => this.poll(), kPeriodMs);
+  }
+
+  // One reading, also used by the chat to know the server's state.
+  async read() {
+    try {
+      const status = await fetch_status(AbortSignal.timeout(kTimeoutMs));
+      this.take(status);
+      this.page.on_status(status, null);
+    } catch (error) {
+      this.page.on_status(null, error);
+      if (this.shown) this.draw_failure(error);
+    }
+  }
+
+  take(status) {
+    const before = this.history.at(-1);
+    if (before && status.uptime_s < before.uptime_s) this.history.length = 0;  // another process answers now
+    this.append(status, this.history.at(-1));
+    this.history.push({...status, engine: {...status.engine, blocks: ""}});
+    if (this.history.length > kHistory) this.history.shift();
+    this.status = status;
+    if (this.shown) this.draw();
+  }
+
+  append(status, before) {
+    const now = {running: status.engine.num_running, waiting: status.engine.num_waiting, speed: NaN, hits: NaN};
+    const elapsed = before ? status.time_s - before.time_s : 0;
+    if (before && elapsed > 0.2) now.speed = (status.engine.generated_tokens - before.engine.generated_tokens) / elapsed;
+    now.hits = this.hit_rate(status);
+    for (const [name, values] of Object.entries(this.lines)) {
+      // A pause leaves a gap instead of a straight line through it.
+      if (elapsed > 3) values.push(NaN);
+      values.push(now[name]);
+      while (values.length > kHistory) values.shift();
+    }
+  }
+
+  // The reading of a minute ago, or the oldest.
+  minute_ago(status) {
+    return this.history.find((other) => status.time_s - other.time_s <= kWindowS);
+  }
+
+  hit_rate(status) {
+    const before = this.minute_ago(status)?.engine;
+    const prompt = status.engine.prompt_tokens - (before?.prompt_tokens ?? 0);
+    const cached = status.engine.cached_tokens - (before?.cached_tokens ?? 0);
+    return before && prompt > 0 ? cached / prompt : NaN;
+  }
+
+  draw() {
+    by_id("live_failure").hidden = true;
+    by_id("live_body").hidden = false;
+    this.draw_figures();
+    this.draw_cache();
+    this.draw_latency();
+    this.draw_steps();
+    this.draw_facts();
+  }
+
+  draw_figures() {
+    const {engine} = this.status;
+    const swapped = engine.num_swapped ? `${count(engine.num_swapped)} of them swapped out` : "in the queue";
+    const whole = engine.prompt_tokens ? `${percent(engine.cached_tokens / engine.prompt_tokens)} since the start` : "no prompts yet";
+    const prefill = this.recent_rate("computed_tokens");
+    this.figure("running", count(engine.num_running), "being answered");
+    this.figure("waiting", count(engine.num_waiting), swapped);
+    this.figure("speed", rate(this.lines.speed.at(-1)), `written; ${rate(prefill)} with prompts`);
+    this.figure("hits", percent(this.lines.hits.at(-1)), whole);
+  }
+
+  recent_rate(name) {
+    const [before, now] = this.history.slice(-2);
+    return now ? (now.engine[name] - before.engine[name]) / (now.time_s - before.time_s) : NaN;
+  }
+
+  figure(name, value, note) {
+    const box = by_id(`figure_${name}`);
+    box.querySelector(".value").textContent = value;
+    box.querySelector(".note").textContent = note;
+    draw_line(box.querySelector(".spark"), this.lines[name], kHistory);
+  }
+
+  draw_cache() {
+    const {engine} = this.status;
+    this.map.show(engine.blocks);
+    const shared = engine.blocks.split("s").length - 1;
+    const states = [["active", Math.max(0, engine.blocks_active - shared)], ["shared", shared], ["cached", engine.blocks_cached], ["free", engine.blocks_free]];
+    fill(by_id("map_legend"), states.map(([name, value]) => el("li", {}, el("i", {class: `k-${name}`, "aria-hidden": "true"}), name, el("b", {}, count(value)))));
+    const tokens = engine.blocks_total * engine.block_size;
+    by_id("map_title").textContent = `${count(engine.blocks_total)} blocks of ${count(engine.block_size)} tokens, room for ${short_count(tokens)} tokens`;
+    by_id("map").setAttribute("aria-label", `KV cache: ${states.map(([name, value]) => `${value} blocks ${name}`).join(", ")}`);
+  }
+
+  draw_latency() {
+    if (!this.status) return;
+    const before = this.recent ? this.minute_ago(this.status)?.latency : undefined;
+    const pick = (name) => histogram_since(this.status.latency[name], before?.[name]);
+    draw_histogram(by_id("latency_ttft"), "Time to first token", "From the arrival of a request to its first token", pick("ttft"));
+    draw_histogram(by_id("latency_itl"), "Between tokens", "Inter-token latency: the gap between two tokens of a stream", pick("itl"));
+    draw_histogram(by_id("latency_e2e"), "Whole request", "End to end: from the arrival of a request to its last token", pick("e2e"));
+  }
+
+  draw_steps() {
+    const {engine} = this.status;
+    const first = this.minute_ago(this.status);
+    const before = first?.engine;
+    const span = duration(first ? this.status.time_s - first.time_s : 0);
+    const since = (name) => Math.max(0, engine[name] - (before?.[name] ?? 0));
+    const steps = since("num_steps");
+    by_id("steps_title").textContent = `mean of ${count(steps)} steps in the last ${span}`;
+    const each = (name) => (steps ? since(name) / steps : 0);
+    draw_parts(by_id("steps"), [
+      {name: "plan", value: each("plan_ms"), kind: "cached"},
+      {name: "model", value: each("run_ms"), kind: "active"},
+      {name: "sample and publish", value: each("decode_ms"), kind: "shared"},
+    ], milliseconds);
+  }
+
+  draw_facts() {
+    const {status} = this;
+    const {engine, model, memory} = status;
+    const facts = [
+      ["Model", model.id],
+      ["Architecture", [model.architecture, model.quantization].filter(Boolean).join(", ")],
+      ["Parameters", Number.isFinite(model.num_parameters) && short_count(model.num_parameters)],
+      ["Context", model.max_model_len > 0 && `${count(model.max_model_len)} tokens`],
+      ["Weights", Number.isFinite(memory.weights) && bytes(memory.weights)],
+      ["KV cache", Number.isFinite(memory.kv) && bytes(memory.kv)],
+      ["Activations", Number.isFinite(memory.activations) && bytes(memory.activations)],
+      ["Process memory", Number.isFinite(memory.process) && bytes(memory.process)],
+      ["Up", Number.isFinite(status.uptime_s) && duration(status.uptime_s)],
+      ["Version", status.version],
+      ["Prompt tokens", short_count(engine.prompt_tokens)],
+      ["Tokens written", short_count(engine.generated_tokens)],
+      ["Preemptions", count(engine.num_preemptions)],
+      ["Refused", count(Math.max(status.num_rejected, engine.refused_requests + engine.refused_tokens))],
+      ["Cancelled", count(engine.num_cancelled)],
+    ];
+    fill(by_id("facts"), facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  }
+
+  draw_failure(error) {
+    const box = by_id("live_failure");
+    box.hidden = false;
+    if (!this.status) by_id("live_body").hidden = true;
+    const needs_key = error.status === 401;
+    fill(box, el("p", {}, needs_key ? "The live view needs the server's API key." : `No reading: ${error.message}`),
+      needs_key && el("button", {type: "button", class: "primary", onclick: () => this.page.ask_key(() => this.read())}, "Enter key"));
+  }
+
+  repaint() {
+    this.map.draw();
+  }
+}

@@ -1,0 +1,141 @@
+// The drawer of sampling settings. An empty field is not sent: the server's own default holds.
+
+import {by_id, el, fill} from "./dom.js";
+
+const kName = "quire.settings";
+
+// One row per field of the request.
+const kFields = [
+  {name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, hint: "0 always takes the likeliest token; higher is freer."},
+  {name: "top_p", label: "Top-p", min: 0, max: 1, step: 0.01, hint: "Keeps the likeliest tokens that together reach this probability."},
+  {name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, integer: true, hint: "Keeps this many of the likeliest tokens; 0 keeps all."},
+  {name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, hint: "Drops tokens below this share of the likeliest one's probability."},
+  {name: "max_tokens", label: "Max tokens", min: 1, max: 4096, step: 1, integer: true, unbounded: true, hint: "The answer ends here at the latest."},
+  {name: "seed", label: "Seed", min: 0, step: 1, integer: true, unbounded: true, hint: "The same seed gives the same answer."},
+  {name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.01, hint: "Above 1 makes tokens that occurred less likely."},
+  {name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.05, hint: "Subtracted once from tokens that occurred."},
+  {name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.05, hint: "Subtracted for each time a token occurred."},
+];
+const kMaxStops = 4;
+
+export class Settings {
+  constructor(on_change) {
+    this.on_change = on_change;
+    this.values = this.read();
+    this.rows = kFields.map((field) => this.build_row(field));
+    this.stops = el("textarea", {id: "stop_strings", rows: 2, spellcheck: "false", "aria-describedby": "stop_hint",
+      value: (this.values.stop ?? []).join("\n"), oninput: () => this.take_stops()});
+    fill(by_id("sampling"), this.rows.map((row) => row.element), el("div", {class: "field"},
+      el("label", {for: "stop_strings"}, "Stop strings"), this.stops,
+      el("p", {class: "hint", id: "stop_hint"}, `One a line, at most ${kMaxStops}; \\n means a line break.`)));
+    by_id("reset_sampling").addEventListener("click", () => this.reset());
+  }
+
+  read() {
+    let json = {};
+    try {
+      json = JSON.parse(localStorage.getItem(kName)) ?? {};
+    } catch {
+      // None yet, or unreadable: defaults.
+    }
+    const values = {};
+    for (const field of kFields) {
+      const value = checked(field, json[field.name]);
+      if (value !== null) values[field.name] = value;
+    }
+    if (Array.isArray(json.stop)) values.stop = json.stop.filter((item) => typeof item === "string" && item).slice(0, kMaxStops);
+    if (typeof json.model === "string") values.model = json.model;
+    values.probabilities = json.probabilities === true;
+    return values;
+  }
+
+  set(name, value) {
+    if (value === null || value === undefined) delete this.values[name];
+    else this.values[name] = value;
+    try {
+      localStorage.setItem(kName, JSON.stringify(this.values));
+    } catch {
+      // Kept for this page only.
+    }
+    this.on_change();
+  }
+
+  // What goes into a request.
+  fields() {
+    const result = {};
+    for (const {name} of kFields) {
+      if (this.values[name] !== undefined) result[name] = this.values[name];
+    }
+    if (this.values.stop?.length) result.stop = this.values.stop.map((item) => item.replaceAll("\\n", "\n"));
+    if (this.values.probabilities) Object.assign(result, {logprobs: true, top_logprobs: 5});
+    return result;
+  }
+
+  // A few words for the composer.
+  summary() {
+    const parts = kFields.filter(({name}) => this.values[name] !== undefined)
+      .map(({name, label}) => `${label.toLowerCase()} ${this.values[name]}`);
+    if (this.values.stop?.length) parts.push(`${this.values.stop.length} stop string${this.values.stop.length > 1 ? "s" : ""}`);
+    return parts.length > 3 ? `${parts.slice(0, 2).join(" · ")} · ${parts.length - 2} more` : parts.join(" · ");
+  }
+
+  reset() {
+    for (const row of this.rows) row.show(undefined);
+    this.stops.value = "";
+    for (const {name} of kFields) delete this.values[name];
+    this.set("stop", null);
+  }
+
+  take_stops() {
+    this.set("stop", this.stops.value.split("\n").filter((line) => line).slice(0, kMaxStops));
+  }
+
+  build_row(field) {
+    const {name, label, min, max, step, hint} = field;
+    const input = el("input", {type: "number", id: `s_${name}`, min, max: field.unbounded ? null : max, step: field.integer ? 1 : "any",
+      inputmode: field.integer ? "numeric" : "decimal", placeholder: "default", "aria-describedby": `h_${name}`});
+    const slider = max === undefined ? null : el("input", {type: "range", min, max, step, "aria-label": `${label}, slider`, tabindex: -1});
+    const show = (value) => {
+      input.value = value ?? "";
+      input.removeAttribute("aria-invalid");
+      if (!slider) return;
+      slider.value = value ?? resting_place(field);
+      slider.classList.toggle("unset", value === undefined);
+    };
+    input.addEventListener("input", () => {
+      const empty = input.value === "" && !input.validity.badInput;
+      const value = empty ? null : checked(field, input.valueAsNumber);
+      if (!empty && value === null) {
+        input.setAttribute("aria-invalid", "true");
+        return;
+      }
+      this.set(name, value);
+      input.removeAttribute("aria-invalid");
+      if (slider) {
+        slider.value = value ?? resting_place(field);
+        slider.classList.toggle("unset", value === null);
+      }
+    });
+    // A field that was left with an impossible value shows again what holds.
+    input.addEventListener("change", () => show(this.values[name]));
+    slider?.addEventListener("input", () => {
+      this.set(name, checked(field, slider.valueAsNumber));
+      show(this.values[name]);
+    });
+    show(this.values[name]);
+    const element = el("div", {class: "field"}, el("label", {for: `s_${name}`}, label), input, slider,
+      el("p", {class: "hint", id: `h_${name}`}, hint));
+    return {element, show};
+  }
+}
+
+// Where the slider rests while the server's default holds: what most models start from.
+function resting_place({name, min}) {
+  return {temperature: 1, top_p: 1, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0, max_tokens: 512}[name] ?? min;
+}
+
+function checked({min, max, integer, unbounded}, value) {
+  if (typeof value !== "number" || !Number.isFinite(value) || value < min || (!unbounded && value > max)) return null;
+  if (integer && !Number.isSafeInteger(value)) return null;
+  return value;
+}

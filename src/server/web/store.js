@@ -1,0 +1,223 @@
+// Conversations: trees of messages, because an edited question or a second answer is another branch. Kept in localStorage, one
+// entry each, checked when read, since an import or another version may have written them.
+
+const kPrefix = "quire.conversation.";
+const kMaxConversations = 500;
+const kMaxNodes = 5000;
+const kMaxTitleChars = 80;
+export const kMaxImportBytes = 32 << 20;
+
+export const new_id = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(36).padStart(2, "0")).join("");
+
+// node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, model, created, children, chosen}
+// state: done, streaming, stopped (by the user), broken (the page was left), failed; `parent` null: the first message
+export function new_conversation() {
+  const now = Date.now();
+  return {id: new_id(), title: "", renamed: false, created: now, updated: now, system: "", roots: [], chosen: null, nodes: {}};
+}
+
+export function add_node(conversation, parent, role, content) {
+  const node = {id: new_id(), parent, role, content, reasoning: "", state: "done", created: Date.now(), children: [], chosen: null};
+  conversation.nodes[node.id] = node;
+  siblings(conversation, node).push(node.id);
+  choose(conversation, node);
+  conversation.updated = node.created;
+  if (!conversation.renamed && !conversation.title && role === "user") conversation.title = title_of(content);
+  return node;
+}
+
+export function siblings(conversation, node) {
+  return node.parent ? conversation.nodes[node.parent].children : conversation.roots;
+}
+
+export function choose(conversation, node) {
+  if (node.parent) conversation.nodes[node.parent].chosen = node.id;
+  else conversation.chosen = node.id;
+}
+
+// The chosen branch, first message first.
+export function path(conversation) {
+  const result = [];
+  for (let id = conversation.chosen; id; id = conversation.nodes[id].chosen) result.push(conversation.nodes[id]);
+  return result;
+}
+
+export function path_to(conversation, id) {
+  const result = [];
+  for (; id; id = conversation.nodes[id].parent) result.unshift(conversation.nodes[id]);
+  return result;
+}
+
+// What the model thought, whether the server sent it apart or the model wrote <think> itself.
+export function parts(node) {
+  if (node.reasoning || !node.content.trimStart().startsWith("<think>")) return {thinking: node.reasoning.trim(), answer: node.content};
+  const text = node.content.trimStart().slice(7);
+  const end = text.indexOf("</think>");
+  if (end < 0) return {thinking: text.trim(), answer: ""};
+  return {thinking: text.slice(0, end).trim(), answer: text.slice(end + 8).trimStart()};
+}
+
+function title_of(text) {
+  const line = text.trim().replace(/\s+/g, " ");
+  const chars = [...line];
+  return chars.length > 48 ? `${chars.slice(0, 47).join("").trimEnd()}…` : line;
+}
+
+export class Store {
+  constructor(on_full) {
+    this.on_full = on_full;
+    this.conversations = new Map();
+    this.read();
+  }
+
+  read() {
+    this.conversations.clear();
+    try {
+      for (let i = 0; i < localStorage.length; ++i) {
+        const name = localStorage.key(i);
+        if (name.startsWith(kPrefix)) this.take(localStorage.getItem(name));
+      }
+    } catch {
+      // No storage: conversations last as long as the page.
+    }
+  }
+
+  take(text) {
+    try {
+      const conversation = checked(JSON.parse(text));
+      this.conversations.set(conversation.id, conversation);
+    } catch {
+      // Unreadable: left where it is, so that nothing is lost to a newer version.
+    }
+  }
+
+  // Another tab wrote or removed an entry; returns the conversation's id, or null when it was something else.
+  take_from_other_tab(name, text) {
+    if (!name?.startsWith(kPrefix)) return null;
+    const id = name.slice(kPrefix.length);
+    if (text === null) this.conversations.delete(id);
+    else this.take(text);
+    return id;
+  }
+
+  // Newest first.
+  list() {
+    return [...this.conversations.values()].sort((a, b) => b.updated - a.updated);
+  }
+
+  get(id) {
+    return this.conversations.get(id);
+  }
+
+  save(conversation) {
+    if (!this.conversations.has(conversation.id) && this.conversations.size >= kMaxConversations) {
+      this.on_full(`There are ${kMaxConversations} conversations, which is the most that are kept. Delete some.`);
+      return;
+    }
+    this.conversations.set(conversation.id, conversation);
+    if (this.write(conversation)) return;
+    // Token probabilities are by far the largest part and can be asked for again.
+    const light = {...conversation, nodes: Object.fromEntries(Object.entries(conversation.nodes).map(
+      ([id, node]) => [id, {...node, tokens: undefined}]))};
+    if (!this.write(light)) {
+      this.on_full("The browser's storage is full: this conversation is lost when the page closes. Export or delete some.");
+    }
+  }
+
+  write(conversation) {
+    try {
+      localStorage.setItem(kPrefix + conversation.id, JSON.stringify(conversation));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  remove(id) {
+    this.conversations.delete(id);
+    try {
+      localStorage.removeItem(kPrefix + id);
+    } catch {
+      // Nothing was stored.
+    }
+  }
+
+  export_text() {
+    return JSON.stringify({format: "quire-conversations", version: 1, conversations: this.list()}, null, 1);
+  }
+
+  // Returns how many came in; ones that are already here are replaced. Throws Error with what is wrong.
+  import_text(text) {
+    let json;
+    try {
+      json = JSON.parse(text);
+    } catch {
+      throw new Error("The file is not JSON.");
+    }
+    if (json?.format !== "quire-conversations" || !Array.isArray(json.conversations)) {
+      throw new Error('The file is not an export of this page: it lacks "format": "quire-conversations".');
+    }
+    const all = json.conversations.map(checked);
+    for (const conversation of all) this.save(conversation);
+    return all.length;
+  }
+}
+
+const text = (value, otherwise = "") => (typeof value === "string" ? value : otherwise);
+const time = (value) => (Number.isFinite(value) ? value : Date.now());
+const kIdForm = /^[\w-]{4,64}$/;
+
+// A conversation of exactly the expected form, built from whatever was read.
+function checked(json) {
+  if (!kIdForm.test(json?.id) || typeof json.nodes !== "object") throw new Error("A conversation in the file has no id or no messages.");
+  const entries = Object.values(json.nodes).slice(0, kMaxNodes).filter((node) => kIdForm.test(node?.id));
+  const nodes = Object.fromEntries(entries.map((node) => [node.id, checked_node(node)]));
+  const conversation = {
+    id: json.id,
+    title: text(json.title).slice(0, kMaxTitleChars),
+    renamed: json.renamed === true,
+    created: time(json.created),
+    updated: time(json.updated),
+    system: text(json.system),
+    roots: [],
+    chosen: null,
+    nodes,
+  };
+  link(conversation, json);
+  return conversation;
+}
+
+// Children follow from parents alone, so no list can contradict them; a circle of parents is never reached from the roots.
+function link(conversation, json) {
+  const {nodes} = conversation;
+  const ordered = Object.values(nodes).sort((a, b) => a.created - b.created);
+  for (const node of ordered) {
+    if (node.parent && !nodes[node.parent]) node.parent = null;
+    siblings(conversation, node).push(node.id);
+  }
+  const chosen = (wanted, among) => (among.includes(wanted) ? wanted : among.at(-1) ?? null);
+  conversation.chosen = chosen(json.chosen, conversation.roots);
+  for (const node of ordered) node.chosen = chosen(json.nodes[node.id]?.chosen, node.children);
+}
+
+function checked_node(node) {
+  const known_state = ["done", "stopped", "broken", "failed"].includes(node.state);
+  const object = (value) => (value && typeof value === "object" && !Array.isArray(value) ? value : undefined);
+  return {
+    id: node.id,
+    parent: kIdForm.test(node.parent) ? node.parent : null,
+    role: node.role === "user" ? "user" : "assistant",
+    content: text(node.content),
+    reasoning: text(node.reasoning),
+    // What was streaming when the page was left is not any more.
+    state: known_state ? node.state : node.state === "streaming" ? "broken" : "done",
+    finish: text(node.finish),
+    failure: object(node.failure),
+    stats: object(node.stats),
+    tokens: Array.isArray(node.tokens) ? node.tokens.filter((token) => typeof token?.text === "string" && Array.isArray(token.top)) : undefined,
+    model: text(node.model),
+    created: time(node.created),
+    children: [],
+    chosen: null,
+  };
+}

@@ -1,0 +1,223 @@
+// The conversation on the page: one article per message, kept by id, redrawn only where something changed.
+
+import {by_id, copy_text, el, fill, icon_button, mark} from "./dom.js";
+import {failure_card} from "./failure_card.js";
+import {count, milliseconds, percent, rate} from "./format.js";
+import {render_markdown} from "./markdown.js";
+import {follow_scroll, hide_card, render_tokens, tint_step} from "./probabilities.js";
+import {parts, siblings} from "./store.js";
+
+const kNearEnd = 60;  // pixels from the end within which the view follows the text
+
+export class Transcript {
+  // actions: {regenerate(node), edit(node, text), choose(node), retry(node), enter_key(node), copy_curl(node, button)}
+  constructor(actions) {
+    this.actions = actions;
+    this.list = by_id("messages");
+    this.scroller = by_id("scroller");
+    this.views = new Map();
+    this.conversation = null;
+    this.following = true;
+    this.scroller.addEventListener("scroll", () => this.watch_scroll());
+    // A user who scrolls back wins at once, even while text arrives.
+    this.scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.release(), {passive: true});
+    by_id("to_end").addEventListener("click", () => this.follow());
+    new ResizeObserver(() => this.keep_end()).observe(this.list);
+  }
+
+  show(conversation, nodes, busy) {
+    const other = conversation !== this.conversation;
+    if (other) this.views.clear();
+    this.conversation = conversation;
+    hide_card();
+    const elements = nodes.map((node) => this.view_of(node, busy));
+    const wanted = new Set(elements);
+    for (const child of [...this.list.children]) if (!wanted.has(child)) child.remove();
+    elements.forEach((element, index) => {
+      if (this.list.children[index] !== element) this.list.insertBefore(element, this.list.children[index] ?? null);
+    });
+    for (const id of [...this.views.keys()]) if (!nodes.some((node) => node.id === id)) this.views.delete(id);
+    by_id("chat").classList.toggle("empty", nodes.length === 0);
+    if (other) this.follow();
+  }
+
+  view_of(node, busy) {
+    let view = this.views.get(node.id);
+    if (!view) {
+      view = node.role === "user" ? this.build_user(node) : this.build_answer(node);
+      this.views.set(node.id, view);
+    }
+    view.update(busy);
+    return view.element;
+  }
+
+  // The node's text grew or its state changed.
+  refresh(node, busy) {
+    this.views.get(node.id)?.update(busy);
+  }
+
+  build_user(node) {
+    const body = el("div", {class: "body"});
+    const actions = el("div", {class: "actions"});
+    const element = el("article", {class: "message user", "data-id": node.id, "aria-label": "You"},
+      el("div", {class: "gutter", "aria-hidden": "true"}, "¶"), el("div", {class: "column"}, body, actions));
+    let editing = false;
+    const update = (busy) => {
+      if (editing) return;
+      fill(body, el("p", {class: "said"}, node.content));
+      fill(actions, this.branches(node, busy), this.copy_button(() => node.content),
+        icon_button("edit", "Edit message", start, {disabled: busy, "data-action": "edit"}));
+    };
+    const finish = () => {
+      editing = false;
+      update(false);
+    };
+    const start = () => {
+      editing = true;
+      const area = this.editor(node, finish);
+      fill(body, area);
+      fill(actions);
+      area.querySelector("textarea").focus();
+    };
+    return {element, update};
+  }
+
+  editor(node, finish) {
+    const area = el("textarea", {rows: Math.min(12, node.content.split("\n").length + 1), value: node.content, "aria-label": "Edit message"});
+    const send = () => {
+      const text = area.value.trim();
+      finish();
+      if (text) this.actions.edit(node, text);
+    };
+    area.addEventListener("keydown", (event) => {
+      if (event.isComposing || event.keyCode === 229) return;
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        finish();
+      } else if (event.key === "Enter" && !event.shiftKey) {
+        event.preventDefault();
+        send();
+      }
+    });
+    return el("form", {class: "editor", onsubmit: (event) => {
+      event.preventDefault();
+      send();
+    }}, area, el("div", {class: "row"}, el("span", {class: "hint"}, "The old version stays as another branch."),
+      el("button", {type: "button", onclick: finish}, "Cancel"), el("button", {type: "submit", class: "primary"}, "Send")));
+  }
+
+  build_answer(node) {
+    const thought = el("details", {class: "thought"}, el("summary", {}, "Thoughts"), el("div", {class: "prose"}));
+    const body = el("div", {class: "body prose"});
+    const tint_key = el("p", {class: "tint_key"}, "likely", [1, 2, 3, 4, 5].map((step) => el("i", {class: `p${step}`, "aria-hidden": "true"})), "unlikely",
+      el("span", {class: "beaten"}, "another was likelier"));
+    const tokens = el("div", {class: "tokens", role: "group", "aria-label": "Tokens by probability; arrow keys move"});
+    const card = el("div");
+    const numbers = el("p", {class: "numbers"});
+    const actions = el("div", {class: "actions"});
+    const element = el("article", {class: "message answer", "data-id": node.id, "aria-label": "Answer"},
+      el("div", {class: "gutter", "aria-hidden": "true"}, mark()),
+      el("div", {class: "column"}, thought, body, tint_key, tokens, card, el("div", {class: "foot"}, numbers, actions)));
+    let drawn_state = "";
+    const update = (busy) => {
+      const streaming = node.state === "streaming";
+      const tinted = this.tinted && node.tokens?.length > 0;
+      element.classList.toggle("streaming", streaming);
+      element.setAttribute("aria-busy", streaming);
+      const {thinking, answer} = parts(node);
+      thought.hidden = !thinking;
+      if (thinking) render_markdown(thought.lastChild, thinking, streaming && !answer);
+      body.hidden = tinted;
+      tint_key.hidden = tokens.hidden = !tinted;
+      if (tinted) render_tokens(tokens, node.tokens);
+      else render_markdown(body, answer, streaming);
+      element.classList.toggle("waiting", streaming && !node.content && !node.reasoning);
+      const state = [node.state, busy, siblings(this.conversation, node).join()].join();
+      if (state === drawn_state) return;
+      drawn_state = state;
+      fill(card, node.state === "failed" && failure_card(node, this.actions));
+      fill(numbers, !streaming && this.numbers(node));
+      fill(actions, !streaming && this.answer_actions(node, busy));
+    };
+    return {element, update};
+  }
+
+  answer_actions(node, busy) {
+    const curl = icon_button("code", "Copy this request as a curl command", () => this.actions.copy_curl(node, curl));
+    return [this.branches(node, busy), node.content && this.copy_button(() => parts(node).answer),
+      (node.content || node.state !== "failed") && icon_button("again", "Regenerate", () => this.actions.regenerate(node), {disabled: busy, "data-action": "regenerate"}), curl];
+  }
+
+  copy_button(text) {
+    const button = icon_button("copy", "Copy", () => copy_text(text(), button));
+    return button;
+  }
+
+  // < 2/3 >
+  branches(node, busy) {
+    const all = siblings(this.conversation, node);
+    if (all.length < 2) return null;
+    const at = all.indexOf(node.id);
+    const go = (step) => this.actions.choose(this.conversation.nodes[all[at + step]]);
+    return el("span", {class: "branches", role: "group", "aria-label": "Versions"},
+      icon_button("left", "Previous version", () => go(-1), {disabled: at === 0 || busy}),
+      el("span", {class: "place"}, `${at + 1}/${all.length}`),
+      icon_button("right", "Next version", () => go(1), {disabled: at === all.length - 1 || busy}));
+  }
+
+  numbers(node) {
+    const {stats = {}} = node;
+    const items = [];
+    const add = (name, value, title) => items.push(el("span", {title}, el("b", {}, value), ` ${name}`));
+    const here = stats.measured_here ? "; measured by this page" : "";
+    if (stats.ttft_ms !== undefined) add("to first token", milliseconds(stats.ttft_ms), `Time to first token${here}${waited(stats)}`);
+    if (stats.tokens_per_second !== undefined) add("tokens/s", rate(stats.tokens_per_second), `Speed of writing${here}`);
+    if (stats.completion_tokens !== undefined) add("tokens", count(stats.completion_tokens), "Tokens of this answer");
+    if (stats.prompt_tokens !== undefined) add("prompt", count(stats.prompt_tokens), "Tokens of the prompt: the conversation so far and the template");
+    if (stats.cached_tokens !== undefined) add("cached", count(stats.cached_tokens), cached_title(stats));
+    const note = {stopped: "stopped", broken: "left unfinished"}[node.state] ?? (node.finish === "length" && "token limit reached");
+    if (note) items.push(el("span", {class: "note"}, note));
+    if (node.tokens?.length) items.push(surprise(node.tokens));
+    return items;
+  }
+
+  set_tinted(tinted) {
+    this.tinted = tinted;
+    hide_card();
+  }
+
+  watch_scroll() {
+    const {scrollTop, scrollHeight, clientHeight} = this.scroller;
+    this.following = scrollHeight - scrollTop - clientHeight < kNearEnd;
+    by_id("to_end").hidden = this.following;
+    follow_scroll();
+  }
+
+  release() {
+    if (this.scroller.scrollHeight <= this.scroller.clientHeight) return;
+    this.following = false;
+    by_id("to_end").hidden = false;
+  }
+
+  follow() {
+    this.following = true;
+    this.keep_end();
+    by_id("to_end").hidden = true;
+  }
+
+  keep_end() {
+    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+}
+
+const waited = ({queue_ms}) => (queue_ms === undefined ? "" : `, of it ${milliseconds(queue_ms)} in the queue`);
+
+function cached_title({cached_tokens, prompt_tokens}) {
+  const share = prompt_tokens ? ` (${percent(cached_tokens / prompt_tokens)})` : "";
+  return `Prompt tokens taken from the prefix cache${share}`;
+}
+
+function surprise(tokens) {
+  const low = tokens.filter((token) => tint_step(Math.exp(token.logprob)) >= 3).length;
+  return el("span", {title: "Tokens whose probability was below 30 %"}, el("b", {}, percent(low / tokens.length)), " unlikely");
+}

@@ -1,0 +1,552 @@
+#!/usr/bin/env python3
+"""Drives Quire's web page in headless Chromium against a running server.
+
+    tests/web/web_test.py http://127.0.0.1:8080/ [--key KEY] [--only WORD] [--screenshots FOLDER]
+
+Needs Debian's package chromium and Python's standard library. The server's own answers are used for streaming and the live
+view; failures, stops and hostile text are scripted inside the page, so that they happen the same way each time.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+import traceback
+import urllib.parse
+import urllib.request
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from chromium import Browser  # noqa: E402
+
+SCRIPT = (pathlib.Path(__file__).parent / "scripted_fetch.js").read_text()
+ANSWER = ".message.answer:last-child"
+HOSTILE = """<script>window.harmed = 1</script>
+<img src=x onerror="window.harmed = 2"> <svg onload="window.harmed = 3"></svg> <iframe srcdoc="<script>parent.harmed=4</script>"></iframe>
+
+[one](javascript:window.harmed=5) [two](JaVaScRiPt:window.harmed=5) [three](java\tscript:window.harmed=5) [four](data:text/html,<script>1</script>)
+[five](vbscript:x) [six](\u0001javascript:window.harmed=5) [seven](//other.example/x) [good](https://example.org/a?b=(c))
+![picture](https://example.org/pixel.png) <https://example.org/auto> https://example.org/bare.
+<a href="javascript:window.harmed=6" onclick="window.harmed=7">raw</a>
+
+| a | <img src=x onerror=window.harmed=8> |
+|---|---|
+| `<b>` | **<i onclick=window.harmed=9>x</i>** |
+
+```html" onmouseover="window.harmed=10
+<script>window.harmed = 11</script>
+```
+> # <script>window.harmed = 12</script>
+- <details open ontoggle=window.harmed=13>
+"""
+
+
+class Suite:
+    def __init__(self, browser, options):
+        self.browser, self.options, self.pages = browser, options, []
+        self.base = options.base.rstrip("/") + "/"
+
+    def page(self, path="", **more):
+        key = f"try {{ sessionStorage.setItem('quire.key', {json.dumps(self.options.key)}); }} catch {{}}" if self.options.key else ""
+        page = self.browser.new_page(before=SCRIPT + key, **more)
+        self.pages.append(page)
+        page.go(self.base + path)
+        return page
+
+    def script(self, page, *replies):
+        page.js(f"scripted.replies.push(...{json.dumps(replies)})")
+
+    def send(self, page, text):
+        page.js("document.getElementById('prompt').focus()")
+        page.type(text)
+        page.key("Enter")
+
+    def settled(self, page, answers):
+        page.until(f"document.querySelectorAll('.message.answer').length === {answers} && document.getElementById('stop').hidden && !document.querySelector('.streaming')", f"{answers} finished answers")
+
+    def shot(self, page, name):
+        if self.options.screenshots:
+            page.screenshot(f"{self.options.screenshots}/{name}.png")
+
+    # ---- with the server's own answers
+
+    def test_headers(self):
+        with urllib.request.urlopen(self.base) as reply:
+            policy = reply.headers.get("Content-Security-Policy", "")
+        for wanted in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'"):
+            check(wanted in policy, f"the policy lacks {wanted}: {policy!r}")
+        check("unsafe" not in policy and "http:" not in policy and "*" not in policy, policy)
+
+    def test_stream_from_server_and_reload(self):
+        page = self.page()
+        self.send(page, "Tell me a short story about a fox.")
+        self.settled(page, 1)
+        text = page.js(f"document.querySelector('{ANSWER} .body').innerText")
+        numbers = page.js(f"document.querySelector('{ANSWER} .numbers').innerText")
+        check(len(text) > 3, "the server's answer is empty")
+        for word in ("first token", "tokens/s", "prompt", "cached"):
+            check(word in numbers, f"the numbers lack {word!r}: {numbers!r}")
+        self.shot(page, "chat-light")
+        page.reload()
+        self.settled(page, 1)
+        check(page.js(f"document.querySelector('{ANSWER} .body').innerText") == text, "reloading changed the answer")
+        check(page.js("document.querySelectorAll('#conversations li').length") == 1, "the conversation is not listed")
+        page.click("#theme")
+        self.shot(page, "chat-dark")
+
+    def test_live_view(self):
+        page = self.page("#live", width=1440, height=1000)
+        page.until("document.querySelector('#figure_speed .value').textContent !== '–'", "the second reading")
+        check(page.js("Number(document.querySelector('#map_title').textContent.split(' ')[0].replaceAll(',', '')) > 0"), "no blocks in the map")
+        check(page.js("document.getElementById('map').height > 0"), "the map is not drawn")
+        self.shot(page, "live-light")
+        page.click("#theme")
+        self.shot(page, "live-dark")
+
+    # ---- scripted
+
+    def test_live_view_polls_only_while_seen(self):
+        page = self.page("#live")
+        seen = page.js("scripted.polls")
+        page.until(f"scripted.polls > {seen} + 1", "two more readings")
+        hide = "Object.defineProperty(document, 'hidden', {{configurable: true, value: {0}}}); document.dispatchEvent(new Event('visibilitychange'))"
+        page.js(hide.format("true"))
+        # A reading under way may still end; after that the clock must be stopped: its period passes in the page's own time.
+        page.js("new Promise((done) => setTimeout(done, 1200))")
+        before = page.js("scripted.polls")
+        page.js("new Promise((done) => setTimeout(done, 2500))")
+        check(page.js("scripted.polls") == before, "a hidden page went on polling")
+        page.js(hide.format("false"))
+        page.until(f"scripted.polls > {before}", "polling to go on")
+        page.click(".views [data-view=chat]")
+        page.js("new Promise((done) => setTimeout(done, 1200))")
+        before = page.js("scripted.polls")
+        page.js("new Promise((done) => setTimeout(done, 2500))")
+        check(page.js("scripted.polls") == before, "the chat went on polling")
+
+    def test_live_view_of_a_large_cache(self):
+        page = self.page()
+        page.until("document.getElementById('state_dot').className === 'ready'", "the server's own state")
+        blocks = "fasc" * 25000
+        status = {"state": "ready", "uptime_s": 5, "model": {"id": "m"}, "engine": {"num_running": 3, "num_waiting": 2, "blocks_total": len(blocks),
+                  "blocks_active": 50000, "blocks_cached": 25000, "block_size": 16, "blocks": blocks},
+                  "latency": {"ttft_s": {"bounds": [0.1, 1], "counts": [8, 1, 1], "count": 10, "sum": 2}}}
+        page.js(f"scripted.status = {json.dumps(status)}")
+        page.click(".views [data-view=live]")
+        page.until("document.getElementById('map_title').textContent.startsWith('100,000 blocks')", "the large map")
+        check(page.js("document.getElementById('map').clientHeight <= 240"), "the map is too high")
+        page.hover("#map")
+        check("active" in page.until("document.getElementById('map_point').textContent", "what is under the pointer"), "the pointer tells nothing")
+        check(page.js("document.getElementById('map_legend').innerText").replace("\n", " ").find("25,000") >= 0, "the legend has no counts")
+        check("p50" in page.js("document.querySelector('#latency_ttft .bars').getAttribute('aria-label')"), "no quantiles")
+        # A server without these parts is shown as far as it tells.
+        page.js("scripted.status = {state: 'loading'}")
+        page.until("document.getElementById('state_text').textContent.includes('loading')", "the loading state")
+
+    def test_stop_by_key_and_button(self):
+        page = self.page()
+        for stop in (lambda: page.key("Escape"), lambda: page.click("#stop")):
+            page.js("scripted.aborted = 0; document.getElementById('new_chat').click()")
+            self.script(page, {"texts": ["Once upon", " a time"], "end": "hold"})
+            self.send(page, "go on")
+            page.until("document.querySelector('.answer .body')?.innerText.includes('Once upon a time')", "the text so far")
+            check(page.js(f"document.querySelector('{ANSWER}').getAttribute('aria-busy')") == "true", "the answer is not marked busy")
+            stop()
+            self.settled(page, 1)
+            check(page.js("scripted.aborted") == 1, "the request was not aborted")
+            check("stopped" in page.js(f"document.querySelector('{ANSWER} .numbers').innerText"), "the answer is not marked as stopped")
+            check("Once upon a time" in page.js(f"document.querySelector('{ANSWER} .body').innerText"), "what had arrived is gone")
+
+    def test_leaving_while_streaming(self):
+        page = self.page()
+        self.script(page, {"texts": ["half an"], "end": "hold"})
+        self.send(page, "write")
+        page.until("document.querySelector('.answer .body')?.innerText.includes('half an')", "the text so far")
+        page.reload()
+        self.settled(page, 1)
+        check("half an" in page.js(f"document.querySelector('{ANSWER} .body').innerText"), "the text was lost")
+        check("unfinished" in page.js(f"document.querySelector('{ANSWER} .numbers').innerText"), "the answer looks finished")
+
+    def test_regenerate_and_edit_branch(self):
+        page = self.page()
+        body = f"document.querySelector('{ANSWER} .body').innerText"
+        self.script(page, {"texts": ["first"]}, {"texts": ["second"]}, {"texts": ["third"]}, {"texts": ["to the edited"]})
+        self.send(page, "question")
+        self.settled(page, 1)
+        for text in ("second", "third"):
+            page.click(f"{ANSWER} [data-action=regenerate]")
+            page.until(f"{body} === '{text}'", text)
+            self.settled(page, 1)
+        check(page.js(f"document.querySelector('{ANSWER} .place').textContent") == "3/3", "not at 3/3")
+        page.click(f"{ANSWER} [aria-label='Previous version']")
+        page.until(f"{body} === 'second'", "the second version")
+        check(page.js(f"document.querySelector('{ANSWER} .place').textContent") == "2/3", "not at 2/3")
+        page.click(".user [data-action=edit]")
+        page.js("document.querySelector('.editor textarea').select()")
+        page.type("another question")
+        page.key("Enter")
+        page.until(f"document.querySelectorAll('.answer').length === 1 && {body} === 'to the edited'", "the answer to the edited message")
+        self.settled(page, 1)
+        check(page.js("scripted.bodies.at(-1).messages") == [{"role": "user", "content": "another question"}], "the edited request is wrong")
+        page.reload()
+        self.settled(page, 1)
+        check(page.js(body) == "to the edited", "the branch was lost by reloading")
+        page.click(".user [aria-label='Previous version']")
+        page.until(f"{body} === 'second'", "the old branch with its chosen version")
+
+    def test_failures(self):
+        page = self.page()
+        title = f"document.querySelector('{ANSWER} .failure h3')?.textContent"
+        error = {"message": "The queue is full: 64 requests.", "type": "rate_limit_error", "code": "queue_full", "param": None}
+        self.script(page, {"status": 429, "error": error, "headers": {"Retry-After": "2"}}, {"texts": ["after the wait"]})
+        self.send(page, "hello")
+        page.until(f"{title} === 'The server is busy'", "the 429 card")
+        check(page.js("document.querySelector('[data-action=retry]').disabled"), "Retry-After is not respected")
+        check("64 requests" in page.js("document.querySelector('.failure').innerText"), "the server's words are missing")
+        self.shot(page, "failure-429")
+        page.click("[data-action=retry]")
+        page.until(f"document.querySelector('{ANSWER} .body').innerText === 'after the wait'", "the retried answer")
+        self.settled(page, 1)
+        check(page.js("document.querySelector('.failure') === null"), "the card stayed")
+        cases = [({"status": 503, "error": {"message": "loading", "code": "model_loading"}}, "The model is still loading"),
+                 ({"status": 400, "error": {"message": "This model's maximum context length is 8", "code": "context_length_exceeded"}}, "The conversation is too long"),
+                 ({"status": 400, "error": {"message": "temperature", "param": "temperature"}}, "The server refused the request"),
+                 ({"status": 500}, "The server failed"),
+                 ({"offline": True}, "The server cannot be reached"),
+                 ({"texts": ["some of it"], "end": "cut"}, "The answer broke off"),
+                 ({"texts": ["some of it"], "end": "break"}, "The answer broke off"),
+                 ({"texts": ["some of it"], "events": [{"error": {"message": "numbers", "code": "numeric_error"}}, "[DONE]"]}, "The answer failed")]
+        for number, (reply, wanted) in enumerate(cases):
+            self.script(page, reply)
+            self.send(page, f"case {number}")
+            page.until(f"{title} === {json.dumps(wanted)}", wanted)
+            self.settled(page, number + 2)
+            kept = page.js(f"document.querySelector('{ANSWER} .body').innerText")
+            check(kept == "".join(reply.get("texts", [])), f"{wanted}: the text is {kept!r}")
+        roles = page.js("scripted.bodies.at(-1).messages.map(({role}) => role)")
+        check(all(a != b for a, b in zip(roles, roles[1:])), f"roles do not alternate: {roles}")
+        page.reload()
+        page.until(f"{title} === 'The answer failed'", "the card after reloading")
+
+    def test_key(self):
+        page = self.page()
+        self.script(page, {"status": 401, "error": {"message": "no key", "code": "invalid_api_key"}}, {"texts": ["with the key"]})
+        self.send(page, "hello")
+        page.click("[data-action=key]")
+        page.until("document.getElementById('key_dialog').open", "the key dialog")
+        page.js("document.getElementById('key_input').select()")
+        page.type("secret-1")
+        page.key("Enter")
+        page.until(f"document.querySelector('{ANSWER} .body').innerText === 'with the key'", "the answer")
+        check(page.js("scripted.keys.at(-1)") == "Bearer secret-1", "the key was not sent")
+        stored = page.js("[JSON.stringify(Object.entries(localStorage)), sessionStorage.getItem('quire.key')]")
+        check("secret-1" not in stored[0] and stored[1] == "secret-1", "the key must be in sessionStorage alone")
+
+    def test_hostile_markdown(self):
+        page = self.page()
+        # In pieces, so that every intermediate state is rendered too.
+        self.script(page, {"texts": [HOSTILE[i:i + 7] for i in range(0, len(HOSTILE), 7)]})
+        self.send(page, HOSTILE)
+        self.settled(page, 1)
+        allowed = set("P H3 H4 H5 H6 A BR EM STRONG DEL CODE PRE FIGURE FIGCAPTION SPAN BUTTON SVG PATH DIV TABLE THEAD TBODY TR TH TD UL OL LI BLOCKQUOTE HR INPUT".split())
+        found = set(page.js("[...document.querySelectorAll('.said *, .prose *')].map((element) => element.tagName.toUpperCase())"))
+        check(found <= allowed, f"elements that must not be: {found - allowed}")
+        check(page.js("[...document.querySelectorAll('.message *')].every((element) => ![...element.attributes].some(({name}) => name.startsWith('on')))"), "a handler attribute")
+        links = page.js("[...document.querySelectorAll('.prose a')].map((link) => [link.protocol, link.rel, link.host])")
+        check(len(links) == 4 and all(link == ["https:", "noopener noreferrer nofollow", "example.org"] for link in links), f"links: {links}")
+        check(page.js("window.harmed === undefined"), f"a script ran: {page.js('window.harmed')}")
+        # No text may be lost by not being understood.
+        text = page.js(f"document.querySelector('{ANSWER} .body').textContent")
+        for word in ("<script>window.harmed = 1</script>", "javascript:window.harmed=5", "<details open"):
+            check(word in text, f"{word!r} is missing")
+
+    def test_markdown(self):
+        page = self.page()
+        source = ("# Title\n\nOne *two* **three** ***four*** `five` ~~six~~ snake_case_name 2 * 3 * 4\nnext line\n\n1. first\n   - inner *a*\n     - innermost\n2. second\n\n"
+                  "- [x] done\n- [ ] open\n\n> quoted\n> - list\n\n| a | b |\n|:-:|--:|\n| 1 | `x|y` |\n\n```cpp\nint main() { return 0; } // done\n```\n\n***\n\n[link](mailto:a@example.org \"t\") \\*plain\\*\n\n~~~\nopen fence\n**not bold**")
+        expected = {"h3.level1": 1, "em": 3, "strong": 2, "del": 1, "ol > li": 2, "ol ul ul > li": 1, "input:checked": 1, "blockquote li": 1, "td": 2,
+                    "td.right > code": 1, "figure.code": 2, ".t-keyword": 2, ".t-comment": 1, "hr": 1, "a[href^='mailto:']": 1, "p br": 1}
+        self.script(page, {"texts": [source[i:i + 5] for i in range(0, len(source), 5)]}, {"texts": [source]})
+        self.send(page, "in pieces")
+        self.settled(page, 1)
+        for selector, number in expected.items():
+            found = page.js(f"document.querySelectorAll({json.dumps(ANSWER + ' .body ' + selector)}).length")
+            check(found == number, f"{selector}: {found} instead of {number}")
+        html = page.js(f"document.querySelector('{ANSWER} .body').innerHTML")
+        check("snake_case_name" in html and "*plain*" in html and "**not bold**" in html and "2 * 3 * 4" in html, "literal text was changed")
+        self.send(page, "at once")
+        self.settled(page, 2)
+        check(page.js(f"document.querySelector('{ANSWER} .body').innerHTML") == html, "streaming and rendering at once differ")
+
+    def test_markdown_of_any_shape_ends(self):
+        page = self.page()
+        shapes = ["[" * 50000, "](" * 30000, "*a " * 30000, "_*" * 30000, "`" * 9999 + "a", "> " * 5000 + "x", "- " * 5000 + "x", "\n".join("  " * i + "- x" for i in range(300)),
+                  "|" * 20000 + "\n|-|", "#" * 50000, "~" * 50000, "![[" * 20000, "<http://" * 9000, "https://a" * 9000, "\n" * 50000, "1. \n" * 9000, "```\n" * 9000, "- a\n\n" * 9000, "\\" * 50000]
+        for shape in shapes:
+            page.js(f"import('/markdown.js').then(({{render_markdown}}) => render_markdown(document.createElement('div'), {json.dumps(shape)}))")
+        code = ["'" * 30000, "/*" * 20000, "\"\\" * 20000, "0x" * 20000, "<" * 30000, "a(" * 20000, "# " * 20000]
+        for text in code:
+            for language in ("cpp", "python", "bash", "html", "json", "sql", "yaml"):
+                page.js(f"import('/highlight.js').then(({{highlight}}) => highlight({json.dumps(text)}, '{language}').length)")
+
+    def test_probabilities(self):
+        page = self.page()
+        page.click("#probabilities")
+        entry = lambda token, logprob, data, *top: {"token": token, "logprob": logprob, "bytes": list(data), "top_logprobs": [{"token": t, "logprob": p} for t, p in top]}
+        logprobs = [[entry("Hello", -0.01, b"Hello", ("Hello", -0.01), ("Hi", -5))],
+                    [entry(" fox", -2.5, b" fox", (" cat", -0.2), (" fox", -2.5), ("\n", -4), (" dog", -5), (" <b>", -6))],
+                    [entry("\ufffd", -1, b"\xf0\x9f"), entry("\ufffd", -0.1, b"\xa6\x8a")]]
+        self.script(page, {"texts": ["Hello", " fox", "\U0001f98a"], "logprobs": logprobs})
+        self.send(page, "hello")
+        self.settled(page, 1)
+        check(page.js("[scripted.bodies[0].logprobs, scripted.bodies[0].top_logprobs]") == [True, 5], "probabilities were not asked for")
+        check(page.js("[...document.querySelectorAll('.token')].map((token) => token.textContent)") == ["Hello", " fox", "·", "\U0001f98a"], "the tokens' texts are wrong")
+        check(page.js("document.querySelectorAll('.token')[1].className") == "token p4 beaten", "the tint is wrong")
+        page.hover(".token:nth-child(2)")
+        rows = "[...document.querySelectorAll('#token_card li')].map((row) => row.innerText.replaceAll('\\n', ' '))"
+        page.until("!document.getElementById('token_card').hidden", "the card")
+        found = page.js(rows)
+        check(len(found) == 5 and "82 %" in found[0] and "cat" in found[0] and "<b>" in found[4], f"candidates: {found}")
+        self.shot(page, "probabilities")
+        page.js("document.querySelector('.token').focus()")
+        check(len(page.js(rows)) == 2, "focus shows another token's card")
+        page.key("ArrowRight")
+        check(page.js("document.activeElement.textContent") == " fox" and len(page.js(rows)) == 5, "arrows do not move")
+        page.js("document.getElementById('scroller').dispatchEvent(new Event('scroll'))")
+        check(page.js("!document.getElementById('token_card').hidden"), "scrolling to the focused token hid its card")
+        page.click("#probabilities")
+        page.until(f"!document.querySelector('{ANSWER} .body').hidden && document.querySelector('{ANSWER} .tokens').hidden", "prose again")
+
+    def test_keyboard(self):
+        page = self.page()
+        page.js("document.getElementById('prompt').focus()")
+        page.type("first")
+        page.key("Enter", modifiers=8)
+        page.js("document.execCommand('insertText', false, 'second')")
+        check(page.js("document.querySelectorAll('.message').length") == 0, "Shift+Enter sent the message")
+        # An input method's Enter, in both ways that browsers report it.
+        for extra in ("isComposing: true", "keyCode: 229"):
+            page.js(f"document.getElementById('prompt').dispatchEvent(new KeyboardEvent('keydown', {{key: 'Enter', bubbles: true, cancelable: true, {extra}}}))")
+        check(page.js("document.querySelectorAll('.message').length") == 0, "Enter was taken from the input method")
+        self.script(page, {"texts": ["fine"]})
+        page.key("Enter")
+        self.settled(page, 1)
+        check(page.js("scripted.bodies[0].messages[0].content").split() == ["first", "second"], "the message is wrong")
+        page.key("n", "KeyN", modifiers=1)
+        page.until("document.querySelectorAll('.message').length === 0 && document.activeElement.id === 'prompt'", "a new conversation by key")
+        page.key("k", "KeyK", modifiers=2)
+        page.until("document.activeElement.id === 'search'", "the search by key")
+        page.key("s", "KeyS", modifiers=1)
+        page.until("document.body.classList.contains('drawer_open')", "the settings by key")
+        page.key("Escape")
+        page.until("!document.body.classList.contains('drawer_open')", "Escape to close the settings")
+
+    def test_scrolling_yields(self):
+        page = self.page(height=500)
+        self.script(page, {"texts": ["line\n\n"] * 40, "end": "hold"})
+        self.send(page, "long")
+        at_end = "(() => { const box = document.getElementById('scroller'); return box.scrollHeight - box.scrollTop - box.clientHeight < 5 && box.scrollTop > 100; })()"
+        page.until(at_end, "the view to follow the text")
+        page.js("document.getElementById('scroller').scrollTop = 50")
+        page.until("!document.getElementById('to_end').hidden", "the button to the end")
+        page.js("for (let i = 0; i < 20; ++i) scripted.open.push('more\\n\\n')")
+        page.until("document.querySelectorAll('.answer p').length >= 59", "more text")
+        check(page.js("document.getElementById('scroller').scrollTop") == 50, "the view was taken from the reader")
+        page.click("#to_end")
+        page.js("scripted.open.push('last'); scripted.open.finish()")
+        self.settled(page, 1)
+        page.until(at_end, "the view to follow again")
+
+    def test_sampling_and_system_prompt(self):
+        page = self.page()
+        page.click("#open_drawer")
+        for name, value in (("temperature", "0.5"), ("top_k", "40"), ("seed", "7"), ("max_tokens", "99"), ("min_p", "9")):
+            page.js(f"document.getElementById('s_{name}').focus()")
+            page.type(value)
+        check(page.js("document.getElementById('s_min_p').getAttribute('aria-invalid')") == "true", "min-p 9 was accepted")
+        page.js("document.getElementById('stop_strings').focus()")
+        page.type("END\n\\n\\n")
+        page.js("document.getElementById('system').focus()")
+        page.type("Be brief.")
+        self.script(page, {"texts": ["ok"]})
+        self.send(page, "hello")
+        self.settled(page, 1)
+        body = page.js("scripted.bodies[0]")
+        wanted = {"temperature": 0.5, "top_k": 40, "seed": 7, "max_tokens": 99, "stop": ["END", "\n\n"], "stream": True, "quire_timings": True, "stream_options": {"include_usage": True}}
+        check({key: body.get(key) for key in wanted} == wanted, f"the request is {body}")
+        check("min_p" not in body and "top_p" not in body and "logprobs" not in body, f"fields that nobody set: {body}")
+        check(body["messages"][0] == {"role": "system", "content": "Be brief."}, "no system prompt")
+        self.shot(page, "settings")
+        page.reload()
+        self.settled(page, 1)
+        check(page.js("[document.getElementById('s_temperature').value, document.getElementById('system').value]") == ["0.5", "Be brief."], "settings were lost")
+        page.js("document.getElementById('reset_sampling').click()")
+        check(page.js("document.getElementById('s_temperature').value") == "", "reset does nothing")
+
+    def test_conversations(self):
+        page = self.page()
+        self.script(page, {"texts": ["one"]}, {"texts": ["two"]})
+        self.send(page, "alpha question")
+        self.settled(page, 1)
+        page.click("#new_chat")
+        self.send(page, "beta question")
+        self.settled(page, 1)
+        names = "[...document.querySelectorAll('#conversations .name')].map((name) => name.textContent)"
+        check(page.js(names) == ["beta question", "alpha question"], "the list is wrong")
+        page.js("document.querySelector(\"#conversations li.active [aria-label='Rename conversation']\").click()")
+        page.js("document.querySelector('#conversations input').select()")
+        page.type("renamed")
+        page.key("Enter")
+        page.until(f"({names})[0] === 'renamed'", "the new name")
+        with tempfile.TemporaryDirectory() as folder:
+            self.browser.call("Browser.setDownloadBehavior", {"behavior": "allow", "browserContextId": page.context, "downloadPath": folder, "eventsEnabled": True})
+            page.click("#export_all")
+            name = page.downloaded()
+            exported = next(pathlib.Path(folder).iterdir()).read_text()
+            check(name.startswith("quire-conversations-") and json.loads(exported)["format"] == "quire-conversations", f"the export is {name}")
+        page.js("document.querySelector(\"#conversations li.active [aria-label='Delete conversation']\").click()")
+        page.until(f"({names}).join() === 'alpha question'", "one conversation to be gone")
+        check(len(page.dialogs) == 1, "deleting did not ask")
+        give = """(() => {{ const files = new DataTransfer(); files.items.add(new File([{0}], 'x.json'));
+            const input = document.getElementById('import_file'); input.files = files.files; input.dispatchEvent(new Event('change')); }})()"""
+        page.js(give.format(json.dumps(exported)))
+        page.until(f"({names}).join() === 'renamed,alpha question'", "the import")
+        page.js("document.getElementById('search').value = 'alpha'; document.getElementById('search').dispatchEvent(new Event('input'))")
+        check(page.js(names) == ["alpha question"], "the search finds something else")
+        page.js("document.getElementById('search').value = ''; document.getElementById('search').dispatchEvent(new Event('input'))")
+        # A circle of parents, wrong types, an id that is markup: whatever comes in must leave the page whole.
+        node = {"id": "node1", "parent": "node2", "role": "user", "content": "<img src=x onerror=window.harmed=1>", "children": ["node9"], "chosen": "node9"}
+        hostile = {"format": "quire-conversations", "conversations": [{"id": "conv1", "title": "<b>bold</b>", "nodes": {"a": node, "b": {**node, "id": "node2", "parent": "node1"},
+                   "c": {"id": "node3", "parent": None, "role": 5, "content": 7, "tokens": [None, {"text": 3}], "stats": "x", "failure": [], "state": "streaming"}}}]}
+        page.js(give.format(json.dumps(json.dumps(hostile))))
+        page.until(f"({names}).includes('<b>bold</b>')", "the hostile import as text")
+        page.js("[...document.querySelectorAll('#conversations .open')].find((open) => open.innerText.includes('bold')).click()")
+        self.settled(page, 1)
+        page.js(give.format(json.dumps("{}")))
+        page.until("document.getElementById('notice').textContent.includes('Nothing was imported')", "the refusal")
+        page.reload()
+        check(page.js("window.harmed === undefined"), "a script ran")
+
+    def test_dark_and_light(self):
+        page = self.page()
+        brightness = "(() => { const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number); return (r + g + b) / 3; })()"
+        check(page.js(brightness) > 200, "light is not light")
+        page.colours(dark=True)
+        page.until(f"{brightness} < 60", "dark by the system's wish")
+        page.click("#theme")
+        page.until(f"{brightness} > 200", "light by the switch")
+        page.reload()
+        check(page.js(brightness) > 200, "the choice was forgotten")
+
+    def test_contrast(self):
+        page = self.page()
+        pairs = [(text, ground, 4.5) for text in ("ink", "soft", "accent", "lapis", "verdigris", "gold") for ground in ("paper", "sheet", "wash", "side", "raised", "code")]
+        pairs += [("on_accent", "accent", 4.5), ("edge", "sheet", 3), ("edge", "paper", 3)]
+        for theme in ("light", "dark"):
+            page.js(f"document.documentElement.dataset.theme = '{theme}'")
+            for text, ground, least in pairs:
+                colours = page.js(f"['{text}', '{ground}'].map((name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim())")
+                found = contrast(*colours)
+                check(found >= least, f"{theme}: {text} on {ground} has contrast {found:.2f}, needs {least}")
+
+    def test_accessible_names(self):
+        page = self.page("#live", width=1300)
+        page.click(".views [data-view=both]")
+        self.script(page, {"texts": ["# Head\n\n```py\nx\n```\n\n|a|b|\n|-|-|\n|1|2|"]}, {"status": 429, "error": {"message": "full"}})
+        self.send(page, "one")
+        self.settled(page, 1)
+        self.send(page, "two")
+        self.settled(page, 2)
+        page.click("#open_drawer")
+        nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+        nameless = [node["role"]["value"] for node in nodes if not node.get("ignored") and node.get("role", {}).get("value") in
+                    ("button", "textbox", "searchbox", "slider", "spinbutton", "link", "combobox", "checkbox", "radio", "image", "dialog")
+                    and not node.get("name", {}).get("value")]
+        check(not nameless, f"without a name: {nameless}")
+        doubled = page.js("(() => { const ids = [...document.querySelectorAll('[id]')].map(({id}) => id); return ids.filter((id, index) => ids.indexOf(id) !== index); })()")
+        check(not doubled, f"ids used twice: {doubled}")
+
+    def test_narrow_screens(self):
+        for width in (320, 390):
+            page = self.page(width=width, height=780, phone=True)
+            self.script(page, {"texts": ["```\n" + "wide " * 60 + "\n```\n\n| " + " | ".join("column" for _ in range(12)) + " |\n|" + "-|" * 12 + "\n\n" + "w" * 300]})
+            self.send(page, "x" * 200)
+            self.settled(page, 1)
+            self.shot(page, f"phone-{width}")
+            for view in ("chat", "live"):
+                page.click(f".views [data-view={view}]")
+                over = page.js("[...document.querySelectorAll('header *, .message, .message .prose > *, .composer_row > *, .panel')].filter((element) => { const box = element.getBoundingClientRect(); return box.width && (box.right > innerWidth + 1 || box.left < -1); }).map((element) => element.id || element.className)")
+                check(not over, f"at {width} pixels these reach beyond the screen: {over}")
+            page.click("#open_sidebar")
+            page.until("document.getElementById('sidebar').getBoundingClientRect().left === 0", "the conversations to slide in")
+            page.key("Escape")
+            page.until("document.getElementById('sidebar').getBoundingClientRect().right <= 0", "the conversations to slide out")
+
+    def finish(self, name):
+        """What must hold for every page of every test."""
+        host = urllib.parse.urlsplit(self.base).netloc
+        for page in self.pages:
+            outside = [url for url in page.requests if urllib.parse.urlsplit(url).netloc != host and not url.startswith(("data:", "blob:" + self.base))]
+            check(not outside, f"requests to elsewhere: {outside[:3]}")
+            check(not page.js("scripted.violations"), f"policy violations: {page.js('scripted.violations')}")
+            check(not page.console, f"console: {page.console[:5]}")
+
+    def run(self, name):
+        self.pages = []
+        try:
+            getattr(self, name)()
+            self.finish(name)
+            return None
+        except Exception as error:
+            if self.pages:
+                self.shot(self.pages[-1], f"FAILED-{name}")
+            return error
+        finally:
+            for page in self.pages:
+                page.close()
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def contrast(one, other):
+    def luminance(colour):
+        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base", help="address of a running server, such as http://127.0.0.1:8080/")
+    parser.add_argument("--key", help="API key that the server wants")
+    parser.add_argument("--only", default="", help="run the tests whose names hold this word")
+    parser.add_argument("--screenshots", help="folder for pictures, those of failures included")
+    parser.add_argument("--chromium", help="the browser's program")
+    options = parser.parse_args()
+    names = [name for name in dir(Suite) if name.startswith("test_") and options.only in name]
+    browser = Browser(options.chromium)
+    failed = 0
+    try:
+        suite = Suite(browser, options)
+        for name in names:
+            error = suite.run(name)
+            print(f"{'FAIL' if error else 'ok  '} {name}", flush=True)
+            if error:
+                failed += 1
+                text = "".join(traceback.format_exception(error)) if not isinstance(error, AssertionError) else f"     {error}\n"
+                print(text, end="", flush=True)
+    finally:
+        browser.close()
+    print(f"{len(names) - failed} passed, {failed} failed")
+    return 1 if failed or not names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+#include "server/listener.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "server/auth.h"
+#include "server/http/test_client.h"
+#include "server/metrics.h"
+#include "server/openapi.h"
+#include "server/origin_policy.h"
+#include "server/routes.h"
+#include "server/web_assets.h"
+
+namespace quire {
+namespace {
+
+using http::test::ask;
+using http::test::body_of;
+using http::test::field_of;
+using http::test::status_of;
+
+// The listener without a model, as it is while one is loaded.
+struct Served {
+  explicit Served(ListenerOptions options = {}) {
+    context.metrics = &metrics;
+    if (options.addresses.empty()) options.addresses = {{"127.0.0.1", 0}};
+    listener = std::make_unique<Listener>(context, std::move(options));
+    port = listener->addresses().front().port;
+  }
+  std::string get(const std::string& path, const std::string& fields = "") const { return send("GET", path, fields); }
+  std::string send(const std::string& method, const std::string& path, const std::string& fields = "") const {
+    return ask(port, method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n");
+  }
+
+  Metrics metrics;
+  ServerContext context;
+  std::unique_ptr<Listener> listener;
+  uint16_t port = 0;
+};
+
+std::string concrete(std::string_view pattern) {
+  std::string path(pattern);
+  const size_t brace = path.find('{');
+  return brace == std::string::npos ? path : path.substr(0, brace) + "some/name";
+}
+
+TEST(Routes, UnknownPathsAndMethodsAreTold) {
+  const Served served;
+  EXPECT_EQ(status_of(served.get("/nothing")), 404);
+  EXPECT_EQ(status_of(served.get("/v1/models/")), 404);
+  const std::string wrong = served.send("DELETE", "/v1/models");
+  EXPECT_EQ(status_of(wrong), 405);
+  EXPECT_EQ(field_of(wrong, "Allow"), "GET, HEAD, OPTIONS");
+  EXPECT_EQ(status_of(served.send("OPTIONS", "/v1/models")), 204);
+  EXPECT_EQ(status_of(served.send("OPTIONS", "*")), 204);
+}
+
+TEST(Routes, HealthFollowsTheState) {
+  Served served;
+  const std::string loading = served.get("/health");
+  EXPECT_EQ(status_of(loading), 503);
+  EXPECT_EQ(field_of(loading, "Retry-After"), "1");
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models")), 503);
+  served.context.model.id = "tiny";
+  served.context.state = ServerState::kReady;
+  EXPECT_EQ(status_of(served.get("/health")), 200);
+  EXPECT_EQ(status_of(served.get("/readyz")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models/tiny")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models/other")), 404);
+  served.context.state = ServerState::kDraining;
+  EXPECT_EQ(status_of(served.get("/readyz")), 503);
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+}
+
+TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
+  ListenerOptions options;
+  options.api_keys = {"right-key", "other-key"};
+  const Served served(std::move(options));
+  std::string refusal;
+  for (const Route& route : routes()) {
+    const bool is_public = route.pattern == "/health" || route.pattern == "/livez" || route.pattern == "/readyz";
+    const std::string method(route.method);
+    const std::string path = concrete(route.pattern);
+    for (const char* fields :
+         {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer\r\n", "x-api-key: right\r\n",
+          "Authorization: Basic right-key\r\n", "Authorization: Bearer right-key2\r\n"}) {
+      const std::string reply = served.send(method, path, fields);
+      EXPECT_EQ(status_of(reply) == 401, !is_public) << route.pattern << " " << fields;
+      if (is_public) continue;
+      if (refusal.empty()) refusal = body_of(reply);
+      EXPECT_EQ(body_of(reply), refusal) << "missing and wrong keys look the same";
+    }
+    for (const char* fields :
+         {"Authorization: Bearer right-key\r\n", "authorization: bearer other-key\r\n", "x-api-key: other-key\r\n"}) {
+      EXPECT_NE(status_of(served.send(method, path, fields)), 401) << route.pattern << " " << fields;
+    }
+  }
+  EXPECT_EQ(status_of(served.get("/nothing")), 401) << "not even what exists is told";
+}
+
+TEST(Auth, IsRefusedBeforeTheBodyIsRead) {
+  ListenerOptions options;
+  options.api_keys = {"k"};
+  const Served served(std::move(options));
+  const std::string reply =
+      ask(served.port, "POST /v1/models HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
+  EXPECT_EQ(status_of(reply), 401);
+  EXPECT_EQ(field_of(reply, "Connection"), "close");
+}
+
+TEST(Auth, TenantsDifferByKeyAndNameNoKey) {
+  ApiKeys keys({"one", "two"}, "");
+  const auto tenant = [&](const char* key) {
+    http::Request request;
+    request.headers = {{"x-api-key", key}};
+    return keys.check(request);
+  };
+  ASSERT_TRUE(tenant("one"));
+  EXPECT_EQ(tenant("one"), tenant("one"));
+  EXPECT_NE(tenant("one"), tenant("two"));
+  EXPECT_FALSE(tenant("three"));
+  ApiKeys again({"one"}, "");
+  http::Request request;
+  request.headers = {{"x-api-key", "one"}};
+  EXPECT_NE(again.check(request), tenant("one")) << "the secret is another in each process";
+}
+
+TEST(Auth, TheKeyFileIsReadAgainWhenItChanges) {
+  const std::string path = std::filesystem::temp_directory_path() / ("quire-keys-" + std::to_string(::getpid()));
+  const auto write = [&](const char* text) { std::ofstream(path) << text; };
+  write("# keys\nalice:first\n");
+  ApiKeys keys({}, path);
+  const auto is_right = [&](const char* key) {
+    http::Request request;
+    request.headers = {{"x-api-key", key}};
+    return keys.check(request).has_value();
+  };
+  EXPECT_TRUE(is_right("first"));
+  EXPECT_FALSE(is_right("alice:first"));
+  write("second\n");
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!is_right("second") && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+  EXPECT_TRUE(is_right("second"));
+  EXPECT_FALSE(is_right("first"));
+  std::filesystem::remove(path);
+  EXPECT_THROW(ApiKeys({}, path), Error);
+}
+
+struct PolicyCase {
+  const char* host;
+  const char* origin;
+  bool is_allowed;
+};
+
+bool is_allowed(const OriginPolicy& policy, const PolicyCase& test) {
+  http::Request request;
+  request.method = "POST";
+  request.headers = {{"host", test.host}};
+  if (*test.origin != '\0') request.headers.emplace_back("origin", test.origin);
+  http::Headers headers;
+  return !policy.check(request, headers).has_value();
+}
+
+TEST(OriginPolicy, HostAndOriginOnLoopback) {
+  const OriginPolicy policy({.is_loopback = true, .allowed_hosts = {"llm.example"}});
+  const PolicyCase cases[] = {
+      {"localhost", "", true},
+      {"localhost:8080", "", true},
+      {"LOCALHOST.:1", "", true},
+      {"app.localhost", "", true},
+      {"127.0.0.1:8080", "", true},
+      {"[::1]:8080", "", true},
+      {"[0:0:0:0:0:0:0:1]", "", true},
+      {"llm.example:443", "", true},
+      {"LLM.example.", "", true},
+      {"", "", false},
+      {"evil.example", "", false},
+      {"localhost.evil.example", "", false},
+      {"evillocalhost", "", false},
+      {"127.0.0.1.nip.io", "", false},
+      {"127.0.0.1:80:90", "", false},
+      {"10.0.0.1", "", false},
+      {"localhost:", "", false},
+      {"localhost:8a", "", false},
+      {"[::1", "", false},
+      {"[::2]", "", false},
+      {"2130706433", "", false},
+      {"a@localhost", "", false},
+      {"localhost:8080", "http://localhost:8080", true},
+      {"localhost:8080", "https://LOCALHOST:8080", true},
+      {"localhost:8080", "http://localhost:9090", false},
+      {"localhost:8080", "http://localhost", false},
+      {"localhost:8080", "http://127.0.0.1:8080", false},
+      {"localhost:8080", "https://evil.example", false},
+      {"localhost:8080", "null", false},
+      {"localhost:8080", "file://", false},
+      {"localhost:8080", "http://localhost:8080.evil.example", false},
+      {"localhost:8080", "http://evil.example#localhost:8080", false},
+  };
+  for (const PolicyCase& test : cases) {
+    EXPECT_EQ(is_allowed(policy, test), test.is_allowed) << "host " << test.host << ", origin " << test.origin;
+  }
+}
+
+TEST(OriginPolicy, OtherBindsTakeAnyHostUnlessNamesAreGiven) {
+  EXPECT_TRUE(is_allowed(OriginPolicy({}), {"anything.example", "", true}));
+  EXPECT_FALSE(is_allowed(OriginPolicy({.allowed_hosts = {"llm.example"}}), {"anything.example", "", true}));
+  EXPECT_THROW(OriginPolicy({.cors_origins = {"chat.example"}}), Error);
+}
+
+TEST(OriginPolicy, PreflightsListWhatClientsSend) {
+  ListenerOptions options;
+  options.cors_origins = {"https://chat.example/"};
+  options.api_keys = {"key"};
+  const Served served(std::move(options));
+  const std::string fields =
+      "Origin: https://chat.example\r\nAccess-Control-Request-Method: POST\r\n"
+      "Access-Control-Request-Headers: authorization, x-stainless-os, X-Stainless-Arch, x-evil\r\n";
+  const std::string reply = served.send("OPTIONS", "/v1/models", fields);
+  EXPECT_EQ(status_of(reply), 204) << "a preflight carries no key";
+  EXPECT_EQ(field_of(reply, "Access-Control-Allow-Origin"), "https://chat.example");
+  EXPECT_EQ(field_of(reply, "Vary"), "Origin");
+  const std::string allowed = field_of(reply, "Access-Control-Allow-Headers");
+  for (const char* name :
+       {"authorization", "content-type", "x-api-key", "x-request-id", "x-stainless-os", "x-stainless-arch"}) {
+    EXPECT_NE(allowed.find(name), std::string::npos) << name;
+  }
+  EXPECT_EQ(allowed.find("x-evil"), std::string::npos);
+  const std::string read = served.get("/v1/models", "Origin: https://chat.example\r\n");
+  EXPECT_EQ(status_of(read), 401);
+  EXPECT_EQ(field_of(read, "Access-Control-Allow-Origin"), "https://chat.example") << "the page may see the error";
+  EXPECT_EQ(status_of(served.get("/health", "Origin: https://evil.example\r\n")), 403);
+}
+
+TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
+  const json::object document = openapi_document();
+  const json::object& paths = document.at("paths").as_object();
+  for (const Route& route : routes()) EXPECT_TRUE(paths.contains(route.pattern)) << route.pattern;
+  const std::string text = json::serialize(document);
+  constexpr std::string_view kReference = "\"$ref\":\"#/components/";
+  for (size_t at = text.find(kReference); at != std::string::npos; at = text.find(kReference, at + 1)) {
+    const size_t begin = at + kReference.size();
+    const std::string pointer = "/components/" + text.substr(begin, text.find('"', begin) - begin);
+    boost::system::error_code error;
+    EXPECT_NE(json::value(document).find_pointer(pointer, error), nullptr) << pointer;
+  }
+}
+
+TEST(Metrics, CountsWhatWasServed) {
+  const Served served;
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  Metrics& metrics = *served.context.metrics;
+  metrics.add_rejected("queue_full");
+  metrics.add_finished({.reason = FinishReason::kStop,
+                        .prompt_tokens = 10,
+                        .cached_tokens = 4,
+                        .generated_tokens = 3,
+                        .ttft_s = 0.05,
+                        .prefill_s = 0.04,
+                        .decode_s = 0.2,
+                        .e2e_s = 0.25});
+  const std::string text = metrics.exposition("m\"x", EngineStatus());
+  for (const char* line : {"quire:http_requests_total{model_name=\"m\\\"x\",engine=\"0\",method=\"GET\",route=\"/"
+                           "livez\",status=\"200\"} 1",
+                           "quire:requests_rejected_total{model_name=\"m\\\"x\",engine=\"0\",reason=\"queue_full\"} 1",
+                           "vllm:request_success_total{model_name=\"m\\\"x\",engine=\"0\",finished_reason=\"stop\"} 1",
+                           "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"0.04\"} 0",
+                           "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"0.06\"} 1",
+                           "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"+Inf\"} 1",
+                           "vllm:request_time_per_output_token_seconds_sum{model_name=\"m\\\"x\",engine=\"0\"} 0.1",
+                           "vllm:request_prefill_kv_computed_tokens_sum{model_name=\"m\\\"x\",engine=\"0\"} 6"}) {
+    EXPECT_NE(text.find(std::string(line) + "\n"), std::string::npos) << line;
+  }
+}
+
+TEST(WebPage, FilesCarryAStrictPolicyAndATag) {
+  const Served served;
+  ListenerOptions options;
+  options.has_web_page = false;
+  const Served without(std::move(options));
+  for (const WebAsset& asset : web_assets()) {
+    const std::string path(asset.path);
+    const std::string reply = served.get(path);
+    EXPECT_EQ(status_of(reply), 200) << path;
+    EXPECT_EQ(body_of(reply), asset.body);
+    EXPECT_TRUE(field_of(reply, "Content-Security-Policy").starts_with("default-src 'none'"));
+    const std::string tag = field_of(reply, "ETag");
+    EXPECT_EQ(status_of(served.get(path, "If-None-Match: " + tag + "\r\n")), 304);
+    EXPECT_EQ(status_of(without.get(path)), 404);
+  }
+}
+
+}  // namespace
+}  // namespace quire

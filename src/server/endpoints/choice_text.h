@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "decoding/sampler.h"
+#include "engine/request.h"
 #include "engine/stop_matcher.h"
 #include "text/detokenizer.h"
 

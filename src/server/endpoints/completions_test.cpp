@@ -135,6 +135,12 @@ TEST_F(CompletionsTest, CachedTokensAreToldAndCanBeDeclined) {
   EXPECT_EQ(cached({{"cache_salt", "mine"}}), 0);
   EXPECT_GT(cached({{"cache_salt", "mine"}}), 0);
   EXPECT_EQ(cached({{"cache_prompt", false}}), 0);
+  EXPECT_EQ(cached({{"cache_prompt", false}}), 0);
+  const auto other = std::make_shared<FakeExchange>(json::serialize(completion(json::string(prompt))));
+  other->mutable_request().tenant = "another key";
+  kHandle(context_, other);
+  finish(*other);
+  EXPECT_NE(other->response().body.find("\"cached_tokens\":0"), std::string::npos) << "another key's prompts show";
 }
 
 // A reader over streams that the test fills itself.

@@ -284,9 +284,10 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
   std::vector<GenerateRequest> requests;
   bool is_truncated = false;
   for (Prompt& prompt : plan.prompts) {
-    is_truncated |= fit_prompt(prompt.ids, request, plan.max_tokens, context.engine->max_sequence_tokens(), plan.path);
-    // The text that was given is no longer the prompt's.
-    if (is_truncated) prompt.is_text = false;
+    if (fit_prompt(prompt.ids, request, plan.max_tokens, context.engine->max_sequence_tokens(), plan.path)) {
+      is_truncated = true;
+      prompt.is_text = false;  // the text that was given is no longer the prompt's
+    }
     GenerateRequest out = common;
     out.prompt = prompt.ids;
     out.max_tokens = plan.max_tokens;

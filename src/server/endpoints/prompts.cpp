@@ -1,6 +1,7 @@
 #include "server/endpoints/prompts.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 
 #include "base/error.h"
@@ -129,9 +130,10 @@ GenerateRequest engine_request(const ServerContext& context, const http::Request
   out.priority = request.priority;
   out.tenant = from.tenant;
   out.timeout_ms = request.timeout_ms > 0.0 ? request.timeout_ms : header_timeout_ms(from);
-  // A salt that no other request has keeps cached prompts away; a caller's own cannot begin like it.
-  out.cache_salt = request.cache_prompt ? "s" + request.cache_salt : "u" + from.id;
-  if (out.cache_salt == "s") out.cache_salt.clear();
+  // Prompts of other keys are never shared; a caller who declines the cache gets a salt that no other request has.
+  static std::atomic<uint64_t> num_unshared{0};
+  out.cache_salt = from.tenant +
+                   (request.cache_prompt ? "/salt/" + request.cache_salt : fmt::format("/unshared/{}", num_unshared++));
   return out;
 }
 

@@ -32,6 +32,12 @@ std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, s
   return streams;
 }
 
+StreamGroup::~StreamGroup() {
+  for (const auto& stream : streams_) {
+    if (!stream->is_drained()) stream->cancel();
+  }
+}
+
 void StreamGroup::start(std::unique_ptr<StreamReader> reader) {
   reader_ = std::move(reader);
   const auto self = shared_from_this();

@@ -31,6 +31,8 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   StreamGroup(ExchangePtr exchange, std::vector<std::shared_ptr<OutputStream>> streams)
       : exchange_(std::move(exchange)), streams_(std::move(streams)) {}
 
+  ~StreamGroup();  // the engine stops what nobody will read
+
   // All requests or none. Throws ApiError: 429 when the queue is full, 400 for what can never run.
   static std::vector<std::shared_ptr<OutputStream>> submit(Engine& engine, std::vector<GenerateRequest> requests);
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "decoding/sampling_params.h"
+#include "engine/request.h"
 
 namespace quire {
 

@@ -162,6 +162,7 @@ void add_bench_command(CLI::App& program) {
   CLI::App* offline = command->add_subcommand("offline", "Measure prefill and decode speed of a model");
   offline->callback(add_offline_options(*offline));
   add_bench_serve_command(*command);
+  add_bench_batch_command(*command);
 }
 
 }  // namespace quire

@@ -107,6 +107,19 @@ load::WorkloadOptions workload_options(const BenchServeOptions& options) {
   return workload;
 }
 
+// What changes from run to run of a sweep.
+std::vector<double> choose_steps(const BenchServeOptions& options, load::Arrival arrival) {
+  if (arrival == load::Arrival::kTrace) return {options.trace_speed};
+  if (arrival != load::Arrival::kClosed) return parse_numbers(options.rates, "--rates");
+  std::vector<double> clients = parse_numbers(options.concurrency.empty() ? "1" : options.concurrency, "--concurrency");
+  for (const double count : clients) {
+    if (count == std::floor(count) && count <= static_cast<double>(options.client.max_in_flight)) continue;
+    fail(ErrorCode::kInvalidArgument, "--concurrency is {:g}; write whole numbers up to --max-in-flight, {}", count,
+         options.client.max_in_flight);
+  }
+  return clients;
+}
+
 load::ClientOptions client_options(const BenchServeOptions& options) {
   load::ClientOptions client = options.client;
   client.target = load::Target::parse(options.base_url);
@@ -159,7 +172,10 @@ json::object workload_json(const BenchServeOptions& options, const load::Workloa
 class BenchServe {
  public:
   explicit BenchServe(const BenchServeOptions& options)
-      : options_(options), workload_(workload_options(options)), client_(client_options(options)) {
+      : options_(options),
+        workload_(workload_options(options)),
+        steps_(choose_steps(options, workload_.arrival)),
+        client_(client_options(options)) {
     if (!options.dump_path.empty()) open(dump_, options.dump_path);
     if (!options.json_path.empty()) open(json_, options.json_path);
     if (!options.plot_path.empty()) open(plot_, options.plot_path);
@@ -168,16 +184,11 @@ class BenchServe {
   void run() {
     raise_file_limit();
     catch_interrupts();
-    const bool is_closed = workload_.arrival == load::Arrival::kClosed;
-    const bool is_trace = workload_.arrival == load::Arrival::kTrace;
-    std::vector<double> steps = {options_.trace_speed};
-    if (is_closed) steps = parse_numbers(options_.concurrency.empty() ? "1" : options_.concurrency, "--concurrency");
-    if (!is_closed && !is_trace) steps = parse_numbers(options_.rates, "--rate");
     warm_up();
-    for (size_t i = 0; i < steps.size() && !is_interrupted(); ++i) {
+    for (size_t i = 0; i < steps_.size() && !is_interrupted(); ++i) {
       // Another seed for each step: the prompts of one would lie in the server's cache for the next.
       workload_.seed = load::derived_seed(options_.seed, 1 + i);
-      run_step(steps[i]);
+      run_step(steps_[i]);
     }
     finish();
   }
@@ -197,8 +208,12 @@ class BenchServe {
     const auto records = send("warm-up", workload, options_.warmup);
     const auto failed = std::find_if(records.begin(), records.end(), [](const auto& record) { return !record.ok(); });
     if (failed == records.end() || is_interrupted()) return;
-    fail(ErrorCode::kIo, "a warm-up request failed: {}{}{}", failed->error, failed->error_detail.empty() ? "" : ": ",
-         failed->error_detail);
+    const std::string reason =
+        failed->error_detail.empty() ? failed->error : fmt::format("{}: {}", failed->error, failed->error_detail);
+    const bool all_failed =
+        std::none_of(records.begin(), records.end(), [](const auto& record) { return record.ok(); });
+    if (all_failed) fail(ErrorCode::kIo, "every warm-up request failed, the first with {}", reason);
+    fmt::print(stderr, "quire: a warm-up request failed with {}\n", reason);
   }
 
   void run_step(double step) {
@@ -270,6 +285,7 @@ class BenchServe {
 
   const BenchServeOptions& options_;
   load::WorkloadOptions workload_;
+  std::vector<double> steps_;  // rates, numbers of clients, or the speed of a trace
   load::ClientOptions client_;
   std::vector<load::Run> runs_;
   std::ofstream dump_, json_, plot_;

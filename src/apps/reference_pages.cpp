@@ -61,6 +61,11 @@ void print_man(const CLI::App& program) {
   for (const CLI::App* command : commands_of(program)) {
     fmt::print(".SH COMMAND: {}\n{}.\n", roff(command->get_name()), roff(command->get_description()));
     print_man_options(*command);
+    for (const CLI::App* nested : commands_of(*command)) {
+      fmt::print(".SH COMMAND: {} {}\n{}.\n", roff(command->get_name()), roff(nested->get_name()),
+                 roff(nested->get_description()));
+      print_man_options(*nested);
+    }
   }
   fmt::print(
       ".SH ENVIRONMENT\nEvery option that names a variable can be set by it; the command line wins. "
@@ -73,11 +78,18 @@ void print_man(const CLI::App& program) {
       "quire plan model.gguf --ctx-size 32K --sequences 8\n.fi\n");
 }
 
-std::string long_names(const CLI::App& app) {
+std::string own_long_names(const CLI::App& app) {
   std::string words;
   for (const CLI::Option* option : options_of(app)) {
     for (const std::string& name : option->get_lnames()) words += (words.empty() ? "--" : " --") + name;
   }
+  return words;
+}
+
+// With the sub-commands and theirs.
+std::string long_names(const CLI::App& app) {
+  std::string words = own_long_names(app);
+  for (const CLI::App* nested : commands_of(app)) words += " " + nested->get_name() + " " + long_names(*nested);
   return words;
 }
 
@@ -93,7 +105,7 @@ void print_bash(const CLI::App& program) {
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
       "    COMPREPLY=($(compgen -W \"{} {}\" -- \"$current\"))\n    return\n  fi\n"
       "  case \"${{COMP_WORDS[1]}}\" in\n",
-      command_names(program), long_names(program));
+      command_names(program), own_long_names(program));
   for (const CLI::App* command : commands_of(program)) {
     fmt::print("    {}) words=\"{}\" ;;\n", command->get_name(), long_names(*command));
   }

@@ -23,12 +23,12 @@ struct Target {
 };
 
 struct ClientOptions {
-  Target target;
-  std::string model;       // empty: not sent
-  std::string api_key;     // empty: not sent
-  bool chat = false;       // /v1/chat/completions instead of /v1/completions
-  bool token_ids = false;  // prompts as ids, else as text
-  bool keep_alive = true;  // else every request opens a connection of its own
+  Target target = {};
+  std::string model = {};    // empty: not sent
+  std::string api_key = {};  // empty: not sent
+  bool chat = false;         // /v1/chat/completions instead of /v1/completions
+  bool token_ids = false;    // prompts as ids, else as text
+  bool keep_alive = true;    // else every request opens a connection of its own
   bool ignore_eos = true;
   json::object extra = {};       // members added to every request
   double timeout_s = 600;        // of one request

@@ -150,8 +150,8 @@ class PanelDrawing {
     const double middle = left_ + kLeft + (kPanelWidth - kLeft - kRight) / 2;
     add("<line class=\"mark\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>\n", at,
         top_ + kPanelHeight - kBottom, top_ + kTop);
-    add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", at + (at < middle ? 5 : -5),
-        top_ + kPanelHeight - kBottom - 8, at < middle ? "start" : "end", escape(panel_.mark_label));
+    add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", at, top_ + kTop - 5,
+        at < middle ? "start" : "end", escape(panel_.mark_label));
   }
 
   void draw_series(const Series& series, int colour) {

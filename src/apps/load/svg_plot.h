@@ -10,19 +10,19 @@
 namespace quire::load {
 
 struct Series {
-  std::string name;
-  std::vector<double> x, y;  // of one length
+  std::string name = {};
+  std::vector<double> x = {}, y = {};  // of one length
   bool has_markers = false;
   bool is_dashed = false;
 };
 
 struct Panel {
-  std::string title;
-  std::string x_label;  // with its unit
-  std::string y_label;
+  std::string title = {};
+  std::string x_label = {};  // with its unit
+  std::string y_label = {};
   bool has_log_x = false;  // points at or below 0 are left out
   bool has_log_y = false;
-  std::vector<Series> series;
+  std::vector<Series> series = {};
   std::optional<double> mark_x = {};  // a vertical line
   std::string mark_label = {};
 };

@@ -35,7 +35,7 @@ struct WorkloadOptions {
   double rate = 1.0;  // requests/s
   int64_t num_requests = 100;
   double trace_speed = 1.0;             // 2: a trace runs twice as fast
-  std::vector<TraceRow> trace;          // lengths and, with kTrace, times; empty: lengths are drawn
+  std::vector<TraceRow> trace = {};     // lengths and, with kTrace, times; empty: lengths are drawn
   int64_t prefix_tokens = 0;            // shared by all requests
   Lengths input = Lengths::fixed(128);  // own tokens behind the prefix
   Lengths output = Lengths::fixed(64);

@@ -1,0 +1,242 @@
+// `quire bench batch`: how fast a file of prompts goes through the engine, without a server.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <numeric>
+
+#include "apps/bench.h"
+#include "apps/interrupt.h"
+#include "apps/load/batch_jobs.h"
+#include "apps/load/progress_bar.h"
+#include "apps/load/summary.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "text/detokenizer.h"
+
+namespace quire {
+namespace {
+
+struct BenchBatchOptions {
+  ModelOptions model;
+  std::string prompts_path;
+  int64_t num_random = 0;
+  int64_t prefix_tokens = 0;
+  std::string input = "128";
+  std::string output = "64";
+  int64_t max_tokens = 64;
+  uint64_t seed = 1;
+  std::string output_path;
+  std::string json_path;
+};
+
+std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Checkpoint& checkpoint,
+                                      const TextProcessor& text) {
+  if (options.prompts_path.empty() == (options.num_random == 0)) {
+    fail(ErrorCode::kInvalidArgument, "give either --prompts FILE or --random N");
+  }
+  if (!options.prompts_path.empty()) return load::read_batch(options.prompts_path, text, options.max_tokens);
+  load::WorkloadOptions workload;
+  workload.arrival = load::Arrival::kClosed;
+  workload.num_requests = options.num_random;
+  workload.prefix_tokens = options.prefix_tokens;
+  workload.input = load::Lengths::parse(options.input, "--input-len");
+  workload.output = load::Lengths::parse(options.output, "--output-len");
+  workload.seed = options.seed;
+  return load::random_batch(workload, ModelRunner::info(checkpoint).vocab_size);
+}
+
+// Switches of the scheduler that this benchmark compares belong here.
+EngineOptions engine_options(const BenchBatchOptions& options, const std::vector<load::BatchJob>& jobs) {
+  EngineOptions engine;
+  engine.seed = options.seed;
+  engine.max_queued_requests = static_cast<int64_t>(jobs.size());
+  engine.max_queued_tokens = 0;
+  for (const load::BatchJob& job : jobs) engine.max_queued_tokens += static_cast<int64_t>(job.request.prompt.size());
+  const auto start = std::chrono::steady_clock::now();
+  engine.now_ms = [start] {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  };
+  return engine;
+}
+
+// The jobs on their way through the engine, all submitted at once.
+class BatchRun {
+ public:
+  BatchRun(Engine& engine, const TextProcessor& text, const std::vector<load::BatchJob>& jobs,
+           std::function<double()> now_ms)
+      : engine_(engine), text_(text), jobs_(jobs), now_ms_(std::move(now_ms)), records_(jobs.size()) {}
+
+  void run(std::ofstream* output) {
+    start_ms_ = now_ms_();
+    for (size_t i = 0; i < jobs_.size(); ++i) submit(i);
+    load::ProgressBar bar;
+    double shown_ms = 0;
+    while (!open_.empty()) {
+      if (is_interrupted()) cancel();
+      engine_.step();
+      step_end_ms_ = now_ms_() - start_ms_;
+      std::erase_if(open_, [&](Open& open) { return read(open, output); });
+      if (step_end_ms_ < shown_ms + 200) continue;
+      shown_ms = step_end_ms_;
+      const size_t done = jobs_.size() - open_.size();
+      bar.show("batch", static_cast<int64_t>(done), static_cast<int64_t>(jobs_.size()),
+               fmt::format("{}/{}  {:.1f} generated tokens/s  {:.0f} s", done, jobs_.size(),
+                           1000.0 * static_cast<double>(num_tokens_) / shown_ms, shown_ms / 1000.0));
+    }
+  }
+
+  const std::vector<load::RequestRecord>& records() const { return records_; }
+  // From the step that first ran a request to its first token, without the wait before.
+  const std::vector<double>& prefill_ms() const { return prefill_ms_; }
+
+ private:
+  struct Open {
+    size_t index;
+    std::shared_ptr<OutputStream> stream;
+    std::unique_ptr<Detokenizer> detokenizer;
+    std::string text = {};
+  };
+
+  void submit(size_t index) {
+    load::RequestRecord& record = records_[index];
+    const GenerateRequest& request = jobs_[index].request;
+    record.sent_ms = 0;
+    record.status = 200;
+    record.planned_input = static_cast<int64_t>(request.prompt.size());
+    record.planned_output = request.max_tokens;
+    record.prompt_tokens = record.planned_input;
+    auto stream = engine_.submit(request).stream;
+    if (!stream) fail(ErrorCode::kLimit, "the engine's queue refused request {}", index + 1);
+    open_.push_back({index, std::move(stream), std::make_unique<Detokenizer>(text_.tokenizer())});
+  }
+
+  void cancel() {
+    for (Open& open : open_) open.stream->cancel();
+  }
+
+  // Takes what is there; true when the answer is complete.
+  bool read(Open& open, std::ofstream* output) {
+    load::RequestRecord& record = records_[open.index];
+    while (const auto event = open.stream->try_next()) {
+      if (event->has_token) {
+        ++num_tokens_;
+        record.token_ms.push_back(step_end_ms_);
+        if (output != nullptr && !event->is_stop_token) open.text += open.detokenizer->push(event->token.id);
+      }
+      if (event->finish == FinishReason::kNone) continue;
+      finish(open, *event, output);
+    }
+    return open.stream->is_drained();
+  }
+
+  void finish(Open& open, const OutputEvent& event, std::ofstream* output) {
+    load::RequestRecord& record = records_[open.index];
+    record.end_ms = step_end_ms_;
+    record.completion_tokens = static_cast<int64_t>(record.token_ms.size());
+    record.cached_tokens = event.num_cached_tokens;
+    if (event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) record.error = name(event.finish);
+    if (record.ok()) prefill_ms_.push_back(event.timing.first_token_ms - event.timing.first_scheduled_ms);
+    if (output == nullptr) return;
+    open.text += open.detokenizer->finish();
+    *output << json::serialize(load::batch_result(jobs_[open.index], static_cast<int64_t>(open.index), open.text,
+                                                  name(event.finish), record.completion_tokens, record.cached_tokens))
+            << '\n';
+  }
+
+  Engine& engine_;
+  const TextProcessor& text_;
+  const std::vector<load::BatchJob>& jobs_;
+  const std::function<double()> now_ms_;
+  std::vector<load::RequestRecord> records_;
+  std::vector<Open> open_;
+  std::vector<double> prefill_ms_;
+  double start_ms_ = 0;
+  double step_end_ms_ = 0;  // tokens of a step reach their readers together
+  int64_t num_tokens_ = 0;
+};
+
+void report(const BenchBatchOptions& options, const std::string& model, const Engine& engine, const BatchRun& run) {
+  load::LoadSummary summary = load::summarise(run.records(), {});
+  summary.label = fmt::format("{}, {} at once", model, options.model.max_sequences);
+  const double total = summary.per_second(summary.input_tokens + summary.output_tokens);
+  const load::Distribution prefill = load::describe(run.prefill_ms());
+  fmt::print("{}  {:.1f} tokens/s in all; a first token takes {:.1f} ms (p99 {:.1f}) once its request runs\n",
+             load::describe(summary), total, prefill.p50, prefill.p99);
+  if (options.json_path.empty()) return;
+  json::object out = load::to_json(summary);
+  out["kind"] = "quire bench batch";
+  out["model"] = model;
+  out["max_sequences"] = options.model.max_sequences;
+  out["threads"] = engine.runner().options().num_threads;
+  out["isa"] = engine.runner().isa();
+  out["total_tokens_per_second"] = total;
+  out["prefill_ms_p50"] = prefill.p50;
+  out["num_steps"] = engine.status().num_steps;
+  out["num_preemptions"] = engine.status().num_preemptions;
+  std::ofstream file(options.json_path);
+  if (!(file << json::serialize(out) << '\n').flush()) {
+    fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.json_path));
+  }
+}
+
+void bench_batch(const BenchBatchOptions& options) {
+  const auto checkpoint = open_checkpoint(options.model.model);
+  const auto text = TextProcessor::load(*checkpoint);
+  const std::vector<load::BatchJob> jobs = find_jobs(options, *checkpoint, *text);
+  RunnerOptions runner_options = options.model.runner_options();
+  if (runner_options.max_context == 0) {  // no more than the longest job needs: the KV pool is sized by it
+    for (const load::BatchJob& job : jobs) {
+      const auto positions = static_cast<int64_t>(job.request.prompt.size()) + job.request.max_tokens;
+      runner_options.max_context = std::max(runner_options.max_context, positions);
+    }
+  }
+  std::ofstream output;
+  if (!options.output_path.empty()) {
+    output.open(options.output_path);
+    if (!output) fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.output_path));
+  }
+  const EngineOptions settings = engine_options(options, jobs);
+  Engine engine(load_runner(*checkpoint, runner_options), settings);
+  catch_interrupts();
+  BatchRun run(engine, *text, jobs, settings.now_ms);
+  run.run(output.is_open() ? &output : nullptr);
+  if (output.is_open() && !output.flush()) {
+    fail(ErrorCode::kIo, "'{}' could not be written to its end", printable(options.output_path));
+  }
+  report(options, checkpoint->name(), engine, run);
+}
+
+}  // namespace
+
+void add_bench_batch_command(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand("batch", "Measure offline throughput of a file of prompts");
+  const auto options = std::make_shared<BenchBatchOptions>();
+  options->model.max_sequences = 32;
+  options->model.add_model(*command);
+  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
+  command->add_option("--prompts", options->prompts_path,
+                      "JSON lines: {\"prompt\": ..., \"max_tokens\": ...} or OpenAI batch lines");
+  command->add_option("--random", options->num_random, "Draw so many prompts instead")->check(CLI::Range(1, 1000000));
+  command->add_option("--prefix-len", options->prefix_tokens, "Tokens that all drawn prompts begin with")
+      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost));
+  command->add_option("--input-len", options->input, "Own tokens of a drawn prompt: " + form)->capture_default_str();
+  command->add_option("--output-len", options->output, "Tokens to generate for a drawn prompt: " + form)
+      ->capture_default_str();
+  command->add_option("-n,--max-tokens", options->max_tokens, "Tokens to generate for lines that do not say")
+      ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
+      ->capture_default_str();
+  command->add_option("-s,--seed", options->seed, "Of drawn prompts and of sampling")->capture_default_str();
+  command->add_option("-o,--output", options->output_path, "Write the answers to this file, a JSON object a line");
+  command->add_option("--json", options->json_path, "Write the numbers to this file");
+  options->model.add_limits(*command);
+  options->model.add_compute(*command);
+  command->callback([options] { bench_batch(*options); });
+}
+
+}  // namespace quire

@@ -15,6 +15,7 @@
 #include "apps/load/summary.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
+#include "apps/scheduling_options.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "text/detokenizer.h"
@@ -24,6 +25,7 @@ namespace {
 
 struct BenchBatchOptions {
   ModelOptions model;
+  SchedulingOptions scheduling;
   std::string prompts_path;
   int64_t num_random = 0;
   int64_t prefix_tokens = 0;
@@ -51,9 +53,9 @@ std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Ch
   return load::random_batch(workload, ModelRunner::info(checkpoint).vocab_size);
 }
 
-// Switches of the scheduler that this benchmark compares belong here.
 EngineOptions engine_options(const BenchBatchOptions& options, const std::vector<load::BatchJob>& jobs) {
   EngineOptions engine;
+  engine.scheduler = options.scheduling.scheduler_options();
   engine.seed = options.seed;
   engine.max_queued_requests = static_cast<int64_t>(jobs.size());
   engine.max_queued_tokens = 0;
@@ -178,6 +180,10 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   out["total_tokens_per_second"] = total;
   out["prefill_ms_p50"] = prefill.p50;
   out["num_steps"] = engine.status().num_steps;
+  out["scheduling"] = {{"static_batching", options.scheduling.static_batching},
+                       {"prefix_caching", options.scheduling.prefix_caching},
+                       {"target", options.scheduling.target}};
+  out["computed_tokens"] = engine.status().computed_tokens;
   out["num_preemptions"] = engine.status().num_preemptions;
   std::ofstream file(options.json_path);
   if (!(file << json::serialize(out) << '\n').flush()) {
@@ -190,6 +196,7 @@ void bench_batch(const BenchBatchOptions& options) {
   const auto text = TextProcessor::load(*checkpoint);
   const std::vector<load::BatchJob> jobs = find_jobs(options, *checkpoint, *text);
   RunnerOptions runner_options = options.model.runner_options();
+  options.scheduling.apply_to(runner_options);
   if (runner_options.max_context == 0) {  // no more than the longest job needs: the KV pool is sized by it
     for (const load::BatchJob& job : jobs) {
       const auto positions = static_cast<int64_t>(job.request.prompt.size()) + job.request.max_tokens;
@@ -236,6 +243,7 @@ void add_bench_batch_command(CLI::App& bench) {
   command->add_option("--json", options->json_path, "Write the numbers to this file");
   options->model.add_limits(*command);
   options->model.add_compute(*command);
+  options->scheduling.add(*command);
   command->callback([options] { bench_batch(*options); });
 }
 

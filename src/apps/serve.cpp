@@ -17,6 +17,7 @@
 #include "apps/command.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
+#include "apps/scheduling_options.h"
 #include "apps/units.h"
 #include "base/error.h"
 #include "engine/engine_thread.h"
@@ -34,6 +35,7 @@ constexpr int64_t kServedBatchTokens = 512;
 
 struct ServeOptions {
   ModelOptions model;
+  SchedulingOptions scheduling;
   std::vector<std::string> hosts = {"127.0.0.1"};
   uint16_t port = 8080;
   ListenerOptions listener;
@@ -140,6 +142,12 @@ SamplingParams default_sampling(const Checkpoint& checkpoint) {
   return sampling.resolve(checkpoint.generation_config());
 }
 
+RunnerOptions runner_options(const ServeOptions& options) {
+  RunnerOptions runner = options.model.runner_options();
+  options.scheduling.apply_to(runner);
+  return runner;
+}
+
 ListenerOptions listener_options(const ServeOptions& options) {
   ListenerOptions listener = options.listener;
   if (listener.certificate_file.empty() != listener.key_file.empty()) {
@@ -153,6 +161,7 @@ ListenerOptions listener_options(const ServeOptions& options) {
 
 EngineOptions engine_options(const ServeOptions& options) {
   EngineOptions engine;
+  engine.scheduler = options.scheduling.scheduler_options();
   engine.max_queued_requests = options.max_queued_requests;
   engine.max_queued_tokens = options.max_queued_tokens;
   engine.seed = std::random_device()();
@@ -194,12 +203,13 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
 
 // Everything that can be wrong, without listening and without loading weights.
 void check(const ServeOptions& options) {
+  options.scheduling.scheduler_options();
   const ListenerOptions listener = listener_options(options);
   const ApiKeys keys(listener.api_keys, listener.api_key_file);
   const OriginPolicy origins({.allowed_hosts = listener.allowed_hosts, .cors_origins = listener.cors_origins});
   if (!listener.certificate_file.empty()) http::TlsFiles(listener.certificate_file, listener.key_file);
   const auto checkpoint = open_checkpoint(options.model.model);
-  const MemoryPlan plan = ModelRunner::plan(*checkpoint, options.model.runner_options());
+  const MemoryPlan plan = ModelRunner::plan(*checkpoint, runner_options(options));
   if (!plan.fits) {
     fail(ErrorCode::kOutOfMemory, "the plan needs {} and {} are allowed\n{}", format_bytes(plan.total_bytes),
          format_bytes(plan.allowed_bytes), plan.advice);
@@ -228,7 +238,8 @@ void serve(const ServeOptions& options) {
   signals.remove_at_exit(options.listener.unix_path);
 
   text = TextProcessor::load(*checkpoint);
-  engine = std::make_unique<Engine>(load_runner(*checkpoint, options.model.runner_options()), engine_options(options));
+  const EngineOptions settings = engine_options(options);
+  engine = std::make_unique<Engine>(load_runner(*checkpoint, runner_options(options)), settings);
   const EngineThread engine_thread(*engine);
   context.engine = engine.get();
   context.text = text.get();
@@ -301,6 +312,7 @@ void add_serve_command(CLI::App& program) {
   add_serving(*command, *options);
   options->model.add_limits(*command);
   options->model.add_compute(*command);
+  options->scheduling.add(*command);
   command->add_flag("--check", options->check, "Validate options, files and memory, then leave");
   command->callback([options] { serve(*options); });
 }

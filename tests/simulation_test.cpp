@@ -95,8 +95,7 @@ TEST(Simulation, AFloodingTenantTakesNoMoreThanItsShare) {
       requests.push_back(request);
     }
   }
-  std::sort(requests.begin(), requests.end(),
-            [](const auto& a, const auto& b) { return a.arrival_ms < b.arrival_ms; });
+  std::sort(requests.begin(), requests.end(), [](const auto& a, const auto& b) { return a.arrival_ms < b.arrival_ms; });
   const SimulationResult result = quire::simulate(requests, options);
   // Tokens of work by tenant that were done while the flood lasted.
   std::map<std::string, int64_t> work;

@@ -37,13 +37,14 @@ void SchedulingOptions::add(CLI::App& to) {
                          "Keep the KV blocks of prompts for others that begin alike (on)"));
   add_option(to.add_flag("--enable-chunked-prefill,!--no-enable-chunked-prefill", chunked_prefill,
                          "Cut prompts into slices that run beside decodes (on)"));
-  add_option(to.add_option("--preemption-mode", preemption,
-                           "When KV blocks run out: recompute, swap or cheapest (default)"));
+  add_option(
+      to.add_option("--preemption-mode", preemption, "When KV blocks run out: recompute, swap or cheapest (default)"));
   add_option(to.add_option("--swap-space", swap_space,
                            "Memory for the KV of preempted sequences, for example 1GiB (default: none)"));
-  add_option(to.add_option("--static-batching", static_batching,
-                           "Baselines: refilled (a batch starts when the last has ended), padded (and computes on until "
-                           "its longest ends); default off"));
+  add_option(
+      to.add_option("--static-batching", static_batching,
+                    "Baselines: refilled (a batch starts when the last has ended), padded (and computes on until "
+                    "its longest ends); default off"));
 }
 
 SchedulerOptions SchedulingOptions::scheduler_options() const {

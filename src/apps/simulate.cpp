@@ -1,4 +1,5 @@
-// `quire simulate`: the production scheduler over a model that only takes time. Plans capacity, repeats failures by seed.
+// `quire simulate`: the production scheduler over a model that only takes time. Plans capacity, repeats failures by
+// seed.
 
 #include <fmt/format.h>
 
@@ -254,7 +255,8 @@ void add_simulate_command(CLI::App& program) {
   add_machine(*command, *options);
   command->add_option("--swarm", options->swarm_steps,
                       "Instead: random configurations until so many steps ran, every invariant checked");
-  command->add_option("--slo-ttft", options->objective.ttft_ms, "Goodput counts answers whose TTFT is at most this, ms");
+  command->add_option("--slo-ttft", options->objective.ttft_ms,
+                      "Goodput counts answers whose TTFT is at most this, ms");
   command->add_option("--slo-tpot", options->objective.tpot_ms, "The same for TPOT, ms");
   command->add_option("--json", options->json_path, "Write the numbers to this file, as `bench serve` does");
   options->limits.add_limits(*command);

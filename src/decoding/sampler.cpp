@@ -93,8 +93,7 @@ float exp_of_negative(float x) {
   const float r = (bounded - static_cast<float>(n) * kLn2High) - static_cast<float>(n) * kLn2Low;
   const float p =
       1.0f +
-      r * (1.0f +
-           r * (0.5f + r * (0.166666671f + r * (0.0416666716f + r * (0.00833333377f + r * 0.00138888892f)))));
+      r * (1.0f + r * (0.5f + r * (0.166666671f + r * (0.0416666716f + r * (0.00833333377f + r * 0.00138888892f)))));
   return x < -87.0f ? 0.0f : p * std::bit_cast<float>((n + 127) << 23);
 }
 

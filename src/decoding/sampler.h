@@ -72,8 +72,8 @@ class Sampler {
   std::vector<Candidate> candidates_;
 };
 
-// Keeps the most typical candidates up to mass p, at least one. Candidates in descending order of logit (ties: ascending
-// id), probabilities normalised; so they leave. Exposed for its test.
+// Keeps the most typical candidates up to mass p, at least one. Candidates in descending order of logit (ties:
+// ascending id), probabilities normalised; so they leave. Exposed for its test.
 void keep_typical(std::vector<Candidate>& candidates, float p);
 
 }  // namespace quire

@@ -11,9 +11,9 @@
 namespace quire {
 
 struct StepShape {
-  int64_t rows = 0;        // tokens that go through the model
-  int64_t sequences = 0;   // logit rows, sampling
-  double attended = 0.0;   // key positions read by all rows together
+  int64_t rows = 0;       // tokens that go through the model
+  int64_t sequences = 0;  // logit rows, sampling
+  double attended = 0.0;  // key positions read by all rows together
 };
 
 class CostModel {

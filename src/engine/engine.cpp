@@ -100,8 +100,7 @@ void Engine::validate(const GenerateRequest& request) const {
          kKvBlockSize);
   }
   if (request.num_choices > 1 && completion == 0) {
-    fail(ErrorCode::kInvalidArgument, "{} choices are asked for, but no token is to be generated",
-         request.num_choices);
+    fail(ErrorCode::kInvalidArgument, "{} choices are asked for, but no token is to be generated", request.num_choices);
   }
 }
 
@@ -119,7 +118,8 @@ Submission Engine::submit(GenerateRequest request) {
     Refusal refusal = Refusal::kNone;
     if (queued_requests_ >= options_.max_queued_requests) refusal = Refusal::kQueueRequests;
     // Alone in the queue any prompt is welcome.
-    if (queued_requests_ > 0 && queued_tokens_ + num_tokens > options_.max_queued_tokens) refusal = Refusal::kQueueTokens;
+    if (queued_requests_ > 0 && queued_tokens_ + num_tokens > options_.max_queued_tokens)
+      refusal = Refusal::kQueueTokens;
     if (refusal != Refusal::kNone) {
       ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
       const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;

@@ -1,8 +1,8 @@
 // The step loop: admit and cancel, plan, run, decode, publish. Sole owner of all mutable serving state.
 //
 // submit(), status() and the like may be called from any thread; step() from one thread, the engine thread
-// (engine_thread.h runs one). After construction the step loop throws nothing: what a request asks wrongly is refused by
-// submit().
+// (engine_thread.h runs one). After construction the step loop throws nothing: what a request asks wrongly is refused
+// by submit().
 #pragma once
 
 #include <atomic>
@@ -23,11 +23,11 @@
 namespace quire {
 
 struct EngineOptions {
-  SchedulerOptions scheduler;                 // its limits come from the runner
-  int64_t max_queued_requests = 1024;         // waiting, not yet started
+  SchedulerOptions scheduler;                    // its limits come from the runner
+  int64_t max_queued_requests = 1024;            // waiting, not yet started
   int64_t max_queued_tokens = int64_t{1} << 20;  // of their prompts
-  uint64_t seed = 0;                          // of requests that bring none; each gets a stream of its own
-  std::function<double()> now_ms;             // the clock; empty: steady_clock
+  uint64_t seed = 0;                             // of requests that bring none; each gets a stream of its own
+  std::function<double()> now_ms;                // the clock; empty: steady_clock
 };
 
 enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens };
@@ -105,8 +105,8 @@ class Engine {
   std::vector<std::unique_ptr<Choice>> queue_;  // arrived, not yet seen by the engine thread
   uint64_t next_id_ = 0;
 
-  EngineStatus counted_;        // engine thread only
-  double last_finish_ms_ = 0.0;  // engine thread only
+  EngineStatus counted_;                         // engine thread only
+  double last_finish_ms_ = 0.0;                  // engine thread only
   std::atomic<double> finish_interval_ms_{0.0};  // between the ends of requests, lately
   std::atomic<int64_t> refused_requests_{0};
   std::atomic<int64_t> refused_tokens_{0};

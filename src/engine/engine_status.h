@@ -27,20 +27,20 @@ struct EngineStatus {
 
   // Since the start.
   int64_t num_steps = 0;
-  int64_t prompt_tokens = 0;      // of requests that were started, cached ones included
-  int64_t cached_tokens = 0;      // of them taken from the prefix cache
-  int64_t computed_tokens = 0;    // rows that went through the model
+  int64_t prompt_tokens = 0;    // of requests that were started, cached ones included
+  int64_t cached_tokens = 0;    // of them taken from the prefix cache
+  int64_t computed_tokens = 0;  // rows that went through the model
   int64_t generated_tokens = 0;
   int64_t num_preemptions = 0;
-  int64_t num_swaps = 0;          // of the preemptions, those that moved KV instead of dropping it
-  int64_t num_cancelled = 0;      // choices
+  int64_t num_swaps = 0;      // of the preemptions, those that moved KV instead of dropping it
+  int64_t num_cancelled = 0;  // choices
   int64_t num_timed_out = 0;
   int64_t num_failed = 0;
-  int64_t refused_requests = 0;   // Refusal::kQueueRequests
-  int64_t refused_tokens = 0;     // Refusal::kQueueTokens
-  double plan_ms = 0;             // time of all steps by part: admit, cancel and plan
-  double run_ms = 0;              // the model
-  double decode_ms = 0;           // sample and publish
+  int64_t refused_requests = 0;                                    // Refusal::kQueueRequests
+  int64_t refused_tokens = 0;                                      // Refusal::kQueueTokens
+  double plan_ms = 0;                                              // time of all steps by part: admit, cancel and plan
+  double run_ms = 0;                                               // the model
+  double decode_ms = 0;                                            // sample and publish
   std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran
   std::array<int64_t, kStepMsBounds.size() + 1> step_ms{};         // steps by their time
 

@@ -1,6 +1,6 @@
-// The identity of a KV block's content: a keyed 128-bit hash chained over all tokens up to the block's end, so that equal
-// hashes mean equal prefixes. SipHash-2-4-128 (https://eprint.iacr.org/2012/351) under a secret key: nobody outside can
-// make two prefixes collide. The root of a chain holds what else K and V depend on, and who may share them.
+// The identity of a KV block's content: a keyed 128-bit hash chained over all tokens up to the block's end, so that
+// equal hashes mean equal prefixes. SipHash-2-4-128 (https://eprint.iacr.org/2012/351) under a secret key: nobody
+// outside can make two prefixes collide. The root of a chain holds what else K and V depend on, and who may share them.
 //
 // Pure functions; any thread.
 #pragma once

@@ -30,10 +30,10 @@ struct GenerateRequest {
   Pooling pooling = Pooling::kNone;
 
   // Who asks and how urgent it is.
-  int32_t priority = 0;      // lower runs earlier (policy "priority")
-  std::string tenant;        // whose share the work counts to (policy "fair"); never shown
-  std::string cache_salt;    // prompts share cached KV blocks only under an equal salt
-  double timeout_ms = 0.0;   // from arrival to the last token; 0: none
+  int32_t priority = 0;     // lower runs earlier (policy "priority")
+  std::string tenant;       // whose share the work counts to (policy "fair"); never shown
+  std::string cache_salt;   // prompts share cached KV blocks only under an equal salt
+  double timeout_ms = 0.0;  // from arrival to the last token; 0: none
 };
 
 enum class FinishReason : uint8_t {

@@ -402,7 +402,8 @@ Scheduler::Hit Scheduler::find_prefix(Sequence* sequence) const {
   for (; hit.num_blocks < most; ++hit.num_blocks) {
     const int64_t i = hit.num_blocks;
     extend_hashes(sequence, i + 1);
-    const auto tokens = std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
+    const auto tokens =
+        std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
     const auto block = blocks_.find(sequence->hashes[i], sequence->hashes[i + 1], tokens);
     if (!block) break;
     hit.num_cached += blocks_.is_cached(*block) ? 1 : 0;
@@ -414,7 +415,8 @@ void Scheduler::publish_full_blocks(Sequence* sequence) {
   const int64_t full = sequence->num_computed_tokens / options_.block_size;
   for (int64_t i = sequence->num_published; i < full; ++i) {
     extend_hashes(sequence, i + 1);
-    const auto tokens = std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
+    const auto tokens =
+        std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
     blocks_.publish(sequence->blocks[i], sequence->hashes[i], sequence->hashes[i + 1], tokens);
   }
   sequence->num_published = std::max(sequence->num_published, full);

@@ -1,5 +1,5 @@
-// Decides, step by step, who runs and how many tokens: continuous batching with chunked prefill under a token budget and
-// an inter-token latency target, prefix caching, policies, preemption by recompute or swap.
+// Decides, step by step, who runs and how many tokens: continuous batching with chunked prefill under a token budget
+// and an inter-token latency target, prefix caching, policies, preemption by recompute or swap.
 //
 // A pure object: no randomness, no model, time only as an argument; the engine (or the simulator) tells it what
 // happened. Engine thread only. Rules:
@@ -136,9 +136,7 @@ class Scheduler {
   void release_blocks(Sequence* sequence);
   void release_swap(Sequence* sequence);
 
-  bool may_use_cache(const Sequence& sequence) const {
-    return options_.prefix_caching && !sequence.needs_all_rows;
-  }
+  bool may_use_cache(const Sequence& sequence) const { return options_.prefix_caching && !sequence.needs_all_rows; }
   void extend_hashes(Sequence* sequence, int64_t num_blocks) const;
   Hit find_prefix(Sequence* sequence) const;  // nothing for a sequence in swap space
   void publish_full_blocks(Sequence* sequence);

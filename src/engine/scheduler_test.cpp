@@ -280,11 +280,8 @@ TEST(Scheduler, TheEarliestDeadlineRunsFirst) {
 }
 
 TEST(Scheduler, PrefillSlicesKeepToTheTarget) {
-  Harness harness({.block_size = kBlock,
-                   .num_blocks = 600,
-                   .max_batch_tokens = 512,
-                   .max_sequences = 8,
-                   .target_step_ms = 60.0});
+  Harness harness(
+      {.block_size = kBlock, .num_blocks = 600, .max_batch_tokens = 512, .max_sequences = 8, .target_step_ms = 60.0});
   double worst = 0;
   harness.cost_ms = [&](const StepShape& shape) {
     const double ms = 20 + 0.5 * static_cast<double>(shape.rows) + 0.001 * shape.attended;
@@ -324,11 +321,8 @@ TEST(Scheduler, StaticBatchesAreRefilledWhenAllHaveEnded) {
 }
 
 TEST(Scheduler, WithoutChunksAPromptHasItsStepsToItself) {
-  Harness harness({.block_size = kBlock,
-                   .num_blocks = 64,
-                   .max_batch_tokens = 16,
-                   .max_sequences = 4,
-                   .chunked_prefill = false});
+  Harness harness(
+      {.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 16, .max_sequences = 4, .chunked_prefill = false});
   harness.add(4, 40);
   harness.step();
   const Sequence* prompt = harness.add(40, 50);

@@ -24,7 +24,8 @@ T parse(std::string_view what, std::string_view found, const std::array<std::pai
 SchedulingPolicy parse_scheduling_policy(std::string_view name) {
   using enum SchedulingPolicy;
   return parse<SchedulingPolicy, 4>(
-      "the scheduling policy", name, {{{"fcfs", kFcfs}, {"priority", kPriority}, {"fair", kFair}, {"deadline", kDeadline}}});
+      "the scheduling policy", name,
+      {{{"fcfs", kFcfs}, {"priority", kPriority}, {"fair", kFair}, {"deadline", kDeadline}}});
 }
 
 StaticBatching parse_static_batching(std::string_view name) {

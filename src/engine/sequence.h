@@ -18,13 +18,13 @@ struct Sequence {
   uint64_t id = 0;              // ascending in order of arrival
   std::vector<int32_t> tokens;  // prompt, then generated
   int64_t num_prompt_tokens = 0;
-  int64_t max_tokens = 0;     // length it may reach, prompt included; 0: unknown
-  int num_slots = 1;          // 1, or the n of parallel sampling until the forks exist
+  int64_t max_tokens = 0;       // length it may reach, prompt included; 0: unknown
+  int num_slots = 1;            // 1, or the n of parallel sampling until the forks exist
   bool needs_all_rows = false;  // the model's output for every prompt row is wanted: no cached prefix, no skipped row
-  int32_t priority = 0;       // lower runs earlier (policy "priority")
-  std::string tenant = {};  // whose share it counts to (policy "fair")
-  double deadline_ms = 0.0;   // on the engine's clock; 0: none
-  std::string cache_salt;     // prefixes are shared under an equal salt only
+  int32_t priority = 0;         // lower runs earlier (policy "priority")
+  std::string tenant = {};      // whose share it counts to (policy "fair")
+  double deadline_ms = 0.0;     // on the engine's clock; 0: none
+  std::string cache_salt;       // prefixes are shared under an equal salt only
 
   // The scheduler's own.
   int64_t num_computed_tokens = 0;  // K and V of tokens[0, num_computed) are in the cache (or in swap space)

@@ -1,6 +1,6 @@
-// The production scheduler and block manager over a model that computes nothing: time passes as a cost model says, tokens
-// are a pure function of what stands before them, and the KV cache remembers who wrote what. Millions of requests a
-// minute, each run repeated exactly by its seed.
+// The production scheduler and block manager over a model that computes nothing: time passes as a cost model says,
+// tokens are a pure function of what stands before them, and the KV cache remembers who wrote what. Millions of
+// requests a minute, each run repeated exactly by its seed.
 //
 // What must hold is checked as it runs (SimulationOptions::check): block ownership; what a sequence reads from its
 // blocks is what it wrote; every answer is the one the request gives alone; somebody advances while anybody waits; no
@@ -47,7 +47,7 @@ struct SimulatedOutcome {
   int64_t generated_tokens = 0;
   int64_t num_preemptions = 0;
   int64_t cached_tokens = 0;
-  int64_t steps_until_first = 0;  // from the step after arrival
+  int64_t steps_until_first = 0;      // from the step after arrival
   std::vector<double> token_ms = {};  // of the first choice's tokens, when asked for
 };
 
@@ -64,8 +64,8 @@ struct SimulationResult {
 // `requests` by ascending arrival.
 SimulationResult simulate(const std::vector<SimulatedRequest>& requests, const SimulationOptions& options);
 
-// A random configuration and the requests for it, over everything the scheduler can do: each seed another machine, pool,
-// policy and crowd.
+// A random configuration and the requests for it, over everything the scheduler can do: each seed another machine,
+// pool, policy and crowd.
 struct SwarmCase {
   SimulationOptions options;
   std::vector<SimulatedRequest> requests;

@@ -66,7 +66,9 @@ class World {
     return out;
   }
 
-  bool is_over() const { return next_ == scope_.requests.size() && scheduler_.num_running() + scheduler_.num_waiting() == 0; }
+  bool is_over() const {
+    return next_ == scope_.requests.size() && scheduler_.num_running() + scheduler_.num_waiting() == 0;
+  }
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:

@@ -21,7 +21,7 @@ struct Batch {
   };
   std::vector<int32_t> token_ids;  // of all sequences, one after the other
   std::vector<Sequence> sequences;
-  std::vector<int32_t> logit_rows;  // rows of token_ids whose logits are wanted, strictly ascending
+  std::vector<int32_t> logit_rows;   // rows of token_ids whose logits are wanted, strictly ascending
   std::vector<int32_t> hidden_rows;  // rows whose final hidden states are wanted, strictly ascending
 
   void clear() {

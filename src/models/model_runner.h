@@ -23,14 +23,14 @@ struct RunnerOptions {
   std::string isa = {};            // kernel table by name; empty = the best
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
-  int64_t max_logit_rows = 0;  // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
+  int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
   int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
   int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
   int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
   uint64_t swap_bytes = 0;
-  uint64_t memory_bytes = 0;    // allowed in all; 0 = what the machine and the cgroup leave
+  uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
 };
 
 // The ledger: what a model will take, line by line, computed from headers alone.

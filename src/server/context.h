@@ -14,7 +14,7 @@ namespace quire {
 class Metrics;
 
 enum class ServerState : uint8_t {
-  kLoading,   // engine and text are null
+  kLoading,  // engine and text are null
   kReady,
   kDraining,  // what runs may finish, nothing new starts
 };

@@ -1,6 +1,7 @@
 // Counts and latency histograms of the server, under vLLM's metric names plus quire's own, as Prometheus text.
 //
-// Any thread. Engine numbers come with each exposition from Engine::status(); what only the server sees is counted here.
+// Any thread. Engine numbers come with each exposition from Engine::status(); what only the server sees is counted
+// here.
 #pragma once
 
 #include <cstdint>

@@ -6,10 +6,14 @@ namespace quire {
 namespace {
 
 constexpr std::array kRoutes = {
-    Route{"GET", "/health", Scope::kPublic, handle_health},      Route{"GET", "/livez", Scope::kPublic, handle_livez},
-    Route{"GET", "/readyz", Scope::kPublic, handle_readyz},      Route{"GET", "/version", Scope::kKey, handle_version},
-    Route{"GET", "/metrics", Scope::kKey, handle_metrics},       Route{"GET", "/status", Scope::kKey, handle_status},
-    Route{"GET", "/openapi.json", Scope::kKey, handle_openapi},  Route{"GET", "/v1/models", Scope::kKey, handle_models},
+    Route{"GET", "/health", Scope::kPublic, handle_health},
+    Route{"GET", "/livez", Scope::kPublic, handle_livez},
+    Route{"GET", "/readyz", Scope::kPublic, handle_readyz},
+    Route{"GET", "/version", Scope::kKey, handle_version},
+    Route{"GET", "/metrics", Scope::kKey, handle_metrics},
+    Route{"GET", "/status", Scope::kKey, handle_status},
+    Route{"GET", "/openapi.json", Scope::kKey, handle_openapi},
+    Route{"GET", "/v1/models", Scope::kKey, handle_models},
     Route{"GET", "/v1/models/{id}", Scope::kKey, handle_models},
     Route{"POST", "/v1/chat/completions", Scope::kKey, handle_chat_completions},
     Route{"POST", "/v1/completions", Scope::kKey, handle_completions},

@@ -19,9 +19,9 @@ void handle_livez(ServerContext& context, const ExchangePtr& exchange);
 void handle_readyz(ServerContext& context, const ExchangePtr& exchange);
 void handle_version(ServerContext& context, const ExchangePtr& exchange);
 void handle_metrics(ServerContext& context, const ExchangePtr& exchange);
-void handle_status(ServerContext& context, const ExchangePtr& exchange);   // the live view's numbers
+void handle_status(ServerContext& context, const ExchangePtr& exchange);  // the live view's numbers
 void handle_openapi(ServerContext& context, const ExchangePtr& exchange);
-void handle_models(ServerContext& context, const ExchangePtr& exchange);   // list and /v1/models/{id}
+void handle_models(ServerContext& context, const ExchangePtr& exchange);  // list and /v1/models/{id}
 
 // Inference.
 void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange);

@@ -12,9 +12,9 @@ namespace beast_http = boost::beast::http;
 using ErrorCode = boost::beast::error_code;
 using View = boost::beast::string_view;
 
-constexpr size_t kStartLineSlack = 64;        // method, version and spaces around the target
+constexpr size_t kStartLineSlack = 64;         // method, version and spaces around the target
 constexpr size_t kChunkLineBytes = 16 * 1024;  // a chunk's size with its extensions, or all trailer fields
-constexpr int kBlankLines = 4;                // before a request
+constexpr int kBlankLines = 4;                 // before a request
 constexpr size_t kBodyReserveBytes = 64 * 1024;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
@@ -159,7 +159,8 @@ struct RequestParser::Impl final {
     }
     if (is_coding && is_http_1_0) return refuse("Transfer-Encoding does not exist in HTTP/1.0");
     if (key == "expect") {
-      if (lowered(value) != "100-continue") return refuse(417, "unknown_expectation", "Expect may only be 100-continue");
+      if (lowered(value) != "100-continue")
+        return refuse(417, "unknown_expectation", "Expect may only be 100-continue");
       expects_continue = !is_http_1_0;
     }
     request.headers.emplace_back(std::move(key), std::string(value));

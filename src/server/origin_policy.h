@@ -13,9 +13,9 @@
 namespace quire {
 
 struct OriginOptions {
-  bool is_loopback = false;                // every address listened on is loopback: Host must be so too
-  std::vector<std::string> allowed_hosts;  // further names; given ones switch the Host check on everywhere
-  std::vector<std::string> cors_origins;   // "https://chat.example", or "*"
+  bool is_loopback = false;                     // every address listened on is loopback: Host must be so too
+  std::vector<std::string> allowed_hosts = {};  // further names; given ones switch the Host check on everywhere
+  std::vector<std::string> cors_origins = {};   // "https://chat.example", or "*"
 };
 
 class OriginPolicy {

@@ -90,8 +90,8 @@ TEST(RequestParser, RefusesWhatCouldBeReadTwoWays) {
       "GET / HTTP/1.1\r\nHost: a\r\n X: 1\r\n\r\n",
       "GET / HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n",
       "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
-      std::string("GET / HTTP/1.1\r\nHost: a\r\nX: a") + \'\0\' + "b\r\n\r\n", "POST / HTTP/1.1\r\n" + host +
-          "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      std::string("GET / HTTP/1.1\r\nHost: a\r\nX: a") + '\0' + "b\r\n\r\n",
+      "POST / HTTP/1.1\r\n" + host + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
       "POST / HTTP/1.1\r\n" + host + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
       "POST / HTTP/1.1\r\n" + host + "Content-Length: 3, 3\r\n\r\nabc",

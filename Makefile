@@ -1,7 +1,8 @@
 # Thin fronts over the CMake presets; every target installs what is missing first.
 #   make run     build (release) and talk to the embedded demo model
+#   make serve   the same model behind HTTP, with its web page
 #   make test    build with sanitizers, run every test and check
-.PHONY: run build test check tsan fuzz bench format tidy install clean
+.PHONY: run serve build test tsan fuzz bench format tidy install clean
 
 PROMPT ?= Tell me a story about a fox.
 
@@ -14,6 +15,9 @@ run: build
 	build/release/bin/quire run demo --prompt "$(PROMPT)" --stats
 	@echo
 	@echo "Chat with it: build/release/bin/quire run demo     Your own model: build/release/bin/quire run MODEL.gguf"
+
+serve: build
+	build/release/bin/quire serve demo
 
 test:
 	tools/install_dependencies.sh test

@@ -11,7 +11,8 @@ tools/check_layers.py
 git ls-files '*.h' '*.cpp' | xargs -r clang-format --dry-run -Werror
 
 # What optimisation could change: the kernels and what stands on their bits.
-release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test"
+release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test
+  quire_simulation_test"
 step "build, release"
 cmake --preset release >/dev/null
 # shellcheck disable=SC2086
@@ -30,12 +31,16 @@ tools/fuzz.sh 4
 
 step "ThreadSanitizer: what threads share"
 cmake --preset tsan >/dev/null
-cmake --build --preset tsan -j "$jobs" --target quire_base_test quire_engine_test
-build/tsan/src/base/quire_base_test --gtest_brief=1
-build/tsan/src/engine/quire_engine_test --gtest_brief=1
+threaded_tests="base/quire_base_test engine/quire_engine_test server/quire_http_test server/quire_server_test"
+# shellcheck disable=SC2046,SC2086
+cmake --build --preset tsan -j "$jobs" --target $(basename -a $threaded_tests)
+for test in $threaded_tests; do timeout 300 "build/tsan/src/$test" --gtest_brief=1; done
 
 step "tests, release"
-ctest --preset release -j "$jobs" -R "^(${release_tests// /|})\$"
+ctest --preset release -j "$jobs" -R "^($(echo $release_tests | tr ' ' '|'))\$"
+
+step "web page, headless Chromium"
+timeout 300 tools/test_web_page.sh
 
 step "tests, dev"
 ctest --preset dev -j "$jobs"

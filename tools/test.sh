@@ -8,6 +8,7 @@ step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
 
 step "layers and format"
 tools/check_layers.py
+tools/check_limits.py
 git ls-files '*.h' '*.cpp' | xargs -r clang-format --dry-run -Werror
 
 # What optimisation could change: the kernels and what stands on their bits.

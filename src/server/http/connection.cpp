@@ -205,8 +205,8 @@ void Connection::fail_exchange(const ConnectionExchange& failed, const char* wha
   if (exchange_.get() != &failed) return;  // after its answer
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
   if (exchange->is_streaming()) return lose();  // a broken end is the only truth left to tell
-  exchange->reply({.status = 500,
-                   .body = error_body("server_error", "internal_error", "internal error; request id " + id)});
+  exchange->reply(
+      {.status = 500, .body = error_body("server_error", "internal_error", "internal error; request id " + id)});
 }
 
 void Connection::refuse(int status, std::string_view code, std::string_view message) {
@@ -223,8 +223,7 @@ void Connection::refuse(int status, std::string_view code, std::string_view mess
 
 // ---- Out
 
-void Connection::write_head(const Request& request, int status, std::string_view content_type,
-                            const Headers& headers) {
+void Connection::write_head(const Request& request, int status, std::string_view content_type, const Headers& headers) {
   const auto add = [&](std::string_view name, std::string_view value) {
     out_ += name;
     out_ += ": ";
@@ -370,8 +369,8 @@ void Connection::cut_exchange() {
     end_stream();
     finish(exchange->request(), 200, exchange->sent_bytes());
   } else {
-    const Response response{
-        .status = 503, .body = error_body("unavailable_error", "draining", "the server was stopped; try again")};
+    const Response response{.status = 503,
+                            .body = error_body("unavailable_error", "draining", "the server was stopped; try again")};
     write_reply(exchange->request(), response);
     finish(exchange->request(), response.status, response.body.size());
   }

@@ -73,7 +73,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t unsent() const { return out_.size() - sent_; }
 
  private:
-  enum class Phase : uint8_t { kServing, kClosing /* when all is written */, kLingering /* read to the end */, kClosed };
+  enum class Phase : uint8_t {
+    kServing,
+    kClosing /* when all is written */,
+    kLingering /* read to the end */,
+    kClosed
+  };
   struct Style {  // of the reply to the request at hand
     bool is_keep_alive = false;
     bool is_http_1_0 = false;
@@ -111,9 +116,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   RequestParser parser_;
   Timer timer_;
 
-  std::string in_;   // read, not yet parsed
-  std::string out_;  // to be written
-  size_t sent_ = 0;  // of out_
+  std::string in_;                                // read, not yet parsed
+  std::string out_;                               // to be written
+  size_t sent_ = 0;                               // of out_
   std::shared_ptr<ConnectionExchange> exchange_;  // the one request being answered
   Headers reply_headers_;                         // of every reply to the request at hand
   Style style_;
@@ -123,14 +128,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point armed_ = Clock::time_point::max();     // when the timer looks
   Clock::time_point last_write_;
   uint64_t lingered_bytes_ = 0;
-  int depth_ = 0;                // of run() and settle()
-  bool is_reading_ = false;      // a wait is pending
+  int depth_ = 0;            // of run() and settle()
+  bool is_reading_ = false;  // a wait is pending
   bool is_writing_ = false;
   bool has_more_input_ = false;  // left in the socket because in_ is full
   bool is_at_end_ = false;       // the client sends no more
   bool is_broken_ = false;
-  bool is_partial_ = false;      // a request has begun to arrive
-  bool is_chunked_ = false;      // the stream being written
+  bool is_partial_ = false;  // a request has begun to arrive
+  bool is_chunked_ = false;  // the stream being written
 };
 
 template <typename Task>

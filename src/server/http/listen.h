@@ -10,7 +10,7 @@ namespace quire::http {
 
 struct ListeningSocket {
   int socket = -1;
-  Address address;        // as bound; empty host for a Unix socket
+  Address address;  // as bound; empty host for a Unix socket
   std::string unix_path;
 };
 

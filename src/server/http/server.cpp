@@ -80,8 +80,8 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     while (true) {
       sockaddr_storage peer = {};
       socklen_t size = sizeof(peer);
-      const int socket = ::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &size,
-                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int socket =
+          ::accept4(socket_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (socket >= 0) {
         take(socket, address_of(peer, size));
       } else if (errno == EMFILE || errno == ENFILE) {
@@ -193,8 +193,7 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>()) {
     }
   }
   if (!settings.unix_path.empty()) {
-    impl_->acceptors.push_back(
-        std::make_shared<Acceptor>(impl_->shared, nullptr, listen_on_unix(settings.unix_path)));
+    impl_->acceptors.push_back(std::make_shared<Acceptor>(impl_->shared, nullptr, listen_on_unix(settings.unix_path)));
   }
   impl_->work.emplace(asio::make_work_guard(impl_->shared->io));
   for (int i = 0; i < settings.num_threads; ++i) {

@@ -22,21 +22,21 @@
 namespace quire::http {
 
 struct Address {
-  std::string host;  // a name or a literal address
+  std::string host;   // a name or a literal address
   uint16_t port = 0;  // 0: any that is free
 };
 
 // One request that has been answered, or not.
 struct Finished {
   const Request& request;
-  int status = 0;  // 499: the client left before its answer was complete
+  int status = 0;      // 499: the client left before its answer was complete
   uint64_t bytes = 0;  // of the reply's body
   double seconds = 0;  // from the whole request to its last byte handed to the socket's queue
 };
 
 struct ServerOptions {
   std::vector<Address> addresses;
-  std::string unix_path;  // of a Unix socket; empty: none
+  std::string unix_path;         // of a Unix socket; empty: none
   std::string certificate_file;  // with key_file: TLS on every TCP address
   std::string key_file;
   int num_threads = 2;
@@ -46,8 +46,8 @@ struct ServerOptions {
   // and add header fields that every reply to it carries.
   std::function<std::optional<Response>(Request& request, Headers& reply_headers)> admit;
   std::function<void(const std::shared_ptr<Exchange>&)> handle;
-  std::function<void(const Finished&)> on_finished = {};   // any io thread
-  std::function<void(int change)> on_connection = {};      // any io thread: +1 opened, -1 closed
+  std::function<void(const Finished&)> on_finished = {};  // any io thread
+  std::function<void(int change)> on_connection = {};     // any io thread: +1 opened, -1 closed
   // Ends an event stream that the drain's time limit cuts off.
   std::string cut_event = {};
 };

@@ -43,9 +43,9 @@ std::string_view date() {
                                               "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     std::tm utc = {};
     ::gmtime_r(&now, &utc);
-    const auto written = fmt::format_to_n(text, sizeof(text), "{}, {:02} {} {} {:02}:{:02}:{:02} GMT",
-                                          kDays[utc.tm_wday], utc.tm_mday, kMonths[utc.tm_mon], utc.tm_year + 1900,
-                                          utc.tm_hour, utc.tm_min, utc.tm_sec);
+    const auto written =
+        fmt::format_to_n(text, sizeof(text), "{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[utc.tm_wday], utc.tm_mday,
+                         kMonths[utc.tm_mon], utc.tm_year + 1900, utc.tm_hour, utc.tm_min, utc.tm_sec);
     size = std::min(written.size, sizeof(text));
     second = now;
   }
@@ -62,11 +62,11 @@ std::string error_body(std::string_view type, std::string_view code, std::string
 }
 
 std::string request_id(std::string_view offered, size_t limit) {
-  const bool is_fit = !offered.empty() && offered.size() <= limit &&
-                      std::all_of(offered.begin(), offered.end(), [](char c) {
-                        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                               c == '-' || c == '_' || c == '.' || c == ':';
-                      });
+  const bool is_fit =
+      !offered.empty() && offered.size() <= limit && std::all_of(offered.begin(), offered.end(), [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' ||
+               c == '.' || c == ':';
+      });
   if (is_fit) return std::string(offered);
   // An identity, not a secret: only equal ones would do harm.
   thread_local std::mt19937_64 random = [] {

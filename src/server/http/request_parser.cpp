@@ -5,6 +5,8 @@
 #include <limits>
 #include <optional>
 
+#include "server/http/body_reader.h"
+
 namespace quire::http {
 namespace {
 
@@ -12,9 +14,8 @@ namespace beast_http = boost::beast::http;
 using ErrorCode = boost::beast::error_code;
 using View = boost::beast::string_view;
 
-constexpr size_t kStartLineSlack = 64;         // method, version and spaces around the target
-constexpr size_t kChunkLineBytes = 16 * 1024;  // a chunk's size with its extensions, or all trailer fields
-constexpr int kBlankLines = 4;                 // before a request
+constexpr size_t kStartLineSlack = 64;  // method, version and spaces around the target
+constexpr int kBlankLines = 4;          // before a request
 constexpr size_t kBodyReserveBytes = 64 * 1024;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
@@ -66,14 +67,15 @@ bool is_number(std::string_view text) {
 
 }  // namespace
 
-// Beast knows the grammar; what is strict beyond it is decided in the callbacks.
+// Beast knows the grammar of the header; what is strict beyond it is decided in the callbacks. Its chunk reader is not
+// used: it asserts on a last chunk that arrives in pieces.
 struct RequestParser::Impl final {
   class Grammar final : public beast_http::basic_parser<true> {
    public:
     explicit Grammar(Impl& owner) : owner_(owner) {
       eager(true);
       header_limit(std::numeric_limits<uint32_t>::max());  // limited before it gets here
-      body_limit(owner.limits.body_bytes);
+      body_limit(boost::none);
     }
 
    private:
@@ -87,18 +89,12 @@ struct RequestParser::Impl final {
       fail_if_refused(ec);
     }
     void on_header_impl(ErrorCode&) override {}
-    void on_body_init_impl(const boost::optional<uint64_t>& length, ErrorCode&) override {
-      if (length) owner_.request.body.reserve(std::min<uint64_t>(*length, kBodyReserveBytes));
-    }
-    size_t on_body_impl(View body, ErrorCode&) override { return append(body); }
+    void on_body_init_impl(const boost::optional<uint64_t>&, ErrorCode&) override {}
+    size_t on_body_impl(View, ErrorCode&) override { return 0; }
     void on_chunk_header_impl(uint64_t, View, ErrorCode&) override {}
-    size_t on_chunk_body_impl(uint64_t, View body, ErrorCode&) override { return append(body); }
+    size_t on_chunk_body_impl(uint64_t, View, ErrorCode&) override { return 0; }
     void on_finish_impl(ErrorCode&) override {}
 
-    size_t append(View body) {
-      owner_.request.body.append(body.data(), body.size());
-      return body.size();
-    }
     void fail_if_refused(ErrorCode& ec) const {
       if (owner_.problem.status != 0) ec = beast_http::error::bad_value;
     }
@@ -141,7 +137,6 @@ struct RequestParser::Impl final {
     if (++num_fields > limits.header_fields) {
       return refuse(431, "header_too_large", "the request has more header fields than this server allows");
     }
-    if (has_header) return;  // trailer fields are counted and dropped
     for (const char c : value) {
       if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f) {
         return refuse("a header field holds a control character");
@@ -201,12 +196,10 @@ struct RequestParser::Impl final {
     if (!has_plain_lines(header)) refuse("header lines must end in CR LF and must not be folded");
     ErrorCode error;
     if (problem.status == 0) grammar->put(boost::asio::const_buffer(header.data(), header.size()), error);
-    if (problem.status == 0 && error == beast_http::error::body_limit) {
-      refuse(413, "request_too_large", "the request's body is larger than this server allows");
-    }
     if (problem.status == 0 && error) refuse("the request is not well-formed HTTP/1.1");
     if (problem.status == 0 && !grammar->is_header_done()) refuse("the request is not well-formed HTTP/1.1");
     if (problem.status == 0) finish_host();
+    if (problem.status == 0) expect_body();
     if (problem.status != 0) return Progress::kError;
     consumed += size;
     has_header = true;
@@ -225,26 +218,34 @@ struct RequestParser::Impl final {
     }
   }
 
+  void expect_body() {
+    if (grammar->chunked()) return body.expect_chunks();
+    const uint64_t length = grammar->content_length().value_or(0);
+    if (length > limits.body_bytes) return refuse_body();
+    request.body.reserve(std::min<uint64_t>(length, kBodyReserveBytes));
+    body.expect_length(length);
+  }
+
+  void refuse_body() { refuse(413, "request_too_large", "the request's body is larger than this server allows"); }
+
   Progress feed_body(std::string_view bytes, size_t& consumed) {
-    if (grammar->is_done()) return Progress::kComplete;
-    if (bytes.empty()) return Progress::kMore;
-    ErrorCode error;
-    consumed = grammar->put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
-    if (error == beast_http::error::body_limit) {
-      refuse(413, "request_too_large", "the request's body is larger than this server allows");
-    } else if (error && error != beast_http::error::need_more) {
-      refuse("the request's chunked body is malformed");
-    } else if (!grammar->is_done() && bytes.size() - consumed > kChunkLineBytes) {
-      refuse("the request's chunk header or trailer is larger than this server allows");
+    switch (body.feed(bytes, consumed, request.body, limits)) {
+      case BodyReader::Outcome::kMore: return Progress::kMore;
+      case BodyReader::Outcome::kComplete: return Progress::kComplete;
+      case BodyReader::Outcome::kTooLarge: refuse_body(); break;
+      case BodyReader::Outcome::kTooManyFields:
+        refuse(431, "header_too_large", "the request has more trailer fields than this server allows");
+        break;
+      case BodyReader::Outcome::kMalformed: refuse("the request's chunked body is malformed"); break;
     }
-    if (problem.status != 0) return Progress::kError;
-    return grammar->is_done() ? Progress::kComplete : Progress::kMore;
+    return Progress::kError;
   }
 
   const Limits& limits;
   Request request;
   Problem problem;
   std::optional<Grammar> grammar;
+  BodyReader body;
   std::string authority;
   size_t scanned = 0;
   int num_fields = 0;
@@ -269,6 +270,7 @@ void RequestParser::reset() {
   impl.request = Request();
   impl.problem = Problem();
   impl.grammar.emplace(impl);
+  impl.body = BodyReader();
   impl.authority.clear();
   impl.scanned = 0;
   impl.num_fields = impl.num_blank_lines = 0;
@@ -280,7 +282,7 @@ const RequestParser::Problem& RequestParser::problem() const { return impl_->pro
 bool RequestParser::is_keep_alive() const { return impl_->is_keep_alive; }
 bool RequestParser::is_http_1_0() const { return impl_->is_http_1_0; }
 bool RequestParser::expects_continue() const { return impl_->expects_continue; }
-bool RequestParser::has_body() const { return impl_->has_header && !impl_->grammar->is_done(); }
+bool RequestParser::has_body() const { return impl_->has_header && !impl_->body.is_complete(); }
 
 std::string_view Request::header(std::string_view name) const {
   for (const auto& [key, value] : headers) {

@@ -177,6 +177,8 @@ ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, con
           .vocab_size = runner.info().vocab_size,
           .num_parameters = runner.info().num_parameters,
           .weight_bytes = runner.plan().weight_bytes,
+          .kv_bytes = runner.plan().kv_bytes,
+          .activation_bytes = runner.plan().workspace_bytes,
           .architecture = runner.info().architecture};
 }
 

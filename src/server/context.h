@@ -28,6 +28,8 @@ struct ModelCard {
   int64_t vocab_size = 0;
   uint64_t num_parameters = 0;
   uint64_t weight_bytes = 0;
+  uint64_t kv_bytes = 0;          // the KV pool
+  uint64_t activation_bytes = 0;  // a step's
   std::string architecture;
 };
 

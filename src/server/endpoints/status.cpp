@@ -63,7 +63,9 @@ json::object model_json(const ModelCard& card) {
           {"max_model_len", card.max_model_len},
           {"vocab_size", card.vocab_size},
           {"num_parameters", card.num_parameters},
-          {"weight_bytes", card.weight_bytes}};
+          {"weight_bytes", card.weight_bytes},
+          {"kv_bytes", card.kv_bytes},
+          {"activation_bytes", card.activation_bytes}};
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 # Thin fronts over the CMake presets; every target installs what is missing first.
 #   make run     build (release) and talk to the embedded demo model
 #   make test    build with sanitizers, run every test and check
-.PHONY: run build test check tsan fuzz bench format tidy install clean
+#   make clients published clients against the server (installs them from PyPI)
+.PHONY: run build test check clients tsan fuzz bench format tidy install clean
 
 PROMPT ?= Tell me a story about a fox.
 
@@ -18,6 +19,9 @@ run: build
 test:
 	tools/install_dependencies.sh test
 	tools/test.sh
+
+clients: build
+	tests/clients/run.sh
 
 tsan:
 	tools/install_dependencies.sh test

@@ -15,7 +15,7 @@ trap '[ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true; rm -f "$tabl
 "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
 python=$environment/bin/python
 load_tool=$environment-load
-if [ ! -x "$load_tool/bin/guidellm" ]; then  # of its own: what it needs does not go together with the rest
+if [ ! -x "$load_tool/bin/aiperf" ]; then  # of its own: what it needs does not go together with the rest
   python3 -m venv "$load_tool"
   "$load_tool/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements_load.txt"
 fi
@@ -43,7 +43,7 @@ start
 "$python" "$here/check_openai.py" "$url"
 "$python" "$here/check_formats.py" "$url"
 "$python" "$here/check_lm_eval.py" "$url"
-"$here/check_load.sh" "$load_tool" "$url"
+"$load_tool/bin/python" "$here/check_load.py" "$url"
 stop
 start --api-key test-key --max-num-queued-reqs 1 --sequences 1
 "$python" "$here/check_openai_refusals.py" "$url" test-key

@@ -2,7 +2,8 @@
 #   make run     build (release) and talk to the embedded demo model
 #   make serve   the same model behind HTTP, with its web page
 #   make test    build with sanitizers, run every test and check
-.PHONY: run serve build test tsan fuzz bench format tidy install clean
+#   make clients published clients against the server (installs them from PyPI)
+.PHONY: run serve build test clients tsan fuzz bench format tidy install clean
 
 PROMPT ?= Tell me a story about a fox.
 
@@ -22,6 +23,9 @@ serve: build
 test:
 	tools/install_dependencies.sh test
 	tools/test.sh
+
+clients: build
+	tests/clients/run.sh
 
 tsan:
 	tools/install_dependencies.sh test

@@ -16,13 +16,19 @@ using End = SimulatedOutcome::End;
 
 SimulationResult simulate(const SwarmCase& made) { return quire::simulate(made.requests, made.options); }
 
+#ifdef NDEBUG
+constexpr int64_t kSwarmSteps = 1'000'000;
+#else
+constexpr int64_t kSwarmSteps = 100'000;  // sanitizers take ten times as long
+#endif
+
 TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   int64_t steps = 0;
   std::map<End, int64_t> ends;
   int64_t preemptions = 0;
   int64_t swaps = 0;
   int64_t cached = 0;
-  for (uint64_t seed = 1; steps < 1'000'000; ++seed) {
+  for (uint64_t seed = 1; steps < kSwarmSteps; ++seed) {
     const SimulationResult result = simulate(random_case(seed, 200));
     steps += result.num_steps;
     preemptions += result.num_preemptions;
@@ -33,11 +39,11 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
     }
   }
   for (const End end : {End::kFinished, End::kRefused, End::kTooLarge, End::kCancelled, End::kTimeout}) {
-    EXPECT_GT(ends[end], 100) << "an ending the configurations were meant to reach: " << static_cast<int>(end);
+    EXPECT_GT(ends[end], 10) << "an ending the configurations were meant to reach: " << static_cast<int>(end);
   }
-  EXPECT_GT(preemptions, 1000);
-  EXPECT_GT(swaps, 1000);
-  EXPECT_GT(cached, 10'000);
+  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(swaps, 100);
+  EXPECT_GT(cached, 1'000);
 }
 
 TEST(Simulation, ASeedRepeatsItself) {

@@ -51,6 +51,7 @@ void print_man_options(const CLI::App& app) {
 
 void print_man(const CLI::App& program) {
   fmt::print(".TH QUIRE 1 \"\" \"quire {}\" \"User Commands\"\n", QUIRE_VERSION);
+  fmt::print(".ad l\n");  // flags with their names do not break, so a line cannot be stretched to the margin
   fmt::print(".SH NAME\nquire \\- runs large language models, from the checkpoint to the screen\n");
   fmt::print(".SH SYNOPSIS\n.B quire\n.I COMMAND\n[\n.I options\n]\n");
   fmt::print(

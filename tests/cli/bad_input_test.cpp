@@ -206,11 +206,52 @@ std::vector<std::string> blocks_of(const std::string& text) {
   return blocks;
 }
 
+std::vector<Case> serving_cases() {
+  std::vector<Case> cases = {
+      {{"bench"}},
+      {{"bench", "serve", "--base-url", "ftp://here"}},
+      {{"bench", "serve", "--base-url", "http://127.0.0.1:1", "-n", "1"}},
+      {{"bench", "serve", "--rate", "fast"}},
+      {{"bench", "serve", "--input-len", "some"}},
+      {{"bench", "serve", "--compare", "good.gguf", "config.json"}},
+      {{"bench", "batch", "good.gguf"}},
+      {{"bench", "batch", "good.gguf", "--prompts", "nothing.jsonl"}},
+      {{"simulate", "--cost", "1", "2"}},
+      {{"simulate", "--trace", "nothing.csv"}},
+      {{"simulate", "--scheduling-policy", "luck"}},
+      {{"simulate", "--target", "both"}},
+  };
+  // With --check nothing is listened on, so that a case that wrongly passes ends too.
+  const std::vector<std::vector<std::string>> flags = {{"--port", "70000"},
+                                                       {"--host", ""},
+                                                       {"--scheduling-policy", "luck"},
+                                                       {"--static-batching", "yes"},
+                                                       {"--preemption-mode", "none"},
+                                                       {"--target", "both"},
+                                                       {"--itl-target-ms", "-1"},
+                                                       {"--swap-space", "much"},
+                                                       {"--ssl-certfile", "config.json"},
+                                                       {"--ssl-certfile", "config.json", "--ssl-keyfile", "nothing"},
+                                                       {"--api-key-file", "nothing"},
+                                                       {"--api-key", ""},
+                                                       {"--cors-origin", "everyone"},
+                                                       {"--log-requests", "loud"},
+                                                       {"--max-num-queued-reqs", "0"},
+                                                       {"--memory", "20K", "--isa", "reference", "-t", "1"}};
+  for (const std::vector<std::string>& flag : flags) {
+    std::vector<std::string> arguments = {"serve", "good.gguf", "--check"};
+    arguments.insert(arguments.end(), flag.begin(), flag.end());
+    cases.push_back({arguments});
+  }
+  return cases;
+}
+
 TEST(BadInput, IsAnsweredInAFewLinesThatHelp) {
   const TemporaryFolder folder;
   make_bad_files(folder.path());
   std::vector<Case> cases = file_cases();
-  for (const auto& more : {usage_cases(), flag_cases()}) cases.insert(cases.end(), more.begin(), more.end());
+  for (const auto& more : {usage_cases(), flag_cases(), serving_cases()})
+    cases.insert(cases.end(), more.begin(), more.end());
   EXPECT_GE(cases.size(), 50u);
 
   std::string found;

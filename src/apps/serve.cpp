@@ -67,10 +67,13 @@ class StopSignals {
   }
   // What a process that is stopped while it loads leaves behind.
   void remove_at_exit(std::string path) { socket_path_ = std::move(path); }
-  // From now on a signal is waited for instead of ending the process.
+  // From now on a signal lets the server drain instead of ending the process. Before the first request is taken.
+  void start_serving() {
+    const std::lock_guard lock(mutex_);
+    is_serving_ = true;
+  }
   void wait() {
     std::unique_lock lock(mutex_);
-    is_serving_ = true;
     arrived_.wait(lock, [this] { return has_arrived_; });
   }
 
@@ -245,6 +248,7 @@ void serve(const ServeOptions& options) {
   context.text = text.get();
   context.default_sampling = default_sampling(*checkpoint);
   context.model = model_card(options, engine->runner(), *engine);
+  signals.start_serving();
   context.state = ServerState::kReady;
   print_table(options, *checkpoint, engine->runner(), context.model, listener);
 

@@ -436,7 +436,7 @@ async def drain_once(program, rng):
         outcomes = await asyncio.gather(*streams)
         begun = longest > 0.1
         if begun and set(outcomes) != {"whole"}:
-            outcomes = [f"{outcome}, though begun" for outcome in outcomes]
+            outcomes = [outcome if outcome == "whole" else f"{outcome}, though begun" for outcome in outcomes]
         async with asyncio.timeout(60):
             return outcomes, await server.process.wait()
 

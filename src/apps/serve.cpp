@@ -67,10 +67,13 @@ class StopSignals {
   }
   // What a process that is stopped while it loads leaves behind.
   void remove_at_exit(std::string path) { socket_path_ = std::move(path); }
-  // From now on a signal is waited for instead of ending the process.
+  // From now on a signal lets the server drain instead of ending the process. Before the first request is taken.
+  void start_serving() {
+    const std::lock_guard lock(mutex_);
+    is_serving_ = true;
+  }
   void wait() {
     std::unique_lock lock(mutex_);
-    is_serving_ = true;
     arrived_.wait(lock, [this] { return has_arrived_; });
   }
 
@@ -153,7 +156,11 @@ ListenerOptions listener_options(const ServeOptions& options) {
   if (listener.certificate_file.empty() != listener.key_file.empty()) {
     fail(ErrorCode::kInvalidArgument, "TLS needs both --ssl-certfile and --ssl-keyfile; one is missing");
   }
-  for (const std::string& host : options.hosts) listener.addresses.push_back({host, options.port});
+  for (const std::string& host : options.hosts) {
+    if (host.empty())
+      fail(ErrorCode::kInvalidArgument, "--host is empty; give a name or an address, such as 127.0.0.1");
+    listener.addresses.push_back({host, options.port});
+  }
   listener.has_web_page = !options.no_web_page;
   listener.log_requests = parse_request_log(options.log_requests);
   return listener;
@@ -247,6 +254,7 @@ void serve(const ServeOptions& options) {
   context.text = text.get();
   context.default_sampling = default_sampling(*checkpoint);
   context.model = model_card(options, engine->runner(), *engine);
+  signals.start_serving();
   context.state = ServerState::kReady;
   print_table(options, *checkpoint, engine->runner(), context.model, listener);
 

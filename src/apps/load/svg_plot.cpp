@@ -248,7 +248,8 @@ std::string draw_svg(std::string_view title, const std::vector<Panel>& panels) {
       width, height, escape(title), kStyle);
   for (size_t i = 0; i < panels.size(); ++i) {
     const double left = kPanelWidth * static_cast<double>(i % columns);
-    const double top = kTitleHeight + kPanelHeight * static_cast<double>(i / columns);
+    const size_t row = i / columns;
+    const double top = kTitleHeight + kPanelHeight * static_cast<double>(row);
     out += PanelDrawing(panels[i], left, top).draw();
   }
   return out + "</svg>\n";

@@ -148,6 +148,7 @@ SamplingParams default_sampling(const Checkpoint& checkpoint) {
 RunnerOptions runner_options(const ServeOptions& options) {
   RunnerOptions runner = options.model.runner_options();
   options.scheduling.apply_to(runner);
+  runner.populate_kv = true;
   return runner;
 }
 

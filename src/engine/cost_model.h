@@ -1,6 +1,8 @@
 // What a step will cost in milliseconds, learned from the steps that ran: a linear model of the step's shape, fitted by
-// least squares of the relative error over about the last hundred steps, older ones fading. The scheduler sizes prefill
-// slices by it, the simulator plans capacity by it.
+// least squares of the relative error. The scheduler sizes prefill slices by it, the simulator plans capacity by it.
+//
+// Steps of like shapes are remembered together, as one running mean; the fit is over these kinds of shapes. So a
+// thousand steps that decode do not wash away what one prompt has taught.
 //
 // Owned by the scheduler; pure arithmetic, no clock.
 #pragma once
@@ -34,11 +36,22 @@ class CostModel {
 
  private:
   static constexpr int64_t kWarmUp = 8;
+  using Vector = std::array<double, kFeatures>;
+
+  static Vector features_of(const StepShape& shape);
+
+  struct Kind {
+    Vector features{};  // running means of the features and the time of its steps
+    double ms = 0.0;
+    int64_t last_seen = -1;  // in steps observed
+  };
+  static constexpr int kRowKinds = 14;
+  static constexpr int kDepthKinds = 16;
+
+  void fit();
 
   Weights weights_{};
-  // Normal equations of the faded steps: moments_ x weights = targets_.
-  std::array<std::array<double, kFeatures>, kFeatures> moments_{};
-  std::array<double, kFeatures> targets_{};
+  std::array<Kind, kRowKinds * kDepthKinds> kinds_;
   int64_t num_observed_ = 0;
 };
 

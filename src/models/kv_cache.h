@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -33,6 +34,8 @@ class KvCache {
   KvLayer layer(int index);
   // Copies a whole block in every layer (copy-on-write).
   void copy_block(int32_t from, int32_t to);
+  // Has the system provide the pool's memory before its blocks are first used (AlignedBuffer::populate_pages).
+  void populate(const std::stop_token& stop) { memory_.populate_pages(stop); }
   // Whole blocks to and from the swap space, which lies in host memory wherever the pool is.
   void swap_out(int32_t block, int32_t slot);
   void swap_in(int32_t slot, int32_t block);

@@ -1,8 +1,10 @@
 #include "models/model_runner.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -136,6 +138,13 @@ struct ModelRunner::Impl {
     Arena arena(workspace);
     model->take_workspace(arena, kernels, limits);
     arrays.take(arena, limits);
+    if (options.populate_kv) {
+      populating = std::jthread([this](const std::stop_token& stop) {
+        const sched_param idle{};
+        ::sched_setscheduler(0, SCHED_IDLE, &idle);  // of this thread; a failure only makes it less polite
+        kv.populate(stop);
+      });
+    }
   }
 
   // Checks the batch against the limits and lays out where its rows belong.
@@ -154,6 +163,7 @@ struct ModelRunner::Impl {
   std::unique_ptr<Model> model;
   StepArrays arrays;
   std::span<const float> hidden;
+  std::jthread populating;  // the last member: ended before what it works on
 };
 
 void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {

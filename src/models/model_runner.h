@@ -30,6 +30,9 @@ struct RunnerOptions {
   Format v_format = Format::kF16;
   int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
   uint64_t swap_bytes = 0;
+  // Take the KV pool's memory in the background after loading, while the machine is idle, instead of at the first use
+  // of each block, which would stretch that step.
+  bool populate_kv = false;
   uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
 };
 

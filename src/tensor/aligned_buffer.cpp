@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -53,6 +54,17 @@ AlignedBuffer::~AlignedBuffer() {
 
 void AlignedBuffer::release_pages() {
   if (mapping_ != nullptr) ::madvise(mapping_, mapping_bytes_, MADV_DONTNEED);
+}
+
+void AlignedBuffer::populate_pages(const std::stop_token& stop) {
+#ifdef MADV_POPULATE_WRITE
+  constexpr size_t kPiece = size_t{8} << 20;
+  for (size_t at = 0; at < mapping_bytes_ && !stop.stop_requested(); at += kPiece) {
+    if (::madvise(mapping_ + at, std::min(kPiece, mapping_bytes_ - at), MADV_POPULATE_WRITE) != 0) return;
+  }
+#else
+  (void)stop;
+#endif
 }
 
 }  // namespace quire

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 
 namespace quire {
 
@@ -42,6 +43,9 @@ class AlignedBuffer {
 
   // Gives the pages back to the system; they read as zeros when touched again.
   void release_pages();
+  // Has the system provide every page now instead of at its first use, piece by piece, without changing what they
+  // hold; others may use the buffer meanwhile. Does nothing on kernels before Linux 5.14.
+  void populate_pages(const std::stop_token& stop);
 
  private:
   std::byte* data_ = nullptr;

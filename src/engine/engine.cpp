@@ -135,7 +135,7 @@ Submission Engine::submit(GenerateRequest request) {
     ++queued_requests_;
     queued_tokens_ += num_tokens;
     queue_.push_back(std::move(choice));
-    if (wake_) wake_();
+    wake();
     return {std::move(stream)};
   }
 }
@@ -174,6 +174,11 @@ std::unique_ptr<Engine::Choice> Engine::make_choice(std::shared_ptr<const Genera
   return choice;
 }
 
+void Engine::wake() const {
+  wakes_.fetch_add(1, std::memory_order_release);
+  wakes_.notify_all();
+}
+
 EngineStatus Engine::status(bool with_blocks) const {
   EngineStatus status;
   {
@@ -182,7 +187,7 @@ EngineStatus Engine::status(bool with_blocks) const {
   }
   if (with_blocks) {
     wants_blocks_ = true;
-    if (wake_) wake_();
+    wake();
   } else {
     status.blocks.clear();
   }

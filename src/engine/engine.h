@@ -49,8 +49,11 @@ class Engine {
   // One iteration; false when there was nothing to do.
   bool step();
 
-  // Called by any thread's submit(), for a thread that sleeps while there is nothing to do. Set before the first.
-  void set_wake(std::function<void()> wake) { wake_ = std::move(wake); }
+  // For a thread that sleeps while there is nothing to do: it reads num_wakes(), finds that step() has nothing to do,
+  // and waits for another wake(), which every submission gives.
+  uint32_t num_wakes() const { return wakes_.load(std::memory_order_acquire); }
+  void wait_for_wake(uint32_t seen) const { wakes_.wait(seen, std::memory_order_acquire); }
+  void wake() const;
 
   // Numbers as of the last step. With `with_blocks` the block map too, as of an earlier such call or soon after.
   EngineStatus status(bool with_blocks = false) const;
@@ -92,7 +95,7 @@ class Engine {
   std::unique_ptr<ModelRunner> runner_;
   EngineOptions options_;
   Scheduler scheduler_;
-  std::function<void()> wake_;
+  mutable std::atomic<uint32_t> wakes_{0};
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> choices_;
   Batch batch_;
   std::span<const float> logits_;

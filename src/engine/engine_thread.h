@@ -21,7 +21,6 @@ class EngineThread {
   void work();
 
   Engine& engine_;
-  std::atomic<uint32_t> wakes_{0};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

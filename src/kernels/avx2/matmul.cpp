@@ -10,6 +10,8 @@
 
 #include "kernels/vector/matmul_layout.h"
 
+#include "kernels/vector/matmul_pack.h"
+
 #include "kernels/vector/matmul_decode.h"
 
 #include "kernels/vector/matmul_q8.h"

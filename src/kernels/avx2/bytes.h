@@ -10,9 +10,10 @@ namespace quire {
 namespace {
 
 using Bytes = __m256i;
-// A weight's code in a vector is its value plus this.
+// A weight of eight bits is its value plus this as a code.
 constexpr int kCodeZero = 0;
-constexpr int kTokenTile = 4;  // tokens times two vectors of sums: 8 of 16 registers
+constexpr TileShape kQ8Tile = {4, 8};      // more than 16 registers hold, still fastest
+constexpr TileShape kFloatTile = {6, 12};  // 12 results of 16 registers
 
 inline Bytes load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store_bytes(void* p, Bytes x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
@@ -38,12 +39,27 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
 
-// sum + the four products of each word: weights in [-128, 127] times activations in [-127, 127]. |w| as an unsigned
-// byte times a with the sign of w: a pair of products is at most 2 * 128 * 127 < 2^15, so nothing saturates.
-inline Bytes dot4(Bytes sum, Bytes weights, Bytes activations) {
-  const Bytes pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights));
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
+// Sums of four products per word: codes of kCodeBits, unsigned up to 7 bits, in [-128, 127] from 8 on, times
+// activations in [-127, 127]; `start` is in the result. Up to eight words are added.
+template <int kCodeBits>
+struct Dots {
+  // Pairs of products are below 2^15 by themselves, and for four bits eight of them are.
+  static constexpr bool kPairs = kCodeBits <= 4;
+  static Bytes begin(Bytes start) { return kPairs ? _mm256_setzero_si256() : start; }
+  static Bytes add(Bytes sum, Bytes codes, Bytes activations) {
+    if constexpr (kPairs) {
+      return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, activations));
+    } else if constexpr (kCodeBits < 8) {
+      return _mm256_add_epi32(sum, sum_pairs(_mm256_maddubs_epi16(codes, activations)));
+    } else {
+      // |code| as an unsigned byte times the activation with the code's sign.
+      return _mm256_add_epi32(
+          sum, sum_pairs(_mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(activations, codes))));
+    }
+  }
+  static Bytes end(Bytes sum, Bytes start) { return kPairs ? _mm256_add_epi32(start, sum_pairs(sum)) : sum; }
+  static Bytes sum_pairs(Bytes pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+};
 inline Vec as_floats(Bytes x) { return _mm256_castsi256_ps(x); }
 
 inline Vec widen_i8(const void* p) {

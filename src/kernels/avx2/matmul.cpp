@@ -1,6 +1,8 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
 
+#include "kernels/vector/tile_shape.h"
+
 #include "kernels/avx2/bytes.h"
 
 #include "kernels/block_codes.h"

@@ -10,9 +10,10 @@ namespace quire {
 namespace {
 
 using Bytes = __m512i;
-// A weight's code in a vector is its value plus this: vpdpbusd wants unsigned weights.
+// A weight of eight bits is its value plus this as a code: vpdpbusd wants unsigned weights.
 constexpr int kCodeZero = 128;
-constexpr int kTokenTile = 8;  // tokens times two vectors of sums: 16 of 32 registers
+constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results of 32 registers
+constexpr TileShape kFloatTile = {6, 24};  // 24 results
 
 inline Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
 inline void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }
@@ -38,12 +39,17 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
 
-// sum + the four products of each word: weights (codes, see kCodeZero) times activations in [-127, 127]. Not the
-// intrinsic: GCC 12 copies the sum before and after it in every round of a loop, which costs a third of the speed.
-inline Bytes dot4(Bytes sum, Bytes weights, Bytes activations) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(activations));
-  return sum;
-}
+// Sums of four products per word: codes, as unsigned bytes, times activations in [-127, 127]. Not the intrinsic: GCC 12
+// copies the sum before and after it in every round of a loop, which costs a third of the speed.
+template <int kCodeBits>
+struct Dots {
+  static Bytes begin(Bytes start) { return start; }
+  static Bytes add(Bytes sum, Bytes codes, Bytes activations) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(activations));
+    return sum;
+  }
+  static Bytes end(Bytes sum, Bytes) { return sum; }
+};
 inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
 inline Vec widen_i8(const void* p) {

@@ -1,6 +1,8 @@
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vec.h"
 
+#include "kernels/vector/tile_shape.h"
+
 #include "kernels/avx512/bytes.h"
 
 #include "kernels/block_codes.h"

@@ -8,11 +8,10 @@ namespace quire {
 namespace {
 
 constexpr int64_t kTokenBlock = 128;  // sums kept at a time: with a decoded panel they fill the first cache
-// One tile of the thread pool. Few tokens: memory is what takes time, and a small tile shares a matrix evenly; its
-// panels are gone through one by one, as they lie. Many tokens: panels are taken together, the same columns of all of
-// them while the tokens' are in a near cache.
+// One tile of the thread pool. Few tokens: memory is what takes time, and a small tile shares a matrix evenly. Many
+// tokens: the same columns of more panels while the tokens' are in a near cache.
 constexpr int64_t kFewTokens = 16;
-constexpr int64_t kTilePanels = 2;
+constexpr int64_t kTilePanels = 4;
 constexpr int64_t kWideTilePanels = 8;
 
 inline int64_t tile_panels(int64_t num_tokens) { return num_tokens <= kFewTokens ? kTilePanels : kWideTilePanels; }
@@ -61,36 +60,42 @@ void fetch_outputs(const MatmulOutput& out, int64_t row, int64_t first_token, in
   }
 }
 
-// Panels [first, last) of one output, all tokens.
-void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first, int64_t last) {
-  const PackedMatrix& w = out.weights;
-  const MultiplyPanels multiply = multiply_panels_for(w.format);
-  const int64_t together = x.num_rows <= kFewTokens ? 1 : kWideTilePanels;
+// Panels [first, first + count) of one output, all tokens.
+void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first, int count) {
+  const MultiplyPanels multiply = multiply_panels_for(out.weights.format);
   alignas(64) float sums[kWideTilePanels * kTokenBlock * kPanelRows];
   for (int64_t token = 0; token < x.num_rows; token += kTokenBlock) {
     const int64_t tokens = x.num_rows - token < kTokenBlock ? x.num_rows - token : kTokenBlock;
-    for (int64_t panel = first; panel < last; panel += together) {
-      const auto count = static_cast<int>(last - panel < together ? last - panel : together);
-      for (int i = 0; i < count; ++i) fetch_outputs(out, (panel + i) * kPanelRows, token, tokens);
-      __builtin_memset(sums, 0, static_cast<size_t>(count * tokens * kPanelRows) * sizeof(float));
-      multiply(w, panel, count, x, token, tokens, sums);
-      for (int i = 0; i < count; ++i) {
-        store_rows(out, (panel + i) * kPanelRows, token, tokens, sums + i * tokens * kPanelRows);
-      }
+    for (int i = 0; i < count; ++i) fetch_outputs(out, (first + i) * kPanelRows, token, tokens);
+    __builtin_memset(sums, 0, static_cast<size_t>(count * tokens * kPanelRows) * sizeof(float));
+    multiply(out.weights, first, count, x, token, tokens, sums);
+    for (int i = 0; i < count; ++i) {
+      store_rows(out, (first + i) * kPanelRows, token, tokens, sums + i * tokens * kPanelRows);
     }
   }
 }
 
+// The n-th of `count` items when consecutive n belong to the parts of [0, count) in turn, as many as threads: a thread
+// then mostly walks on where it just was, and what it fetched ahead is its own.
+inline int64_t in_turn(int64_t n, int64_t count, int64_t parts) {
+  const int64_t part = n % parts;
+  const int64_t longer = count % parts;
+  return part * (count / parts) + (part < longer ? part : longer) + n / parts;
+}
+
 // One loop over the tiles of all outputs.
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const int64_t tile_rows = tile_panels(x.num_rows) * kPanelRows;
+  const int64_t panels = tile_panels(x.num_rows);
+  const auto tiles_of = [=](const MatmulOutput& out) { return divide_up(out.weights.rows, panels * kPanelRows); };
   int64_t num_tiles = 0;
-  for (int i = 0; i < num_outputs; ++i) num_tiles += divide_up(outputs[i].weights.rows, tile_rows);
-  auto run_tile = [&](int64_t tile, int) {
+  for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
+  auto run_tile = [&](int64_t index, int) {
+    int64_t tile = in_turn(index, num_tiles, exec.num_threads);
     const MatmulOutput* out = outputs;
-    for (int64_t tiles; tile >= (tiles = divide_up(out->weights.rows, tile_rows)); ++out) tile -= tiles;
-    const int64_t end = (tile + 1) * tile_rows < out->weights.rows ? (tile + 1) * tile_rows : out->weights.rows;
-    multiply_tile(x, *out, tile * tile_rows / kPanelRows, divide_up(end, kPanelRows));
+    for (; tile >= tiles_of(*out); ++out) tile -= tiles_of(*out);
+    const int64_t first = tile * panels;
+    const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
+    multiply_tile(x, *out, first, static_cast<int>(left < panels ? left : panels));
   };
   if (x.num_rows > 0 && num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
 }

@@ -1,5 +1,6 @@
-// From a packed part of a panel to what the multiplication reads: one byte per code and float scales, for any format.
-// See math.h for how files of this folder are used.
+// From packed panels to what the multiplication reads: one byte per code and float factors, for any format, in
+// registers (PackedCodes) or left in the first cache for many tokens (DecodedCodes). See math.h for how files of this
+// folder are used.
 #pragma once
 
 namespace quire {
@@ -11,102 +12,140 @@ namespace {
 constexpr float kMagic = 12582912.0f;
 constexpr int32_t kMagicBits = 0x4b400000;
 
-// The factors of one group (or half group) of a panel: sum * scale = (kMagic + sum) * scale + unmagic, exact but for
-// one rounding, because scale has at most 18 significant bits.
-struct PanelFactors {
-  float scale[kPanelVectors][kLanes];
-  float unmagic[kPanelVectors][kLanes];
-  float min[kPanelVectors][kLanes];
+// The factors of one group (or half group) of a vector of rows: sum * scale = (kMagic + sum) * scale + unmagic, exact
+// but for one rounding, because scale has at most 18 significant bits.
+struct Factors {
+  Vec scale;
+  Vec unmagic;
+  Vec min;
 };
 
-struct alignas(64) DecodedPanel {
-  PanelFactors factors[2 * kBlockGroups];
-  std::byte codes[kBlockGroups * kPanelVectors * kGroupWords * kVectorBytes];
-};
-
-constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
+// What a code is more than the value it stands for. Codes of eight bits and levels of a table have the instruction
+// set's own zero.
+constexpr int code_zero(CodeScheme scheme) { return scheme.table || scheme.low_bits == 8 ? kCodeZero : scheme.zero; }
+// 8: a code may be any byte.
+constexpr int code_bits(CodeScheme scheme) { return scheme.table ? 8 : scheme.low_bits + scheme.high_bits; }
+// Parts of a group with factors of their own.
+constexpr int num_parts(CodeScheme scheme) { return scheme.sub_scales == 2 * kBlockGroups ? 2 : 1; }
 
 // Word kWord of a group, as the plane of kBits holds it, moved to bit kAt of each byte.
 template <int kBits, int kWord, int kAt>
 inline Bytes plane_word(const std::byte* plane) {
   constexpr int kHeldAt = kWord / kBits * kBits;
   const Bytes held = load_bytes(plane + kWord % kBits * kVectorBytes);
+  if constexpr (kBits == 8) return held;
   return and_bytes(shift_left<kAt - kHeldAt>(held), set1_byte(((1 << kBits) - 1) << kAt));
-}
-
-template <Format kFormat, int kWord>
-inline void decode_words(const std::byte* low, const std::byte* high, Bytes table, std::byte* out) {
-  if constexpr (kWord < kGroupWords) {
-    constexpr CodeScheme kScheme = scheme_of(kFormat);
-    Bytes codes = plane_word<kScheme.low_bits, kWord, 0>(low);
-    if constexpr (kScheme.high_bits > 0) {
-      codes = or_bytes(codes, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
-    }
-    if constexpr (kScheme.table) {
-      codes = look_up(table, codes);
-    } else if constexpr (kCodeZero != kScheme.zero) {
-      codes = add_bytes(codes, set1_byte(kCodeZero - kScheme.zero));
-    }
-    store_bytes(out + kWord * kVectorBytes, codes);
-    decode_words<kFormat, kWord + 1>(low, high, table, out);
-  }
-}
-
-template <Format kFormat>
-inline void decode_group(const std::byte* packed, Bytes table, std::byte* out) {
-  constexpr CodeScheme kScheme = scheme_of(kFormat);
-  const std::byte* high = packed + kPanelVectors * kScheme.low_bits * kVectorBytes;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    decode_words<kFormat, 0>(packed + v * kScheme.low_bits * kVectorBytes, high + v * kScheme.high_bits * kVectorBytes,
-                             table, out + v * kGroupWords * kVectorBytes);
-  }
 }
 
 inline Vec header_f16(const std::byte* at) { return load_f16(reinterpret_cast<const uint16_t*>(at)); }
 
+// The same 256 columns (fewer at the end of a row) of panels `stride` bytes apart, group after group.
 template <Format kFormat>
-inline void decode_factors(const std::byte* header, int groups, PanelFactors* out) {
-  constexpr CodeScheme kScheme = scheme_of(kFormat);
-  constexpr BlockLayout kLayout = block_layout(kScheme);
-  const int count = kScheme.sub_scales == 2 * kBlockGroups ? 2 * groups : groups;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    for (int i = 0; i < count; ++i) {
-      const int row = v * kLanes;
-      const std::byte* scale_at = header + 2 * ((kLayout.scales == 1 ? 0 : i) * kPanelRows + row);
-      Vec scale = header_f16(scale_at);
-      Vec min = set1(0);
-      if constexpr (kScheme.has_min) min = header_f16(scale_at + kLayout.mins_offset);
-      if constexpr (kScheme.sub_scales > 0) {
-        const std::byte* sub = header + i * kPanelRows + row;
-        scale = mul(scale, widen_i8(sub + kLayout.sub_scales_offset));
-        if constexpr (kScheme.has_min) min = mul(min, widen_i8(sub + kLayout.sub_mins_offset));
-      }
-      store(out[i].scale[v], scale);
-      store(out[i].unmagic[v], mul(scale, set1(-kMagic)));
-      if constexpr (kScheme.has_min) store(out[i].min[v], min);
+struct PackedCodes {
+  static constexpr CodeScheme kScheme = scheme_of(kFormat);
+  static constexpr BlockLayout kLayout = block_layout(kScheme);
+  static constexpr int kCodeBits = code_bits(kScheme);
+  static constexpr int kParts = num_parts(kScheme);
+  static constexpr bool kMins = kScheme.has_min;
+
+  const std::byte* header;  // of the first panel
+  const std::byte* codes;   // of its current group
+  int64_t stride;
+  Bytes table;
+
+  PackedCodes(const std::byte* packed, int64_t panel_stride)
+      : header(packed),
+        codes(packed + kLayout.header_bytes),
+        stride(panel_stride),
+        table(kScheme.table ? add_bytes(load_table(kIQ4Levels), set1_byte(kCodeZero)) : set1_byte(0)) {}
+
+  template <int kWord>
+  Bytes word(int panel, int v) const {
+    const std::byte* low = codes + panel * stride;
+    const std::byte* high = low + (kPanelVectors * kScheme.low_bits + v * kScheme.high_bits) * kVectorBytes;
+    Bytes word = plane_word<kScheme.low_bits, kWord, 0>(low + v * kScheme.low_bits * kVectorBytes);
+    if constexpr (kScheme.high_bits > 0) {
+      word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
     }
+    return kScheme.table ? look_up(table, word) : word;
+  }
+
+  // `part` counts from the first group on.
+  Factors factors(int panel, int v, int part) const {
+    const std::byte* row = header + panel * stride + v * kLanes;
+    const std::byte* scale_at = row + (kLayout.scales == 1 ? 0 : part) * 2 * kPanelRows + v * kLanes;
+    const std::byte* sub = row + part * kPanelRows;
+    Factors f;
+    f.scale = header_f16(scale_at);
+    f.min = kMins ? header_f16(scale_at + kLayout.mins_offset) : set1(0);
+    if constexpr (kScheme.sub_scales > 0) f.scale = mul(f.scale, widen_i8(sub + kLayout.sub_scales_offset));
+    if constexpr (kScheme.sub_scales > 0 && kMins) f.min = mul(f.min, widen_i8(sub + kLayout.sub_mins_offset));
+    f.unmagic = mul(f.scale, set1(-kMagic));
+    return f;
+  }
+
+  void next_group() { codes += kLayout.group_bytes; }
+};
+
+constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
+constexpr int kMostDecodedPanels = 2;
+
+// What stays in the first cache while many tokens go by.
+struct alignas(64) DecodedPanels {
+  float factors[kMostDecodedPanels][2 * kBlockGroups][kPanelVectors][3][kLanes];
+  std::byte codes[kMostDecodedPanels][kBlockGroups * kDecodedGroupBytes];
+};
+
+template <typename Packed, int kWord = 0>
+inline void decode_words(const Packed& packed, int panel, int v, std::byte* out) {
+  if constexpr (kWord < kGroupWords) {
+    store_bytes(out + kWord * kVectorBytes, packed.template word<kWord>(panel, v));
+    decode_words<Packed, kWord + 1>(packed, panel, v, out);
   }
 }
 
-// Decodes the part of a panel at `packed`. Returns where its codes are: in `out`, or where they lie if they need no
-// decoding.
 template <Format kFormat>
-const std::byte* decode_part(const std::byte* packed, int groups, DecodedPanel& out) {
-  constexpr CodeScheme kScheme = scheme_of(kFormat);
-  constexpr BlockLayout kLayout = block_layout(kScheme);
-  decode_factors<kFormat>(packed, groups, out.factors);
-  packed += kLayout.header_bytes;
-  if constexpr (kScheme.low_bits == 8) {
-    return packed;
-  } else {
-    const Bytes table = kScheme.table ? add_bytes(load_table(kIQ4Levels), set1_byte(kCodeZero)) : set1_byte(0);
-    for (int g = 0; g < groups; ++g) {
-      decode_group<kFormat>(packed, table, out.codes + g * kDecodedGroupBytes);
-      packed += kLayout.group_bytes;
+void decode_panels(const std::byte* from, int64_t stride, int panels, int groups, DecodedPanels& out) {
+  using Packed = PackedCodes<kFormat>;
+  Packed packed(from, stride);
+  for (int g = 0; g < groups; ++g) {
+    for (int i = 0; i < panels; ++i) {
+      for (int v = 0; v < kPanelVectors; ++v) {
+        for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
+          const Factors f = packed.factors(i, v, part);
+          store(out.factors[i][part][v][0], f.scale);
+          store(out.factors[i][part][v][1], f.unmagic);
+          if constexpr (Packed::kMins) store(out.factors[i][part][v][2], f.min);
+        }
+        if constexpr (Packed::kScheme.low_bits < 8) {
+          decode_words(packed, i, v, out.codes[i] + g * kDecodedGroupBytes + v * kGroupWords * kVectorBytes);
+        }
+      }
     }
-    return out.codes;
+    packed.next_group();
   }
 }
+
+template <int kBits, int kPartsOfGroup, bool kHasMins>
+struct DecodedCodes {
+  static constexpr int kCodeBits = kBits;
+  static constexpr int kParts = kPartsOfGroup;
+  static constexpr bool kMins = kHasMins;
+
+  const DecodedPanels* decoded;
+  const std::byte* codes;  // of the first panel's current group
+  int64_t stride;          // bytes between panels
+
+  template <int kWord>
+  Bytes word(int panel, int v) const {
+    return load_bytes(codes + panel * stride + (v * kGroupWords + kWord) * kVectorBytes);
+  }
+  Factors factors(int panel, int v, int part) const {
+    const auto& f = decoded->factors[panel][part][v];
+    return {load(f[0]), load(f[1]), kMins ? load(f[2]) : set1(0)};
+  }
+  void next_group() { codes += kDecodedGroupBytes; }
+};
 
 }  // namespace
 }  // namespace quire

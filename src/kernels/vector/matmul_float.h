@@ -6,66 +6,77 @@
 namespace quire {
 namespace {
 
-constexpr int kFloatColumns = 64;  // decoded at a time: short enough that fetching, decoding and multiplying overlap
+constexpr int kFloatColumns = 64;  // multiplied at a time
+// Up to so many tokens, weights are widened in registers for each tile of tokens.
+constexpr int kPackedFloatTokens = 2 * kFloatTile.tokens;
 
-struct FloatProduct {
-  const float* weights;  // [columns, kPanelRows]
-  int columns;
-  const float* x;
-  int64_t x_stride;
-  float* sums;             // [tokens, kPanelRows]
-  const std::byte* ahead;  // weights that will be read next, fetched meanwhile: bytes_ahead per column
-  int bytes_ahead;
+// The same columns of panels `stride` bytes apart.
+template <Format kFormat>
+struct FloatColumns {
+  const std::byte* first;
+  int64_t stride;
+
+  Vec load_rows(int column, int panel, int v) const {
+    const std::byte* at = first + panel * stride + (column * kPanelRows + v * kLanes) * float_bytes(kFormat);
+    if constexpr (kFormat == Format::kF32) return load(reinterpret_cast<const float*>(at));
+    const auto* halves = reinterpret_cast<const uint16_t*>(at);
+    return kFormat == Format::kF16 ? load_f16(halves) : load_bf16(halves);
+  }
 };
 
-template <int kTokens>
-void multiply_floats(const FloatProduct& p) {
-  Vec sums[kTokens][kPanelVectors];
+struct FloatProduct {
+  int columns;
+  const float* x;       // of the first token
+  int64_t x_stride;     // floats between tokens
+  float* sums;          // [panels][tokens, kPanelRows]
+  int64_t sums_stride;  // floats between panels
+  Ahead ahead;
+};
+
+template <typename Weights, int kPanels, int kTokens>
+void multiply_floats(const Weights& weights, const FloatProduct& p) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  const auto sums_at = [sums = p.sums, stride = p.sums_stride](int t, int v) {
+    return sums + v / kPanelVectors * stride + t * kPanelRows + v % kPanelVectors * kLanes;
+  };
+  Vec sums[kTokens][kVectors];
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kPanelVectors; ++v) sums[t][v] = load(p.sums + t * kPanelRows + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) sums[t][v] = load(sums_at(t, v));
   }
+  Ahead ahead = p.ahead;
   for (int k = 0; k < p.columns; ++k) {
-    for (int byte = 0; byte < p.bytes_ahead; byte += 64) fetch_far(p.ahead + k * p.bytes_ahead + byte);
-    Vec w[kPanelVectors];
+    fetch<kPanels>(ahead);
+    Vec w[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kPanelVectors; ++v) w[v] = load(p.weights + k * kPanelRows + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) w[v] = weights.load_rows(k, v / kPanelVectors, v % kPanelVectors);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Vec x = set1(p.x[t * p.x_stride + k]);
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) sums[t][v] = fma(w[v], x, sums[t][v]);
+      for (int v = 0; v < kVectors; ++v) sums[t][v] = fma(w[v], x, sums[t][v]);
     }
   }
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kPanelVectors; ++v) store(p.sums + t * kPanelRows + v * kLanes, sums[t][v]);
+    for (int v = 0; v < kVectors; ++v) store(sums_at(t, v), sums[t][v]);
   }
 }
 
-using MultiplyFloats = void (*)(const FloatProduct&);
-
-template <int kTokens = kTokenTile>
-MultiplyFloats multiply_floats_for(int tokens) {
-  if constexpr (kTokens > 1) {
-    if (tokens < kTokens) return multiply_floats_for<kTokens - 1>(tokens);
-  }
-  return multiply_floats<kTokens>;
-}
-
-template <Format kFormat>
-const float* decode_floats(const std::byte* packed, int columns, float* out) {
-  if constexpr (kFormat == Format::kF32) {
-    return reinterpret_cast<const float*>(packed);
-  } else {
-    const auto* in = reinterpret_cast<const uint16_t*>(packed);
-    for (int i = 0; i < columns * kPanelRows; i += kLanes) {
-      store(out + i, kFormat == Format::kF16 ? load_f16(in + i) : load_bf16(in + i));
+// panels in [1, kMostPanels], tokens in [1, kFloatTile.tokens]; a pair is compiled if its sums fit the registers.
+template <typename Weights, int kPanels = kMostPanels, int kTokens = kFloatTile.tokens>
+void multiply_floats(const Weights& weights, const FloatProduct& p, int panels, int tokens) {
+  if constexpr (kPanels > 1) {
+    if (panels < kPanels || panels_together(kFloatTile, kTokens) < kPanels) {
+      return multiply_floats<Weights, kPanels / 2, kTokens>(weights, p, panels, tokens);
     }
-    return out;
   }
+  if constexpr (kTokens > 1) {
+    if (tokens < kTokens) return multiply_floats<Weights, kMostPanels, kTokens - 1>(weights, p, panels, tokens);
+  }
+  if constexpr (kPanels <= panels_together(kFloatTile, kTokens)) multiply_floats<Weights, kPanels, kTokens>(weights, p);
 }
 
 // See MultiplyPanels.
@@ -73,20 +84,34 @@ template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                            int64_t num_tokens, float* sums) {
   constexpr int kColumnBytes = kPanelRows * float_bytes(kFormat);
-  const int64_t stride = panel_bytes(kFormat, w.cols);
-  alignas(64) float decoded[kFloatColumns * kPanelRows];
+  alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
+  FloatProduct product;
+  product.x_stride = w.cols;
+  product.sums_stride = num_tokens * kPanelRows;
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
-    const auto columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
-    for (int i = 0; i < count; ++i) {
-      const std::byte* packed = w.data + (first + i) * stride + k * kColumnBytes;
-      const float* weights = decode_floats<kFormat>(packed, columns, decoded);
-      float* panel_sums = sums + i * num_tokens * kPanelRows;
-      for_token_tiles(num_tokens, [&](int64_t token, int tokens) {
-        multiply_floats_for<>(tokens)({weights, columns, x.f32 + (first_token + token) * w.cols + k, w.cols,
-                                       panel_sums + token * kPanelRows, packed + kFetchAhead,
-                                       token == 0 ? kColumnBytes : 0});
-      });
-    }
+    product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
+    for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
+      FloatColumns<kFormat> packed;
+      packed.stride = panel_bytes(kFormat, w.cols);
+      packed.first = w.data + (first + panel) * packed.stride + k * kColumnBytes;
+      const auto multiply = [&](const auto& weights) {
+        for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens) {
+          product.x = x.f32 + (first_token + token) * w.cols + k;
+          product.sums = sums + panel * product.sums_stride + token * kPanelRows;
+          product.ahead =
+              share_ahead(packed.first + kFetchAhead, packed.stride, int64_t{product.columns} * kColumnBytes, token,
+                          tokens, num_tokens, product.columns);
+          multiply_floats(weights, product, panels, tokens);
+        });
+      };
+      if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) return multiply(packed);
+      for (int i = 0; i < panels; ++i) {
+        for (int at = 0; at < product.columns * kPanelVectors; ++at) {
+          store(widened[i] + at * kLanes, packed.load_rows(at / kPanelVectors, i, at % kPanelVectors));
+        }
+      }
+      multiply(FloatColumns<Format::kF32>{reinterpret_cast<const std::byte*>(widened), sizeof widened[0]});
+    });
   }
 }
 

@@ -61,14 +61,58 @@ constexpr int64_t panel_bytes(Format format, int64_t cols) {
 // between. Best of 1.5 to 24 KiB on a Xeon of the Emerald Rapids class.
 constexpr int kFetchAhead = 6144;
 
-// body(first, count) over tiles of at most kTokenTile tokens; what is left of less than two tiles is halved.
+// Panels that are multiplied together, so that memory is read in several streams and the vectors share each broadcast
+// activation: as many as leave their sums in registers.
+constexpr int kMostPanels = 4;
+constexpr int panels_together(TileShape tile, int64_t tokens) {
+  return 4 * kPanelVectors * tokens <= tile.sums ? 4 : 2 * kPanelVectors * tokens <= tile.sums ? 2 : 1;
+}
+
+// body(first, count) over even tiles of tokens.
 template <typename F>
-inline void for_token_tiles(int64_t num_tokens, F body) {
-  for (int64_t token = 0; token < num_tokens;) {
-    const int64_t left = num_tokens - token;
-    const int64_t count = left <= kTokenTile ? left : left < 2 * kTokenTile ? (left + 1) / 2 : kTokenTile;
-    body(token, static_cast<int>(count));
-    token += count;
+inline void for_token_tiles(TileShape tile, int64_t num_tokens, F body) {
+  const int64_t num_tiles = divide_up(num_tokens, tile.tokens);
+  for (int64_t i = 0; i < num_tiles; ++i) {
+    const int64_t token = i * num_tokens / num_tiles;
+    body(token, static_cast<int>((i + 1) * num_tokens / num_tiles - token));
+  }
+}
+
+// body(first, panels) over `count` panels, 1, 2 or 4 at a time.
+template <typename F>
+inline void for_panels(TileShape tile, int count, int64_t num_tokens, F body) {
+  const int most = panels_together(tile, num_tokens < tile.tokens ? num_tokens : tile.tokens);
+  for (int panel = 0; panel < count;) {
+    int panels = most;
+    while (panels > count - panel) panels /= 2;
+    body(panel, panels);
+    panel += panels;
+  }
+}
+
+// What a multiplication fetches for a later one: bytes [at, end) of the first panel and the same of those beside it,
+// some in every round.
+struct Ahead {
+  const std::byte* at;
+  const std::byte* end;
+  int64_t stride;  // bytes between panels
+  int per_round;
+};
+
+// The share of tokens [token, token + tokens) of num_tokens in fetching `bytes` from `from` on.
+inline Ahead share_ahead(const std::byte* from, int64_t stride, int64_t bytes, int64_t token, int64_t tokens,
+                         int64_t num_tokens, int rounds) {
+  const int64_t first = bytes * token / num_tokens / 64 * 64;
+  const int64_t last = bytes * (token + tokens) / num_tokens / 64 * 64;
+  return {from + first, from + last, stride, static_cast<int>(divide_up(last - first, int64_t{64} * rounds) * 64)};
+}
+
+template <int kPanels>
+inline void fetch(Ahead& ahead) {
+  const std::byte* const end = ahead.at + ahead.per_round < ahead.end ? ahead.at + ahead.per_round : ahead.end;
+  for (; ahead.at < end; ahead.at += 64) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPanels; ++i) fetch_far(ahead.at + i * ahead.stride);
   }
 }
 

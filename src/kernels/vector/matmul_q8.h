@@ -12,10 +12,8 @@ namespace {
 struct Q8Block {
   int8_t codes[kBlockColumns];
   float scale[kBlockGroups];
-  int32_t start[kBlockGroups];           // what a sum of products starts from: kMagicBits - kCodeZero * sum of codes
-  float sum[kBlockGroups];               // scale * sum of codes
-  int32_t half_start[2 * kBlockGroups];  // the same of half groups
-  float half_sum[2 * kBlockGroups];
+  int32_t sum[kBlockGroups];           // of the codes
+  int32_t half_sum[2 * kBlockGroups];  // of half groups
 };
 
 // Rows are an odd number of cache lines apart, so that the same columns of several tokens do not share a cache set.
@@ -37,7 +35,7 @@ inline void quantize_group(const float* x, int group, Q8Block& out) {
   const float peak = max_lanes(largest);
   const bool has_codes = not_finite == 0 && peak >= kSmallestMax;
   const float scale = has_codes ? peak / 127.0f : not_finite;
-  int sums[2] = {0, 0};
+  out.scale[group] = scale;
   for (int half = 0; half < 2; ++half) {
     Vec sum = set1(0);
     for (int i = half * kGroup / 2; i < (half + 1) * kGroup / 2; i += kLanes) {
@@ -45,13 +43,9 @@ inline void quantize_group(const float* x, int group, Q8Block& out) {
       store_i8(out.codes + group * kGroup + i, code);
       sum = add(sum, code);
     }
-    sums[half] = static_cast<int>(sum_lanes(sum));
-    out.half_start[2 * group + half] = kMagicBits - kCodeZero * sums[half];
-    out.half_sum[2 * group + half] = scale * static_cast<float>(sums[half]);
+    out.half_sum[2 * group + half] = static_cast<int>(sum_lanes(sum));
   }
-  out.scale[group] = scale;
-  out.start[group] = kMagicBits - kCodeZero * (sums[0] + sums[1]);
-  out.sum[group] = scale * static_cast<float>(sums[0] + sums[1]);
+  out.sum[group] = out.half_sum[2 * group] + out.half_sum[2 * group + 1];
 }
 
 void quantize_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
@@ -66,93 +60,161 @@ void quantize_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t c
   });
 }
 
-// What one multiplication reads and adds to: a decoded part of a panel and the same columns of some tokens.
-struct PartProduct {
-  const std::byte* codes;
-  const PanelFactors* factors;
+// What one multiplication reads beside the weights, and what it adds to.
+struct Q8Product {
   int groups;
-  const std::byte* q8;  // Q8Block of the first token
+  int zero;             // of the codes
+  const std::byte* q8;  // the first token's Q8Block
   size_t q8_stride;     // bytes between tokens
-  float* sums;          // [tokens, kPanelRows]
-  // Weights that will be read next, fetched meanwhile: bytes_ahead per round.
-  const std::byte* ahead;
-  int bytes_ahead;
+  float* sums;          // [panels][tokens, kPanelRows]
+  int64_t sums_stride;  // floats between panels
+  Ahead ahead;
 };
 
-template <bool kHalves, bool kMins, int kTokens>
-void multiply_part(const PartProduct& p) {
-  constexpr int kParts = kHalves ? 2 : 1;  // of a group, with factors of their own
-  constexpr int kWords = kGroupWords / kParts;
-  // Cache lines of a token's block that this version reads: one of each token that comes next is fetched per round.
-  constexpr int kLines = static_cast<int>((kHalves ? sizeof(Q8Block) : offsetof(Q8Block, half_start)) + 63) / 64;
-  const std::byte* codes = p.codes;
-  const PanelFactors* factors = p.factors;
-  float* const all_sums = p.sums;
-  const int num_parts = p.groups * kParts;
-  const Q8Block* x[kTokens];
-#pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) {
-    x[t] = reinterpret_cast<const Q8Block*>(p.q8 + static_cast<size_t>(t) * p.q8_stride);
-  }
-  const std::byte* ahead = p.ahead;
-  for (int part = 0; part < num_parts; ++part) {
-    if (part < kLines) {
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t)
-        prefetch(reinterpret_cast<const std::byte*>(x[t]) + kTokens * p.q8_stride + 64 * part);
+// The tokens' side of one multiplication: what sums start from, with the correction for the zero of the codes, and what
+// minimums are multiplied by.
+template <typename Codes, int kTokens>
+struct Q8Tokens {
+  static constexpr int kPartsOfBlock = Codes::kParts * kBlockGroups;
+  const Q8Block* block[kTokens];
+  alignas(64) int32_t starts[kTokens][kPartsOfBlock];
+  alignas(64) float min_sums[kTokens][kPartsOfBlock];
+
+  explicit Q8Tokens(const Q8Product& p) {
+    for (int t = 0; t < kTokens; ++t) {
+      block[t] = reinterpret_cast<const Q8Block*>(p.q8 + static_cast<size_t>(t) * p.q8_stride);
+      const int32_t* code_sums = Codes::kParts == 2 ? block[t]->half_sum : block[t]->sum;
+      for (int i = 0; i < kPartsOfBlock; ++i) starts[t][i] = kMagicBits - p.zero * code_sums[i];
+      for (int i = 0; Codes::kMins && i < kPartsOfBlock; ++i) {
+        min_sums[t][i] = block[t]->scale[i / Codes::kParts] * static_cast<float>(code_sums[i]);
+      }
     }
-    for (int byte = 0; byte < p.bytes_ahead; byte += 64) fetch_far(ahead + byte);
-    ahead += p.bytes_ahead;
-    Bytes sums[kTokens][kPanelVectors];
+  }
+};
+
+// sums += words [kWord, kLast) of `group`.
+template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
+[[gnu::always_inline]] inline void add_words(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
+                                             Bytes (&sums)[kTokens][kVectors]) {
+  if constexpr (kWord < kLast) {
+    Bytes w[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) w[v] = codes.template word<kWord>(v / kPanelVectors, v % kPanelVectors);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      const Bytes start = load_word(kHalves ? x[t]->half_start + part : x[t]->start + part);
+      const Bytes a = load_word(x.block[t]->codes + group * kGroup + 4 * kWord);
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) sums[t][v] = start;
+      for (int v = 0; v < kVectors; ++v) sums[t][v] = Dots<Codes::kCodeBits>::add(sums[t][v], w[v], a);
     }
-    const int first = part * kWords * 4;
-#pragma GCC unroll 16
-    for (int word = 0; word < kWords; ++word) {
-      Bytes w[kPanelVectors];
-#pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) w[v] = load_bytes(codes + (v * kGroupWords + word) * kVectorBytes);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const Bytes a = load_word(x[t]->codes + first + 4 * word);
-#pragma GCC unroll 16
-        for (int v = 0; v < kPanelVectors; ++v) sums[t][v] = dot4(sums[t][v], w[v], a);
-      }
-    }
-#pragma GCC unroll 16
-    for (int v = 0; v < kPanelVectors; ++v) {
-      const Vec scale = load(factors->scale[v]);
-      const Vec unmagic = load(factors->unmagic[v]);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        float* at = all_sums + t * kPanelRows + v * kLanes;
-        const Vec scaled = fma(as_floats(sums[t][v]), scale, unmagic);
-        Vec sum = fma(scaled, set1(x[t]->scale[part / kParts]), load(at));
-        if constexpr (kMins) {
-          sum = fma(load(factors->min[v]), set1(kHalves ? x[t]->half_sum[part] : x[t]->sum[part]), sum);
-        }
-        store(at, sum);
-      }
-    }
-    ++factors;
-    // The words of both halves of a group alternate with those of the other vector of rows.
-    codes +=
-        kHalves && part % 2 == 0 ? kWords * kVectorBytes : kDecodedGroupBytes - (kParts - 1) * kWords * kVectorBytes;
+    add_words<kWord + 1, kLast>(codes, x, group, sums);
   }
 }
 
-using MultiplyPart = void (*)(const PartProduct&);
-
-template <bool kHalves, bool kMins, int kTokens = kTokenTile>
-MultiplyPart multiply_part_for(int tokens) {
-  if constexpr (kTokens > 1) {
-    if (tokens < kTokens) return multiply_part_for<kHalves, kMins, kTokens - 1>(tokens);
+// totals += the part kPart of `group`.
+template <int kPart, typename Codes, int kTokens, int kVectors>
+[[gnu::always_inline]] inline void add_part(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
+                                            Vec (&totals)[kTokens][kVectors]) {
+  using Dot = Dots<Codes::kCodeBits>;
+  constexpr int kWords = kGroupWords / Codes::kParts;
+  const int part = group * Codes::kParts + kPart;
+  Bytes sums[kTokens][kVectors];
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+    const Bytes start = load_word(&x.starts[t][part]);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) sums[t][v] = Dot::begin(start);
   }
-  return multiply_part<kHalves, kMins, kTokens>;
+  add_words<kPart * kWords, (kPart + 1) * kWords>(codes, x, group, sums);
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    const Factors f = codes.factors(v / kPanelVectors, v % kPanelVectors, part);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {
+      const Bytes sum = Dot::end(sums[t][v], load_word(&x.starts[t][part]));
+      const Vec scaled = fma(as_floats(sum), f.scale, f.unmagic);
+      totals[t][v] = fma(scaled, set1(x.block[t]->scale[group]), totals[t][v]);
+      if constexpr (Codes::kMins) totals[t][v] = fma(f.min, set1(x.min_sums[t][part]), totals[t][v]);
+    }
+  }
+}
+
+template <typename Codes, int kPanels, int kTokens>
+void multiply_codes(Codes codes, const Q8Product& p) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  const Q8Tokens<Codes, kTokens> x(p);
+  float* const all_sums = p.sums;
+  const int64_t sums_stride = p.sums_stride;
+  const auto sums_at = [=](int t, int v) {
+    return all_sums + v / kPanelVectors * sums_stride + t * kPanelRows + v % kPanelVectors * kLanes;
+  };
+  Vec totals[kTokens][kVectors];
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) totals[t][v] = load(sums_at(t, v));
+  }
+  const int groups = p.groups;
+  const int64_t next_tokens = kTokens * static_cast<int64_t>(p.q8_stride);
+  Ahead ahead = p.ahead;
+  for (int group = 0; group < groups; ++group) {
+    fetch<kPanels>(ahead);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTokens; ++t) {  // a line of each of the tokens that come next
+      prefetch(reinterpret_cast<const std::byte*>(x.block[t]) + next_tokens + 64 * group);
+    }
+    add_part<0>(codes, x, group, totals);
+    if constexpr (Codes::kParts == 2) add_part<1>(codes, x, group, totals);
+    codes.next_group();
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) store(sums_at(t, v), totals[t][v]);
+  }
+}
+
+// panels in [1, kMostPanels], tokens in [1, kQ8Tile.tokens]; a pair is compiled if its sums fit the registers.
+template <typename Codes, int kPanels = kMostPanels, int kTokens = kQ8Tile.tokens>
+void multiply_codes(const Codes& codes, const Q8Product& p, int panels, int tokens) {
+  if constexpr (kPanels > 1) {
+    if (panels < kPanels || panels_together(kQ8Tile, kTokens) < kPanels) {
+      return multiply_codes<Codes, kPanels / 2, kTokens>(codes, p, panels, tokens);
+    }
+  }
+  if constexpr (kTokens > 1) {
+    if (tokens < kTokens) return multiply_codes<Codes, kMostPanels, kTokens - 1>(codes, p, panels, tokens);
+  }
+  if constexpr (kPanels <= panels_together(kQ8Tile, kTokens)) multiply_codes<Codes, kPanels, kTokens>(codes, p);
+}
+
+// Up to so many tokens, codes are decoded in registers for each tile of tokens: cheaper than leaving them in the cache.
+constexpr int kPackedTokens = 4 * kQ8Tile.tokens;
+
+// 256 columns of `panels` of them together, see MultiplyPanels.
+template <Format kFormat>
+void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, Q8Product product) {
+  using Packed = PackedCodes<kFormat>;
+  constexpr int kGroupAhead = Packed::kLayout.group_bytes + Packed::kLayout.header_bytes / kBlockGroups;
+  const int64_t ahead_bytes = product.groups * kGroupAhead;
+  const std::byte* const q8 = product.q8;
+  float* const sums = product.sums;
+  const auto multiply = [&](const auto& codes) {
+    for_token_tiles(kQ8Tile, num_tokens, [&](int64_t token, int tokens) {
+      product.q8 = q8 + static_cast<size_t>(token) * product.q8_stride;
+      product.sums = sums + token * kPanelRows;
+      product.ahead = share_ahead(packed + kFetchAhead, stride, ahead_bytes, token, tokens, num_tokens, product.groups);
+      multiply_codes(codes, product, panels, tokens);
+    });
+  };
+  if (num_tokens <= kPackedTokens) return multiply(Packed(packed, stride));
+  DecodedPanels decoded;
+  decode_panels<kFormat>(packed, stride, panels, product.groups, decoded);
+  using Decoded = DecodedCodes<Packed::kCodeBits, Packed::kParts, Packed::kMins>;
+  if constexpr (Packed::kScheme.low_bits == 8) {
+    multiply(Decoded{&decoded, packed + Packed::kLayout.header_bytes, stride});
+  } else {
+    multiply(Decoded{&decoded, decoded.codes[0], sizeof decoded.codes[0]});
+  }
 }
 
 // See MultiplyPanels.
@@ -161,27 +223,21 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
                           int64_t num_tokens, float* sums) {
   constexpr CodeScheme kScheme = scheme_of(kFormat);
   constexpr BlockLayout kLayout = block_layout(kScheme);
-  constexpr bool kHalves = kScheme.sub_scales == 2 * kBlockGroups;
-  constexpr int kAheadBytes = (kLayout.group_bytes + kLayout.header_bytes / kBlockGroups) / (kHalves ? 2 : 1);
-  const size_t q8_stride = q8_bytes(w.cols);
   const int64_t stride = panel_bytes(kFormat, w.cols);
   const std::byte* part = w.data + first * stride;
-  const std::byte* q8 = x.q8 + static_cast<size_t>(first_token) * q8_stride;
-  DecodedPanel decoded;
+  Q8Product product;
+  product.zero = code_zero(kScheme);
+  product.q8_stride = q8_bytes(w.cols);
+  product.q8 = x.q8 + static_cast<size_t>(first_token) * product.q8_stride;
+  product.sums_stride = num_tokens * kPanelRows;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
-    const auto groups = static_cast<int>((w.cols - k < kBlockColumns ? w.cols - k : kBlockColumns) / kGroup);
-    for (int i = 0; i < count; ++i) {
-      const std::byte* packed = part + i * stride;
-      const std::byte* codes = decode_part<kFormat>(packed, groups, decoded);
-      float* panel_sums = sums + i * num_tokens * kPanelRows;
-      for_token_tiles(num_tokens, [&](int64_t token, int tokens) {
-        multiply_part_for<kHalves, kScheme.has_min>(tokens)(
-            {codes, decoded.factors, groups, q8 + static_cast<size_t>(token) * q8_stride, q8_stride,
-             panel_sums + token * kPanelRows, packed + kFetchAhead, token == 0 ? kAheadBytes : 0});
-      });
-    }
-    part += kLayout.header_bytes + groups * kLayout.group_bytes;
-    q8 += sizeof(Q8Block);
+    product.groups = static_cast<int>((w.cols - k < kBlockColumns ? w.cols - k : kBlockColumns) / kGroup);
+    for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
+      product.sums = sums + panel * product.sums_stride;
+      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, product);
+    });
+    part += kLayout.header_bytes + product.groups * kLayout.group_bytes;
+    product.q8 += sizeof(Q8Block);
   }
 }
 

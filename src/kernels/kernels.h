@@ -27,12 +27,24 @@ struct Exec {
   int num_threads;
 };
 
+// How a vector table walks a matrix; never what it gives. The inflection points differ by machine and shape (the
+// heuristic data flow of FlashDecoding++, arXiv 2311.01282); `quire tune` measures them.
+struct MatmulTuning {
+  int16_t packed_tokens = 24;  // up to so many rows of x, codes are decoded in registers, again for each tile of rows
+  int16_t few_tokens = 16;     // up to so many, a tile of the thread pool has few_panels, else many_panels
+  int16_t few_panels = 4;      // in [1, kMostTilePanels]
+  int16_t many_panels = 8;     // likewise
+  int32_t fetch_ahead = 6144;  // bytes from what is multiplied to what is fetched from memory
+};
+inline constexpr int kMostTilePanels = 8;
+
 // A weight matrix in the layout its table wants; made by Kernels::pack, read by the same table's matmul only.
 struct PackedMatrix {
   Format format = Format::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
   const std::byte* data = nullptr;  // packed_bytes(format, rows, cols) bytes, 64-byte aligned
+  MatmulTuning tuning = {};
 };
 
 // The m input rows of one or more matrices: as floats, as int8 groups, or both (see Kernels::takes_q8).

@@ -39,6 +39,9 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
 
+// The kinds of codes that Dots tells apart, by their most bits.
+constexpr int dot_bits(int code_bits) { return code_bits <= 4 ? 4 : code_bits < 8 ? 7 : 8; }
+
 // Sums of four products per word: codes of kCodeBits, unsigned up to 7 bits, in [-128, 127] from 8 on, times
 // activations in [-127, 127]; `start` is in the result. Up to eight words are added.
 template <int kCodeBits>

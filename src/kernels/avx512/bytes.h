@@ -39,6 +39,9 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
 
+// The kinds of codes that Dots tells apart: one.
+constexpr int dot_bits(int) { return 8; }
+
 // Sums of four products per word: codes, as unsigned bytes, times activations in [-127, 127]. Not the intrinsic: GCC 12
 // copies the sum before and after it in every round of a loop, which costs a third of the speed.
 template <int kCodeBits>

@@ -8,13 +8,13 @@ namespace quire {
 namespace {
 
 constexpr int64_t kTokenBlock = 128;  // sums kept at a time: with a decoded panel they fill the first cache
-// One tile of the thread pool. Few tokens: memory is what takes time, and a small tile shares a matrix evenly. Many
-// tokens: the same columns of more panels while the tokens' are in a near cache.
-constexpr int64_t kFewTokens = 16;
-constexpr int64_t kTilePanels = 4;
-constexpr int64_t kWideTilePanels = 8;
 
-inline int64_t tile_panels(int64_t num_tokens) { return num_tokens <= kFewTokens ? kTilePanels : kWideTilePanels; }
+// Panels of one tile of the thread pool. Few tokens: memory is what takes time, and a small tile shares a matrix
+// evenly. Many tokens: the same columns of more panels while the tokens' are in a near cache.
+inline int64_t tile_panels(const MatmulTuning& tuning, int64_t num_tokens) {
+  const int panels = num_tokens <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels;
+  return panels < 1 ? 1 : panels < kMostTilePanels ? panels : kMostTilePanels;
+}
 
 MultiplyPanels multiply_panels_for(Format format) {
   switch (format) {
@@ -63,7 +63,7 @@ void fetch_outputs(const MatmulOutput& out, int64_t row, int64_t first_token, in
 // Panels [first, first + count) of one output, all tokens.
 void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first, int count) {
   const MultiplyPanels multiply = multiply_panels_for(out.weights.format);
-  alignas(64) float sums[kWideTilePanels * kTokenBlock * kPanelRows];
+  alignas(64) float sums[kMostTilePanels * kTokenBlock * kPanelRows];
   for (int64_t token = 0; token < x.num_rows; token += kTokenBlock) {
     const int64_t tokens = x.num_rows - token < kTokenBlock ? x.num_rows - token : kTokenBlock;
     for (int i = 0; i < count; ++i) fetch_outputs(out, (first + i) * kPanelRows, token, tokens);
@@ -85,14 +85,17 @@ inline int64_t in_turn(int64_t n, int64_t count, int64_t parts) {
 
 // One loop over the tiles of all outputs.
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const int64_t panels = tile_panels(x.num_rows);
-  const auto tiles_of = [=](const MatmulOutput& out) { return divide_up(out.weights.rows, panels * kPanelRows); };
+  const auto panels_of = [&](const MatmulOutput& out) { return tile_panels(out.weights.tuning, x.num_rows); };
+  const auto tiles_of = [&](const MatmulOutput& out) {
+    return divide_up(out.weights.rows, panels_of(out) * kPanelRows);
+  };
   int64_t num_tiles = 0;
   for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
   auto run_tile = [&](int64_t index, int) {
     int64_t tile = in_turn(index, num_tiles, exec.num_threads);
     const MatmulOutput* out = outputs;
     for (; tile >= tiles_of(*out); ++out) tile -= tiles_of(*out);
+    const int64_t panels = panels_of(*out);
     const int64_t first = tile * panels;
     const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
     multiply_tile(x, *out, first, static_cast<int>(left < panels ? left : panels));

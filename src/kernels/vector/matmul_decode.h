@@ -44,7 +44,7 @@ template <Format kFormat>
 struct PackedCodes {
   static constexpr CodeScheme kScheme = scheme_of(kFormat);
   static constexpr BlockLayout kLayout = block_layout(kScheme);
-  static constexpr int kCodeBits = code_bits(kScheme);
+  static constexpr int kDotBits = dot_bits(code_bits(kScheme));
   static constexpr int kParts = num_parts(kScheme);
   static constexpr bool kMins = kScheme.has_min;
 
@@ -88,60 +88,61 @@ struct PackedCodes {
 };
 
 constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
-constexpr int kMostDecodedPanels = 2;
 
 // What stays in the first cache while many tokens go by.
-struct alignas(64) DecodedPanels {
-  float factors[kMostDecodedPanels][2 * kBlockGroups][kPanelVectors][3][kLanes];
-  std::byte codes[kMostDecodedPanels][kBlockGroups * kDecodedGroupBytes];
+struct alignas(64) DecodedPanel {
+  float factors[2 * kBlockGroups][kPanelVectors][3][kLanes];
+  std::byte codes[kBlockGroups * kDecodedGroupBytes];
 };
 
-template <typename Packed, int kWord = 0>
-inline void decode_words(const Packed& packed, int panel, int v, std::byte* out) {
+template <int kWord, typename Packed>
+inline void decode_words(const Packed& packed, int v, std::byte* out) {
   if constexpr (kWord < kGroupWords) {
-    store_bytes(out + kWord * kVectorBytes, packed.template word<kWord>(panel, v));
-    decode_words<Packed, kWord + 1>(packed, panel, v, out);
+    store_bytes(out + kWord * kVectorBytes, packed.template word<kWord>(0, v));
+    decode_words<kWord + 1>(packed, v, out);
   }
 }
 
+// Returns where the codes are: in `out`, or where they lie if they need no decoding.
 template <Format kFormat>
-void decode_panels(const std::byte* from, int64_t stride, int panels, int groups, DecodedPanels& out) {
+const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& out) {
   using Packed = PackedCodes<kFormat>;
-  Packed packed(from, stride);
+  constexpr bool kInPlace = Packed::kScheme.low_bits == 8;
+  Packed packed(from, 0);
+  const std::byte* const codes = packed.codes;
   for (int g = 0; g < groups; ++g) {
-    for (int i = 0; i < panels; ++i) {
-      for (int v = 0; v < kPanelVectors; ++v) {
-        for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
-          const Factors f = packed.factors(i, v, part);
-          store(out.factors[i][part][v][0], f.scale);
-          store(out.factors[i][part][v][1], f.unmagic);
-          if constexpr (Packed::kMins) store(out.factors[i][part][v][2], f.min);
-        }
-        if constexpr (Packed::kScheme.low_bits < 8) {
-          decode_words(packed, i, v, out.codes[i] + g * kDecodedGroupBytes + v * kGroupWords * kVectorBytes);
-        }
+    for (int v = 0; v < kPanelVectors; ++v) {
+      for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
+        const Factors f = packed.factors(0, v, part);
+        store(out.factors[part][v][0], f.scale);
+        store(out.factors[part][v][1], f.unmagic);
+        if constexpr (Packed::kMins) store(out.factors[part][v][2], f.min);
+      }
+      if constexpr (!kInPlace) {
+        decode_words<0>(packed, v, out.codes + g * kDecodedGroupBytes + v * kGroupWords * kVectorBytes);
       }
     }
     packed.next_group();
   }
+  return kInPlace ? codes : out.codes;
 }
 
+// Of one panel; the kinds that instruction sets tell apart are compiled once for all formats.
 template <int kBits, int kPartsOfGroup, bool kHasMins>
 struct DecodedCodes {
-  static constexpr int kCodeBits = kBits;
+  static constexpr int kDotBits = kBits;
   static constexpr int kParts = kPartsOfGroup;
   static constexpr bool kMins = kHasMins;
 
-  const DecodedPanels* decoded;
-  const std::byte* codes;  // of the first panel's current group
-  int64_t stride;          // bytes between panels
+  const DecodedPanel* decoded;
+  const std::byte* codes;  // of the current group
 
   template <int kWord>
-  Bytes word(int panel, int v) const {
-    return load_bytes(codes + panel * stride + (v * kGroupWords + kWord) * kVectorBytes);
+  Bytes word(int, int v) const {
+    return load_bytes(codes + (v * kGroupWords + kWord) * kVectorBytes);
   }
-  Factors factors(int panel, int v, int part) const {
-    const auto& f = decoded->factors[panel][part][v];
+  Factors factors(int, int v, int part) const {
+    const auto& f = decoded->factors[part][v];
     return {load(f[0]), load(f[1]), kMins ? load(f[2]) : set1(0)};
   }
   void next_group() { codes += kDecodedGroupBytes; }

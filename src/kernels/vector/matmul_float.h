@@ -33,7 +33,7 @@ struct FloatProduct {
   Ahead ahead;
 };
 
-template <typename Weights, int kPanels, int kTokens>
+template <int kPanels, int kTokens, typename Weights>
 void multiply_floats(const Weights& weights, const FloatProduct& p) {
   constexpr int kVectors = kPanels * kPanelVectors;
   const auto sums_at = [sums = p.sums, stride = p.sums_stride](int t, int v) {
@@ -65,20 +65,6 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
   }
 }
 
-// panels in [1, kMostPanels], tokens in [1, kFloatTile.tokens]; a pair is compiled if its sums fit the registers.
-template <typename Weights, int kPanels = kMostPanels, int kTokens = kFloatTile.tokens>
-void multiply_floats(const Weights& weights, const FloatProduct& p, int panels, int tokens) {
-  if constexpr (kPanels > 1) {
-    if (panels < kPanels || panels_together(kFloatTile, kTokens) < kPanels) {
-      return multiply_floats<Weights, kPanels / 2, kTokens>(weights, p, panels, tokens);
-    }
-  }
-  if constexpr (kTokens > 1) {
-    if (tokens < kTokens) return multiply_floats<Weights, kMostPanels, kTokens - 1>(weights, p, panels, tokens);
-  }
-  if constexpr (kPanels <= panels_together(kFloatTile, kTokens)) multiply_floats<Weights, kPanels, kTokens>(weights, p);
-}
-
 // See MultiplyPanels.
 template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
@@ -99,9 +85,10 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
           product.x = x.f32 + (first_token + token) * w.cols + k;
           product.sums = sums + panel * product.sums_stride + token * kPanelRows;
           product.ahead =
-              share_ahead(packed.first + kFetchAhead, packed.stride, int64_t{product.columns} * kColumnBytes, token,
+              share_ahead({packed.first + w.tuning.fetch_ahead, packed.stride, product.columns * kColumnBytes}, token,
                           tokens, num_tokens, product.columns);
-          multiply_floats(weights, product, panels, tokens);
+          with_tile<kFloatTile, 1>(
+              panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });
         });
       };
       if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) return multiply(packed);

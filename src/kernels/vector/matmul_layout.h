@@ -57,10 +57,6 @@ constexpr int64_t panel_bytes(Format format, int64_t cols) {
   return divide_up(cols, kBlockColumns) * layout.header_bytes + cols / kGroup * layout.group_bytes;
 }
 
-// How far ahead of what is multiplied a matrix is fetched: far enough to cover a memory access and the decoding in
-// between. Best of 1.5 to 24 KiB on a Xeon of the Emerald Rapids class.
-constexpr int kFetchAhead = 6144;
-
 // Panels that are multiplied together, so that memory is read in several streams and the vectors share each broadcast
 // activation: as many as leave their sums in registers.
 constexpr int kMostPanels = 4;
@@ -78,33 +74,59 @@ inline void for_token_tiles(TileShape tile, int64_t num_tokens, F body) {
   }
 }
 
-// body(first, panels) over `count` panels, 1, 2 or 4 at a time.
-template <typename F>
-inline void for_panels(TileShape tile, int count, int64_t num_tokens, F body) {
-  const int most = panels_together(tile, num_tokens < tile.tokens ? num_tokens : tile.tokens);
-  for (int panel = 0; panel < count;) {
-    int panels = most;
-    while (panels > count - panel) panels /= 2;
-    body(panel, panels);
-    panel += panels;
-  }
+// The smallest tile of so many tokens or more, which are more than one tile.
+constexpr int fewest_of_tile(TileShape tile, int num_tokens) {
+  return num_tokens / static_cast<int>(divide_up(num_tokens, tile.tokens));
 }
 
-// What a multiplication fetches for a later one: bytes [at, end) of the first panel and the same of those beside it,
-// some in every round.
+// body(first, panels) over `count` panels: as many as go together for these tokens, what is left one by one.
+template <typename F>
+inline void for_panels(TileShape tile, int count, int64_t num_tokens, F body) {
+  const int together = panels_together(tile, num_tokens < tile.tokens ? num_tokens : tile.tokens);
+  int panel = 0;
+  for (; panel + together <= count; panel += together) body(panel, together);
+  for (; panel < count; ++panel) body(panel, 1);
+}
+
+// Calls body.operator()<kPanels, kTokens>() for a tile of tokens in [kFewest, tile.tokens] and the panels that
+// for_panels gives: of one tile of tokens or of several.
+template <TileShape kTile, int kFewest, int kTokens = kTile.tokens, typename F>
+inline void with_tile(int panels, int tokens, F body) {
+  constexpr int kOfOneTile = panels_together(kTile, kTokens);
+  constexpr int kOfMany = panels_together(kTile, kTile.tokens);
+  if constexpr (kTokens > kFewest) {
+    if (tokens < kTokens) return with_tile<kTile, kFewest, kTokens - 1>(panels, tokens, body);
+  }
+  if constexpr (kOfOneTile > 1) {
+    if (panels == kOfOneTile) return body.template operator()<kOfOneTile, kTokens>();
+  }
+  if constexpr (kOfMany > 1 && kOfMany < kOfOneTile) {
+    if (panels == kOfMany) return body.template operator()<kOfMany, kTokens>();
+  }
+  body.template operator()<1, kTokens>();
+}
+
+// What will be read after this block: `bytes` of the first panel from `from` on, and of those beside it.
+struct AheadBlock {
+  const std::byte* from;
+  int64_t stride;  // bytes between panels
+  int64_t bytes;
+};
+
+// The part of it that one multiplication fetches, some in every round.
 struct Ahead {
   const std::byte* at;
   const std::byte* end;
-  int64_t stride;  // bytes between panels
+  int64_t stride;
   int per_round;
 };
 
-// The share of tokens [token, token + tokens) of num_tokens in fetching `bytes` from `from` on.
-inline Ahead share_ahead(const std::byte* from, int64_t stride, int64_t bytes, int64_t token, int64_t tokens,
-                         int64_t num_tokens, int rounds) {
-  const int64_t first = bytes * token / num_tokens / 64 * 64;
-  const int64_t last = bytes * (token + tokens) / num_tokens / 64 * 64;
-  return {from + first, from + last, stride, static_cast<int>(divide_up(last - first, int64_t{64} * rounds) * 64)};
+// The share of tokens [token, token + tokens) of num_tokens.
+inline Ahead share_ahead(const AheadBlock& block, int64_t token, int64_t tokens, int64_t num_tokens, int rounds) {
+  const int64_t first = block.bytes * token / num_tokens / 64 * 64;
+  const int64_t last = block.bytes * (token + tokens) / num_tokens / 64 * 64;
+  return {block.from + first, block.from + last, block.stride,
+          static_cast<int>(divide_up(last - first, int64_t{64} * rounds) * 64)};
 }
 
 template <int kPanels>

@@ -104,7 +104,7 @@ template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
     for (int t = 0; t < kTokens; ++t) {
       const Bytes a = load_word(x.block[t]->codes + group * kGroup + 4 * kWord);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[t][v] = Dots<Codes::kCodeBits>::add(sums[t][v], w[v], a);
+      for (int v = 0; v < kVectors; ++v) sums[t][v] = Dots<Codes::kDotBits>::add(sums[t][v], w[v], a);
     }
     add_words<kWord + 1, kLast>(codes, x, group, sums);
   }
@@ -114,7 +114,7 @@ template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
 template <int kPart, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_part(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                             Vec (&totals)[kTokens][kVectors]) {
-  using Dot = Dots<Codes::kCodeBits>;
+  using Dot = Dots<Codes::kDotBits>;
   constexpr int kWords = kGroupWords / Codes::kParts;
   const int part = group * Codes::kParts + kPart;
   Bytes sums[kTokens][kVectors];
@@ -173,48 +173,37 @@ void multiply_codes(Codes codes, const Q8Product& p) {
   }
 }
 
-// panels in [1, kMostPanels], tokens in [1, kQ8Tile.tokens]; a pair is compiled if its sums fit the registers.
-template <typename Codes, int kPanels = kMostPanels, int kTokens = kQ8Tile.tokens>
-void multiply_codes(const Codes& codes, const Q8Product& p, int panels, int tokens) {
-  if constexpr (kPanels > 1) {
-    if (panels < kPanels || panels_together(kQ8Tile, kTokens) < kPanels) {
-      return multiply_codes<Codes, kPanels / 2, kTokens>(codes, p, panels, tokens);
-    }
-  }
-  if constexpr (kTokens > 1) {
-    if (tokens < kTokens) return multiply_codes<Codes, kMostPanels, kTokens - 1>(codes, p, panels, tokens);
-  }
-  if constexpr (kPanels <= panels_together(kQ8Tile, kTokens)) multiply_codes<Codes, kPanels, kTokens>(codes, p);
+// All tokens, in tiles of kFewest or more, times a block of `panels`.
+template <int kFewest, typename Codes>
+void multiply_tokens(const Codes& codes, int panels, int64_t num_tokens, Q8Product product, const AheadBlock& ahead) {
+  const std::byte* const q8 = product.q8;
+  float* const sums = product.sums;
+  for_token_tiles(kQ8Tile, num_tokens, [&](int64_t token, int tokens) {
+    product.q8 = q8 + static_cast<size_t>(token) * product.q8_stride;
+    product.sums = sums + token * kPanelRows;
+    product.ahead = share_ahead(ahead, token, tokens, num_tokens, product.groups);
+    with_tile<kQ8Tile, kFewest>(
+        panels, tokens, [&]<int kPanels, int kTokens>() { multiply_codes<Codes, kPanels, kTokens>(codes, product); });
+  });
 }
-
-// Up to so many tokens, codes are decoded in registers for each tile of tokens: cheaper than leaving them in the cache.
-constexpr int kPackedTokens = 4 * kQ8Tile.tokens;
 
 // 256 columns of `panels` of them together, see MultiplyPanels.
 template <Format kFormat>
-void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, Q8Product product) {
+void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, const MatmulTuning& tuning,
+                    const Q8Product& product) {
   using Packed = PackedCodes<kFormat>;
-  constexpr int kGroupAhead = Packed::kLayout.group_bytes + Packed::kLayout.header_bytes / kBlockGroups;
-  const int64_t ahead_bytes = product.groups * kGroupAhead;
-  const std::byte* const q8 = product.q8;
-  float* const sums = product.sums;
-  const auto multiply = [&](const auto& codes) {
-    for_token_tiles(kQ8Tile, num_tokens, [&](int64_t token, int tokens) {
-      product.q8 = q8 + static_cast<size_t>(token) * product.q8_stride;
-      product.sums = sums + token * kPanelRows;
-      product.ahead = share_ahead(packed + kFetchAhead, stride, ahead_bytes, token, tokens, num_tokens, product.groups);
-      multiply_codes(codes, product, panels, tokens);
-    });
-  };
-  if (num_tokens <= kPackedTokens) return multiply(Packed(packed, stride));
-  DecodedPanels decoded;
-  decode_panels<kFormat>(packed, stride, panels, product.groups, decoded);
-  using Decoded = DecodedCodes<Packed::kCodeBits, Packed::kParts, Packed::kMins>;
-  if constexpr (Packed::kScheme.low_bits == 8) {
-    multiply(Decoded{&decoded, packed + Packed::kLayout.header_bytes, stride});
-  } else {
-    multiply(Decoded{&decoded, decoded.codes[0], sizeof decoded.codes[0]});
+  constexpr BlockLayout kLayout = Packed::kLayout;
+  const AheadBlock ahead = {packed + tuning.fetch_ahead, stride,
+                            product.groups * (kLayout.group_bytes + kLayout.header_bytes / kBlockGroups)};
+  // One panel suffices to decode ahead: several go together for one tile of tokens only.
+  constexpr int kFewestDecoded = fewest_of_tile(kQ8Tile, kQ8Tile.tokens + 1);
+  if (num_tokens <= kQ8Tile.tokens || num_tokens <= tuning.packed_tokens) {
+    return multiply_tokens<1>(Packed(packed, stride), panels, num_tokens, product, ahead);
   }
+  DecodedPanel decoded;
+  const std::byte* codes = decode_panel<kFormat>(packed, product.groups, decoded);
+  multiply_tokens<kFewestDecoded>(DecodedCodes<Packed::kDotBits, Packed::kParts, Packed::kMins>{&decoded, codes},
+                                  panels, num_tokens, product, ahead);
 }
 
 // See MultiplyPanels.
@@ -234,7 +223,7 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
     product.groups = static_cast<int>((w.cols - k < kBlockColumns ? w.cols - k : kBlockColumns) / kGroup);
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
-      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, product);
+      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, w.tuning, product);
     });
     part += kLayout.header_bytes + product.groups * kLayout.group_bytes;
     product.q8 += sizeof(Q8Block);

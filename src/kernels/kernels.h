@@ -45,10 +45,11 @@ struct MatmulInput {
 
 struct MatmulOutput {
   PackedMatrix weights;
-  const float* bias = nullptr;  // [weights.rows] or none
-  float* y = nullptr;           // [m, y_stride]
-  int64_t y_stride = 0;         // floats between rows of y, >= weights.rows
-  bool accumulate = false;      // y += instead of y = (the residual stream)
+  const float* bias = nullptr;         // [weights.rows] or none
+  float* y = nullptr;                  // [m, y_stride]
+  int64_t y_stride = 0;                // floats between rows of y, >= weights.rows
+  bool accumulate = false;             // y += instead of y = (the residual stream)
+  const MatmulInput* input = nullptr;  // rows of this output's own, y [input->num_rows, y_stride]; null: the call's
 };
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
@@ -118,7 +119,8 @@ struct Kernels {
   // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
   size_t (*q8_row_bytes)(int64_t cols);
   void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);
-  // y[o] = input * weights[o]^T (+ bias) for every output; all outputs share the input (QKV, gate and up).
+  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
+  // own (experts).
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
 
   // ---- rows -------------------------------------------------------------------------------------------------------

@@ -118,10 +118,11 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
 void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
   for (int i = 0; i < num_outputs; ++i) {
     const MatmulOutput& output = outputs[i];
+    const MatmulInput& rows_in = output.input != nullptr ? *output.input : input;
     const int64_t rows = output.weights.rows;
     const auto body = [&](int64_t tile) {
       const int64_t end = std::min(rows, (tile + 1) * kRowsPerTile);
-      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(input, output, row);
+      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(rows_in, output, row);
     };
     parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, body);
   }

@@ -81,18 +81,29 @@ void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first,
   }
 }
 
+inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out) {
+  return out.input != nullptr ? *out.input : x;
+}
+
+inline int64_t tile_rows_of(const MatmulInput& x) { return tile_panels(x.num_rows) * kPanelRows; }
+
+inline int64_t tiles_of(const MatmulInput& x, const MatmulOutput& out) {
+  return x.num_rows == 0 ? 0 : divide_up(out.weights.rows, tile_rows_of(x));
+}
+
 // One loop over the tiles of all outputs.
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const int64_t tile_rows = tile_panels(x.num_rows) * kPanelRows;
   int64_t num_tiles = 0;
-  for (int i = 0; i < num_outputs; ++i) num_tiles += divide_up(outputs[i].weights.rows, tile_rows);
+  for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(input_of(x, outputs[i]), outputs[i]);
   auto run_tile = [&](int64_t tile, int) {
     const MatmulOutput* out = outputs;
-    for (int64_t tiles; tile >= (tiles = divide_up(out->weights.rows, tile_rows)); ++out) tile -= tiles;
+    for (int64_t tiles; tile >= (tiles = tiles_of(input_of(x, *out), *out)); ++out) tile -= tiles;
+    const MatmulInput& rows = input_of(x, *out);
+    const int64_t tile_rows = tile_rows_of(rows);
     const int64_t end = (tile + 1) * tile_rows < out->weights.rows ? (tile + 1) * tile_rows : out->weights.rows;
-    multiply_tile(x, *out, tile * tile_rows / kPanelRows, divide_up(end, kPanelRows));
+    multiply_tile(rows, *out, tile * tile_rows / kPanelRows, divide_up(end, kPanelRows));
   };
-  if (x.num_rows > 0 && num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
+  if (num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
 }
 
 size_t packed_matrix_bytes(Format format, int64_t rows, int64_t cols) {

@@ -1,5 +1,7 @@
 #include "kernels/block_codes.h"
 
+#include <cstring>
+
 #include "base/check.h"
 #include "tensor/formats/blocks.h"
 
@@ -8,21 +10,56 @@ namespace {
 
 constexpr uint16_t kNegative = 0x8000;  // the sign of an f16
 
-uint8_t byte(int value) { return static_cast<uint8_t>(value); }
+// Sixteen bytes at a time: every shift is masked, so nothing crosses from one byte to the next.
+using Sixteen = uint64_t __attribute__((vector_size(16)));
+constexpr uint64_t kEachByte = 0x0101010101010101u;
 
-void read_nibbles(const uint8_t* q, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = q[i] & 15;
-    codes[i + 16] = q[i] >> 4;
+inline Sixteen load_sixteen(const void* from) {
+  Sixteen bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return bytes;
+}
+
+inline Sixteen some_bits(const uint8_t* q, int shift, int bits) {
+  return (load_sixteen(q) >> shift) & (kEachByte * ((1u << bits) - 1));
+}
+
+// codes[i] = `bits` bits of q[i], from bit `shift` on; count is a multiple of 16.
+inline void read_bits(const uint8_t* q, int count, int shift, int bits, uint8_t* codes) {
+  for (int i = 0; i < count; i += 16) {
+    const Sixteen low = some_bits(q + i, shift, bits);
+    std::memcpy(codes + i, &low, sizeof low);
   }
 }
 
-void read_fifth_bits(const uint8_t* high, uint8_t* codes) {
-  for (int i = 0; i < 32; ++i) codes[i] = byte(codes[i] | (((high[i / 8] >> (i % 8)) & 1) << 4));
+// Puts such bits above the codes' own `above` bits.
+inline void add_bits(const uint8_t* q, int count, int shift, int bits, int above, uint8_t* codes) {
+  for (int i = 0; i < count; i += 16) {
+    const Sixteen sum = load_sixteen(codes + i) | (some_bits(q + i, shift, bits) << above);
+    std::memcpy(codes + i, &sum, sizeof sum);
+  }
+}
+
+inline void read_nibbles(const uint8_t* q, uint8_t* codes) {
+  read_bits(q, 16, 0, 4, codes);
+  read_bits(q, 16, 4, 4, codes + 16);
+}
+
+inline void read_fifth_bits(const uint8_t* high, uint8_t* codes) {
+  for (int i = 0; i < 4; i += 2) {
+    // Bit j of a byte alone in byte j, then moved to the lowest bit.
+    const Sixteen alone = Sixteen{high[i] * kEachByte, high[i + 1] * kEachByte} & 0x8040201008040201u;
+    const Sixteen bits = ((alone + 0x7f * kEachByte) >> 7) & kEachByte;
+    const Sixteen sum = load_sixteen(codes + 8 * i) | (bits << 4);
+    std::memcpy(codes + 8 * i, &sum, sizeof sum);
+  }
 }
 
 void read_group(const BlockQ8_0& block, uint8_t* codes, uint16_t&) {
-  for (int i = 0; i < 32; ++i) codes[i] = byte(block.q[i] + 128);
+  for (int i = 0; i < 32; i += 16) {
+    const Sixteen flipped = load_sixteen(block.q + i) ^ (0x80 * kEachByte);
+    std::memcpy(codes + i, &flipped, sizeof flipped);
+  }
 }
 void read_group(const BlockQ4_0& block, uint8_t* codes, uint16_t&) { read_nibbles(block.q, codes); }
 void read_group(const BlockIQ4_NL& block, uint8_t* codes, uint16_t&) { read_nibbles(block.q, codes); }
@@ -50,11 +87,11 @@ void read_groups(const std::byte* row, int64_t first, int64_t count, BlockCodes&
 }
 
 void read_two_bits(const uint8_t* q, uint8_t* codes) {
-  for (int i = 0; i < 256; ++i) codes[i] = (q[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32))) & 3;
+  for (int g = 0; g < 8; ++g) read_bits(q + 32 * (g / 4), 32, 2 * (g % 4), 2, codes + 32 * g);
 }
 
 void read_pair_nibbles(const uint8_t* q, uint8_t* codes) {
-  for (int i = 0; i < 256; ++i) codes[i] = (q[32 * (i / 64) + i % 32] >> (4 * (i % 64 / 32))) & 15;
+  for (int g = 0; g < 8; ++g) read_bits(q + 32 * (g / 2), 32, 4 * (g % 2), 4, codes + 32 * g);
 }
 
 void read_block(const BlockQ2_K& block, BlockCodes& out) {
@@ -68,7 +105,7 @@ void read_block(const BlockQ2_K& block, BlockCodes& out) {
 
 void read_block(const BlockQ3_K& block, BlockCodes& out) {
   read_two_bits(block.q, out.codes);
-  for (int i = 0; i < 256; ++i) out.codes[i] = byte(out.codes[i] | (((block.high[i % 32] >> (i / 32)) & 1) << 2));
+  for (int g = 0; g < 8; ++g) add_bits(block.high, 32, g, 1, 2, out.codes + 32 * g);
   for (int g = 0; g < 16; ++g) {
     const int low = (block.scales[g % 8] >> (4 * (g / 8))) & 15;
     const int high = (block.scales[8 + g % 4] >> (2 * (g / 4))) & 3;
@@ -93,17 +130,15 @@ void read_block(const BlockQ4_K& block, BlockCodes& out) {
 
 void read_block(const BlockQ5_K& block, BlockCodes& out) {
   read_pair_nibbles(block.q, out.codes);
-  for (int i = 0; i < 256; ++i) out.codes[i] = byte(out.codes[i] | (((block.high[i % 32] >> (i / 32)) & 1) << 4));
+  for (int g = 0; g < 8; ++g) add_bits(block.high, 32, g, 1, 4, out.codes + 32 * g);
   read_scales_and_mins(block.scales, block.dmin, out);
 }
 
 void read_block(const BlockQ6_K& block, BlockCodes& out) {
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128;
-    const int r = i % 128;
-    const int low = (block.low[64 * half + r % 64] >> (4 * (r / 64))) & 15;
-    const int high = (block.high[32 * half + r % 32] >> (2 * (r / 32))) & 3;
-    out.codes[i] = byte(low | (high << 4));
+  for (int g = 0; g < 8; ++g) {
+    const int half = g / 4;
+    read_bits(block.low + 64 * half + 32 * (g % 2), 32, g % 4 / 2 * 4, 4, out.codes + 32 * g);
+    add_bits(block.high + 32 * half, 32, 2 * (g % 4), 2, 4, out.codes + 32 * g);
   }
   for (int g = 0; g < 16; ++g) out.sub_scale[g] = block.scales[g];
 }

@@ -57,13 +57,33 @@ struct MatmulInput {
 
 struct MatmulOutput {
   PackedMatrix weights;
-  const float* bias = nullptr;  // [weights.rows] or none
-  float* y = nullptr;           // [m, y_stride]
-  int64_t y_stride = 0;         // floats between rows of y, >= weights.rows
-  bool accumulate = false;      // y += instead of y = (the residual stream)
+  const float* bias = nullptr;         // [weights.rows] or none
+  float* y = nullptr;                  // [m, y_stride]
+  int64_t y_stride = 0;                // floats between rows of y, >= weights.rows
+  bool accumulate = false;             // y += instead of y = (the residual stream)
+  const MatmulInput* input = nullptr;  // rows of this output's own, y [input->num_rows, y_stride]; null: the call's
 };
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
+
+// The heads of one kind (queries, keys) in the rows of a batch.
+struct HeadRows {
+  float* x = nullptr;  // [num_rows, num_heads, head_dim]
+  int64_t stride = 0;  // floats between rows
+  int num_heads = 0;
+  const float* norm = nullptr;  // [head_dim]: every head is normed with these weights first; or none
+  float norm_eps = 0.0f;
+};
+
+// The chosen experts' outputs on their way back to the rows of the batch.
+struct ExpertRows {
+  const float* from = nullptr;  // [last - first, dim] rows of slots [first, last)
+  int32_t first = 0;
+  int32_t last = 0;
+  const int32_t* slots = nullptr;  // [num_rows, per_row] ascending within a row
+  const float* weights = nullptr;  // [num_rows, per_row]
+  int per_row = 0;
+};
 
 // Paged K and V of one layer. A block holds kKvBlockSize consecutive positions of one sequence; inside it every KV head
 // has one K tile [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring positions are one vector) and
@@ -130,7 +150,13 @@ struct Kernels {
   // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
   size_t (*q8_row_bytes)(int64_t cols);
   void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);
-  // y[o] = input * weights[o]^T (+ bias) for every output; all outputs share the input (QKV, gate and up).
+  // quantize_q8 of what rms_norm and gated_activation give, bit for bit, without the floats in between.
+  void (*rms_norm_q8)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
+                      int64_t num_rows, int64_t dim, std::byte* q8);
+  void (*gated_activation_q8)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride,
+                              const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8);
+  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
+  // own (experts).
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
 
   // ---- rows -------------------------------------------------------------------------------------------------------
@@ -138,6 +164,9 @@ struct Kernels {
   // RMSNorm: arXiv 1910.07467.
   void (*rms_norm)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
                    int64_t dim, float* out, int64_t out_stride);
+  // x += rms_norm(y), rows contiguous.
+  void (*add_rms_norm)(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
+                       int64_t dim);
   // x += y, n floats.
   void (*add)(const Exec& exec, float* x, const float* y, int64_t n);
   // out = activation(gate) * up; rows of `dim` floats at the given strides; out may be gate.
@@ -147,6 +176,12 @@ struct Kernels {
   // interleaved. cos_sin: [num_rows, 2, half_dim]. RoPE: arXiv 2104.09864.
   void (*rope)(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim,
                int half_dim, const float* cos_sin, bool interleaved);
+  // For every part: rms_norm of its heads, if it has a norm, and rope.
+  void (*norm_rope)(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim,
+                    int half_dim, const float* cos_sin, bool interleaved);
+  // y[row] += weights[row][j] * from[slots[row][j] - first], one after the other for j ascending whose slot is in
+  // [first, last). y [num_rows, dim] contiguous.
+  void (*add_expert_rows)(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y);
   // x = cap * tanh(x / cap), n floats.
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
 

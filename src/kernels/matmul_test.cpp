@@ -321,6 +321,43 @@ TEST_P(Matmul, SeveralOutputsBiasAndAccumulation) {
   }
 }
 
+// Experts: outputs with rows of their own, some of them with none, beside one that takes the call's.
+TEST_P(Matmul, OutputsWithRowsOfTheirOwn) {
+  const int64_t cols = 256;
+  Runner runner(table(), 2);
+  const std::vector<float> x = random_floats(40 * cols, 71);
+  const int64_t first_rows[] = {0, 3, 3, 20};  // the last output takes all rows
+  const int64_t num_rows[] = {3, 0, 17, 20};
+  std::vector<Runner::Packed> packed;
+  std::vector<std::vector<float>> want, y(4);
+  const bool q8 = table().takes_q8(format());
+  const size_t q8_row = q8 ? table().q8_row_bytes(cols) : 0;
+  Bytes q8_rows = aligned_bytes(40 * q8_row + 1, 0);
+  ThreadPool pool(2);
+  if (q8) table().quantize_q8(make_exec(pool), x.data(), 40, cols, q8_rows.get());
+  const auto input = [&](int64_t first, int64_t count) {
+    return MatmulInput{.num_rows = count,
+                       .cols = cols,
+                       .f32 = x.data() + first * cols,
+                       .q8 = q8_rows.get() + static_cast<size_t>(first) * q8_row};
+  };
+  MatmulInput own[4];
+  std::vector<MatmulOutput> outputs;
+  for (size_t i = 0; i < 4; ++i) {
+    const Weights weights = random_weights(format(), 65 + static_cast<int64_t>(i), cols, static_cast<uint32_t>(72 + i));
+    packed.push_back(runner.pack(weights));
+    want.push_back(runner.product(packed[i].matrix, x.data() + first_rows[i] * cols, num_rows[i]));
+    y[i].assign(want[i].size(), kNan);
+    own[i] = input(first_rows[i], num_rows[i]);
+    outputs.push_back(
+        {.weights = packed[i].matrix, .y = y[i].data(), .y_stride = weights.rows, .input = i == 3 ? nullptr : &own[i]});
+  }
+  table().matmul(make_exec(pool), own[3], outputs.data(), 4);
+  for (size_t i = 0; i < 4; ++i) {
+    ASSERT_TRUE(same_bits(y[i].data(), want[i].data(), static_cast<int64_t>(want[i].size()))) << "output " << i;
+  }
+}
+
 TEST_P(Matmul, ExtremeScalesAndActivations) {
   const int64_t cols = is_float() ? 64 : 512;
   for (const float scale : {0.0f, 6e-8f, 1e-5f, 100.0f}) {

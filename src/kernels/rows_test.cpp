@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/select.h"
+#include "tensor/aligned_buffer.h"
 
 namespace quire {
 namespace {
@@ -258,6 +259,103 @@ TEST_P(RowsTest, OneAnswer) {
     table().softcap(exec(), one.data(), dim, 0.5f);
     EXPECT_TRUE(same_bits(one.data(), capped.data() + row * dim, dim));
   }
+}
+
+// Fused entries against what they are composed of, bit for bit.
+
+TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
+  for (int64_t dim : {int64_t{32}, int64_t{64}, int64_t{256}, int64_t{288}, int64_t{2048}, int64_t{5632 + 32}}) {
+    for (int64_t rows : {int64_t{1}, int64_t{19}}) {
+      std::vector<float> gate = random_floats(rows * dim, 1, 3.0f);
+      const std::vector<float> up = random_floats(rows * dim, 2);
+      const std::vector<float> weight = random_floats(dim, 3);
+      if (rows > 1) gate[static_cast<size_t>(dim + 5)] = std::numeric_limits<float>::infinity();
+      const size_t bytes = static_cast<size_t>(rows) * table().q8_row_bytes(dim);
+      AlignedBuffer want(bytes), got(bytes);
+      std::vector<float> floats(gate.size());
+      const auto expect_equal = [&](const char* name) {
+        table().quantize_q8(exec(), floats.data(), rows, dim, want.data());
+        EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
+      };
+      table().rms_norm(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, floats.data(), dim);
+      table().rms_norm_q8(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, got.data());
+      expect_equal("rms_norm_q8");
+      for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+        table().gated_activation(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, floats.data(), dim);
+        table().gated_activation_q8(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, got.data());
+        expect_equal("gated_activation_q8");
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, AddRmsNormIsItsComposition) {
+  for (int64_t dim : kSizes) {
+    for (int64_t rows : {int64_t{1}, int64_t{9}}) {
+      const std::vector<float> y = random_floats(rows * dim, 1, 5.0f);
+      const std::vector<float> weight = random_floats(dim, 2);
+      std::vector<float> got = random_floats(rows * dim, 3), want(got), normed(y.size());
+      table().rms_norm(exec(), y.data(), dim, weight.data(), 1e-5f, rows, dim, normed.data(), dim);
+      table().add(exec(), want.data(), normed.data(), rows * dim);
+      table().add_rms_norm(exec(), got.data(), y.data(), weight.data(), 1e-5f, rows, dim);
+      EXPECT_TRUE(same_bits(got.data(), want.data(), rows * dim)) << dim;
+    }
+  }
+}
+
+TEST_P(RowsTest, NormRopeIsItsComposition) {
+  const int half_dim = 20, head_dim = 64;
+  for (int64_t rows : {int64_t{1}, int64_t{70}}) {
+    const std::vector<float> cos_sin = random_floats(rows * 2 * half_dim, 1);
+    const std::vector<float> weight = random_floats(head_dim, 2);
+    for (bool interleaved : {false, true}) {
+      for (const float* norm : {static_cast<const float*>(nullptr), weight.data()}) {
+        std::vector<float> q = random_floats(rows * (6 * head_dim + 3), 3), k = random_floats(rows * 2 * head_dim, 4);
+        std::vector<float> want_q = q, want_k = k;
+        const HeadRows parts[] = {{q.data(), 6 * head_dim + 3, 6, norm, 1e-6f},
+                                  {k.data(), 2 * head_dim, 2, norm, 1e-5f}};
+        table().norm_rope(exec(), parts, 2, rows, head_dim, half_dim, cos_sin.data(), interleaved);
+        const HeadRows plain[] = {{want_q.data(), 6 * head_dim + 3, 6, norm, 1e-6f},
+                                  {want_k.data(), 2 * head_dim, 2, norm, 1e-5f}};
+        for (const HeadRows& part : plain) {
+          for (int64_t row = 0; norm != nullptr && row < rows; ++row) {
+            float* heads = part.x + row * part.stride;
+            table().rms_norm(exec(), heads, head_dim, norm, part.norm_eps, part.num_heads, head_dim, heads, head_dim);
+          }
+          table().rope(exec(), part.x, part.stride, rows, part.num_heads, head_dim, half_dim, cos_sin.data(),
+                       interleaved);
+        }
+        EXPECT_TRUE(same_bits(q.data(), want_q.data(), static_cast<int64_t>(q.size()))) << rows << interleaved;
+        EXPECT_TRUE(same_bits(k.data(), want_k.data(), static_cast<int64_t>(k.size()))) << rows << interleaved;
+      }
+    }
+  }
+}
+
+// In order, one after the other; slots outside the part are left to another call.
+TEST_P(RowsTest, AddExpertRows) {
+  const int64_t rows = 21, dim = 1001;
+  const int per_row = 3;
+  std::vector<int32_t> slots;
+  for (int32_t row = 0; row < rows; ++row) {
+    for (int32_t j = 0; j < per_row; ++j) slots.push_back(j * 21 + (row * 5 + j) % 21);
+  }
+  const std::vector<float> weights = random_floats(rows * per_row, 1);
+  const std::vector<float> from = random_floats(rows * per_row * dim, 2);
+  std::vector<float> got = random_floats(rows * dim, 3), want = got;
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t j = row * per_row; j < (row + 1) * per_row; ++j) {
+      for (size_t i = 0; i < dim; ++i) {
+        const float product = weights[j] * from[static_cast<size_t>(slots[j]) * dim + i];
+        want[row * dim + i] += product;
+      }
+    }
+  }
+  for (const auto& [first, last] : {std::pair{0, 30}, {30, 30}, {30, 63}}) {
+    const ExpertRows part{from.data() + first * dim, first, last, slots.data(), weights.data(), per_row};
+    table().add_expert_rows(exec(), part, rows, dim, got.data());
+  }
+  EXPECT_TRUE(same_bits(got.data(), want.data(), rows * dim));
 }
 
 TEST(SelectTest, NamesAndRefusal) {

@@ -138,6 +138,12 @@ struct ModelRunner::Impl {
     Arena arena(workspace);
     model->take_workspace(arena, kernels, limits);
     arrays.take(arena, limits);
+    // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they
+    // would otherwise be cleared one after the other in the first step.
+    pool.parallel_for(kv.shape().num_layers, [this](int64_t i, int) {
+      const KvLayer layer = kv.layer(static_cast<int>(i));
+      layer.k[0] = layer.v[0] = std::byte{};
+    });
     if (options.populate_kv) {
       populating = std::jthread([this](const std::stop_token& stop) {
         const sched_param idle{};

@@ -8,7 +8,7 @@
 namespace quire {
 namespace {
 
-constexpr uint64_t kReleaseEvery = uint64_t{1} << 30;
+constexpr uint64_t kReleaseEvery = uint64_t{64} << 20;  // what the file may add to the peak of memory
 
 std::string multiplied_formats(const Kernels& kernels) {
   std::string names;

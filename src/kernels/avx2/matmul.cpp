@@ -9,6 +9,9 @@
 #include "tensor/formats/blocks.h"
 
 #include "kernels/vector/loops.h"
+#include "kernels/vector/math.h"
+
+#include "kernels/vector/row_parts.h"
 
 #include "kernels/vector/matmul_layout.h"
 
@@ -22,8 +25,13 @@
 
 #include "kernels/vector/matmul.h"
 
+#include "kernels/vector/rows_q8.h"
+
 namespace quire {
 
-void override_matmul_avx2(Kernels& table) { override_matmul(table); }
+void override_matmul_avx2(Kernels& table) {
+  override_matmul(table);
+  override_rows_q8(table);
+}
 
 }  // namespace quire

@@ -4,6 +4,8 @@
 #include "kernels/vector/loops.h"
 #include "kernels/vector/math.h"
 
+#include "kernels/vector/row_parts.h"
+
 #include "kernels/vector/rows.h"
 
 namespace quire {

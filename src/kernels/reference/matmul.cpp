@@ -38,12 +38,6 @@ void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std
   parallel_for(exec, rows, body);
 }
 
-// A row: cols int8 codes, then one float scale per group.
-size_t q8_row_bytes(int64_t cols) {
-  const auto bytes = static_cast<size_t>(cols + cols / kGroup * static_cast<int64_t>(sizeof(float)));
-  return (bytes + 63) / 64 * 64;
-}
-
 // A group with an infinity or a NaN gets the scale NaN, so that what it touches shows it.
 float quantize_group(const float* x, std::byte* codes) {
   float max = 0;
@@ -63,11 +57,8 @@ float quantize_group(const float* x, std::byte* codes) {
 
 void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
   const auto body = [=](int64_t row) {
-    std::byte* codes = q8 + static_cast<size_t>(row) * q8_row_bytes(cols);
-    for (int64_t k = 0; k < cols; k += kGroup) {
-      const float scale = quantize_group(x + row * cols + k, codes + k);
-      std::memcpy(codes + cols + k / kGroup * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
-    }
+    std::byte* to = q8 + static_cast<size_t>(row) * reference_q8_row_bytes(cols);
+    for (int64_t k = 0; k < cols; k += kGroup) quantize_q8_group(x + row * cols + k, cols, k / kGroup, to);
   };
   parallel_for(exec, num_rows, body);
 }
@@ -80,7 +71,7 @@ double dot_f32(const MatmulInput& input, int64_t token, int64_t first, int64_t c
 }
 
 double dot_q8(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
-  const std::byte* row = input.q8 + static_cast<size_t>(token) * q8_row_bytes(input.cols);
+  const std::byte* row = input.q8 + static_cast<size_t>(token) * reference_q8_row_bytes(input.cols);
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) {
     float scale = 0;
@@ -118,10 +109,11 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
 void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
   for (int i = 0; i < num_outputs; ++i) {
     const MatmulOutput& output = outputs[i];
+    const MatmulInput& rows_in = output.input != nullptr ? *output.input : input;
     const int64_t rows = output.weights.rows;
     const auto body = [&](int64_t tile) {
       const int64_t end = std::min(rows, (tile + 1) * kRowsPerTile);
-      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(input, output, row);
+      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(rows_in, output, row);
     };
     parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, body);
   }
@@ -129,11 +121,22 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
 
 }  // namespace
 
+// A row: cols int8 codes, then one float scale per group.
+size_t reference_q8_row_bytes(int64_t cols) {
+  const auto bytes = static_cast<size_t>(cols + cols / kGroup * static_cast<int64_t>(sizeof(float)));
+  return (bytes + 63) / 64 * 64;
+}
+
+void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q8_row) {
+  const float scale = quantize_group(x, q8_row + group * kGroup);
+  std::memcpy(q8_row + cols + group * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
+}
+
 void fill_matmul_reference(Kernels& table) {
   table.packed_bytes = packed_bytes;
   table.pack = pack;
   table.takes_q8 = takes_q8;
-  table.q8_row_bytes = q8_row_bytes;
+  table.q8_row_bytes = reference_q8_row_bytes;
   table.quantize_q8 = quantize_q8;
   table.matmul = matmul;
 }

@@ -14,14 +14,42 @@ void for_each_row(const Exec& exec, int64_t num_rows, F body) {
       exec.pool, num_rows, [](void* context, int64_t row, int) { (*static_cast<F*>(context))(row); }, &body);
 }
 
+constexpr int64_t kQ8Group = 32;
+
+float rms_scale(const float* x, float eps, int64_t dim) {
+  double sum = 0;
+  for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(x[i]) * x[i];
+  return static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(dim) + eps));
+}
+
 void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
               int64_t dim, float* out, int64_t out_stride) {
   for_each_row(exec, num_rows, [=](int64_t row) {
     const float* in = x + row * x_stride;
-    double sum = 0;
-    for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(in[i]) * in[i];
-    const auto scale = static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(dim) + eps));
+    const float scale = rms_scale(in, eps, dim);
     for (int64_t i = 0; i < dim; ++i) out[row * out_stride + i] = in[i] * scale * weight[i];
+  });
+}
+
+void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+                 int64_t dim, std::byte* q8) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    const float* in = x + row * x_stride;
+    const float scale = rms_scale(in, eps, dim);
+    for (int64_t k = 0; k < dim; k += kQ8Group) {
+      float normed[kQ8Group];
+      for (int64_t i = 0; i < kQ8Group; ++i) normed[i] = in[k + i] * scale * weight[k + i];
+      quantize_q8_group(normed, dim, k / kQ8Group, q8 + static_cast<size_t>(row) * reference_q8_row_bytes(dim));
+    }
+  });
+}
+
+void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
+                  int64_t dim) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    const float* in = y + row * dim;
+    const float scale = rms_scale(in, eps, dim);
+    for (int64_t i = 0; i < dim; ++i) x[row * dim + i] += in[i] * scale * weight[i];
   });
 }
 
@@ -48,6 +76,19 @@ void gated_activation(const Exec& exec, Activation kind, const float* gate, int6
   });
 }
 
+void gated_activation_q8(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                         int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    for (int64_t k = 0; k < dim; k += kQ8Group) {
+      float product[kQ8Group];
+      for (int64_t i = 0; i < kQ8Group; ++i) {
+        product[i] = static_cast<float>(activate(kind, gate[row * gate_stride + k + i])) * up[row * up_stride + k + i];
+      }
+      quantize_q8_group(product, dim, k / kQ8Group, q8 + static_cast<size_t>(row) * reference_q8_row_bytes(dim));
+    }
+  });
+}
+
 void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
           const float* cos_sin, bool interleaved) {
   for_each_row(exec, num_rows, [=](int64_t row) {
@@ -62,6 +103,28 @@ void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int nu
         second = second * cosines[i] + first * sines[i];
         first = rotated;
       }
+    }
+  });
+}
+
+void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
+               const float* cos_sin, bool interleaved) {
+  for (const HeadRows* part = parts; part != parts + num_parts; ++part) {
+    for (int64_t row = 0; part->norm != nullptr && row < num_rows; ++row) {
+      float* heads = part->x + row * part->stride;
+      rms_norm(exec, heads, head_dim, part->norm, part->norm_eps, part->num_heads, head_dim, heads, head_dim);
+    }
+    rope(exec, part->x, part->stride, num_rows, part->num_heads, head_dim, half_dim, cos_sin, interleaved);
+  }
+}
+
+void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
+  for_each_row(exec, num_rows, [=, &experts](int64_t row) {
+    for (int64_t j = row * experts.per_row; j < (row + 1) * experts.per_row; ++j) {
+      const int32_t slot = experts.slots[j];
+      if (slot < experts.first || slot >= experts.last) continue;
+      const float* from = experts.from + (slot - experts.first) * dim;
+      for (int64_t i = 0; i < dim; ++i) y[row * dim + i] += experts.weights[j] * from[i];
     }
   });
 }
@@ -99,9 +162,14 @@ void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_str
 
 void fill_rows_reference(Kernels& table) {
   table.rms_norm = rms_norm;
+  table.rms_norm_q8 = rms_norm_q8;
+  table.add_rms_norm = add_rms_norm;
   table.add = add;
   table.gated_activation = gated_activation;
+  table.gated_activation_q8 = gated_activation_q8;
   table.rope = rope;
+  table.norm_rope = norm_rope;
+  table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
   table.write_kv = write_kv;
 }

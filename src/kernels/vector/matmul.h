@@ -83,24 +83,30 @@ inline int64_t in_turn(int64_t n, int64_t count, int64_t parts) {
   return part * (count / parts) + (part < longer ? part : longer) + n / parts;
 }
 
+inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out) {
+  return out.input != nullptr ? *out.input : x;
+}
+
 // One loop over the tiles of all outputs.
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const auto panels_of = [&](const MatmulOutput& out) { return tile_panels(out.weights.tuning, x.num_rows); };
+  const auto panels_of = [&](const MatmulOutput& out) {
+    return tile_panels(out.weights.tuning, input_of(x, out).num_rows);
+  };
   const auto tiles_of = [&](const MatmulOutput& out) {
-    return divide_up(out.weights.rows, panels_of(out) * kPanelRows);
+    return input_of(x, out).num_rows == 0 ? 0 : divide_up(out.weights.rows, panels_of(out) * kPanelRows);
   };
   int64_t num_tiles = 0;
   for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
   auto run_tile = [&](int64_t index, int) {
     int64_t tile = in_turn(index, num_tiles, exec.num_threads);
     const MatmulOutput* out = outputs;
-    for (; tile >= tiles_of(*out); ++out) tile -= tiles_of(*out);
+    for (int64_t tiles; tile >= (tiles = tiles_of(*out)); ++out) tile -= tiles;
     const int64_t panels = panels_of(*out);
     const int64_t first = tile * panels;
     const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
-    multiply_tile(x, *out, first, static_cast<int>(left < panels ? left : panels));
+    multiply_tile(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
   };
-  if (x.num_rows > 0 && num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
+  if (num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
 }
 
 size_t packed_matrix_bytes(Format format, int64_t rows, int64_t cols) {

@@ -1,31 +1,84 @@
 // How rows of a file become a packed matrix (matmul_layout.h). See math.h for how files of this folder are used.
+//
+// One row at a time: its codes become the words of its planes, all in one pass of whole registers, and the words go to
+// the row's lane. What is written to is a few KiB of one part of one panel, so it stays in the first cache until all
+// rows have been there.
 #pragma once
 
 namespace quire {
 namespace {
 
-// A plane of b bits holds, per vector of rows, b vectors: word s of the group is in vector s % b, at bit b * (s / b) of
-// each byte.
-void pack_plane(const uint32_t* words, int shift, int bits, std::byte* plane, int lane) {
-  const uint32_t mask = 0x01010101u * ((1u << bits) - 1);
-  for (int i = 0; i < bits; ++i) {
-    uint32_t packed = 0;
-    for (int s = i; s < kGroupWords; s += bits) packed |= ((words[s] >> shift) & mask) << (s - i);
-    __builtin_memcpy(plane + i * kVectorBytes + 4 * lane, &packed, sizeof packed);
+using WordPair = uint32_t __attribute__((vector_size(8)));
+using WordRow = uint32_t __attribute__((vector_size(16)));
+using WordGroup = uint32_t __attribute__((vector_size(32)));
+using HalfRow = uint16_t __attribute__((vector_size(16)));
+
+// kBits words.
+template <int kBits>
+inline auto words_of_plane() {
+  if constexpr (kBits == 1) return uint32_t{};
+  if constexpr (kBits == 2) return WordPair{};
+  if constexpr (kBits == 4) return WordRow{};
+  if constexpr (kBits == 8) return WordGroup{};
+}
+
+// The words of one row in a plane of kBits, out of the eight words of a group's codes: word s of the eight is in word
+// s % kBits, at bit kBits * (s / kBits) of each byte.
+template <int kBits, int kShift>
+inline void make_plane(const uint32_t* codes, uint32_t* plane) {
+  constexpr uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+  auto packed = words_of_plane<kBits>();
+  for (int at = 0; at < kGroupWords; at += kBits) {
+    auto words = packed;
+    __builtin_memcpy(&words, codes + at, sizeof words);
+    packed |= ((words >> kShift) & kMask) << at;
+  }
+  __builtin_memcpy(plane, &packed, sizeof packed);
+}
+
+// `plane` of the row in `lane`: words go to the same lane of neighbouring vectors.
+template <int kBits, int kShift>
+inline void pack_plane(const uint32_t* codes, std::byte* plane, int lane) {
+  uint32_t words[kBits];
+  make_plane<kBits, kShift>(codes, words);
+  for (int i = 0; i < kBits; ++i) __builtin_memcpy(plane + i * kVectorBytes + 4 * lane, words + i, sizeof *words);
+}
+
+template <int kLowBits, int kHighBits>
+void pack_groups(const uint8_t* codes, int groups, uint32_t flip, std::byte* dst, int row) {
+  const int vector = row / kLanes;
+  std::byte* low = dst + vector * kLowBits * kVectorBytes;
+  std::byte* high = dst + (kPanelVectors * kLowBits + vector * kHighBits) * kVectorBytes;
+  for (int g = 0; g < groups; ++g) {
+    uint32_t words[kGroupWords];
+    __builtin_memcpy(words, codes + g * kGroup, sizeof words);
+    for (uint32_t& word : words) word ^= flip;
+    const int offset = g * kPanelVectors * (kLowBits + kHighBits) * kVectorBytes;
+    pack_plane<kLowBits, 0>(words, low + offset, row % kLanes);
+    if constexpr (kHighBits > 0) pack_plane<kHighBits, kLowBits>(words, high + offset, row % kLanes);
   }
 }
 
-void pack_group(CodeScheme scheme, const uint8_t* codes, std::byte* dst, int row) {
-  uint32_t words[kGroupWords];
-  __builtin_memcpy(words, codes, sizeof words);
-  // Codes of eight bits are multiplied as they lie here; narrower ones get their zero point when they are decoded.
-  if (scheme.low_bits == 8 && kCodeZero != 128) {
-    for (uint32_t& word : words) word ^= 0x80808080u;
+constexpr bool has_pack_groups(CodeScheme s) {
+  return (s.low_bits == 8 && s.high_bits == 0) || (s.low_bits == 4 && s.high_bits <= 2) ||
+         (s.low_bits == 2 && s.high_bits <= 1);
+}
+constexpr bool all_have_pack_groups() {
+  for (const CodeScheme& scheme : kCodeSchemes) {
+    if (!has_pack_groups(scheme)) return false;
   }
-  const int vector = row / kLanes;
-  std::byte* high = dst + kPanelVectors * scheme.low_bits * kVectorBytes;
-  pack_plane(words, 0, scheme.low_bits, dst + vector * scheme.low_bits * kVectorBytes, row % kLanes);
-  pack_plane(words, scheme.low_bits, scheme.high_bits, high + vector * scheme.high_bits * kVectorBytes, row % kLanes);
+  return true;
+}
+static_assert(all_have_pack_groups());
+
+void pack_codes(CodeScheme scheme, const uint8_t* codes, int groups, std::byte* dst, int row) {
+  // Codes of eight bits are multiplied as they lie here; narrower ones get their zero point when they are decoded.
+  if (scheme.low_bits == 8) return pack_groups<8, 0>(codes, groups, kCodeZero == 128 ? 0 : 0x80808080u, dst, row);
+  if (scheme.low_bits == 4 && scheme.high_bits == 0) return pack_groups<4, 0>(codes, groups, 0, dst, row);
+  if (scheme.low_bits == 4 && scheme.high_bits == 1) return pack_groups<4, 1>(codes, groups, 0, dst, row);
+  if (scheme.low_bits == 4 && scheme.high_bits == 2) return pack_groups<4, 2>(codes, groups, 0, dst, row);
+  if (scheme.low_bits == 2 && scheme.high_bits == 0) return pack_groups<2, 0>(codes, groups, 0, dst, row);
+  return pack_groups<2, 1>(codes, groups, 0, dst, row);
 }
 
 void pack_header(CodeScheme scheme, const BlockCodes& block, std::byte* dst, int row) {
@@ -55,25 +108,77 @@ void pack_code_panel(Format format, const std::byte* src, size_t row_bytes, int 
       BlockCodes block;
       read_block_codes(format, src + static_cast<size_t>(row) * row_bytes, k, count, block);
       pack_header(scheme, block, dst, row);
-      for (int g = 0; g < groups; ++g) {
-        pack_group(scheme, block.codes + g * kGroup, dst + layout.header_bytes + g * layout.group_bytes, row);
-      }
+      pack_codes(scheme, block.codes, groups, dst + layout.header_bytes, row);
     }
     dst += part_bytes;
   }
 }
 
-template <int kBytes>
-void pack_float_panel(const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
-  for (int64_t k = 0; k < cols; ++k) {
-    for (int row = 0; row < kPanelRows; ++row) {
-      if (row < rows) {
-        __builtin_memcpy(dst, src + static_cast<size_t>(row) * row_bytes + k * kBytes, kBytes);
-      } else {
-        __builtin_memset(dst, 0, kBytes);
-      }
-      dst += kBytes;
+inline WordRow interleave_low(WordRow a, WordRow b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+inline WordRow interleave_high(WordRow a, WordRow b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+inline HalfRow interleave_low(HalfRow a, HalfRow b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+inline HalfRow interleave_high(HalfRow a, HalfRow b) {
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+// log2(kSize) rounds of interleaving row i with row i + kSize / 2 transpose kSize rows.
+template <typename Row, int kSize>
+inline void transpose(Row (&rows)[kSize]) {
+#pragma GCC unroll 4
+  for (int done = 1; done < kSize; done *= 2) {
+    Row next[kSize];
+#pragma GCC unroll 8
+    for (int i = 0; i < kSize / 2; ++i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + kSize / 2]);
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + kSize / 2]);
     }
+#pragma GCC unroll 8
+    for (int i = 0; i < kSize; ++i) rows[i] = next[i];
+  }
+}
+
+// Columns [first, last) one by one.
+template <int kBytes>
+void pack_float_columns(const std::byte* src, size_t row_bytes, int rows, int64_t first, int64_t last, std::byte* dst) {
+  __builtin_memset(dst + first * kPanelRows * kBytes, 0, static_cast<size_t>((last - first) * kPanelRows * kBytes));
+  for (int row = 0; row < rows; ++row) {
+    const std::byte* from = src + static_cast<size_t>(row) * row_bytes;
+    for (int64_t k = first; k < last; ++k) {
+      __builtin_memcpy(dst + (k * kPanelRows + row) * kBytes, from + k * kBytes, kBytes);
+    }
+  }
+}
+
+// Row: sixteen bytes of elements.
+template <typename Row>
+void pack_float_panel(const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
+  constexpr int kBytes = sizeof(Row{}[0]);
+  constexpr int kSize = sizeof(Row) / kBytes;
+  const int64_t whole = rows < kPanelRows ? 0 : cols / kSize * kSize;
+  for (int64_t k = 0; k < whole; k += kSize) {
+    for (int row = 0; row < kPanelRows; row += kSize) {
+      Row tile[kSize];
+#pragma GCC unroll 8
+      for (int i = 0; i < kSize; ++i) {
+        __builtin_memcpy(&tile[i], src + static_cast<size_t>(row + i) * row_bytes + k * kBytes, sizeof(Row));
+      }
+      transpose(tile);
+#pragma GCC unroll 8
+      for (int i = 0; i < kSize; ++i) {
+        __builtin_memcpy(dst + ((k + i) * kPanelRows + row) * kBytes, &tile[i], sizeof(Row));
+      }
+    }
+  }
+  pack_float_columns<kBytes>(src, row_bytes, rows, whole, cols, dst);
+}
+
+// Has the next `size` bytes come near: the rows of a panel are read side by side, too many streams for the machine to
+// see by itself. A page of a mapped file must be touched first, fetching alone does not map it.
+inline void fetch_file(const std::byte* from, size_t size) {
+  constexpr size_t kPageBytes = 4096;
+  for (size_t at = 0; at < size; at += 64) {
+    if (at % kPageBytes == 0) static_cast<void>(*static_cast<const volatile std::byte*>(from + at));
+    fetch_far(from + at);
   }
 }
 
@@ -85,9 +190,10 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     const auto count = static_cast<int>(left < kPanelRows ? left : kPanelRows);
     const std::byte* from = src + static_cast<size_t>(panel * kPanelRows) * row_bytes;
     std::byte* to = dst + panel * panel_bytes(format, cols);
+    fetch_file(from, static_cast<size_t>(count) * row_bytes);
     if (is_code_format(format)) return pack_code_panel(format, from, row_bytes, count, cols, to);
-    if (float_bytes(format) == 4) return pack_float_panel<4>(from, row_bytes, count, cols, to);
-    return pack_float_panel<2>(from, row_bytes, count, cols, to);
+    if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
+    return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);
   };
   run_tiles(exec, divide_up(rows, kPanelRows), pack_panel);
 }

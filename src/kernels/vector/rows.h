@@ -6,32 +6,24 @@
 namespace quire {
 namespace {
 
-inline float sum_of_squares(const float* x, int64_t dim) {
-  Vec sums[4] = {set1(0), set1(0), set1(0), set1(0)};
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= dim; i += 4 * kLanes) {
-    for (int part = 0; part < 4; ++part) {
-      const Vec v = load(x + i + part * kLanes);
-      sums[part] = fma(v, v, sums[part]);
-    }
-  }
-  for_vectors(dim - i, [&](int64_t j, int n) {
-    const Vec v = load_some(x + i + j, n);
-    sums[0] = fma(v, v, sums[0]);
-  });
-  return sum_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
-}
-
 void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
               int64_t dim, float* out, int64_t out_stride) {
   for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const float* in = x + row * x_stride;
-      float* to = out + row * out_stride;
-      const double mean = static_cast<double>(sum_of_squares(in, dim)) / static_cast<double>(dim);
-      const Vec scale = set1(static_cast<float>(1.0 / __builtin_sqrt(mean + eps)));
+      norm_row(x + row * x_stride, weight, eps, dim, out + row * out_stride);
+    }
+  });
+}
+
+void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
+                  int64_t dim) {
+  for_slices(exec, num_rows, 2 * dim, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const float* in = y + row * dim;
+      float* to = x + row * dim;
+      const Vec scale = set1(rms_scale(in, eps, dim));
       for_vectors(dim, [=](int64_t i, int n) {
-        store_some(to + i, mul(mul(load_some(in + i, n), scale), load_some(weight + i, n)), n);
+        store_some(to + i, add(load_some(to + i, n), normed(in + i, scale, weight + i, n)), n);
       });
     }
   });
@@ -55,24 +47,13 @@ void softcap(const Exec& exec, float* x, int64_t n, float cap) {
   });
 }
 
-template <Vec (*activate)(Vec)>
-void gated_rows(const float* gate, int64_t gate_stride, const float* up, int64_t up_stride, int64_t first, int64_t last,
-                int64_t dim, float* out, int64_t out_stride) {
-  for (int64_t row = first; row < last; ++row) {
-    for_vectors(dim, [=](int64_t i, int n) {
-      const Vec activated = activate(load_some(gate + row * gate_stride + i, n));
-      store_some(out + row * out_stride + i, mul(activated, load_some(up + row * up_stride + i, n)), n);
-    });
-  }
-}
-
 void gated_activation(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
                       int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
-  const auto rows = kind == Activation::kSilu       ? gated_rows<silu>
-                    : kind == Activation::kGeluTanh ? gated_rows<gelu_tanh>
-                                                    : gated_rows<gelu>;
+  const GateRow gate_row = gate_row_for(kind);
   for_slices(exec, num_rows, 2 * dim, [=](int64_t first, int64_t last) {
-    rows(gate, gate_stride, up, up_stride, first, last, dim, out, out_stride);
+    for (int64_t row = first; row < last; ++row) {
+      gate_row(gate + row * gate_stride, up + row * up_stride, dim, out + row * out_stride);
+    }
   });
 }
 
@@ -114,6 +95,46 @@ void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int nu
   });
 }
 
+void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
+               const float* cos_sin, bool interleaved) {
+  const auto rotate = interleaved ? rotate_pairs : rotate_halves;
+  int64_t row_floats = 0;
+  for (int i = 0; i < num_parts; ++i) row_floats += int64_t{parts[i].num_heads} * head_dim;
+  for_slices(exec, num_rows, row_floats, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const float* cosines = cos_sin + row * 2 * half_dim;
+      for (const HeadRows* part = parts; part != parts + num_parts; ++part) {
+        float* head = part->x + row * part->stride;
+        for (int i = 0; i < part->num_heads; ++i, head += head_dim) {
+          if (part->norm != nullptr) norm_row(head, part->norm, part->norm_eps, head_dim, head);
+          rotate(head, half_dim, cosines, cosines + half_dim);
+        }
+      }
+    }
+  });
+}
+
+// Products are rounded before they are added, as the reference does it.
+void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
+  for_slices(exec, num_rows, (experts.per_row + 1) * dim, [=, &experts](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const int32_t* slots = experts.slots + row * experts.per_row;
+      const float* weights = experts.weights + row * experts.per_row;
+      int begin = 0;
+      while (begin < experts.per_row && slots[begin] < experts.first) ++begin;
+      int end = begin;
+      while (end < experts.per_row && slots[end] < experts.last) ++end;
+      for_vectors(dim, [&](int64_t i, int n) {
+        Vec sum = load_some(y + row * dim + i, n);
+        for (int j = begin; j < end; ++j) {
+          sum = add(sum, mul(set1(weights[j]), load_some(experts.from + (slots[j] - experts.first) * dim + i, n)));
+        }
+        store_some(y + row * dim + i, sum, n);
+      });
+    }
+  });
+}
+
 // `count` floats, a multiple of 8, as `format` at to[0], to[stride], ...: through a strip of the stack, because the
 // dimensions of one K row lie a tile row apart.
 inline void store_strided(const float* from, int count, Format format, std::byte* to, int64_t index, int64_t stride) {
@@ -150,9 +171,12 @@ void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_str
 
 void override_rows(Kernels& table) {
   table.rms_norm = rms_norm;
+  table.add_rms_norm = add_rms_norm;
   table.add = add_rows;
   table.gated_activation = gated_activation;
   table.rope = rope;
+  table.norm_rope = norm_rope;
+  table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
   table.write_kv = write_kv;
 }

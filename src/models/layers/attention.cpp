@@ -1,7 +1,5 @@
 #include "models/layers/attention.h"
 
-#include <algorithm>
-
 namespace quire {
 
 void Attention::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& limits,
@@ -10,7 +8,7 @@ void Attention::Buffers::take(Arena& arena, const Kernels& kernels, const StepLi
   k = arena.take<float>(limits.max_rows * sizes.kv_size());
   v = arena.take<float>(limits.max_rows * sizes.kv_size());
   out = arena.take<float>(limits.max_rows * sizes.q_size());
-  q8.take(arena, kernels, limits.max_rows, std::max(sizes.hidden_size, sizes.q_size()));
+  q8.take(arena, kernels, limits.max_rows, sizes.q_size());
   workspace = arena.take_bytes(kernels.attention_workspace_bytes({.num_threads = limits.num_threads,
                                                                   .max_rows = limits.max_rows,
                                                                   .max_sequences = limits.max_sequences,
@@ -23,14 +21,19 @@ void Attention::Buffers::take(Arena& arena, const Kernels& kernels, const StepLi
 void Attention::apply(const Step& step, const Buffers& buffers, const Call& call) const {
   const Kernels& kernels = *step.kernels;
   const int64_t num_rows = step.num_rows;
-  linear(step, call.x, num_rows, buffers.q8,
+  linear(step, call.x,
          {{.linear = &q, .y = buffers.q}, {.linear = &k, .y = buffers.k}, {.linear = &v, .y = buffers.v}});
-  if (q_norm.exists()) q_norm.apply(step, buffers.q, num_rows * sizes.num_heads, buffers.q);
-  if (k_norm.exists()) k_norm.apply(step, buffers.k, num_rows * sizes.num_kv_heads, buffers.k);
-  kernels.rope(step.exec, buffers.q, sizes.q_size(), num_rows, sizes.num_heads, sizes.head_dim, call.half_dim,
-               call.cos_sin, rope_interleaved);
-  kernels.rope(step.exec, buffers.k, sizes.kv_size(), num_rows, sizes.num_kv_heads, sizes.head_dim, call.half_dim,
-               call.cos_sin, rope_interleaved);
+  const HeadRows heads[] = {{.x = buffers.q,
+                             .stride = sizes.q_size(),
+                             .num_heads = sizes.num_heads,
+                             .norm = q_norm.weight,
+                             .norm_eps = q_norm.eps},
+                            {.x = buffers.k,
+                             .stride = sizes.kv_size(),
+                             .num_heads = sizes.num_kv_heads,
+                             .norm = k_norm.weight,
+                             .norm_eps = k_norm.eps}};
+  kernels.norm_rope(step.exec, heads, 2, num_rows, sizes.head_dim, call.half_dim, call.cos_sin, rope_interleaved);
 
   const KvLayer kv = step.kv->layer(call.layer);
   kernels.write_kv(step.exec, kv, buffers.k, sizes.kv_size(), buffers.v, sizes.kv_size(), step.slots, num_rows);
@@ -45,7 +48,8 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .softcap = softcap,
                                 .window = window,
                                 .workspace = buffers.workspace});
-  linear(step, buffers.out, num_rows, buffers.q8, {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});
+  linear(step, plain_input(step, buffers.out, num_rows, sizes.q_size(), forms_read_by({&o}), buffers.q8),
+         {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});
 }
 
 }  // namespace quire

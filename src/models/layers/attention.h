@@ -31,20 +31,23 @@ class Attention {
   int rope = 0;        // index of the rotary settings of this layer
   bool rope_interleaved = false;
 
+  InputForms input_forms() const { return forms_read_by({&q, &k, &v}); }
+
   struct Buffers {
     float* q = nullptr;    // [max_rows, q_size]
     float* k = nullptr;    // [max_rows, kv_size]
     float* v = nullptr;    // [max_rows, kv_size]
     float* out = nullptr;  // [max_rows, q_size]
-    Q8Buffer q8;           // of rows of hidden_size and of q_size
+    Q8Buffer q8;           // of rows of `out`
     std::byte* workspace = nullptr;
 
     void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const AttentionSizes& sizes);
   };
-  // x [num_rows, hidden_size] -> y, written or added to; cos_sin [num_rows, 2, half_dim] of this layer's rope.
+  // x [num_rows, hidden_size] in its input forms -> y, written or added to; cos_sin [num_rows, 2, half_dim] of this
+  // layer's rope.
   struct Call {
     int layer = 0;
-    const float* x = nullptr;
+    MatmulInput x;
     const float* cos_sin = nullptr;
     int half_dim = 0;
     float* y = nullptr;

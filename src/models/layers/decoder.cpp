@@ -21,6 +21,7 @@ void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLim
   const int64_t rows = limits.max_rows;
   residual_ = arena.take<float>(rows * sizes.hidden_size);
   normed_ = arena.take<float>(rows * sizes.hidden_size);
+  normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
   cos_sin_.clear();
   for (const Rotary& rope : ropes_) cos_sin_.push_back(arena.take<float>(rows * rope.settings().dim));
@@ -33,7 +34,7 @@ void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLim
       dense_size = std::max(dense_size, mlp->gate.weights.rows);
     if (const Moe* found = std::get_if<Moe>(&layer.feed_forward)) moe = found;
   }
-  if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, sizes.hidden_size, dense_size);
+  if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, dense_size);
   if (moe != nullptr) moe_buffers_.take(arena, kernels, rows, *moe);
   head_.take_workspace(arena, kernels, limits);
 }
@@ -73,32 +74,35 @@ void Decoder::run_attention(const Step& step, int index) {
   const DecoderLayer& layer = layers_[static_cast<size_t>(index)];
   const auto rope = static_cast<size_t>(layer.attention.rope);
   const bool direct = !layer.post_attention_norm.exists();
-  layer.attention_norm.apply(step, residual_, step.num_rows, normed_);
   layer.attention.apply(step, attention_buffers_,
                         {.layer = index,
-                         .x = normed_,
+                         .x = normed_input(step, layer.attention_norm, residual_, step.num_rows,
+                                           layer.attention.input_forms(), normed_, normed_q8_),
                          .cos_sin = cos_sin_[rope],
                          .half_dim = ropes_[rope].half_dim(),
                          .y = direct ? residual_ : block_,
                          .accumulate = direct});
-  if (!direct) add_block(step, layer.post_attention_norm, block_);
+  if (!direct) add_block(step, layer.post_attention_norm);
 }
 
 void Decoder::run_feed_forward(const Step& step, const DecoderLayer& layer) {
-  layer.feed_forward_norm.apply(step, residual_, step.num_rows, normed_);
-  const bool direct = !layer.post_feed_forward_norm.exists();
+  const auto input = [&](InputForms forms) {
+    return normed_input(step, layer.feed_forward_norm, residual_, step.num_rows, forms, normed_, normed_q8_);
+  };
   if (const Mlp* mlp = std::get_if<Mlp>(&layer.feed_forward)) {
-    mlp->apply(step, mlp_buffers_, normed_, direct ? residual_ : block_, direct);
-    if (!direct) add_block(step, layer.post_feed_forward_norm, block_);
+    const bool direct = !layer.post_feed_forward_norm.exists();
+    mlp->apply(step, mlp_buffers_, input(mlp->input_forms()), direct ? residual_ : block_, direct);
+    if (!direct) add_block(step, layer.post_feed_forward_norm);
     return;
   }
-  std::get<Moe>(layer.feed_forward).apply(step, moe_buffers_, normed_, block_);
-  add_block(step, layer.post_feed_forward_norm, block_);
+  const Moe& moe = std::get<Moe>(layer.feed_forward);
+  moe.apply(step, moe_buffers_, input(moe.input_forms()), block_);
+  add_block(step, layer.post_feed_forward_norm);
 }
 
-void Decoder::add_block(const Step& step, const Norm& norm, float* block) {
-  if (norm.exists()) norm.apply(step, block, step.num_rows, block);
-  step.kernels->add(step.exec, residual_, block, step.num_rows * layers_[0].attention.sizes.hidden_size);
+void Decoder::add_block(const Step& step, const Norm& norm) {
+  if (norm.exists()) return norm.add_to(step, residual_, block_, step.num_rows);
+  step.kernels->add(step.exec, residual_, block_, step.num_rows * layers_[0].attention.sizes.hidden_size);
 }
 
 }  // namespace quire

@@ -47,7 +47,7 @@ class Decoder : public Model {
   // Moves the residual rows that are wanted to the front, those with logits first; the step of these rows alone, for
   // what treats rows one by one.
   Step keep_wanted_rows(const Step& step);
-  void add_block(const Step& step, const Norm& norm, float* block);
+  void add_block(const Step& step, const Norm& norm);
 
   Embedding embedding_;
   std::vector<Rotary> ropes_;
@@ -55,8 +55,9 @@ class Decoder : public Model {
   Head head_;
 
   // Of one step; shared by all layers.
-  float* residual_ = nullptr;    // [max_rows, hidden_size]
-  float* normed_ = nullptr;      // [max_rows, hidden_size]
+  float* residual_ = nullptr;  // [max_rows, hidden_size]
+  float* normed_ = nullptr;    // [max_rows, hidden_size] a block's input, in either form
+  Q8Buffer normed_q8_;
   float* block_ = nullptr;       // [max_rows, hidden_size] a block's output on its way to the residual
   std::vector<float*> cos_sin_;  // per rope: [max_rows, 2, half_dim]
   Attention::Buffers attention_buffers_;

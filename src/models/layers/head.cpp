@@ -13,7 +13,8 @@ Model::Output Head::apply(const Step& step, const float* x, int64_t num_rows, in
   if (num_rows == 0) return result;
   norm.apply(step, x, num_rows, rows_);
   if (num_logit_rows == 0) return result;
-  linear(step, rows_, num_logit_rows, q8_, {{.linear = &output, .y = logits_}});
+  linear(step, plain_input(step, rows_, num_logit_rows, norm.dim, forms_read_by({&output}), q8_),
+         {{.linear = &output, .y = logits_}});
   if (softcap > 0) step.kernels->softcap(step.exec, logits_, num_logit_rows * output.weights.rows, softcap);
   return result;
 }

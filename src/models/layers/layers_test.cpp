@@ -1,9 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <random>
 
 #include "base/error.h"
+#include "kernels/select.h"
 #include "models/config.h"
 #include "models/layers/moe.h"
 #include "models/layers/rotary.h"
@@ -171,16 +175,15 @@ TEST(Rotary, RefusesWhatItDoesNotKnow) {
 }
 
 TEST(Router, PicksTheLargestAndWeighsThem) {
-  const float logits[] = {0.0f, 3.0f, 1.0f, 2.0f};
-  float scratch[4];
+  const std::vector<float> logits = {0.0f, 3.0f, 1.0f, 2.0f};
   int32_t experts[2];
   float weights[2];
-  route({.num_experts = 4, .experts_per_token = 2, .normalize = true}, logits, scratch, experts, weights);
+  route({.num_experts = 4, .experts_per_token = 2, .normalize = true}, std::vector(logits).data(), experts, weights);
   EXPECT_EQ(experts[0], 1);
   EXPECT_EQ(experts[1], 3);
   EXPECT_NEAR(weights[0], 1 / (1 + std::exp(-1.0)), 1e-6);
   EXPECT_NEAR(weights[0] + weights[1], 1.0, 1e-6);
-  route({.num_experts = 4, .experts_per_token = 2, .normalize = false}, logits, scratch, experts, weights);
+  route({.num_experts = 4, .experts_per_token = 2, .normalize = false}, std::vector(logits).data(), experts, weights);
   const double sum = 1 + std::exp(3.0) + std::exp(1.0) + std::exp(2.0);
   EXPECT_NEAR(weights[0], std::exp(3.0) / sum, 1e-6);
   EXPECT_NEAR(weights[1], std::exp(2.0) / sum, 1e-6);
@@ -188,16 +191,93 @@ TEST(Router, PicksTheLargestAndWeighsThem) {
 
 TEST(Router, TiesAndNaNGiveDistinctExperts) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  float scratch[4];
   int32_t experts[3];
   float weights[3];
   const RouterOptions options{.num_experts = 4, .experts_per_token = 3, .normalize = true};
-  const float ties[] = {1.0f, 1.0f, 1.0f, 1.0f};
-  route(options, ties, scratch, experts, weights);
+  float ties[] = {1.0f, 1.0f, 1.0f, 1.0f};
+  route(options, ties, experts, weights);
   EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
-  const float broken[] = {nan, nan, nan, nan};
-  route(options, broken, scratch, experts, weights);
+  float broken[] = {nan, nan, nan, nan};
+  route(options, broken, experts, weights);
   EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
+}
+
+// A mixture with random weights, on any table.
+class RandomMoe {
+ public:
+  RandomMoe(const Kernels& table, Format format) : table_(table) {
+    step_.kernels = &table;
+    step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
+    moe_.options = {.num_experts = 5, .experts_per_token = 3, .normalize = true};
+    moe_.router = random_linear(Format::kF32, 5, kHidden);
+    for (int i = 0; i < 5; ++i) {
+      moe_.experts.push_back({.gate = random_linear(format, kInner, kHidden),
+                              .up = random_linear(format, kInner, kHidden),
+                              .down = random_linear(format, kHidden, kInner)});
+    }
+  }
+
+  // [num_rows, kHidden] of a batch whose workspace has room for max_rows.
+  std::vector<float> apply(const std::vector<float>& x, int64_t max_rows) {
+    Arena counted;
+    Moe::Buffers buffers;
+    Q8Buffer q8;
+    buffers.take(counted, table_, max_rows, moe_);
+    q8.take(counted, table_, max_rows, kHidden);
+    AlignedBuffer memory(counted.used_bytes());
+    Arena arena(memory);
+    buffers.take(arena, table_, max_rows, moe_);
+    q8.take(arena, table_, max_rows, kHidden);
+    std::vector<float> y(x.size(), 17.0f);
+    const auto rows = static_cast<int64_t>(x.size()) / kHidden;
+    moe_.apply(step_, buffers, plain_input(step_, x.data(), rows, kHidden, moe_.input_forms(), q8), y.data());
+    return y;
+  }
+
+  static constexpr int64_t kHidden = 64;
+  static constexpr int64_t kInner = 32;
+
+ private:
+  Linear random_linear(Format format, int64_t rows, int64_t cols) {
+    std::normal_distribution<float> normal(0.0f, 0.3f);
+    std::vector<float> values(static_cast<size_t>(rows * cols));
+    for (float& value : values) value = normal(random_);
+    std::vector<std::byte> file(weight_format(format).bytes_of(rows * cols));
+    weight_format(format).quantize(values.data(), file.data(), rows * cols);
+    packed_.emplace_back(table_.packed_bytes(format, rows, cols));
+    table_.pack(step_.exec, format, rows, cols, file.data(), packed_.back().data());
+    return {.weights = {.format = format, .rows = rows, .cols = cols, .data = packed_.back().data()},
+            .takes_q8 = table_.takes_q8(format)};
+  }
+
+  const Kernels& table_;
+  Step step_;
+  Moe moe_;
+  std::deque<AlignedBuffer> packed_;
+  std::mt19937 random_{5};
+};
+
+// Enough rows for several waves of experts; the lone row goes another way than rows in company.
+TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
+  constexpr int64_t kRows = 300;
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kRows * RandomMoe::kHidden);
+  for (float& value : x) value = normal(random);
+  for (const Kernels* table : runnable_kernels()) {
+    for (const Format format : {Format::kF32, Format::kQ8_0}) {
+      RandomMoe moe(*table, format);
+      const std::vector<float> together = moe.apply(x, kRows);
+      for (const int64_t count : {1, 2, 16}) {
+        for (const int64_t first : {0, 77, 284}) {
+          const auto at = x.begin() + first * RandomMoe::kHidden;
+          const std::vector<float> few = moe.apply({at, at + count * RandomMoe::kHidden}, count);
+          EXPECT_TRUE(std::equal(few.begin(), few.end(), together.begin() + first * RandomMoe::kHidden))
+              << table->name << " " << weight_format(format).name << ", " << count << " rows from " << first;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
-// Matrix multiplication by weights: several matrices that share an input go to the kernel in one call, and the input is
-// quantised to int8 groups once, when any of them wants that.
+// Matrix multiplication by weights: several matrices that share an input go to the kernel in one call. The input exists
+// in the forms its readers want, floats or int8 groups (Kernels::takes_q8), and is made once, by the kernel that makes
+// its values where there is one.
 #pragma once
 
 #include <initializer_list>
-#include <span>
 
 #include "models/arena.h"
+#include "models/layers/norm.h"
 #include "models/layers/step.h"
 
 namespace quire {
@@ -23,22 +24,33 @@ struct Q8Buffer {
   void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols);
 };
 
-// Wraps x [num_rows, cols] for matmul, quantising it into `q8` when one of the consumers takes that form. The result
-// points to x and q8.
-MatmulInput matmul_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, bool needs_q8,
-                         const Q8Buffer& q8);
+struct InputForms {
+  bool f32 = false;
+  bool q8 = false;
+};
+InputForms forms_read_by(std::initializer_list<const Linear*> linears);
+
+// What the following return points to the memory they are given.
+
+// x [num_rows, cols] as it is, and in `q8` when that form is wanted.
+MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
+                        const Q8Buffer& q8);
+// The norm of x [num_rows, norm.dim] in `f32`, in `q8` or in both.
+MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
+                         float* f32, const Q8Buffer& q8);
+// activation(gate) * up, all [num_rows, cols], in `gate` or in `q8`. Overwrites gate in either case.
+MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
+                        int64_t cols, InputForms forms, const Q8Buffer& q8);
 
 struct LinearOutput {
   const Linear* linear = nullptr;
-  float* y = nullptr;       // [num_rows, linear->weights.rows] contiguous
-  bool accumulate = false;  // y += instead of y =
+  float* y = nullptr;                  // [num_rows, linear->weights.rows] contiguous
+  bool accumulate = false;             // y += instead of y =
+  const MatmulInput* input = nullptr;  // this output's own rows, instead of those it shares
 };
-constexpr int kMaxLinearOutputs = 64;
+MatmulOutput matmul_output(const LinearOutput& output);
 
-// At most kMaxLinearOutputs matrices.
-void linear(const Step& step, const MatmulInput& input, std::span<const LinearOutput> outputs);
-// matmul_input and linear in one.
-void linear(const Step& step, const float* x, int64_t num_rows, const Q8Buffer& q8,
-            std::initializer_list<LinearOutput> outputs);
+// A handful of matrices that read `input`.
+void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs);
 
 }  // namespace quire

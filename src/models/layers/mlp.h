@@ -12,15 +12,17 @@ class Mlp {
   Linear down;  // [hidden_size, intermediate_size]
   Activation activation = Activation::kSilu;
 
-  // x [num_rows, hidden_size] -> y, written or added to. Uses `buffers` until it returns.
+  InputForms input_forms() const { return forms_read_by({&gate, &up}); }
+
+  // x [num_rows, hidden_size] in its input forms -> y, written or added to. Uses `buffers` until it returns.
   struct Buffers {
     float* gate = nullptr;  // [max_rows, intermediate_size]
     float* up = nullptr;    // [max_rows, intermediate_size]
-    Q8Buffer q8;            // of rows of hidden_size and of intermediate_size
+    Q8Buffer q8;            // of down's input
 
-    void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t hidden_size, int64_t intermediate_size);
+    void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t intermediate_size);
   };
-  void apply(const Step& step, const Buffers& buffers, const float* x, float* y, bool accumulate) const;
+  void apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y, bool accumulate) const;
 };
 
 }  // namespace quire

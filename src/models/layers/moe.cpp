@@ -1,148 +1,184 @@
 #include "models/layers/moe.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace quire {
+namespace {
 
-void route(const RouterOptions& options, const float* logits, float* scratch, int32_t* experts, float* weights) {
+// Rows of a wave that steps of few tokens may fill, however few they are.
+constexpr int64_t kWaveRows = 512;
+
+// One row of another matrix, or all rows from there on.
+MatmulInput rows_from(const MatmulInput& input, int64_t first, int64_t num_rows, size_t q8_row_bytes) {
+  return {.num_rows = num_rows,
+          .cols = input.cols,
+          .f32 = input.f32 == nullptr ? nullptr : input.f32 + first * input.cols,
+          .q8 = input.q8 == nullptr ? nullptr : input.q8 + static_cast<size_t>(first) * q8_row_bytes};
+}
+
+}  // namespace
+
+void route(const RouterOptions& options, float* logits, int32_t* experts, float* weights) {
+  constexpr float kTaken = -1.0f;  // no probability
   const int n = options.num_experts;
+  const int k = options.experts_per_token;
   float largest = -std::numeric_limits<float>::infinity();
   for (int e = 0; e < n; ++e) largest = std::max(largest, logits[e]);
   float sum = 0.0f;
   for (int e = 0; e < n; ++e) {
-    scratch[e] = std::exp(logits[e] - largest);
-    sum += scratch[e];
+    logits[e] = std::exp(logits[e] - largest);
+    sum += logits[e];
   }
-  for (int e = 0; e < n; ++e) scratch[e] /= sum;
+  for (int e = 0; e < n; ++e) logits[e] /= sum;
 
-  for (int j = 0; j < options.experts_per_token; ++j) {
+  float chosen = 0.0f;
+  for (int j = 0; j < k; ++j) {
     int32_t best = -1;
     for (int32_t e = 0; e < n; ++e) {
-      if (std::find(experts, experts + j, e) != experts + j) continue;
-      if (best < 0 || scratch[e] > scratch[best] || (std::isnan(scratch[best]) && !std::isnan(scratch[e]))) best = e;
+      if (logits[e] == kTaken) continue;
+      if (best < 0 || logits[e] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[e]))) best = e;
     }
-    experts[j] = best;
+    chosen += logits[best];
+    int at = j;  // into its place among the ascending
+    for (; at > 0 && experts[at - 1] > best; --at) {
+      experts[at] = experts[at - 1];
+      weights[at] = weights[at - 1];
+    }
+    experts[at] = best;
+    weights[at] = std::exchange(logits[best], kTaken);
   }
-  float chosen = 0.0f;
-  for (int j = 0; j < options.experts_per_token; ++j) chosen += scratch[experts[j]];
-  std::sort(experts, experts + options.experts_per_token);
-  for (int j = 0; j < options.experts_per_token; ++j) {
-    weights[j] = options.normalize ? scratch[experts[j]] / chosen : scratch[experts[j]];
-  }
+  for (int j = 0; options.normalize && j < k; ++j) weights[j] /= chosen;
 }
 
 void Moe::Buffers::take(Arena& arena, const Kernels& kernels, int64_t max_rows, const Moe& moe) {
-  const RouterOptions& o = moe.options;
-  const int64_t inner_rows = std::max<int64_t>(max_rows, o.experts_per_token);
-  logits = arena.take<float>(max_rows * o.num_experts);
-  scratch = arena.take<float>(max_rows * o.num_experts);
-  experts = arena.take<int32_t>(max_rows * o.experts_per_token);
-  weights = arena.take<float>(max_rows * o.experts_per_token);
-  first = arena.take<int32_t>(o.num_experts + 1);
-  rows = arena.take<int32_t>(max_rows * o.experts_per_token);
-  row_weights = arena.take<float>(max_rows * o.experts_per_token);
-  input_q8.take(arena, kernels, max_rows, moe.hidden_size());
-  gathered = arena.take<float>(max_rows * moe.hidden_size());
-  gathered_q8.take(arena, kernels, max_rows, moe.hidden_size());
-  gate = arena.take<float>(inner_rows * moe.intermediate_size());
-  up = arena.take<float>(inner_rows * moe.intermediate_size());
-  inner_q8.take(arena, kernels, inner_rows, moe.intermediate_size());
-  expert_out = arena.take<float>(max_rows * moe.hidden_size());
+  const int64_t num_experts = moe.options.num_experts;
+  const int64_t max_slots = max_rows * moe.options.experts_per_token;
+  wave_rows = std::min(max_slots, std::max(max_rows, kWaveRows));
+  logits = arena.take<float>(max_rows * num_experts);
+  experts = arena.take<int32_t>(max_slots);
+  weights = arena.take<float>(max_slots);
+  slots = arena.take<int32_t>(max_slots);
+  rows = arena.take<int32_t>(max_slots);
+  first = arena.take<int32_t>(num_experts + 1);
+  inputs = arena.take<MatmulInput>(2 * num_experts);
+  outputs = arena.take<MatmulOutput>(2 * num_experts);
+  gathered = arena.take<float>(wave_rows * moe.hidden_size());
+  gathered_q8.take(arena, kernels, wave_rows, moe.hidden_size());
+  gate = arena.take<float>(wave_rows * moe.intermediate_size());
+  up = arena.take<float>(wave_rows * moe.intermediate_size());
+  inner_q8.take(arena, kernels, wave_rows, moe.intermediate_size());
+  expert_out = arena.take<float>(wave_rows * moe.hidden_size());
 }
 
-void Moe::apply(const Step& step, const Buffers& buffers, const float* x, float* y) const {
-  const int64_t num_rows = step.num_rows;
-  const MatmulInput input = matmul_input(step, x, num_rows, hidden_size(), needs_q8(), buffers.input_q8);
-  const LinearOutput router_output{.linear = &router, .y = buffers.logits};
-  linear(step, input, {&router_output, 1});
+void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y) const {
+  const int64_t num_rows = x.num_rows;
+  linear(step, x, {{.linear = &router, .y = buffers.logits}});
   parallel_for(step.exec, num_rows, [&](int64_t row) {
-    route(options, buffers.logits + row * options.num_experts, buffers.scratch + row * options.num_experts,
-          buffers.experts + row * options.experts_per_token, buffers.weights + row * options.experts_per_token);
+    route(options, buffers.logits + row * options.num_experts, buffers.experts + row * options.experts_per_token,
+          buffers.weights + row * options.experts_per_token);
   });
+  assign_slots(buffers, num_rows);
   std::memset(y, 0, static_cast<size_t>(num_rows * hidden_size()) * sizeof(float));
-  if (num_rows == 1 && 2 * options.experts_per_token <= kMaxLinearOutputs) {
-    run_single_row(step, buffers, input, y);
-    return;
+  for (int32_t expert = 0; expert < options.num_experts;) {
+    const Wave wave = next_wave(buffers, expert);
+    expert = wave.last_expert;
+    if (wave.first_slot == wave.last_slot) continue;
+    run_wave(step, buffers, x, wave);
+    const ExpertRows out{.from = buffers.expert_out,
+                         .first = wave.first_slot,
+                         .last = wave.last_slot,
+                         .slots = buffers.slots,
+                         .weights = buffers.weights,
+                         .per_row = options.experts_per_token};
+    step.kernels->add_expert_rows(step.exec, out, num_rows, hidden_size(), y);
   }
-  group_rows(step, buffers);
-  for (int32_t expert = 0; expert < options.num_experts; ++expert) run_expert(step, buffers, input, expert, y);
 }
 
-// A counting sort of (row, choice) by expert.
-void Moe::group_rows(const Step& step, const Buffers& buffers) const {
+// A counting sort of the choices by expert.
+void Moe::assign_slots(const Buffers& buffers, int64_t num_rows) const {
   const int k = options.experts_per_token;
-  const int64_t num_choices = step.num_rows * k;
+  const int64_t num_slots = num_rows * k;
   std::fill_n(buffers.first, options.num_experts + 1, 0);
-  for (int64_t i = 0; i < num_choices; ++i) ++buffers.first[buffers.experts[i] + 1];
+  for (int64_t i = 0; i < num_slots; ++i) ++buffers.first[buffers.experts[i] + 1];
   for (int e = 0; e < options.num_experts; ++e) buffers.first[e + 1] += buffers.first[e];
-  for (int64_t i = num_choices - 1; i >= 0; --i) {
+  for (int64_t i = num_slots - 1; i >= 0; --i) {
     // Filling each expert's range from its end leaves first[e + 1] at the range's start; shifted back below.
-    const int32_t at = --buffers.first[buffers.experts[i] + 1];
-    buffers.rows[at] = static_cast<int32_t>(i / k);
-    buffers.row_weights[at] = buffers.weights[i];
+    const int32_t slot = --buffers.first[buffers.experts[i] + 1];
+    buffers.slots[i] = slot;
+    buffers.rows[slot] = static_cast<int32_t>(i / k);
   }
   for (int e = 0; e < options.num_experts; ++e) buffers.first[e] = buffers.first[e + 1];
-  buffers.first[options.num_experts] = static_cast<int32_t>(num_choices);
+  buffers.first[options.num_experts] = static_cast<int32_t>(num_slots);
 }
 
-// Decoding one sequence: gate and up of all chosen experts share the row, so they are one kernel call.
-void Moe::run_single_row(const Step& step, const Buffers& buffers, const MatmulInput& input, float* y) const {
-  const int k = options.experts_per_token;
-  const int64_t hidden = hidden_size();
-  const int64_t inner = intermediate_size();
-  std::array<LinearOutput, kMaxLinearOutputs> outputs;
-  for (int j = 0; j < k; ++j) {
-    const Mlp& mlp = experts[static_cast<size_t>(buffers.experts[j])];
-    outputs[static_cast<size_t>(2 * j)] = {.linear = &mlp.gate, .y = buffers.gate + j * inner};
-    outputs[static_cast<size_t>(2 * j + 1)] = {.linear = &mlp.up, .y = buffers.up + j * inner};
-  }
-  linear(step, input, {outputs.data(), static_cast<size_t>(2 * k)});
-  step.kernels->gated_activation(step.exec, experts[0].activation, buffers.gate, inner, buffers.up, inner, k, inner,
-                                 buffers.gate, inner);
-  for (int j = 0; j < k; ++j) {
-    const Mlp& mlp = experts[static_cast<size_t>(buffers.experts[j])];
-    linear(step, buffers.gate + j * inner, 1, buffers.inner_q8, {{.linear = &mlp.down, .y = buffers.expert_out}});
-    for (int64_t c = 0; c < hidden; ++c) y[c] += buffers.weights[j] * buffers.expert_out[c];
-  }
+// One expert at least: it has a slot per row at most, and a wave has room for all rows.
+Moe::Wave Moe::next_wave(const Buffers& buffers, int32_t first_expert) const {
+  int32_t last = first_expert + 1;
+  while (last < options.num_experts && buffers.first[last + 1] - buffers.first[first_expert] <= buffers.wave_rows)
+    ++last;
+  return {first_expert, last, buffers.first[first_expert], buffers.first[last]};
 }
 
-void Moe::run_expert(const Step& step, const Buffers& buffers, const MatmulInput& input, int32_t expert,
-                     float* y) const {
-  const int32_t* rows = buffers.rows + buffers.first[expert];
-  const float* row_weights = buffers.row_weights + buffers.first[expert];
-  const int64_t num_rows = buffers.first[expert + 1] - buffers.first[expert];
-  if (num_rows == 0) return;
-  const Mlp& mlp = experts[static_cast<size_t>(expert)];
-  const int64_t hidden = hidden_size();
-  const int64_t inner = intermediate_size();
-  const size_t q8_bytes = input.q8 == nullptr ? 0 : step.kernels->q8_row_bytes(hidden);
-  // A row's int8 form does not depend on its neighbours, so it is copied, not made again.
-  parallel_for(step.exec, num_rows, [&](int64_t i) {
-    const int64_t row = rows[i];
-    std::memcpy(buffers.gathered + i * hidden, input.f32 + row * hidden, static_cast<size_t>(hidden) * sizeof(float));
-    if (q8_bytes == 0) return;
-    std::memcpy(buffers.gathered_q8.data + static_cast<size_t>(i) * q8_bytes,
-                input.q8 + static_cast<size_t>(row) * q8_bytes, q8_bytes);
+// A row's int8 form does not depend on its neighbours, so it is copied, not made again.
+void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
+  constexpr int32_t kSlotsPerTile = 16;
+  const auto hidden = static_cast<size_t>(hidden_size());
+  const size_t q8_bytes = step.kernels->q8_row_bytes(hidden_size());
+  const InputForms forms = forms_read_by({&experts[0].gate, &experts[0].up});
+  parallel_for(step.exec, (wave.last_slot - wave.first_slot + kSlotsPerTile - 1) / kSlotsPerTile, [&](int64_t tile) {
+    const int32_t first = wave.first_slot + static_cast<int32_t>(tile) * kSlotsPerTile;
+    for (int32_t slot = first; slot < std::min(first + kSlotsPerTile, wave.last_slot); ++slot) {
+      const auto from = static_cast<size_t>(buffers.rows[slot]);
+      const auto to = static_cast<size_t>(slot - wave.first_slot);
+      if (forms.f32) std::memcpy(buffers.gathered + to * hidden, x.f32 + from * hidden, hidden * sizeof(float));
+      if (forms.q8) std::memcpy(buffers.gathered_q8.data + to * q8_bytes, x.q8 + from * q8_bytes, q8_bytes);
+    }
   });
-  const MatmulInput gathered{.num_rows = num_rows,
+}
+
+void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
+  const int64_t hidden = hidden_size();
+  const int64_t inner = intermediate_size();
+  const int64_t num_slots = wave.last_slot - wave.first_slot;
+  const bool is_single_row = x.num_rows == 1;
+  if (!is_single_row) gather(step, buffers, x, wave);
+  const MatmulInput gathered{.num_rows = num_slots,
                              .cols = hidden,
-                             .f32 = buffers.gathered,
-                             .q8 = q8_bytes == 0 ? nullptr : buffers.gathered_q8.data};
-  const LinearOutput gate_up[] = {{.linear = &mlp.gate, .y = buffers.gate}, {.linear = &mlp.up, .y = buffers.up}};
-  linear(step, gathered, gate_up);
-  step.kernels->gated_activation(step.exec, mlp.activation, buffers.gate, inner, buffers.up, inner, num_rows, inner,
-                                 buffers.gate, inner);
-  linear(step, buffers.gate, num_rows, buffers.inner_q8, {{.linear = &mlp.down, .y = buffers.expert_out}});
-  parallel_for(step.exec, num_rows, [&](int64_t i) {
-    const float weight = row_weights[i];
-    const float* from = buffers.expert_out + i * hidden;
-    float* to = y + rows[i] * hidden;
-    for (int64_t c = 0; c < hidden; ++c) to[c] += weight * from[c];
+                             .f32 = x.f32 == nullptr ? nullptr : buffers.gathered,
+                             .q8 = x.q8 == nullptr ? nullptr : buffers.gathered_q8.data};
+  // body(expert, its slots, the first of them in the wave) for every active expert.
+  const auto for_active = [&](const auto& body) {
+    for (int32_t expert = wave.first_expert; expert < wave.last_expert; ++expert) {
+      const int64_t count = buffers.first[expert + 1] - buffers.first[expert];
+      if (count > 0) body(experts[static_cast<size_t>(expert)], count, buffers.first[expert] - wave.first_slot);
+    }
+  };
+  MatmulInput* own = buffers.inputs;
+  MatmulOutput* output = buffers.outputs;
+  const size_t hidden_q8_bytes = step.kernels->q8_row_bytes(hidden);
+  for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
+    *own = is_single_row ? x : rows_from(gathered, at, count, hidden_q8_bytes);
+    *output++ = matmul_output({.linear = &mlp.gate, .y = buffers.gate + at * inner, .input = own});
+    *output++ = matmul_output({.linear = &mlp.up, .y = buffers.up + at * inner, .input = own});
+    ++own;
   });
+  step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
+
+  const Mlp& any = experts[static_cast<size_t>(wave.first_expert)];
+  const MatmulInput product = gated_input(step, any.activation, buffers.gate, buffers.up, num_slots, inner,
+                                          forms_read_by({&any.down}), buffers.inner_q8);
+  own = buffers.inputs;
+  output = buffers.outputs;
+  const size_t inner_q8_bytes = product.q8 == nullptr ? 0 : step.kernels->q8_row_bytes(inner);
+  for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
+    *own = rows_from(product, at, count, inner_q8_bytes);
+    *output++ = matmul_output({.linear = &mlp.down, .y = buffers.expert_out + at * hidden, .input = own++});
+  });
+  step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));
 }
 
 }  // namespace quire

@@ -15,6 +15,10 @@ struct Norm {
   void apply(const Step& step, const float* x, int64_t num_rows, float* out) const {
     step.kernels->rms_norm(step.exec, x, dim, weight, eps, num_rows, dim, out, dim);
   }
+  // x += norm(y), both [num_rows, dim] contiguous.
+  void add_to(const Step& step, float* x, const float* y, int64_t num_rows) const {
+    step.kernels->add_rms_norm(step.exec, x, y, weight, eps, num_rows, dim);
+  }
 };
 
 }  // namespace quire

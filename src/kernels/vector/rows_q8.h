@@ -1,0 +1,58 @@
+// Norm and activation straight into the int8 form of their result: the floats exist 256 at a time, in the first cache.
+// See math.h for how files of this folder are used. The bits are those of rows.h followed by quantize_rows.
+#pragma once
+
+namespace quire {
+namespace {
+
+// Groups of `count` floats of a row from column `first` on, the start of a block.
+inline void quantize_block(const float* x, int64_t first, int64_t count, std::byte* q8_row) {
+  Q8Block& block = reinterpret_cast<Q8Block*>(q8_row)[first / kBlockColumns];
+  if (count < kBlockColumns) block = {};
+  for (int group = 0; group < count / kGroup; ++group) quantize_group(x + group * kGroup, group, block);
+}
+
+inline int64_t block_width(int64_t first, int64_t dim) {
+  return dim - first < kBlockColumns ? dim - first : kBlockColumns;
+}
+
+void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+                 int64_t dim, std::byte* q8) {
+  for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      const float* in = x + row * x_stride;
+      const Vec scale = set1(rms_scale(in, eps, dim));
+      for (int64_t k = 0; k < dim; k += kBlockColumns) {
+        const int64_t count = block_width(k, dim);
+        alignas(64) float strip[kBlockColumns];
+        for (int64_t i = 0; i < count; i += kLanes) store(strip + i, normed(in + k + i, scale, weight + k + i, kLanes));
+        quantize_block(strip, k, count, q8 + static_cast<size_t>(row) * q8_bytes(dim));
+      }
+    }
+  });
+}
+
+// A block of a row needs nothing of the others: long rows are shared by threads too.
+void gated_activation_q8(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                         int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
+  const GateRow gate_row = gate_row_for(kind);
+  const int64_t blocks = divide_up(dim, kBlockColumns);
+  for_slices(exec, num_rows * blocks, 2 * kBlockColumns, [=](int64_t first, int64_t last) {
+    for (int64_t index = first; index < last; ++index) {
+      const int64_t row = index / blocks;
+      const int64_t k = index % blocks * kBlockColumns;
+      const int64_t count = block_width(k, dim);
+      alignas(64) float strip[kBlockColumns];
+      gate_row(gate + row * gate_stride + k, up + row * up_stride + k, count, strip);
+      quantize_block(strip, k, count, q8 + static_cast<size_t>(row) * q8_bytes(dim));
+    }
+  });
+}
+
+void override_rows_q8(Kernels& table) {
+  table.rms_norm_q8 = rms_norm_q8;
+  table.gated_activation_q8 = gated_activation_q8;
+}
+
+}  // namespace
+}  // namespace quire

@@ -26,6 +26,7 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
+inline Bytes sub_bytes(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
 // Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
@@ -38,6 +39,12 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
 
+// Byte i of kLanes in all four bytes of word i.
+inline Bytes spread_bytes(const void* p) {
+  const __m512i words = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c)));
+}
+
 // sum + the four products of each word: weights (codes, see kCodeZero) times activations in [-127, 127]. Not the
 // intrinsic: GCC 12 copies the sum before and after it in every round of a loop, which costs a third of the speed.
 inline Bytes dot4(Bytes sum, Bytes weights, Bytes activations) {
@@ -48,6 +55,19 @@ inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
 inline Vec widen_i8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+}
+// 2^(e - 128) of kLanes bytes e; 255 becomes something that is not finite in the end.
+inline Vec load_e8m0_halves(const void* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(e, 23), _mm512_set1_epi32(0x00400000));
+  return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0.5f));
+}
+// kLanes E4M3 codes, none of them a NaN, times 2^-8.
+inline Vec load_e4m3_256ths(const void* p) {
+  const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(x, _mm256_set1_epi16(0x80)), 8);
+  const __m256i magnitude = _mm256_slli_epi16(_mm256_and_si256(x, _mm256_set1_epi16(0x7f)), 7);
+  return _mm512_cvtph_ps(_mm256_or_si256(sign, magnitude));
 }
 // x holds whole numbers in [-128, 127].
 inline void store_i8(void* p, Vec x) {

@@ -34,31 +34,48 @@ inline Bytes plane_word(const std::byte* plane) {
   return and_bytes(shift_left<kAt - kHeldAt>(held), set1_byte(((1 << kBits) - 1) << kAt));
 }
 
+// What turns codes into values plus kCodeZero: a table of levels, or how much to add.
 template <Format kFormat, int kWord>
-inline void decode_words(const std::byte* low, const std::byte* high, Bytes table, std::byte* out) {
+inline void decode_words(const std::byte* low, const std::byte* high, Bytes meaning, std::byte* out) {
   if constexpr (kWord < kGroupWords) {
     constexpr CodeScheme kScheme = scheme_of(kFormat);
     Bytes codes = plane_word<kScheme.low_bits, kWord, 0>(low);
     if constexpr (kScheme.high_bits > 0) {
       codes = or_bytes(codes, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
     }
-    if constexpr (kScheme.table) {
-      codes = look_up(table, codes);
-    } else if constexpr (kCodeZero != kScheme.zero) {
-      codes = add_bytes(codes, set1_byte(kCodeZero - kScheme.zero));
+    if constexpr (kScheme.levels != nullptr) {
+      codes = look_up(meaning, codes);
+    } else if constexpr (kScheme.has_zeros || kCodeZero != kScheme.zero) {
+      codes = add_bytes(codes, meaning);
     }
     store_bytes(out + kWord * kVectorBytes, codes);
-    decode_words<kFormat, kWord + 1>(low, high, table, out);
+    decode_words<kFormat, kWord + 1>(low, high, meaning, out);
+  }
+}
+
+// For the rows of vector v in one group.
+template <Format kFormat>
+inline Bytes meaning_of_codes(const std::byte* header, int group, int v) {
+  constexpr CodeScheme kScheme = scheme_of(kFormat);
+  constexpr BlockLayout kLayout = block_layout(kScheme);
+  if constexpr (kScheme.levels != nullptr) {
+    return add_bytes(load_table(kScheme.levels), set1_byte(kCodeZero));
+  } else if constexpr (kScheme.has_zeros) {
+    const int scale = group * kLayout.scales / kBlockGroups;
+    const std::byte* zeros = header + kLayout.zeros_offset + scale * kPanelRows + v * kLanes;
+    return sub_bytes(set1_byte(kCodeZero), spread_bytes(zeros));
+  } else {
+    return set1_byte(kCodeZero - kScheme.zero);
   }
 }
 
 template <Format kFormat>
-inline void decode_group(const std::byte* packed, Bytes table, std::byte* out) {
+inline void decode_group(const std::byte* header, int group, const std::byte* packed, std::byte* out) {
   constexpr CodeScheme kScheme = scheme_of(kFormat);
   const std::byte* high = packed + kPanelVectors * kScheme.low_bits * kVectorBytes;
   for (int v = 0; v < kPanelVectors; ++v) {
     decode_words<kFormat, 0>(packed + v * kScheme.low_bits * kVectorBytes, high + v * kScheme.high_bits * kVectorBytes,
-                             table, out + v * kGroupWords * kVectorBytes);
+                             meaning_of_codes<kFormat>(header, group, v), out + v * kGroupWords * kVectorBytes);
   }
 }
 
@@ -72,8 +89,9 @@ inline void decode_factors(const std::byte* header, int groups, PanelFactors* ou
   for (int v = 0; v < kPanelVectors; ++v) {
     for (int i = 0; i < count; ++i) {
       const int row = v * kLanes;
-      const std::byte* scale_at = header + 2 * ((kLayout.scales == 1 ? 0 : i) * kPanelRows + row);
-      Vec scale = header_f16(scale_at);
+      const int at = kScheme.sub_scales > 0 ? 0 : i * kLayout.scales / kBlockGroups;
+      const std::byte* scale_at = header + kLayout.scale_bytes * (at * kPanelRows + row);
+      Vec scale = kScheme.power_scales ? load_e8m0_halves(scale_at) : header_f16(scale_at);
       Vec min = set1(0);
       if constexpr (kScheme.has_min) min = header_f16(scale_at + kLayout.mins_offset);
       if constexpr (kScheme.sub_scales > 0) {
@@ -88,23 +106,36 @@ inline void decode_factors(const std::byte* header, int groups, PanelFactors* ou
   }
 }
 
-// Decodes the part of a panel at `packed`. Returns where its codes are: in `out`, or where they lie if they need no
+// Decodes the part of a panel at `header`. Returns where its codes are: in `out`, or where they lie if they need no
 // decoding.
 template <Format kFormat>
-const std::byte* decode_part(const std::byte* packed, int groups, DecodedPanel& out) {
+const std::byte* decode_part(const std::byte* header, int groups, DecodedPanel& out) {
   constexpr CodeScheme kScheme = scheme_of(kFormat);
   constexpr BlockLayout kLayout = block_layout(kScheme);
-  decode_factors<kFormat>(packed, groups, out.factors);
-  packed += kLayout.header_bytes;
+  decode_factors<kFormat>(header, groups, out.factors);
+  const std::byte* packed = header + kLayout.header_bytes;
   if constexpr (kScheme.low_bits == 8) {
     return packed;
   } else {
-    const Bytes table = kScheme.table ? add_bytes(load_table(kIQ4Levels), set1_byte(kCodeZero)) : set1_byte(0);
     for (int g = 0; g < groups; ++g) {
-      decode_group<kFormat>(packed, table, out.codes + g * kDecodedGroupBytes);
+      decode_group<kFormat>(header, g, packed, out.codes + g * kDecodedGroupBytes);
       packed += kLayout.group_bytes;
     }
     return out.codes;
+  }
+}
+
+// `columns` columns of a part of an F8_G128 panel, from column `first` on, as floats. Codes widen through f16, where
+// E4M3's bits mean 2^-8 of the value, denormals included; the scale makes up for that, so that each value is the
+// product of scale and code, rounded once.
+inline void decode_f8(const std::byte* part, int first, int columns, float* out) {
+  const std::byte* codes = part + (4 + first) * kPanelRows;
+  for (int v = 0; v < kPanelVectors; ++v) {
+    const Vec scale = mul(load(reinterpret_cast<const float*>(part) + v * kLanes), set1(256.0f));
+    for (int k = 0; k < columns; ++k) {
+      const int at = k * kPanelRows + v * kLanes;
+      store(out + at, mul(load_e4m3_256ths(codes + at), scale));
+    }
   }
 }
 

@@ -55,10 +55,15 @@ MultiplyFloats multiply_floats_for(int tokens) {
   return multiply_floats<kTokens>;
 }
 
+// Columns [first, first + columns) of the panel at `panel`, at most kFloatColumns from a multiple of it.
 template <Format kFormat>
-const float* decode_floats(const std::byte* packed, int columns, float* out) {
+const float* decode_floats(const std::byte* panel, int64_t first, int columns, float* out) {
+  const std::byte* packed = panel + first * kPanelRows * float_bytes(kFormat);
   if constexpr (kFormat == Format::kF32) {
     return reinterpret_cast<const float*>(packed);
+  } else if constexpr (kFormat == Format::kF8_G128) {
+    decode_f8(panel + first / kF8Columns * kF8PartBytes, static_cast<int>(first % kF8Columns), columns, out);
+    return out;
   } else {
     const auto* in = reinterpret_cast<const uint16_t*>(packed);
     for (int i = 0; i < columns * kPanelRows; i += kLanes) {
@@ -72,18 +77,19 @@ const float* decode_floats(const std::byte* packed, int columns, float* out) {
 template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                            int64_t num_tokens, float* sums) {
-  constexpr int kColumnBytes = kPanelRows * float_bytes(kFormat);
+  constexpr int kColumnBytes =
+      kFormat == Format::kF8_G128 ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
   const int64_t stride = panel_bytes(kFormat, w.cols);
   alignas(64) float decoded[kFloatColumns * kPanelRows];
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
     const auto columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
     for (int i = 0; i < count; ++i) {
-      const std::byte* packed = w.data + (first + i) * stride + k * kColumnBytes;
-      const float* weights = decode_floats<kFormat>(packed, columns, decoded);
+      const std::byte* panel = w.data + (first + i) * stride;
+      const float* weights = decode_floats<kFormat>(panel, k, columns, decoded);
       float* panel_sums = sums + i * num_tokens * kPanelRows;
       for_token_tiles(num_tokens, [&](int64_t token, int tokens) {
         multiply_floats_for<>(tokens)({weights, columns, x.f32 + (first_token + token) * w.cols + k, w.cols,
-                                       panel_sums + token * kPanelRows, packed + kFetchAhead,
+                                       panel_sums + token * kPanelRows, panel + k * kColumnBytes + kFetchAhead,
                                        token == 0 ? kColumnBytes : 0});
       });
     }

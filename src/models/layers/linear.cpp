@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "models/layers/column_order.h"
 
 namespace quire {
 namespace {
@@ -26,25 +27,32 @@ MatmulInput matmul_input(const Step& step, const float* x, int64_t num_rows, int
   return input;
 }
 
+MatmulOutput matmul_output(const LinearOutput& output, int64_t first_row) {
+  const Linear& linear = *output.linear;
+  return {.weights = linear.weights,
+          .bias = linear.bias,
+          .y = output.y + first_row * linear.weights.rows,
+          .y_stride = linear.weights.rows,
+          .accumulate = output.accumulate};
+}
+
 void linear(const Step& step, const MatmulInput& input, std::span<const LinearOutput> outputs) {
   CHECK(outputs.size() <= kMaxLinearOutputs);
   std::array<MatmulOutput, kMaxLinearOutputs> matrices;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const Linear& linear = *outputs[i].linear;
-    DCHECK(linear.weights.cols == input.cols && (!linear.takes_q8 || input.q8 != nullptr));
-    matrices[i] = {.weights = linear.weights,
-                   .bias = linear.bias,
-                   .y = outputs[i].y,
-                   .y_stride = linear.weights.rows,
-                   .accumulate = outputs[i].accumulate};
+  size_t num_matrices = 0;
+  for (const LinearOutput& output : outputs) {
+    const Linear& linear = *output.linear;
+    DCHECK(linear.weights.cols == input.cols && (!linear.takes_input_q8() || input.q8 != nullptr));
+    if (linear.order.columns == nullptr) matrices[num_matrices++] = matmul_output(output);
   }
-  step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(outputs.size()));
+  if (num_matrices > 0) step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(num_matrices));
+  if (num_matrices < outputs.size()) multiply_in_column_order(step, input, outputs);
 }
 
 void linear(const Step& step, const float* x, int64_t num_rows, const Q8Buffer& q8,
             std::initializer_list<LinearOutput> outputs) {
   bool needs_q8 = false;
-  for (const LinearOutput& output : outputs) needs_q8 = needs_q8 || output.linear->takes_q8;
+  for (const LinearOutput& output : outputs) needs_q8 = needs_q8 || output.linear->takes_input_q8();
   const int64_t cols = outputs.begin()->linear->weights.cols;
   linear(step, matmul_input(step, x, num_rows, cols, needs_q8, q8), {outputs.begin(), outputs.size()});
 }

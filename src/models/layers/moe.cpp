@@ -72,6 +72,13 @@ void Moe::apply(const Step& step, const Buffers& buffers, const float* x, float*
   for (int32_t expert = 0; expert < options.num_experts; ++expert) run_expert(step, buffers, input, expert, y);
 }
 
+// Experts may differ: a file can order the columns of some and not of others.
+bool Moe::needs_q8() const {
+  return router.takes_input_q8() || std::ranges::any_of(experts, [](const Mlp& mlp) {
+           return mlp.gate.takes_input_q8() || mlp.up.takes_input_q8();
+         });
+}
+
 // A counting sort of (row, choice) by expert.
 void Moe::group_rows(const Step& step, const Buffers& buffers) const {
   const int k = options.experts_per_token;

@@ -50,7 +50,7 @@ class Moe {
   void apply(const Step& step, const Buffers& buffers, const float* x, float* y) const;
 
  private:
-  bool needs_q8() const { return router.takes_q8 || experts[0].gate.takes_q8 || experts[0].up.takes_q8; }
+  bool needs_q8() const;
   void group_rows(const Step& step, const Buffers& buffers) const;
   void run_expert(const Step& step, const Buffers& buffers, const MatmulInput& input, int32_t expert, float* y) const;
   void run_single_row(const Step& step, const Buffers& buffers, const MatmulInput& input, float* y) const;

@@ -63,12 +63,13 @@ inline Vec load_e8m0_halves(const void* p) {
   const __m256i bits = _mm256_max_epi32(_mm256_slli_epi32(e, 23), _mm256_set1_epi32(0x00400000));
   return _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0.5f));
 }
-// kLanes E4M3 codes, none of them a NaN, times 2^-8.
-inline Vec load_e4m3_256ths(const void* p) {
-  const __m128i x = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(x, _mm_set1_epi16(0x80)), 8);
-  const __m128i magnitude = _mm_slli_epi16(_mm_and_si128(x, _mm_set1_epi16(0x7f)), 7);
-  return _mm256_cvtph_ps(_mm_or_si128(sign, magnitude));
+// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
+// the sign's extension fills.
+inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
+  const __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(x, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
+  first = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+  second = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
 // x holds whole numbers in [-128, 127].
 inline void store_i8(void* p, Vec x) {

@@ -62,12 +62,13 @@ inline Vec load_e8m0_halves(const void* p) {
   const __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(e, 23), _mm512_set1_epi32(0x00400000));
   return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0.5f));
 }
-// kLanes E4M3 codes, none of them a NaN, times 2^-8.
-inline Vec load_e4m3_256ths(const void* p) {
-  const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(x, _mm256_set1_epi16(0x80)), 8);
-  const __m256i magnitude = _mm256_slli_epi16(_mm256_and_si256(x, _mm256_set1_epi16(0x7f)), 7);
-  return _mm512_cvtph_ps(_mm256_or_si256(sign, magnitude));
+// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
+// the sign's extension fills.
+inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
+  const __m512i x = _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  const __m512i half = _mm512_and_si512(_mm512_slli_epi16(x, 7), _mm512_set1_epi16(static_cast<short>(0xbfff)));
+  first = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
+  second = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
 }
 // x holds whole numbers in [-128, 127].
 inline void store_i8(void* p, Vec x) {

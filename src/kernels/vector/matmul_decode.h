@@ -129,13 +129,16 @@ const std::byte* decode_part(const std::byte* header, int groups, DecodedPanel& 
 // E4M3's bits mean 2^-8 of the value, denormals included; the scale makes up for that, so that each value is the
 // product of scale and code, rounded once.
 inline void decode_f8(const std::byte* part, int first, int columns, float* out) {
+  static_assert(kPanelVectors == 2);
   const std::byte* codes = part + (4 + first) * kPanelRows;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    const Vec scale = mul(load(reinterpret_cast<const float*>(part) + v * kLanes), set1(256.0f));
-    for (int k = 0; k < columns; ++k) {
-      const int at = k * kPanelRows + v * kLanes;
-      store(out + at, mul(load_e4m3_256ths(codes + at), scale));
-    }
+  const auto* scales = reinterpret_cast<const float*>(part);
+  const Vec low_scale = mul(load(scales), set1(256.0f));
+  const Vec high_scale = mul(load(scales + kLanes), set1(256.0f));
+  for (int at = 0; at < columns * kPanelRows; at += kPanelRows) {
+    Vec low, high;
+    load_e4m3_256ths(codes + at, low, high);
+    store(out + at, mul(low, low_scale));
+    store(out + at + kLanes, mul(high, high_scale));
   }
 }
 

@@ -43,20 +43,29 @@ class Awq : public QuantizationScheme {
         .groups = even_groups(cols, size),
         .scales = {.view = scales, .num_groups = cols / size, .transposed = true},
         .zero = [zeros](int64_t row, int64_t group) { return code_at(zeros, group * zeros.cols() + row / 8, row); },
-        .read =
-            [words](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* out) {
-              const int64_t width = words.rows();
-              for (int64_t k = 0; k < width; ++k) {
-                for (int64_t i = 0; i < num_rows; ++i) {
-                  const int64_t row = first_row + i;
-                  out[i * width + place[k]] = static_cast<uint8_t>(code_at(words, k * words.cols() + row / 8, row));
-                }
-              }
-            }};
+        .read = [words](int64_t first_row, int64_t num_rows, const int32_t*,
+                        uint8_t* out) { read_rows(words, first_row, num_rows, out); }};
     return matrix_of(module, std::move(codes), words.data);
   }
 
  private:
+  // Strip by strip of the rows that share words, so that each row is written along its columns. Groups are even, so
+  // columns never move.
+  static void read_rows(const TensorView& words, int64_t first_row, int64_t num_rows, uint8_t* out) {
+    const int64_t cols = words.rows();
+    for (int64_t i = 0; i < num_rows;) {
+      const int64_t row = first_row + i;
+      const int64_t count = std::min(8 - row % 8, num_rows - i);
+      for (int64_t k = 0; k < cols; ++k) {
+        const auto word = static_cast<uint32_t>(int32_at(words, k * words.cols() + row / 8));
+        for (int64_t j = 0; j < count; ++j) {
+          out[(i + j) * cols + k] = static_cast<uint8_t>((word >> kShift[(row + j) % 8]) & 15);
+        }
+      }
+      i += count;
+    }
+  }
+
   int64_t group_size_;
 };
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/error.h"
 #include "models/quantization/scheme.h"
@@ -98,9 +99,7 @@ class CompressedTensors : public QuantizationScheme {
             [words, bits, cols](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* out) {
               for (int64_t i = 0; i < num_rows; ++i, out += cols) {
                 const auto* packed = reinterpret_cast<const uint8_t*>(words.row(first_row + i));
-                for (int64_t c = 0; c < cols; ++c) {
-                  out[place[c]] = bits == 8 ? packed[c] : (packed[c / 2] >> (c % 2 * 4)) & 15;
-                }
+                read_row(packed, bits, cols, place, out);
               }
             }};
     if (module.find("weight_zero_point")) {
@@ -114,6 +113,16 @@ class CompressedTensors : public QuantizationScheme {
       };
     }
     return matrix_of(module, std::move(codes), words.data);
+  }
+
+  static void read_row(const uint8_t* packed, int bits, int64_t cols, const int32_t* place, uint8_t* out) {
+    if (bits == 8 && place == nullptr) {
+      std::memcpy(out, packed, static_cast<size_t>(cols));
+    } else if (place == nullptr) {
+      for (int64_t c = 0; c < cols; ++c) out[c] = (packed[c / 2] >> (c % 2 * 4)) & 15;
+    } else {
+      for (int64_t c = 0; c < cols; ++c) out[place[c]] = bits == 8 ? packed[c] : (packed[c / 2] >> (c % 2 * 4)) & 15;
+    }
   }
 
   // weight_g_idx names the group of every column where they were quantised by activation; -1 throughout says nothing.
@@ -143,11 +152,11 @@ class CompressedTensors : public QuantizationScheme {
                        .zero = [](int64_t, int64_t) { return 128; },
                        .zero_is_middle = true,
                        .read =
-                           [view](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* out) {
+                           [view](int64_t first_row, int64_t num_rows, const int32_t*, uint8_t* out) {
                              const int64_t width = view.cols();
                              for (int64_t i = 0; i < num_rows; ++i, out += width) {
                                const auto* row = reinterpret_cast<const uint8_t*>(view.row(first_row + i));
-                               for (int64_t c = 0; c < width; ++c) out[place[c]] = row[c] ^ 128;
+                               for (int64_t c = 0; c < width; ++c) out[c] = row[c] ^ 128;
                              }
                            }};
     if (module.find("weight_zero_point")) {

@@ -12,14 +12,6 @@
 namespace quire {
 namespace {
 
-// The codes of a word, low bits first, one to a byte.
-uint64_t spread_nibbles(uint32_t word) {
-  uint64_t x = word;
-  x = (x | (x << 16)) & 0x0000ffff0000ffffu;
-  x = (x | (x << 8)) & 0x00ff00ff00ff00ffu;
-  return (x | (x << 4)) & 0x0f0f0f0f0f0f0f0fu;
-}
-
 class Gptq : public QuantizationScheme {
  public:
   Gptq(int bits, int64_t group_size, bool zeros_less_one, bool act_order)
@@ -95,11 +87,16 @@ class Gptq : public QuantizationScheme {
       const int per_word = 32 / bits;
       const int64_t cols = words.rows() * per_word;
       for (int64_t k = 0; k < words.rows(); ++k) {
-        const int32_t* at = place + k * per_word;
         for (int64_t i = 0; i < num_rows; ++i) {
           const auto word = static_cast<uint32_t>(int32_at(words, k * words.cols() + first_row + i));
           const uint64_t bytes = bits == 4 ? spread_nibbles(word) : word;
-          for (int j = 0; j < per_word; ++j) codes[i * cols + at[j]] = static_cast<uint8_t>(bytes >> (8 * j));
+          uint8_t* row = codes + i * cols;
+          if (place == nullptr) {
+            std::memcpy(row + k * per_word, &bytes, static_cast<size_t>(per_word));  // little endian
+            continue;
+          }
+          const int32_t* at = place + k * per_word;
+          for (int j = 0; j < per_word; ++j) row[at[j]] = static_cast<uint8_t>(bytes >> (8 * j));
         }
       }
     };

@@ -42,9 +42,10 @@ void write_i4(const RowCodes& row, std::byte* dst) {
     block->zero = static_cast<uint8_t>(row.matrix.zero(row.row, row.group_at(b * kElements)));
     block->unused = 0;
     const uint8_t* codes = row.codes + b * kElements;
-    for (int i = 0; i < kElements / 2; ++i) {
-      const int at = i / 16 * 32 + i % 16;
-      block->q[i] = static_cast<uint8_t>(codes[at] | (codes[at + 16] << 4));
+    for (int g = 0; g < kElements / 32; ++g) {
+      for (int i = 0; i < 16; ++i) {
+        block->q[16 * g + i] = static_cast<uint8_t>(codes[32 * g + i] | (codes[32 * g + 16 + i] << 4));
+      }
     }
   }
 }
@@ -137,6 +138,13 @@ float float_at(const TensorView& view, int64_t index) {
   return value;
 }
 
+uint64_t spread_nibbles(uint32_t word) {
+  uint64_t x = word;
+  x = (x | (x << 16)) & 0x0000ffff0000ffffu;
+  x = (x | (x << 8)) & 0x00ff00ff00ff00ffu;
+  return (x | (x << 4)) & 0x0f0f0f0f0f0f0f0fu;
+}
+
 std::vector<int32_t> even_groups(int64_t cols, int64_t size) {
   std::vector<int32_t> groups(static_cast<size_t>(cols));
   for (int64_t c = 0; c < cols; ++c) groups[static_cast<size_t>(c)] = static_cast<int32_t>(c / size);
@@ -162,15 +170,15 @@ QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, con
       order = std::move(by_group);
     }
   }
-  std::vector<int32_t> place(order.size());
-  for (size_t i = 0; i < order.size(); ++i) place[static_cast<size_t>(order[i])] = static_cast<int32_t>(i);
+  std::vector<int32_t> place(ordered ? order.size() : 0);
+  for (size_t i = 0; i < place.size(); ++i) place[static_cast<size_t>(order[i])] = static_cast<int32_t>(i);
 
   const int64_t cols = module.cols();
   const size_t row_bytes = weight_format(choice.format).bytes_of(cols);
   auto write_rows = [codes = std::make_shared<const IntegerCodes>(std::move(codes)), place = std::move(place), cols,
                      row_bytes, write = choice.write](int64_t first_row, int64_t num_rows, std::byte* dst) {
     const auto bytes = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(num_rows * cols));
-    codes->read(first_row, num_rows, place.data(), bytes.get());
+    codes->read(first_row, num_rows, place.empty() ? nullptr : place.data(), bytes.get());
     for (int64_t i = 0; i < num_rows; ++i) {
       write({*codes, first_row + i, bytes.get() + i * cols}, dst + static_cast<size_t>(i) * row_bytes);
     }

@@ -77,7 +77,7 @@ struct IntegerCodes {
   ScaleTable scales;
   std::function<int(int64_t row, int64_t group)> zero;
   bool zero_is_middle = false;  // everywhere: 8 or 128
-  // codes[i * cols + place[column]] of rows [first_row, first_row + num_rows), unsigned.
+  // codes[i * cols + place[column]] of rows [first_row, first_row + num_rows), unsigned; columns stay without `place`.
   std::function<void(int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes)> read;
 };
 // I4_G128, I4_G32, I8_G128 or Q8_0, with columns in the order of their groups where that is what it takes; F32 for
@@ -91,6 +91,9 @@ QuantizedMatrix matrix_of_f8(const QuantizedModule& module, const TensorView& co
 
 // E2M1 pairs, the even column low, [rows, cols / 2], and E8M0 scales [rows, cols / 32].
 QuantizedMatrix matrix_of_mxfp4(const QuantizedModule& module, const TensorView& pairs, const TensorView& scales);
+
+// The eight four-bit codes of a word, low bits first, one to a byte.
+uint64_t spread_nibbles(uint32_t word);
 
 // 0, 0, ..., 1, 1, ...: `size` columns each.
 std::vector<int32_t> even_groups(int64_t cols, int64_t size);

@@ -13,6 +13,7 @@
 #include "apps/units.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "models/quantization/scheme.h"
 
 namespace quire {
 namespace {
@@ -73,6 +74,7 @@ json::object info_json(const Checkpoint& checkpoint, const ModelInfo& info, cons
                       {"tied_embeddings", info.tied_embeddings},
                       {"formats", std::move(formats)},
                       {"config", checkpoint.config()}};
+  if (const auto scheme = QuantizationScheme::read(checkpoint)) out["quantization"] = scheme->description();
   if (text != nullptr) {
     out["tokenizer"] = text->tokenizer_kind();
     out["chat_template"] = text->has_chat_template() ? json::value(text->chat_template_source()) : json::value();
@@ -96,6 +98,7 @@ void print_info(const Checkpoint& checkpoint, const ModelInfo& info, const TextP
   line("form", checkpoint.is_gguf() ? "GGUF" : "Hugging Face directory");
   line("architecture", info.architecture);
   line("parameters", fmt::format("{} ({})", format_parameters(info.num_parameters), format_count(info.num_parameters)));
+  if (const auto scheme = QuantizationScheme::read(checkpoint)) line("weights", scheme->description());
   line("size", format_bytes(checkpoint.file_bytes()));
   line("context", fmt::format("{} positions", format_count(static_cast<uint64_t>(info.max_context))));
   line("layers",

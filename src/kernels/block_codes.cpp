@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "tensor/formats/blocks.h"
 
 namespace quire {
 namespace {
@@ -152,6 +151,33 @@ void read_block(const BlockIQ4_XS& block, BlockCodes& out) {
   }
 }
 
+void read_blocks_mxfp4(const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  const auto* block = reinterpret_cast<const BlockMXFP4*>(row) + first / 32;
+  for (int g = 0; g < count / 32; ++g) {
+    out.scale[g] = block[g].e;
+    read_nibbles(block[g].q, out.codes + 32 * g);
+  }
+}
+
+template <int kElements>
+void read_blocks_i4(const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  const auto* block = reinterpret_cast<const BlockI4<kElements>*>(row) + first / kElements;
+  for (int b = 0; b < count / kElements; ++b) {
+    out.scale[b] = block[b].d;
+    out.zero[b] = block[b].zero;
+    for (int g = 0; g < kElements / 32; ++g) read_nibbles(block[b].q + 16 * g, out.codes + kElements * b + 32 * g);
+  }
+}
+
+void read_blocks_i8(const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  constexpr int kElements = BlockI8::kElements;
+  const auto* block = reinterpret_cast<const BlockI8*>(row) + first / kElements;
+  for (int b = 0; b < count / kElements; ++b) {
+    out.scale[b] = block[b].d;
+    for (int i = 0; i < kElements; ++i) out.codes[kElements * b + i] = byte(block[b].q[i] + 128);
+  }
+}
+
 template <typename Block>
 void read_one(const std::byte* row, int64_t first, BlockCodes& out) {
   const Block& block = reinterpret_cast<const Block*>(row)[first / 256];
@@ -176,6 +202,10 @@ void read_block_codes(Format format, const std::byte* row, int64_t first, int64_
     case Format::kQ5_K: return read_one<BlockQ5_K>(row, first, out);
     case Format::kQ6_K: return read_one<BlockQ6_K>(row, first, out);
     case Format::kIQ4_XS: return read_one<BlockIQ4_XS>(row, first, out);
+    case Format::kMXFP4: return read_blocks_mxfp4(row, first, count, out);
+    case Format::kI4_G32: return read_blocks_i4<32>(row, first, count, out);
+    case Format::kI4_G128: return read_blocks_i4<128>(row, first, count, out);
+    case Format::kI8_G128: return read_blocks_i8(row, first, count, out);
     default: CHECK(!"a block format");
   }
 }

@@ -3,13 +3,14 @@
 //
 // The 256 elements from a block boundary on (fewer at the end of a row) are
 //   x[i] = scale(i) * sub_scale(i) * value(codes[i]) + min(i) * sub_min(i)
-// where value(code) = code - zero, or kIQ4Levels[code] for the table formats.
+// where value(code) = code - zero, with one zero point for the format or one for every scale, or levels[code].
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "tensor/format.h"
+#include "tensor/formats/blocks.h"
 
 namespace quire {
 
@@ -18,9 +19,12 @@ struct CodeScheme {
   int low_bits = 0;   // a code is low | high << low_bits
   int high_bits = 0;  // 0: none
   int zero = 0;
-  bool table = false;    // kIQ4Levels
-  bool has_min = false;  // otherwise min = 0
-  int sub_scales = 0;    // per 256 elements: 8 or 16, under one f16 scale (and min); 0: an f16 of their own per 32
+  const int8_t* levels = nullptr;  // 16 values that the codes name
+  bool has_min = false;            // otherwise min = 0
+  int sub_scales = 0;              // per 256 elements: 8 or 16, under one f16 scale (and min)
+  int scale_elements = 32;         // without sub-scales: elements that share a scale
+  bool has_zeros = false;          // a zero point beside every scale, in the place of `zero`
+  bool power_scales = false;       // scales are E8M0 of half a step (tensor/float8.h), not f16
 };
 
 // From Format::kQ8_0 on, in the order of Format.
@@ -35,24 +39,31 @@ constexpr CodeScheme kCodeSchemes[] = {
     {.low_bits = 4, .has_min = true, .sub_scales = 8},                  // Q4_K
     {.low_bits = 4, .high_bits = 1, .has_min = true, .sub_scales = 8},  // Q5_K
     {.low_bits = 4, .high_bits = 2, .zero = 32, .sub_scales = 16},      // Q6_K
-    {.low_bits = 4, .table = true},                                     // IQ4_NL
-    {.low_bits = 4, .table = true, .sub_scales = 8},                    // IQ4_XS
+    {.low_bits = 4, .levels = kIQ4Levels},                              // IQ4_NL
+    {.low_bits = 4, .levels = kIQ4Levels, .sub_scales = 8},             // IQ4_XS
+    {.low_bits = 4, .levels = kMXFP4Levels, .power_scales = true},      // MXFP4
+    {.low_bits = 4, .has_zeros = true},                                 // I4_G32
+    {.low_bits = 4, .scale_elements = 128, .has_zeros = true},          // I4_G128
+    {.low_bits = 8, .zero = 128, .scale_elements = 128},                // I8_G128
 };
 constexpr int kFirstCodeFormat = static_cast<int>(Format::kQ8_0);
-static_assert(kFirstCodeFormat + sizeof kCodeSchemes / sizeof kCodeSchemes[0] == static_cast<int>(Format::kIQ4_XS) + 1);
+constexpr int kLastCodeFormat = static_cast<int>(Format::kI8_G128);
+static_assert(kFirstCodeFormat + sizeof kCodeSchemes / sizeof kCodeSchemes[0] == kLastCodeFormat + 1);
 
 struct BlockCodes {
   static constexpr int kElements = 256;
   static constexpr int kGroups = 8;  // of 32 elements
   uint8_t codes[kElements];
-  uint16_t scale[kGroups];  // f16; only [0] when the scheme has sub-scales, else one per group
-  uint16_t min[kGroups];    // likewise
+  // Only [0] when the scheme has sub-scales, else one per scale_elements.
+  uint16_t scale[kGroups];  // f16, or E8M0
+  uint16_t min[kGroups];    // f16
+  uint8_t zero[kGroups];
   int8_t sub_scale[2 * kGroups];
   int8_t sub_min[2 * kGroups];
 };
 
-// Takes elements [first, first + count) of the row at `row` apart; first is a multiple of 256, count of 32 and at most
-// 256. Entries of groups past count are zero.
+// Takes elements [first, first + count) of the row at `row` apart; first is a multiple of 256, count of whole blocks
+// and at most 256. Entries of groups past count are zero.
 void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out);
 
 }  // namespace quire

@@ -47,6 +47,8 @@ const std::vector<Format>& weight_formats() {
 // Where the f16 fields of a block lie.
 std::vector<size_t> f16_fields(Format format) {
   switch (format) {
+    case Format::kMXFP4:
+    case Format::kF8_G128: return {};
     case Format::kQ4_1:
     case Format::kQ5_1:
     case Format::kQ4_K:
@@ -81,6 +83,22 @@ std::vector<float> random_floats(int64_t count, uint32_t seed) {
   return values;
 }
 
+// What else of a block must not be any bits.
+void tame_block(Format format, float scale, uint32_t random, std::byte* block) {
+  if (format == Format::kMXFP4) {
+    const int exponent = scale == 0 ? -128 : std::ilogb(scale) - static_cast<int>(random % 4);
+    block[0] = static_cast<std::byte>(exponent + 128);
+  } else if (format == Format::kI4_G32 || format == Format::kI4_G128) {
+    block[2] = static_cast<std::byte>(random % 17);
+  } else if (format == Format::kF8_G128) {
+    const float d = scale * static_cast<float>(random % 2001 - 1000.0) * 1e-3f;
+    std::memcpy(block, &d, sizeof d);
+    for (int i = 4; i < 132; ++i) {
+      if ((block[i] & std::byte{0x7f}) == std::byte{0x7f}) block[i] = std::byte{0x7e};
+    }
+  }
+}
+
 // Floats at random; blocks of random bits, which hold every code there is, with scales of the given size.
 Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed, float scale = 0.01f) {
   const WeightFormat& info = weight_format(format);
@@ -97,6 +115,7 @@ Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed,
       const uint16_t half = f32_to_f16(scale * factor(random));
       std::memcpy(weights.bytes.data() + block + field, &half, sizeof half);
     }
+    tame_block(format, scale, random(), weights.bytes.data() + block);
   }
   return weights;
 }
@@ -175,12 +194,15 @@ class Matmul : public testing::TestWithParam<Case> {
  protected:
   const Kernels& table() const { return *GetParam().table; }
   Format format() const { return GetParam().format; }
-  bool is_float() const { return weight_format(format()).block_elements == 1; }
+  bool is_plain() const { return weight_format(format()).block_elements == 1; }
   // Widths with and without a whole number of blocks of 256.
   std::vector<int64_t> widths() const {
-    if (is_float()) return {1, 17, 64, 300};
-    if (weight_format(format()).block_elements == 256) return {256, 512};
-    return {32, 64, 256, 288};
+    if (is_plain()) return {1, 17, 64, 300};
+    switch (weight_format(format()).block_elements) {
+      case 256: return {256, 512};
+      case 128: return {128, 256, 384};
+      default: return {32, 64, 256, 288};
+    }
   }
 };
 
@@ -219,12 +241,12 @@ TEST_P(Matmul, AgreesWithTheReference) {
 }
 
 TEST_P(Matmul, AgreesWithTheReferenceOnManyTokens) {
-  const int64_t cols = is_float() ? 129 : 256;
+  const int64_t cols = is_plain() ? 129 : 256;
   expect_near_reference(table(), random_weights(format(), 33, cols, 7), random_floats(300 * cols, 8), 4e-6);
 }
 
 TEST_P(Matmul, AgreesWithTheReferenceOnLongRows) {
-  const int64_t cols = is_float() ? 4097 : 4096;
+  const int64_t cols = is_plain() ? 4097 : 4096;
   expect_near_reference(table(), random_weights(format(), 33, cols, 3), random_floats(3 * cols, 4), 1e-5);
 }
 
@@ -244,14 +266,14 @@ TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
       exact += w * static_cast<double>(x[k]);
       double step = 0;
       for (size_t i = k / 32 * 32; i < k / 32 * 32 + 32; ++i) step = std::max(step, std::abs(double{x[i]}) / 127);
-      allowed += std::abs(w) * ((is_float() ? 0 : 0.5 * step) + 1e-5 * std::abs(double{x[k]}));
+      allowed += std::abs(w) * ((table().takes_q8(format()) ? 0.5 * step : 0) + 1e-5 * std::abs(double{x[k]}));
     }
     ASSERT_NEAR(y[static_cast<size_t>(o)], exact, allowed) << "output " << o;
   }
 }
 
 TEST_P(Matmul, OneAnswerInAnyCompany) {
-  const int64_t cols = is_float() ? 301 : 768;
+  const int64_t cols = is_plain() ? 301 : 768;
   const int64_t rows = 173;
   const int64_t m = 145;
   const Weights weights = random_weights(format(), rows, cols, 21);
@@ -276,7 +298,7 @@ TEST_P(Matmul, OneAnswerInAnyCompany) {
 }
 
 TEST_P(Matmul, PackingDeterminesEveryByte) {
-  const int64_t cols = is_float() ? 65 : 256;
+  const int64_t cols = is_plain() ? 65 : 256;
   for (const int64_t rows : {1, 31, 32, 40}) {
     const Weights weights = random_weights(format(), rows, cols, 31);
     const size_t size = table().packed_bytes(format(), rows, cols);
@@ -359,7 +381,7 @@ TEST_P(Matmul, OutputsWithRowsOfTheirOwn) {
 }
 
 TEST_P(Matmul, ExtremeScalesAndActivations) {
-  const int64_t cols = is_float() ? 64 : 512;
+  const int64_t cols = is_plain() ? 64 : 512;
   for (const float scale : {0.0f, 6e-8f, 1e-5f, 100.0f}) {
     const Weights weights = random_weights(format(), 33, cols, 51, scale);
     for (const float size : {0.0f, 1e-38f, 1e-31f, 1e-20f, 1e20f}) {
@@ -401,6 +423,37 @@ std::vector<Case> all_cases() {
 INSTANTIATE_TEST_SUITE_P(Tables, Matmul, testing::ValuesIn(all_cases()), [](const testing::TestParamInfo<Case>& test) {
   return fmt::format("{}_{}", test.param.table->name, weight_format(test.param.format).name);
 });
+
+TEST(MatmulTables, NanAmongF8CodesShowsInItsOwnOutput) {
+  for (const Kernels* table : runnable_kernels()) {
+    Weights weights = random_weights(Format::kF8_G128, 40, 256, 71);
+    const std::vector<float> x = random_floats(256, 72);
+    const std::vector<float> clean = Runner(*table).product(weights, x);
+    weights.bytes[7 * weights.row_bytes() + 200] = std::byte{0xff};
+    const std::vector<float> y = Runner(*table).product(weights, x);
+    for (size_t o = 0; o < y.size(); ++o) {
+      ASSERT_EQ(std::isnan(y[o]), o == 7) << table->name << " output " << o;
+      ASSERT_TRUE(o == 7 || y[o] == clean[o]) << table->name << " output " << o;
+    }
+  }
+}
+
+// Every pair of scale and code: what is multiplied is the exact product, rounded once.
+TEST(MatmulTables, F8WeightsAreProductsRoundedOnce) {
+  for (const Kernels* table : runnable_kernels()) {
+    Weights weights = random_weights(Format::kF8_G128, 64, 128, 81);
+    std::vector<float> x(128, 0.0f);
+    for (int code = 0; code < 256; ++code) {
+      if ((code & 0x7f) == 0x7f) continue;
+      for (size_t row = 0; row < 64; ++row) weights.bytes[row * weights.row_bytes() + 4 + 77] = std::byte(code);
+      x[77] = 1.0f;
+      const std::vector<float> y = Runner(*table).product(weights, x);
+      for (int64_t row = 0; row < 64; ++row) {
+        ASSERT_EQ(y[static_cast<size_t>(row)], weights.row(row)[77]) << table->name << " code " << code;
+      }
+    }
+  }
+}
 
 TEST(MatmulTables, RefuseStorageFormats) {
   for (const Kernels* table : runnable_kernels()) {

@@ -193,8 +193,9 @@ TEST(DirectoryCheckpoint, RefusesWithNamesAndNumbers) {
   EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "Qwen3MoeForCausalLM"));
 
   config = llama_config();
-  config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
-  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "quantised with \"gptq\""));
+  config["quantization_config"] = {{"quant_method", "exl2"}, {"bits", 4}};
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "quantised with \"exl2\""));
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "this build reads gptq, awq, compressed-tensors, fp8"));
 
   std::vector<TinyDirectory::Tensor> tensors = llama_tensors();
   tensors.back().shape = {16, 31};

@@ -34,22 +34,12 @@ const RegistryEntry& find_entry(const Checkpoint& checkpoint) {
        known);
 }
 
-void refuse_quantization(const Checkpoint& checkpoint) {
-  const json::object* quantization = find_object(checkpoint.config(), "quantization_config");
-  if (quantization == nullptr) return;
-  fail(ErrorCode::kUnsupported,
-       "{}: the weights are quantised with \"{}\" (quantization_config in config.json); this build reads plain F32, "
-       "F16, BF16 safetensors and quantised GGUF files",
-       checkpoint.name(), printable(find_string(*quantization, "quant_method", "an unnamed method")));
-}
-
 }  // namespace
 
 std::span<const RegistryEntry> model_registry() { return kRegistry; }
 
 std::unique_ptr<Model> make_model(const Checkpoint& checkpoint, WeightLoader& loader) {
   const RegistryEntry& entry = find_entry(checkpoint);
-  refuse_quantization(checkpoint);
   try {
     return entry.make(checkpoint, loader);
   } catch (const Error& error) {

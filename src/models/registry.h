@@ -28,8 +28,7 @@ struct RegistryEntry {
 };
 std::span<const RegistryEntry> model_registry();
 
-// Throws Error kUnsupported naming what was found and what this build knows; also for a quantisation scheme in
-// config.json that this build does not read.
+// Throws Error kUnsupported naming what was found and what this build knows.
 std::unique_ptr<Model> make_model(const Checkpoint& checkpoint, WeightLoader& loader);
 
 }  // namespace quire

@@ -109,13 +109,14 @@ inline std::span<const std::byte> as_bytes(const std::string& text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-// A directory with config.json and one safetensors file of zeros; gone with the object.
+// A directory with config.json and one safetensors file; gone with the object.
 class TinyDirectory {
  public:
   struct Tensor {
     std::string name;
     std::string type;  // "F32"
     std::vector<int64_t> shape;
+    std::string bytes = {};  // little endian; zeros where there are fewer than the shape needs
   };
   TinyDirectory(const json::object& config, const std::vector<Tensor>& tensors) {
     std::string pattern = (std::filesystem::temp_directory_path() / "quire-models-XXXXXX").string();
@@ -123,9 +124,12 @@ class TinyDirectory {
     std::ofstream(path_ / "config.json") << json::serialize(config);
     json::object header;
     uint64_t offset = 0;
+    std::string data;
     for (const Tensor& tensor : tensors) {
-      uint64_t size = tensor.type == "F32" || tensor.type == "I32" ? 4 : 2;
+      auto size = static_cast<uint64_t>(weight_format(format_by_name(tensor.type).value()).block_bytes);
       for (const int64_t n : tensor.shape) size *= static_cast<uint64_t>(n);
+      data += tensor.bytes;
+      data.resize(offset + size, '\0');
       header[tensor.name] = {{"dtype", tensor.type},
                              {"shape", json::array(tensor.shape.begin(), tensor.shape.end())},
                              {"data_offsets", {offset, offset + size}}};
@@ -135,7 +139,7 @@ class TinyDirectory {
     const uint64_t length = text.size();
     std::string file(sizeof length, '\0');
     std::memcpy(file.data(), &length, sizeof length);
-    file += text + std::string(offset, '\0');
+    file += text + data;
     std::ofstream(path_ / "model.safetensors", std::ios::binary) << file;
   }
   ~TinyDirectory() { std::filesystem::remove_all(path_); }

@@ -9,6 +9,7 @@ namespace quire {
 namespace {
 
 constexpr uint64_t kReleaseEvery = uint64_t{64} << 20;  // what the file may add to the peak of memory
+constexpr int64_t kRowsPerTile = 32;                    // of a quantised matrix, turned into blocks at a time
 
 std::string multiplied_formats(const Kernels& kernels) {
   std::string names;
@@ -33,18 +34,24 @@ TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
 }  // namespace
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels)
-    : checkpoint_(checkpoint), kernels_(kernels) {}
+    : checkpoint_(checkpoint), kernels_(kernels), scheme_(QuantizationScheme::read(checkpoint)) {}
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec,
                            AlignedBuffer& memory, Progress progress)
-    : checkpoint_(checkpoint), kernels_(kernels), exec_(exec), arena_(memory), progress_(std::move(progress)) {}
+    : checkpoint_(checkpoint),
+      kernels_(kernels),
+      exec_(exec),
+      arena_(memory),
+      progress_(std::move(progress)),
+      scheme_(QuantizationScheme::read(checkpoint)) {}
 
 Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols) {
-  return pack(name, checked(name, {rows, cols}));
+  return linear_rows(name, rows, 0, rows, cols);
 }
 
 Linear WeightLoader::linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
                                  int64_t cols) {
+  if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows);
   return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows));
 }
 
@@ -55,7 +62,7 @@ Linear WeightLoader::linear_of_stack(std::string_view name, int64_t count, int64
 
 const float* WeightLoader::vector(std::string_view name, int64_t size, float offset) {
   const TensorView view = checked(name, {size});
-  count(view);
+  count(view.data, view.num_elements());
   auto* values = arena_.take<float>(size);
   if (values == nullptr) return nullptr;
   dequantize(view, {values, static_cast<size_t>(size)});
@@ -70,7 +77,7 @@ Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float off
 
 TensorView WeightLoader::table(std::string_view name, int64_t rows, int64_t cols) {
   const TensorView view = checked(name, {rows, cols});
-  count(view);
+  count(view.data, view.num_elements());
   mapped_bytes_ += view.size_bytes;
   return view;
 }
@@ -89,15 +96,18 @@ TensorView WeightLoader::checked(std::string_view name, std::initializer_list<in
   return view;
 }
 
-Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
-  const size_t packed_bytes = kernels_.packed_bytes(matrix.format, matrix.rows(), matrix.cols());
+std::byte* WeightLoader::take_packed(std::string_view name, Format format, int64_t rows, int64_t cols) {
+  const size_t packed_bytes = kernels_.packed_bytes(format, rows, cols);
   if (packed_bytes == 0) {
     fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
-         checkpoint_.name(), printable(name), weight_format(matrix.format).name, kernels_.name,
-         multiplied_formats(kernels_));
+         checkpoint_.name(), printable(name), weight_format(format).name, kernels_.name, multiplied_formats(kernels_));
   }
-  count(matrix);
-  std::byte* data = arena_.take_bytes(packed_bytes);
+  return arena_.take_bytes(packed_bytes);
+}
+
+Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
+  std::byte* data = take_packed(name, matrix.format, matrix.rows(), matrix.cols());
+  count(matrix.data, matrix.num_elements());
   if (data != nullptr) {
     kernels_.pack(exec_, matrix.format, matrix.rows(), matrix.cols(), matrix.data, data);
     report();
@@ -106,8 +116,53 @@ Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
           .takes_q8 = kernels_.takes_q8(matrix.format)};
 }
 
-void WeightLoader::count(const TensorView& view) {
-  if (counted_.insert(view.data).second) num_parameters_ += static_cast<uint64_t>(view.num_elements());
+std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view name, int64_t rows, int64_t cols) const {
+  constexpr std::string_view kWeight = ".weight";
+  if (!scheme_ || !name.ends_with(kWeight)) return std::nullopt;
+  name.remove_suffix(kWeight.size());
+  return scheme_->find(QuantizedModule(checkpoint_, std::string(name), rows, cols));
+}
+
+Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows) {
+  std::byte* data = take_packed(name, matrix.format, rows, matrix.cols);
+  count(matrix.identity + first_row, rows * matrix.cols);
+  const ColumnOrder order = take_order(matrix.column_order);
+  if (data != nullptr) {
+    const size_t row_bytes = weight_format(matrix.format).bytes_of(matrix.cols);
+    const size_t size = row_bytes * static_cast<size_t>(rows);
+    if (blocks_.size_bytes() < size) blocks_ = AlignedBuffer(size);
+    parallel_for(exec_, (rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+      const int64_t row = tile * kRowsPerTile;
+      matrix.write_rows(first_row + row, std::min(kRowsPerTile, rows - row),
+                        blocks_.data() + static_cast<size_t>(row) * row_bytes);
+    });
+    kernels_.pack(exec_, matrix.format, rows, matrix.cols, blocks_.data(), data);
+    report();
+  }
+  return {.weights = {.format = matrix.format, .rows = rows, .cols = matrix.cols, .data = data},
+          .takes_q8 = kernels_.takes_q8(matrix.format),
+          .order = order};
+}
+
+ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {
+  if (columns.empty()) return {};
+  if (const auto known = orders_.find(columns); known != orders_.end()) return known->second;
+  const auto cols = static_cast<int64_t>(columns.size());
+  const auto [scratch, is_new] = order_scratch_.try_emplace(cols);
+  if (is_new) {
+    scratch->second.gathered = arena_.take<float>(ColumnOrder::kRows * cols);
+    scratch->second.q8 = arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.q8_row_bytes(cols));
+  }
+  ColumnOrder order = scratch->second;
+  auto* values = arena_.take<int32_t>(cols);
+  if (values != nullptr) std::ranges::copy(columns, values);
+  order.columns = values;
+  orders_.emplace(columns, order);
+  return order;
+}
+
+void WeightLoader::count(const std::byte* place, int64_t num_elements) {
+  if (counted_.insert(place).second) num_parameters_ += static_cast<uint64_t>(num_elements);
 }
 
 void WeightLoader::report() {

@@ -1,20 +1,26 @@
 // Hands an architecture its weights, in one of two ways. Measuring, it checks that every tensor exists with the
 // expected shape in a format the kernel table multiplies, and adds up the packed bytes; pointers stay null. Loading, it
-// packs into one arena. Architectures are built by the same code both times.
+// packs into one arena. Architectures are built by the same code both times. Matrices that a quantisation scheme keeps
+// in several tensors go by the name that the plain one would have.
 //
 // Used by one thread; packing runs on the threads of `exec`.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/arena.h"
 #include "models/checkpoint.h"
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
+#include "models/quantization/scheme.h"
 
 namespace quire {
 
@@ -48,7 +54,12 @@ class WeightLoader {
  private:
   TensorView checked(std::string_view name, std::initializer_list<int64_t> shape);
   Linear pack(std::string_view name, const TensorView& matrix);
-  void count(const TensorView& view);
+  std::optional<QuantizedMatrix> find_quantized(std::string_view name, int64_t rows, int64_t cols) const;
+  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows);
+  // Room for a packed matrix; null while measuring.
+  std::byte* take_packed(std::string_view name, Format format, int64_t rows, int64_t cols);
+  ColumnOrder take_order(const std::vector<int32_t>& columns);
+  void count(const std::byte* place, int64_t num_elements);
   void report();
 
   const Checkpoint& checkpoint_;
@@ -60,6 +71,11 @@ class WeightLoader {
   uint64_t num_parameters_ = 0;
   uint64_t released_bytes_ = 0;         // packed so far when the file's pages were last given back
   std::set<const std::byte*> counted_;  // tensors by their place: tied ones count once
+
+  std::unique_ptr<QuantizationScheme> scheme_;          // none: everything is plain
+  AlignedBuffer blocks_;                                // of one matrix, on its way from codes to packed
+  std::map<std::vector<int32_t>, ColumnOrder> orders_;  // matrices that share an input mostly share the order
+  std::map<int64_t, ColumnOrder> order_scratch_;        // by columns: one step uses it at a time
 };
 
 }  // namespace quire

@@ -11,14 +11,19 @@
 
 #include "base/mapped_file.h"
 #include "tensor/aligned_buffer.h"
+#include "tensor/float8.h"
+#include "tensor/formats/blocks.h"
 #include "tensor/half.h"
 
 namespace quire {
 namespace {
 
-constexpr Format kWeights[] = {Format::kF32,  Format::kF16,  Format::kBF16, Format::kQ8_0,   Format::kQ4_0,
-                               Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ2_K,   Format::kQ3_K,
-                               Format::kQ4_K, Format::kQ5_K, Format::kQ6_K, Format::kIQ4_NL, Format::kIQ4_XS};
+constexpr Format kWeights[] = {Format::kF32,   Format::kF16,    Format::kBF16,    Format::kQ8_0,    Format::kQ4_0,
+                               Format::kQ4_1,  Format::kQ5_0,   Format::kQ5_1,    Format::kQ2_K,    Format::kQ3_K,
+                               Format::kQ4_K,  Format::kQ5_K,   Format::kQ6_K,    Format::kIQ4_NL,  Format::kIQ4_XS,
+                               Format::kMXFP4, Format::kI4_G32, Format::kI4_G128, Format::kI8_G128, Format::kF8_G128};
+// Blocks that no file has, so that no package knows them.
+bool is_loaders_own(Format format) { return format >= Format::kI4_G32 && format <= Format::kF8_G128; }
 
 std::string fixture(const WeightFormat& format, const char* what) {
   const std::string path = std::string(QUIRE_SOURCE_DIR) + "/tests/data/formats/" + format.name + "." + what + ".bin";
@@ -109,7 +114,7 @@ TEST(Format, NamesFindTheirRows) {
 
 TEST(Format, DequantizesEveryBitAsTheOracle) {
   for (const Format id : kWeights) {
-    if (id == Format::kF32) continue;
+    if (id == Format::kF32 || is_loaders_own(id)) continue;
     const WeightFormat& format = weight_format(id);
     const std::string bytes = fixture(format, "dequantize");
     const size_t num_blocks = num_blocks_in(bytes, format);
@@ -125,8 +130,8 @@ TEST(Format, DequantizesEveryBitAsTheOracle) {
 }
 
 TEST(Format, QuantizesTheSimpleFormatsToTheOraclesBytes) {
-  for (const Format id :
-       {Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1}) {
+  for (const Format id : {Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0, Format::kQ4_1, Format::kQ5_0,
+                          Format::kQ5_1, Format::kMXFP4}) {
     const WeightFormat& format = weight_format(id);
     const std::string bytes = fixture(format, "quantize");
     const size_t num_blocks = num_blocks_in(bytes, format);
@@ -146,10 +151,11 @@ TEST(Format, QuantizesTheSimpleFormatsToTheOraclesBytes) {
 // with a few percent to spare for other seeds.
 TEST(Format, RoundTripErrorIsWhatTheBitsAllow) {
   const std::pair<Format, double> bounds[] = {
-      {Format::kF32, 0},       {Format::kF16, 0.0003},   {Format::kBF16, 0.0025},  {Format::kQ8_0, 0.0056},
-      {Format::kQ4_0, 0.090},  {Format::kQ4_1, 0.082},   {Format::kQ5_0, 0.044},   {Format::kQ5_1, 0.040},
-      {Format::kQ2_K, 0.270},  {Format::kQ3_K, 0.150},   {Format::kQ4_K, 0.072},   {Format::kQ5_K, 0.036},
-      {Format::kQ6_K, 0.0175}, {Format::kIQ4_NL, 0.075}, {Format::kIQ4_XS, 0.076},
+      {Format::kF32, 0},        {Format::kF16, 0.0003},    {Format::kBF16, 0.0025},    {Format::kQ8_0, 0.0056},
+      {Format::kQ4_0, 0.090},   {Format::kQ4_1, 0.082},    {Format::kQ5_0, 0.044},     {Format::kQ5_1, 0.040},
+      {Format::kQ2_K, 0.270},   {Format::kQ3_K, 0.150},    {Format::kQ4_K, 0.072},     {Format::kQ5_K, 0.036},
+      {Format::kQ6_K, 0.0175},  {Format::kIQ4_NL, 0.075},  {Format::kIQ4_XS, 0.076},   {Format::kMXFP4, 0.13},
+      {Format::kI4_G32, 0.082}, {Format::kI4_G128, 0.105}, {Format::kI8_G128, 0.0066}, {Format::kF8_G128, 0.027},
   };
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 0.02f);
@@ -160,6 +166,46 @@ TEST(Format, RoundTripErrorIsWhatTheBitsAllow) {
     RecordProperty(weight_format(id).name, std::to_string(error));
     EXPECT_LE(error, bound) << weight_format(id).name;
   }
+}
+
+TEST(Format, IntegerGroupsMeanWhatTheyStandFor) {
+  BlockI4<128> block = {.d = f32_to_f16(0.5f), .zero = 16, .unused = 0, .q = {}};
+  block.q[16 * 2 + 5] = 0x9c;
+  float out[128];
+  weight_format(Format::kI4_G128).dequantize(reinterpret_cast<const std::byte*>(&block), out, 128);
+  EXPECT_EQ(out[0], -8.0f);
+  EXPECT_EQ(out[64 + 5], 0.5f * (12 - 16));
+  EXPECT_EQ(out[64 + 16 + 5], 0.5f * (9 - 16));
+}
+
+// The values of the OCP 8-bit floating point specification, and of every code back to itself.
+TEST(Float8, E4M3) {
+  EXPECT_EQ(e4m3_to_f32(0x38), 1.0f);
+  EXPECT_EQ(e4m3_to_f32(0x7e), 448.0f);
+  EXPECT_EQ(e4m3_to_f32(0x81), -0x1p-9f);
+  EXPECT_EQ(e4m3_to_f32(0x07), 0.875f * 0x1p-6f);
+  EXPECT_TRUE(std::isnan(e4m3_to_f32(0xff)));
+  for (int code = 0; code < 256; ++code) {
+    const auto bits = static_cast<uint8_t>(code);
+    EXPECT_EQ(f32_to_e4m3(e4m3_to_f32(bits)), bits);
+    if ((code & 0x7f) >= 0x7e) continue;
+    const float low = e4m3_to_f32(bits);
+    const float high = e4m3_to_f32(static_cast<uint8_t>(code + 1));
+    const float middle = (low + high) / 2;
+    EXPECT_EQ(f32_to_e4m3(middle), code + (code & 1)) << code;
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(middle, low)), code) << code;
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(middle, high)), code + 1) << code;
+  }
+  EXPECT_EQ(f32_to_e4m3(1e9f), 0x7e);
+  EXPECT_EQ(f32_to_e4m3(-std::numeric_limits<float>::infinity()), 0xfe);
+}
+
+TEST(Float8, HalvesOfE8M0) {
+  EXPECT_EQ(e8m0_half_to_f32(127), 0.5f);
+  EXPECT_EQ(e8m0_half_to_f32(0), 0x1p-128f);
+  EXPECT_EQ(e8m0_half_to_f32(1), 0x1p-127f);
+  EXPECT_EQ(e8m0_half_to_f32(254), 0x1p126f);
+  EXPECT_TRUE(std::isnan(e8m0_half_to_f32(255)));
 }
 
 TEST(Format, OddInputsStayFiniteAndNear) {

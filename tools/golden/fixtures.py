@@ -60,6 +60,21 @@ def _qwen3_moe(**values):
                    moe_intermediate_size=24, num_experts=8, num_experts_per_tok=2, **values)
 
 
+def _gptq(**values):
+    return {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": False, "desc_act": False,
+            "checkpoint_format": "gptq"} | values
+
+
+def _compressed(form, **weights):
+    return {"quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}, "ignore": ["lm_head"]}
+
+
+def _small(make, quantization, hidden=64, inner=128, **values):
+    return make(quantization_config=quantization) | {"hidden_size": hidden, "intermediate_size": inner,
+                                                     "num_hidden_layers": 1, "vocab_size": 64} | values
+
+
 def _gemma2(**values):
     return _config("Gemma2ForCausalLM", "gemma2", hidden_activation="gelu_pytorch_tanh", hidden_size=32,
                    intermediate_size=56, num_hidden_layers=4, head_dim=16, attn_logit_softcapping=3.0,
@@ -154,4 +169,29 @@ FIXTURES = [
     # Block formats: the reference runs on the values that the blocks stand for.
     Fixture("llama-blocks", _llama(hidden_size=64, intermediate_size=96), gguf="Q4_0", safetensors=False,
             tolerance=2e-2),
+    # Quantised checkpoints: the reference runs on the values that they stand for.
+    Fixture("gptq", _small(_llama, _gptq(group_size=128, sym=True), hidden=128, inner=64), tolerance=2e-2),
+    Fixture("gptq-act-order", _small(_qwen2, _gptq(desc_act=True), inner=96), tolerance=2e-2),
+    Fixture("gptq-v2-moe",
+            _small(_qwen3_moe, _gptq(desc_act=True, checkpoint_format="gptq_v2"), norm_topk_prob=True,
+                   moe_intermediate_size=64, num_experts=4), tolerance=2e-2),
+    Fixture("gptq-8bit", _small(_llama, _gptq(bits=8, group_size=-1, sym=True)), tolerance=2e-2),
+    Fixture("awq-phi3", _small(_phi3, {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm",
+                                       "zero_point": True}, num_attention_heads=2), tolerance=2e-2),
+    Fixture("w4a16-act-order", _small(_llama, _compressed("pack-quantized", num_bits=4, group_size=64, symmetric=False,
+                                                          strategy="group", type="int", actorder="group"), hidden=128,
+                                      inner=64),
+            tolerance=2e-2),
+    Fixture("w8a16", _small(_llama, _compressed("pack-quantized", num_bits=8, group_size=None, symmetric=True,
+                                                strategy="channel", type="int"), inner=64), tolerance=2e-2),
+    Fixture("w8a8", _small(_llama, _compressed("int-quantized", num_bits=8, group_size=None, symmetric=True,
+                                               strategy="channel", type="int")), tolerance=2e-2),
+    Fixture("w8a8-fp8", _small(_llama, _compressed("float-quantized", num_bits=8, group_size=None, symmetric=True,
+                                                   strategy="channel", type="float"), hidden=128, inner=64,
+                                tie_word_embeddings=True)),
+    # The width of the last matrix is no multiple of a block's.
+    Fixture("fp8-blocks", _small(_qwen3, {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+                                          "weight_block_size": [128, 128]}, hidden=128, inner=192, tie_word_embeddings=True)),
+    Fixture("mxfp4", _small(_llama, _compressed("mxfp4-pack-quantized", num_bits=4, group_size=32, symmetric=True,
+                                                strategy="group", type="float")), tolerance=2e-2),
 ]

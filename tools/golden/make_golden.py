@@ -10,9 +10,11 @@ written it is examined: its logits must be well conditioned and every probe must
 """
 import argparse
 import copy
+import dataclasses
 import json
 import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 import safetensors.torch
@@ -21,6 +23,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 import gguf_form
+import quantised_form
 import weights
 from fixtures import FIXTURES, NUM_TOKENS
 
@@ -125,20 +128,37 @@ def examine(fixture, folder, tokens, case, reference):
     print(f"{fixture.name}/{case.name}: range {np.ptp(reference):.1f}, moved by: " + ", ".join(report), flush=True)
 
 
+def write_plain(fixture, tensors, folder):
+    """The same model, its matrices float32."""
+    config = {key: value for key, value in fixture.config.items() if key != "quantization_config"}
+    write_checkpoint(dataclasses.replace(fixture, config=config, dtype="F32"), tensors, folder)
+
+
 def make(fixture, out):
     folder = out / fixture.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tensors = stored_tensors(fixture)
-    write_checkpoint(fixture, tensors, folder)
+    with tempfile.TemporaryDirectory() as plain:
+        reference_folder = folder
+        if "quantization_config" in fixture.config:
+            tensors, meant = quantised_form.quantised(fixture, weights.draw(fixture))
+            reference_folder = pathlib.Path(plain)
+            write_plain(fixture, meant, reference_folder)
+        else:
+            tensors = stored_tensors(fixture)
+        write_checkpoint(fixture, tensors, folder)
+        finish(fixture, folder, reference_folder, tensors)
+
+
+def finish(fixture, folder, reference_folder, tensors):
     if fixture.gguf:
         gguf_form.write(fixture, {name: x.float().numpy() for name, x in tensors.items()}, folder)
     rng = np.random.default_rng(7)
     tokens = [1] + rng.integers(3, fixture.config["vocab_size"], NUM_TOKENS - 1).tolist()
     cases = []
     for case in fixture.cases:
-        reference = logits_of(load(folder), tokens[:case.num_tokens], case.stepwise)
-        examine(fixture, folder, tokens[:case.num_tokens], case, reference)
+        reference = logits_of(load(reference_folder), tokens[:case.num_tokens], case.stepwise)
+        examine(fixture, reference_folder, tokens[:case.num_tokens], case, reference)
         reference.astype("<f4").tofile(folder / f"{case.name}.logits")
         cases.append({"name": case.name, "num_tokens": case.num_tokens, "length_limit": case.length_limit})
     if not fixture.safetensors:

@@ -27,6 +27,7 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm256_and_si256(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
+inline Bytes sub_bytes(Bytes a, Bytes b) { return _mm256_sub_epi8(a, b); }
 // Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
@@ -38,6 +39,13 @@ inline Bytes load_table(const void* p) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm256_shuffle_epi8(table, index); }
+
+// Byte i of kLanes in all four bytes of word i.
+inline Bytes spread_bytes(const void* p) {
+  const __m256i words = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  const __m128i first = _mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c);
+  return _mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(first));
+}
 
 // The kinds of codes that Dots tells apart, by their most bits.
 constexpr int dot_bits(int code_bits) { return code_bits <= 4 ? 4 : code_bits < 8 ? 7 : 8; }
@@ -67,6 +75,20 @@ inline Vec as_floats(Bytes x) { return _mm256_castsi256_ps(x); }
 
 inline Vec widen_i8(const void* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+}
+// 2^(e - 128) of kLanes bytes e; 255 becomes something that is not finite in the end.
+inline Vec load_e8m0_halves(const void* p) {
+  const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  const __m256i bits = _mm256_max_epi32(_mm256_slli_epi32(e, 23), _mm256_set1_epi32(0x00400000));
+  return _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0.5f));
+}
+// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
+// the sign's extension fills.
+inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
+  const __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(x, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
+  first = _mm256_cvtph_ps(_mm256_castsi256_si128(half));
+  second = _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1));
 }
 // x holds whole numbers in [-128, 127].
 inline void store_i8(void* p, Vec x) {

@@ -27,6 +27,7 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
+inline Bytes sub_bytes(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
 // Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
@@ -38,6 +39,12 @@ inline Bytes load_table(const void* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
+
+// Byte i of kLanes in all four bytes of word i.
+inline Bytes spread_bytes(const void* p) {
+  const __m512i words = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c)));
+}
 
 // The kinds of codes that Dots tells apart: one.
 constexpr int dot_bits(int) { return 8; }
@@ -57,6 +64,20 @@ inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
 inline Vec widen_i8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+}
+// 2^(e - 128) of kLanes bytes e; 255 becomes something that is not finite in the end.
+inline Vec load_e8m0_halves(const void* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(e, 23), _mm512_set1_epi32(0x00400000));
+  return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0.5f));
+}
+// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
+// the sign's extension fills.
+inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
+  const __m512i x = _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  const __m512i half = _mm512_and_si512(_mm512_slli_epi16(x, 7), _mm512_set1_epi16(static_cast<short>(0xbfff)));
+  first = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
+  second = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
 }
 // x holds whole numbers in [-128, 127].
 inline void store_i8(void* p, Vec x) {

@@ -22,7 +22,11 @@ void parallel_for(const Exec& exec, int64_t num_tiles, const F& body) {
   exec.run(exec.pool, num_tiles, call, const_cast<F*>(&body));
 }
 
-bool takes_q8(Format format) { return weight_format(format).is_weight() && weight_format(format).block_elements > 1; }
+// Blocks of integers do; F8's values have exponents of their own.
+bool takes_q8(Format format) {
+  const WeightFormat& info = weight_format(format);
+  return info.is_weight() && info.block_elements > 1 && format != Format::kF8_G128;
+}
 
 size_t packed_bytes(Format format, int64_t rows, int64_t cols) {
   const WeightFormat& info = weight_format(format);

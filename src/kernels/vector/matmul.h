@@ -33,6 +33,11 @@ MultiplyPanels multiply_panels_for(Format format) {
     case Format::kQ6_K: return multiply_code_panels<Format::kQ6_K>;
     case Format::kIQ4_NL: return multiply_code_panels<Format::kIQ4_NL>;
     case Format::kIQ4_XS: return multiply_code_panels<Format::kIQ4_XS>;
+    case Format::kMXFP4: return multiply_code_panels<Format::kMXFP4>;
+    case Format::kI4_G32: return multiply_code_panels<Format::kI4_G32>;
+    case Format::kI4_G128: return multiply_code_panels<Format::kI4_G128>;
+    case Format::kI8_G128: return multiply_code_panels<Format::kI8_G128>;
+    case Format::kF8_G128: return multiply_float_panels<Format::kF8_G128>;
     default: return nullptr;
   }
 }

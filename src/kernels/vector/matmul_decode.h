@@ -20,11 +20,14 @@ struct Factors {
   Vec min;
 };
 
-// What a code is more than the value it stands for. Codes of eight bits and levels of a table have the instruction
-// set's own zero.
-constexpr int code_zero(CodeScheme scheme) { return scheme.table || scheme.low_bits == 8 ? kCodeZero : scheme.zero; }
+// What a code is more than the value it stands for. Codes of eight bits, levels of a table and codes with zero points
+// of their own are brought to the instruction set's zero.
+constexpr bool has_own_zero(CodeScheme scheme) {
+  return scheme.levels != nullptr || scheme.has_zeros || scheme.low_bits == 8;
+}
+constexpr int code_zero(CodeScheme scheme) { return has_own_zero(scheme) ? kCodeZero : scheme.zero; }
 // 8: a code may be any byte.
-constexpr int code_bits(CodeScheme scheme) { return scheme.table ? 8 : scheme.low_bits + scheme.high_bits; }
+constexpr int code_bits(CodeScheme scheme) { return has_own_zero(scheme) ? 8 : scheme.low_bits + scheme.high_bits; }
 // Parts of a group with factors of their own.
 constexpr int num_parts(CodeScheme scheme) { return scheme.sub_scales == 2 * kBlockGroups ? 2 : 1; }
 
@@ -51,13 +54,13 @@ struct PackedCodes {
   const std::byte* header;  // of the first panel
   const std::byte* codes;   // of its current group
   int64_t stride;
-  Bytes table;
+  int group = 0;
+  Bytes levels;
 
   PackedCodes(const std::byte* packed, int64_t panel_stride)
-      : header(packed),
-        codes(packed + kLayout.header_bytes),
-        stride(panel_stride),
-        table(kScheme.table ? add_bytes(load_table(kIQ4Levels), set1_byte(kCodeZero)) : set1_byte(0)) {}
+      : header(packed), codes(packed + kLayout.header_bytes), stride(panel_stride), levels(set1_byte(0)) {
+    if constexpr (kScheme.levels != nullptr) levels = add_bytes(load_table(kScheme.levels), set1_byte(kCodeZero));
+  }
 
   template <int kWord>
   Bytes word(int panel, int v) const {
@@ -67,16 +70,26 @@ struct PackedCodes {
     if constexpr (kScheme.high_bits > 0) {
       word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
     }
-    return kScheme.table ? look_up(table, word) : word;
+    if constexpr (kScheme.levels != nullptr) return look_up(levels, word);
+    if constexpr (kScheme.has_zeros) {
+      const std::byte* zeros = header + panel * stride + kLayout.zeros_offset;
+      return add_bytes(
+          word, sub_bytes(set1_byte(kCodeZero), spread_bytes(zeros + scale_of(group) * kPanelRows + v * kLanes)));
+    }
+    return word;
   }
+
+  // The scale (and zero point) of a group, or a part of one.
+  static constexpr int scale_of(int part) { return kScheme.sub_scales > 0 ? 0 : part * kLayout.scales / kBlockGroups; }
 
   // `part` counts from the first group on.
   Factors factors(int panel, int v, int part) const {
     const std::byte* row = header + panel * stride + v * kLanes;
-    const std::byte* scale_at = row + (kLayout.scales == 1 ? 0 : part) * 2 * kPanelRows + v * kLanes;
+    const std::byte* scale_at =
+        header + panel * stride + kLayout.scale_bytes * (scale_of(part) * kPanelRows + v * kLanes);
     const std::byte* sub = row + part * kPanelRows;
     Factors f;
-    f.scale = header_f16(scale_at);
+    f.scale = kScheme.power_scales ? load_e8m0_halves(scale_at) : header_f16(scale_at);
     f.min = kMins ? header_f16(scale_at + kLayout.mins_offset) : set1(0);
     if constexpr (kScheme.sub_scales > 0) f.scale = mul(f.scale, widen_i8(sub + kLayout.sub_scales_offset));
     if constexpr (kScheme.sub_scales > 0 && kMins) f.min = mul(f.min, widen_i8(sub + kLayout.sub_mins_offset));
@@ -84,7 +97,10 @@ struct PackedCodes {
     return f;
   }
 
-  void next_group() { codes += kLayout.group_bytes; }
+  void next_group() {
+    codes += kLayout.group_bytes;
+    ++group;
+  }
 };
 
 constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
@@ -147,6 +163,23 @@ struct DecodedCodes {
   }
   void next_group() { codes += kDecodedGroupBytes; }
 };
+
+// `columns` columns of a part of an F8_G128 panel, from column `first` on, as floats. Codes widen through f16, where
+// E4M3's bits mean 2^-8 of the value, denormals included; the scale makes up for that, so that each value is the
+// product of scale and code, rounded once.
+inline void decode_f8(const std::byte* part, int first, int columns, float* out) {
+  static_assert(kPanelVectors == 2);
+  const std::byte* codes = part + (4 + first) * kPanelRows;
+  const auto* scales = reinterpret_cast<const float*>(part);
+  const Vec low_scale = mul(load(scales), set1(256.0f));
+  const Vec high_scale = mul(load(scales + kLanes), set1(256.0f));
+  for (int at = 0; at < columns * kPanelRows; at += kPanelRows) {
+    Vec low, high;
+    load_e4m3_256ths(codes + at, low, high);
+    store(out + at, mul(low, low_scale));
+    store(out + at + kLanes, mul(high, high_scale));
+  }
+}
 
 }  // namespace
 }  // namespace quire

@@ -65,11 +65,26 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
   }
 }
 
+// Columns [first, first + columns) of the panel at `panel`, at most kFloatColumns from a multiple of it, as floats.
+template <Format kFormat>
+void widen_columns(const std::byte* panel, int64_t first, int columns, float* out) {
+  if constexpr (kFormat == Format::kF8_G128) {
+    decode_f8(panel + first / kF8Columns * kF8PartBytes, static_cast<int>(first % kF8Columns), columns, out);
+  } else {
+    const FloatColumns<kFormat> packed{panel + first * kPanelRows * float_bytes(kFormat), 0};
+    for (int at = 0; at < columns * kPanelVectors; ++at) {
+      store(out + at * kLanes, packed.load_rows(at / kPanelVectors, 0, at % kPanelVectors));
+    }
+  }
+}
+
 // See MultiplyPanels.
 template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                            int64_t num_tokens, float* sums) {
-  constexpr int kColumnBytes = kPanelRows * float_bytes(kFormat);
+  constexpr bool kWiden = kFormat == Format::kF8_G128;  // always
+  constexpr int kColumnBytes = kWiden ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
+  const int64_t stride = panel_bytes(kFormat, w.cols);
   alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
   FloatProduct product;
   product.x_stride = w.cols;
@@ -77,26 +92,24 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
     product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
     for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
-      FloatColumns<kFormat> packed;
-      packed.stride = panel_bytes(kFormat, w.cols);
-      packed.first = w.data + (first + panel) * packed.stride + k * kColumnBytes;
+      const std::byte* panel_at = w.data + (first + panel) * stride;
+      const std::byte* columns_at = panel_at + k * kColumnBytes;
       const auto multiply = [&](const auto& weights) {
         for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens) {
           product.x = x.f32 + (first_token + token) * w.cols + k;
           product.sums = sums + panel * product.sums_stride + token * kPanelRows;
-          product.ahead =
-              share_ahead({packed.first + w.tuning.fetch_ahead, packed.stride, product.columns * kColumnBytes}, token,
-                          tokens, num_tokens, product.columns);
+          product.ahead = share_ahead({columns_at + w.tuning.fetch_ahead, stride, product.columns * kColumnBytes},
+                                      token, tokens, num_tokens, product.columns);
           with_tile<kFloatTile, 1>(
               panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });
         });
       };
-      if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) return multiply(packed);
-      for (int i = 0; i < panels; ++i) {
-        for (int at = 0; at < product.columns * kPanelVectors; ++at) {
-          store(widened[i] + at * kLanes, packed.load_rows(at / kPanelVectors, i, at % kPanelVectors));
+      if constexpr (!kWiden) {
+        if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) {
+          return multiply(FloatColumns<kFormat>{columns_at, stride});
         }
       }
+      for (int i = 0; i < panels; ++i) widen_columns<kFormat>(panel_at + i * stride, k, product.columns, widened[i]);
       multiply(FloatColumns<Format::kF32>{reinterpret_cast<const std::byte*>(widened), sizeof widened[0]});
     });
   }

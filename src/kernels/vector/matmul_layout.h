@@ -20,18 +20,27 @@ constexpr int kVectorBytes = 4 * kLanes;
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-constexpr bool is_code_format(Format format) { return format >= Format::kQ8_0 && format <= Format::kIQ4_XS; }
+constexpr bool is_code_format(Format format) {
+  return static_cast<int>(format) >= kFirstCodeFormat && static_cast<int>(format) <= kLastCodeFormat;
+}
 constexpr CodeScheme scheme_of(Format format) { return kCodeSchemes[static_cast<int>(format) - kFirstCodeFormat]; }
 // 0 for formats that are not multiplied as floats.
 constexpr int float_bytes(Format format) {
   return format == Format::kF32 ? 4 : format == Format::kF16 || format == Format::kBF16 ? 2 : 0;
 }
 
-// Bytes of one 256-column part of a panel. The header: f16 scales [scales][rows], f16 mins likewise if the scheme has
-// them, then int8 sub-scales [sub_scales][rows] and sub-mins likewise.
+// F8_G128: per 128 columns the float scales of the rows, then the columns.
+constexpr int kF8Columns = 128;
+constexpr int kF8PartBytes = kPanelRows * (4 + kF8Columns);
+
+// Bytes of one 256-column part of a panel. The header: scales [scales][rows], then likewise f16 mins or zero points of
+// a byte if the scheme has them, then int8 sub-scales [sub_scales][rows] and sub-mins likewise. A scale is an f16, or a
+// byte of E8M0.
 struct BlockLayout {
-  int scales;  // f16 per row
+  int scales;  // per row
+  int scale_bytes;
   int mins_offset;
+  int zeros_offset;
   int sub_scales_offset;
   int sub_mins_offset;
   int header_bytes;
@@ -40,18 +49,23 @@ struct BlockLayout {
 
 constexpr BlockLayout block_layout(CodeScheme scheme) {
   const int sides = scheme.has_min ? 2 : 1;
-  const int scales = scheme.sub_scales == 0 ? kBlockGroups : 1;
-  const int scales_bytes = scales * kPanelRows * 2;
+  const int scales = scheme.sub_scales == 0 ? kBlockColumns / scheme.scale_elements : 1;
+  const int scale_bytes = scheme.power_scales ? 1 : 2;
+  const int scales_bytes = scales * kPanelRows * scale_bytes;
+  const int zeros_bytes = scheme.has_zeros ? scales * kPanelRows : 0;
   const int subs_bytes = scheme.sub_scales * kPanelRows;
   return {.scales = scales,
+          .scale_bytes = scale_bytes,
           .mins_offset = scales_bytes,
+          .zeros_offset = scales_bytes,
           .sub_scales_offset = sides * scales_bytes,
           .sub_mins_offset = sides * scales_bytes + subs_bytes,
-          .header_bytes = sides * (scales_bytes + subs_bytes),
+          .header_bytes = sides * (scales_bytes + subs_bytes) + zeros_bytes,
           .group_bytes = kPanelVectors * kVectorBytes * (scheme.low_bits + scheme.high_bits)};
 }
 
 constexpr int64_t panel_bytes(Format format, int64_t cols) {
+  if (format == Format::kF8_G128) return divide_up(cols, kF8Columns) * kF8PartBytes;
   if (!is_code_format(format)) return kPanelRows * cols * float_bytes(format);
   const BlockLayout layout = block_layout(scheme_of(format));
   return divide_up(cols, kBlockColumns) * layout.header_bytes + cols / kGroup * layout.group_bytes;

@@ -84,9 +84,11 @@ void pack_codes(CodeScheme scheme, const uint8_t* codes, int groups, std::byte* 
 void pack_header(CodeScheme scheme, const BlockCodes& block, std::byte* dst, int row) {
   const BlockLayout layout = block_layout(scheme);
   for (int i = 0; i < layout.scales; ++i) {
-    std::byte* scale = dst + 2 * (i * kPanelRows + row);
-    __builtin_memcpy(scale, &block.scale[i], 2);
+    const int at = i * kPanelRows + row;
+    std::byte* scale = dst + layout.scale_bytes * at;
+    __builtin_memcpy(scale, &block.scale[i], static_cast<size_t>(layout.scale_bytes));  // little endian
     if (scheme.has_min) __builtin_memcpy(scale + layout.mins_offset, &block.min[i], 2);
+    if (scheme.has_zeros) dst[layout.zeros_offset + at] = static_cast<std::byte>(block.zero[i]);
   }
   for (int i = 0; i < scheme.sub_scales; ++i) {
     const int at = i * kPanelRows + row;
@@ -182,6 +184,24 @@ inline void fetch_file(const std::byte* from, size_t size) {
   }
 }
 
+// A block with a NaN among its codes gets the scale NaN, so that multiplication needs no check: every output sums over
+// whole rows, and is NaN either way.
+void pack_f8_panel(const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
+  for (int64_t part = 0; part < cols / kF8Columns; ++part) {
+    if (rows < kPanelRows) __builtin_memset(dst, 0, kF8PartBytes);
+    for (int row = 0; row < rows; ++row) {
+      BlockF8 block;
+      __builtin_memcpy(&block, src + static_cast<size_t>(row) * row_bytes + part * sizeof block, sizeof block);
+      for (int i = 0; i < kF8Columns; ++i) {
+        dst[(4 + i) * kPanelRows + row] = static_cast<std::byte>(block.q[i]);
+        if ((block.q[i] & 0x7f) == 0x7f) block.d = __builtin_nanf("");
+      }
+      __builtin_memcpy(dst + 4 * row, &block.d, sizeof block.d);
+    }
+    dst += kF8PartBytes;
+  }
+}
+
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = static_cast<size_t>(cols / info.block_elements) * static_cast<size_t>(info.block_bytes);
@@ -191,6 +211,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     const std::byte* from = src + static_cast<size_t>(panel * kPanelRows) * row_bytes;
     std::byte* to = dst + panel * panel_bytes(format, cols);
     fetch_file(from, static_cast<size_t>(count) * row_bytes);
+    if (format == Format::kF8_G128) return pack_f8_panel(from, row_bytes, count, cols, to);
     if (is_code_format(format)) return pack_code_panel(format, from, row_bytes, count, cols, to);
     if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
     return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <deque>
 #include <limits>
+#include <numeric>
 #include <random>
+#include <span>
 
 #include "base/error.h"
 #include "kernels/select.h"
@@ -278,6 +280,56 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
       }
     }
   }
+}
+
+// Two matrices in one column order and one in its own order give the bits that plain ones give for rows gathered
+// beforehand, however many rows come together.
+TEST(ColumnOrder, IsTheInputGathered) {
+  constexpr int64_t kRows = 9, kCols = 64, kTokens = 2 * ColumnOrder::kRows + 3;
+  const Kernels& kernels = select_kernels("");
+  ThreadPool pool(2);
+  const Step step{.kernels = &kernels, .exec = make_exec(pool)};
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kTokens * kCols), values(kRows * kCols);
+  for (float& value : x) value = normal(random);
+  for (float& value : values) value = normal(random);
+  const WeightFormat& format = weight_format(Format::kI4_G32);
+  std::vector<std::byte> blocks(format.bytes_of(kRows * kCols));
+  format.quantize(values.data(), blocks.data(), kRows * kCols);
+  AlignedBuffer packed(kernels.packed_bytes(format.format, kRows, kCols));
+  kernels.pack(step.exec, format.format, kRows, kCols, blocks.data(), packed.data());
+  Linear plain{.weights = {format.format, kRows, kCols, packed.data()}, .takes_q8 = true};
+
+  std::vector<int32_t> columns(kCols);
+  std::iota(columns.begin(), columns.end(), 0);
+  std::ranges::shuffle(columns, random);
+  AlignedBuffer gathered(ColumnOrder::kRows * kCols * sizeof(float));
+  AlignedBuffer q8(ColumnOrder::kRows * kernels.q8_row_bytes(kCols));
+  Linear ordered = plain;
+  ordered.order = {columns.data(), gathered.as<float>().data(), q8.data()};
+  std::vector<float> by_hand(x.size());
+  for (size_t i = 0; i < x.size(); ++i) by_hand[i] = x[i / kCols * kCols + static_cast<size_t>(columns[i % kCols])];
+
+  AlignedBuffer buffer(kTokens * kernels.q8_row_bytes(kCols));
+  const auto multiply = [&](const float* rows, int64_t count, std::initializer_list<LinearOutput> outputs) {
+    linear(step, plain_input(step, rows, count, kCols, {.f32 = true, .q8 = true}, {buffer.data()}), outputs);
+  };
+  std::vector<float> expected(kTokens * kRows), in_place(kTokens * kRows), first(kTokens * kRows, 1.0f),
+      second(kTokens * kRows), alone(kRows);
+  multiply(by_hand.data(), kTokens, {{.linear = &plain, .y = expected.data()}});
+  multiply(x.data(), kTokens, {{.linear = &plain, .y = in_place.data()}});
+  std::vector<float> beside(kTokens * kRows);
+  multiply(x.data(), kTokens,
+           {{.linear = &ordered, .y = first.data(), .accumulate = true},
+            {.linear = &plain, .y = beside.data()},
+            {.linear = &ordered, .y = second.data()}});
+  EXPECT_EQ(second, expected);
+  EXPECT_EQ(beside, in_place);
+  for (float& value : expected) value += 1.0f;
+  EXPECT_EQ(first, expected);
+  multiply(x.data() + 200 * kCols, 1, {{.linear = &ordered, .y = alone.data()}});
+  EXPECT_TRUE(std::ranges::equal(alone, std::span(second).subspan(200 * kRows, kRows)));
 }
 
 }  // namespace

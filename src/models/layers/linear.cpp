@@ -3,12 +3,12 @@
 #include <array>
 
 #include "base/check.h"
+#include "models/layers/column_order.h"
 
 namespace quire {
 namespace {
 
 constexpr int64_t kQ8Group = 32;  // kernels.h: quantize_q8
-constexpr size_t kMaxOutputs = 4;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ void Q8Buffer::take(Arena& arena, const Kernels& kernels, int64_t max_rows, int6
 
 InputForms forms_read_by(std::initializer_list<const Linear*> linears) {
   InputForms forms;
-  for (const Linear* linear : linears) (linear->takes_q8 ? forms.q8 : forms.f32) = true;
+  for (const Linear* linear : linears) (linear->takes_input_q8() ? forms.q8 : forms.f32) = true;
   return forms;
 }
 
@@ -49,26 +49,27 @@ MatmulInput gated_input(const Step& step, Activation activation, float* gate, co
   return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .q8 = q8.data};
 }
 
-MatmulOutput matmul_output(const LinearOutput& output) {
+MatmulOutput matmul_output(const LinearOutput& output, int64_t first_row) {
   const Linear& linear = *output.linear;
   return {.weights = linear.weights,
           .bias = linear.bias,
-          .y = output.y,
+          .y = output.y + first_row * linear.weights.rows,
           .y_stride = linear.weights.rows,
           .accumulate = output.accumulate,
           .input = output.input};
 }
 
 void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs) {
-  CHECK(outputs.size() <= kMaxOutputs);
-  std::array<MatmulOutput, kMaxOutputs> matrices;
+  CHECK(outputs.size() <= kMaxLinearOutputs);
+  std::array<MatmulOutput, kMaxLinearOutputs> matrices;
   size_t count = 0;
   for (const LinearOutput& output : outputs) {
     DCHECK(output.linear->weights.cols == input.cols);
-    DCHECK(output.linear->takes_q8 ? input.q8 != nullptr : input.f32 != nullptr);
-    matrices[count++] = matmul_output(output);
+    DCHECK(output.linear->takes_input_q8() ? input.q8 != nullptr : input.f32 != nullptr);
+    if (output.linear->order.columns == nullptr) matrices[count++] = matmul_output(output);
   }
-  step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(count));
+  if (count > 0) step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(count));
+  if (count < outputs.size()) multiply_in_column_order(step, input, {outputs.begin(), outputs.size()});
 }
 
 }  // namespace quire

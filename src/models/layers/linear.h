@@ -11,10 +11,23 @@
 
 namespace quire {
 
+// Column i of a matrix belongs to element columns[i] of the input. Matrices in the same order share the arrays.
+struct ColumnOrder {
+  static constexpr int64_t kRows = 128;  // of the input, gathered at a time
+
+  const int32_t* columns = nullptr;  // [cols]; null: as they are
+  float* gathered = nullptr;         // [kRows, cols]
+  std::byte* q8 = nullptr;           // [kRows, q8_row_bytes(cols)]
+};
+
 struct Linear {
   PackedMatrix weights;
   const float* bias = nullptr;  // [weights.rows] or none
   bool takes_q8 = false;        // Kernels::takes_q8 of the weights' format
+  ColumnOrder order = {};       // of matrices that take q8
+
+  // Whether it multiplies the int8 form of the input as it comes.
+  bool takes_input_q8() const { return takes_q8 && order.columns == nullptr; }
 };
 
 // Room for the int8 form of `max_rows` rows of up to `max_cols` values.
@@ -48,9 +61,11 @@ struct LinearOutput {
   bool accumulate = false;             // y += instead of y =
   const MatmulInput* input = nullptr;  // this output's own rows, instead of those it shares
 };
-MatmulOutput matmul_output(const LinearOutput& output);
+// What the kernel is told of it, from row `first_row` of y on.
+MatmulOutput matmul_output(const LinearOutput& output, int64_t first_row = 0);
+constexpr int kMaxLinearOutputs = 4;
 
-// A handful of matrices that read `input`.
+// At most kMaxLinearOutputs matrices that read `input`.
 void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs);
 
 }  // namespace quire

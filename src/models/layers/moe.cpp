@@ -98,6 +98,19 @@ void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, 
   }
 }
 
+// Experts may differ: a file can order the columns of some and not of others.
+bool Moe::has_column_order() const {
+  return std::ranges::any_of(experts, [](const Mlp& mlp) {
+    return std::ranges::any_of(std::array{&mlp.gate, &mlp.up, &mlp.down},
+                               [](const Linear* linear) { return linear->order.columns != nullptr; });
+  });
+}
+
+InputForms Moe::input_forms() const {
+  InputForms forms = forms_read_by({&router, &experts[0].gate, &experts[0].up});
+  return has_column_order() ? InputForms{.f32 = true, .q8 = true} : forms;
+}
+
 // A counting sort of the choices by expert.
 void Moe::assign_slots(const Buffers& buffers, int64_t num_rows) const {
   const int k = options.experts_per_token;
@@ -128,7 +141,7 @@ void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x,
   constexpr int32_t kSlotsPerTile = 16;
   const auto hidden = static_cast<size_t>(hidden_size());
   const size_t q8_bytes = step.kernels->q8_row_bytes(hidden_size());
-  const InputForms forms = forms_read_by({&experts[0].gate, &experts[0].up});
+  const InputForms forms = has_column_order() ? input_forms() : forms_read_by({&experts[0].gate, &experts[0].up});
   parallel_for(step.exec, (wave.last_slot - wave.first_slot + kSlotsPerTile - 1) / kSlotsPerTile, [&](int64_t tile) {
     const int32_t first = wave.first_slot + static_cast<int32_t>(tile) * kSlotsPerTile;
     for (int32_t slot = first; slot < std::min(first + kSlotsPerTile, wave.last_slot); ++slot) {
@@ -145,6 +158,7 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const int64_t inner = intermediate_size();
   const int64_t num_slots = wave.last_slot - wave.first_slot;
   const bool is_single_row = x.num_rows == 1;
+  const bool ordered = has_column_order();  // then experts go one by one
   if (!is_single_row) gather(step, buffers, x, wave);
   const MatmulInput gathered{.num_rows = num_slots,
                              .cols = hidden,
@@ -162,23 +176,29 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const size_t hidden_q8_bytes = step.kernels->q8_row_bytes(hidden);
   for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
     *own = is_single_row ? x : rows_from(gathered, at, count, hidden_q8_bytes);
-    *output++ = matmul_output({.linear = &mlp.gate, .y = buffers.gate + at * inner, .input = own});
-    *output++ = matmul_output({.linear = &mlp.up, .y = buffers.up + at * inner, .input = own});
+    const LinearOutput gate{.linear = &mlp.gate, .y = buffers.gate + at * inner, .input = own};
+    const LinearOutput up{.linear = &mlp.up, .y = buffers.up + at * inner, .input = own};
+    if (ordered) return linear(step, *own, {gate, up});
+    *output++ = matmul_output(gate);
+    *output++ = matmul_output(up);
     ++own;
   });
-  step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
+  if (!ordered) step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
 
   const Mlp& any = experts[static_cast<size_t>(wave.first_expert)];
   const MatmulInput product = gated_input(step, any.activation, buffers.gate, buffers.up, num_slots, inner,
-                                          forms_read_by({&any.down}), buffers.inner_q8);
+                                          ordered ? input_forms() : forms_read_by({&any.down}), buffers.inner_q8);
   own = buffers.inputs;
   output = buffers.outputs;
   const size_t inner_q8_bytes = product.q8 == nullptr ? 0 : step.kernels->q8_row_bytes(inner);
   for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
     *own = rows_from(product, at, count, inner_q8_bytes);
-    *output++ = matmul_output({.linear = &mlp.down, .y = buffers.expert_out + at * hidden, .input = own++});
+    const LinearOutput down{.linear = &mlp.down, .y = buffers.expert_out + at * hidden, .input = own};
+    if (ordered) return linear(step, *own, {down});
+    *output++ = matmul_output(down);
+    ++own;
   });
-  step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));
+  if (!ordered) step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));
 }
 
 }  // namespace quire

@@ -28,7 +28,7 @@ class Moe {
   int64_t hidden_size() const { return router.weights.cols; }
   int64_t intermediate_size() const { return experts[0].gate.weights.rows; }
 
-  InputForms input_forms() const { return forms_read_by({&router, &experts[0].gate, &experts[0].up}); }
+  InputForms input_forms() const;
 
   // A slot is one choice of one row. Slots are sorted by expert and worked off in waves of neighbouring experts, as
   // many as the wave's rows have room for.
@@ -62,6 +62,7 @@ class Moe {
     int32_t first_slot = 0;
     int32_t last_slot = 0;
   };
+  bool has_column_order() const;
   void assign_slots(const Buffers& buffers, int64_t num_rows) const;
   Wave next_wave(const Buffers& buffers, int32_t first_expert) const;
   void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;

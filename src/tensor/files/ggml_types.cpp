@@ -45,7 +45,7 @@ const GgmlType kGgmlTypes[] = {
     {30, "BF16", Format::kBF16},
     {34, "TQ1_0", {}},
     {35, "TQ2_0", {}},
-    {39, "MXFP4", {}},
+    {39, "MXFP4", Format::kMXFP4},
     {40, "NVFP4", {}},
     {41, "Q1_0", {}},
 };

@@ -1,4 +1,5 @@
-// The byte layouts of block formats as GGUF files hold them (ggml's), element by element. Reference conversions and the
+// The byte layouts of block formats, element by element: first those of GGUF files (ggml's), then those that the loader
+// makes of other schemes. Reference conversions and the
 // packers of fast kernels read the same structs. A block covers `kElements` consecutive elements of a row; x[i] is what
 // element i dequantises to; f16 fields are bit patterns (tensor/half.h). Integers are little endian.
 #pragma once
@@ -120,6 +121,42 @@ struct BlockIQ4_XS {
   uint8_t q[128];
 };
 
+// Twice the 16 values of E2M1 (one sign, two exponent, one mantissa bit), so that they are whole.
+constexpr int8_t kMXFP4Levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// OCP Microscaling Formats 1.0. x[i] = 2^(e - 128) * kMXFP4Levels[q[i]], NaN for e = 255; nibbles as in BlockQ4_0.
+struct BlockMXFP4 {
+  static constexpr int kElements = 32;
+  uint8_t e;  // E8M0
+  uint8_t q[16];
+};
+
+// Groups of integers with a zero point. x[i] = d * (q[i] - zero), zero 0 to 16; every 32 nibbles as in BlockQ4_0.
+template <int kGroupElements>
+struct BlockI4 {
+  static constexpr int kElements = kGroupElements;
+  uint16_t d;  // f16
+  uint8_t zero;
+  uint8_t unused;
+  uint8_t q[kGroupElements / 2];
+};
+
+// x[i] = d * q[i].
+struct BlockI8 {
+  static constexpr int kElements = 128;
+  uint16_t d;  // f16
+  int8_t q[128];
+};
+
+// x[i] = d * q[i], q in E4M3 (tensor/float8.h).
+struct BlockF8 {
+  static constexpr int kElements = 128;
+  float d;
+  uint8_t q[128];
+};
+
+static_assert(sizeof(BlockMXFP4) == 17 && sizeof(BlockI4<32>) == 20 && sizeof(BlockI4<128>) == 68);
+static_assert(sizeof(BlockI8) == 130 && sizeof(BlockF8) == 132);
 static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20);
 static_assert(sizeof(BlockQ5_0) == 22 && sizeof(BlockQ5_1) == 24 && sizeof(BlockIQ4_NL) == 18);
 static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);

@@ -20,7 +20,7 @@ constexpr int kNumColours = 8;
 constexpr std::string_view kStyle = R"(<style>
 text{font-family:system-ui,"Segoe UI",Helvetica,Arial,"DejaVu Sans",sans-serif;font-size:12px;fill:#1f2328}
 .ground{fill:#ffffff}.title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}
-.grid{stroke:#d8dee4;stroke-width:1}.axis{stroke:#6e7781;stroke-width:1}.mark{stroke:#6e7781;stroke-dasharray:2 3}
+.grid{stroke:#d8dee4;stroke-width:1}.axis{stroke:#6e7781;stroke-width:1}.mark{stroke:#6e7781;stroke-dasharray:2 3}.point{font-size:10px}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}
 .s0{stroke:#2f7ed8}.s1{stroke:#e8710a}.s2{stroke:#1a9e6f}.s3{stroke:#d6409f}
 .s4{stroke:#8e6bd9}.s5{stroke:#b8860b}.s6{stroke:#14a0b5}.s7{stroke:#8a8f98}
@@ -89,6 +89,16 @@ class Axis {
   std::vector<double> ticks_;
 };
 
+struct Box {
+  double left, right, top, bottom;
+  static Box around(double x, double y, double half_width, double half_height) {
+    return {x - half_width, x + half_width, y - half_height, y + half_height};
+  }
+  bool meets(const Box& other) const {
+    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+  }
+};
+
 class PanelDrawing {
  public:
   PanelDrawing(const Panel& panel, double left, double top)
@@ -114,6 +124,7 @@ class PanelDrawing {
     draw_axes();
     if (panel_.mark_x && x_.can_show(*panel_.mark_x)) draw_mark();
     for (size_t i = 0; i < panel_.series.size(); ++i) draw_series(panel_.series[i], static_cast<int>(i) % kNumColours);
+    draw_labels();
     draw_legend();
     return std::move(out_);
   }
@@ -166,8 +177,38 @@ class PanelDrawing {
       }
     }
     if (path.empty()) return;
-    add("<path class=\"line s{}{}\" d=\"{}\"/>\n{}", colour, series.is_dashed ? " dashed" : "", path, markers);
+    if (series.has_line)
+      add("<path class=\"line s{}{}\" d=\"{}\"/>\n", colour, series.is_dashed ? " dashed" : "", path);
+    out_ += markers;
   }
+
+  // Above, below, right or left of each point, wherever no point and no earlier label is; else there is none.
+  void draw_labels() {
+    std::vector<Box> taken;
+    for (const Series& series : panel_.series) {
+      for (size_t i = 0; series.has_markers && i < series.x.size(); ++i) {
+        if (is_shown(series, i)) taken.push_back(Box::around(x_.px(series.x[i]), y_.px(series.y[i]), 3, 3));
+      }
+    }
+    for (const Series& series : panel_.series) {
+      for (size_t i = 0; i < series.labels.size(); ++i) {
+        if (!is_shown(series, i)) continue;
+        const double half_width = 3.3 * static_cast<double>(series.labels[i].size()), x = x_.px(series.x[i]);
+        const double y = y_.px(series.y[i]);
+        for (const auto& [dx, dy] :
+             {std::pair(0.0, -10.0), {0.0, 11.0}, {half_width + 6, 0.0}, {-half_width - 6, 0.0}}) {
+          const Box box = Box::around(x + dx, y + dy, half_width, 5);
+          if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
+          taken.push_back(box);
+          add("<text class=\"point\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", x + dx, y + dy + 4,
+              escape(series.labels[i]));
+          break;
+        }
+      }
+    }
+  }
+
+  bool is_shown(const Series& series, size_t i) const { return x_.can_show(series.x[i]) && y_.can_show(series.y[i]); }
 
   void draw_legend() {
     double x = left_ + kLeft;
@@ -176,8 +217,12 @@ class PanelDrawing {
       const Series& series = panel_.series[i];
       const double width = 34 + 6.8 * static_cast<double>(series.name.size());
       if (x + width > left_ + kPanelWidth && x > left_ + kLeft) x = left_ + kLeft, y += kLegendLine;
-      add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", i % kNumColours,
-          series.is_dashed ? " dashed" : "", x, x + 20, y, y);
+      if (!series.has_line) {
+        add("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", i % kNumColours, x + 12, y);
+      }
+      if (series.has_line)
+        add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", i % kNumColours,
+            series.is_dashed ? " dashed" : "", x, x + 20, y, y);
       add("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + 25, y + 4, escape(series.name));
       x += width;
     }

@@ -13,6 +13,8 @@ struct Series {
   std::string name = {};
   std::vector<double> x = {}, y = {};  // of one length
   bool has_markers = false;
+  bool has_line = true;
+  std::vector<std::string> labels = {};  // beside the points, where there is room; none or one for each
   bool is_dashed = false;
 };
 

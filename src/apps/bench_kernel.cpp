@@ -255,7 +255,8 @@ load::Panel roofline(const std::string& title, const std::vector<const Measureme
     const double ridge = operations / read;
     load::Series roof{
         .name = fmt::format("{}: {:.0f} Gop/s, {:.1f} GB/s", is_integer ? "int8" : "FP32", operations, read),
-        .is_dashed = !is_integer};
+        .is_dashed = !is_integer,
+        .is_guide = true};
     if (low < ridge) roof.x = {low}, roof.y = {low * read};
     roof.x.insert(roof.x.end(), {std::max(low, ridge), std::max(ridge, high)});
     roof.y.insert(roof.y.end(), {operations, operations});

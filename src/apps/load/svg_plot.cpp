@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <utility>
 
 namespace quire::load {
 namespace {
@@ -15,6 +17,7 @@ constexpr double kLeft = 66, kRight = 18, kTop = 40, kBottom = 92;  // around th
 constexpr double kTitleHeight = 44;
 constexpr double kLegendLine = 17;
 constexpr int kNumColours = 8;
+constexpr double kLogMargin = 1.12;  // between the outermost points and the ends of a logarithmic axis
 
 // Of middling lightness, so that they stand out on white and on near-black; told apart by the colour-blind.
 constexpr std::string_view kStyle = R"(<style>
@@ -25,7 +28,7 @@ text{font-family:system-ui,"Segoe UI",Helvetica,Arial,"DejaVu Sans",sans-serif;f
 .s0{stroke:#2f7ed8}.s1{stroke:#e8710a}.s2{stroke:#1a9e6f}.s3{stroke:#d6409f}
 .s4{stroke:#8e6bd9}.s5{stroke:#b8860b}.s6{stroke:#14a0b5}.s7{stroke:#8a8f98}
 .f0{fill:#2f7ed8}.f1{fill:#e8710a}.f2{fill:#1a9e6f}.f3{fill:#d6409f}
-.f4{fill:#8e6bd9}.f5{fill:#b8860b}.f6{fill:#14a0b5}.f7{fill:#8a8f98}
+.sg{stroke:#6e7781}.f4{fill:#8e6bd9}.f5{fill:#b8860b}.f6{fill:#14a0b5}.f7{fill:#8a8f98}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.grid{stroke:#2a313a}.axis,.mark{stroke:#8b949e}}
 </style>
 )";
@@ -66,6 +69,7 @@ class Axis {
     if (low_ > high_) low_ = is_log_ ? 1 : 0, high_ = is_log_ ? 10 : 1;
     if (is_log_) {
       if (high_ < low_ * 2) low_ /= 1.5, high_ *= 1.5;
+      low_ /= kLogMargin, high_ *= kLogMargin;
       ticks_ = log_ticks(low_, high_);
     } else {
       if (high_ <= low_) high_ = low_ + 1;
@@ -99,6 +103,29 @@ struct Box {
   }
 };
 
+struct LegendPlace {
+  double x;  // within the panel
+  int line;
+};
+
+std::vector<LegendPlace> legend_places(const Panel& panel) {
+  std::vector<LegendPlace> places;
+  LegendPlace at{kLeft, 0};
+  for (const Series& series : panel.series) {
+    const double width = 34 + 6.8 * static_cast<double>(series.name.size());
+    if (at.x + width > kPanelWidth && at.x > kLeft) at = {kLeft, at.line + 1};
+    places.push_back(at);
+    at.x += width;
+  }
+  return places;
+}
+
+// With the room that its legend takes beyond two lines.
+double height_of(const Panel& panel) {
+  const std::vector<LegendPlace> places = legend_places(panel);
+  return kPanelHeight + kLegendLine * std::max(0, (places.empty() ? 0 : places.back().line) - 1);
+}
+
 class PanelDrawing {
  public:
   PanelDrawing(const Panel& panel, double left, double top)
@@ -123,7 +150,7 @@ class PanelDrawing {
   std::string draw() {
     draw_axes();
     if (panel_.mark_x && x_.can_show(*panel_.mark_x)) draw_mark();
-    for (size_t i = 0; i < panel_.series.size(); ++i) draw_series(panel_.series[i], static_cast<int>(i) % kNumColours);
+    for (size_t i = 0; i < panel_.series.size(); ++i) draw_series(panel_.series[i], colour_of(i));
     draw_labels();
     draw_legend();
     return std::move(out_);
@@ -133,6 +160,14 @@ class PanelDrawing {
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
     fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
+  }
+
+  // The last letters of its classes, "s3" and "f3".
+  std::string colour_of(size_t index) const {
+    if (panel_.series[index].is_guide) return "g";
+    const auto before = std::count_if(panel_.series.begin(), panel_.series.begin() + static_cast<int64_t>(index),
+                                      [](const Series& series) { return !series.is_guide; });
+    return std::to_string(before % kNumColours);
   }
 
   void draw_axes() {
@@ -165,7 +200,7 @@ class PanelDrawing {
         at < middle ? "start" : "end", escape(panel_.mark_label));
   }
 
-  void draw_series(const Series& series, int colour) {
+  void draw_series(const Series& series, const std::string& colour) {
     std::string path;
     std::string markers;
     for (size_t i = 0; i < series.x.size(); ++i) {
@@ -190,41 +225,46 @@ class PanelDrawing {
         if (is_shown(series, i)) taken.push_back(Box::around(x_.px(series.x[i]), y_.px(series.y[i]), 3, 3));
       }
     }
+    std::multimap<std::string, Box> near;  // where each text stands already
     for (const Series& series : panel_.series) {
       for (size_t i = 0; i < series.labels.size(); ++i) {
-        if (!is_shown(series, i)) continue;
-        const double half_width = 3.3 * static_cast<double>(series.labels[i].size()), x = x_.px(series.x[i]);
-        const double y = y_.px(series.y[i]);
-        for (const auto& [dx, dy] :
-             {std::pair(0.0, -10.0), {0.0, 11.0}, {half_width + 6, 0.0}, {-half_width - 6, 0.0}}) {
-          const Box box = Box::around(x + dx, y + dy, half_width, 5);
-          if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
-          taken.push_back(box);
-          add("<text class=\"point\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", x + dx, y + dy + 4,
-              escape(series.labels[i]));
-          break;
-        }
+        if (is_shown(series, i)) draw_label(series.labels[i], x_.px(series.x[i]), y_.px(series.y[i]), taken, near);
       }
+    }
+  }
+
+  void draw_label(const std::string& text, double x, double y, std::vector<Box>& taken,
+                  std::multimap<std::string, Box>& near) {
+    const auto [first, last] = near.equal_range(text);
+    const Box around = Box::around(x, y, 12, 24);
+    if (std::any_of(first, last, [&](const auto& other) { return around.meets(other.second); })) return;
+    const double half_width = 3.3 * static_cast<double>(text.size());
+    const std::pair<double, double> places[] = {{0, -10}, {0, 11}, {half_width + 6, 0}, {-half_width - 6, 0}};
+    for (const auto& [dx, dy] : places) {
+      const Box box = Box::around(x + dx, y + dy, half_width, 5);
+      if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
+      taken.push_back(box);
+      near.emplace(text, around);
+      add("<text class=\"point\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", x + dx, y + dy + 4,
+          escape(text));
+      return;
     }
   }
 
   bool is_shown(const Series& series, size_t i) const { return x_.can_show(series.x[i]) && y_.can_show(series.y[i]); }
 
   void draw_legend() {
-    double x = left_ + kLeft;
-    double y = top_ + kPanelHeight - kBottom + 56;
+    const std::vector<LegendPlace> places = legend_places(panel_);
     for (size_t i = 0; i < panel_.series.size(); ++i) {
       const Series& series = panel_.series[i];
-      const double width = 34 + 6.8 * static_cast<double>(series.name.size());
-      if (x + width > left_ + kPanelWidth && x > left_ + kLeft) x = left_ + kLeft, y += kLegendLine;
-      if (!series.has_line) {
-        add("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", i % kNumColours, x + 12, y);
-      }
-      if (series.has_line)
-        add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", i % kNumColours,
+      const double x = left_ + places[i].x, y = top_ + kPanelHeight - kBottom + 56 + kLegendLine * places[i].line;
+      if (series.has_line) {
+        add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", colour_of(i),
             series.is_dashed ? " dashed" : "", x, x + 20, y, y);
+      } else {
+        add("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", colour_of(i), x + 12, y);
+      }
       add("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + 25, y + 4, escape(series.name));
-      x += width;
     }
   }
 
@@ -282,22 +322,24 @@ std::vector<double> log_ticks(double low, double high) {
 }
 
 std::string draw_svg(std::string_view title, const std::vector<Panel>& panels) {
-  const size_t columns = std::min<size_t>(2, panels.size());
-  const size_t rows = columns == 0 ? 0 : (panels.size() + columns - 1) / columns;
-  const double width = kPanelWidth * static_cast<double>(std::max<size_t>(1, columns));
-  const double height = kTitleHeight + kPanelHeight * static_cast<double>(rows);
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" height=\"{1:g}\" "
-      "role=\"img\">\n<title>{2}</title>\n{3}<rect class=\"ground\" width=\"{0:g}\" height=\"{1:g}\"/>\n"
-      "<text class=\"title\" x=\"18\" y=\"30\">{2}</text>\n",
-      width, height, escape(title), kStyle);
-  for (size_t i = 0; i < panels.size(); ++i) {
-    const double left = kPanelWidth * static_cast<double>(i % columns);
-    const size_t row = i / columns;
-    const double top = kTitleHeight + kPanelHeight * static_cast<double>(row);
-    out += PanelDrawing(panels[i], left, top).draw();
+  const size_t columns = std::clamp<size_t>(panels.size(), 1, 2);
+  const double width = kPanelWidth * static_cast<double>(columns);
+  double height = kTitleHeight;
+  std::string drawn;
+  for (size_t first = 0; first < panels.size(); first += columns) {
+    double row_height = 0;
+    for (size_t i = first; i < std::min(first + columns, panels.size()); ++i) {
+      drawn += PanelDrawing(panels[i], kPanelWidth * static_cast<double>(i - first), height).draw();
+      row_height = std::max(row_height, height_of(panels[i]));
+    }
+    height += row_height;
   }
-  return out + "</svg>\n";
+  return fmt::format(
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" height=\"{1:g}\" "
+             "role=\"img\">\n<title>{2}</title>\n{3}<rect class=\"ground\" width=\"{0:g}\" height=\"{1:g}\"/>\n"
+             "<text class=\"title\" x=\"18\" y=\"30\">{2}</text>\n",
+             width, height, escape(title), kStyle) +
+         drawn + "</svg>\n";
 }
 
 }  // namespace quire::load

@@ -21,8 +21,6 @@
 namespace quire {
 namespace {
 
-constexpr size_t kRoofBytes = size_t{256} << 20;
-
 struct KernelOptions {
   std::vector<std::string> operations = kernel_operations();
   std::string shape = "tinyllama-1.1b";
@@ -36,6 +34,7 @@ struct KernelOptions {
   std::vector<int> threads;
   int rounds = 5;
   double round_ms = 20;
+  int64_t megabytes = 320;
   bool processor_time = false;
   bool json = false;
   bool csv = false;
@@ -80,6 +79,7 @@ KernelSettings settings_of(const KernelOptions& options) {
   settings.tokens = options.tokens;
   settings.depths = options.depths;
   settings.sequences = options.sequences;
+  settings.cold_bytes = static_cast<size_t>(options.megabytes) << 20;
   return settings;
 }
 
@@ -290,7 +290,7 @@ void bench_kernel(const KernelOptions& options) {
   const KernelSettings settings = settings_of(options);
   std::vector<std::string> isas = options.isas;
   if (isas.empty()) isas.emplace_back();
-  AlignedBuffer memory(kRoofBytes);
+  AlignedBuffer memory(settings.cold_bytes);
   std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(), std::byte{1});  // pages of its own
   std::vector<Measurement> measurements;
   json::array rows;
@@ -339,6 +339,11 @@ void add_how(CLI::App& command, KernelOptions& options) {
       ->capture_default_str();
   command.add_option("--round-ms", options.round_ms, "Milliseconds of calls in a round")
       ->check(CLI::Range(0.0, 1e5))
+      ->capture_default_str();
+  command
+      .add_option("--megabytes", options.megabytes,
+                  "MiB of weights, of K and V, and of the read roof: far more than the caches hold")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command.add_flag("--processor-time", options.processor_time,
                    "Processor time instead of the wall clock, for one thread on a busy machine");

@@ -13,8 +13,6 @@
 namespace quire {
 namespace {
 
-constexpr size_t kColdBytes = size_t{320} << 20;  // that calls go through before they meet the same again
-
 struct Run {
   const KernelSettings& settings;
   const Kernels& table;
@@ -43,7 +41,7 @@ class PackedCopies {
  public:
   PackedCopies(const Run& run, Format format, int64_t rows, int64_t cols)
       : stride_((run.table.packed_bytes(format, rows, cols) + 4095) / 4096 * 4096),
-        num_copies_(std::max<size_t>(1, kColdBytes / stride_)),
+        num_copies_(std::max<size_t>(1, run.settings.cold_bytes / stride_)),
         memory_(stride_ * num_copies_) {
     const WeightFormat& info = weight_format(format);
     const size_t row_bytes = info.bytes_of(cols);
@@ -135,7 +133,7 @@ class Layers {
                   .k_format = formats.first,
                   .v_format = formats.second};
     const uint64_t layer_bytes = shape.block_bytes() * static_cast<uint64_t>(blocks_for(num_positions));
-    shape.num_layers = static_cast<int>(std::max<uint64_t>(1, kColdBytes / layer_bytes));
+    shape.num_layers = static_cast<int>(std::max<uint64_t>(1, run.settings.cold_bytes / layer_bytes));
     return shape;
   }
 

@@ -38,6 +38,7 @@ struct KernelSettings {
   std::vector<int64_t> tokens;
   std::vector<int64_t> depths;     // attention_decode
   std::vector<int64_t> sequences;  // attention_decode
+  size_t cold_bytes = 0;           // of weights, K and V that calls go through before they meet the same again
 };
 
 std::vector<std::string> kernel_operations();

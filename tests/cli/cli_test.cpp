@@ -195,8 +195,8 @@ TEST(Bench, MeasuresEveryCellOfTheGrid) {
 TEST(Bench, HoldsKernelsAgainstTheRoofs) {
   const TemporaryFolder folder;
   const std::filesystem::path plot = folder.path() / "plot.svg";
-  const Arguments sizes = {"--shape", "tiny", "--format", "Q4_0,F16", "--tokens", "1,64",       "--depth",
-                           "64",      "-t",   "1",        "--rounds", "1",        "--round-ms", "0.1"};
+  const Arguments sizes = {"--shape", "tiny", "--format", "Q4_0,F16", "--tokens",   "1,64", "--depth",     "64",
+                           "-t",      "1",    "--rounds", "1",        "--round-ms", "0.1",  "--megabytes", "8"};
   Arguments kernel = {"bench", "kernel", "--json", "--plot", plot};
   kernel.insert(kernel.end(), sizes.begin(), sizes.end());
   std::set<std::string> operations;
@@ -230,8 +230,8 @@ TEST(Bench, WritesWeightsThatAreAModel) {
   const std::string file = folder.path() / "tiny.gguf";
   quire({"bench", "weights", "--shape", "tiny", "--format", "Q4_K_M", "-o", file});
   EXPECT_EQ(get_int(parse_object(quire({"info", file, "--json"}).out), "layers"), 2);
-  const Arguments plan = {"plan", "--shape", "tiny", "--format", "Q4_K_M", "--json"};
-  EXPECT_EQ(quire(plan).out, quire({"plan", file, "--json"}).out);
+  const Arguments plan = {"plan", "--shape", "tiny", "--format", "Q4_K_M", "--memory", "1GiB", "--json"};
+  EXPECT_EQ(quire(plan).out, quire({"plan", file, "--memory", "1GiB", "--json"}).out);
 }
 
 TEST(Tokenize, ComesBackAsTheSameText) {

@@ -2,6 +2,7 @@
 #   make run     build (release) and talk to the embedded demo model
 #   make serve   the same model behind HTTP, with its web page
 #   make test    build with sanitizers, run every test and check
+#   make bench   measure this machine into docs/benchmarks.md
 #   make clients published clients against the server (installs them from PyPI)
 .PHONY: run serve build test clients tsan fuzz bench format tidy install clean
 
@@ -35,9 +36,8 @@ fuzz:
 	tools/install_dependencies.sh test
 	tools/fuzz.sh 60
 
-bench:
-	tools/install_dependencies.sh test
-	cmake --preset release -DQUIRE_BUILD_BENCHMARKS=ON && cmake --build --preset release
+bench: build
+	tools/benchmarks.py
 
 format:
 	git ls-files '*.h' '*.cpp' | xargs clang-format -i

@@ -21,7 +21,7 @@ ALLOWED = {
 ISA_FOLDERS = ("avx2", "avx512", "vector")
 # Plain declarations only; everything else would bring inline functions compiled for one instruction set.
 ISA_MAY_INCLUDE = {
-    "kernels/kernels.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
+    "kernels/kernels.h", "kernels/roof_loops.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
     "immintrin.h", "cstdint", "cstddef",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')

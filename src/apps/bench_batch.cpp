@@ -16,6 +16,7 @@
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
+#include "apps/workload_options.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "text/detokenizer.h"
@@ -28,11 +29,8 @@ struct BenchBatchOptions {
   SchedulingOptions scheduling;
   std::string prompts_path;
   int64_t num_random = 0;
-  int64_t prefix_tokens = 0;
-  std::string input = "128";
-  std::string output = "64";
+  LengthOptions lengths;
   int64_t max_tokens = 64;
-  uint64_t seed = 1;
   std::string output_path;
   std::string json_path;
 };
@@ -46,17 +44,15 @@ std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Ch
   load::WorkloadOptions workload;
   workload.arrival = load::Arrival::kClosed;
   workload.num_requests = options.num_random;
-  workload.prefix_tokens = options.prefix_tokens;
-  workload.input = load::Lengths::parse(options.input, "--input-len");
-  workload.output = load::Lengths::parse(options.output, "--output-len");
-  workload.seed = options.seed;
+  options.lengths.apply_to(workload);
+  workload.seed = options.lengths.seed;
   return load::random_batch(workload, ModelRunner::info(checkpoint).vocab_size);
 }
 
 EngineOptions engine_options(const BenchBatchOptions& options, const std::vector<load::BatchJob>& jobs) {
   EngineOptions engine;
   engine.scheduler = options.scheduling.scheduler_options();
-  engine.seed = options.seed;
+  engine.seed = options.lengths.seed;
   engine.max_queued_requests = static_cast<int64_t>(jobs.size());
   engine.max_queued_tokens = 0;
   for (const load::BatchJob& job : jobs) engine.max_queued_tokens += static_cast<int64_t>(job.request.prompt.size());
@@ -226,19 +222,13 @@ void add_bench_batch_command(CLI::App& bench) {
   const auto options = std::make_shared<BenchBatchOptions>();
   options->model.max_sequences = 32;
   options->model.add_model(*command);
-  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
   command->add_option("--prompts", options->prompts_path,
                       "JSON lines: {\"prompt\": ..., \"max_tokens\": ...} or OpenAI batch lines");
   command->add_option("--random", options->num_random, "Draw so many prompts instead")->check(CLI::Range(1, 1000000));
-  command->add_option("--prefix-len", options->prefix_tokens, "Tokens that all drawn prompts begin with")
-      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost));
-  command->add_option("--input-len", options->input, "Own tokens of a drawn prompt: " + form)->capture_default_str();
-  command->add_option("--output-len", options->output, "Tokens to generate for a drawn prompt: " + form)
-      ->capture_default_str();
+  options->lengths.add(*command, "Drawn prompts");
   command->add_option("-n,--max-tokens", options->max_tokens, "Tokens to generate for lines that do not say")
       ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
       ->capture_default_str();
-  command->add_option("-s,--seed", options->seed, "Of drawn prompts and of sampling")->capture_default_str();
   command->add_option("-o,--output", options->output_path, "Write the answers to this file, a JSON object a line");
   command->add_option("--json", options->json_path, "Write the numbers to this file");
   options->model.add_limits(*command);

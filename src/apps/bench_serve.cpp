@@ -15,6 +15,7 @@
 #include "apps/load/progress_bar.h"
 #include "apps/load/report.h"
 #include "apps/options.h"
+#include "apps/workload_options.h"
 #include "base/error.h"
 
 namespace quire {
@@ -33,18 +34,14 @@ struct BenchServeOptions {
   std::string concurrency;
   int64_t num_requests = 100;
   double duration_s = 0;
-  std::string trace;
-  double trace_speed = 1;
+  TraceOptions trace;
   int64_t warmup = 1;
 
-  int64_t prefix_tokens = 0;
-  std::string input = "128";
-  std::string output = "64";
+  LengthOptions lengths;
   int64_t max_input = load::Lengths::kMost;
   int64_t max_output = load::Lengths::kMost;
   int32_t first_id = 1000;
   int32_t last_id = 28999;
-  uint64_t seed = 1;
   uint64_t prefix_seed = 1;
 
   load::Objective objective;
@@ -78,7 +75,7 @@ load::Arrival choose_arrival(const BenchServeOptions& options) {
   if (!options.concurrency.empty() && arrival != load::Arrival::kClosed) {
     fail(ErrorCode::kInvalidArgument, "--concurrency makes a closed loop, but --arrival is {}", options.arrival);
   }
-  if (arrival == load::Arrival::kTrace && options.trace.empty()) {
+  if (arrival == load::Arrival::kTrace && options.trace.path.empty()) {
     fail(ErrorCode::kInvalidArgument, "--arrival trace needs the times of a trace: give --trace FILE.csv");
   }
   return arrival;
@@ -88,18 +85,13 @@ load::WorkloadOptions workload_options(const BenchServeOptions& options) {
   load::WorkloadOptions workload;
   workload.arrival = choose_arrival(options);
   workload.num_requests = options.num_requests;
-  workload.trace_speed = options.trace_speed;
-  workload.prefix_tokens = options.prefix_tokens;
-  workload.input = load::Lengths::parse(options.input, "--input-len");
-  workload.output = load::Lengths::parse(options.output, "--output-len");
+  options.lengths.apply_to(workload);
   workload.max_input = options.max_input;
   workload.max_output = options.max_output;
   workload.prefix_seed = options.prefix_seed;
-  if (!options.trace.empty()) {
-    workload.trace = load::read_trace(options.trace, static_cast<size_t>(options.num_requests));
-    if (workload.arrival == load::Arrival::kTrace && options.trace.ends_with(".json")) {
-      fail(ErrorCode::kInvalidArgument, "{} has lengths but no times; choose another --arrival", options.trace);
-    }
+  options.trace.apply_to(workload);
+  if (workload.arrival == load::Arrival::kTrace && !options.trace.has_times()) {
+    fail(ErrorCode::kInvalidArgument, "{} has lengths but no times; choose another --arrival", options.trace.path);
   }
   if (options.first_id < 0 || options.first_id > options.last_id) {
     fail(ErrorCode::kInvalidArgument, "the token ids from {} to {} are no range", options.first_id, options.last_id);
@@ -109,7 +101,7 @@ load::WorkloadOptions workload_options(const BenchServeOptions& options) {
 
 // What changes from run to run of a sweep.
 std::vector<double> choose_steps(const BenchServeOptions& options, load::Arrival arrival) {
-  if (arrival == load::Arrival::kTrace) return {options.trace_speed};
+  if (arrival == load::Arrival::kTrace) return {options.trace.speed};
   if (arrival != load::Arrival::kClosed) return parse_numbers(options.rates, "--rates");
   std::vector<double> clients = parse_numbers(options.concurrency.empty() ? "1" : options.concurrency, "--concurrency");
   for (const double count : clients) {
@@ -163,7 +155,7 @@ json::object workload_json(const BenchServeOptions& options, const load::Workloa
           {"keep_alive", client.keep_alive},
           {"extra", client.extra},
           {"warmup", options.warmup},
-          {"seed", options.seed},
+          {"seed", options.lengths.seed},
           {"prefix_seed", options.prefix_seed},
           {"slo_ttft_ms", options.objective.ttft_ms},
           {"slo_tpot_ms", options.objective.tpot_ms}};
@@ -187,7 +179,7 @@ class BenchServe {
     warm_up();
     for (size_t i = 0; i < steps_.size() && !is_interrupted(); ++i) {
       // Another seed for each step: the prompts of one would lie in the server's cache for the next.
-      workload_.seed = load::derived_seed(options_.seed, 1 + i);
+      workload_.seed = load::derived_seed(options_.lengths.seed, 1 + i);
       run_step(steps_[i]);
     }
     finish();
@@ -204,7 +196,7 @@ class BenchServe {
     load::WorkloadOptions workload = workload_;
     workload.arrival = load::Arrival::kClosed;
     workload.num_requests = options_.warmup;
-    workload.seed = load::derived_seed(options_.seed, 0);
+    workload.seed = load::derived_seed(options_.lengths.seed, 0);
     const auto records = send("warm-up", workload, options_.warmup);
     const auto failed = std::find_if(records.begin(), records.end(), [](const auto& record) { return !record.ok(); });
     if (failed == records.end() || is_interrupted()) return;
@@ -330,12 +322,7 @@ void add_arrival_options(CLI::App& app, BenchServeOptions& options) {
       ->check(CLI::Range(0.1, 86400.0))
       ->excludes(count)
       ->group(group);
-  app.add_option("--trace", options.trace,
-                 "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs")
-      ->group(group);
-  app.add_option("--trace-speed", options.trace_speed, "2 replays a trace twice as fast")
-      ->check(CLI::Range(1e-6, 1e6))
-      ->group(group);
+  options.trace.add(app, group);
   app.add_option("--warmup", options.warmup, "Requests sent at once before those that count")
       ->check(CLI::Range(0, 10000))
       ->capture_default_str()
@@ -344,14 +331,7 @@ void add_arrival_options(CLI::App& app, BenchServeOptions& options) {
 
 void add_prompt_options(CLI::App& app, BenchServeOptions& options) {
   const std::string group = "Prompts";
-  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
-  app.add_option("--prefix-len,--shared", options.prefix_tokens, "Tokens that all prompts begin with")
-      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost))
-      ->group(group);
-  app.add_option("--input-len", options.input, "Own tokens behind the prefix: " + form)
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--output-len", options.output, "Tokens to generate: " + form)->capture_default_str()->group(group);
+  options.lengths.add(app, group);
   app.add_option("--max-input-len", options.max_input, "Prompts are cut to this")
       ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
       ->group(group);
@@ -363,7 +343,6 @@ void add_prompt_options(CLI::App& app, BenchServeOptions& options) {
   app.add_option("--first-id", options.first_id, "Least token id of --ids")->capture_default_str()->group(group);
   app.add_option("--last-id", options.last_id, "Greatest token id of --ids")->capture_default_str()->group(group);
   app.add_flag("--stop-at-eos", options.stop_at_eos, "Let answers end by themselves (no ignore_eos)")->group(group);
-  app.add_option("--seed", options.seed, "Of arrivals, lengths and own tokens")->capture_default_str()->group(group);
   app.add_option("--prefix-seed", options.prefix_seed, "Of the shared prefix")->capture_default_str()->group(group);
 }
 

@@ -4,19 +4,12 @@
 #include <charconv>
 #include <limits>
 
+#include "apps/loaded_model.h"
 #include "apps/units.h"
 #include "base/error.h"
 
 namespace quire {
 namespace {
-
-Format parse_kv_type(const std::string& name) {
-  if (name == "f32" || name == "float32") return Format::kF32;
-  if (name == "f16" || name == "float16" || name == "auto") return Format::kF16;
-  if (name == "bf16" || name == "bfloat16") return Format::kBF16;
-  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16 and bf16",
-       printable(name, 40));
-}
 
 std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
   int32_t id = 0;
@@ -33,6 +26,14 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
 
 }  // namespace
 
+Format parse_kv_type(const std::string& name) {
+  if (name == "f32" || name == "float32") return Format::kF32;
+  if (name == "f16" || name == "float16" || name == "auto") return Format::kF16;
+  if (name == "bf16" || name == "bfloat16") return Format::kBF16;
+  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16 and bf16",
+       printable(name, 40));
+}
+
 CLI::Option* with_environment(CLI::Option* option) {
   std::string name = option->get_lnames().at(0);
   std::transform(name.begin(), name.end(), name.begin(),
@@ -43,6 +44,20 @@ CLI::Option* with_environment(CLI::Option* option) {
 void ModelOptions::add_model(CLI::App& app) {
   app.add_option("MODEL", model, "A .gguf file, a Hugging Face model directory, or 'demo' for the embedded model")
       ->required();
+}
+
+void ModelOptions::add_shape(CLI::App& app) {
+  CLI::Option* const path = app.get_option("MODEL")->required(false);
+  app.add_option("--shape", shape,
+                 "Instead of MODEL: random weights of a published model's shape, such as llama-3.2-1b")
+      ->excludes(path);
+  app.add_option("--format", weights, "Format of the weights of --shape")->capture_default_str();
+}
+
+std::unique_ptr<Checkpoint> ModelOptions::open(SyntheticContent content) const {
+  if (!shape.empty()) return open_synthetic(model_shape(shape), weights, content);
+  if (model.empty()) throw CLI::RequiredError("MODEL");
+  return open_checkpoint(model);
 }
 
 void ModelOptions::add_limits(CLI::App& app) {

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "apps/command.h"
-#include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/units.h"
 #include "base/error.h"
@@ -19,7 +18,7 @@ struct PlanOptions {
 };
 
 void plan(const PlanOptions& options) {
-  const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
+  const std::unique_ptr<Checkpoint> checkpoint = options.model.open(SyntheticContent::kHoles);
   const RunnerOptions runner = options.model.runner_options();
   const ModelInfo info = ModelRunner::info(*checkpoint);
   const MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
@@ -62,6 +61,7 @@ void add_plan_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("plan", "Show what memory a model takes, without loading it");
   const auto options = std::make_shared<PlanOptions>();
   options->model.add_model(*command);
+  options->model.add_shape(*command);
   options->model.add_limits(*command);
   options->model.add_compute(*command);
   command->add_flag("--json", options->json, "Print one JSON object");

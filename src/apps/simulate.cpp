@@ -16,6 +16,7 @@
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
 #include "apps/step_costs.h"
+#include "apps/workload_options.h"
 #include "base/error.h"
 #include "engine/simulator.h"
 
@@ -34,12 +35,8 @@ struct SimulateOptions {
 
   double rate = 1.0;
   int64_t num_requests = 1000;
-  std::string trace;
-  double trace_speed = 1.0;
-  int64_t prefix_tokens = 0;
-  std::string input = "128";
-  std::string output = "64";
-  uint64_t seed = 1;
+  TraceOptions trace;
+  LengthOptions lengths;
 
   uint64_t swarm_steps = 0;
   load::Objective objective;
@@ -69,21 +66,16 @@ std::vector<SimulatedRequest> make_requests(const SimulateOptions& options) {
   load::WorkloadOptions workload;
   workload.rate = options.rate;
   workload.num_requests = options.num_requests;
-  workload.prefix_tokens = options.prefix_tokens;
-  workload.input = load::Lengths::parse(options.input, "--input-len");
-  workload.output = load::Lengths::parse(options.output, "--output-len");
-  workload.seed = load::derived_seed(options.seed, 1);  // as `bench serve` draws its first run
-  if (!options.trace.empty()) {
-    workload.trace = load::read_trace(options.trace, static_cast<size_t>(options.num_requests));
-    if (!options.trace.ends_with(".json")) workload.arrival = load::Arrival::kTrace;
-    workload.trace_speed = options.trace_speed;
-  }
+  options.lengths.apply_to(workload);
+  workload.seed = load::derived_seed(options.lengths.seed, 1);  // as `bench serve` draws its first run
+  options.trace.apply_to(workload);
+  if (options.trace.has_times()) workload.arrival = load::Arrival::kTrace;
   std::vector<SimulatedRequest> requests;
   for (const load::PlannedRequest& planned : load::plan_requests(workload)) {
     requests.push_back({.arrival_ms = planned.due_ms,
                         .prompt_tokens = planned.input_tokens,
                         .output_tokens = planned.output_tokens,
-                        .shared_tokens = options.prefix_tokens});
+                        .shared_tokens = options.lengths.prefix_tokens});
   }
   return requests;
 }
@@ -94,7 +86,7 @@ SimulationOptions simulation_options(const SimulateOptions& options) {
   RunnerOptions sized = runner;
   options.scheduling.apply_to(sized);
   out.scheduler = options.scheduling.scheduler_options();
-  out.scheduler.hash_key = {options.seed, 0};  // a run is repeated by its seed
+  out.scheduler.hash_key = {options.lengths.seed, 0};  // a run is repeated by its seed
   out.scheduler.block_size = kKvBlockSize;
   out.scheduler.num_blocks = options.num_blocks;
   out.scheduler.num_swap_slots = options.num_swap_blocks;
@@ -102,7 +94,7 @@ SimulationOptions simulation_options(const SimulateOptions& options) {
   out.scheduler.max_batch_tokens = sized.max_batch_tokens;
   out.max_queued_requests = options.max_queued;
   out.noise = options.noise;
-  out.seed = options.seed;
+  out.seed = options.lengths.seed;
   out.check = false;
   out.keep_token_times = true;
   if (!options.measure.empty()) {
@@ -156,7 +148,7 @@ void simulate_load(const SimulateOptions& options) {
   const SimulationResult result = simulate(requests, simulation);
   const std::vector<load::RequestRecord> records = records_of(requests, result);
   load::Run run{.summary = load::summarise(records, options.objective), .samples = load::collect(records)};
-  run.summary.label = options.trace.empty() ? fmt::format("{:g} requests/s", options.rate) : "trace";
+  run.summary.label = options.trace.path.empty() ? fmt::format("{:g} requests/s", options.rate) : "trace";
   run.summary.rate = options.rate;
   fmt::print("{}\n", load::describe(run.summary));
   fmt::print("steps    {}, {} rows computed, {} preemptions ({} by swap), longest gap in a stream {:.1f} ms\n",
@@ -175,7 +167,7 @@ void swarm(const SimulateOptions& options) {
   load::ProgressBar bar;
   uint64_t steps = 0;
   uint64_t requests = 0;
-  uint64_t seed = options.seed;
+  uint64_t seed = options.lengths.seed;
   const auto start = std::chrono::steady_clock::now();
   for (; steps < options.swarm_steps && !is_interrupted(); ++seed) {
     const SwarmCase made = random_case(seed, 200);
@@ -186,34 +178,18 @@ void swarm(const SimulateOptions& options) {
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("{} steps of {} requests in {} configurations, seeds {} to {}: every invariant held ({:.1f} s)\n", steps,
-             requests, seed - options.seed, options.seed, seed - 1, seconds);
+             requests, seed - options.lengths.seed, options.lengths.seed, seed - 1, seconds);
 }
 
 void add_workload(CLI::App& command, SimulateOptions& options) {
   const std::string group = "Workload";
-  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
   command.add_option("--rate,--request-rate", options.rate, "Requests/s, Poisson")->capture_default_str()->group(group);
   command.add_option("-n,--requests", options.num_requests, "Requests")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str()
       ->group(group);
-  command
-      .add_option("--trace", options.trace,
-                  "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs")
-      ->group(group);
-  command.add_option("--trace-speed", options.trace_speed, "2 replays a trace twice as fast")
-      ->check(CLI::Range(1e-6, 1e6))
-      ->group(group);
-  command.add_option("--prefix-len,--shared", options.prefix_tokens, "Tokens that all prompts begin with")
-      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost))
-      ->group(group);
-  command.add_option("--input-len", options.input, "Own tokens: " + form)->capture_default_str()->group(group);
-  command.add_option("--output-len", options.output, "Tokens to generate: " + form)
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--seed", options.seed, "The same seed repeats the run exactly")
-      ->capture_default_str()
-      ->group(group);
+  options.trace.add(command, group);
+  options.lengths.add(command, group);
 }
 
 void add_machine(CLI::App& command, SimulateOptions& options) {

@@ -1,24 +1,47 @@
 // What the machine can do at most, measured beside a kernel in the same run so that a benchmark can print shares. For
-// benchmark programs only.
+// benchmarks only. The loops are those of a kernel table's instruction set (roof_loops.h); the reference table is held
+// against the best the machine has.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <span>
 
 #include "base/thread_pool.h"
+#include "kernels/kernels.h"
+#include "kernels/roof_loops.h"
 
 namespace quire {
 
-// Seconds since an arbitrary start.
+// Seconds since an arbitrary start: of the wall clock, and of processor time of the calling thread, which other
+// programs do not stretch but which says nothing of more threads than one.
 double now_s();
+double processor_now_s();
 
-// Bytes per second of reading `memory` once, on all threads of the pool: several streams per thread, prefetched.
+class RoofMeter {
+ public:
+  using Clock = double (*)();
+  // `pool` outlives the meter. Processor time makes sense with a pool of one thread only.
+  RoofMeter(ThreadPool& pool, const Kernels& table, Clock clock = now_s);
+
+  // Bytes per second of reading `memory` once on all threads: the better of the patterns of RoofLoops::read. The memory
+  // should be far larger than the caches and lie on huge pages (AlignedBuffer).
+  double read(std::span<const std::byte> memory) const;
+  // FP32 operations per second, and int8 operations per second, from registers on all threads; 0 when this build has no
+  // such loop for the machine.
+  double multiply_add() const;
+  double dot() const;
+
+ private:
+  double operations(double (*loop)(int64_t num_steps)) const;
+
+  ThreadPool& pool_;
+  RoofLoops loops_;
+  Clock clock_;
+};
+
+// The same for the best table of the machine, by the wall clock.
 double measure_read_roof(ThreadPool& pool, std::span<const std::byte> memory);
-
-// FP32 multiply-adds from registers, on all threads, in flop/s (two per multiply-add), at the widest vector there is.
 double measure_fma_roof(ThreadPool& pool);
-
-// The same with bytes, four products and additions per word (VNNI; vpmaddubsw where there is none).
 double measure_dot_roof(ThreadPool& pool);
 
 }  // namespace quire

@@ -210,6 +210,18 @@ std::vector<std::string> blocks_of(const std::string& text) {
 std::vector<Case> serving_cases() {
   std::vector<Case> cases = {
       {{"bench"}},
+      {{"bench", "good.gguf", "--shape", "tiny"}},
+      {{"bench", "offline", "--shape", "llama-9"}},
+      {{"bench", "offline", "--shape", "tiny", "--format", "Q9"}},
+      {{"bench", "offline", "good.gguf", "--depth", "1,two"}},
+      {{"bench", "offline", "good.gguf", "-p", "0", "-n", "0"}},
+      {{"bench", "offline", "good.gguf", "--depth", "40", "--shared-prefix", "40"}},
+      {{"bench", "kernel", "--op", "dance"}},
+      {{"bench", "kernel", "--matrix", "7"}},
+      {{"bench", "kernel", "--format", "I8"}},
+      {{"bench", "kernel", "--processor-time", "-t", "2"}},
+      {{"bench", "compare", "config.json", "config.json"}},
+      {{"bench", "weights", "--shape", "tiny", "-o", "good.gguf/x"}},
       {{"bench", "serve", "--base-url", "ftp://here"}},
       {{"bench", "serve", "--base-url", "http://127.0.0.1:1", "-n", "1"}},
       {{"bench", "serve", "--rate", "fast"}},

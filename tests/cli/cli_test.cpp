@@ -1,8 +1,11 @@
 // The program as its users meet it: commands, options and what they print.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -161,6 +164,74 @@ TEST(Plan, CountsTheCacheByTheGqaFormula) {
   EXPECT_EQ(get_int(large, "kv_tokens"), 64 * 3);
   EXPECT_EQ(get_int(large, "kv_bytes"), get_int(large, "kv_tokens") * get_int(large, "kv_bytes_per_token"));
   EXPECT_TRUE(large.at("fits").as_bool());
+}
+
+json::array parse_array(const std::string& text) { return parse_json(text, "the program's output").as_array(); }
+
+TEST(Bench, MeasuresEveryCellOfTheGrid) {
+  const Outcome outcome = quire(
+      {"bench",   "offline", "--shape",         "tiny", "--format", "Q8_0", "-p", "8,0", "-n",    "3", "-d", "0,64",
+       "--batch", "1,3",     "--shared-prefix", "0",    "-r",       "2",    "-t", "1",   "--json"});
+  const json::array rows = parse_array(outcome.out);
+  ASSERT_EQ(rows.size(), 8u);  // prefill and decode, two depths, two numbers of sequences
+  std::set<std::string> tests;
+  for (const json::value& value : rows) {
+    const json::object& row = value.as_object();
+    tests.insert(get_string(row, "test"));
+    EXPECT_EQ(get_string(row, "model"), "tiny Q8_0");
+    EXPECT_GT(get_double(row, "median_tokens_per_second"), 0.0);
+    EXPECT_EQ(find_array(row, "tokens_per_second")->size(), 2u);
+  }
+  EXPECT_TRUE(tests.contains("prefill 8 @ 64 x 3"));
+  EXPECT_TRUE(tests.contains("decode 3"));
+  EXPECT_EQ(tests.size(), 8u);
+  const std::string table = quire({"bench", words_model(), "-p", "4", "-n", "2", "-d", "32", "--batch", "2",
+                                   "--shared-prefix", "32", "-r", "1", "-t", "1", "--roof"})
+                                .out;
+  EXPECT_NE(table.find("decode 2 @ 32 x 2, 32 shared"), std::string::npos) << table;
+  EXPECT_NE(table.find("of the roof"), std::string::npos) << table;
+}
+
+TEST(Bench, HoldsKernelsAgainstTheRoofs) {
+  const TemporaryFolder folder;
+  const std::filesystem::path plot = folder.path() / "plot.svg";
+  const Arguments sizes = {"--shape", "tiny", "--format", "Q4_0,F16", "--tokens",   "1,64", "--depth",     "64",
+                           "-t",      "1",    "--rounds", "1",        "--round-ms", "0.1",  "--megabytes", "8"};
+  Arguments kernel = {"bench", "kernel", "--json", "--plot", plot};
+  kernel.insert(kernel.end(), sizes.begin(), sizes.end());
+  std::set<std::string> operations;
+  for (const json::value& value : parse_array(quire(kernel).out)) {
+    const json::object& row = value.as_object();
+    operations.insert(get_string(row, "operation"));
+    EXPECT_GT(get_double(row, "microseconds"), 0.0) << get_string(row, "test");
+  }
+  EXPECT_EQ(operations.size(), 10u);
+  const std::string drawn = read_bytes(plot);
+  EXPECT_TRUE(drawn.starts_with("<svg"));
+  EXPECT_NE(drawn.find("matmul Q4_0"), std::string::npos);
+  kernel = {"bench", "kernel", "--csv", "--op", "rms_norm"};
+  kernel.insert(kernel.end(), sizes.begin(), sizes.end());
+  const std::string csv = quire(kernel).out;
+  EXPECT_TRUE(csv.starts_with("bench,test,value,")) << csv;
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 3);
+}
+
+TEST(Bench, MeasuresRoofsAndComparesResults) {
+  const TemporaryFolder folder;
+  const Outcome outcome = quire({"bench", "roof", "-t", "1,2", "--megabytes", "16", "--passes", "1", "--json"});
+  EXPECT_EQ(parse_array(outcome.out).size(), 6u);
+  const std::string file = folder.path() / "roof.json";
+  write_bytes(file, outcome.out);
+  EXPECT_NE(quire({"bench", "compare", file, file}).out.find("1.000"), std::string::npos);
+}
+
+TEST(Bench, WritesWeightsThatAreAModel) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() / "tiny.gguf";
+  quire({"bench", "weights", "--shape", "tiny", "--format", "Q4_K_M", "-o", file});
+  EXPECT_EQ(get_int(parse_object(quire({"info", file, "--json"}).out), "layers"), 2);
+  const Arguments plan = {"plan", "--shape", "tiny", "--format", "Q4_K_M", "--memory", "1GiB", "--json"};
+  EXPECT_EQ(quire(plan).out, quire({"plan", file, "--memory", "1GiB", "--json"}).out);
 }
 
 TEST(Tokenize, ComesBackAsTheSameText) {

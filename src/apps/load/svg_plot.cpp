@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <utility>
 
 namespace quire::load {
 namespace {
@@ -15,17 +17,18 @@ constexpr double kLeft = 66, kRight = 18, kTop = 40, kBottom = 92;  // around th
 constexpr double kTitleHeight = 44;
 constexpr double kLegendLine = 17;
 constexpr int kNumColours = 8;
+constexpr double kLogMargin = 1.12;  // between the outermost points and the ends of a logarithmic axis
 
 // Of middling lightness, so that they stand out on white and on near-black; told apart by the colour-blind.
 constexpr std::string_view kStyle = R"(<style>
 text{font-family:system-ui,"Segoe UI",Helvetica,Arial,"DejaVu Sans",sans-serif;font-size:12px;fill:#1f2328}
 .ground{fill:#ffffff}.title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}
-.grid{stroke:#d8dee4;stroke-width:1}.axis{stroke:#6e7781;stroke-width:1}.mark{stroke:#6e7781;stroke-dasharray:2 3}
+.grid{stroke:#d8dee4;stroke-width:1}.axis{stroke:#6e7781;stroke-width:1}.mark{stroke:#6e7781;stroke-dasharray:2 3}.point{font-size:10px}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}
 .s0{stroke:#2f7ed8}.s1{stroke:#e8710a}.s2{stroke:#1a9e6f}.s3{stroke:#d6409f}
 .s4{stroke:#8e6bd9}.s5{stroke:#b8860b}.s6{stroke:#14a0b5}.s7{stroke:#8a8f98}
 .f0{fill:#2f7ed8}.f1{fill:#e8710a}.f2{fill:#1a9e6f}.f3{fill:#d6409f}
-.f4{fill:#8e6bd9}.f5{fill:#b8860b}.f6{fill:#14a0b5}.f7{fill:#8a8f98}
+.sg{stroke:#6e7781}.f4{fill:#8e6bd9}.f5{fill:#b8860b}.f6{fill:#14a0b5}.f7{fill:#8a8f98}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.grid{stroke:#2a313a}.axis,.mark{stroke:#8b949e}}
 </style>
 )";
@@ -66,6 +69,7 @@ class Axis {
     if (low_ > high_) low_ = is_log_ ? 1 : 0, high_ = is_log_ ? 10 : 1;
     if (is_log_) {
       if (high_ < low_ * 2) low_ /= 1.5, high_ *= 1.5;
+      low_ /= kLogMargin, high_ *= kLogMargin;
       ticks_ = log_ticks(low_, high_);
     } else {
       if (high_ <= low_) high_ = low_ + 1;
@@ -88,6 +92,39 @@ class Axis {
   double high_ = -std::numeric_limits<double>::infinity();
   std::vector<double> ticks_;
 };
+
+struct Box {
+  double left, right, top, bottom;
+  static Box around(double x, double y, double half_width, double half_height) {
+    return {x - half_width, x + half_width, y - half_height, y + half_height};
+  }
+  bool meets(const Box& other) const {
+    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+  }
+};
+
+struct LegendPlace {
+  double x;  // within the panel
+  int line;
+};
+
+std::vector<LegendPlace> legend_places(const Panel& panel) {
+  std::vector<LegendPlace> places;
+  LegendPlace at{kLeft, 0};
+  for (const Series& series : panel.series) {
+    const double width = 34 + 6.8 * static_cast<double>(series.name.size());
+    if (at.x + width > kPanelWidth && at.x > kLeft) at = {kLeft, at.line + 1};
+    places.push_back(at);
+    at.x += width;
+  }
+  return places;
+}
+
+// With the room that its legend takes beyond two lines.
+double height_of(const Panel& panel) {
+  const std::vector<LegendPlace> places = legend_places(panel);
+  return kPanelHeight + kLegendLine * std::max(0, (places.empty() ? 0 : places.back().line) - 1);
+}
 
 class PanelDrawing {
  public:
@@ -113,7 +150,8 @@ class PanelDrawing {
   std::string draw() {
     draw_axes();
     if (panel_.mark_x && x_.can_show(*panel_.mark_x)) draw_mark();
-    for (size_t i = 0; i < panel_.series.size(); ++i) draw_series(panel_.series[i], static_cast<int>(i) % kNumColours);
+    for (size_t i = 0; i < panel_.series.size(); ++i) draw_series(panel_.series[i], colour_of(i));
+    draw_labels();
     draw_legend();
     return std::move(out_);
   }
@@ -122,6 +160,14 @@ class PanelDrawing {
   template <typename... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
     fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
+  }
+
+  // The last letters of its classes, "s3" and "f3".
+  std::string colour_of(size_t index) const {
+    if (panel_.series[index].is_guide) return "g";
+    const auto before = std::count_if(panel_.series.begin(), panel_.series.begin() + static_cast<int64_t>(index),
+                                      [](const Series& series) { return !series.is_guide; });
+    return std::to_string(before % kNumColours);
   }
 
   void draw_axes() {
@@ -154,7 +200,7 @@ class PanelDrawing {
         at < middle ? "start" : "end", escape(panel_.mark_label));
   }
 
-  void draw_series(const Series& series, int colour) {
+  void draw_series(const Series& series, const std::string& colour) {
     std::string path;
     std::string markers;
     for (size_t i = 0; i < series.x.size(); ++i) {
@@ -166,20 +212,59 @@ class PanelDrawing {
       }
     }
     if (path.empty()) return;
-    add("<path class=\"line s{}{}\" d=\"{}\"/>\n{}", colour, series.is_dashed ? " dashed" : "", path, markers);
+    if (series.has_line)
+      add("<path class=\"line s{}{}\" d=\"{}\"/>\n", colour, series.is_dashed ? " dashed" : "", path);
+    out_ += markers;
   }
 
+  // Above, below, right or left of each point, wherever no point and no earlier label is; else there is none.
+  void draw_labels() {
+    std::vector<Box> taken;
+    for (const Series& series : panel_.series) {
+      for (size_t i = 0; series.has_markers && i < series.x.size(); ++i) {
+        if (is_shown(series, i)) taken.push_back(Box::around(x_.px(series.x[i]), y_.px(series.y[i]), 3, 3));
+      }
+    }
+    std::multimap<std::string, Box> near;  // where each text stands already
+    for (const Series& series : panel_.series) {
+      for (size_t i = 0; i < series.labels.size(); ++i) {
+        if (is_shown(series, i)) draw_label(series.labels[i], x_.px(series.x[i]), y_.px(series.y[i]), taken, near);
+      }
+    }
+  }
+
+  void draw_label(const std::string& text, double x, double y, std::vector<Box>& taken,
+                  std::multimap<std::string, Box>& near) {
+    const auto [first, last] = near.equal_range(text);
+    const Box around = Box::around(x, y, 12, 24);
+    if (std::any_of(first, last, [&](const auto& other) { return around.meets(other.second); })) return;
+    const double half_width = 3.3 * static_cast<double>(text.size());
+    const std::pair<double, double> places[] = {{0, -10}, {0, 11}, {half_width + 6, 0}, {-half_width - 6, 0}};
+    for (const auto& [dx, dy] : places) {
+      const Box box = Box::around(x + dx, y + dy, half_width, 5);
+      if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
+      taken.push_back(box);
+      near.emplace(text, around);
+      add("<text class=\"point\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", x + dx, y + dy + 4,
+          escape(text));
+      return;
+    }
+  }
+
+  bool is_shown(const Series& series, size_t i) const { return x_.can_show(series.x[i]) && y_.can_show(series.y[i]); }
+
   void draw_legend() {
-    double x = left_ + kLeft;
-    double y = top_ + kPanelHeight - kBottom + 56;
+    const std::vector<LegendPlace> places = legend_places(panel_);
     for (size_t i = 0; i < panel_.series.size(); ++i) {
       const Series& series = panel_.series[i];
-      const double width = 34 + 6.8 * static_cast<double>(series.name.size());
-      if (x + width > left_ + kPanelWidth && x > left_ + kLeft) x = left_ + kLeft, y += kLegendLine;
-      add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", i % kNumColours,
-          series.is_dashed ? " dashed" : "", x, x + 20, y, y);
+      const double x = left_ + places[i].x, y = top_ + kPanelHeight - kBottom + 56 + kLegendLine * places[i].line;
+      if (series.has_line) {
+        add("<line class=\"line s{}{}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", colour_of(i),
+            series.is_dashed ? " dashed" : "", x, x + 20, y, y);
+      } else {
+        add("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", colour_of(i), x + 12, y);
+      }
       add("<text x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", x + 25, y + 4, escape(series.name));
-      x += width;
     }
   }
 
@@ -237,22 +322,24 @@ std::vector<double> log_ticks(double low, double high) {
 }
 
 std::string draw_svg(std::string_view title, const std::vector<Panel>& panels) {
-  const size_t columns = std::min<size_t>(2, panels.size());
-  const size_t rows = columns == 0 ? 0 : (panels.size() + columns - 1) / columns;
-  const double width = kPanelWidth * static_cast<double>(std::max<size_t>(1, columns));
-  const double height = kTitleHeight + kPanelHeight * static_cast<double>(rows);
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" height=\"{1:g}\" "
-      "role=\"img\">\n<title>{2}</title>\n{3}<rect class=\"ground\" width=\"{0:g}\" height=\"{1:g}\"/>\n"
-      "<text class=\"title\" x=\"18\" y=\"30\">{2}</text>\n",
-      width, height, escape(title), kStyle);
-  for (size_t i = 0; i < panels.size(); ++i) {
-    const double left = kPanelWidth * static_cast<double>(i % columns);
-    const size_t row = i / columns;
-    const double top = kTitleHeight + kPanelHeight * static_cast<double>(row);
-    out += PanelDrawing(panels[i], left, top).draw();
+  const size_t columns = std::clamp<size_t>(panels.size(), 1, 2);
+  const double width = kPanelWidth * static_cast<double>(columns);
+  double height = kTitleHeight;
+  std::string drawn;
+  for (size_t first = 0; first < panels.size(); first += columns) {
+    double row_height = 0;
+    for (size_t i = first; i < std::min(first + columns, panels.size()); ++i) {
+      drawn += PanelDrawing(panels[i], kPanelWidth * static_cast<double>(i - first), height).draw();
+      row_height = std::max(row_height, height_of(panels[i]));
+    }
+    height += row_height;
   }
-  return out + "</svg>\n";
+  return fmt::format(
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" height=\"{1:g}\" "
+             "role=\"img\">\n<title>{2}</title>\n{3}<rect class=\"ground\" width=\"{0:g}\" height=\"{1:g}\"/>\n"
+             "<text class=\"title\" x=\"18\" y=\"30\">{2}</text>\n",
+             width, height, escape(title), kStyle) +
+         drawn + "</svg>\n";
 }
 
 }  // namespace quire::load

@@ -13,7 +13,11 @@ struct Series {
   std::string name = {};
   std::vector<double> x = {}, y = {};  // of one length
   bool has_markers = false;
+  bool has_line = true;
+  std::vector<std::string> labels =
+      {};  // beside the points, where there is room and the same is not near; none or one for each
   bool is_dashed = false;
+  bool is_guide = false;  // grey, and no colour is spent on it
 };
 
 struct Panel {

@@ -3,11 +3,14 @@
 #pragma once
 
 #include "kernels/kernels.h"
+#include "kernels/roof_loops.h"
 
 namespace quire {
 
 void override_matmul_avx512(Kernels& table);
 void override_rows_avx512(Kernels& table);
 void override_attention_avx512(Kernels& table);
+
+RoofLoops roof_loops_avx512();
 
 }  // namespace quire

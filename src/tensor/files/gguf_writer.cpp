@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <fstream>
 #include <limits>
@@ -103,7 +104,7 @@ void GgufWriter::add_tensor(std::string_view name, Format format, std::span<cons
   CHECK(row.bytes_of(static_cast<int64_t>(values.size())) == tensors_.back().size_bytes);
 }
 
-void GgufWriter::write_to(std::ostream& out) const {
+uint64_t GgufWriter::write_to(std::ostream& out) const {
   std::string header = "GGUF" + encode<uint32_t>(3) + encode<uint64_t>(tensors_.size()) + encode(num_keys_) + metadata_;
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
@@ -116,10 +117,15 @@ void GgufWriter::write_to(std::ostream& out) const {
   header.resize(padded(header.size()));
   out.write(header.data(), static_cast<std::streamsize>(header.size()));
   for (const Tensor& tensor : tensors_) {
+    if (!tensor.fill) {
+      out.seekp(static_cast<std::streamoff>(padded(tensor.size_bytes)), std::ios::cur);
+      continue;
+    }
     AlignedBuffer data(padded(tensor.size_bytes));
     tensor.fill({data.data(), tensor.size_bytes});
     out.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size_bytes()));
   }
+  return header.size() + offset;
 }
 
 void GgufWriter::write(const std::filesystem::path& path) const {
@@ -128,9 +134,10 @@ void GgufWriter::write(const std::filesystem::path& path) const {
   std::error_code error;
   {
     std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-    if (out) write_to(out);
+    const uint64_t size_bytes = out ? write_to(out) : 0;
     out.close();
-    if (!out) {
+    if (out) std::filesystem::resize_file(partial, size_bytes, error);
+    if (!out || error) {
       std::filesystem::remove(partial, error);
       fail(ErrorCode::kIo, "cannot write {}: is there room, and permission to write there?", path.string());
     }
@@ -141,6 +148,7 @@ void GgufWriter::write(const std::filesystem::path& path) const {
 
 std::string GgufWriter::to_bytes() const {
   std::ostringstream out;
+  CHECK(std::all_of(tensors_.begin(), tensors_.end(), [](const Tensor& tensor) { return tensor.fill != nullptr; }));
   write_to(out);
   return std::move(out).str();
 }

@@ -34,7 +34,8 @@ class GgufWriter {
   void add_ints(std::string_view key, std::span<const int32_t> values);
 
   // `fill` writes exactly the bytes of the tensor (zeroed before) when its turn comes. `shape` is outermost first, 1 to
-  // 4 dimensions, the last a multiple of the format's block.
+  // 4 dimensions, the last a multiple of the format's block. Without `fill` the tensor is zeros, a hole in the file;
+  // to_bytes() cannot have one.
   using Fill = std::function<void(std::span<std::byte> out)>;
   void add_tensor(std::string_view name, Format format, std::span<const int64_t> shape, Fill fill);
   // Floats, quantised to `format` while writing. `values` must outlive write().
@@ -53,7 +54,7 @@ class GgufWriter {
     Fill fill;
   };
   void add_value(std::string_view key, GgufType type, std::string_view payload);
-  void write_to(std::ostream& out) const;
+  uint64_t write_to(std::ostream& out) const;  // returns the size of the file, holes at its end included
 
   std::string metadata_;  // encoded key-value pairs
   uint64_t num_keys_ = 0;

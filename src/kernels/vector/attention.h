@@ -130,7 +130,7 @@ void start_totals(Job& job) {
 
 void walk_all_splits(Job& job) {
   const int64_t width = padded(job.args->kv.head_dim);
-  const RowRange range = positions_of(job, 0, job.head_rows);
+  const Positions range = positions_of(job, 0, job.head_rows);
   const int64_t first = job.first_visible(range.least) / kSplitPositions;
   const int64_t last = range.most / kSplitPositions;
   walk_split(job, first);

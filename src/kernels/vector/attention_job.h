@@ -3,8 +3,8 @@
 // folder are used.
 //
 // The rows of a head lie member by member: a member is a sequence, and sequences that share a prefix may be members of
-// one job. At each tile of positions, neighbouring members whose tile is the same block are one run of rows, which
-// reads it once; row tiles of up to kRowTile rows of a run share registers.
+// one job. Positions are walked in stripes of kStripeTiles tiles. At each stripe, neighbouring members who read the
+// same blocks are one run of rows, which reads them once; row tiles of up to kRowTile rows of a run share registers.
 #pragma once
 
 namespace quire {
@@ -13,7 +13,7 @@ namespace {
 constexpr int kTile = kKvBlockSize;
 constexpr int64_t kSplitPositions = 512;
 constexpr int kBlockRows = 96;
-constexpr int64_t kStepsAhead = 2;  // tiles from use to prefetch: measured best of 1, 2, 3, 4 and 8
+constexpr int kStripe = kStripeTiles * kTile;  // positions whose scores are softened together
 constexpr float kMinusInfinity = -__builtin_inff();
 constexpr float kLog2e = 1.44269504f;  // scores are kept times log2(e): the softmax is of powers of two
 constexpr float kMostWord = 32767.0f;
@@ -27,7 +27,7 @@ inline int64_t float_bytes(Format format) { return format == Format::kF32 ? 4 : 
 // One thread's: the state of a job.
 struct Scratch {
   float* q;               // [kBlockRows, kLeftStride], scaled; of a quantised K its 16-bit form
-  float* weights;         // [kRowTile, kLeftStride]: scores of a tile, then their powers; from kTile on 16-bit weights
+  float* weights;         // [kRowTile, kLeftStride]: scores of a stripe, then their powers; behind them 16-bit weights
   float* sums;            // [kBlockRows, padded head_dim]: weighted V of the split
   float* totals;          // the same, of all splits so far
   float* split_max;       // [kBlockRows]
@@ -35,8 +35,8 @@ struct Scratch {
   float* total_max;       // [kBlockRows]
   float* total_sum;       // [kBlockRows]
   float* q_scale;         // [kBlockRows] of the 16-bit form
-  float* k;               // [head_dim, kTile]: a tile as floats
-  float* v;               // [kTile, padded head_dim]
+  float* k;               // [kStripeTiles, head_dim, kTile]: tiles as floats
+  float* v;               // [kStripe, padded head_dim]
   int64_t* position;      // [kBlockRows]
   int64_t* out_row;       // [kBlockRows] of out seen as [m * num_heads, head_dim]
   int64_t* member_begin;  // [kBlockRows + 1] where the rows of a member begin among those of a head
@@ -44,7 +44,7 @@ struct Scratch {
 
 inline int64_t scratch_floats(int64_t head_dim) {
   return (kBlockRows + kRowTile) * kLeftStride + 2 * kBlockRows * padded(head_dim) + kBlockRows * (10 + kLanes) + 16 +
-         2 * kTile * padded(head_dim);
+         2 * kStripe * padded(head_dim);
 }
 
 inline Scratch make_scratch(float* p, int64_t head_dim) {
@@ -59,8 +59,8 @@ inline Scratch make_scratch(float* p, int64_t head_dim) {
   s.weights = take(kRowTile * kLeftStride);
   s.sums = take(kBlockRows * width);
   s.totals = take(kBlockRows * width);
-  s.k = take(kTile * width);
-  s.v = take(kTile * width);
+  s.k = take(kStripe * width);
+  s.v = take(kStripe * width);
   s.split_max = take(kBlockRows);
   s.split_sum = take(kBlockRows * kLanes);
   s.total_max = take(kBlockRows);
@@ -170,45 +170,67 @@ void rows_to_floats(Format format, const std::byte* from, const std::byte* next,
   }
 }
 
-// What soften finds out about the rows of a row tile, beside the weights.
+// One stripe of positions for neighbouring rows of one head. Entries of tiles that no row sees are not set.
+struct Visit {
+  int64_t stripe;
+  int first;  // rows of the job [first, end)
+  int end;
+  const std::byte* k[kStripeTiles];
+  const std::byte* v[kStripeTiles];
+  const std::byte* later_k[kStripeTiles];  // what a later visit reads, to be fetched ahead
+  const std::byte* later_v[kStripeTiles];
+};
+
+// Rows of a visit that share registers.
+struct RowTile {
+  int first;
+  int rows;
+  int first_tile;  // of the stripe: [first_tile, end_tile) hold what some row sees
+  int end_tile;
+  int num_positions;  // in those tiles, up to the last that some row sees
+};
+
+// What soften finds out about rows, beside the weights.
 struct Softened {
   alignas(64) float shrink[kLanes];  // by how much what the row gathered so far shrinks
   alignas(64) float top[kLanes];     // the largest weight
   alignas(64) float unit[kLanes];    // 1 / top when V is quantised: its weights are kept as fractions of top
-  int low[kLanes];                   // the row sees lanes [low, high) of the tile
+  int low[kLanes];                   // the row sees positions [low, high) of the stripe
   int high[kLanes];
 };
 
 // Scores in place to powers of two of (score - max), which are 0 where the row sees nothing; updates the rows' max and
 // sum.
-void soften(const Job& job, int64_t tile, int first, int rows, Softened& out) {
+void soften(const Job& job, int64_t stripe, const RowTile& t, Softened& out) {
   const AttentionArgs& args = *job.args;
   const bool whole_k = is_quantised(args.kv.k_format);
   const bool whole_v = is_quantised(args.kv.v_format);
   const float scale_back = args.softcap > 0 ? args.softcap * kLog2e : 0;
+  const int begin = t.first_tile * kTile;
+  const int end = t.end_tile * kTile;
   alignas(64) float base[kLanes] = {};
   for (int r = 0; r < kLanes; ++r) out.shrink[r] = out.top[r] = 0;
-  for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < t.rows; ++r) {
     float* scores = job.scratch.weights + r * kLeftStride;
-    const int64_t position = job.scratch.position[first + r];
-    const int low = static_cast<int>(smaller(kTile, larger(0, job.first_visible(position) - tile * kTile)));
-    const int high = static_cast<int>(smaller(kTile, larger(0, position + 1 - tile * kTile)));
-    const bool part = low > 0 || high < kTile;
+    const int64_t position = job.scratch.position[t.first + r];
+    const int low = static_cast<int>(smaller(kStripe, larger(0, job.first_visible(position) - stripe * kStripe)));
+    const int high = static_cast<int>(smaller(kStripe, larger(0, position + 1 - stripe * kStripe)));
+    const bool part = low > begin || high < end;
     Vec best = set1(kMinusInfinity);
-    for (int i = 0; i < kTile; i += kLanes) {
+    for (int i = begin; i < end; i += kLanes) {
       Vec s = load(scores + i);
-      if (whole_k) s = mul(s, set1(job.scratch.q_scale[first + r]));
+      if (whole_k) s = mul(s, set1(job.scratch.q_scale[t.first + r]));
       if (scale_back > 0) s = mul(set1(scale_back), tanh(div(s, set1(args.softcap))));
       if (part) s = keep_lanes(s, low - i, high - i, set1(kMinusInfinity));
       if (whole_k || part || scale_back > 0) store(scores + i, s);
       best = max(s, best);
     }
-    float& row_max = job.scratch.split_max[first + r];
-    const float tile_max = max_lanes(best);
-    const float new_max = tile_max > row_max ? tile_max : row_max;
+    float& row_max = job.scratch.split_max[t.first + r];
+    const float stripe_max = max_lanes(best);
+    const float new_max = stripe_max > row_max ? stripe_max : row_max;
     base[r] = new_max == kMinusInfinity ? 0 : new_max;  // (-inf) - (-inf) would be NaN
     out.shrink[r] = row_max;
-    out.top[r] = tile_max;
+    out.top[r] = stripe_max;
     out.low[r] = low;
     out.high[r] = high;
     row_max = new_max;
@@ -218,11 +240,11 @@ void soften(const Job& job, int64_t tile, int first, int rows, Softened& out) {
     store(out.top, exp2_nonpositive(sub(load(out.top), load(base))));
     store(out.unit, div(set1(1.0f), load(out.top)));
   }
-  for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < t.rows; ++r) {
     float* weights = job.scratch.weights + r * kLeftStride;
-    float* row_sum = job.scratch.split_sum + (first + r) * kLanes;
+    float* row_sum = job.scratch.split_sum + (t.first + r) * kLanes;
     Vec sum = mul(load(row_sum), set1(out.shrink[r]));
-    for (int i = 0; i < kTile; i += kLanes) {
+    for (int i = begin; i < end; i += kLanes) {
       const Vec weight = exp2_nonpositive(sub(load(weights + i), set1(base[r])));
       sum = add(sum, weight);
       store(weights + i, whole_v ? mul(weight, set1(out.unit[r])) : weight);
@@ -234,52 +256,43 @@ void soften(const Job& job, int64_t tile, int first, int rows, Softened& out) {
 // Weights times the V scales of a group as 16-bit numbers behind the weights, by row; factor: what a row's are to be
 // multiplied with. Only scales that the row sees count, or its bits would depend on what was written after it.
 // A row that sees nothing, or only zeros, gets any numbers and the factor 0.
-void quantise_weights(const Job& job, const uint16_t* scales, const Softened& tile, int rows, float* factor) {
-  constexpr int kVectors = kTile / kLanes;
-  Vec fractions[kVectors];
+void quantise_weights(const Job& job, const CodeProduct& product, const RowTile& t, const Softened& softened,
+                      float* factor) {
+  const int64_t scales_at = codes_bytes(job.args->kv.v_format);
+  const int begin = t.first_tile * kTile;
+  const int end = t.end_tile * kTile;
+  alignas(64) float fractions[kStripe];
   float widest = 0;
-  for (int r = 0; r < rows; ++r) {
-    if (r == 0 || tile.low[r] != tile.low[r - 1] || tile.high[r] != tile.high[r - 1]) {
+  for (int r = 0; r < t.rows; ++r) {
+    const int low = softened.low[r];
+    const int high = softened.high[r];
+    if (r == 0 || low != softened.low[r - 1] || high != softened.high[r - 1]) {
       Vec most = set1(0), bad = set1(0);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const Vec scale = load_f16(scales + v * kLanes);
-        fractions[v] = keep_lanes(scale, tile.low[r] - v * kLanes, tile.high[r] - v * kLanes, set1(0));
-        most = max(abs(fractions[v]), most);
-        bad = fma(fractions[v], set1(0), bad);  // NaN of an infinity or a NaN
+      for (int i = begin; i < end; i += kLanes) {
+        const std::byte* group = product.group[i / kTile - t.first_tile];
+        const Vec scale = load_f16(reinterpret_cast<const uint16_t*>(group + scales_at) + i % kTile);
+        const Vec seen = keep_lanes(scale, low - i, high - i, set1(0));
+        most = max(abs(seen), most);
+        bad = fma(seen, set1(0), bad);  // NaN of an infinity or a NaN
+        store(fractions + i, seen);
       }
       widest = max_lanes(most) + sum_lanes(bad);
       const Vec inverse = set1(kMostWord / widest);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) fractions[v] = mul(fractions[v], inverse);
+      for (int i = begin; i < end; i += kLanes) store(fractions + i, mul(load(fractions + i), inverse));
     }
     float* weights = job.scratch.weights + r * kLeftStride;
-    auto* words = reinterpret_cast<int16_t*>(weights + kTile);
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      store_i16(words + v * kLanes, mul(load(weights + v * kLanes), fractions[v]));
-    }
-    factor[r] = tile.top[r] * (widest * (1.0f / kMostWord));
+    auto* words = reinterpret_cast<int16_t*>(weights + kStripe);
+    for (int i = begin; i < end; i += kLanes) store_i16(words + i, mul(load(weights + i), load(fractions + i)));
+    factor[r] = softened.top[r] * (widest * (1.0f / kMostWord));
   }
 }
 
-// One tile of positions for neighbouring rows of one head.
-struct Visit {
-  int64_t tile;
-  int first;  // rows of the job [first, end)
-  int end;
-  const std::byte* k;
-  const std::byte* v;
-  const std::byte* later_k;  // what a later visit reads, to be fetched ahead
-  const std::byte* later_v;
-};
-
-struct RowRange {
-  int64_t least;  // positions
+struct Positions {
+  int64_t least;
   int64_t most;
 };
-inline RowRange positions_of(const Job& job, int first, int rows) {
-  RowRange range = {job.scratch.position[first], job.scratch.position[first]};
+inline Positions positions_of(const Job& job, int first, int rows) {
+  Positions range = {job.scratch.position[first], job.scratch.position[first]};
   for (int row = first + 1; row < first + rows; ++row) {
     range.least = smaller(range.least, job.scratch.position[row]);
     range.most = larger(range.most, job.scratch.position[row]);
@@ -287,126 +300,182 @@ inline RowRange positions_of(const Job& job, int first, int rows) {
   return range;
 }
 
-// How the two products of a visit read their tiles.
-struct TileSources {
-  Format k_format;
-  Format v_format;
-  TileProduct scores;
-  TileProduct values;
-};
+// num_positions is 0 when no row sees anything.
+inline RowTile make_row_tile(const Job& job, int64_t stripe, int first, int rows) {
+  const Positions range = positions_of(job, first, rows);
+  const int64_t low = larger(0, job.first_visible(range.least) - stripe * kStripe) / kTile;
+  const int64_t high = smaller(kStripe, range.most + 1 - stripe * kStripe);
+  if (low * kTile >= high) return {first, rows, 0, 0, 0};
+  return {first, rows, static_cast<int>(low), static_cast<int>(divide_up(high, kTile)),
+          static_cast<int>(high - low * kTile)};
+}
 
-// Tiles of floats that more than one row tile reads are widened first, and V rows that are not whole vectors.
+// Where a visit's tiles of floats are read: where they lie, or widened first when several row tiles read them or V rows
+// are not whole vectors.
+struct TileSources {
+  bool wide_k;
+  bool wide_v;
+};
 TileSources open_tiles(const Job& job, const Visit& visit, bool one_row_tile) {
   const KvLayer& kv = job.args->kv;
-  const Scratch& s = job.scratch;
-  TileSources sources{kv.k_format, kv.v_format, {}, {}};
-  TileProduct& scores = sources.scores;
-  scores.right = visit.k;
-  scores.right_stride = kTile;
-  scores.depth = kv.head_dim;
-  scores.c = s.weights;
-  scores.c_stride = kLeftStride;
-  scores.columns = kTile;
-  scores.next = visit.later_k;
-  if (!one_row_tile && kv.k_format != Format::kF32 && !is_quantised(kv.k_format)) {
-    rows_to_floats(kv.k_format, visit.k, visit.later_k, kv.head_dim, kTile, s.k, kTile);
-    sources.k_format = Format::kF32;
-    scores.right = s.k;
-    scores.next = nullptr;
-  }
-  TileProduct& values = sources.values;
-  values.left = s.weights;
-  values.right = visit.v;
-  values.right_stride = kv.head_dim;
-  values.c_stride = padded(kv.head_dim);
-  values.columns = static_cast<int>(divide_up(kv.head_dim, kLanes) * kLanes);
-  values.next = visit.later_v;
-  const bool widen = !one_row_tile && kv.v_format != Format::kF32;
-  if (!is_quantised(kv.v_format) && (widen || kv.head_dim % kLanes != 0)) {
-    const int64_t last = positions_of(job, visit.first, visit.end - visit.first).most;
-    const int64_t written = smaller(kTile, last + 1 - visit.tile * kTile);
-    rows_to_floats(kv.v_format, visit.v, visit.later_v, written, kv.head_dim, s.v, values.c_stride);
-    sources.v_format = Format::kF32;
-    values.right = s.v;
-    values.right_stride = values.c_stride;
-    values.next = nullptr;
+  const RowTile all = make_row_tile(job, visit.stripe, visit.first, visit.end - visit.first);
+  const auto widens = [one_row_tile](Format format) {
+    return !one_row_tile && format != Format::kF32 && !is_quantised(format);
+  };
+  const bool odd_v = !is_quantised(kv.v_format) && kv.head_dim % kLanes != 0;
+  const TileSources sources = {widens(kv.k_format), widens(kv.v_format) || odd_v};
+  const int64_t width = padded(kv.head_dim);
+  for (int tile = all.first_tile; tile < all.end_tile; ++tile) {
+    if (sources.wide_k) {
+      rows_to_floats(kv.k_format, visit.k[tile], visit.later_k[tile], kv.head_dim, kTile,
+                     job.scratch.k + tile * kv.head_dim * kTile, kTile);
+    }
+    if (sources.wide_v) {  // beyond what rows see lies whatever was there before
+      const int64_t written = smaller(kTile, all.num_positions - (tile - all.first_tile) * kTile);
+      rows_to_floats(kv.v_format, visit.v[tile], visit.later_v[tile], written, kv.head_dim,
+                     job.scratch.v + tile * kTile * width, width);
+    }
   }
   return sources;
 }
 
-void score_codes(const Job& job, const Visit& visit, int first, int rows) {
+void score_floats(const Job& job, const Visit& visit, const RowTile& t, bool wide) {
   const KvLayer& kv = job.args->kv;
-  CodeProduct t;
-  t.c = job.scratch.weights;
-  t.c_stride = kLeftStride;
-  for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
-    t.left = reinterpret_cast<const int32_t*>(job.scratch.q + first * kLeftStride) + g * kGroupPairs;
-    t.group = visit.k + g * group_bytes(kv.k_format);
-    t.next = visit.later_k + g * group_bytes(kv.k_format);
-    t.from_zero = g == 0;
-    k_code_product(kv.k_format, t, rows);
+  TileProduct product;
+  product.left = job.scratch.q + t.first * kLeftStride;
+  product.right_stride = kTile;
+  product.depth = product.part_depth = kv.head_dim;
+  product.c_stride = kLeftStride;
+  product.columns = kTile;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    product.right[0] = wide ? static_cast<const void*>(job.scratch.k + tile * kv.head_dim * kTile) : visit.k[tile];
+    product.next[0] = wide ? nullptr : visit.later_k[tile];
+    product.c = job.scratch.weights + tile * kTile;
+    tile_product(kv.k_format, product, t.rows);
   }
 }
 
-void add_value_codes(const Job& job, const Visit& visit, const Softened& softened, int first, int rows) {
+void add_values(const Job& job, const Visit& visit, const RowTile& t, const float* shrink, bool wide) {
+  const KvLayer& kv = job.args->kv;
+  const int64_t width = padded(kv.head_dim);
+  TileProduct product;
+  product.left = job.scratch.weights + t.first_tile * kTile;
+  product.right_stride = wide ? width : kv.head_dim;
+  product.depth = t.num_positions;
+  product.part_depth = kTile;
+  product.c = job.scratch.sums + t.first * width;
+  product.c_stride = width;
+  product.columns = static_cast<int>(divide_up(kv.head_dim, kLanes) * kLanes);
+  product.shrink = shrink;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    const int part = tile - t.first_tile;
+    product.right[part] = wide ? static_cast<const void*>(job.scratch.v + tile * kTile * width) : visit.v[tile];
+    product.next[part] = wide ? nullptr : visit.later_v[tile];
+  }
+  tile_product(kv.v_format, product, t.rows);
+}
+
+void score_codes(const Job& job, const Visit& visit, const RowTile& t) {
+  const KvLayer& kv = job.args->kv;
+  CodeProduct product;
+  product.c_stride = kLeftStride;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    product.c = job.scratch.weights + tile * kTile;
+    for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
+      product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
+      product.group[0] = visit.k[tile] + g * group_bytes(kv.k_format);
+      product.next[0] = visit.later_k[tile] + g * group_bytes(kv.k_format);
+      product.from_zero = g == 0;
+      k_code_product(kv.k_format, product, t.rows);
+    }
+  }
+}
+
+void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softened& softened) {
   const KvLayer& kv = job.args->kv;
   alignas(64) float factor[kLanes];
-  CodeProduct t;
-  t.left = reinterpret_cast<const int32_t*>(job.scratch.weights + kTile);
-  t.c_stride = padded(kv.head_dim);
-  t.shrink = softened.shrink;
-  t.factor = factor;
+  CodeProduct product;
+  product.left = reinterpret_cast<const int32_t*>(job.scratch.weights + kStripe) + t.first_tile * kGroupPairs;
+  product.num_parts = t.end_tile - t.first_tile;
+  product.c_stride = padded(kv.head_dim);
+  product.shrink = softened.shrink;
+  product.factor = factor;
   for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
-    t.group = visit.v + g * group_bytes(kv.v_format);
-    t.next = visit.later_v + g * group_bytes(kv.v_format);
-    t.c = job.scratch.sums + first * t.c_stride + g * kKvGroup;
-    const auto* scales = reinterpret_cast<const uint16_t*>(t.group + codes_bytes(kv.v_format));
-    quantise_weights(job, scales, softened, rows, factor);
-    v_code_product(kv.v_format, t, rows);
+    for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+      product.group[tile - t.first_tile] = visit.v[tile] + g * group_bytes(kv.v_format);
+      product.next[tile - t.first_tile] = visit.later_v[tile] + g * group_bytes(kv.v_format);
+    }
+    product.c = job.scratch.sums + t.first * product.c_stride + g * kKvGroup;
+    quantise_weights(job, product, t, softened, factor);
+    v_code_product(kv.v_format, product, t.rows);
   }
 }
 
-void walk_tile(const Job& job, const Visit& visit) {
+void walk_stripe(const Job& job, const Visit& visit) {
   const KvLayer& kv = job.args->kv;
-  const Scratch& s = job.scratch;
   const int num_row_tiles = static_cast<int>(divide_up(visit.end - visit.first, kRowTile));
   const int row_tile = static_cast<int>(divide_up(visit.end - visit.first, num_row_tiles));
-  TileSources sources = open_tiles(job, visit, num_row_tiles == 1);
+  const TileSources sources = open_tiles(job, visit, num_row_tiles == 1);
   for (int first = visit.first; first < visit.end; first += row_tile) {
     const int rows = static_cast<int>(smaller(row_tile, visit.end - first));
-    const RowRange range = positions_of(job, first, rows);
-    const bool ahead_of_all = visit.tile * kTile > range.most;
-    const bool behind_all = (visit.tile + 1) * kTile <= job.first_visible(range.least);
-    if (ahead_of_all || behind_all) continue;
-    if (is_quantised(kv.k_format)) {
-      score_codes(job, visit, first, rows);
-    } else {
-      sources.scores.left = s.q + first * kLeftStride;
-      tile_product(sources.k_format, sources.scores, rows);
-    }
+    const RowTile t = make_row_tile(job, visit.stripe, first, rows);
+    if (t.num_positions == 0) continue;
+    is_quantised(kv.k_format) ? score_codes(job, visit, t) : score_floats(job, visit, t, sources.wide_k);
     Softened softened;
-    soften(job, visit.tile, first, rows, softened);
+    soften(job, visit.stripe, t, softened);
     if (is_quantised(kv.v_format)) {
-      add_value_codes(job, visit, softened, first, rows);
+      add_value_codes(job, visit, t, softened);
     } else {
-      TileProduct& values = sources.values;
-      // Beyond lies whatever was there before.
-      values.depth = static_cast<int>(smaller(kTile, range.most + 1 - visit.tile * kTile));
-      values.c = s.sums + first * values.c_stride;
-      values.shrink = softened.shrink;
-      tile_product(sources.v_format, values, rows);
+      add_values(job, visit, t, softened.shrink, sources.wide_v);
     }
   }
 }
 
-// The members from m on that read the same block as m at this tile; none when m itself sees nothing there.
-inline int run_of_members(const Job& job, int m, int64_t tile) {
-  int end = m;
-  const auto sees = [&job, tile](int i) { return job.first_tile(i) <= tile && tile <= job.last_tile(i); };
-  while (end < job.num_members && sees(end) && job.member(end).block_table[tile] == job.member(m).block_table[tile]) {
-    ++end;
+// Tiles [first, end) of the stripe that some row of the member sees.
+struct TileRange {
+  int64_t first;
+  int64_t end;
+};
+inline TileRange tiles_of(const Job& job, int m, int64_t stripe) {
+  return {larger(stripe * kStripeTiles, job.first_tile(m)), smaller((stripe + 1) * kStripeTiles, job.last_tile(m) + 1)};
+}
+
+// The members from m on that read the same blocks as m in this stripe; none when m itself sees nothing there.
+inline int run_of_members(const Job& job, int m, int64_t stripe) {
+  const TileRange range = tiles_of(job, m, stripe);
+  if (range.first >= range.end) return m;
+  int end = m + 1;
+  for (; end < job.num_members; ++end) {
+    const TileRange other = tiles_of(job, end, stripe);
+    bool same = other.first == range.first && other.end == range.end;
+    for (int64_t tile = range.first; same && tile < range.end; ++tile) {
+      same = job.member(end).block_table[tile] == job.member(m).block_table[tile];
+    }
+    if (!same) break;
   }
   return end;
+}
+
+Visit make_visit(const Job& job, int m, int end, int64_t stripe, int64_t head, int64_t later_stripe,
+                 int64_t later_head) {
+  const AttentionArgs& args = *job.args;
+  const TileRange range = tiles_of(job, m, stripe);
+  const int32_t* table = job.member(m).block_table;
+  Visit visit;
+  visit.stripe = stripe;
+  visit.first = static_cast<int>(head * job.head_rows + job.scratch.member_begin[m]);
+  visit.end = static_cast<int>(head * job.head_rows + job.scratch.member_begin[end]);
+  for (int64_t tile = range.first; tile < range.end; ++tile) {
+    const int64_t i = tile % kStripeTiles;
+    const int64_t later = smaller(later_stripe * kStripeTiles + i, job.last_tile(m));
+    const int64_t index = table[tile] * int64_t{args.kv.num_kv_heads} + job.first_head + head;
+    const int64_t later_index = table[later] * int64_t{args.kv.num_kv_heads} + job.first_head + later_head;
+    visit.k[i] = args.kv.k + index * job.k_bytes;
+    visit.v[i] = args.kv.v + index * job.v_bytes;
+    visit.later_k[i] = args.kv.k + later_index * job.k_bytes;
+    visit.later_v[i] = args.kv.v + later_index * job.v_bytes;
+  }
+  return visit;
 }
 
 // All positions of one split that any row of the job sees.
@@ -418,32 +487,19 @@ void walk_split(const Job& job, int64_t split) {
     for (int i = 0; i < kLanes; ++i) s.split_sum[row * kLanes + i] = 0;
     for (int64_t i = 0; i < width; ++i) s.sums[row * width + i] = 0;
   }
-  const RowRange range = positions_of(job, 0, job.head_rows);
-  const int64_t first = larger(split * kSplitPositions, job.first_visible(range.least)) / kTile;
-  const int64_t last = smaller((split + 1) * kSplitPositions - 1, range.most) / kTile;
+  const Positions range = positions_of(job, 0, job.head_rows);
+  const int64_t first = larger(split * kSplitPositions, job.first_visible(range.least)) / kStripe;
+  const int64_t last = smaller((split + 1) * kSplitPositions - 1, range.most) / kStripe;
   const int64_t num_steps = (last - first + 1) * job.num_heads;
   for (int64_t step = 0; step < num_steps; ++step) {
-    const int64_t tile = first + step / job.num_heads;
-    const int64_t head = step % job.num_heads;
-    const int64_t later = smaller(step + kStepsAhead, num_steps - 1);
+    const int64_t stripe = first + step / job.num_heads;
+    const int64_t later = smaller(step + 1, num_steps - 1);
     int end = 0;
     for (int m = 0; m<job.num_members; m = end> m ? end : m + 1) {
-      end = run_of_members(job, m, tile);
+      end = run_of_members(job, m, stripe);
       if (end == m) continue;
-      const int32_t* table = job.member(m).block_table;
-      const auto index_of = [&job, table](int64_t at, int64_t h) {
-        return table[at] * int64_t{job.args->kv.num_kv_heads} + job.first_head + h;
-      };
-      const int64_t now_index = index_of(tile, head);
-      const int64_t later_index =
-          index_of(smaller(first + later / job.num_heads, job.last_tile(m)), later % job.num_heads);
-      walk_tile(job, {.tile = tile,
-                      .first = static_cast<int>(head * job.head_rows + s.member_begin[m]),
-                      .end = static_cast<int>(head * job.head_rows + s.member_begin[end]),
-                      .k = job.args->kv.k + now_index * job.k_bytes,
-                      .v = job.args->kv.v + now_index * job.v_bytes,
-                      .later_k = job.args->kv.k + later_index * job.k_bytes,
-                      .later_v = job.args->kv.v + later_index * job.v_bytes});
+      walk_stripe(job, make_visit(job, m, end, stripe, step % job.num_heads, first + later / job.num_heads,
+                                  later % job.num_heads));
     }
   }
 }

@@ -1,9 +1,9 @@
-// The inner loop of attention over quantised tiles: a few rows of 16-bit numbers times one group of codes, summed
+// The inner loop of attention over quantised tiles: a few rows of 16-bit numbers times groups of codes, summed
 // exactly in integers, then scaled into floats. See math.h for how files of this folder are used.
 //
-// One group is a K tile's kKvGroup dimensions of kKvBlockSize positions, or a V tile's kKvBlockSize positions of
-// kKvGroup dimensions: 32 terms for each of 32 columns either way. |left| <= 32767 and |code| <= 127 keep 32 terms
-// below 2^27.
+// A group is a K tile's kKvGroup dimensions of kKvBlockSize positions, or a V tile's kKvBlockSize positions of kKvGroup
+// dimensions: 32 terms for each of 32 columns either way. |left| <= 32768 and |code| <= 128 keep a stripe's 128 terms
+// below 2^30.
 #pragma once
 
 namespace quire {
@@ -14,10 +14,11 @@ constexpr int kGroupColumns = 32;
 static_assert(kKvGroup == 32 && kKvBlockSize == 32);
 
 struct CodeProduct {
-  const int32_t* left = nullptr;     // [rows, kGroupPairs], rows kLeftStride apart
-  const std::byte* group = nullptr;  // codes and scales
-  const std::byte* next = nullptr;   // the group that a later product will read: fetched ahead; or none
-  float* c = nullptr;                // [rows, kGroupColumns], rows c_stride apart
+  const int32_t* left = nullptr;              // [rows, num_parts, kGroupPairs], rows kLeftStride apart
+  const std::byte* group[kStripeTiles] = {};  // [num_parts] codes and scales
+  const std::byte* next[kStripeTiles] = {};   // groups that a later product will read: fetched ahead
+  int num_parts = 1;                          // 1 for K
+  float* c = nullptr;                         // [rows, kGroupColumns], rows c_stride apart
   int64_t c_stride = 0;
   const float* shrink = nullptr;  // [rows] V: c = c * shrink[r] + product * factor[r]
   const float* factor = nullptr;  // [rows]
@@ -50,14 +51,15 @@ struct Q4VCodes {
 };
 
 template <typename Codes, int kRows, int kHalf, int kColumn>
-inline void add_half(const CodeProduct& t, Words (&sums)[kRows][2]) {
-  const int32_t* left = t.left + kHalf * (kGroupPairs / 2);
-  const std::byte* next = t.next + kHalf * (kGroupPairs / 2) * 64;
+inline void add_half(const CodeProduct& t, int part, Words (&sums)[kRows][2]) {
+  const int32_t* left = t.left + part * kGroupPairs + kHalf * (kGroupPairs / 2);
+  const std::byte* group = t.group[part];
+  const std::byte* next = t.next[part] + kHalf * (kGroupPairs / 2) * 64;
   constexpr bool kFetch = kColumn == 0 && (kHalf + 1) * (kGroupPairs / 2) * 64 <= codes_bytes(Codes::kFormat);
   for (int pair = 0; pair < kGroupPairs / 2; ++pair) {
     if (kFetch) prefetch_far(next + pair * 64);
-    const Words b0 = Codes::template load_pairs<kHalf, kColumn>(t.group, pair);
-    const Words b1 = Codes::template load_pairs<kHalf, kColumn + kLanes>(t.group, pair);
+    const Words b0 = Codes::template load_pairs<kHalf, kColumn>(group, pair);
+    const Words b1 = Codes::template load_pairs<kHalf, kColumn + kLanes>(group, pair);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const Words a = set1_word(left[r * kLeftStride + pair]);
@@ -73,10 +75,12 @@ inline void code_strip(const CodeProduct& t) {
   Words sums[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = zero_words();
-  add_half<Codes, kRows, 0, kColumn>(t, sums);
-  add_half<Codes, kRows, 1, kColumn>(t, sums);
-  const auto* scales = reinterpret_cast<const uint16_t*>(t.group + codes_bytes(Codes::kFormat)) + kColumn;
-  if (kColumn == 0) prefetch_far(t.next + codes_bytes(Codes::kFormat));
+  for (int part = 0; part < (kIsV ? t.num_parts : 1); ++part) {
+    add_half<Codes, kRows, 0, kColumn>(t, part, sums);
+    add_half<Codes, kRows, 1, kColumn>(t, part, sums);
+    if (kColumn == 0) prefetch_far(t.next[part] + codes_bytes(Codes::kFormat));
+  }
+  const auto* scales = reinterpret_cast<const uint16_t*>(t.group[0] + codes_bytes(Codes::kFormat)) + kColumn;
   const Vec scale[2] = {load_f16(scales), load_f16(scales + kLanes)};
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {

@@ -221,6 +221,7 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
           .slots = arrays.slots,
           .sequences = arrays.sequences,
           .num_sequences = num_sequences,
+          .share_prefixes = options.share_prefixes,
           .logit_rows = batch.logit_rows.data(),
           .num_logit_rows = num_logit_rows,
           .hidden_rows = batch.hidden_rows.data(),

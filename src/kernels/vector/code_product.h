@@ -82,18 +82,24 @@ inline void code_strip(const CodeProduct& t) {
   }
   const auto* scales = reinterpret_cast<const uint16_t*>(t.group[0] + codes_bytes(Codes::kFormat)) + kColumn;
   const Vec scale[2] = {load_f16(scales), load_f16(scales + kLanes)};
+  const auto for_each_sum = [&t, &sums](auto finish) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) {
-      float* c = t.c + r * t.c_stride + kColumn + v * kLanes;
-      const Vec product = to_floats(sums[r][v]);
-      if (kIsV) {
-        store(c, fma(product, set1(t.factor[r]), mul(load(c), set1(t.shrink[r]))));
-      } else {
-        store(c, t.from_zero ? mul(product, scale[v]) : fma(product, scale[v], load(c)));
+      for (int v = 0; v < 2; ++v) {
+        float* c = t.c + r * t.c_stride + kColumn + v * kLanes;
+        store(c, finish(to_floats(sums[r][v]), c, r, v));
       }
     }
+  };
+  if (kIsV) {
+    for_each_sum([&t](Vec product, const float* c, int r, int) {
+      return fma(product, set1(t.factor[r]), mul(load(c), set1(t.shrink[r])));
+    });
+  } else if (t.from_zero) {
+    for_each_sum([&scale](Vec product, const float*, int, int v) { return mul(product, scale[v]); });
+  } else {
+    for_each_sum([&scale](Vec product, const float* c, int, int v) { return fma(product, scale[v], load(c)); });
   }
 }
 

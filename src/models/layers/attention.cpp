@@ -44,6 +44,7 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .scale = scale,
                                 .softcap = softcap,
                                 .window = window,
+                                .share_prefixes = step.share_prefixes,
                                 .workspace = buffers.workspace});
   linear(step, buffers.out, num_rows, buffers.q8, {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});
 }

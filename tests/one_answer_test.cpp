@@ -32,8 +32,10 @@ struct Subject {
 
 const Subject kSubjects[] = {
     {"llama3-gqa-tied", Format::kF32},
-    {"gemma2", Format::kF16},                  // windows and softcaps
-    {"qwen3moe", Format::kF16},                // routing
+    {"gemma2", Format::kF16},            // windows and softcaps
+    {"qwen3moe", Format::kF16},          // routing
+    {"llama3-gqa-tied", Format::kQ8_0},  // a quantised cache
+    {"gemma2", Format::kQ4_0},
     {"llama-blocks/model.gguf", Format::kF32}  // block formats, quantised activations
 };
 
@@ -115,7 +117,8 @@ TEST_P(OneAnswerTest, SameBits) {
 }
 
 std::string test_name(const testing::TestParamInfo<OneAnswerTest::ParamType>& info) {
-  std::string name = std::string(std::get<0>(info.param).checkpoint) + "_" + std::get<1>(info.param);
+  const auto& [subject, isa] = info.param;
+  std::string name = std::string(subject.checkpoint) + "_" + weight_format(subject.kv_format).name + "_" + isa;
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   }

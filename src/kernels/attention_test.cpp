@@ -34,8 +34,6 @@ struct Rows {
   int64_t num_rows;
 };
 
-size_t element_bytes(Format format) { return format == Format::kF32 ? 4 : 2; }
-
 // A batch whose sequences have all their K and V in the cache, at shuffled blocks; every slot that no query may see is
 // NaN.
 class Batch {
@@ -83,7 +81,8 @@ class Batch {
   std::vector<float> run(const Kernels& table, int num_threads) const { return run(table, num_threads, sequences_); }
 
   // The given parts of the sequences in one call, in a buffer for all rows.
-  std::vector<float> run(const Kernels& table, int num_threads, const std::vector<AttentionSequence>& parts) const {
+  std::vector<float> run(const Kernels& table, int num_threads, const std::vector<AttentionSequence>& parts,
+                         bool share_prefixes = true) const {
     std::vector<float> out(static_cast<size_t>(num_rows_ * out_width()), std::numeric_limits<float>::quiet_NaN());
     AttentionLimits limits{.num_threads = num_threads,
                            .max_rows = 0,
@@ -112,6 +111,7 @@ class Batch {
     args.scale = shape_.scale;
     args.softcap = shape_.softcap;
     args.window = shape_.window;
+    args.share_prefixes = share_prefixes;
     args.workspace = workspace.get();
     std::memset(workspace.get(), 0xff, workspace_bytes);  // NaN: nothing may rely on a fresh workspace
     ThreadPool pool(num_threads);
@@ -137,21 +137,39 @@ class Batch {
   }
 
   void allocate_cache(int64_t num_blocks) {
-    const int64_t elements = num_blocks * shape_.num_kv_heads * shape_.head_dim * kKvBlockSize;
-    k_.assign(static_cast<size_t>(elements) * element_bytes(shape_.k_format), std::byte{0xff});  // all ones: NaN
-    v_.assign(static_cast<size_t>(elements) * element_bytes(shape_.v_format), std::byte{0xff});
+    const auto bytes = [&](Format format) {
+      return static_cast<size_t>(num_blocks * shape_.num_kv_heads * kv_tile_bytes(format, shape_.head_dim));
+    };
+    k_.assign(bytes(shape_.k_format), std::byte{0xff});  // all ones: NaN
+    v_.assign(bytes(shape_.v_format), std::byte{0xff});
     kv_ = {k_.data(), v_.data(), shape_.k_format, shape_.v_format, shape_.num_kv_heads, shape_.head_dim};
   }
 
-  static double value(const std::vector<std::byte>& from, Format format, int64_t index) {
-    const std::byte* p = from.data() + static_cast<size_t>(index) * element_bytes(format);
+  // Element (dimension, position) of a tile, by the layouts of kernels.h.
+  double value(bool is_v, int64_t tile, int d, int64_t p) const {
+    const Format format = is_v ? shape_.v_format : shape_.k_format;
+    const std::byte* at = (is_v ? v_ : k_).data() + tile * kv_tile_bytes(format, shape_.head_dim);
+    if (format == Format::kQ8_0 || format == Format::kQ4_0) return group_value(format, at, is_v, d, p);
+    at += (is_v ? p * shape_.head_dim + d : d * kKvBlockSize + p) * (format == Format::kF32 ? 4 : 2);
     float wide;
     uint16_t half;
-    std::memcpy(&half, p, 2);
+    std::memcpy(&half, at, 2);
     if (format == Format::kF16) return f16_to_f32(half);
     if (format == Format::kBF16) return bf16_to_f32(half);
-    std::memcpy(&wide, p, 4);
+    std::memcpy(&wide, at, 4);
     return wide;
+  }
+
+  static double group_value(Format format, const std::byte* tile, bool is_v, int dimension, int64_t p) {
+    const bool bytes = format == Format::kQ8_0;
+    const std::byte* group = tile + dimension / 32 * (bytes ? 1024 + 64 : 512 + 64);
+    uint16_t scale;
+    std::memcpy(&scale, group + (bytes ? 1024 : 512) + 2 * p, 2);
+    const int d = dimension % (bytes ? 32 : 16);
+    const auto byte =
+        static_cast<uint8_t>(group[is_v ? (p / 2 * (bytes ? 32 : 16) + d) * 2 + p % 2 : (d / 2 * 32 + p) * 2 + d % 2]);
+    const int nibble = dimension % 32 < 16 ? byte & 15 : byte >> 4;
+    return static_cast<double>(f16_to_f32(scale)) * (bytes ? static_cast<int8_t>(byte) : nibble - 8);
   }
 
   void attend(const AttentionSequence& sequence, int64_t row, int head, double* out) const {
@@ -161,13 +179,13 @@ class Batch {
     const int64_t first = shape_.window > 0 ? std::max<int64_t>(0, position - shape_.window + 1) : 0;
     const float* q = q_.data() + (sequence.first_row + row) * q_stride() + head * dim;
     const auto tile_of = [&](int64_t p) {
-      return (int64_t{sequence.block_table[p / kKvBlockSize]} * shape_.num_kv_heads + kv_head) * dim * kKvBlockSize;
+      return int64_t{sequence.block_table[p / kKvBlockSize]} * shape_.num_kv_heads + kv_head;
     };
     std::vector<double> scores;
     for (int64_t p = first; p <= position; ++p) {
       double score = 0;
       for (int d = 0; d < dim; ++d) {
-        score += q[d] * value(k_, shape_.k_format, tile_of(p) + d * kKvBlockSize + p % kKvBlockSize);
+        score += q[d] * value(false, tile_of(p), d, p % kKvBlockSize);
       }
       score *= shape_.scale;
       scores.push_back(shape_.softcap > 0 ? shape_.softcap * std::tanh(score / shape_.softcap) : score);
@@ -177,8 +195,7 @@ class Batch {
     for (double& score : scores) sum += score = std::exp(score - max);
     for (int64_t p = first; p <= position; ++p) {
       for (int d = 0; d < dim; ++d) {
-        out[d] += scores[static_cast<size_t>(p - first)] / sum *
-                  value(v_, shape_.v_format, tile_of(p) + p % kKvBlockSize * dim + d);
+        out[d] += scores[static_cast<size_t>(p - first)] / sum * value(true, tile_of(p), d, p % kKvBlockSize);
       }
     }
   }
@@ -195,7 +212,10 @@ class Batch {
 
 class AttentionTest : public testing::TestWithParam<const Kernels*> {};
 
-void expect_close(const std::vector<float>& got, const std::vector<double>& want, const std::string& what) {
+bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
+
+void expect_close(const std::vector<float>& got, const std::vector<double>& want, double bound,
+                  const std::string& what) {
   ASSERT_EQ(got.size(), want.size());
   double worst = 0;
   size_t place = 0;
@@ -203,7 +223,7 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
     const double error = std::isnan(got[i]) ? 1e9 : std::abs(got[i] - want[i]);
     if (error > worst) worst = error, place = i;
   }
-  EXPECT_LE(worst, 3e-6) << what << ": element " << place << " is " << got[place] << ", not " << want[place];
+  EXPECT_LE(worst, bound) << what << ": element " << place << " is " << got[place] << ", not " << want[place];
 }
 
 void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows) {
@@ -212,7 +232,9 @@ void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<R
                                        shape.num_heads, shape.num_kv_heads, shape.head_dim,
                                        weight_format(shape.k_format).name, weight_format(shape.v_format).name,
                                        shape.window, shape.softcap, rows[0].num_rows, rows[0].first_position);
-  expect_close(batch.run(table, 2), batch.oracle(), what);
+  // Fast tables multiply codes by queries and weights of 16 bits.
+  const bool words = (is_quantised(shape.k_format) || is_quantised(shape.v_format)) && &table != &reference_kernels();
+  expect_close(batch.run(table, 2), batch.oracle(), words ? 2e-4 : 3e-6, what);
 }
 
 TEST_P(AttentionTest, HeadCountsAndDimensions) {
@@ -233,7 +255,7 @@ TEST_P(AttentionTest, Contexts) {
 }
 
 TEST_P(AttentionTest, Formats) {
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16};
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
   for (Format k : formats) {
     for (Format v : formats) {
       for (int head_dim : {40, 64}) {
@@ -278,6 +300,10 @@ TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
   EXPECT_EQ(batch.run(*GetParam(), 2, {sequence}), want);
 }
 
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 // One sequence cut into chunks of `chunk` rows, each a call of its own.
 std::vector<float> run_in_chunks(const Batch& batch, const Kernels& table, const AttentionSequence& whole,
                                  int64_t chunk, int num_threads) {
@@ -295,13 +321,19 @@ std::vector<float> run_in_chunks(const Batch& batch, const Kernels& table, const
 }
 
 TEST_P(AttentionTest, OneAnswer) {
-  const auto same_bits = [](const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-  };
   std::vector<Shape> shapes = {{8, 2, 64}, {6, 6, 40}, {7, 1, 32}, {4, 2, 128, Format::kBF16, Format::kF32}};
   shapes.push_back(shapes[0]);
   shapes.back().window = 100;
   shapes.push_back({4, 1, 64, Format::kF32, Format::kBF16, 37, 3.0f});
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
+  for (Format k : formats) {
+    for (Format v : formats) {
+      const bool covered = GetParam() == &reference_kernels() && k != v;  // slow, and one loop for all formats
+      if (!covered && (is_quantised(k) || is_quantised(v))) shapes.push_back({4, 2, 40, k, v});
+    }
+  }
+  shapes.push_back({8, 1, 64, Format::kQ8_0, Format::kQ4_0, 100});
+  shapes.push_back({8, 1, 64, Format::kQ4_0, Format::kQ8_0, 37, 3.0f});
   for (const Shape& shape : shapes) {
     const Batch batch(shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, 3);
     const std::vector<float> together = batch.run(*GetParam(), 1);
@@ -312,8 +344,45 @@ TEST_P(AttentionTest, OneAnswer) {
       for (int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, sequence.num_rows}) {
         const int threads = chunk == 1 ? 1 : 2;
         EXPECT_TRUE(same_bits(run_in_chunks(batch, *GetParam(), sequence, chunk, threads), rows))
-            << "head_dim " << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", "
-            << threads << " threads, at " << sequence.first_position;
+            << weight_format(shape.k_format).name << " " << weight_format(shape.v_format).name << " head_dim "
+            << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", " << threads
+            << " threads, at " << sequence.first_position;
+      }
+    }
+  }
+}
+
+// Sequences that begin with the same blocks, interleaved with others: together, alone and with sharing off the same
+// bits. The prefixes end inside, at the end of and beyond the first split.
+TEST_P(AttentionTest, SharedPrefixes) {
+  if (GetParam() == &reference_kernels()) GTEST_SKIP() << "reads every row's K and V anew";
+  for (Shape shape :
+       {Shape{8, 2, 64}, Shape{2, 2, 32, Format::kF32, Format::kBF16}, Shape{6, 1, 64, Format::kQ8_0, Format::kQ4_0},
+        Shape{4, 2, 40, Format::kQ4_0, Format::kQ8_0, 500}, Shape{4, 4, 64, Format::kF16, Format::kF16, 60}}) {
+    std::vector<Rows> rows;
+    for (int i = 0; i < 11; ++i) rows.push_back({570 + i * 13, i % 5 == 4 ? 3 : 1});
+    rows.push_back({600, 40});
+    rows.push_back({20, 1});
+    const Batch batch(shape, rows, 21);
+    for (int64_t prefix_blocks : {3, 16, 17}) {
+      std::vector<AttentionSequence> sequences = batch.sequences();
+      std::vector<std::vector<int32_t>> tables;
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        const AttentionSequence& s = sequences[i];
+        tables.emplace_back(s.block_table, s.block_table + (s.first_position + s.num_rows - 1) / kKvBlockSize + 1);
+        const AttentionSequence& leader = sequences[i % 3 == 0 ? 0 : 1];
+        if (i < 12) std::copy_n(leader.block_table, prefix_blocks, tables[i].begin());
+        sequences[i].block_table = tables[i].data();
+      }
+      const std::vector<float> apart = batch.run(*GetParam(), 2, sequences, false);
+      EXPECT_TRUE(same_bits(batch.run(*GetParam(), 1, sequences), apart)) << shape.head_dim << " " << prefix_blocks;
+      EXPECT_TRUE(same_bits(batch.run(*GetParam(), 3, sequences), apart)) << shape.head_dim << " " << prefix_blocks;
+      for (const AttentionSequence& sequence : sequences) {
+        const std::vector<float> alone = batch.run(*GetParam(), 2, {sequence});
+        const int64_t begin = sequence.first_row * batch.out_width();
+        const int64_t floats = sequence.num_rows * batch.out_width();
+        EXPECT_EQ(std::memcmp(alone.data() + begin, apart.data() + begin, static_cast<size_t>(floats) * 4), 0)
+            << shape.head_dim << " " << prefix_blocks << " row " << sequence.first_row;
       }
     }
   }

@@ -86,16 +86,30 @@ struct ExpertRows {
 };
 
 // Paged K and V of one layer. A block holds kKvBlockSize consecutive positions of one sequence; inside it every KV head
-// has one K tile [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring positions are one vector) and
-// one V tile [kKvBlockSize, head_dim]. Block b, head h: k + (b * num_kv_heads + h) * head_dim * kKvBlockSize elements.
+// has one K tile and one V tile. Block b, head h: k + (b * num_kv_heads + h) * kv_tile_bytes(k_format, head_dim).
+//
+// Floats: K is [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring positions are one vector), V is
+// [kKvBlockSize, head_dim].
+// kQ8_0 and kQ4_0: kKvGroup dimensions of one position share an f16 scale, as in those formats' blocks; head_dim is
+// rounded up to whole groups. A tile is its groups one after another, each kKvGroup * kKvBlockSize codes and then the
+// scales [kKvBlockSize]. Two neighbouring terms of a sum lie together, to be multiplied as pairs of 16 bits: with d the
+// dimension inside the group and p the position, a code's byte is
+//          K                                         V
+//   Q8_0   (d / 2 * kKvBlockSize + p) * 2 + d % 2    (p / 2 * kKvGroup + d) * 2 + p % 2
+//   Q4_0   the same of d % 16                        (p / 2 * 16 + d % 16) * 2 + p % 2
+// and Q4_0 keeps code + 8 in the low half of it for d < 16, in the high half otherwise.
 inline constexpr int kKvBlockSize = 32;
+inline constexpr int kKvGroup = 32;
 
 inline constexpr int kMaxHeadDim = 512;
+
+// Bytes of a tile, a multiple of 64; 0 for a format that KV cannot have. head_dim is a multiple of 8.
+int64_t kv_tile_bytes(Format format, int64_t head_dim);
 
 struct KvLayer {
   std::byte* k = nullptr;
   std::byte* v = nullptr;
-  Format k_format = Format::kF16;  // kF32, kF16 or kBF16; K and V may differ
+  Format k_format = Format::kF16;  // K and V may differ
   Format v_format = Format::kF16;
   int num_kv_heads = 0;
   int head_dim = 0;  // at most kMaxHeadDim
@@ -121,6 +135,9 @@ struct AttentionArgs {
   float scale = 0.0f;    // multiplies q . k
   float softcap = 0.0f;  // > 0: scores become cap * tanh(score / cap) (Gemma 2)
   int64_t window = 0;    // > 0: position p sees positions (p - window, p]
+  // Read K and V of blocks that several sequences begin with once for all of them. Changes the speed only: off to
+  // measure what it brings.
+  bool share_prefixes = true;
   std::byte* workspace = nullptr;  // attention_workspace_bytes(...), 64-byte aligned
 };
 
@@ -187,7 +204,9 @@ struct Kernels {
 
   // ---- attention over paged KV ------------------------------------------------------------------------------------
   // Stores k and v [num_rows, num_kv_heads, head_dim] (row strides in floats) at slots[row] = block * kKvBlockSize +
-  // offset. Slots of one call are distinct.
+  // offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x with the largest
+  // magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as stored. A group
+  // with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN.
   void (*write_kv)(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v,
                    int64_t v_stride, const int64_t* slots, int64_t num_rows);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);

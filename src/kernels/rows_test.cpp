@@ -186,7 +186,7 @@ TEST_P(RowsTest, Rope) {
 
 // Every table stores the same bits as the reference, special values included, and touches no other slot.
 TEST_P(RowsTest, WriteKv) {
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16};
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
   for (Format format : formats) {
     for (int head_dim : {8, 40, 64}) {
       const int heads = 3;
@@ -208,7 +208,7 @@ TEST_P(RowsTest, WriteKv) {
       std::memcpy(k.data() + 5, special, sizeof(float) * 3);
       std::vector<int64_t> slots;
       for (int64_t row = 0; row < num_rows; ++row) slots.push_back((row * 37 + 11) % (4 * kKvBlockSize));
-      const size_t bytes = static_cast<size_t>(4 * width * kKvBlockSize) * (format == Format::kF32 ? 4 : 2);
+      const size_t bytes = static_cast<size_t>(4 * heads * kv_tile_bytes(format, head_dim));
       std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
       const KvLayer got{got_k.data(), got_v.data(), format, format, heads, head_dim};
       const KvLayer want{want_k.data(), want_v.data(), format, format, heads, head_dim};

@@ -7,13 +7,9 @@
 namespace quire {
 namespace {
 
-// Elements of one block of one layer.
-uint64_t block_elements(const KvShape& shape) {
-  return static_cast<uint64_t>(shape.num_kv_heads) * static_cast<uint64_t>(shape.head_dim) * kKvBlockSize;
-}
-
+// One block of one layer.
 uint64_t block_bytes_of(const KvShape& shape, Format format) {
-  return weight_format(format).bytes_of(static_cast<int64_t>(block_elements(shape)));
+  return static_cast<uint64_t>(shape.num_kv_heads) * static_cast<uint64_t>(kv_tile_bytes(format, shape.head_dim));
 }
 
 }  // namespace
@@ -22,7 +18,7 @@ uint64_t KvShape::block_bytes() const {
   return static_cast<uint64_t>(num_layers) * (block_bytes_of(*this, k_format) + block_bytes_of(*this, v_format));
 }
 
-// A block is a multiple of 64 bytes (kKvBlockSize elements of 2 bytes or more), so every layer's pool stays aligned.
+// A tile is a multiple of 64 bytes, so every layer's pool stays aligned.
 KvCache::KvCache(const KvShape& shape, int64_t num_blocks, int64_t num_swap_slots)
     : shape_(shape),
       num_blocks_(num_blocks),

@@ -19,8 +19,7 @@ struct KvShape {
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
 
-  // Bytes of one block over all layers: layers x KV heads x head_dim x kKvBlockSize x (bytes of K + bytes of V). GQA
-  // correct: query heads do not count.
+  // Bytes of one block over all layers: layers x KV heads x (K tile + V tile). GQA correct: query heads do not count.
   uint64_t block_bytes() const;
   uint64_t token_bytes() const { return block_bytes() / kKvBlockSize; }
 };

@@ -34,13 +34,13 @@ std::string advice_for(const PlanInput& input, const RunnerOptions& options, con
   } else {
     advice = fmt::format("would fit: --ctx-size {} (for one sequence at a time)", context);
   }
-  if (options.k_format == Format::kF32 || options.v_format == Format::kF32) {
-    KvShape half = input.kv;
-    half.k_format = Format::kF16;
-    half.v_format = Format::kF16;
-    advice +=
-        fmt::format(", or --kv-type f16 with {} {}", options.num_blocks > 0 ? "KV blocks <=" : "--ctx-size",
-                    static_cast<int64_t>(left / half.block_bytes()) * (options.num_blocks > 0 ? 1 : kKvBlockSize));
+  KvShape less = input.kv;
+  const bool floats = less.k_format == Format::kF32 || less.v_format == Format::kF32;
+  less.k_format = less.v_format = floats ? Format::kF16 : Format::kQ8_0;
+  if (less.block_bytes() < input.kv.block_bytes()) {
+    advice += fmt::format(
+        ", or --kv-type {} with {} {}", floats ? "f16" : "q8_0", options.num_blocks > 0 ? "KV blocks <=" : "--ctx-size",
+        static_cast<int64_t>(left / less.block_bytes()) * (options.num_blocks > 0 ? 1 : kKvBlockSize));
   }
   return advice;
 }

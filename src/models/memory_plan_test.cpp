@@ -36,6 +36,9 @@ TEST(KvShape, CountsKvHeadsOnly) {
   KvShape mixed = kShape;
   mixed.k_format = Format::kF32;
   EXPECT_EQ(mixed.block_bytes(), 96u << 10);
+  mixed.k_format = Format::kQ8_0;  // 34 bytes for 32 elements
+  mixed.v_format = Format::kQ4_0;  // 18
+  EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 64 * (34 + 18));
 }
 
 TEST(MemoryPlan, EnoughForEverySequence) {
@@ -82,6 +85,8 @@ TEST(MemoryPlan, OffersTheSmallerKvType) {
   EXPECT_NE(plan.advice.find(" 256 (for one sequence"), std::string::npos) << plan.advice;
   EXPECT_NE(plan.advice.find(" f16 with "), std::string::npos) << plan.advice;
   EXPECT_TRUE(plan.advice.ends_with(" 512")) << plan.advice;
+  const MemoryPlan halves = plan_memory(input(13 * kMiB), options(1, 1000));
+  EXPECT_NE(halves.advice.find(" q8_0 with --ctx-size 960"), std::string::npos) << halves.advice;
 }
 
 TEST(MemoryPlan, WeightsAloneTooLargeAndNumbersBeyondAnything) {

@@ -29,8 +29,8 @@ void check_option(const char* option, int64_t value, int64_t least, int64_t most
 }
 
 void check_kv_format(const char* option, Format format) {
-  if (format == Format::kF32 || format == Format::kF16 || format == Format::kBF16) return;
-  fail(ErrorCode::kUnsupported, "{} {} is unknown; this build keeps KV as F32, F16 or BF16", option,
+  if (kv_tile_bytes(format, kKvGroup) > 0) return;
+  fail(ErrorCode::kUnsupported, "{} {} is unknown; this build keeps KV as F32, F16, BF16, Q8_0 or Q4_0", option,
        weight_format(format).name);
 }
 
@@ -227,6 +227,7 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
           .slots = arrays.slots,
           .sequences = arrays.sequences,
           .num_sequences = num_sequences,
+          .share_prefixes = options.share_prefixes,
           .logit_rows = batch.logit_rows.data(),
           .num_logit_rows = num_logit_rows,
           .hidden_rows = batch.hidden_rows.data(),

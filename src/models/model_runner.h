@@ -28,6 +28,7 @@ struct RunnerOptions {
   int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
+  bool share_prefixes = true;   // sequences of a step that begin with the same blocks read them once: only faster
   int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
   uint64_t swap_bytes = 0;
   // Take the KV pool's memory in the background after loading, while the machine is idle, instead of at the first use

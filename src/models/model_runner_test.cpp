@@ -218,7 +218,7 @@ TEST(Load, RefusesABrokenFile) {
 TEST(Load, RefusesOptionsThatCannotBe) {
   EXPECT_NE(load_error({}, {.max_batch_tokens = 0}), "no error");
   EXPECT_NE(load_error({}, {.max_sequences = -1}), "no error");
-  EXPECT_NE(load_error({}, {.k_format = Format::kQ8_0}), "no error");
+  EXPECT_NE(load_error({}, {.k_format = Format::kQ6_K}), "no error");
   EXPECT_NE(load_error({}, {.isa = "abacus"}), "no error");
 }
 

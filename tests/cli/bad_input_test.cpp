@@ -149,7 +149,7 @@ std::vector<Case> flag_cases() {
       {"--logprobs", "97"},
       {"--min-tokens", "-1"},
       {"--kv-type", "q3"},
-      {"--cache-type-k", "int8"},
+      {"--cache-type-k", "int2"},
       {"--ctx-size", "0"},
       {"--ctx-size", "large"},
       {"--ctx-size", "2"},

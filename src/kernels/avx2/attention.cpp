@@ -1,10 +1,17 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
+#include "kernels/avx2/words.h"
 
 #include "kernels/vector/loops.h"
 #include "kernels/vector/math.h"
 
 #include "kernels/vector/tile_product.h"
+
+#include "kernels/vector/kv_codes.h"
+
+#include "kernels/vector/code_product.h"
+
+#include "kernels/vector/attention_job.h"
 
 #include "kernels/vector/attention.h"
 

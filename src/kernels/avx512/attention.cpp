@@ -1,10 +1,17 @@
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vec.h"
+#include "kernels/avx512/words.h"
 
 #include "kernels/vector/loops.h"
 #include "kernels/vector/math.h"
 
 #include "kernels/vector/tile_product.h"
+
+#include "kernels/vector/kv_codes.h"
+
+#include "kernels/vector/code_product.h"
+
+#include "kernels/vector/attention_job.h"
 
 #include "kernels/vector/attention.h"
 

@@ -1,22 +1,11 @@
 #include <cmath>
 #include <limits>
 
-#include "base/check.h"
+#include "kernels/reference/kv_tile.h"
 #include "kernels/reference/reference.h"
-#include "tensor/half.h"
 
 namespace quire {
 namespace {
-
-float load(const std::byte* base, Format format, int64_t index) {
-  switch (format) {
-    case Format::kF32: return reinterpret_cast<const float*>(base)[index];
-    case Format::kF16: return f16_to_f32(reinterpret_cast<const uint16_t*>(base)[index]);
-    case Format::kBF16: return bf16_to_f32(reinterpret_cast<const uint16_t*>(base)[index]);
-    default: CHECK(!"a KV cache is f32, f16 or bf16");
-  }
-  return 0;
-}
 
 // One query of one head: `out` gathers sum(exp(s - max) * v), rescaled whenever the maximum grows.
 void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_t row, int head) {
@@ -28,14 +17,17 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_
 
   const int64_t position = sequence.first_position + row;
   const int64_t first = args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
+  float k[kMaxHeadDim];
+  float v[kMaxHeadDim];
   float max = -std::numeric_limits<float>::infinity();
   float sum = 0;
   for (int64_t p = first; p <= position; ++p) {
-    const int64_t block = sequence.block_table[p / kKvBlockSize];
-    const int64_t tile = (block * kv.num_kv_heads + kv_head) * kv.head_dim * kKvBlockSize;
-    const int64_t offset = p % kKvBlockSize;
+    const int64_t tile = int64_t{sequence.block_table[p / kKvBlockSize]} * kv.num_kv_heads + kv_head;
+    const auto offset = static_cast<int>(p % kKvBlockSize);
+    load_k(kv.k_format, kv.k + tile * kv_tile_bytes(kv.k_format, kv.head_dim), kv.head_dim, offset, k);
+    load_v(kv.v_format, kv.v + tile * kv_tile_bytes(kv.v_format, kv.head_dim), kv.head_dim, offset, v);
     float score = 0;
-    for (int d = 0; d < kv.head_dim; ++d) score += q[d] * load(kv.k, kv.k_format, tile + d * kKvBlockSize + offset);
+    for (int d = 0; d < kv.head_dim; ++d) score += q[d] * k[d];
     score *= args.scale;
     if (args.softcap > 0) score = args.softcap * std::tanh(score / args.softcap);
 
@@ -44,9 +36,7 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_
     const float weight = std::exp(score - new_max);
     max = new_max;
     sum = sum * shrink + weight;
-    for (int d = 0; d < kv.head_dim; ++d) {
-      out[d] = out[d] * shrink + weight * load(kv.v, kv.v_format, tile + offset * kv.head_dim + d);
-    }
+    for (int d = 0; d < kv.head_dim; ++d) out[d] = out[d] * shrink + weight * v[d];
   }
   for (int d = 0; d < kv.head_dim; ++d) out[d] /= sum;
 }

@@ -1,8 +1,7 @@
 #include <cmath>
 
-#include "base/check.h"
+#include "kernels/reference/kv_tile.h"
 #include "kernels/reference/reference.h"
-#include "tensor/half.h"
 
 namespace quire {
 namespace {
@@ -133,27 +132,17 @@ void softcap(const Exec&, float* x, int64_t n, float cap) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(cap * std::tanh(static_cast<double>(x[i]) / cap));
 }
 
-void store(std::byte* base, Format format, int64_t index, float value) {
-  switch (format) {
-    case Format::kF32: reinterpret_cast<float*>(base)[index] = value; return;
-    case Format::kF16: reinterpret_cast<uint16_t*>(base)[index] = f32_to_f16(value); return;
-    case Format::kBF16: reinterpret_cast<uint16_t*>(base)[index] = f32_to_bf16(value); return;
-    default: CHECK(!"a KV cache is f32, f16 or bf16");
-  }
-}
-
 void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
               const int64_t* slots, int64_t num_rows) {
+  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
   for_each_row(exec, num_rows, [=, &kv](int64_t row) {
-    const int64_t block = slots[row] / kKvBlockSize;
-    const int64_t offset = slots[row] % kKvBlockSize;
+    const auto offset = static_cast<int>(slots[row] % kKvBlockSize);
     for (int head = 0; head < kv.num_kv_heads; ++head) {
-      const int64_t tile = (block * kv.num_kv_heads + head) * kv.head_dim * kKvBlockSize;
+      const int64_t tile = slots[row] / kKvBlockSize * kv.num_kv_heads + head;
       const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
-      for (int d = 0; d < kv.head_dim; ++d) {
-        store(kv.k, kv.k_format, tile + d * kKvBlockSize + offset, k[row * k_stride + column + d]);
-        store(kv.v, kv.v_format, tile + offset * kv.head_dim + d, v[row * v_stride + column + d]);
-      }
+      store_k(kv.k_format, kv.k + tile * k_bytes, kv.head_dim, offset, k + row * k_stride + column);
+      store_v(kv.v_format, kv.v + tile * v_bytes, kv.head_dim, offset, v + row * v_stride + column);
     }
   });
 }

@@ -152,18 +152,25 @@ inline void store_strided(const float* from, int count, Format format, std::byte
   });
 }
 
+// The position `offset` of a tile.
+inline void store_kv(Format format, const float* from, int head_dim, std::byte* tile, int64_t offset, bool is_v) {
+  if (is_quantised(format)) return store_position(format, from, head_dim, tile, offset, is_v);
+  store_strided(from, head_dim, format, tile, is_v ? offset * head_dim : offset, is_v ? 1 : kKvBlockSize);
+}
+
 void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
               const int64_t* slots, int64_t num_rows) {
   const int64_t width = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
+  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
   for_slices(exec, num_rows, 4 * width, [=, &kv](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const int64_t block = slots[row] / kKvBlockSize;
       const int64_t offset = slots[row] % kKvBlockSize;
       for (int head = 0; head < kv.num_kv_heads; ++head) {
-        const int64_t tile = (block * kv.num_kv_heads + head) * kv.head_dim * kKvBlockSize;
+        const int64_t tile = slots[row] / kKvBlockSize * kv.num_kv_heads + head;
         const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
-        store_strided(k + row * k_stride + column, kv.head_dim, kv.k_format, kv.k, tile + offset, kKvBlockSize);
-        store_strided(v + row * v_stride + column, kv.head_dim, kv.v_format, kv.v, tile + offset * kv.head_dim, 1);
+        store_kv(kv.k_format, k + row * k_stride + column, kv.head_dim, kv.k + tile * k_bytes, offset, false);
+        store_kv(kv.v_format, v + row * v_stride + column, kv.head_dim, kv.v + tile * v_bytes, offset, true);
       }
     }
   });

@@ -12,24 +12,32 @@ namespace {
 // of two, so that they fall into different cache sets. Holds a query of kMaxHeadDim.
 constexpr int kLeftStride = kMaxHeadDim + 16;
 
+// Blocks of positions whose scores are softened together.
+constexpr int kStripeTiles = 4;
+
 // c[r][n] = c[r][n] * shrink[r] + sum over k of left[r][k] * right[k][n]
 struct TileProduct {
-  const float* left = nullptr;  // [rows, depth], rows kLeftStride apart
-  const void* right = nullptr;  // [depth, columns], rows right_stride elements apart
+  const float* left = nullptr;           // [rows, depth], rows kLeftStride apart
+  const void* right[kStripeTiles] = {};  // [depth, columns] in parts of part_depth, rows right_stride elements apart
+  const void* next[kStripeTiles] = {};   // what will be the right side of a later product: fetched ahead; or none
   int64_t right_stride = 0;
   int depth = 0;
+  int part_depth = 0;
   float* c = nullptr;  // [rows, columns], rows c_stride apart
   int64_t c_stride = 0;
   int columns = 0;                // a multiple of kLanes
   const float* shrink = nullptr;  // [rows], or none: c starts from zero
-  const void* next = nullptr;     // what will be the right side of a later product: fetched ahead, element by element
 };
 
-// The formats of the right side. Floats are mostly tiles just widened, in the first-level cache: nothing to fetch
-// ahead.
-struct F32Source {
+// The formats of the right side. Floats may be tiles just widened, in the first-level cache: nothing to fetch ahead.
+struct WidenedSource {
   using Element = float;
   static constexpr bool kFetchAhead = false;
+  static Vec load_lanes(const Element* p) { return load(p); }
+};
+struct F32Source {
+  using Element = float;
+  static constexpr bool kFetchAhead = true;
   static Vec load_lanes(const Element* p) { return load(p); }
 };
 struct F16Source {
@@ -55,24 +63,28 @@ inline void product_strip(const TileProduct& t, int column) {
     }
   }
   const float* left = t.left;
-  const auto* right = static_cast<const typename Source::Element*>(t.right) + column;
-  const auto* next = t.next == nullptr ? right : static_cast<const typename Source::Element*>(t.next) + column;
-  for (int k = 0; k < t.depth; ++k) {
-    Vec b[kVectors];
+  for (int part = 0, left_depth = t.depth; left_depth > 0; ++part, left_depth -= t.part_depth) {
+    const auto* right = static_cast<const typename Source::Element*>(t.right[part]) + column;
+    const auto* next =
+        Source::kFetchAhead ? static_cast<const typename Source::Element*>(t.next[part]) + column : right;
+    const int depth = left_depth < t.part_depth ? left_depth : t.part_depth;
+    for (int k = 0; k < depth; ++k) {
+      Vec b[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      b[v] = Source::load_lanes(right + v * kLanes);
-      if (Source::kFetchAhead && v * kLanes * sizeof(*next) % 64 == 0) prefetch_far(next + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) {
+        b[v] = Source::load_lanes(right + v * kLanes);
+        if (Source::kFetchAhead && v * kLanes * sizeof(*next) % 64 == 0) prefetch_far(next + v * kLanes);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const Vec a = set1(left[r * kLeftStride]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(a, b[v], sums[r][v]);
+      }
+      ++left;
+      right += t.right_stride;
+      next += t.right_stride;
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const Vec a = set1(left[r * kLeftStride]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(a, b[v], sums[r][v]);
-    }
-    ++left;
-    right += t.right_stride;
-    next += t.right_stride;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -102,7 +114,9 @@ void product_from(const TileProduct& t, int rows) {
   if constexpr (kRows > 1) product_from<Source, kRows - 1>(t, rows);
 }
 
+// Right sides without `next` are widened floats.
 void tile_product(Format right_format, const TileProduct& t, int rows) {
+  if (t.next[0] == nullptr) return product_from<WidenedSource>(t, rows);
   switch (right_format) {
     case Format::kF16: return product_from<F16Source>(t, rows);
     case Format::kBF16: return product_from<BF16Source>(t, rows);

@@ -47,6 +47,7 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .scale = scale,
                                 .softcap = softcap,
                                 .window = window,
+                                .share_prefixes = step.share_prefixes,
                                 .workspace = buffers.workspace});
   linear(step, plain_input(step, buffers.out, num_rows, sizes.q_size(), forms_read_by({&o}), buffers.q8),
          {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});

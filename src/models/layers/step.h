@@ -31,6 +31,7 @@ struct Step {
 
   const AttentionSequence* sequences = nullptr;
   int64_t num_sequences = 0;
+  bool share_prefixes = true;  // see AttentionArgs
 
   const int32_t* logit_rows = nullptr;  // ascending
   int64_t num_logit_rows = 0;

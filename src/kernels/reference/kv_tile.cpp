@@ -1,0 +1,130 @@
+#include "kernels/reference/kv_tile.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "tensor/half.h"
+
+namespace quire {
+namespace {
+
+constexpr int kHalfGroup = kKvGroup / 2;
+constexpr uint16_t kNanF16 = 0x7e00;
+
+bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
+int64_t codes_bytes(Format format) { return kKvGroup * kKvBlockSize / (format == Format::kQ4_0 ? 2 : 1); }
+int64_t group_bytes(Format format) { return codes_bytes(format) + kKvBlockSize * 2; }
+
+float load_float(Format format, const std::byte* tile, int64_t index) {
+  switch (format) {
+    case Format::kF32: return reinterpret_cast<const float*>(tile)[index];
+    case Format::kF16: return f16_to_f32(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case Format::kBF16: return bf16_to_f32(reinterpret_cast<const uint16_t*>(tile)[index]);
+    default: CHECK(!"kv_tile_bytes knows no such KV format");
+  }
+  return 0;
+}
+
+void store_float(Format format, std::byte* tile, int64_t index, float value) {
+  switch (format) {
+    case Format::kF32: reinterpret_cast<float*>(tile)[index] = value; return;
+    case Format::kF16: reinterpret_cast<uint16_t*>(tile)[index] = f32_to_f16(value); return;
+    case Format::kBF16: reinterpret_cast<uint16_t*>(tile)[index] = f32_to_bf16(value); return;
+    default: CHECK(!"kv_tile_bytes knows no such KV format");
+  }
+}
+
+// Where the code of a dimension of the group lies, in bytes.
+using Place = int (*)(Format format, int dimension, int position);
+
+int k_place(Format format, int dimension, int position) {
+  const int d = format == Format::kQ4_0 ? dimension % kHalfGroup : dimension;
+  return (d / 2 * kKvBlockSize + position) * 2 + d % 2;
+}
+
+int v_place(Format format, int dimension, int position) {
+  const bool halves = format == Format::kQ4_0;
+  const int d = halves ? dimension % kHalfGroup : dimension;
+  return (position / 2 * (halves ? kHalfGroup : kKvGroup) + d) * 2 + position % 2;
+}
+
+uint16_t scale_of(Format format, const float* values) {
+  float least = 0, most = 0, bad = 0;
+  for (int d = 0; d < kKvGroup; ++d) {
+    least = std::fmin(least, values[d]);
+    most = std::fmax(most, values[d]);
+    bad += values[d] * 0.0f;  // NaN of an infinity or a NaN
+  }
+  if (bad != 0) return kNanF16;
+  const float widest = most >= -least ? most : least;
+  return f32_to_f16(format == Format::kQ8_0 ? std::fabs(widest) / 127.0f : widest / -8.0f);
+}
+
+void load_groups(Format format, const std::byte* tile, int head_dim, int position, Place place, float* out) {
+  for (int i = 0; i < head_dim; ++i) {
+    const std::byte* group = tile + i / kKvGroup * group_bytes(format);
+    const uint16_t half = reinterpret_cast<const uint16_t*>(group + codes_bytes(format))[position];
+    const int dimension = i % kKvGroup;
+    const auto byte = static_cast<uint8_t>(group[place(format, dimension, position)]);
+    const int nibble = dimension < kHalfGroup ? byte & 15 : byte >> 4;
+    const int code = format == Format::kQ4_0 ? nibble - 8 : static_cast<int8_t>(byte);
+    out[i] = f16_to_f32(half) * static_cast<float>(code);
+  }
+}
+
+void store_groups(Format format, std::byte* tile, int head_dim, int position, Place place, const float* values) {
+  const bool halves = format == Format::kQ4_0;
+  for (int first = 0; first < head_dim; first += kKvGroup, tile += group_bytes(format)) {
+    float group[kKvGroup] = {};
+    std::copy_n(values + first, std::min(kKvGroup, head_dim - first), group);
+    const uint16_t half = scale_of(format, group);
+    const float scale = f16_to_f32(half);
+    const float inverse = scale != 0 && std::isfinite(scale) ? 1.0f / scale : 0.0f;
+    reinterpret_cast<uint16_t*>(tile + codes_bytes(format))[position] = half;
+    const auto code_of = [=](float x) {
+      const float code = inverse == 0 ? 0.0f : std::nearbyint(x * inverse);
+      return static_cast<int>(halves ? std::clamp(code, -8.0f, 7.0f) : std::clamp(code, -127.0f, 127.0f));
+    };
+    for (int d = 0; d < (halves ? kHalfGroup : kKvGroup); ++d) {
+      const int code = halves ? (code_of(group[d]) + 8) | (code_of(group[d + kHalfGroup]) + 8) << 4 : code_of(group[d]);
+      tile[place(format, d, position)] = static_cast<std::byte>(code);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t kv_tile_bytes(Format format, int64_t head_dim) {
+  const int64_t elements = head_dim * kKvBlockSize;
+  switch (format) {
+    case Format::kF32: return elements * 4;
+    case Format::kF16:
+    case Format::kBF16: return elements * 2;
+    case Format::kQ8_0:
+    case Format::kQ4_0: return (head_dim + kKvGroup - 1) / kKvGroup * group_bytes(format);
+    default: return 0;
+  }
+}
+
+void load_k(Format format, const std::byte* tile, int head_dim, int position, float* out) {
+  if (is_quantised(format)) return load_groups(format, tile, head_dim, position, k_place, out);
+  for (int d = 0; d < head_dim; ++d) out[d] = load_float(format, tile, d * kKvBlockSize + position);
+}
+
+void load_v(Format format, const std::byte* tile, int head_dim, int position, float* out) {
+  if (is_quantised(format)) return load_groups(format, tile, head_dim, position, v_place, out);
+  for (int d = 0; d < head_dim; ++d) out[d] = load_float(format, tile, position * head_dim + d);
+}
+
+void store_k(Format format, std::byte* tile, int head_dim, int position, const float* values) {
+  if (is_quantised(format)) return store_groups(format, tile, head_dim, position, k_place, values);
+  for (int d = 0; d < head_dim; ++d) store_float(format, tile, d * kKvBlockSize + position, values[d]);
+}
+
+void store_v(Format format, std::byte* tile, int head_dim, int position, const float* values) {
+  if (is_quantised(format)) return store_groups(format, tile, head_dim, position, v_place, values);
+  for (int d = 0; d < head_dim; ++d) store_float(format, tile, position * head_dim + d, values[d]);
+}
+
+}  // namespace quire

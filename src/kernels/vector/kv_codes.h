@@ -1,0 +1,66 @@
+// Groups of the quantised KV formats (kernels.h, KvLayer): where their parts lie, and the quantisation of one position.
+// See math.h for how files of this folder are used.
+#pragma once
+
+namespace quire {
+namespace {
+
+inline bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
+constexpr int64_t kHalfGroup = kKvGroup / 2;
+constexpr uint16_t kNanF16 = 0x7e00;
+
+constexpr int64_t codes_bytes(Format format) { return kKvGroup * kKvBlockSize / (format == Format::kQ4_0 ? 2 : 1); }
+constexpr int64_t group_bytes(Format format) { return codes_bytes(format) + kKvBlockSize * 2; }
+
+// kKvGroup floats to codes, the f16 scale returned; by the rule of Kernels::write_kv.
+inline uint16_t quantise_group(Format format, const float* values, int16_t* codes) {
+  Vec least = set1(0), most = set1(0), bad = set1(0);
+  for (int i = 0; i < kKvGroup; i += kLanes) {
+    const Vec x = load(values + i);
+    least = min(x, least);
+    most = max(x, most);
+    bad = fma(x, set1(0), bad);  // NaN of an infinity or a NaN
+  }
+  const float high = max_lanes(most);
+  const float low = -max_lanes(sub(set1(0), least));
+  const bool bytes = format == Format::kQ8_0;
+  alignas(64) uint16_t halves[kLanes];
+  store_f16(halves, set1(bytes ? (high >= -low ? high : -low) / 127.0f : (high >= -low ? high : low) / -8.0f));
+  if (sum_lanes(bad) != 0) halves[0] = kNanF16;
+  alignas(64) float scales[kLanes];
+  store(scales, load_f16(halves));
+  const float scale = scales[0];
+  const bool usable = scale != 0 && scale - scale == 0;  // finite
+  const Vec inverse = set1(usable ? 1.0f / scale : 0.0f);
+  const Vec first = set1(bytes ? -127.0f : -8.0f);
+  const Vec last = set1(bytes ? 127.0f : 7.0f);
+  for (int i = 0; i < kKvGroup; i += kLanes) {
+    const Vec code = usable ? mul(load(values + i), inverse) : set1(0);
+    store_i16(codes + i, max(first, min(last, code)));
+  }
+  return halves[0];
+}
+
+// One position into the groups of its tile; `is_v` says which layout. Positions share no byte.
+inline void store_position(Format format, const float* values, int head_dim, std::byte* tile, int64_t p, bool is_v) {
+  const bool bytes = format == Format::kQ8_0;
+  const int64_t width = bytes ? kKvGroup : kHalfGroup;  // bytes of a position
+  // From one pair of dimensions (K) or one dimension (V) to the next.
+  std::byte* const start = tile + (is_v ? p / 2 * width * 2 + p % 2 : p * 2);
+  for (int first = 0; first < head_dim; first += kKvGroup) {
+    alignas(64) float group[kKvGroup] = {};
+    alignas(64) int16_t codes[kKvGroup];
+    const int count = head_dim - first < kKvGroup ? head_dim - first : kKvGroup;
+    __builtin_memcpy(group, values + first, static_cast<size_t>(count) * sizeof(float));
+    const int64_t offset = first / kKvGroup * group_bytes(format);
+    const uint16_t scale = quantise_group(format, group, codes);
+    __builtin_memcpy(tile + offset + codes_bytes(format) + p * 2, &scale, 2);
+    for (int64_t d = 0; d < width; ++d) {
+      const int code = bytes ? codes[d] : (codes[d] + 8) | (codes[d + kHalfGroup] + 8) << 4;
+      start[offset + (is_v ? d * 2 : d / 2 * kKvBlockSize * 2 + d % 2)] = static_cast<std::byte>(code);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire

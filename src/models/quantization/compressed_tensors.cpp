@@ -25,8 +25,10 @@ BlockShape read_block_shape(const json::object& config, std::string_view key) {
   const json::array* sizes = find_array(config, key);
   if (sizes == nullptr) return {};
   const auto size = [&](size_t i) { return sizes->at(i).is_int64() ? sizes->at(i).get_int64() : 0; };
-  if (sizes->size() != 2 || size(0) < 1 || size(1) < 1) {
-    fail(ErrorCode::kCorrupt, "\"{}\" is {}, expected two sizes", key, printable(json::serialize(*sizes)));
+  const auto is_size = [&](size_t i) { return size(i) >= 1 && size(i) <= (int64_t{1} << 20); };
+  if (sizes->size() != 2 || !is_size(0) || !is_size(1)) {
+    fail(ErrorCode::kCorrupt, "\"{}\" is {}, expected two sizes of 1 to 1048576", key,
+         printable(json::serialize(*sizes)));
   }
   return {size(0), size(1)};
 }
@@ -185,8 +187,8 @@ class CompressedTensors : public QuantizationScheme {
       return matrix_of_f8(module, view, {.view = scales, .rows_per_block = rows}, even_groups(cols, cols));
     }
     const int64_t num_groups = groups_of(scales);
-    const bool per_row = scales.rank <= 2 && scales.num_elements() == rows * num_groups && scales.rows() != 0 &&
-                         num_groups > 0 && cols % num_groups == 0;
+    const bool per_row =
+        scales.rank <= 2 && num_groups > 0 && cols % num_groups == 0 && scales.num_elements() == rows * num_groups;
     if (per_row)
       return matrix_of_f8(module, view, {.view = scales, .num_groups = num_groups},
                           even_groups(cols, cols / num_groups));

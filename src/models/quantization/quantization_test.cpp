@@ -429,6 +429,7 @@ TEST(Quantization, OptionsThatThisBuildDoesNotRead) {
   expect(config, "does not rotate activations");
   expect({{"quant_method", "fp8"}, {"fmt", "e5m2"}}, "\"fmt\" \"e5m2\"; this build reads e4m3");
   expect({{"quant_method", "fp8"}, {"weight_block_size", {128, 0}}}, "expected two sizes");
+  expect({{"quant_method", "fp8"}, {"weight_block_size", {int64_t{1} << 62, 128}}}, "expected two sizes");
 }
 
 TEST(Quantization, Descriptions) {

@@ -23,6 +23,7 @@ constexpr Method kMethods[] = {
 
 std::unique_ptr<QuantizationScheme> QuantizationScheme::read(const Checkpoint& checkpoint) {
   const json::object* config = find_object(checkpoint.config(), "quantization_config");
+  if (config == nullptr) config = find_object(checkpoint.config(), "compression_config");  // early compressed-tensors
   if (config == nullptr) return nullptr;
   const std::string found = find_string(*config, "quant_method", "an unnamed method");
   std::string known;

@@ -5,7 +5,7 @@ namespace quire {
 void Embedding::apply(const Step& step, float* out) const {
   const int64_t hidden_size = table.cols();
   const WeightFormat& format = weight_format(table.format);
-  parallel_for(step.exec, step.num_rows, [&](int64_t row) {
+  for_rows(step.exec, step.num_rows, 8, [&](int64_t row) {
     float* values = out + row * hidden_size;
     format.dequantize(table.row(step.token_ids[row]), values, hidden_size);
     if (scale == 1.0f) return;

@@ -77,7 +77,7 @@ void Moe::Buffers::take(Arena& arena, const Kernels& kernels, int64_t max_rows, 
 void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y) const {
   const int64_t num_rows = x.num_rows;
   linear(step, x, {{.linear = &router, .y = buffers.logits}});
-  parallel_for(step.exec, num_rows, [&](int64_t row) {
+  for_rows(step.exec, num_rows, 16, [&](int64_t row) {
     route(options, buffers.logits + row * options.num_experts, buffers.experts + row * options.experts_per_token,
           buffers.weights + row * options.experts_per_token);
   });
@@ -138,18 +138,14 @@ Moe::Wave Moe::next_wave(const Buffers& buffers, int32_t first_expert) const {
 
 // A row's int8 form does not depend on its neighbours, so it is copied, not made again.
 void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
-  constexpr int32_t kSlotsPerTile = 16;
   const auto hidden = static_cast<size_t>(hidden_size());
   const size_t q8_bytes = step.kernels->q8_row_bytes(hidden_size());
   const InputForms forms = has_column_order() ? input_forms() : forms_read_by({&experts[0].gate, &experts[0].up});
-  parallel_for(step.exec, (wave.last_slot - wave.first_slot + kSlotsPerTile - 1) / kSlotsPerTile, [&](int64_t tile) {
-    const int32_t first = wave.first_slot + static_cast<int32_t>(tile) * kSlotsPerTile;
-    for (int32_t slot = first; slot < std::min(first + kSlotsPerTile, wave.last_slot); ++slot) {
-      const auto from = static_cast<size_t>(buffers.rows[slot]);
-      const auto to = static_cast<size_t>(slot - wave.first_slot);
-      if (forms.f32) std::memcpy(buffers.gathered + to * hidden, x.f32 + from * hidden, hidden * sizeof(float));
-      if (forms.q8) std::memcpy(buffers.gathered_q8.data + to * q8_bytes, x.q8 + from * q8_bytes, q8_bytes);
-    }
+  for_rows(step.exec, wave.last_slot - wave.first_slot, 16, [&](int64_t i) {
+    const auto from = static_cast<size_t>(buffers.rows[wave.first_slot + i]);
+    const auto to = static_cast<size_t>(i);
+    if (forms.f32) std::memcpy(buffers.gathered + to * hidden, x.f32 + from * hidden, hidden * sizeof(float));
+    if (forms.q8) std::memcpy(buffers.gathered_q8.data + to * q8_bytes, x.q8 + from * q8_bytes, q8_bytes);
   });
 }
 

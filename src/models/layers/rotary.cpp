@@ -86,14 +86,8 @@ Rotary::Rotary(const RopeSettings& settings)
       long_frequencies_(rope_frequencies(settings, settings.original_max_positions + 1)) {}
 
 void Rotary::fill(const Step& step, float* cos_sin) const {
-  constexpr int64_t kRowsPerTile = 8;
-  const int64_t num_tiles = (step.num_rows + kRowsPerTile - 1) / kRowsPerTile;
-  parallel_for(step.exec, num_tiles, [&](int64_t tile) {
-    const int64_t end = std::min(step.num_rows, (tile + 1) * kRowsPerTile);
-    for (int64_t row = tile * kRowsPerTile; row < end; ++row) {
-      fill_row(step.positions[row], step.length_limits[row], cos_sin + row * settings_.dim);
-    }
-  });
+  for_rows(step.exec, step.num_rows, 8,
+           [&](int64_t row) { fill_row(step.positions[row], step.length_limits[row], cos_sin + row * settings_.dim); });
 }
 
 void Rotary::fill_row(int64_t position, int64_t length_limit, float* cos_sin) const {

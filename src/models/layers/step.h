@@ -2,6 +2,7 @@
 // every layer; rows are the batch's tokens in order.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/kernels.h"
@@ -45,6 +46,15 @@ void parallel_for(const Exec& exec, int64_t num_tiles, const Body& body) {
   exec.run(
       exec.pool, num_tiles, [](void* context, int64_t tile, int) { (*static_cast<const Body*>(context))(tile); },
       const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// The same for cheap rows: body(row) for rows in [0, num_rows), `per_tile` of them in turn.
+template <typename Body>
+void for_rows(const Exec& exec, int64_t num_rows, int64_t per_tile, const Body& body) {
+  parallel_for(exec, (num_rows + per_tile - 1) / per_tile, [&](int64_t tile) {
+    const int64_t end = std::min(num_rows, (tile + 1) * per_tile);
+    for (int64_t row = tile * per_tile; row < end; ++row) body(row);
+  });
 }
 
 }  // namespace quire

@@ -174,7 +174,7 @@ void read_blocks_i8(const std::byte* row, int64_t first, int64_t count, BlockCod
   const auto* block = reinterpret_cast<const BlockI8*>(row) + first / kElements;
   for (int b = 0; b < count / kElements; ++b) {
     out.scale[b] = block[b].d;
-    for (int i = 0; i < kElements; ++i) out.codes[kElements * b + i] = byte(block[b].q[i] + 128);
+    for (int i = 0; i < kElements; ++i) out.codes[kElements * b + i] = static_cast<uint8_t>(block[b].q[i] + 128);
   }
 }
 

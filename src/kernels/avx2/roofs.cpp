@@ -1,6 +1,8 @@
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx2/vec.h"
 
+#include "kernels/vector/tile_shape.h"
+
 #include "kernels/avx2/bytes.h"
 
 #include "kernels/vector/roofs.h"
@@ -8,7 +10,7 @@
 namespace quire {
 namespace {
 
-// The products alone, as the roof: what a sum needs beside them (dot4) is the price of having no VNNI. Each result is
+// The products alone, as the roof: what a sum needs beside them (Dots) is the price of having no VNNI. Each result is
 // the next one's operand: a chain, as a sum would be.
 inline Bytes dot_step(Bytes sum, Bytes factor) { return _mm256_maddubs_epi16(sum, factor); }
 

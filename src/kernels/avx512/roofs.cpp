@@ -1,6 +1,8 @@
 #include "kernels/avx512/avx512.h"
 #include "kernels/avx512/vec.h"
 
+#include "kernels/vector/tile_shape.h"
+
 #include "kernels/avx512/bytes.h"
 
 #include "kernels/vector/roofs.h"
@@ -8,7 +10,7 @@
 namespace quire {
 namespace {
 
-inline Bytes dot_step(Bytes sum, Bytes factor) { return dot4(sum, factor, factor); }
+inline Bytes dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, factor, factor); }
 
 }  // namespace
 

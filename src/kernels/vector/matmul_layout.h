@@ -13,7 +13,7 @@ namespace {
 constexpr int kPanelVectors = 2;
 constexpr int kPanelRows = kPanelVectors * kLanes;
 constexpr int kGroup = 32;          // columns that share an activation scale
-constexpr int kGroupWords = 8;      // a word: four neighbouring columns of one row, what one dot4 takes
+constexpr int kGroupWords = 8;      // a word: four neighbouring columns of one row, what Dots::add takes
 constexpr int kBlockColumns = 256;  // columns under one header
 constexpr int kBlockGroups = kBlockColumns / kGroup;
 constexpr int kVectorBytes = 4 * kLanes;

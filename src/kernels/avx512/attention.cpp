@@ -13,6 +13,10 @@
 
 #include "kernels/vector/attention_job.h"
 
+#include "kernels/vector/attention_stripe.h"
+
+#include "kernels/vector/attention_walk.h"
+
 #include "kernels/vector/attention.h"
 
 namespace quire {

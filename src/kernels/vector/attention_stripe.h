@@ -1,0 +1,300 @@
+// One stripe of positions of an attention job: scores, softmax weights, weighted V. See attention_job.h for what a job
+// is and math.h for how files of this folder are used.
+#pragma once
+
+namespace quire {
+namespace {
+
+// `count` elements, a multiple of 8.
+template <typename Source>
+inline void to_floats(const typename Source::Element* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(to + i, Source::load_lanes(from + i));
+  if (i == count) return;
+  typename Source::Element tail[kLanes] = {};
+  __builtin_memcpy(tail, from + i, static_cast<size_t>(count - i) * sizeof(*from));
+  store(to + i, Source::load_lanes(tail));
+}
+
+// Rows of `columns` elements to rows of floats `stride` apart; fetches as many ahead from `next`.
+void rows_to_floats(Format format, const std::byte* from, const std::byte* next, int64_t rows, int64_t columns,
+                    float* to, int64_t stride) {
+  const auto convert = [=](auto source) {
+    using Source = decltype(source);
+    const auto* elements = reinterpret_cast<const typename Source::Element*>(from);
+    const int64_t row_bytes = columns * float_bytes(format);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t byte = 0; byte < row_bytes; byte += 64) prefetch_far(next + row * row_bytes + byte);
+      to_floats<Source>(elements + row * columns, columns, to + row * stride);
+    }
+  };
+  switch (format) {
+    case Format::kF16: return convert(F16Source{});
+    case Format::kBF16: return convert(BF16Source{});
+    default: return convert(F32Source{});
+  }
+}
+
+// One stripe of positions for neighbouring rows of one head. Entries of tiles that no row sees are not set.
+struct Visit {
+  int64_t stripe;
+  int first;  // rows of the job [first, end)
+  int end;
+  const std::byte* k[kStripeTiles];
+  const std::byte* v[kStripeTiles];
+  const std::byte* later_k[kStripeTiles];  // what a later visit reads, to be fetched ahead
+  const std::byte* later_v[kStripeTiles];
+};
+
+// Rows of a visit that share registers.
+struct RowTile {
+  int first;
+  int rows;
+  int first_tile;  // of the stripe: [first_tile, end_tile) hold what some row sees
+  int end_tile;
+  int num_positions;  // in those tiles, up to the last that some row sees
+};
+
+// What soften finds out about rows, beside the weights.
+struct Softened {
+  alignas(64) float shrink[kLanes];  // by how much what the row gathered so far shrinks
+  alignas(64) float top[kLanes];     // the largest weight
+  alignas(64) float unit[kLanes];    // 1 / top when V is quantised: its weights are kept as fractions of top
+  int low[kLanes];                   // the row sees positions [low, high) of the stripe
+  int high[kLanes];
+};
+
+// Scores in place to powers of two of (score - max), which are 0 where the row sees nothing; updates the rows' max and
+// sum.
+void soften(const Job& job, int64_t stripe, const RowTile& t, Softened& out) {
+  const AttentionArgs& args = *job.args;
+  const bool whole_k = is_quantised(args.kv.k_format);
+  const bool whole_v = is_quantised(args.kv.v_format);
+  const float scale_back = args.softcap > 0 ? args.softcap * kLog2e : 0;
+  const int begin = t.first_tile * kTile;
+  const int end = t.end_tile * kTile;
+  alignas(64) float base[kLanes] = {};
+  for (int r = 0; r < kLanes; ++r) out.shrink[r] = out.top[r] = 0;
+  for (int r = 0; r < t.rows; ++r) {
+    float* scores = job.scratch.weights + r * kLeftStride;
+    const int64_t position = job.scratch.position[t.first + r];
+    const int low = static_cast<int>(smaller(kStripe, larger(0, job.first_visible(position) - stripe * kStripe)));
+    const int high = static_cast<int>(smaller(kStripe, larger(0, position + 1 - stripe * kStripe)));
+    const bool part = low > begin || high < end;
+    Vec best = set1(kMinusInfinity);
+    for (int i = begin; i < end; i += kLanes) {
+      Vec s = load(scores + i);
+      if (whole_k) s = mul(s, set1(job.scratch.q_scale[t.first + r]));
+      if (scale_back > 0) s = mul(set1(scale_back), tanh(div(s, set1(args.softcap))));
+      if (part) s = keep_lanes(s, low - i, high - i, set1(kMinusInfinity));
+      if (whole_k || part || scale_back > 0) store(scores + i, s);
+      best = max(s, best);
+    }
+    float& row_max = job.scratch.split_max[t.first + r];
+    const float stripe_max = max_lanes(best);
+    const float new_max = stripe_max > row_max ? stripe_max : row_max;
+    base[r] = new_max == kMinusInfinity ? 0 : new_max;  // (-inf) - (-inf) would be NaN
+    out.shrink[r] = row_max;
+    out.top[r] = stripe_max;
+    out.low[r] = low;
+    out.high[r] = high;
+    row_max = new_max;
+  }
+  store(out.shrink, exp2_nonpositive(sub(load(out.shrink), load(base))));
+  if (whole_v) {
+    store(out.top, exp2_nonpositive(sub(load(out.top), load(base))));
+    store(out.unit, div(set1(1.0f), load(out.top)));
+  }
+  for (int r = 0; r < t.rows; ++r) {
+    float* weights = job.scratch.weights + r * kLeftStride;
+    float* row_sum = job.scratch.split_sum + (t.first + r) * kLanes;
+    Vec sum = mul(load(row_sum), set1(out.shrink[r]));
+    for (int i = begin; i < end; i += kLanes) {
+      const Vec weight = exp2_nonpositive(sub(load(weights + i), set1(base[r])));
+      sum = add(sum, weight);
+      store(weights + i, whole_v ? mul(weight, set1(out.unit[r])) : weight);
+    }
+    store(row_sum, sum);
+  }
+}
+
+// Weights times the V scales of a group as 16-bit numbers behind the weights, by row; factor: what a row's are to be
+// multiplied with. Only scales that the row sees count, or its bits would depend on what was written after it.
+// A row that sees nothing, or only zeros, gets any numbers and the factor 0.
+void quantise_weights(const Job& job, const CodeProduct& product, const RowTile& t, const Softened& softened,
+                      float* factor) {
+  const int64_t scales_at = codes_bytes(job.args->kv.v_format);
+  const int begin = t.first_tile * kTile;
+  const int end = t.end_tile * kTile;
+  alignas(64) float fractions[kStripe];
+  float widest = 0;
+  for (int r = 0; r < t.rows; ++r) {
+    const int low = softened.low[r];
+    const int high = softened.high[r];
+    if (r == 0 || low != softened.low[r - 1] || high != softened.high[r - 1]) {
+      Vec most = set1(0), bad = set1(0);
+      for (int i = begin; i < end; i += kLanes) {
+        const std::byte* group = product.group[i / kTile - t.first_tile];
+        const Vec scale = load_f16(reinterpret_cast<const uint16_t*>(group + scales_at) + i % kTile);
+        const Vec seen = keep_lanes(scale, low - i, high - i, set1(0));
+        most = max(abs(seen), most);
+        bad = fma(seen, set1(0), bad);  // NaN of an infinity or a NaN
+        store(fractions + i, seen);
+      }
+      widest = max_lanes(most) + sum_lanes(bad);
+      const Vec inverse = set1(kMostWord / widest);
+      for (int i = begin; i < end; i += kLanes) store(fractions + i, mul(load(fractions + i), inverse));
+    }
+    float* weights = job.scratch.weights + r * kLeftStride;
+    auto* words = reinterpret_cast<int16_t*>(weights + kStripe);
+    for (int i = begin; i < end; i += kLanes) store_i16(words + i, mul(load(weights + i), load(fractions + i)));
+    factor[r] = softened.top[r] * (widest * (1.0f / kMostWord));
+  }
+}
+
+struct Positions {
+  int64_t least;
+  int64_t most;
+};
+inline Positions positions_of(const Job& job, int first, int rows) {
+  Positions range = {job.scratch.position[first], job.scratch.position[first]};
+  for (int row = first + 1; row < first + rows; ++row) {
+    range.least = smaller(range.least, job.scratch.position[row]);
+    range.most = larger(range.most, job.scratch.position[row]);
+  }
+  return range;
+}
+
+// num_positions is 0 when no row sees anything.
+inline RowTile make_row_tile(const Job& job, int64_t stripe, int first, int rows) {
+  const Positions range = positions_of(job, first, rows);
+  const int64_t low = larger(0, job.first_visible(range.least) - stripe * kStripe) / kTile;
+  const int64_t high = smaller(kStripe, range.most + 1 - stripe * kStripe);
+  if (low * kTile >= high) return {first, rows, 0, 0, 0};
+  return {first, rows, static_cast<int>(low), static_cast<int>(divide_up(high, kTile)),
+          static_cast<int>(high - low * kTile)};
+}
+
+// Where a visit's tiles of floats are read: where they lie, or widened first when several row tiles read them or V rows
+// are not whole vectors.
+struct TileSources {
+  bool wide_k;
+  bool wide_v;
+};
+TileSources open_tiles(const Job& job, const Visit& visit, bool one_row_tile) {
+  const KvLayer& kv = job.args->kv;
+  const RowTile all = make_row_tile(job, visit.stripe, visit.first, visit.end - visit.first);
+  const auto widens = [one_row_tile](Format format) {
+    return !one_row_tile && format != Format::kF32 && !is_quantised(format);
+  };
+  const bool odd_v = !is_quantised(kv.v_format) && kv.head_dim % kLanes != 0;
+  const TileSources sources = {widens(kv.k_format), widens(kv.v_format) || odd_v};
+  const int64_t width = padded(kv.head_dim);
+  for (int tile = all.first_tile; tile < all.end_tile; ++tile) {
+    if (sources.wide_k) {
+      rows_to_floats(kv.k_format, visit.k[tile], visit.later_k[tile], kv.head_dim, kTile,
+                     job.scratch.k + tile * kv.head_dim * kTile, kTile);
+    }
+    if (sources.wide_v) {  // beyond what rows see lies whatever was there before
+      const int64_t written = smaller(kTile, all.num_positions - (tile - all.first_tile) * kTile);
+      rows_to_floats(kv.v_format, visit.v[tile], visit.later_v[tile], written, kv.head_dim,
+                     job.scratch.v + tile * kTile * width, width);
+    }
+  }
+  return sources;
+}
+
+void score_floats(const Job& job, const Visit& visit, const RowTile& t, bool wide) {
+  const KvLayer& kv = job.args->kv;
+  TileProduct product;
+  product.left = job.scratch.q + t.first * kLeftStride;
+  product.right_stride = kTile;
+  product.depth = product.part_depth = kv.head_dim;
+  product.c_stride = kLeftStride;
+  product.columns = kTile;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    product.right[0] = wide ? static_cast<const void*>(job.scratch.k + tile * kv.head_dim * kTile) : visit.k[tile];
+    product.next[0] = wide ? nullptr : visit.later_k[tile];
+    product.c = job.scratch.weights + tile * kTile;
+    tile_product(kv.k_format, product, t.rows);
+  }
+}
+
+void add_values(const Job& job, const Visit& visit, const RowTile& t, const float* shrink, bool wide) {
+  const KvLayer& kv = job.args->kv;
+  const int64_t width = padded(kv.head_dim);
+  TileProduct product;
+  product.left = job.scratch.weights + t.first_tile * kTile;
+  product.right_stride = wide ? width : kv.head_dim;
+  product.depth = t.num_positions;
+  product.part_depth = kTile;
+  product.c = job.scratch.sums + t.first * width;
+  product.c_stride = width;
+  product.columns = static_cast<int>(divide_up(kv.head_dim, kLanes) * kLanes);
+  product.shrink = shrink;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    const int part = tile - t.first_tile;
+    product.right[part] = wide ? static_cast<const void*>(job.scratch.v + tile * kTile * width) : visit.v[tile];
+    product.next[part] = wide ? nullptr : visit.later_v[tile];
+  }
+  tile_product(kv.v_format, product, t.rows);
+}
+
+void score_codes(const Job& job, const Visit& visit, const RowTile& t) {
+  const KvLayer& kv = job.args->kv;
+  CodeProduct product;
+  product.c_stride = kLeftStride;
+  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+    product.c = job.scratch.weights + tile * kTile;
+    for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
+      product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
+      product.group[0] = visit.k[tile] + g * group_bytes(kv.k_format);
+      product.next[0] = visit.later_k[tile] + g * group_bytes(kv.k_format);
+      product.from_zero = g == 0;
+      k_code_product(kv.k_format, product, t.rows);
+    }
+  }
+}
+
+void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softened& softened) {
+  const KvLayer& kv = job.args->kv;
+  alignas(64) float factor[kLanes];
+  CodeProduct product;
+  product.left = reinterpret_cast<const int32_t*>(job.scratch.weights + kStripe) + t.first_tile * kGroupPairs;
+  product.num_parts = t.end_tile - t.first_tile;
+  product.c_stride = padded(kv.head_dim);
+  product.shrink = softened.shrink;
+  product.factor = factor;
+  for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
+    for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
+      product.group[tile - t.first_tile] = visit.v[tile] + g * group_bytes(kv.v_format);
+      product.next[tile - t.first_tile] = visit.later_v[tile] + g * group_bytes(kv.v_format);
+    }
+    product.c = job.scratch.sums + t.first * product.c_stride + g * kKvGroup;
+    quantise_weights(job, product, t, softened, factor);
+    v_code_product(kv.v_format, product, t.rows);
+  }
+}
+
+void walk_stripe(const Job& job, const Visit& visit) {
+  const KvLayer& kv = job.args->kv;
+  const int num_row_tiles = static_cast<int>(divide_up(visit.end - visit.first, kRowTile));
+  const int row_tile = static_cast<int>(divide_up(visit.end - visit.first, num_row_tiles));
+  const TileSources sources = open_tiles(job, visit, num_row_tiles == 1);
+  for (int first = visit.first; first < visit.end; first += row_tile) {
+    const int rows = static_cast<int>(smaller(row_tile, visit.end - first));
+    const RowTile t = make_row_tile(job, visit.stripe, first, rows);
+    if (t.num_positions == 0) continue;
+    is_quantised(kv.k_format) ? score_codes(job, visit, t) : score_floats(job, visit, t, sources.wide_k);
+    Softened softened;
+    soften(job, visit.stripe, t, softened);
+    if (is_quantised(kv.v_format)) {
+      add_value_codes(job, visit, t, softened);
+    } else {
+      add_values(job, visit, t, softened.shrink, sources.wide_v);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace quire

@@ -33,7 +33,10 @@ void multiply_in_column_order(const Step& step, const MatmulInput& input, std::s
       std::array<MatmulOutput, kMaxLinearOutputs> matrices;
       int num_matrices = 0;
       for (const LinearOutput& output : outputs.subspan(i)) {
-        if (shares(output)) matrices[static_cast<size_t>(num_matrices++)] = matmul_output(output, first);
+        if (!shares(output)) continue;
+        MatmulOutput& matrix = matrices[static_cast<size_t>(num_matrices++)];
+        matrix = matmul_output(output);
+        matrix.y += first * matrix.y_stride;
       }
       step.kernels->matmul(step.exec, gathered, matrices.data(), num_matrices);
     }

@@ -49,14 +49,14 @@ MatmulInput gated_input(const Step& step, Activation activation, float* gate, co
   return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .q8 = q8.data};
 }
 
-MatmulOutput matmul_output(const LinearOutput& output, int64_t first_row) {
+MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own) {
   const Linear& linear = *output.linear;
   return {.weights = linear.weights,
           .bias = linear.bias,
-          .y = output.y + first_row * linear.weights.rows,
+          .y = output.y,
           .y_stride = linear.weights.rows,
           .accumulate = output.accumulate,
-          .input = output.input};
+          .input = own};
 }
 
 void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs) {

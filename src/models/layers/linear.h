@@ -57,12 +57,11 @@ MatmulInput gated_input(const Step& step, Activation activation, float* gate, co
 
 struct LinearOutput {
   const Linear* linear = nullptr;
-  float* y = nullptr;                  // [num_rows, linear->weights.rows] contiguous
-  bool accumulate = false;             // y += instead of y =
-  const MatmulInput* input = nullptr;  // this output's own rows, instead of those it shares
+  float* y = nullptr;       // [num_rows, linear->weights.rows] contiguous
+  bool accumulate = false;  // y += instead of y =
 };
-// What the kernel is told of it, from row `first_row` of y on.
-MatmulOutput matmul_output(const LinearOutput& output, int64_t first_row = 0);
+// What the kernel is told of it; `own` rows instead of those it shares with other outputs.
+MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own = nullptr);
 constexpr int kMaxLinearOutputs = 4;
 
 // At most kMaxLinearOutputs matrices that read `input`.

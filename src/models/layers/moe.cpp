@@ -172,11 +172,11 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const size_t hidden_q8_bytes = step.kernels->q8_row_bytes(hidden);
   for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
     *own = is_single_row ? x : rows_from(gathered, at, count, hidden_q8_bytes);
-    const LinearOutput gate{.linear = &mlp.gate, .y = buffers.gate + at * inner, .input = own};
-    const LinearOutput up{.linear = &mlp.up, .y = buffers.up + at * inner, .input = own};
+    const LinearOutput gate{.linear = &mlp.gate, .y = buffers.gate + at * inner};
+    const LinearOutput up{.linear = &mlp.up, .y = buffers.up + at * inner};
     if (ordered) return linear(step, *own, {gate, up});
-    *output++ = matmul_output(gate);
-    *output++ = matmul_output(up);
+    *output++ = matmul_output(gate, own);
+    *output++ = matmul_output(up, own);
     ++own;
   });
   if (!ordered) step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
@@ -189,9 +189,9 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const size_t inner_q8_bytes = product.q8 == nullptr ? 0 : step.kernels->q8_row_bytes(inner);
   for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
     *own = rows_from(product, at, count, inner_q8_bytes);
-    const LinearOutput down{.linear = &mlp.down, .y = buffers.expert_out + at * hidden, .input = own};
+    const LinearOutput down{.linear = &mlp.down, .y = buffers.expert_out + at * hidden};
     if (ordered) return linear(step, *own, {down});
-    *output++ = matmul_output(down);
+    *output++ = matmul_output(down, own);
     ++own;
   });
   if (!ordered) step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));

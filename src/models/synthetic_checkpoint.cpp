@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/files/ggml_types.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire {
@@ -22,11 +23,12 @@ constexpr std::string_view kMixed = "Q4_K_M";
 Format parse_weights(std::string_view text) {
   if (text == kMixed) return Format::kQ4_K;
   const auto format = format_by_name(text);
-  if (format && weight_format(*format).is_weight()) return *format;
+  const auto fits = [](Format id) { return weight_format(id).is_weight() && ggml_type_of_format(id).has_value(); };
+  if (format && fits(*format)) return *format;
   std::string known(kMixed);
   for (int i = 0; i < kNumFormats; ++i) {
-    const WeightFormat& weights = weight_format(static_cast<Format>(i));
-    if (weights.is_weight()) known += ", " + std::string(weights.name);
+    const auto id = static_cast<Format>(i);
+    if (fits(id)) known += ", " + std::string(weight_format(id).name);
   }
   fail(ErrorCode::kInvalidArgument, "the weight format is \"{}\"; this build makes {}", printable(text, 40), known);
 }

@@ -12,8 +12,13 @@ namespace {
 using Bytes = __m256i;
 // A weight of eight bits is its value plus this as a code.
 constexpr int kCodeZero = 0;
+#ifdef QUIRE_SMALL_TILES
+constexpr TileShape kQ8Tile = {3, 8};
+constexpr TileShape kFloatTile = {3, 8};
+#else
 constexpr TileShape kQ8Tile = {4, 8};      // more than 16 registers hold, still fastest
 constexpr TileShape kFloatTile = {6, 12};  // 12 results of 16 registers
+#endif
 
 inline Bytes load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store_bytes(void* p, Bytes x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }

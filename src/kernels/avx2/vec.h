@@ -12,7 +12,11 @@ namespace {
 using Vec = __m256;
 using Mask = __m256;
 constexpr int kLanes = 8;
+#ifdef QUIRE_SMALL_TILES
+constexpr int kRowTile = 3;
+#else
 constexpr int kRowTile = 6;  // rows times two vectors of sums: 12 of 16 registers
+#endif
 
 inline __m256i lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 inline __m256i first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane_numbers()); }

@@ -12,8 +12,13 @@ namespace {
 using Bytes = __m512i;
 // A weight of eight bits is its value plus this as a code: vpdpbusd wants unsigned weights.
 constexpr int kCodeZero = 128;
+#ifdef QUIRE_SMALL_TILES
+constexpr TileShape kQ8Tile = {3, 8};
+constexpr TileShape kFloatTile = {3, 8};
+#else
 constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results of 32 registers
 constexpr TileShape kFloatTile = {6, 24};  // 24 results
+#endif
 
 inline Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
 inline void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }

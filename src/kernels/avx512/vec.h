@@ -12,7 +12,11 @@ namespace {
 using Vec = __m512;
 using Mask = __mmask16;
 constexpr int kLanes = 16;
+#ifdef QUIRE_SMALL_TILES
+constexpr int kRowTile = 4;
+#else
 constexpr int kRowTile = 12;  // rows times two vectors of sums: 24 of 32 registers
+#endif
 
 inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 

@@ -88,10 +88,14 @@ void ModelOptions::add_limits(CLI::App& app) {
       app.add_option("--memory", memory, "Memory allowed in all, for example 8GiB (default: what is available)"));
 }
 
-void ModelOptions::add_compute(CLI::App& app) {
+void ModelOptions::add_machine(CLI::App& app) {
   with_environment(app.add_option("-t,--threads", threads, "Threads (default: every processor this process may use)")
                        ->check(CLI::Range(1, 1024)));
   with_environment(app.add_option("--isa", isa, "Kernel table: reference, avx2 or avx512 (default: the best here)"));
+}
+
+void ModelOptions::add_compute(CLI::App& app) {
+  add_machine(app);
   with_environment(app.add_option(
       "--tuning", tuning, "File of 'quire tune': auto (default: what it left in the cache folder), a path, or none"));
   with_environment(

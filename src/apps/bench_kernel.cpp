@@ -4,14 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <map>
 #include <memory>
 
 #include "apps/bench.h"
 #include "apps/bench_kernel_cases.h"
-#include "apps/bench_rows.h"
-#include "apps/load/svg_plot.h"
+#include "apps/bench_kernel_results.h"
 #include "apps/options.h"
 #include "base/error.h"
 #include "kernels/roofs.h"
@@ -26,10 +23,11 @@ struct KernelOptions {
   std::string shape = "tinyllama-1.1b";
   std::vector<std::string> matrices;
   std::vector<std::string> formats = {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "F16"};
-  std::vector<std::string> kv_types = {"f16"};
+  std::vector<std::string> kv_types = {"f16", "q8_0", "q4_0"};
   std::vector<int64_t> tokens = {1, 4, 16, 128, 512};
   std::vector<int64_t> depths = {512, 4096};
   std::vector<int64_t> sequences = {1};
+  int64_t shared_prefix = 0;
   std::vector<std::string> isas;
   std::vector<int> threads;
   int rounds = 5;
@@ -79,47 +77,16 @@ KernelSettings settings_of(const KernelOptions& options) {
   settings.tokens = options.tokens;
   settings.depths = options.depths;
   settings.sequences = options.sequences;
+  const int64_t least_depth = *std::min_element(options.depths.begin(), options.depths.end());
+  if (options.shared_prefix >= least_depth || options.shared_prefix % kKvBlockSize != 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "--shared-prefix is {}; write a multiple of {} (sequences share whole KV blocks) below --depth, {}",
+         options.shared_prefix, kKvBlockSize, least_depth);
+  }
+  settings.shared_prefix = options.shared_prefix;
   settings.cold_bytes = static_cast<size_t>(options.megabytes) << 20;
   return settings;
 }
-
-// What one round measured: the roofs, then the kernel.
-struct Round {
-  double seconds;     // of one call
-  double read;        // the read roof, bytes/s
-  double operations;  // the roof of the operation's arithmetic, per second
-};
-
-struct Measurement {
-  KernelCase what;  // its call is gone
-  const char* isa;
-  int threads;
-  std::vector<Round> rounds;
-
-  // The median over the rounds of a figure that one round gives.
-  template <typename F>
-  double median(const F& figure) const {
-    std::vector<double> values;
-    for (const Round& round : rounds) values.push_back(figure(round));
-    return median_of(std::move(values));
-  }
-  double seconds() const {
-    return median([](const Round& round) { return round.seconds; });
-  }
-  double bytes_per_second() const { return what.bytes / seconds(); }
-  double operations_per_second() const { return what.operations / seconds(); }
-  double intensity() const { return what.operations / what.bytes; }
-  double read_share() const {
-    return median([&](const Round& round) { return what.bytes / round.seconds / round.read; });
-  }
-  double operations_share() const {
-    return median([&](const Round& round) {
-      return round.operations > 0 ? what.operations / round.seconds / round.operations : 0.0;
-    });
-  }
-  // Of what the roofline allows: the nearer of both roofs.
-  double roof_share() const { return std::max(read_share(), operations_share()); }
-};
 
 class Bench {
  public:
@@ -131,31 +98,38 @@ class Bench {
         meter_(pool_, table, clock_),
         memory_(memory) {}
 
-  void run(const KernelSettings& settings, const std::function<void(Measurement)>& take) {
+  void run(const KernelSettings& settings, const std::function<void(KernelMeasurement)>& take) {
     for_each_case(settings, table_, pool_, [&](const KernelCase& what) { take(measure(what)); });
   }
 
  private:
-  Measurement measure(const KernelCase& what) {
-    Measurement measurement{.what = what, .isa = table_.name, .threads = pool_.num_threads(), .rounds = {}};
-    measurement.what.call = nullptr;
+  KernelMeasurement measure(const KernelCase& what) {
+    KernelMeasurement measurement{.what = what, .isa = table_.name, .threads = pool_.num_threads(), .rounds = {}};
+    measurement.what.call = measurement.what.against_call = nullptr;
     what.call();
     const double start = clock_();
     what.call();
     const double once = std::max(clock_() - start, 1e-7);
     const int num_calls = static_cast<int>(std::clamp(options_.round_ms / 1000 / once, 1.0, 1e5));
+    if (!what.against.empty()) what.against_call();
     for (int i = 0; i < options_.rounds; ++i) measurement.rounds.push_back(round(what, num_calls));
     return measurement;
   }
 
-  Round round(const KernelCase& what, int num_calls) {
-    Round round{};
+  KernelRound round(const KernelCase& what, int num_calls) {
+    KernelRound round{};
     if (what.is_from_memory) round.read = meter_.read(memory_);
     if (what.operations > 0) round.operations = what.is_integer ? meter_.dot() : meter_.multiply_add();
-    const double start = clock_();
-    for (int i = 0; i < num_calls; ++i) what.call();
-    round.seconds = (clock_() - start) / num_calls;
+    round.seconds = seconds(what.call, num_calls);
+    if (!what.against.empty()) round.against_seconds = seconds(what.against_call, num_calls);
     return round;
+  }
+
+  // Of one call.
+  double seconds(const std::function<void()>& call, int num_calls) const {
+    const double start = clock_();
+    for (int i = 0; i < num_calls; ++i) call();
+    return (clock_() - start) / num_calls;
   }
 
   const KernelOptions& options_;
@@ -165,121 +139,6 @@ class Bench {
   RoofMeter meter_;
   std::span<const std::byte> memory_;
 };
-
-// ---- results ------------------------------------------------------------------------------------------------------
-
-json::object row_of(const Measurement& m) {
-  const bool has_operations = m.what.operations > 0;
-  json::object row = has_operations ? bench_row("kernel", m.what.text(), m.operations_per_second() * 1e-9, "Gop/s")
-                                    : bench_row("kernel", m.what.text(), m.bytes_per_second() * 1e-9, "GB/s");
-  row["isa"] = m.isa;
-  row["threads"] = m.threads;
-  row["operation"] = m.what.operation;
-  row["format"] = m.what.format;
-  row["shape"] = m.what.shape;
-  row["tokens"] = m.what.tokens;
-  row["depth"] = m.what.depth;
-  row["microseconds"] = m.seconds() * 1e6;
-  row["gb_per_second"] = m.bytes_per_second() * 1e-9;
-  row["gop_per_second"] = m.operations_per_second() * 1e-9;
-  row["operations_per_byte"] = m.intensity();
-  row["read_roof_gb_per_second"] = m.median([](const Round& round) { return round.read; }) * 1e-9;
-  row["operations_roof_gop_per_second"] = m.median([](const Round& round) { return round.operations; }) * 1e-9;
-  row["read_share"] = m.what.is_from_memory ? m.read_share() : 0.0;
-  row["operations_share"] = m.operations_share();
-  row["roof_share"] = m.what.is_from_memory ? m.roof_share() : 0.0;
-  return row;
-}
-
-std::string csv_line(const json::object& row, bool is_header) {
-  std::string line;
-  for (const auto& [key, value] : row) {
-    std::string text = is_header ? std::string(key) : json::serialize(value);
-    if (text.find(',') == std::string::npos) std::erase(text, '"');
-    line += (line.empty() ? "" : ",") + text;
-  }
-  return line;
-}
-
-void print_line(const Measurement& m) {
-  const auto share = [](double value) { return value > 0 ? fmt::format("{:.0f} %", 100 * value) : std::string("-"); };
-  fmt::print("{:<48}{:>11.1f} us {:>8.2f} GB/s {:>6}", m.what.text(), m.seconds() * 1e6, m.bytes_per_second() * 1e-9,
-             m.what.is_from_memory ? share(m.read_share()) : "-");
-  if (m.what.operations > 0) {
-    fmt::print(" {:>9.1f} Gop/s {:>6}", m.operations_per_second() * 1e-9, share(m.operations_share()));
-  }
-  fmt::print("\n");
-  std::fflush(stdout);
-}
-
-// ---- the roofline (Williams, Waterman and Patterson 2009) ---------------------------------------------------------
-
-double median_roof(const std::vector<const Measurement*>& all, double Round::*roof, bool is_integer) {
-  std::vector<double> values;
-  for (const Measurement* m : all) {
-    if (roof == &Round::operations && m->what.is_integer != is_integer) continue;
-    for (const Round& round : m->rounds) {
-      if (round.*roof > 0) values.push_back(round.*roof * 1e-9);
-    }
-  }
-  return values.empty() ? 0.0 : median_of(std::move(values));
-}
-
-load::Panel roofline(const std::string& title, const std::vector<const Measurement*>& all) {
-  load::Panel panel{.title = title,
-                    .x_label = "operations per byte of weights, K and V",
-                    .y_label = "Gop/s",
-                    .has_log_x = true,
-                    .has_log_y = true,
-                    .series = {}};
-  const double read = median_roof(all, &Round::read, false);
-  double low = 1e9, high = 0;
-  std::map<std::string, load::Series> by_name;
-  for (const Measurement* m : all) {
-    low = std::min(low, m->intensity());
-    high = std::max(high, m->intensity());
-    const std::string name = fmt::format("{} {}", m->what.operation, m->what.format);
-    load::Series& series = by_name[name];
-    series.name = name;
-    series.has_line = false;
-    series.has_markers = true;
-    series.x.push_back(m->intensity());
-    series.y.push_back(m->operations_per_second() * 1e-9);
-    series.labels.push_back(m->what.depth > 0 ? fmt::format("@{}", m->what.depth + 1)
-                                              : fmt::format("{}", m->what.tokens));
-  }
-  low /= 2, high *= 2;
-  for (const bool is_integer : {true, false}) {
-    const double operations = median_roof(all, &Round::operations, is_integer);
-    if (operations <= 0 || read <= 0) continue;
-    const double ridge = operations / read;
-    load::Series roof{
-        .name = fmt::format("{}: {:.0f} Gop/s, {:.1f} GB/s", is_integer ? "int8" : "FP32", operations, read),
-        .is_dashed = !is_integer,
-        .is_guide = true};
-    if (low < ridge) roof.x = {low}, roof.y = {low * read};
-    roof.x.insert(roof.x.end(), {std::max(low, ridge), std::max(ridge, high)});
-    roof.y.insert(roof.y.end(), {operations, operations});
-    panel.series.push_back(std::move(roof));
-  }
-  for (auto& [name, series] : by_name) panel.series.push_back(std::move(series));
-  return panel;
-}
-
-void write_plot(const KernelOptions& options, const std::vector<Measurement>& measurements) {
-  std::map<std::string, std::vector<const Measurement*>> by_panel;
-  for (const Measurement& m : measurements) {
-    if (m.what.operations <= 0) continue;
-    by_panel[fmt::format("{}, {} {}", m.isa, m.threads, m.threads == 1 ? "thread" : "threads")].push_back(&m);
-  }
-  std::vector<load::Panel> panels;
-  for (const auto& [title, some] : by_panel) panels.push_back(roofline(title, some));
-  std::ofstream file(options.plot_path);
-  if (!(file << load::draw_svg("Kernels of " + options.shape + " under the roofline; labels are tokens", panels))
-           .flush()) {
-    fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.plot_path));
-  }
-}
 
 void bench_kernel(const KernelOptions& options) {
   std::vector<int> threads = options.threads;
@@ -292,14 +151,14 @@ void bench_kernel(const KernelOptions& options) {
   if (isas.empty()) isas.emplace_back();
   AlignedBuffer memory(settings.cold_bytes);
   std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(), std::byte{1});  // pages of its own
-  std::vector<Measurement> measurements;
+  std::vector<KernelMeasurement> measurements;
   json::array rows;
   for (const std::string& isa : isas) {
     const Kernels& table = select_kernels(isa);
     for (const int count : threads) {
       if (!options.json && !options.csv)
         fmt::print("{}, {} {}\n", table.name, count, count == 1 ? "thread" : "threads");
-      Bench(options, table, count, memory.as<std::byte>()).run(settings, [&](Measurement m) {
+      Bench(options, table, count, memory.as<std::byte>()).run(settings, [&](KernelMeasurement m) {
         rows.push_back(row_of(m));
         const json::object& row = rows.back().get_object();
         if (options.csv && rows.size() == 1) fmt::print("{}\n", csv_line(row, true));
@@ -310,7 +169,9 @@ void bench_kernel(const KernelOptions& options) {
     }
   }
   if (options.json) fmt::print("{}\n", json::serialize(rows));
-  if (!options.plot_path.empty()) write_plot(options, measurements);
+  if (options.plot_path.empty()) return;
+  write_roofline(options.plot_path, "Kernels of " + options.shape + " under the roofline; labels are tokens",
+                 measurements);
 }
 
 void add_what(CLI::App& command, KernelOptions& options) {
@@ -320,7 +181,7 @@ void add_what(CLI::App& command, KernelOptions& options) {
   command.add_option("--shape", options.shape, "Sizes of this model")->capture_default_str();
   add_list(command, "--matrix", options.matrices, "Matrices such as 5632x2048 instead of the shape's");
   add_list(command, "--format", options.formats, "Formats of the weights")->default_str("Q4_0,Q8_0,Q4_K,Q6_K,F16");
-  add_list(command, "--kv-type", options.kv_types, "Types of K and V")->default_str("f16");
+  add_list(command, "--kv-type", options.kv_types, "Types of K and V")->default_str("f16,q8_0,q4_0");
   add_list(command, "--tokens", options.tokens, "Rows of a batch; attention_prefill takes those of 64 and more")
       ->check(sizes)
       ->default_str("1,4,16,128,512");
@@ -328,6 +189,10 @@ void add_what(CLI::App& command, KernelOptions& options) {
       ->check(sizes)
       ->default_str("512,4096");
   add_list(command, "--sequences", options.sequences, "Sequences of attention_decode")->check(sizes)->default_str("1");
+  command
+      .add_option("--shared-prefix", options.shared_prefix,
+                  "Positions of the depth whose KV blocks all sequences share; in turns with sharing off")
+      ->check(CLI::Range(0, 1 << 20));
 }
 
 void add_how(CLI::App& command, KernelOptions& options) {

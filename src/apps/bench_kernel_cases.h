@@ -1,9 +1,11 @@
 // The measurements of `quire bench kernel`: each operation of the kernel table at the sizes of a model, over memory
-// that it would meet in the model. A further operation is a function in bench_kernel_cases.cpp and a row of its table.
+// that it would meet in the model. A further operation is a function in bench_kernel_rows.cpp or a file beside it, and
+// a row of the table at its end.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,11 +22,15 @@ struct KernelCase {
   std::string shape = {};      // "2048x2048", "32/4 x 64"
   int64_t tokens = 0;
   int64_t depth = 0;           // attention: positions before the first token
+  int64_t shared = 0;          // attention: positions that all sequences begin with
   double bytes = 0;            // that the operation has to read or write at least once
   double operations = 0;       // multiplications and additions; 0: bytes say it all
   bool is_integer = false;     // operations on int8
   bool is_from_memory = true;  // the bytes lie in no cache
   std::function<void()> call = {};
+  // Another way to the same result, measured in turns with it.
+  std::string against = {};  // "rms_norm + quantize_q8"; empty: none
+  std::function<void()> against_call = {};
 
   std::string text() const;
 };
@@ -38,10 +44,26 @@ struct KernelSettings {
   std::vector<int64_t> tokens;
   std::vector<int64_t> depths;     // attention_decode
   std::vector<int64_t> sequences;  // attention_decode
+  int64_t shared_prefix = 0;       // attention_decode: positions whose blocks all sequences share
   size_t cold_bytes = 0;           // of weights, K and V that calls go through before they meet the same again
 };
 
 std::vector<std::string> kernel_operations();
+
+// What the operations are measured with, and their lists.
+struct KernelRun {
+  const KernelSettings& settings;
+  const Kernels& table;
+  Exec exec;
+  const std::function<void(const KernelCase&)>& measure;
+};
+struct KernelOperation {
+  const char* name;
+  void (*run)(const KernelRun& run);
+};
+std::span<const KernelOperation> matmul_operations();
+std::span<const KernelOperation> attention_operations();
+std::span<const KernelOperation> row_operations();
 
 // Makes the cases one after the other; a case and its memory live during its call of `measure`. Formats that the table
 // cannot multiply are passed over.

@@ -27,6 +27,7 @@ struct OfflineOptions {
   std::vector<int64_t> depths = {0};
   std::vector<int64_t> sequences = {1};
   int64_t shared_prefix = 0;
+  bool no_share_prefixes = false;
   int repetitions = 5;
   bool with_roof = false;
   bool json = false;
@@ -222,6 +223,7 @@ RunnerOptions runner_options_for(const OfflineOptions& options, const std::vecto
   ModelOptions model = options.model;
   model.max_sequences = std::max(model.max_sequences, sequences);
   RunnerOptions runner = model.runner_options();
+  runner.share_prefixes = !options.no_share_prefixes;
   if (runner.max_context == 0) runner.max_context = positions;
   if (positions > runner.max_context) {
     fail(ErrorCode::kInvalidArgument, "{} positions are asked for, the context has {}", positions, runner.max_context);
@@ -318,6 +320,8 @@ std::function<void()> add_offline_options(CLI::App& app) {
   app.add_option("--shared-prefix", options->shared_prefix,
                  "Positions of the depth whose KV blocks all sequences share, as with a common system prompt")
       ->check(lengths);
+  app.add_flag("--no-share-prefixes", options->no_share_prefixes,
+               "Read the blocks of a shared prefix again for every sequence, to measure what sharing brings");
   app.add_option("-r,--repetitions", options->repetitions, "Times each test runs; the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   quire::add_detokenize_command(program);
   quire::add_logits_command(program);
   quire::add_bench_command(program);
+  quire::add_tune_command(program);
   quire::add_simulate_command(program);
   quire::add_man_command(program);
   quire::add_completion_command(program);

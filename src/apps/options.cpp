@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <limits>
 
 #include "apps/loaded_model.h"
 #include "apps/units.h"
 #include "base/error.h"
+#include "kernels/select.h"
 
 namespace quire {
 namespace {
@@ -22,6 +24,16 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
   }
   fail(ErrorCode::kInvalidArgument, "--logit-bias is '{}'; write a token id and a number, such as 15043:-2.5",
        printable(text, 40));
+}
+
+// What RunnerOptions::tuning_file wants of --tuning.
+std::string tuning_file_of(const ModelOptions& options) {
+  if (options.tuning == "none") return "";
+  if (options.tuning == "auto") return tuning_cache_file(select_kernels(options.isa).name).string();
+  std::error_code error;
+  if (std::filesystem::exists(options.tuning, error)) return options.tuning;
+  fail(ErrorCode::kNotFound, "there is no tuning file '{}'; 'quire tune MODEL --output FILE' writes one",
+       printable(options.tuning));
 }
 
 }  // namespace
@@ -76,10 +88,16 @@ void ModelOptions::add_limits(CLI::App& app) {
       app.add_option("--memory", memory, "Memory allowed in all, for example 8GiB (default: what is available)"));
 }
 
-void ModelOptions::add_compute(CLI::App& app) {
+void ModelOptions::add_machine(CLI::App& app) {
   with_environment(app.add_option("-t,--threads", threads, "Threads (default: every processor this process may use)")
                        ->check(CLI::Range(1, 1024)));
   with_environment(app.add_option("--isa", isa, "Kernel table: reference, avx2 or avx512 (default: the best here)"));
+}
+
+void ModelOptions::add_compute(CLI::App& app) {
+  add_machine(app);
+  with_environment(app.add_option(
+      "--tuning", tuning, "File of 'quire tune': auto (default: what it left in the cache folder), a path, or none"));
   with_environment(
       app.add_option("--batch-size,--max-num-batched-tokens", max_batch_tokens, "Tokens of one step, at most")
           ->check(CLI::Range(1, 1 << 20)));
@@ -89,6 +107,7 @@ RunnerOptions ModelOptions::runner_options() const {
   RunnerOptions options;
   options.num_threads = threads;
   options.isa = isa;
+  options.tuning_file = tuning_file_of(*this);
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);
   options.max_logit_rows = max_sequences;

@@ -36,6 +36,7 @@ struct ModelOptions {
   std::string k_type;
   std::string v_type;
   std::string isa;
+  std::string tuning = "auto";
   int threads = 0;
   int64_t max_sequences = 1;
   int64_t max_batch_tokens = 512;
@@ -43,7 +44,8 @@ struct ModelOptions {
   void add_model(CLI::App& app);    // the positional MODEL
   void add_shape(CLI::App& app);    // --shape and --format, after add_model: then MODEL may be left out
   void add_limits(CLI::App& app);   // context, sequences, KV types, memory
-  void add_compute(CLI::App& app);  // threads, kernel table, batch size
+  void add_machine(CLI::App& app);  // threads, kernel table
+  void add_compute(CLI::App& app);  // these, the table's tuning, batch size
   RunnerOptions runner_options() const;
   // The model, or weights of the shape: to be measured, or only to plan for. Throws CLI::RequiredError for neither.
   std::unique_ptr<Checkpoint> open(SyntheticContent content = SyntheticContent::kRandom) const;

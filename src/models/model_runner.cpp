@@ -130,7 +130,8 @@ struct ModelRunner::Impl {
         weights(plan.weight_bytes),
         workspace(plan.workspace_bytes),
         kv(measured.kv, plan.num_blocks, options.num_swap_blocks) {
-    WeightLoader loader(checkpoint, kernels, exec, weights, [&](uint64_t done_bytes) {
+    MatmulTunings tunings = load_tuning(options.tuning_file, kernels.name, options.num_threads);
+    WeightLoader loader(checkpoint, kernels, exec, weights, std::move(tunings), [&](uint64_t done_bytes) {
       if (progress) progress(done_bytes, plan.weight_bytes);
     });
     model = make_model(checkpoint, loader);
@@ -239,6 +240,12 @@ MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& 
 }
 
 ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {}).info; }
+
+std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
+  WeightLoader loader(checkpoint, select_kernels(isa));
+  make_model(checkpoint, loader);
+  return loader.matrices();
+}
 
 std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, const RunnerOptions& options,
                                                const LoadProgress& progress) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 
@@ -14,6 +15,7 @@
 #include "models/batch.h"
 #include "models/checkpoint.h"
 #include "models/kv_cache.h"
+#include "models/matmul_tuning.h"
 #include "models/model.h"
 
 namespace quire {
@@ -35,6 +37,8 @@ struct RunnerOptions {
   // of each block, which would stretch that step.
   bool populate_kv = false;
   uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
+  // What `quire tune` wrote (matmul_tuning.h): only faster. Empty = the defaults; a file that is not there is none.
+  std::string tuning_file = {};
 };
 
 // The ledger: what a model will take, line by line, computed from headers alone.
@@ -59,6 +63,8 @@ class ModelRunner {
   // Reads no weights. Throws Error for an architecture, format or configuration this build does not know.
   static MemoryPlan plan(const Checkpoint& checkpoint, const RunnerOptions& options);
   static ModelInfo info(const Checkpoint& checkpoint);
+  // The distinct matrices that its steps multiply by, with the kernel table of this name (empty = the best).
+  static std::set<MatrixShape> matrices(const Checkpoint& checkpoint, const std::string& isa);
   // Throws Error kOutOfMemory with the ledger's numbers and the settings that would fit. The checkpoint must outlive
   // the runner: embedding rows are read from its mapping.
   static std::unique_ptr<ModelRunner> load(const Checkpoint& checkpoint, const RunnerOptions& options,

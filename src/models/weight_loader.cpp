@@ -37,11 +37,12 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels)
     : checkpoint_(checkpoint), kernels_(kernels), scheme_(QuantizationScheme::read(checkpoint)) {}
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec,
-                           AlignedBuffer& memory, Progress progress)
+                           AlignedBuffer& memory, MatmulTunings tunings, Progress progress)
     : checkpoint_(checkpoint),
       kernels_(kernels),
       exec_(exec),
       arena_(memory),
+      tunings_(std::move(tunings)),
       progress_(std::move(progress)),
       scheme_(QuantizationScheme::read(checkpoint)) {}
 
@@ -96,24 +97,35 @@ TensorView WeightLoader::checked(std::string_view name, std::initializer_list<in
   return view;
 }
 
-std::byte* WeightLoader::take_packed(std::string_view name, Format format, int64_t rows, int64_t cols) {
-  const size_t packed_bytes = kernels_.packed_bytes(format, rows, cols);
+std::byte* WeightLoader::take_packed(std::string_view name, const MatrixShape& shape) {
+  const size_t packed_bytes = kernels_.packed_bytes(shape.format, shape.rows, shape.cols);
   if (packed_bytes == 0) {
     fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
-         checkpoint_.name(), printable(name), weight_format(format).name, kernels_.name, multiplied_formats(kernels_));
+         checkpoint_.name(), printable(name), weight_format(shape.format).name, kernels_.name,
+         multiplied_formats(kernels_));
   }
+  matrices_.insert(shape);
   return arena_.take_bytes(packed_bytes);
 }
 
+PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const std::byte* data) const {
+  const auto found = tunings_.find(shape);
+  return {.format = shape.format,
+          .rows = shape.rows,
+          .cols = shape.cols,
+          .data = data,
+          .tuning = found == tunings_.end() ? MatmulTuning{} : found->second};
+}
+
 Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
-  std::byte* data = take_packed(name, matrix.format, matrix.rows(), matrix.cols());
+  const MatrixShape shape{matrix.format, matrix.rows(), matrix.cols()};
+  std::byte* data = take_packed(name, shape);
   count(matrix.data, matrix.num_elements());
   if (data != nullptr) {
     kernels_.pack(exec_, matrix.format, matrix.rows(), matrix.cols(), matrix.data, data);
     report();
   }
-  return {.weights = {.format = matrix.format, .rows = matrix.rows(), .cols = matrix.cols(), .data = data},
-          .takes_q8 = kernels_.takes_q8(matrix.format)};
+  return {.weights = tuned(shape, data), .takes_q8 = kernels_.takes_q8(matrix.format)};
 }
 
 std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view name, int64_t rows, int64_t cols) const {
@@ -124,7 +136,8 @@ std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view nam
 }
 
 Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows) {
-  std::byte* data = take_packed(name, matrix.format, rows, matrix.cols);
+  const MatrixShape shape{matrix.format, rows, matrix.cols};
+  std::byte* data = take_packed(name, shape);
   count(matrix.identity + first_row, rows * matrix.cols);
   const ColumnOrder order = take_order(matrix.column_order);
   if (data != nullptr) {
@@ -139,9 +152,7 @@ Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, 
     kernels_.pack(exec_, matrix.format, rows, matrix.cols, blocks_.data(), data);
     report();
   }
-  return {.weights = {.format = matrix.format, .rows = rows, .cols = matrix.cols, .data = data},
-          .takes_q8 = kernels_.takes_q8(matrix.format),
-          .order = order};
+  return {.weights = tuned(shape, data), .takes_q8 = kernels_.takes_q8(matrix.format), .order = order};
 }
 
 ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {

@@ -20,6 +20,7 @@
 #include "models/checkpoint.h"
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
+#include "models/matmul_tuning.h"
 #include "models/quantization/scheme.h"
 
 namespace quire {
@@ -30,7 +31,7 @@ class WeightLoader {
 
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels);  // measures
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, AlignedBuffer& memory,
-               Progress progress);  // loads
+               MatmulTunings tunings, Progress progress);  // loads
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(std::string_view name, int64_t rows, int64_t cols);
@@ -50,6 +51,8 @@ class WeightLoader {
   uint64_t packed_bytes() const { return arena_.used_bytes(); }
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t num_parameters() const { return num_parameters_; }
+  // The distinct packed matrices.
+  const std::set<MatrixShape>& matrices() const { return matrices_; }
 
  private:
   TensorView checked(std::string_view name, std::initializer_list<int64_t> shape);
@@ -57,7 +60,8 @@ class WeightLoader {
   std::optional<QuantizedMatrix> find_quantized(std::string_view name, int64_t rows, int64_t cols) const;
   Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows);
   // Room for a packed matrix; null while measuring.
-  std::byte* take_packed(std::string_view name, Format format, int64_t rows, int64_t cols);
+  std::byte* take_packed(std::string_view name, const MatrixShape& shape);
+  PackedMatrix tuned(const MatrixShape& shape, const std::byte* data) const;
   ColumnOrder take_order(const std::vector<int32_t>& columns);
   void count(const std::byte* place, int64_t num_elements);
   void report();
@@ -66,7 +70,9 @@ class WeightLoader {
   const Kernels& kernels_;
   Exec exec_{};
   Arena arena_;
+  MatmulTunings tunings_;
   Progress progress_;
+  std::set<MatrixShape> matrices_;
   uint64_t mapped_bytes_ = 0;
   uint64_t num_parameters_ = 0;
   uint64_t released_bytes_ = 0;         // packed so far when the file's pages were last given back

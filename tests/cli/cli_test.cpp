@@ -205,10 +205,21 @@ TEST(Bench, HoldsKernelsAgainstTheRoofs) {
     operations.insert(get_string(row, "operation"));
     EXPECT_GT(get_double(row, "microseconds"), 0.0) << get_string(row, "test");
   }
-  EXPECT_EQ(operations.size(), 10u);
+  EXPECT_EQ(operations.size(), 14u);
   const std::string drawn = read_bytes(plot);
   EXPECT_TRUE(drawn.starts_with("<svg"));
   EXPECT_NE(drawn.find("matmul Q4_0"), std::string::npos);
+  kernel = {"bench",       "kernel", "--json",          "--op", "attention_decode", "--kv-type", "q4_0",
+            "--sequences", "3",      "--shared-prefix", "32"};
+  kernel.insert(kernel.end(), sizes.begin(), sizes.end());
+  const json::object shared = parse_array(quire(kernel).out).at(0).as_object();
+  EXPECT_NE(get_string(shared, "test").find("32 shared"), std::string::npos);
+  EXPECT_EQ(get_string(shared, "against"), "sharing off");
+  EXPECT_GT(get_double(shared, "speedup"), 0.0);
+  kernel = {"bench", "kernel", "--op", "norm_rope"};
+  kernel.insert(kernel.end(), sizes.begin(), sizes.end());
+  const std::string fused = quire(kernel).out;
+  EXPECT_NE(fused.find("x the speed of rms_norm + rope"), std::string::npos) << fused;
   kernel = {"bench", "kernel", "--csv", "--op", "rms_norm"};
   kernel.insert(kernel.end(), sizes.begin(), sizes.end());
   const std::string csv = quire(kernel).out;
@@ -232,6 +243,44 @@ TEST(Bench, WritesWeightsThatAreAModel) {
   EXPECT_EQ(get_int(parse_object(quire({"info", file, "--json"}).out), "layers"), 2);
   const Arguments plan = {"plan", "--shape", "tiny", "--format", "Q4_K_M", "--memory", "1GiB", "--json"};
   EXPECT_EQ(quire(plan).out, quire({"plan", file, "--memory", "1GiB", "--json"}).out);
+}
+
+// What a machine measured is there for the next model that it loads; another number of threads does without.
+TEST(Tune, IsKeptForTheNextStart) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_TUNING=auto"};
+  const Arguments quick = {"-t", "2", "--rounds", "1", "--round-ms", "0", "--megabytes", "1"};
+  const auto tune = [&](Arguments arguments) {
+    arguments.insert(arguments.end(), quick.begin(), quick.end());
+    return quire(arguments, "", environment).out;
+  };
+  const auto files = [&] { return std::distance(std::filesystem::directory_iterator(folder.path()), {}); };
+  if (quire({"bench", "roof", "-t", "1", "--megabytes", "1", "--passes", "1"}).out.find("reference") !=
+      std::string::npos) {
+    GTEST_SKIP() << "only the reference kernels run here";
+  }
+  const json::object dry = parse_object(tune({"tune", "--shape", "tiny", "--format", "Q8_0", "--dry-run", "--json"}));
+  EXPECT_EQ(find_array(dry, "matrices")->size(), 4u);  // q and o, k and v, gate and up and head, down
+  EXPECT_EQ(files(), 0);
+  EXPECT_NE(tune({"tune", "--shape", "tiny", "--format", "Q8_0"}).find("Q8_0 512x256"), std::string::npos);
+  tune({"tune", words_model()});  // beside the others
+  EXPECT_EQ(files(), 1);
+  const auto file = *std::filesystem::directory_iterator(folder.path() / "quire");
+  const json::object kept = parse_object(read_bytes(file.path()));
+  EXPECT_GT(find_array(kept, "matrices")->size(), 4u);
+  const auto logits = [&](const char* threads, const std::string& tuning) {
+    const std::string out = folder.path() / "logits.f32";
+    const Outcome outcome =
+        quire({"logits", words_model(), "--ids", "1,3,4,5", "--out", out, "-t", threads, "--tuning", tuning}, "",
+              environment);
+    return std::pair(read_bytes(out), outcome.err);
+  };
+  const auto [expected, silence] = logits("2", "none");
+  EXPECT_EQ(logits("2", "auto"), std::pair(expected, silence));
+  EXPECT_EQ(logits("2", file.path()), std::pair(expected, silence));
+  const auto [bits, warning] = logits("1", "auto");
+  EXPECT_EQ(bits, expected);
+  EXPECT_NE(warning.find("measured with 2 threads, here 1 run"), std::string::npos) << warning;
 }
 
 TEST(Tokenize, ComesBackAsTheSameText) {
@@ -311,7 +360,7 @@ TEST(Help, SaysSomethingAboutEveryOption) {
   }
   EXPECT_GT(num_options, 80);
   for (const char* command :
-       {"run", "info", "plan", "tokenize", "detokenize", "logits", "bench", "man", "completion"}) {
+       {"run", "info", "plan", "tokenize", "detokenize", "logits", "bench", "tune", "man", "completion"}) {
     EXPECT_NE(quire({command, "--help"}).out.find("--help"), std::string::npos);
   }
   EXPECT_TRUE(quire({"--version"}).out.starts_with("quire "));

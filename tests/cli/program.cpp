@@ -50,11 +50,11 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 }
 
 std::vector<std::string> clean_environment(const std::vector<std::string>& extra) {
-  std::vector<std::string> result;
+  std::vector<std::string> result = extra;  // the first of a name counts
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (!std::string_view(*entry).starts_with("QUIRE_")) result.emplace_back(*entry);
   }
-  result.insert(result.end(), extra.begin(), extra.end());
+  result.emplace_back("QUIRE_TUNING=none");  // what this machine's user tuned is his own
   return result;
 }
 

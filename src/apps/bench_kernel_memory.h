@@ -1,0 +1,51 @@
+// Memory that kernels are measured over: weights that no cache holds, as in a step that walks through the layers, and
+// rows of numbers. Owned by a measurement and used by its thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "models/matmul_tuning.h"
+#include "tensor/aligned_buffer.h"
+
+namespace quire {
+
+// At least so many bytes, on huge pages as the engine's workspace is.
+AlignedBuffer buffer_of(size_t bytes);
+AlignedBuffer random_floats(int64_t count, float deviation = 1.0f);
+float* floats(AlignedBuffer& buffer);
+
+// Copies of a packed matrix, as many as `cold_bytes` hold but at least one; calls go through them.
+class PackedCopies {
+ public:
+  PackedCopies(const Kernels& table, const Exec& exec, const MatrixShape& shape, size_t cold_bytes);
+
+  const MatrixShape& shape() const { return shape_; }
+  const std::byte* next() { return memory_.data() + stride_ * (next_++ % num_copies_); }
+
+ private:
+  MatrixShape shape_;
+  size_t stride_;
+  size_t num_copies_;
+  AlignedBuffer memory_;
+  size_t next_ = 0;
+};
+
+// A batch of `num_rows` rows times them; `copies` outlives it.
+class ColdMatmul {
+ public:
+  ColdMatmul(const Kernels& table, const Exec& exec, PackedCopies& copies, int64_t num_rows);
+  void call(const MatmulTuning& tuning = {});
+
+ private:
+  const Kernels& table_;
+  Exec exec_;
+  PackedCopies& copies_;
+  AlignedBuffer x_;
+  AlignedBuffer q8_;
+  AlignedBuffer y_;
+  int64_t num_rows_;
+};
+
+}  // namespace quire

@@ -1,0 +1,195 @@
+// Operations on rows of activations for `quire bench kernel`; fused ones in turns with what they are composed of. A
+// step has just written such rows and reads them soon: they stay in the caches.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "apps/bench_kernel_cases.h"
+#include "apps/bench_kernel_memory.h"
+
+namespace quire {
+namespace {
+
+constexpr float kEps = 1e-5f;
+
+// The rows of one case.
+struct Rows {
+  int64_t m;
+  float* x;       // [2 * m, dim] random numbers
+  float* out;     // [m, dim]
+  std::byte* q8;  // [m, q8_row_bytes]
+};
+
+struct RowCase {
+  const char* operation;
+  int64_t dim;
+  double floats_moved;  // per element of a row
+  std::function<void(const Rows& rows)> call;
+  const char* against = "";
+  std::function<void(const Rows& rows)> against_call = {};
+};
+
+void measure_rows(const KernelRun& run, const RowCase& row) {
+  for (const int64_t m : run.settings.tokens) {
+    AlignedBuffer x = random_floats(2 * m * row.dim);
+    AlignedBuffer out = buffer_of(static_cast<size_t>(m * row.dim) * sizeof(float));
+    AlignedBuffer q8 = buffer_of(run.table.q8_row_bytes((row.dim + 31) / 32 * 32) * static_cast<size_t>(m));
+    const Rows rows{m, floats(x), floats(out), q8.data()};
+    run.measure({.operation = row.operation,
+                 .shape = fmt::format("{}", row.dim),
+                 .tokens = m,
+                 .bytes = row.floats_moved * sizeof(float) * static_cast<double>(m * row.dim),
+                 .is_from_memory = false,
+                 .call = [&] { row.call(rows); },
+                 .against = row.against,
+                 .against_call = [&] { row.against_call(rows); }});
+  }
+}
+
+// ---- norms and int8 rows ------------------------------------------------------------------------------------------
+
+void rms_norm(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden;
+  AlignedBuffer weight = random_floats(dim);
+  measure_rows(run, {"rms_norm", dim, 2, [&](const Rows& r) {
+                       run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
+                     }});
+}
+
+void quantize_q8(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden / 32 * 32;
+  measure_rows(
+      run, {"quantize_q8", dim, 1.25, [&](const Rows& r) { run.table.quantize_q8(run.exec, r.x, r.m, dim, r.q8); }});
+}
+
+void rms_norm_q8(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden / 32 * 32;
+  AlignedBuffer weight = random_floats(dim);
+  measure_rows(run,
+               {"rms_norm_q8", dim, 1.25,
+                [&](const Rows& r) { run.table.rms_norm_q8(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.q8); },
+                "rms_norm + quantize_q8",
+                [&](const Rows& r) {
+                  run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
+                  run.table.quantize_q8(run.exec, r.out, r.m, dim, r.q8);
+                }});
+}
+
+void add(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden;
+  measure_rows(run, {"add", dim, 3, [&](const Rows& r) { run.table.add(run.exec, r.out, r.x, r.m * dim); }});
+}
+
+void add_rms_norm(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden;
+  AlignedBuffer weight = random_floats(dim);
+  measure_rows(run,
+               {"add_rms_norm", dim, 3,
+                [&](const Rows& r) { run.table.add_rms_norm(run.exec, r.out, r.x, floats(weight), kEps, r.m, dim); },
+                "rms_norm + add",
+                [&](const Rows& r) {
+                  float* const normed = r.x + r.m * dim;
+                  run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, normed, dim);
+                  run.table.add(run.exec, r.out, normed, r.m * dim);
+                }});
+}
+
+// ---- activations --------------------------------------------------------------------------------------------------
+
+void gated_activation(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->inner;
+  measure_rows(run, {"gated_activation", dim, 3, [&](const Rows& r) {
+                       run.table.gated_activation(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
+                                                  dim, r.out, dim);
+                     }});
+}
+
+void gated_activation_q8(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->inner / 32 * 32;
+  measure_rows(run, {"gated_activation_q8", dim, 2.25,
+                     [&](const Rows& r) {
+                       run.table.gated_activation_q8(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
+                                                     dim, r.q8);
+                     },
+                     "gated_activation + quantize_q8",
+                     [&](const Rows& r) {
+                       run.table.gated_activation(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
+                                                  dim, r.out, dim);
+                       run.table.quantize_q8(run.exec, r.out, r.m, dim, r.q8);
+                     }});
+}
+
+void softcap(const KernelRun& run) {
+  const int64_t dim = run.settings.shape->hidden;
+  measure_rows(run, {"softcap", dim, 2, [&](const Rows& r) { run.table.softcap(run.exec, r.out, r.m * dim, 30.0f); }});
+}
+
+// ---- heads --------------------------------------------------------------------------------------------------------
+
+// Of the longest batch. A rotation, so that values neither grow nor vanish.
+AlignedBuffer rotations(const KernelRun& run) {
+  const int64_t head_dim = run.settings.shape->head_dim;
+  const int64_t most = *std::max_element(run.settings.tokens.begin(), run.settings.tokens.end());
+  AlignedBuffer cos_sin = buffer_of(static_cast<size_t>(most * head_dim) * sizeof(float));
+  for (int64_t i = 0; i < most * head_dim; ++i) floats(cos_sin)[i] = i % head_dim < head_dim / 2 ? 0.6f : 0.8f;
+  return cos_sin;
+}
+
+void rope(const KernelRun& run) {
+  const ModelShape& shape = *run.settings.shape;
+  const int64_t dim = shape.heads * shape.head_dim;
+  AlignedBuffer cos_sin = rotations(run);
+  measure_rows(run, {"rope", dim, 2, [&](const Rows& r) {
+                       run.table.rope(run.exec, r.out, dim, r.m, static_cast<int>(shape.heads),
+                                      static_cast<int>(shape.head_dim), static_cast<int>(shape.head_dim / 2),
+                                      floats(cos_sin), false);
+                     }});
+}
+
+// Queries and keys, as they lie beside each other.
+void norm_rope(const KernelRun& run) {
+  const ModelShape& shape = *run.settings.shape;
+  const int64_t head_dim = shape.head_dim, dim = (shape.heads + shape.kv_heads) * head_dim;
+  AlignedBuffer cos_sin = rotations(run);
+  AlignedBuffer weight = random_floats(head_dim);
+  const auto parts_of = [&](const Rows& r) {
+    const auto part = [&](float* x, int64_t heads) {
+      return HeadRows{x, heads * head_dim, static_cast<int>(heads), floats(weight), kEps};
+    };
+    return std::array{part(r.x, shape.heads), part(r.x + r.m * shape.heads * head_dim, shape.kv_heads)};
+  };
+  measure_rows(run, {"norm_rope", dim, 2,
+                     [&](const Rows& r) {
+                       const auto parts = parts_of(r);
+                       run.table.norm_rope(run.exec, parts.data(), 2, r.m, static_cast<int>(head_dim),
+                                           static_cast<int>(head_dim / 2), floats(cos_sin), false);
+                     },
+                     "rms_norm + rope",
+                     [&](const Rows& r) {
+                       for (const HeadRows& part : parts_of(r)) {
+                         run.table.rms_norm(run.exec, part.x, head_dim, part.norm, kEps, r.m * part.num_heads, head_dim,
+                                            part.x, head_dim);
+                         run.table.rope(run.exec, part.x, part.stride, r.m, part.num_heads, static_cast<int>(head_dim),
+                                        static_cast<int>(head_dim / 2), floats(cos_sin), false);
+                       }
+                     }});
+}
+
+constexpr KernelOperation kRows[] = {{"quantize_q8", quantize_q8},
+                                     {"rms_norm", rms_norm},
+                                     {"rms_norm_q8", rms_norm_q8},
+                                     {"add", add},
+                                     {"add_rms_norm", add_rms_norm},
+                                     {"gated_activation", gated_activation},
+                                     {"gated_activation_q8", gated_activation_q8},
+                                     {"softcap", softcap},
+                                     {"rope", rope},
+                                     {"norm_rope", norm_rope}};
+
+}  // namespace
+
+std::span<const KernelOperation> row_operations() { return kRows; }
+
+}  // namespace quire

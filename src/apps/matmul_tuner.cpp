@@ -22,7 +22,7 @@ class Tuner {
   TunedMatrix tune() {
     if (takes_q8_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 48});  // 8 and 4: one tile of AVX-512 and of AVX2
     try_all(&MatmulTuning::few_tokens, {8, 32});
-    try_all(&MatmulTuning::few_panels, {1, 2, 8});
+    try_all(&MatmulTuning::few_panels, {2, 4, 8});
     try_all(&MatmulTuning::many_panels, {4});
     try_all(&MatmulTuning::fetch_ahead, {0, 1536, 3072, 12288});
     return judged();

@@ -32,7 +32,7 @@ struct Exec {
 struct MatmulTuning {
   int16_t packed_tokens = 24;  // up to so many rows of x, codes are decoded in registers, again for each tile of rows
   int16_t few_tokens = 16;     // up to so many, a tile of the thread pool has few_panels, else many_panels
-  int16_t few_panels = 4;      // in [1, kMostTilePanels]
+  int16_t few_panels = 1;      // in [1, kMostTilePanels]
   int16_t many_panels = 8;     // likewise
   int32_t fetch_ahead = 6144;  // bytes from what is multiplied to what is fetched from memory
 };

@@ -98,7 +98,8 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
         for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens) {
           product.x = x.f32 + (first_token + token) * w.cols + k;
           product.sums = sums + panel * product.sums_stride + token * kPanelRows;
-          product.ahead = share_ahead({columns_at + w.tuning.fetch_ahead, stride, product.columns * kColumnBytes},
+          product.ahead = share_ahead({columns_at + ahead_of(k * kColumnBytes, stride, count, w.tuning), stride,
+                                       product.columns * kColumnBytes},
                                       token, tokens, num_tokens, product.columns);
           with_tile<kFloatTile, 1>(
               panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });

@@ -120,6 +120,12 @@ inline void with_tile(int panels, int tokens, F body) {
   body.template operator()<1, kTokens>();
 }
 
+// How far from `at` bytes into a panel that is fetched which will be read then: behind a panel's end comes the next
+// tile's, not its neighbour's in this tile of `count`.
+inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTuning& tuning) {
+  return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
+}
+
 // What will be read after this block: `bytes` of the first panel from `from` on, and of those beside it.
 struct AheadBlock {
   const std::byte* from;

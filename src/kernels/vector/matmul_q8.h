@@ -189,15 +189,15 @@ void multiply_tokens(const Codes& codes, int panels, int64_t num_tokens, Q8Produ
 
 // 256 columns of `panels` of them together, see MultiplyPanels.
 template <Format kFormat>
-void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, const MatmulTuning& tuning,
-                    const Q8Product& product) {
+void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, int packed_tokens,
+                    int64_t fetch_ahead, const Q8Product& product) {
   using Packed = PackedCodes<kFormat>;
   constexpr BlockLayout kLayout = Packed::kLayout;
-  const AheadBlock ahead = {packed + tuning.fetch_ahead, stride,
+  const AheadBlock ahead = {packed + fetch_ahead, stride,
                             product.groups * (kLayout.group_bytes + kLayout.header_bytes / kBlockGroups)};
   // One panel suffices to decode ahead: several go together for one tile of tokens only.
   constexpr int kFewestDecoded = fewest_of_tile(kQ8Tile, kQ8Tile.tokens + 1);
-  if (num_tokens <= kQ8Tile.tokens || num_tokens <= tuning.packed_tokens) {
+  if (num_tokens <= kQ8Tile.tokens || num_tokens <= packed_tokens) {
     return multiply_tokens<1>(Packed(packed, stride), panels, num_tokens, product, ahead);
   }
   DecodedPanel decoded;
@@ -213,7 +213,8 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   constexpr CodeScheme kScheme = scheme_of(kFormat);
   constexpr BlockLayout kLayout = block_layout(kScheme);
   const int64_t stride = panel_bytes(kFormat, w.cols);
-  const std::byte* part = w.data + first * stride;
+  const std::byte* const start = w.data + first * stride;
+  const std::byte* part = start;
   Q8Product product;
   product.zero = code_zero(kScheme);
   product.q8_stride = q8_bytes(w.cols);
@@ -221,9 +222,11 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   product.sums_stride = num_tokens * kPanelRows;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
     product.groups = static_cast<int>((w.cols - k < kBlockColumns ? w.cols - k : kBlockColumns) / kGroup);
+    const int64_t ahead = ahead_of(part - start, stride, count, w.tuning);
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
-      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, w.tuning, product);
+      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, w.tuning.packed_tokens, ahead,
+                              product);
     });
     part += kLayout.header_bytes + product.groups * kLayout.group_bytes;
     product.q8 += sizeof(Q8Block);

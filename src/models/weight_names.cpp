@@ -76,6 +76,9 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
       mlp.up = loader.linear(prefix + names.up + ".weight", inner, hidden);
       mlp.down = loader.linear(prefix + names.down + ".weight", hidden, inner);
     }
+    for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
+      moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
+    }
     moe.experts.push_back(mlp);
   }
   return moe;

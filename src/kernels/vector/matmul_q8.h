@@ -195,7 +195,7 @@ void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t
   constexpr BlockLayout kLayout = Packed::kLayout;
   const AheadBlock ahead = {packed + fetch_ahead, stride,
                             product.groups * (kLayout.group_bytes + kLayout.header_bytes / kBlockGroups)};
-  // One panel suffices to decode ahead: several go together for one tile of tokens only.
+  static_assert(panels_together(kQ8Tile, kQ8Tile.tokens) == 1, "several tiles of tokens decode one panel at a time");
   constexpr int kFewestDecoded = fewest_of_tile(kQ8Tile, kQ8Tile.tokens + 1);
   if (num_tokens <= kQ8Tile.tokens || num_tokens <= packed_tokens) {
     return multiply_tokens<1>(Packed(packed, stride), panels, num_tokens, product, ahead);

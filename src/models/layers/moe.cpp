@@ -64,7 +64,7 @@ void Moe::Buffers::take(Arena& arena, const Kernels& kernels, int64_t max_rows, 
   slots = arena.take<int32_t>(max_slots);
   rows = arena.take<int32_t>(max_slots);
   first = arena.take<int32_t>(num_experts + 1);
-  inputs = arena.take<MatmulInput>(2 * num_experts);
+  inputs = arena.take<MatmulInput>(num_experts);
   outputs = arena.take<MatmulOutput>(2 * num_experts);
   gathered = arena.take<float>(wave_rows * moe.hidden_size());
   gathered_q8.take(arena, kernels, wave_rows, moe.hidden_size());
@@ -98,17 +98,9 @@ void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, 
   }
 }
 
-// Experts may differ: a file can order the columns of some and not of others.
-bool Moe::has_column_order() const {
-  return std::ranges::any_of(experts, [](const Mlp& mlp) {
-    return std::ranges::any_of(std::array{&mlp.gate, &mlp.up, &mlp.down},
-                               [](const Linear* linear) { return linear->order.columns != nullptr; });
-  });
-}
-
 InputForms Moe::input_forms() const {
-  InputForms forms = forms_read_by({&router, &experts[0].gate, &experts[0].up});
-  return has_column_order() ? InputForms{.f32 = true, .q8 = true} : forms;
+  return any_column_order ? InputForms{.f32 = true, .q8 = true}
+                          : forms_read_by({&router, &experts[0].gate, &experts[0].up});
 }
 
 // A counting sort of the choices by expert.
@@ -140,7 +132,7 @@ Moe::Wave Moe::next_wave(const Buffers& buffers, int32_t first_expert) const {
 void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
   const auto hidden = static_cast<size_t>(hidden_size());
   const size_t q8_bytes = step.kernels->q8_row_bytes(hidden_size());
-  const InputForms forms = has_column_order() ? input_forms() : forms_read_by({&experts[0].gate, &experts[0].up});
+  const InputForms forms = any_column_order ? input_forms() : forms_read_by({&experts[0].gate, &experts[0].up});
   for_rows(step.exec, wave.last_slot - wave.first_slot, 16, [&](int64_t i) {
     const auto from = static_cast<size_t>(buffers.rows[wave.first_slot + i]);
     const auto to = static_cast<size_t>(i);
@@ -154,7 +146,6 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const int64_t inner = intermediate_size();
   const int64_t num_slots = wave.last_slot - wave.first_slot;
   const bool is_single_row = x.num_rows == 1;
-  const bool ordered = has_column_order();  // then experts go one by one
   if (!is_single_row) gather(step, buffers, x, wave);
   const MatmulInput gathered{.num_rows = num_slots,
                              .cols = hidden,
@@ -174,27 +165,30 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
     *own = is_single_row ? x : rows_from(gathered, at, count, hidden_q8_bytes);
     const LinearOutput gate{.linear = &mlp.gate, .y = buffers.gate + at * inner};
     const LinearOutput up{.linear = &mlp.up, .y = buffers.up + at * inner};
-    if (ordered) return linear(step, *own, {gate, up});
+    if (any_column_order) return linear(step, *own, {gate, up});
     *output++ = matmul_output(gate, own);
     *output++ = matmul_output(up, own);
     ++own;
   });
-  if (!ordered) step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
+  if (!any_column_order)
+    step.kernels->matmul(step.exec, gathered, buffers.outputs, static_cast<int>(output - buffers.outputs));
 
   const Mlp& any = experts[static_cast<size_t>(wave.first_expert)];
-  const MatmulInput product = gated_input(step, any.activation, buffers.gate, buffers.up, num_slots, inner,
-                                          ordered ? input_forms() : forms_read_by({&any.down}), buffers.inner_q8);
+  const MatmulInput product =
+      gated_input(step, any.activation, buffers.gate, buffers.up, num_slots, inner,
+                  any_column_order ? input_forms() : forms_read_by({&any.down}), buffers.inner_q8);
   own = buffers.inputs;
   output = buffers.outputs;
   const size_t inner_q8_bytes = product.q8 == nullptr ? 0 : step.kernels->q8_row_bytes(inner);
   for_active([&](const Mlp& mlp, int64_t count, int64_t at) {
     *own = rows_from(product, at, count, inner_q8_bytes);
     const LinearOutput down{.linear = &mlp.down, .y = buffers.expert_out + at * hidden};
-    if (ordered) return linear(step, *own, {down});
+    if (any_column_order) return linear(step, *own, {down});
     *output++ = matmul_output(down, own);
     ++own;
   });
-  if (!ordered) step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));
+  if (!any_column_order)
+    step.kernels->matmul(step.exec, product, buffers.outputs, static_cast<int>(output - buffers.outputs));
 }
 
 }  // namespace quire

@@ -24,6 +24,8 @@ class Moe {
   RouterOptions options;
   Linear router;  // [num_experts, hidden_size]
   std::vector<Mlp> experts;
+  // Whether any expert's matrix has a column order; a file can order some and not others. Then experts go one by one.
+  bool any_column_order = false;
 
   int64_t hidden_size() const { return router.weights.cols; }
   int64_t intermediate_size() const { return experts[0].gate.weights.rows; }
@@ -39,7 +41,7 @@ class Moe {
     int32_t* slots = nullptr;         // [max_rows, experts_per_token]
     int32_t* rows = nullptr;          // the row of every slot
     int32_t* first = nullptr;         // [num_experts + 1] where each expert's slots start
-    MatmulInput* inputs = nullptr;    // [2, num_experts] of a wave
+    MatmulInput* inputs = nullptr;    // [num_experts] of a wave
     MatmulOutput* outputs = nullptr;  // [2 * num_experts] of a wave
     int64_t wave_rows = 0;
     float* gathered = nullptr;  // [wave_rows, hidden_size]
@@ -62,7 +64,6 @@ class Moe {
     int32_t first_slot = 0;
     int32_t last_slot = 0;
   };
-  bool has_column_order() const;
   void assign_slots(const Buffers& buffers, int64_t num_rows) const;
   Wave next_wave(const Buffers& buffers, int32_t first_expert) const;
   void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;

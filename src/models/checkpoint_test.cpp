@@ -12,18 +12,10 @@ namespace quire {
 namespace {
 
 using test::as_bytes;
+using test::error_of;
 using test::tiny_gguf;
 using test::TinyDirectory;
 using test::TinyGguf;
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 

@@ -12,10 +12,21 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire::test {
+
+// What the Error says that `action` throws.
+inline std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
 
 struct TinyGguf {
   std::string architecture = "llama";

@@ -17,6 +17,7 @@
 namespace quire {
 namespace {
 
+using test::error_of;
 using test::TinyDirectory;
 using Tensor = TinyDirectory::Tensor;
 using Tensors = std::vector<Tensor>;
@@ -332,15 +333,6 @@ TEST(Quantization, PlainModulesStayPlain) {
 }
 
 // ---- what does not fit ----------------------------------------------------------------------------------------------
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 void expect_refusal(const json::object& config, const Tensors& tensors, const std::string& part) {
   const std::string error = error_of([&] { (void)Opened(config, tensors).matrix(16, 128); });

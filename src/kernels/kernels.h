@@ -25,6 +25,7 @@ struct Exec {
   void (*run)(void* pool, int64_t num_tiles, Body body, void* context);
   void* pool;
   int num_threads;
+  void* stream = nullptr;  // of device tables: what calls run on, in order, some time later (cuda/gpu.h)
 };
 
 // How a vector table walks a matrix; never what it gives. The inflection points differ by machine and shape (the

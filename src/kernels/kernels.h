@@ -9,6 +9,10 @@
 // on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide
 // outputs or position-anchored splits, never a reduction.
 //
+// A table computes on a Device (tensor/device.h). All arrays that a kernel reads or writes lie in the memory of that
+// device; the argument structs themselves, lists of them and the `src` of pack lie in the host's. Kernels of a device
+// other than the host only queue work: its shape may follow from the arguments, never from what arrays hold.
+//
 // Names: m rows = tokens of the batch; weights are [rows = out_features, cols = in_features], row-major as in files.
 #pragma once
 
@@ -19,13 +23,14 @@
 
 namespace quire {
 
-// Where a kernel runs: a pool that calls body(context, tile, thread) once per tile, thread in [0, num_threads).
+// Where a kernel runs: a pool that calls body(context, tile, thread) once per tile, thread in [0, num_threads), and for
+// a table that computes on a device the stream its work is queued on.
 struct Exec {
   using Body = void (*)(void* context, int64_t tile, int thread);
   void (*run)(void* pool, int64_t num_tiles, Body body, void* context);
   void* pool;
   int num_threads;
-  void* stream = nullptr;  // of device tables: what calls run on, in order, some time later (cuda/gpu.h)
+  void* stream = nullptr;  // Device::stream
 };
 
 // How a vector table walks a matrix; never what it gives. The inflection points differ by machine and shape (the
@@ -74,6 +79,27 @@ struct HeadRows {
   int num_heads = 0;
   const float* norm = nullptr;  // [head_dim]: every head is normed with these weights first; or none
   float norm_eps = 0.0f;
+};
+
+// Mixture of experts. A slot is one choice of one row; slots are sorted by expert.
+struct Routing {
+  int num_experts = 0;
+  int per_row = 0;        // experts of a row
+  bool normalize = true;  // the chosen weights are divided by their sum
+};
+
+struct ExpertSlots {
+  int32_t* slots = nullptr;  // [num_rows, per_row] ascending within a row
+  float* weights = nullptr;  // [num_rows, per_row]
+  int32_t* rows = nullptr;   // [num_rows * per_row] the row of every slot
+  int32_t* first = nullptr;  // [num_experts + 1] where each expert's slots start
+};
+
+// One matrix of every expert.
+struct ExpertMatrices {
+  PackedMatrix like;                      // format, rows and cols of each
+  const PackedMatrix* experts = nullptr;  // [num_experts], an array
+  float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
 };
 
 // The chosen experts' outputs on their way back to the rows of the batch.
@@ -132,10 +158,11 @@ struct AttentionArgs {
   KvLayer kv;
   const AttentionSequence* sequences = nullptr;
   int64_t num_sequences = 0;
-  int num_heads = 0;     // a multiple of kv.num_kv_heads; query head h reads KV head h / (num_heads / num_kv_heads)
-  float scale = 0.0f;    // multiplies q . k
-  float softcap = 0.0f;  // > 0: scores become cap * tanh(score / cap) (Gemma 2)
-  int64_t window = 0;    // > 0: position p sees positions (p - window, p]
+  int64_t max_context = 0;  // no sequence's first_position + num_rows is above it
+  int num_heads = 0;        // a multiple of kv.num_kv_heads; query head h reads KV head h / (num_heads / num_kv_heads)
+  float scale = 0.0f;       // multiplies q . k
+  float softcap = 0.0f;     // > 0: scores become cap * tanh(score / cap) (Gemma 2)
+  int64_t window = 0;       // > 0: position p sees positions (p - window, p]
   // Read K and V of blocks that several sequences begin with once for all of them. Changes the speed only: off to
   // measure what it brings.
   bool share_prefixes = true;
@@ -154,7 +181,7 @@ struct AttentionLimits {
 };
 
 struct Kernels {
-  const char* name;  // "reference", "avx2", "avx512"
+  const char* name;  // "reference", "avx2", "avx512", "cuda"
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
   // Bytes of the packed matrix, 0 when this table cannot multiply the format.
@@ -176,6 +203,10 @@ struct Kernels {
   // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
   // own (experts).
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
+  // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
+  // the input * experts[e]^T. Matrices of one call share the input's form (takes_q8).
+  void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
+                         const ExpertMatrices* matrices, int num_matrices);
 
   // ---- rows -------------------------------------------------------------------------------------------------------
   // out = x / sqrt(mean(x^2) + eps) * weight; x, out [num_rows, dim] with the given strides; may be the same memory.
@@ -197,8 +228,18 @@ struct Kernels {
   // For every part: rms_norm of its heads, if it has a norm, and rope.
   void (*norm_rope)(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim,
                     int half_dim, const float* cos_sin, bool interleaved);
+  // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
+  void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
+                      std::byte* to);
+  // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
+  void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
+                         float* to);
+  // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
+  // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
+  void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
+                        const ExpertSlots& out);
   // y[row] += weights[row][j] * from[slots[row][j] - first], one after the other for j ascending whose slot is in
-  // [first, last). y [num_rows, dim] contiguous.
+  // [first, last); with first = 0, y starts from zeros. y [num_rows, dim] contiguous.
   void (*add_expert_rows)(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y);
   // x = cap * tanh(x / cap), n floats.
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);

@@ -1,0 +1,74 @@
+#include "tensor/device.h"
+
+#include <cstring>
+#include <limits>
+#include <map>
+#include <utility>
+
+namespace quire {
+namespace {
+
+class HostDevice : public Device {
+ public:
+  std::string description() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  uint64_t free_bytes() const override { return std::numeric_limits<uint64_t>::max(); }
+  void* stream() override { return nullptr; }
+
+  std::byte* allocate(size_t size_bytes) override {
+    AlignedBuffer buffer(size_bytes);
+    std::byte* const data = buffer.data();
+    if (data != nullptr) buffers_.emplace(data, std::move(buffer));
+    return data;
+  }
+  void release(std::byte* memory) noexcept override { buffers_.erase(memory); }
+  std::byte* allocate_staging(size_t size_bytes) override { return allocate(size_bytes); }
+  void release_staging(std::byte* memory) noexcept override { release(memory); }
+
+  void upload(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
+  void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
+  void download(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
+  void copy(std::byte* to, const std::byte* from, size_t size_bytes) override {
+    if (to != from && size_bytes > 0) std::memcpy(to, from, size_bytes);
+  }
+  void synchronize() override {}
+  void run(uint64_t, const std::function<void()>& body) override { body(); }
+
+ private:
+  std::map<const std::byte*, AlignedBuffer> buffers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_host_device() { return std::make_unique<HostDevice>(); }
+
+DeviceBuffer::DeviceBuffer(Device& device, size_t size_bytes) : size_bytes_(size_bytes) {
+  if (size_bytes == 0) return;
+  if (device.is_host()) {
+    host_ = AlignedBuffer(size_bytes);
+    data_ = host_.data();
+    return;
+  }
+  device_ = &device;
+  data_ = device.allocate(size_bytes);
+}
+
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
+    : host_(std::move(other.host_)),
+      device_(std::exchange(other.device_, nullptr)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  std::swap(host_, other.host_);
+  std::swap(device_, other.device_);
+  std::swap(data_, other.data_);
+  std::swap(size_bytes_, other.size_bytes_);
+  return *this;
+}
+
+DeviceBuffer::~DeviceBuffer() {
+  if (device_ != nullptr) device_->release(data_);
+}
+
+}  // namespace quire

@@ -3,9 +3,12 @@
 
 # Every file of the table; .cu files hold kernels, .cpp files only what runs on the host.
 set(cuda_sources
-  cuda/gpu.cpp)
+  cuda/gpu.cpp
+  cuda/matmul.cpp cuda/matmul_f32.cu cuda/matmul_halves.cu cuda/matmul_int4.cu cuda/matmul_int4_sub.cu
+  cuda/matmul_int8.cu cuda/matmul_int8_sub.cu cuda/matmul_levels.cu cuda/pack.cpp)
 set(cuda_tests
-  cuda/gpu_test.cu)
+  cuda/gpu_test.cu
+  cuda/matmul_test.cpp)
 
 # The switch between fibers is written for x86-64; ThreadSanitizer would have to be told of it, and there is one thread.
 if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT QUIRE_SANITIZE MATCHES thread)
@@ -17,4 +20,6 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
     SOURCES ${cuda_sources} ${cuda_tests} cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp
     DEPS quire_kernels)
   target_compile_definitions(quire_kernels_cuda_test PRIVATE QUIRE_GPU_EMULATED)
+  # #pragma unroll is nvcc's.
+  target_compile_options(quire_kernels_cuda_test PRIVATE -Wno-unknown-pragmas)
 endif()

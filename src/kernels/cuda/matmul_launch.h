@@ -22,7 +22,8 @@ struct TilesLaunch {
   Stream stream = nullptr;
 };
 
-// Defined for the formats of kMatrixTiles but Q5_0, whose tiles are those of Q8_0, in the files matmul_int4.cu ... by what their codes are.
+// Defined for the formats of kMatrixTiles but Q5_0, whose tiles are those of Q8_0, in the files matmul_int4.cu ... by
+// what their codes are.
 template <Format kWeights>
 void launch_tiles(const TilesLaunch& tiles);
 

@@ -34,6 +34,8 @@ struct BlockShape {
   QUIRE_HOST_DEVICE constexpr int team_tiles() const { return row_warps * row_tiles; }
   QUIRE_HOST_DEVICE constexpr int rows() const { return team_tiles() * kTileRows; }
   QUIRE_HOST_DEVICE constexpr int tokens() const { return token_warps * token_tiles * 8; }
+  // Many sums leave no registers to look ahead with.
+  QUIRE_HOST_DEVICE constexpr int chunks_at_once() const { return row_tiles * token_tiles > 8 ? 1 : 4; }
   QUIRE_HOST_DEVICE constexpr int team_threads() const { return row_warps * token_warps * kWarpSize; }
 };
 
@@ -164,9 +166,7 @@ __device__ __forceinline__ void add_stage(const std::byte* stage, const MatmulWa
   using S = Stage<kFormat, kShape>;
   const std::byte* x = stage + S::kX + warp.token_warp * kShape.token_tiles * 8 * S::kXRow;
   const std::byte* tiles = stage + warp.row_warp * kShape.row_tiles * S::kTileBytes;
-  // Many sums leave no registers to look ahead with.
-  constexpr int kUnroll = kShape.row_tiles * kShape.token_tiles > 8 ? 1 : 4;
-#pragma unroll kUnroll
+#pragma unroll(kShape.chunks_at_once())
   for (int column = 0; column < S::kColumns; column += kChunkColumns) {
     if (column >= columns) break;
     uint32_t b[kShape.token_tiles][2][2];
@@ -302,9 +302,8 @@ void launch_blocks(const TilesLaunch& tiles) {
     job.parts[i].first_block = row_blocks;
     row_blocks += ceil_div(job.parts[i].rows, kShape.rows());
   }
-  const int64_t token_blocks = job.first == nullptr
-                                   ? ceil_div(job.num_rows, kShape.tokens())
-                                   : most_token_blocks(job.num_rows, kShape.tokens(), job.num_experts);
+  const int64_t token_blocks = job.first == nullptr ? ceil_div(job.num_rows, kShape.tokens())
+                                                    : most_token_blocks(job.num_rows, kShape.tokens(), job.num_experts);
   launch(matmul_tiles_kernel<kWeights, kChoice>,
          dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(row_blocks)), dim3(kMatmulThreads),
          Stage<*tile_format(kWeights), kShape>::kSharedBytes, tiles.stream, job);

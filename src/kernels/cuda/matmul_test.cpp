@@ -388,9 +388,13 @@ void expect_shapes_agree() {
   for (const BlockChoice shape : {BlockChoice::kEightTokens, BlockChoice::kSixteenTokens, BlockChoice::kThirtyTwoTokens,
                                   BlockChoice::kSmallSquare, BlockChoice::kLargeSquare}) {
     DeviceArray<float> y(static_cast<size_t>(m * rows));
-    TilesLaunch tiles{.job = {.x = input.input().q8, .num_rows = m, .cols = cols, .num_parts = 1},
-                      .shape = shape,
-                      .stream = gpu_stream(gpu_exec())};
+    TilesLaunch tiles;
+    tiles.job.x = input.input().q8;
+    tiles.job.num_rows = m;
+    tiles.job.cols = cols;
+    tiles.job.num_parts = 1;
+    tiles.shape = shape;
+    tiles.stream = gpu_stream(gpu_exec());
     tiles.job.parts[0] = {.weights = matrix.matrix().data, .y = y.data(), .y_stride = rows, .rows = rows};
     launch_tiles<kFormat>(tiles);
     const std::vector<float> got = y.download();

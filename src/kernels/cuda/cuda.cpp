@@ -9,6 +9,8 @@ Kernels make_table() {
   Kernels table{};
   table.name = "cuda";
   fill_rows_cuda(table);
+  fill_rope_cuda(table);
+  fill_experts_cuda(table);
   return table;
 }
 

@@ -116,8 +116,8 @@ std::byte* CudaDevice::allocate_staging(size_t size_bytes) {
   void* memory = nullptr;
   if (cudaHostAlloc(&memory, size_bytes, cudaHostAllocDefault) != cudaSuccess) {
     cudaGetLastError();
-    fail(ErrorCode::kOutOfMemory, "{:.1f} MiB of pinned host memory asked for, but the system gives none; see ulimit -l",
-         mib(size_bytes));
+    fail(ErrorCode::kOutOfMemory,
+         "{:.1f} MiB of pinned host memory asked for, but the system gives none; see ulimit -l", mib(size_bytes));
   }
   std::memset(memory, 0, size_bytes);
   return static_cast<std::byte*>(memory);

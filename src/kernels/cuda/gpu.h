@@ -37,7 +37,17 @@ namespace quire {
 
 using Stream = cudaStream_t;
 
-inline Stream gpu_stream(const Exec& exec) { return static_cast<Stream>(exec.stream); }
+class UploadStaging;  // staging.h
+
+// What Exec::stream of a CUDA call points to. Owned by the device.
+struct GpuStream {
+  Stream stream = nullptr;
+  UploadStaging* staging = nullptr;
+};
+
+inline Stream gpu_stream(const Exec& exec) { return static_cast<const GpuStream*>(exec.stream)->stream; }
+// For Kernels::pack.
+inline UploadStaging& gpu_staging(const Exec& exec) { return *static_cast<const GpuStream*>(exec.stream)->staging; }
 
 // Throws Error with `what` and CUDA's word for `error`, if it is one.
 void check_gpu(cudaError_t error, const char* what);

@@ -1,49 +1,48 @@
-#include "kernels/cuda/matmul.h"
-
+// The matmul entries of the CUDA table: which kernel, in which shape of blocks, for which outputs.
 #include <algorithm>
-#include <vector>
+#include <cstring>
+#include <span>
 
 #include "base/check.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul_launch.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/staging.h"
 
 namespace quire {
 namespace {
 
 // Blocks that keep an H100 or H200 busy, one on each multiprocessor. Decides about speed only.
 constexpr int64_t kBusyBlocks = 132;
-constexpr size_t kPackBytes = 8 << 20;  // packed at a time, then copied
 
 bool takes_q8(Format format) { return tile_format(format).has_value(); }
 
 size_t q8_row_bytes(int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); }
 
+// Straight into the pinned memory of uploads, on the threads of exec.
 void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
-  const auto copy = [&](std::byte* to, const std::byte* from, size_t bytes) {
-    // From pageable memory: returns when `from` has been read.
-    check_gpu(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, gpu_stream(exec)), "copying weights");
-  };
-  if (rows == 0 || cols == 0) return;
-  if (format == Format::kF32) return copy(dst, src, cuda_packed_bytes(format, rows, cols));
+  const size_t bytes = cuda_packed_bytes(format, rows, cols);
+  if (format == Format::kF32) {
+    return gpu_staging(exec).upload(dst, bytes, 1, [src](size_t first, std::span<std::byte> piece) {
+      std::memcpy(piece.data(), src + first, piece.size());
+    });
+  }
   const size_t row_bytes = weight_format(format).bytes_of(cols);
   const size_t tile_row_bytes = packed_tile_row_bytes(format, cols);
-  const int64_t tile_rows = ceil_div(rows, kTileRows);
-  const auto at_once = std::clamp<int64_t>(static_cast<int64_t>(kPackBytes / tile_row_bytes), 1, tile_rows);
-  std::vector<std::byte> packed(static_cast<size_t>(at_once) * tile_row_bytes);
-  for (int64_t first = 0; first < tile_rows; first += at_once) {
-    const int64_t count = std::min(at_once, tile_rows - first);
+  gpu_staging(exec).upload(dst, bytes, tile_row_bytes, [&](size_t first, std::span<std::byte> piece) {
     const auto pack_one = [&](int64_t index) {
-      const int64_t row = (first + index) * kTileRows;
+      const size_t offset = static_cast<size_t>(index) * tile_row_bytes;
+      const int64_t row = static_cast<int64_t>((first + offset) / tile_row_bytes) * kTileRows;
       pack_tile_row(format, std::min<int64_t>(kTileRows, rows - row), cols, src + static_cast<size_t>(row) * row_bytes,
-                    packed.data() + static_cast<size_t>(index) * tile_row_bytes);
+                    piece.data() + offset);
     };
     const Exec::Body body = [](void* context, int64_t index, int) {
-      (*static_cast<decltype(pack_one)*>(context))(index);
+      (*static_cast<const decltype(pack_one)*>(context))(index);
     };
+    const auto count = static_cast<int64_t>(piece.size() / tile_row_bytes);
     exec.run(exec.pool, count, body, const_cast<void*>(static_cast<const void*>(&pack_one)));
-    copy(dst + static_cast<size_t>(first) * tile_row_bytes, packed.data(), static_cast<size_t>(count) * tile_row_bytes);
-  }
+  });
 }
 
 // rows: of all weights of the launch. tokens: of one matrix.

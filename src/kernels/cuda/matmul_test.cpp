@@ -1,6 +1,4 @@
 // Matmul of CUDA: every format and every shape of blocks against float64 of the plain weights, and bit against bit.
-#include "kernels/cuda/matmul.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device_array.h"
 #include "kernels/cuda/matmul_launch.h"
 #include "kernels/cuda/pack.h"
@@ -122,9 +121,7 @@ const Kernels& table() {
 // gpu_exec() with threads.
 Exec threads_exec() {
   static ThreadPool pool(2);
-  Exec exec = make_exec(pool);
-  exec.stream = gpu_exec().stream;
-  return exec;
+  return make_exec(pool, gpu_exec().stream);
 }
 
 class DeviceMatrix {

@@ -230,11 +230,9 @@ __device__ __forceinline__ void write_block(const MatmulJob& job, const MatmulBl
   }
 }
 
-// Parameters are enumerations, as nvcc cannot name a kernel by structs.
-template <Format kWeights, BlockChoice kChoice>
-__global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const MatmulJob job) {
-  constexpr TileFormat kFormat = *tile_format(kWeights);
-  constexpr BlockShape kShape = block_shape(kChoice);
+// What a block of threads does.
+template <TileFormat kFormat, BlockShape kShape>
+__device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   using S = Stage<kFormat, kShape>;
   GPU_DYNAMIC_SHARED(std::byte, shared);
   const MatmulBlock block = find_block(job, kShape.rows(), kShape.tokens());
@@ -293,9 +291,20 @@ __global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const Matm
   write_block<kFormat, kShape>(job, block, sums);
 }
 
+template <Format kWeights>
+inline constexpr TileFormat kTilesOf = *tile_format(kWeights);
+template <BlockChoice kChoice>
+inline constexpr BlockShape kShapeOf = block_shape(kChoice);
+
+// Parameters are enumerations, as nvcc cannot name a kernel by structs.
+template <Format kWeights, BlockChoice kChoice>
+__global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const MatmulJob job) {
+  multiply_block<kTilesOf<kWeights>, kShapeOf<kChoice>>(job);
+}
+
 template <Format kWeights, BlockChoice kChoice>
 void launch_blocks(const TilesLaunch& tiles) {
-  constexpr BlockShape kShape = block_shape(kChoice);
+  constexpr BlockShape kShape = kShapeOf<kChoice>;
   MatmulJob job = tiles.job;
   int64_t row_blocks = 0;
   for (int i = 0; i < job.num_parts; ++i) {
@@ -306,7 +315,7 @@ void launch_blocks(const TilesLaunch& tiles) {
                                                     : most_token_blocks(job.num_rows, kShape.tokens(), job.num_experts);
   launch(matmul_tiles_kernel<kWeights, kChoice>,
          dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(row_blocks)), dim3(kMatmulThreads),
-         Stage<*tile_format(kWeights), kShape>::kSharedBytes, tiles.stream, job);
+         Stage<kTilesOf<kWeights>, kShape>::kSharedBytes, tiles.stream, job);
 }
 
 template <Format kWeights>

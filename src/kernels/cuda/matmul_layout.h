@@ -45,7 +45,7 @@ enum class ScaleKind : uint8_t {
   kF16,
   kF32,
   kE8M0,  // 2^(e - 127)
-  kSub,   // one f16 for a tile's row times an int8 for each group
+  kSub,   // one f16 for a tile's row times an integer of 8 bits for each group
 };
 
 struct TileFormat {
@@ -77,8 +77,8 @@ struct TileLayout {
   int scales_per_row = 0;
   int scale_bytes = 0;  // of one
   int mins = 0;         // f16
-  int sub_scales = 0;   // int8
-  int sub_mins = 0;     // int8
+  int sub_scales = 0;   // int8 + 128
+  int sub_mins = 0;     // likewise
   int zeros = 0;
   int bytes = 0;  // of the tile
 };
@@ -160,7 +160,7 @@ constexpr std::optional<TileFormat> tile_format(Format format) {
   return std::nullopt;
 }
 
-constexpr int64_t tiles_along(int64_t cols, TileFormat format) {
+QUIRE_HOST_DEVICE constexpr int64_t tiles_along(int64_t cols, TileFormat format) {
   return (cols + tile_columns(format) - 1) / tile_columns(format);
 }
 

@@ -43,8 +43,8 @@ void put_scales(TileFormat format, CodeScheme scheme, const BlockCodes& block, i
   for (int group = 0; group < layout.groups; ++group) {
     const int from = first / format.group + group;
     const int to = row * layout.groups + group;
-    tile[layout.sub_scales + to] = static_cast<std::byte>(block.sub_scale[from]);
-    if (format.has_min) tile[layout.sub_mins + to] = static_cast<std::byte>(block.sub_min[from]);
+    tile[layout.sub_scales + to] = static_cast<std::byte>(block.sub_scale[from] + 128);
+    if (format.has_min) tile[layout.sub_mins + to] = static_cast<std::byte>(block.sub_min[from] + 128);
   }
 }
 

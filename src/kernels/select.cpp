@@ -7,6 +7,10 @@
 #include "base/log.h"
 #include "kernels/reference/reference.h"
 
+#ifdef QUIRE_CUDA_TABLE
+#include "kernels/cuda/cuda.h"
+#endif
+
 #ifdef QUIRE_X86_TABLES
 #include <cpuid.h>
 

@@ -1,0 +1,45 @@
+# The CUDA table: its kernels are .cu files that nvcc compiles under preset `cuda`, and that g++ compiles for the
+# emulation (cuda/emulated.h) everywhere else, for tests only.
+
+# .cu files hold kernels, .cpp files only what runs on the host.
+set(cuda_sources
+  cuda/cuda.cpp
+  cuda/device.cpp
+  cuda/experts.cu
+  cuda/gpu.cpp
+  cuda/rope.cu
+  cuda/rows.cu
+  cuda/staging.cpp)
+set(cuda_tests
+  cuda/device_test.cpp
+  cuda/experts_test.cpp
+  cuda/gpu_test.cu
+  cuda/rows_test.cpp)
+
+if(QUIRE_CUDA)
+  target_sources(quire_kernels PRIVATE ${cuda_sources})
+  target_compile_definitions(quire_kernels PRIVATE QUIRE_CUDA_TABLE)
+  target_link_libraries(quire_kernels PRIVATE quire_cuda_options PUBLIC CUDA::cudart_static)
+  if(QUIRE_BUILD_TESTS)
+    quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels quire_cuda_options)
+    add_executable(quire_kernels_cuda_bench cuda/cuda_bench.cu)
+    target_link_libraries(quire_kernels_cuda_bench PRIVATE quire_kernels quire_cuda_options GTest::gtest)
+  endif()
+  return()
+endif()
+
+# The switch between fibers is written for x86-64; ThreadSanitizer would have to be told of it, and there is one thread.
+if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT QUIRE_SANITIZE MATCHES thread)
+  list(APPEND cuda_tests cuda/emulation_test.cu)
+  set(cuda_as_cpp ${cuda_sources} ${cuda_tests})
+  list(FILTER cuda_as_cpp INCLUDE REGEX "\\.cu$")
+  set_source_files_properties(${cuda_as_cpp} PROPERTIES LANGUAGE CXX)
+  # For every test that wants a device: the table, its device and what they stand on.
+  add_library(quire_kernels_cuda_emulated STATIC
+    ${cuda_sources} cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp)
+  target_link_libraries(quire_kernels_cuda_emulated PUBLIC quire_kernels PRIVATE quire_options)
+  target_compile_definitions(quire_kernels_cuda_emulated PUBLIC QUIRE_GPU_EMULATED)
+  # Kernels read the same memory as numbers of several types, which CUDA allows.
+  target_compile_options(quire_kernels_cuda_emulated PUBLIC -fno-strict-aliasing)
+  quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels_cuda_emulated)
+endif()

@@ -1,0 +1,76 @@
+// For tests of device code: an array in device memory, filled and read from the host. Begins as bytes of 0xff: NaN for
+// floats, -1 for integers. All of it runs on the stream of gpu_exec(), so what kernels wrote before is there to read.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "kernels/cuda/gpu.h"
+
+namespace quire {
+
+inline bool gpu_present() {
+  int count = 0;
+  const bool present = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  cudaGetLastError();
+  return present;
+}
+
+// Where the entries of the table run in tests.
+inline Exec gpu_exec() {
+  static const Stream stream = [] {
+    Stream created = nullptr;
+    check_gpu(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking), "making a stream");
+    return created;
+  }();
+  return Exec{.run = nullptr, .pool = nullptr, .num_threads = 1, .stream = stream};
+}
+
+// Base of every test that needs a device.
+class GpuTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!gpu_present()) GTEST_SKIP() << "no CUDA device on this machine";
+  }
+};
+
+template <typename T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(size_t size) : size_(size) {
+    void* memory = nullptr;
+    check_gpu(cudaMalloc(&memory, size * sizeof(T)), "memory of a test");
+    data_ = static_cast<T*>(memory);
+    check_gpu(cudaMemsetAsync(data_, 0xff, size * sizeof(T), gpu_stream(gpu_exec())), "filling");
+  }
+  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) { upload(values); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+  ~DeviceArray() { cudaFree(data_); }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  size_t size() const { return size_; }
+
+  // The first values.size() elements.
+  void upload(const std::vector<T>& values) {
+    const Stream stream = gpu_stream(gpu_exec());
+    check_gpu(cudaMemcpyAsync(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream),
+              "uploading");
+    check_gpu(cudaStreamSynchronize(stream), "uploading");
+  }
+  std::vector<T> download() const {
+    std::vector<T> values(size_);
+    const Stream stream = gpu_stream(gpu_exec());
+    check_gpu(cudaMemcpyAsync(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost, stream), "downloading");
+    check_gpu(cudaStreamSynchronize(stream), "running kernels");
+    return values;
+  }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_;
+};
+
+}  // namespace quire

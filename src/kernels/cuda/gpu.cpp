@@ -1,0 +1,13 @@
+#include "kernels/cuda/gpu.h"
+
+#include "base/error.h"
+
+namespace quire {
+
+void check_gpu(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  fail(error == cudaErrorMemoryAllocation ? ErrorCode::kOutOfMemory : ErrorCode::kIo, "CUDA: {}: {} ({})", what,
+       cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+}  // namespace quire

@@ -91,15 +91,23 @@ __device__ __forceinline__ TilePlace<kPositions> place_tile(const AttentionCall&
 template <int kDim, int kPositions, int kThreads>
 __device__ __forceinline__ void begin_tile(const TilePlace<kPositions>& place, const std::byte* cache,
                                            const AttentionJob& job, int head_dim, uint16_t* tile) {
-  const int64_t stored_bytes = int64_t{kKvBlockSize} * head_dim * 2;
-#pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < kPositions * kDim / 8; i += kThreads) {
-    const int row = i / (kDim / 8);
-    const int chunk = i % (kDim / 8);
-    const int64_t stored = row < kKvBlockSize ? place.stored[0] : place.stored[1];
-    const bool valid = stored >= 0 && place.first_position + row <= job.last_seen && chunk * 8 < head_dim;
-    const int offset = (row % kKvBlockSize * head_dim + chunk * 8) * 2;
-    cp_async_16(tile_chunk<kDim>(tile, row, chunk), cache + (valid ? stored * stored_bytes + offset : 0), valid);
+  constexpr int kStep = kThreads / (kDim / 8);  // rows that the threads copy at once
+  static_assert(kThreads % (kDim / 8) == 0 && kKvBlockSize % kStep == 0);
+  const int first_row = static_cast<int>(threadIdx.x) / (kDim / 8);
+  const int chunk = static_cast<int>(threadIdx.x) % (kDim / 8);
+  const int row_bytes = head_dim * 2;
+#pragma unroll 1
+  for (int part = 0; part < kPositions / kKvBlockSize; ++part) {
+    const int64_t stored = part == 0 ? place.stored[0] : place.stored[1];
+    const bool has_columns = stored >= 0 && chunk * 8 < head_dim;
+    const std::byte* from = has_columns ? cache + stored * kKvBlockSize * row_bytes + first_row * row_bytes + chunk * 16 : cache;
+    const int step_bytes = has_columns ? kStep * row_bytes : 0;
+    const int num_seen = job.last_seen + 1 - place.first_position - part * kKvBlockSize;
+#pragma unroll 4
+    for (int row = first_row; row < kKvBlockSize; row += kStep, from += step_bytes) {
+      const bool valid = has_columns && row < num_seen;
+      cp_async_16(tile_chunk<kDim>(tile, part * kKvBlockSize + row, chunk), valid ? from : cache, valid);
+    }
   }
 }
 
@@ -110,6 +118,7 @@ __device__ __forceinline__ void begin_stored(const TilePlace<kPositions>& place,
   for (int part = 0; part < kPositions / kKvBlockSize; ++part) {
     if (place.stored[part] < 0) continue;
     const std::byte* from = cache + place.stored[part] * stored_bytes;
+#pragma unroll 4
     for (int i = static_cast<int>(threadIdx.x) * 16; i < stored_bytes; i += kThreads * 16) {
       cp_async_16(to + part * stored_bytes + i, from + i, true);
     }

@@ -43,7 +43,7 @@ __host__ __device__ constexpr int kv_byte_place(int dimension) { return dimensio
 __host__ __device__ constexpr int kv_nibble_place(int dimension) { return dimension % 2 * 4 + dimension % 8 / 2; }
 
 // One value of a tile.
-__device__ __forceinline__ float kv_value(Format format, const std::byte* tile, int head_dim, int position, int d) {
+__host__ __device__ __forceinline__ float kv_value(Format format, const std::byte* tile, int head_dim, int position, int d) {
   const std::byte* row = tile + position * kv_row_bytes(format, head_dim);
   if (format == Format::kF32) return reinterpret_cast<const float*>(row)[d];
   if (format == Format::kF16) return f16_to_float(reinterpret_cast<const uint16_t*>(row)[d]);

@@ -8,6 +8,8 @@
 
 Every program reads the same files, random weights that `quire bench weights` writes. A figure is the median over the
 rounds with its lowest and highest; a ratio is Quire's median over the other's. Nothing else should run meanwhile.
+Beside both other programs the whole takes most of an hour; with --resume FILE a run that was interrupted goes on where
+it was.
 """
 
 import argparse
@@ -20,7 +22,45 @@ import sys
 import tempfile
 
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-STREAM_PROMPT, STREAM_ANSWER = 128, 64
+STREAM_PROMPT, STREAM_ANSWER = 32, 64
+
+
+class Memory:
+    """What commands have printed, in a file: of each command's runs the n-th is found again by the n-th that asks."""
+
+    def __init__(self):
+        self.path, self.known, self.asked = None, {}, {}
+
+    def open(self, path):
+        self.path = path
+        if os.path.exists(path):
+            with open(path) as file:
+                for line in file:
+                    key, text = json.loads(line)
+                    self.known.setdefault(key, []).append(text)
+
+    def recall(self, key):
+        turn = self.asked[key] = self.asked.get(key, -1) + 1
+        runs = self.known.get(key, [])
+        return runs[turn] if turn < len(runs) else None
+
+    def keep(self, key, text):
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write(json.dumps([key, text]) + "\n")
+
+
+memory = Memory()
+
+
+def measured_output_of(command, model=None, **how):
+    """output_of() of a measurement, once; `model`: a path that differs from run to run, known by its name."""
+    key = " ".join(os.path.basename(model) if part == model else str(part) for part in command)
+    text = memory.recall(key)
+    if text is None:
+        text = output_of(command, **how)
+        memory.keep(key, text)
+    return text
 
 
 def output_of(command, with_errors=False):
@@ -40,8 +80,8 @@ class Quire:
         self.program, self.threads = args.quire, str(args.threads)
 
     def offline(self, model, *flags):
-        rows = json.loads(output_of([self.program, "bench", "offline", model, "-r", "1", "-t", self.threads, "--json",
-                                     *map(str, flags)]))
+        rows = json.loads(measured_output_of([self.program, "bench", "offline", model, "-r", "1", "-t", self.threads,
+                                              "--json", *map(str, flags)], model))
         return rows[0]["median_tokens_per_second"]
 
     def prefill(self, model, count, depth, _):
@@ -62,8 +102,8 @@ class Llama:
         self.threads = str(args.threads)
 
     def bench(self, model, setting, *flags):
-        rows = json.loads(output_of([os.path.join(self.folder, "llama-bench"), "-m", model, "-r", "1", "-t",
-                                     self.threads, "-o", "json", *setting, *map(str, flags)]))
+        rows = json.loads(measured_output_of([os.path.join(self.folder, "llama-bench"), "-m", model, "-r", "1", "-t",
+                                              self.threads, "-o", "json", *setting, *map(str, flags)], model))
         return rows[0]["avg_ts"]
 
     def prefill(self, model, count, depth, setting):
@@ -85,10 +125,10 @@ class Llama:
         return ["-d", depth] if depth else []
 
     def streams(self, model, count, _):
-        text = output_of([os.path.join(self.folder, "llama-batched-bench"), "-m", model, "-c",
+        text = measured_output_of([os.path.join(self.folder, "llama-batched-bench"), "-m", model, "-c",
                           str(count * (STREAM_PROMPT + STREAM_ANSWER + 8)), "-b", "2048", "-ub", "512", "-npp",
                           str(STREAM_PROMPT), "-ntg", str(STREAM_ANSWER), "-npl", str(count), "-t", self.threads,
-                          *self.batched_flags], with_errors=True)  # newer versions print the table as a log
+                          *self.batched_flags], model, with_errors=True)  # newer versions print the table as a log
         rows = [[cell.strip() for cell in line[line.index("|"):].split("|")[1:-1]] for line in text.splitlines()
                 if line.count("|") > 5]
         titles, values = rows[0], rows[-1]
@@ -145,7 +185,7 @@ def processor():
 
 
 def roofs(args):
-    rows = json.loads(output_of([args.quire, "bench", "roof", "--json", "-t", f"1,{args.threads}", "--passes",
+    rows = json.loads(measured_output_of([args.quire, "bench", "roof", "--json", "-t", f"1,{args.threads}", "--passes",
                                  "3" if args.quick else "15"]))
     lines = ["| threads | what | best | median |", "|---|---|---|---|"]
     for row in rows:
@@ -161,7 +201,7 @@ def kernels(args, isa, plot):
         command += ["--plot", plot]
     if args.quick:
         command += ["--rounds", "1", "--round-ms", "1", "--tokens", "1,16,64", "--depth", "512"]
-    rows = json.loads(output_of(command))
+    rows = json.loads(measured_output_of(command))
     lines = ["| operation | us | GB/s | of reading | Gop/s | of arithmetic |", "|---|---|---|---|---|---|"]
     for row in rows:
         lines.append(f"| {row['test']} | {row['microseconds']:.1f} | {row['gb_per_second']:.2f} | "
@@ -171,22 +211,24 @@ def kernels(args, isa, plot):
 
 
 def models(args, folder):
-    """Yields (name, path) of weights that lie in `folder` until the next one is asked for."""
+    """Yields (name, format, path) of weights that lie in `folder` until the next one is asked for."""
     for shape in args.shapes:
         for weights in args.formats:
             path = os.path.join(folder, f"{shape}-{weights}.gguf")
             output_of([args.quire, "bench", "weights", "--shape", shape, "--format", weights, "-o", path])
-            yield f"{shape} {weights}", path
+            yield f"{shape} {weights}", weights, path
             os.remove(path)
 
 
 def offline(args, programs):
     single, streams, deep = (Table(programs, args.rounds) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="quire-benchmarks-") as folder:
-        for name, path in models(args, folder):
+        for name, weights, path in models(args, folder):
             for count in args.prompts:
                 single.add(name, f"prefill {count}", lambda p, s, n=count: p.prefill(path, n, 0, s))
             single.add(name, f"decode {args.answer}", lambda p, s: p.decode(path, args.answer, 0, s))
+            if weights not in args.stream_formats:
+                continue
             for count in args.streams:
                 streams.add(name, f"{count} streams", lambda p, s, n=count: p.streams(path, n, s))
             for depth in args.depths:
@@ -240,21 +282,26 @@ def main():
     parser.add_argument("--ik", metavar="BIN_FOLDER", help="folder of ik_llama.cpp's programs")
     parser.add_argument("--output", default="docs/benchmarks.md", help="the page to rewrite, or - to print")
     parser.add_argument("--quick", action="store_true", help="a small model, one round: whether everything works")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shapes", default="tinyllama-1.1b,qwen2.5-0.5b", help="with commas; see quire bench")
     parser.add_argument("--formats", default="Q4_0,Q8_0,Q4_K_M,F16")
     parser.add_argument("--kernel-formats", default="Q4_0,Q8_0,Q4_K,Q6_K,F16")
-    parser.add_argument("--prompts", type=numbers, default=[128, 512])
+    parser.add_argument("--prompts", type=numbers, default=[512])
     parser.add_argument("--answer", type=int, default=128, help="tokens of the decode test")
-    parser.add_argument("--streams", type=numbers, default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--streams", type=numbers, default=[2, 4, 8, 16, 32])
     parser.add_argument("--depths", type=numbers, default=[4096])
+    parser.add_argument("--stream-formats", default="Q4_0", help="of --formats, those with several streams and depths")
+    parser.add_argument("--resume", metavar="FILE", help="keep measurements there, and do not repeat those it has")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.shapes, args.formats = 1, "smollm2-135m", "Q4_0"
         args.prompts, args.answer, args.streams, args.depths = [64], 8, [1, 4], [256]
     args.shapes, args.formats = args.shapes.split(","), args.formats.split(",")
     args.kernel_formats = args.kernel_formats.split(",")
+    args.stream_formats = args.stream_formats.split(",")
+    if args.resume:
+        memory.open(args.resume)
 
     programs = [Quire(args)]
     if args.llama:

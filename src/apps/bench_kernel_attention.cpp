@@ -15,7 +15,7 @@ namespace {
 class Layers {
  public:
   Layers(const KernelRun& run, std::pair<Format, Format> formats, int64_t num_positions)
-      : cache_(shape_for(run, formats, num_positions), blocks_for(num_positions)) {
+      : cache_(shape_for(run, formats, num_positions), *device_, blocks_for(num_positions)) {
     constexpr int64_t kRows = 256;
     const ModelShape& shape = *run.settings.shape;
     const int64_t width = shape.kv_heads * shape.head_dim;
@@ -51,6 +51,7 @@ class Layers {
     return shape;
   }
 
+  std::unique_ptr<Device> device_ = make_host_device();
   KvCache cache_;
   int next_ = 0;
 };

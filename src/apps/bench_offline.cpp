@@ -276,6 +276,9 @@ void bench_offline(const OfflineOptions& options) {
       options.model.shape.empty() ? checkpoint->name() : options.model.shape + " " + options.model.weights;
   Sequences sequences(*runner, options.shared_prefix);
   std::unique_ptr<RoofShare> roof;
+  if (options.with_roof && runner->options().device != "cpu") {
+    fail(ErrorCode::kUnsupported, "--roof measures the CPU's roofs; this model computes on {}", runner->device());
+  }
   if (options.with_roof && runner->info().num_experts == 0) {
     roof = std::make_unique<RoofShare>(*checkpoint, *runner, options.shared_prefix);
   }

@@ -96,6 +96,8 @@ void ModelOptions::add_machine(CLI::App& app) {
 
 void ModelOptions::add_compute(CLI::App& app) {
   add_machine(app);
+  with_environment(
+      app.add_option("--device", device, "cpu or cuda (default: cuda in a build that has it, where there is a GPU)"));
   with_environment(app.add_option(
       "--tuning", tuning, "File of 'quire tune': auto (default: what it left in the cache folder), a path, or none"));
   with_environment(
@@ -106,6 +108,7 @@ void ModelOptions::add_compute(CLI::App& app) {
 RunnerOptions ModelOptions::runner_options() const {
   RunnerOptions options;
   options.num_threads = threads;
+  options.device = device;
   options.isa = isa;
   options.tuning_file = tuning_file_of(*this);
   options.max_sequences = max_sequences;

@@ -35,6 +35,7 @@ struct ModelOptions {
   std::string kv_type;
   std::string k_type;
   std::string v_type;
+  std::string device;
   std::string isa;
   std::string tuning = "auto";
   int threads = 0;

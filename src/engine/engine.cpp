@@ -109,6 +109,18 @@ int64_t Engine::max_sequence_tokens() const {
   return std::min(runner_->options().max_context, scheduler_.blocks().num_total() * kKvBlockSize);
 }
 
+Submission Engine::refuse(Refusal refusal) {
+  ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
+  const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
+  return {nullptr, refusal, std::clamp(wait, kLeastRetryMs, kMostRetryMs)};
+}
+
+std::optional<Submission> Engine::refuse_when_full() {
+  if (queued_requests_ < options_.max_queued_requests) return std::nullopt;
+  const std::lock_guard lock(queue_mutex_);
+  return refuse(Refusal::kQueueRequests);
+}
+
 Submission Engine::submit(GenerateRequest request) {
   validate(request);
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
@@ -120,11 +132,7 @@ Submission Engine::submit(GenerateRequest request) {
     // Alone in the queue any prompt is welcome.
     if (queued_requests_ > 0 && queued_tokens_ + num_tokens > options_.max_queued_tokens)
       refusal = Refusal::kQueueTokens;
-    if (refusal != Refusal::kNone) {
-      ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
-      const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
-      return {nullptr, refusal, std::clamp(wait, kLeastRetryMs, kMostRetryMs)};
-    }
+    if (refusal != Refusal::kNone) return refuse(refusal);
     const uint64_t id = next_id_;
     next_id_ += static_cast<uint64_t>(shared->num_choices);
     auto choice = make_choice(shared, id, shared->sampling.seed.value_or(philox(options_.seed, id)), 0);

@@ -46,6 +46,9 @@ class Engine {
   // Throws Error when the request can never run: kInvalidArgument for an out-of-range parameter, kLimit for a prompt
   // that is too long. A full queue is an answer.
   Submission submit(GenerateRequest request);
+  // What submit() would say, whatever the prompt: nothing while there is room. Costs nothing, so that a server under
+  // overload need not tokenise what it will refuse; a refusal counts as one of submit().
+  std::optional<Submission> refuse_when_full();
   // One iteration; false when there was nothing to do.
   bool step();
 
@@ -72,6 +75,7 @@ class Engine {
     std::optional<SampledToken> token;
   };
 
+  Submission refuse(Refusal refusal);  // with queue_mutex_ held
   void validate(const GenerateRequest& request) const;
   std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
                                       int index) const;

@@ -205,8 +205,8 @@ struct Kernels {
   // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
   // own (experts).
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
-  // For every one of the matrices: rows [first[e], first[e + 1]) of y = those rows of the input * experts[e]^T, for all
-  // e. Matrices of one call share the input's form (takes_q8).
+  // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
+  // the input * experts[e]^T. Matrices of one call share the input's form (takes_q8).
   void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                          const ExpertMatrices* matrices, int num_matrices);
 

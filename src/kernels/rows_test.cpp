@@ -342,7 +342,7 @@ TEST_P(RowsTest, AddExpertRows) {
   }
   const std::vector<float> weights = random_floats(rows * per_row, 1);
   const std::vector<float> from = random_floats(rows * per_row * dim, 2);
-  std::vector<float> got = random_floats(rows * dim, 3), want = got;
+  std::vector<float> got = random_floats(rows * dim, 3), want(rows * dim);
   for (size_t row = 0; row < rows; ++row) {
     for (size_t j = row * per_row; j < (row + 1) * per_row; ++j) {
       for (size_t i = 0; i < dim; ++i) {
@@ -356,6 +356,86 @@ TEST_P(RowsTest, AddExpertRows) {
     table().add_expert_rows(exec(), part, rows, dim, got.data());
   }
   EXPECT_TRUE(same_bits(got.data(), want.data(), rows * dim));
+}
+
+// The choices of one row of logits, as (expert, weight).
+std::vector<std::pair<int32_t, float>> choices(const Kernels& table, const Exec& exec, std::vector<float> logits,
+                                               int per_row, bool normalize) {
+  std::vector<int32_t> slots(static_cast<size_t>(per_row)), rows(slots.size()), first(logits.size() + 1);
+  std::vector<float> weights(slots.size());
+  table.route_experts(exec, {static_cast<int>(logits.size()), per_row, normalize}, logits.data(), 1,
+                      {slots.data(), weights.data(), rows.data(), first.data()});
+  std::vector<std::pair<int32_t, float>> chosen;
+  for (size_t e = 0; e + 1 < first.size(); ++e) {
+    EXPECT_LE(first[e + 1] - first[e], 1);
+    if (first[e + 1] > first[e]) chosen.emplace_back(static_cast<int32_t>(e), weights[static_cast<size_t>(first[e])]);
+  }
+  return chosen;
+}
+
+TEST_P(RowsTest, RoutingPicksTheLargestAndWeighsThem) {
+  const std::vector<float> logits = {0.0f, 3.0f, 1.0f, 2.0f};
+  const auto normalized = choices(table(), exec(), logits, 2, true);
+  ASSERT_EQ(normalized.size(), 2u);
+  EXPECT_EQ(normalized[0].first, 1);
+  EXPECT_EQ(normalized[1].first, 3);
+  EXPECT_NEAR(normalized[0].second, 1 / (1 + std::exp(-1.0)), 1e-6);
+  EXPECT_NEAR(normalized[0].second + normalized[1].second, 1.0, 1e-6);
+  const auto plain = choices(table(), exec(), logits, 2, false);
+  const double sum = 1 + std::exp(3.0) + std::exp(1.0) + std::exp(2.0);
+  EXPECT_NEAR(plain[0].second, std::exp(3.0) / sum, 1e-6);
+  EXPECT_NEAR(plain[1].second, std::exp(2.0) / sum, 1e-6);
+}
+
+TEST_P(RowsTest, RoutingOfTiesAndNaNGivesDistinctExperts) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float logit : {1.0f, nan}) {
+    const auto chosen = choices(table(), exec(), std::vector(4, logit), 3, true);
+    ASSERT_EQ(chosen.size(), 3u);
+    for (int32_t i = 0; i < 3; ++i) EXPECT_EQ(chosen[static_cast<size_t>(i)].first, i);
+  }
+}
+
+// Every row has its experts, every expert its rows in ascending order, and slots lead back to them.
+TEST_P(RowsTest, RoutingSortsSlotsByExpert) {
+  const int64_t rows = 37;
+  const Routing routing{.num_experts = 9, .per_row = 4, .normalize = true};
+  std::vector<float> logits = random_floats(rows * routing.num_experts, 4);
+  std::vector<int32_t> slots(rows * 4), row_of(rows * 4), first(10);
+  std::vector<float> weights(rows * 4);
+  table().route_experts(exec(), routing, logits.data(), rows,
+                        {slots.data(), weights.data(), row_of.data(), first.data()});
+  EXPECT_EQ(first.front(), 0);
+  EXPECT_EQ(first.back(), rows * 4);
+  for (size_t e = 0; e < 9; ++e) {
+    for (int32_t slot = first[e]; slot < first[e + 1]; ++slot) {
+      if (slot == first[e]) continue;
+      EXPECT_LT(row_of[static_cast<size_t>(slot) - 1], row_of[static_cast<size_t>(slot)]);
+    }
+  }
+  for (size_t i = 0; i < slots.size(); ++i) {
+    EXPECT_EQ(row_of[static_cast<size_t>(slots[i])], static_cast<int32_t>(i / 4));
+    if (i % 4 == 0) continue;
+    EXPECT_LT(slots[i - 1], slots[i]);
+  }
+}
+
+TEST_P(RowsTest, GatherRowsAndColumns) {
+  const int64_t cols = 21;
+  const std::vector<float> from = random_floats(50 * cols, 5);
+  std::vector<int32_t> rows, columns;
+  for (int32_t i = 0; i < 33; ++i) rows.push_back(i * 7 % 50);
+  for (int32_t i = 0; i < cols; ++i) columns.push_back(i * 5 % 21);
+  std::vector<float> picked(33 * cols), turned(50 * cols);
+  table().gather_rows(exec(), reinterpret_cast<const std::byte*>(from.data()), cols * sizeof(float), rows.data(), 33,
+                      reinterpret_cast<std::byte*>(picked.data()));
+  table().gather_columns(exec(), from.data(), columns.data(), 50, cols, turned.data());
+  for (size_t i = 0; i < picked.size(); ++i) {
+    EXPECT_EQ(picked[i], from[static_cast<size_t>(rows[i / cols]) * cols + i % cols]);
+  }
+  for (size_t i = 0; i < turned.size(); ++i) {
+    EXPECT_EQ(turned[i], from[i / cols * cols + static_cast<size_t>(columns[i % cols])]);
+  }
 }
 
 TEST(SelectTest, NamesAndRefusal) {

@@ -4,7 +4,12 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "kernels/reference/reference.h"
+
+#ifdef QUIRE_CUDA_TABLE
+#include "kernels/cuda/cuda.h"
+#endif
 
 #ifdef QUIRE_X86_TABLES
 #include <cpuid.h>
@@ -21,6 +26,7 @@ Kernels make_reference() {
   table.name = "reference";
   fill_matmul_reference(table);
   fill_rows_reference(table);
+  fill_experts_reference(table);
   fill_attention_reference(table);
   return table;
 }
@@ -98,11 +104,38 @@ const Kernels& select_kernels(std::string_view name) {
        printable(name), known);
 }
 
-Exec make_exec(ThreadPool& pool) {
+#ifdef QUIRE_CUDA_TABLE
+Backend (*make_cuda_backend)() = make_cuda;
+#else
+Backend (*make_cuda_backend)() = nullptr;
+#endif
+
+Backend select_backend(std::string_view device, std::string_view isa) {
+  if (device == "cpu") return {&select_kernels(isa), make_host_device()};
+  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend();
+  if (device == "cuda") {
+    fail(ErrorCode::kUnsupported,
+         "device \"cuda\": this build computes on the CPU only; build the preset \"cuda\", or use --device cpu");
+  }
+  if (!device.empty()) {
+    fail(ErrorCode::kInvalidArgument, "device \"{}\" is unknown; expected cpu or cuda", printable(device));
+  }
+  // A table of the CPU that was asked for by name means the CPU.
+  if (make_cuda_backend != nullptr && isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
+    try {
+      return make_cuda_backend();
+    } catch (const Error& error) {
+      log::info("computing on the CPU: {}", error.what());
+    }
+  }
+  return select_backend("cpu", isa);
+}
+
+Exec make_exec(ThreadPool& pool, void* stream) {
   return {[](void* opaque, int64_t num_tiles, Exec::Body body, void* context) {
             static_cast<ThreadPool*>(opaque)->run(num_tiles, body, context);
           },
-          &pool, pool.num_threads()};
+          &pool, pool.num_threads(), stream};
 }
 
 }  // namespace quire

@@ -1,11 +1,14 @@
-// Chooses the kernel table of this process: the best this machine can run, or the one named by QUIRE_ISA.
+// Chooses the kernel table of this process, the best this machine can run or the one named by QUIRE_ISA, and the device
+// it computes on.
 #pragma once
 
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
+#include "tensor/device.h"
 
 namespace quire {
 
@@ -16,6 +19,18 @@ const std::vector<const Kernels*>& runnable_kernels();
 // when the name is unknown or the machine cannot run it.
 const Kernels& select_kernels(std::string_view name);
 
-Exec make_exec(ThreadPool& pool);
+struct Backend {
+  const Kernels* kernels = nullptr;
+  std::unique_ptr<Device> device;
+};
+// `device`: "cpu" with the table `isa`, "cuda", or empty for the best there is. Throws Error when this build or machine
+// has no such device.
+Backend select_backend(std::string_view device, std::string_view isa);
+// What "cuda" stands for: throws Error saying what is missing where there is no such device. Null in builds without
+// CUDA; tests put the emulated one here.
+extern Backend (*make_cuda_backend)();
+
+// On the host's threads and, for a device that has one, its stream.
+Exec make_exec(ThreadPool& pool, void* stream = nullptr);
 
 }  // namespace quire

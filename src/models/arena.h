@@ -1,20 +1,23 @@
-// Cuts one aligned buffer into pieces, or, without memory, only counts what would be cut: code that takes its memory
-// from an arena is run once to learn the size and once to get the memory. One thread.
+// Cuts memory into aligned pieces, or, without memory, only counts what would be cut: code that takes its memory from
+// an arena is run once to learn the size and once to get the memory. One thread.
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/check.h"
-#include "tensor/aligned_buffer.h"
+#include "tensor/device.h"
 
 namespace quire {
 
 class Arena {
  public:
   Arena() = default;  // counts
-  explicit Arena(AlignedBuffer& memory) : memory_(&memory) {}
+  // Zeroed memory aligned to AlignedBuffer::kAlignment, of the host or of a device.
+  explicit Arena(std::span<std::byte> memory) : memory_(memory), counts_only_(false) {}
+  explicit Arena(DeviceBuffer& memory) : Arena(std::span(memory.data(), memory.size_bytes())) {}
 
-  bool counts_only() const { return memory_ == nullptr; }
+  bool counts_only() const { return counts_only_; }
   uint64_t used_bytes() const { return used_bytes_; }
 
   // 64-byte aligned, zeroed; null while counting.
@@ -22,8 +25,8 @@ class Arena {
     const uint64_t offset = used_bytes_;
     used_bytes_ += (size_bytes + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment * AlignedBuffer::kAlignment;
     if (counts_only()) return nullptr;
-    CHECK(used_bytes_ <= memory_->size_bytes());
-    return memory_->data() + offset;
+    CHECK(used_bytes_ <= memory_.size());
+    return memory_.data() + offset;
   }
   template <typename T>
   T* take(int64_t count) {
@@ -31,8 +34,27 @@ class Arena {
   }
 
  private:
-  AlignedBuffer* memory_ = nullptr;
+  std::span<std::byte> memory_;
+  bool counts_only_ = true;
   uint64_t used_bytes_ = 0;
+};
+
+// Takes arrays that the host fills and kernels read: pieces of staging memory and, at the same places, of the device's
+// memory of that size. On the host both are the same memory.
+class InputArena {
+ public:
+  InputArena() = default;  // counts
+  InputArena(std::span<std::byte> host, std::span<std::byte> device) : host_(host), device_(device) {}
+
+  uint64_t used_bytes() const { return host_.used_bytes(); }
+  template <typename T>
+  StepInput<T> take(int64_t count) {
+    return {.host = host_.take<T>(count), .device = device_.take<T>(count)};
+  }
+
+ private:
+  Arena host_;
+  Arena device_;
 };
 
 }  // namespace quire

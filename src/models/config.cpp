@@ -203,12 +203,10 @@ std::vector<int64_t> qwen_windows(const json::object& config, int num_layers) {
   return layer_windows(config, num_layers, window, [&](int layer) { return layer >= first_sliding; });
 }
 
-RouterOptions read_router(const json::object& config, std::string_view experts_key, int num_experts,
-                          int experts_per_token) {
-  RouterOptions router;
+Routing read_router(const json::object& config, std::string_view experts_key, int num_experts, int experts_per_token) {
+  Routing router;
   router.num_experts = static_cast<int>(read_size_or(config, experts_key, num_experts, 4096));
-  router.experts_per_token =
-      static_cast<int>(read_size_or(config, "num_experts_per_tok", experts_per_token, router.num_experts));
+  router.per_row = static_cast<int>(read_size_or(config, "num_experts_per_tok", experts_per_token, router.num_experts));
   return router;
 }
 

@@ -57,8 +57,7 @@ std::vector<int64_t> layer_windows(const json::object& config, int num_layers, i
 std::vector<int64_t> qwen_windows(const json::object& config, int num_layers);
 
 // Router of a mixture of experts: `experts_key` and num_experts_per_tok, checked against each other.
-RouterOptions read_router(const json::object& config, std::string_view experts_key, int num_experts,
-                          int experts_per_token);
+Routing read_router(const json::object& config, std::string_view experts_key, int num_experts, int experts_per_token);
 
 // A size that must be there.
 int64_t read_size(const json::object& config, std::string_view key);

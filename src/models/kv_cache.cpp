@@ -1,7 +1,5 @@
 #include "models/kv_cache.h"
 
-#include <cstring>
-
 #include "base/check.h"
 
 namespace quire {
@@ -19,12 +17,13 @@ uint64_t KvShape::block_bytes() const {
 }
 
 // A tile is a multiple of 64 bytes, so every layer's pool stays aligned.
-KvCache::KvCache(const KvShape& shape, int64_t num_blocks, int64_t num_swap_slots)
+KvCache::KvCache(const KvShape& shape, Device& device, int64_t num_blocks, int64_t num_swap_slots)
     : shape_(shape),
+      device_(&device),
       num_blocks_(num_blocks),
       k_layer_bytes_(static_cast<uint64_t>(num_blocks) * block_bytes_of(shape, shape.k_format)),
       v_layer_bytes_(static_cast<uint64_t>(num_blocks) * block_bytes_of(shape, shape.v_format)),
-      memory_(static_cast<uint64_t>(shape.num_layers) * (k_layer_bytes_ + v_layer_bytes_)),
+      memory_(device, static_cast<uint64_t>(shape.num_layers) * (k_layer_bytes_ + v_layer_bytes_)),
       num_swap_slots_(num_swap_slots),
       swap_(static_cast<uint64_t>(num_swap_slots) * shape.block_bytes()) {}
 
@@ -46,8 +45,8 @@ void KvCache::copy_block(int32_t from, int32_t to) {
   const uint64_t v_bytes = block_bytes_of(shape_, shape_.v_format);
   for (int i = 0; i < shape_.num_layers; ++i) {
     const KvLayer kv = layer(i);
-    std::memcpy(kv.k + static_cast<uint64_t>(to) * k_bytes, kv.k + static_cast<uint64_t>(from) * k_bytes, k_bytes);
-    std::memcpy(kv.v + static_cast<uint64_t>(to) * v_bytes, kv.v + static_cast<uint64_t>(from) * v_bytes, v_bytes);
+    device_->copy(kv.k + static_cast<uint64_t>(to) * k_bytes, kv.k + static_cast<uint64_t>(from) * k_bytes, k_bytes);
+    device_->copy(kv.v + static_cast<uint64_t>(to) * v_bytes, kv.v + static_cast<uint64_t>(from) * v_bytes, v_bytes);
   }
 }
 
@@ -67,13 +66,14 @@ void KvCache::for_each_part(int32_t block, const Copy& copy) {
 void KvCache::swap_out(int32_t block, int32_t slot) {
   CHECK(slot >= 0 && slot < num_swap_slots_);
   std::byte* const to = swap_.data() + static_cast<uint64_t>(slot) * shape_.block_bytes();
-  for_each_part(block, [&](const std::byte* part, uint64_t bytes, uint64_t at) { std::memcpy(to + at, part, bytes); });
+  for_each_part(block,
+                [&](const std::byte* part, uint64_t bytes, uint64_t at) { device_->download(to + at, part, bytes); });
 }
 
 void KvCache::swap_in(int32_t slot, int32_t block) {
   CHECK(slot >= 0 && slot < num_swap_slots_);
   const std::byte* const from = swap_.data() + static_cast<uint64_t>(slot) * shape_.block_bytes();
-  for_each_part(block, [&](std::byte* part, uint64_t bytes, uint64_t at) { std::memcpy(part, from + at, bytes); });
+  for_each_part(block, [&](std::byte* part, uint64_t bytes, uint64_t at) { device_->upload(part, from + at, bytes); });
 }
 
 }  // namespace quire

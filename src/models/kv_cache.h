@@ -9,6 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "tensor/aligned_buffer.h"
+#include "tensor/device.h"
 
 namespace quire {
 
@@ -26,14 +27,14 @@ struct KvShape {
 
 class KvCache {
  public:
-  KvCache(const KvShape& shape, int64_t num_blocks, int64_t num_swap_slots = 0);
+  KvCache(const KvShape& shape, Device& device, int64_t num_blocks, int64_t num_swap_slots = 0);
 
   const KvShape& shape() const { return shape_; }
   int64_t num_blocks() const { return num_blocks_; }
   KvLayer layer(int index);
   // Copies a whole block in every layer (copy-on-write).
   void copy_block(int32_t from, int32_t to);
-  // Has the system provide the pool's memory before its blocks are first used (AlignedBuffer::populate_pages).
+  // Has the system provide the pool's memory before its blocks are first used (DeviceBuffer::populate_pages).
   void populate(const std::stop_token& stop) { memory_.populate_pages(stop); }
   // Whole blocks to and from the swap space, which lies in host memory wherever the pool is.
   void swap_out(int32_t block, int32_t slot);
@@ -45,10 +46,11 @@ class KvCache {
   void for_each_part(int32_t block, const Copy& copy);
 
   KvShape shape_;
+  Device* device_;
   int64_t num_blocks_;
   uint64_t k_layer_bytes_;
   uint64_t v_layer_bytes_;
-  AlignedBuffer memory_;
+  DeviceBuffer memory_;
   int64_t num_swap_slots_;
   AlignedBuffer swap_;  // per slot: K and V of every layer
 };

@@ -56,7 +56,7 @@ MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) {
   plan.workspace_bytes = input.workspace_bytes;
   plan.allowed_bytes = input.allowed_bytes;
   plan.kv_bytes_per_token = input.kv.token_bytes();
-  plan.swap_bytes = static_cast<uint64_t>(options.num_swap_blocks) * input.kv.block_bytes();
+  if (input.swap_on_device) plan.swap_bytes = static_cast<uint64_t>(options.num_swap_blocks) * input.kv.block_bytes();
 
   const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.swap_bytes;
   const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);

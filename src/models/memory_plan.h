@@ -14,6 +14,7 @@ struct PlanInput {
   uint64_t mapped_bytes = 0;
   uint64_t workspace_bytes = 0;
   KvShape kv;
+  bool swap_on_device = true;  // the swap space lies in the memory that is planned
   uint64_t allowed_bytes = 0;
 };
 

@@ -9,9 +9,9 @@ namespace quire {
 std::unique_ptr<Model> make_mixtral(const Checkpoint& checkpoint, WeightLoader& loader) {
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint, {.norm_eps = 1e-5});
-  const RouterOptions router = read_router(json, "num_local_experts", 8, 2);
+  const Routing router = read_router(json, "num_local_experts", 8, 2);
   config.info.num_experts = router.num_experts;
-  config.info.num_experts_per_token = router.experts_per_token;
+  config.info.num_experts_per_token = router.per_row;
   DecoderParts parts;
   parts.ropes = {read_rope(json, config.info.head_dim, {.theta = 1e6})};
   for (int i = 0; i < config.info.num_layers; ++i) {

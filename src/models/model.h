@@ -44,13 +44,17 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   const ModelInfo& info() const { return info_; }
-  // Takes the activations of steps within `limits` from the arena; null pointers while it counts.
-  virtual void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) = 0;
+  // Takes the activations of steps within `limits` from the arenas; null pointers while they count.
+  virtual void take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) = 0;
   struct Output {
     const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
     const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]
   };
-  // Valid until the next call. Allocates nothing.
+  // What the host does for a step before its kernels run: looks tokens up, computes angles.
+  virtual void prepare(const Step& step) = 0;
+  // Runs the kernels of the step that was prepared; the same calls for every step with the same counts, whatever its
+  // arrays hold, so that a device may record them. The output lies on the device and is valid until the next call.
+  // Neither allocates.
   virtual Output forward(const Step& step) = 0;
 
  private:

@@ -4,6 +4,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <bit>
+#include <map>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -52,12 +55,13 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   return options;
 }
 
-StepLimits limits_of(const RunnerOptions& options) {
+StepLimits limits_of(const RunnerOptions& options, const Device& device) {
   return {.num_threads = options.num_threads,
           .max_rows = options.max_batch_tokens,
           .max_logit_rows = options.max_logit_rows,
           .max_sequences = options.max_sequences,
-          .max_context = options.max_context};
+          .max_context = options.max_context,
+          .on_host = device.is_host()};
 }
 
 KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
@@ -70,51 +74,78 @@ KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
 
 // What a step needs beside the model's activations.
 struct StepArrays {
-  int64_t* positions = nullptr;
-  int64_t* length_limits = nullptr;
-  int64_t* slots = nullptr;
-  AttentionSequence* sequences = nullptr;
+  std::vector<int32_t> token_ids;
+  std::vector<int64_t> positions;
+  std::vector<int64_t> length_limits;
+  StepInput<int64_t> slots;
+  StepInput<AttentionSequence> sequences;
+  StepInput<int32_t> wanted_rows;
+  StepInput<int32_t> block_tables;  // [max_sequences, blocks of max_context]; the host reads the engine's own
+  int64_t table_size = 0;
 
-  void take(Arena& arena, const StepLimits& limits) {
-    positions = arena.take<int64_t>(limits.max_rows);
-    length_limits = arena.take<int64_t>(limits.max_rows);
+  void take(InputArena& arena, const StepLimits& limits) {
+    token_ids.resize(static_cast<size_t>(limits.max_rows));
+    positions.resize(token_ids.size());
+    length_limits.resize(token_ids.size());
     slots = arena.take<int64_t>(limits.max_rows);
     sequences = arena.take<AttentionSequence>(limits.max_sequences);
+    wanted_rows = arena.take<int32_t>(limits.max_logit_rows);
+    if (limits.on_host) return;
+    table_size = blocks_per_sequence(limits.max_context);
+    block_tables = arena.take<int32_t>(limits.max_sequences * table_size);
   }
 };
 
 // A model measured, not loaded.
 struct Measured {
-  const Kernels* kernels;
+  Backend backend;
   ModelInfo info;
   RunnerOptions options;
   KvShape kv;
+  uint64_t input_bytes = 0;  // of MemoryPlan::workspace_bytes
   MemoryPlan plan;
 };
 
+uint64_t allowed_bytes(const RunnerOptions& options, const Device& device) {
+  if (options.memory_bytes != 0) return options.memory_bytes;
+  const uint64_t available = device.is_host() ? available_memory() : device.free_bytes();
+  return static_cast<uint64_t>(static_cast<double>(available) * kMemoryMargin);
+}
+
 Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
-  const Kernels& kernels = select_kernels(asked.isa);
+  Backend backend = select_backend(asked.device, asked.isa);
+  const Kernels& kernels = *backend.kernels;
+  const bool on_host = backend.device->is_host();
   WeightLoader loader(checkpoint, kernels);
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   RunnerOptions options = resolve(asked, model->info(), kernels);
+  options.device = on_host ? "cpu" : "cuda";
+  const StepLimits limits = limits_of(options, *backend.device);
   Arena workspace;
-  model->take_workspace(workspace, kernels, limits_of(options));
-  StepArrays{}.take(workspace, limits_of(options));
+  InputArena inputs;
+  model->take_workspace(workspace, inputs, kernels, limits);
+  StepArrays{}.take(inputs, limits);
   const KvShape kv = kv_shape_of(model->info(), options);
   if (options.num_swap_blocks == 0) {
     options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / kv.block_bytes());
   }
-  uint64_t allowed = options.memory_bytes;
-  if (allowed == 0) allowed = static_cast<uint64_t>(static_cast<double>(available_memory()) * kMemoryMargin);
+  options.memory_bytes = allowed_bytes(options, *backend.device);
   const MemoryPlan plan = plan_memory({.weight_bytes = loader.packed_bytes(),
-                                       .mapped_bytes = loader.mapped_bytes(),
-                                       .workspace_bytes = workspace.used_bytes(),
+                                       .mapped_bytes = on_host ? loader.mapped_bytes() : 0,
+                                       .workspace_bytes = workspace.used_bytes() + inputs.used_bytes(),
                                        .kv = kv,
-                                       .allowed_bytes = allowed},
+                                       .swap_on_device = on_host,
+                                       .allowed_bytes = options.memory_bytes},
                                       options);
-  options.memory_bytes = allowed;
   options.num_blocks = plan.num_blocks;
-  return {&kernels, model->info(), options, kv, plan};
+  return {std::move(backend), model->info(), options, kv, inputs.used_bytes(), plan};
+}
+
+// Steps of one token per sequence are padded to so many rows, so that a device has few recordings to keep.
+int64_t padded_rows(int64_t num_rows) {
+  int64_t padded = 1;
+  while (padded < num_rows) padded += padded < 16 ? padded : 16;
+  return padded;
 }
 
 }  // namespace
@@ -123,52 +154,79 @@ struct ModelRunner::Impl {
   Impl(const Checkpoint& checkpoint, Measured measured, const LoadProgress& progress)
       : options(std::move(measured.options)),
         plan(std::move(measured.plan)),
-        kernels(*measured.kernels),
-        limits(limits_of(options)),
+        kernels(*measured.backend.kernels),
+        device(std::move(measured.backend.device)),
+        limits(limits_of(options, *device)),
         pool(options.num_threads),
-        exec(make_exec(pool)),
-        weights(plan.weight_bytes),
-        workspace(plan.workspace_bytes),
-        kv(measured.kv, plan.num_blocks, options.num_swap_blocks) {
+        exec(make_exec(pool, device->stream())),
+        weights(*device, plan.weight_bytes),
+        workspace(*device, plan.workspace_bytes - measured.input_bytes),
+        inputs(*device, measured.input_bytes),
+        staging(*device, device->is_host() ? 0 : measured.input_bytes),
+        kv(measured.kv, *device, plan.num_blocks, options.num_swap_blocks) {
     MatmulTunings tunings = load_tuning(options.tuning_file, kernels.name, options.num_threads);
-    WeightLoader loader(checkpoint, kernels, exec, weights, std::move(tunings), [&](uint64_t done_bytes) {
+    WeightLoader loader(checkpoint, kernels, exec, *device, weights, std::move(tunings), [&](uint64_t done_bytes) {
       if (progress) progress(done_bytes, plan.weight_bytes);
     });
     model = make_model(checkpoint, loader);
+    device->synchronize();
     checkpoint.release_pages();
     Arena arena(workspace);
-    model->take_workspace(arena, kernels, limits);
-    arrays.take(arena, limits);
-    // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they
-    // would otherwise be cleared one after the other in the first step.
+    const std::span<std::byte> on_device(inputs.data(), inputs.size_bytes());
+    InputArena input_arena(device->is_host() ? on_device : staging.bytes(), on_device);
+    model->take_workspace(arena, input_arena, kernels, limits);
+    arrays.take(input_arena, limits);
+    if (device->is_host())
+      prepare_pool();
+    else
+      make_room_for_results();
+  }
+
+  // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they would
+  // otherwise be cleared one after the other in the first step.
+  void prepare_pool() {
     pool.parallel_for(kv.shape().num_layers, [this](int64_t i, int) {
       const KvLayer layer = kv.layer(static_cast<int>(i));
       layer.k[0] = layer.v[0] = std::byte{};
     });
-    if (options.populate_kv) {
-      populating = std::jthread([this](const std::stop_token& stop) {
-        const sched_param idle{};
-        ::sched_setscheduler(0, SCHED_IDLE, &idle);  // of this thread; a failure only makes it less polite
-        kv.populate(stop);
-      });
-    }
+    if (!options.populate_kv) return;
+    populating = std::jthread([this](const std::stop_token& stop) {
+      const sched_param idle{};
+      ::sched_setscheduler(0, SCHED_IDLE, &idle);  // of this thread; a failure only makes it less polite
+      kv.populate(stop);
+    });
+  }
+
+  void make_room_for_results() {
+    const int64_t row_size = std::max(model->info().vocab_size, model->info().hidden_size);
+    results.emplace(*device, static_cast<size_t>(limits.max_logit_rows * row_size) * sizeof(float));
   }
 
   // Checks the batch against the limits and lays out where its rows belong.
   Step prepare(const Batch& batch);
-  void place_sequence(const Batch::Sequence& sequence, int64_t first_row);
+  void place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row);
+  void place_wanted_rows(const Batch& batch);
+  void pad(Step& step);
+  Model::Output forward(const Step& step, uint64_t key);
+  void fetch(const Batch& batch, Model::Output output);
 
   RunnerOptions options;
   MemoryPlan plan;
   const Kernels& kernels;
+  std::unique_ptr<Device> device;
   StepLimits limits;
   ThreadPool pool;
   Exec exec;
-  AlignedBuffer weights;
-  AlignedBuffer workspace;
+  DeviceBuffer weights;
+  DeviceBuffer workspace;
+  DeviceBuffer inputs;
+  StagingBuffer staging;                 // of the inputs, for a device that is not the host
+  std::optional<StagingBuffer> results;  // for such a device
   KvCache kv;
   std::unique_ptr<Model> model;
   StepArrays arrays;
+  std::map<uint64_t, Model::Output> recorded;  // by the device's key
+  std::span<const float> logits;
   std::span<const float> hidden;
   std::jthread populating;  // the last member: ended before what it works on
 };
@@ -181,65 +239,130 @@ void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
   }
 }
 
-void ModelRunner::Impl::place_sequence(const Batch::Sequence& sequence, int64_t first_row) {
+void ModelRunner::Impl::place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row) {
   const int64_t length = sequence.first_position + sequence.num_tokens;
   CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits.max_context);
-  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= blocks_per_sequence(length));
+  const int64_t num_blocks = blocks_per_sequence(length);
+  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= num_blocks);
   for (int64_t i = 0; i < sequence.num_tokens; ++i) {
     const int64_t position = sequence.first_position + i;
+    const auto row = static_cast<size_t>(first_row + i);
     const int64_t block = sequence.block_table[static_cast<size_t>(position / kKvBlockSize)];
     CHECK(block >= 0 && block < kv.num_blocks());
-    arrays.positions[first_row + i] = position;
-    arrays.length_limits[first_row + i] = sequence.length_limit > 0 ? sequence.length_limit : limits.max_context;
-    arrays.slots[first_row + i] = block * kKvBlockSize + position % kKvBlockSize;
+    arrays.positions[row] = position;
+    arrays.length_limits[row] = sequence.length_limit > 0 ? sequence.length_limit : limits.max_context;
+    arrays.slots.host[row] = block * kKvBlockSize + position % kKvBlockSize;
   }
+  const int32_t* table = sequence.block_table.data();
+  if (!limits.on_host) {
+    std::copy_n(table, num_blocks, arrays.block_tables.host + index * arrays.table_size);
+    table = arrays.block_tables.device + index * arrays.table_size;
+  }
+  arrays.sequences.host[index] = {.first_row = first_row,
+                                  .num_rows = sequence.num_tokens,
+                                  .first_position = sequence.first_position,
+                                  .block_table = table};
+}
+
+void ModelRunner::Impl::place_wanted_rows(const Batch& batch) {
+  const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
+  check_rows(batch.logit_rows, num_rows);
+  check_rows(batch.hidden_rows, num_rows);
+  CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits.max_logit_rows);
+  int32_t* const after = std::ranges::copy(batch.logit_rows, arrays.wanted_rows.host).out;
+  std::ranges::copy(batch.hidden_rows, after);
 }
 
 Step ModelRunner::Impl::prepare(const Batch& batch) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
-  const auto num_logit_rows = static_cast<int64_t>(batch.logit_rows.size());
-  const auto num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size());
-  CHECK(num_rows > 0 && num_rows <= limits.max_rows);
-  CHECK(num_sequences <= limits.max_sequences && num_logit_rows + num_hidden_rows <= limits.max_logit_rows);
+  CHECK(num_rows > 0 && num_rows <= limits.max_rows && num_sequences <= limits.max_sequences);
   for (const int32_t id : batch.token_ids) CHECK(id >= 0 && id < model->info().vocab_size);
-  check_rows(batch.logit_rows, num_rows);
-  check_rows(batch.hidden_rows, num_rows);
-
+  std::ranges::copy(batch.token_ids, arrays.token_ids.begin());
+  place_wanted_rows(batch);
   int64_t row = 0;
+  int64_t max_context = 0;
   for (int64_t i = 0; i < num_sequences; ++i) {
     const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
     CHECK(row + sequence.num_tokens <= num_rows);
-    place_sequence(sequence, row);
-    arrays.sequences[i] = {.first_row = row,
-                           .num_rows = sequence.num_tokens,
-                           .first_position = sequence.first_position,
-                           .block_table = sequence.block_table.data()};
+    place_sequence(sequence, i, row);
     row += sequence.num_tokens;
+    max_context = std::max(max_context, sequence.first_position + sequence.num_tokens);
   }
   CHECK(row == num_rows);
   return {.kernels = &kernels,
           .exec = exec,
+          .device = device.get(),
           .kv = &kv,
           .num_rows = num_rows,
-          .token_ids = batch.token_ids.data(),
-          .positions = arrays.positions,
-          .length_limits = arrays.length_limits,
-          .slots = arrays.slots,
-          .sequences = arrays.sequences,
+          .token_ids = arrays.token_ids.data(),
+          .positions = arrays.positions.data(),
+          .length_limits = arrays.length_limits.data(),
+          .slots = arrays.slots.device,
+          .sequences = arrays.sequences.device,
           .num_sequences = num_sequences,
+          .max_context = max_context,
           .share_prefixes = options.share_prefixes,
-          .logit_rows = batch.logit_rows.data(),
-          .num_logit_rows = num_logit_rows,
-          .hidden_rows = batch.hidden_rows.data(),
-          .num_hidden_rows = num_hidden_rows};
+          .wanted_rows = arrays.wanted_rows.device,
+          .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
+          .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
+}
+
+// Rows of token 0 that are written nowhere and that nobody reads.
+void ModelRunner::Impl::pad(Step& step) {
+  const int64_t first = step.num_rows;
+  step.num_rows = step.num_sequences = step.num_logit_rows = padded_rows(first);
+  step.max_context =
+      std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(step.max_context))), limits.max_context);
+  for (int64_t row = first; row < step.num_rows; ++row) {
+    const auto i = static_cast<size_t>(row);
+    arrays.token_ids[i] = 0;
+    arrays.positions[i] = 0;
+    arrays.length_limits[i] = limits.max_context;
+    arrays.slots.host[row] = -1;
+    arrays.sequences.host[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
+    arrays.wanted_rows.host[row] = static_cast<int32_t>(row);
+  }
+}
+
+Model::Output ModelRunner::Impl::forward(const Step& step, uint64_t key) {
+  model->prepare(step);
+  Model::Output output;
+  device->run(key, [&] {
+    arrays.slots.upload(*device, step.num_rows);
+    arrays.sequences.upload(*device, step.num_sequences);
+    arrays.wanted_rows.upload(*device, step.num_logit_rows + step.num_hidden_rows);
+    arrays.block_tables.upload(*device, step.num_sequences * arrays.table_size);
+    output = model->forward(step);
+  });
+  if (key == 0) return output;
+  if (output.logits != nullptr) recorded[key] = output;
+  return recorded.at(key);
+}
+
+// The results to the host, wherever they are.
+void ModelRunner::Impl::fetch(const Batch& batch, Model::Output output) {
+  const auto hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(model->info().hidden_size);
+  const auto logit_floats = batch.logit_rows.size() * static_cast<size_t>(model->info().vocab_size);
+  if (results) {
+    auto* const to = reinterpret_cast<float*>(results->bytes().data());
+    const auto download = [&](const float* from, size_t count, float* place) {
+      device->download(reinterpret_cast<std::byte*>(place), reinterpret_cast<const std::byte*>(from),
+                       count * sizeof(float));
+      return place;
+    };
+    output = {.logits = download(output.logits, logit_floats, to),
+              .hidden = download(output.hidden, hidden_floats, to + logit_floats)};
+  }
+  logits = {output.logits, logit_floats};
+  hidden = {output.hidden, hidden_floats};
 }
 
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
   return measure(checkpoint, options).plan;
 }
 
-ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {}).info; }
+ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {.device = "cpu"}).info; }
 
 std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
   WeightLoader loader(checkpoint, select_kernels(isa));
@@ -266,12 +389,22 @@ const ModelInfo& ModelRunner::info() const { return impl_->model->info(); }
 const MemoryPlan& ModelRunner::plan() const { return impl_->plan; }
 const RunnerOptions& ModelRunner::options() const { return impl_->options; }
 const char* ModelRunner::isa() const { return impl_->kernels.name; }
+std::string ModelRunner::device() const { return impl_->device->description(); }
 
 std::span<const float> ModelRunner::run(const Batch& batch) {
-  const Step step = impl_->prepare(batch);
-  const Model::Output output = impl_->model->forward(step);
-  impl_->hidden = {output.hidden, batch.hidden_rows.size() * static_cast<size_t>(info().hidden_size)};
-  return {output.logits, batch.logit_rows.size() * static_cast<size_t>(info().vocab_size)};
+  Step step = impl_->prepare(batch);
+  // A step of one token for every sequence comes again and again: such steps are worth a recording.
+  const bool only_decodes = step.num_rows == step.num_sequences && step.num_logit_rows == step.num_rows;
+  const int64_t padded = padded_rows(step.num_rows);
+  const StepLimits& limits = impl_->limits;
+  const bool has_room = padded <= std::min({limits.max_rows, limits.max_sequences, limits.max_logit_rows});
+  uint64_t key = 0;
+  if (!limits.on_host && only_decodes && step.num_hidden_rows == 0 && has_room) {
+    impl_->pad(step);
+    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context);
+  }
+  impl_->fetch(batch, impl_->forward(step, key));
+  return impl_->logits;
 }
 
 std::span<const float> ModelRunner::hidden() const { return impl_->hidden; }

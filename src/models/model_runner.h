@@ -22,7 +22,8 @@ namespace quire {
 
 struct RunnerOptions {
   int num_threads = 0;             // 0 = every processor this process may use
-  std::string isa = {};            // kernel table by name; empty = the best
+  std::string device = {};         // "cpu", "cuda"; empty = the best there is
+  std::string isa = {};            // the CPU's kernel table by name; empty = the best
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
   int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
@@ -74,7 +75,8 @@ class ModelRunner {
   const ModelInfo& info() const;
   const MemoryPlan& plan() const;
   const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
-  const char* isa() const;
+  const char* isa() const;               // the kernel table's name
+  std::string device() const;            // for people: Device::description
   // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call.
   std::span<const float> run(const Batch& batch);
   // Final hidden states of batch.hidden_rows of that run: [hidden_rows.size(), hidden_size] float32, as long valid.

@@ -20,10 +20,10 @@ bool is_dense_layer(const json::object& json, int layer) {
 std::unique_ptr<Model> make_qwen3_moe(const Checkpoint& checkpoint, WeightLoader& loader) {
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint);
-  RouterOptions router = read_router(json, json.contains("num_experts") ? "num_experts" : "num_local_experts", 128, 8);
+  Routing router = read_router(json, json.contains("num_experts") ? "num_experts" : "num_local_experts", 128, 8);
   router.normalize = find_bool(json, "norm_topk_prob", false);
   config.info.num_experts = router.num_experts;
-  config.info.num_experts_per_token = router.experts_per_token;
+  config.info.num_experts_per_token = router.per_row;
   AttentionNames names = read_attention_bias(json);
   names.qk_norm = true;
   const int64_t window = find_bool(json, "use_sliding_window", false) ? read_window(json) : 0;

@@ -36,11 +36,12 @@ TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels)
     : checkpoint_(checkpoint), kernels_(kernels), scheme_(QuantizationScheme::read(checkpoint)) {}
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec,
-                           AlignedBuffer& memory, MatmulTunings tunings, Progress progress)
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
+                           DeviceBuffer& memory, MatmulTunings tunings, Progress progress)
     : checkpoint_(checkpoint),
       kernels_(kernels),
       exec_(exec),
+      device_(&device),
       arena_(memory),
       tunings_(std::move(tunings)),
       progress_(std::move(progress)),
@@ -64,12 +65,12 @@ Linear WeightLoader::linear_of_stack(std::string_view name, int64_t count, int64
 const float* WeightLoader::vector(std::string_view name, int64_t size, float offset) {
   const TensorView view = checked(name, {size});
   count(view.data, view.num_elements());
-  auto* values = arena_.take<float>(size);
-  if (values == nullptr) return nullptr;
-  dequantize(view, {values, static_cast<size_t>(size)});
-  if (offset != 0.0f) std::for_each(values, values + size, [offset](float& value) { value = offset + value; });
-  report();
-  return values;
+  std::vector<float> values(static_cast<size_t>(size));
+  if (!arena_.counts_only()) dequantize(view, values);
+  if (offset != 0.0f) std::ranges::for_each(values, [offset](float& value) { value = offset + value; });
+  const float* placed = place(std::span<const float>(values));
+  if (placed != nullptr) report();
+  return placed;
 }
 
 Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float offset) {
@@ -165,9 +166,7 @@ ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {
     scratch->second.q8 = arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.q8_row_bytes(cols));
   }
   ColumnOrder order = scratch->second;
-  auto* values = arena_.take<int32_t>(cols);
-  if (values != nullptr) std::ranges::copy(columns, values);
-  order.columns = values;
+  order.columns = place(std::span(columns));
   orders_.emplace(columns, order);
   return order;
 }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +31,9 @@ class WeightLoader {
   using Progress = std::function<void(uint64_t done_bytes)>;
 
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels);  // measures
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, AlignedBuffer& memory,
-               MatmulTunings tunings, Progress progress);  // loads
+  // loads
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
+               DeviceBuffer& memory, MatmulTunings tunings, Progress progress);
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(std::string_view name, int64_t rows, int64_t cols);
@@ -43,6 +45,15 @@ class WeightLoader {
   // Floats, with `offset` added to each.
   const float* vector(std::string_view name, int64_t size, float offset = 0.0f);
   Norm norm(std::string_view name, int64_t dim, float eps, float offset = 0.0f);
+  // Values beside the weights; null while measuring.
+  template <typename T>
+  const T* place(std::span<const T> values) {
+    T* to = arena_.take<T>(static_cast<int64_t>(values.size()));
+    if (to != nullptr)
+      device_->upload(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(values.data()),
+                      values.size_bytes());
+    return to;
+  }
   // Stays in the file.
   TensorView table(std::string_view name, int64_t rows, int64_t cols);
 
@@ -69,6 +80,7 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   const Kernels& kernels_;
   Exec exec_{};
+  Device* device_ = nullptr;
   Arena arena_;
   MatmulTunings tunings_;
   Progress progress_;

@@ -59,7 +59,7 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
   const int64_t inner = names.intermediate_size;
   const int64_t count = names.router.num_experts;
   Moe moe;
-  moe.options = names.router;
+  moe.routing = names.router;
   moe.router = loader.linear(names.block + "gate.weight", count, hidden);
   const std::string stacked_gate_up = names.block + "experts.gate_up_proj";
   const bool is_stacked = loader.has(stacked_gate_up);
@@ -81,6 +81,14 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     }
     moe.experts.push_back(mlp);
   }
+  const auto all = [&](Linear Mlp::*kind) {
+    std::vector<PackedMatrix> matrices;
+    for (const Mlp& mlp : moe.experts) matrices.push_back((mlp.*kind).weights);
+    return loader.place(std::span<const PackedMatrix>(matrices));
+  };
+  moe.gates = all(&Mlp::gate);
+  moe.ups = all(&Mlp::up);
+  moe.downs = all(&Mlp::down);
   return moe;
 }
 

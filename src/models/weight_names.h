@@ -34,7 +34,7 @@ struct MoeNames {
   std::string block;           // "model.layers.3.mlp."
   std::string gate, up, down;  // inside "<block>experts.<n>."
   int64_t intermediate_size = 0;
-  RouterOptions router;
+  Routing router;
 };
 // Experts one by one, or stacked as `experts.gate_up_proj` and `experts.down_proj`.
 Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& config);

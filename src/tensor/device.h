@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 
@@ -76,12 +77,38 @@ class DeviceBuffer {
   size_t size_bytes_ = 0;
 };
 
+// Staging memory of a device, given back with the object.
+class StagingBuffer {
+ public:
+  StagingBuffer() = default;
+  StagingBuffer(Device& device, size_t size_bytes)
+      : device_(&device), memory_(device.allocate_staging(size_bytes), size_bytes) {}
+  StagingBuffer(const StagingBuffer&) = delete;
+  StagingBuffer& operator=(const StagingBuffer&) = delete;
+  ~StagingBuffer() {
+    if (device_ != nullptr) device_->release_staging(memory_.data());
+  }
+
+  std::span<std::byte> bytes() { return memory_; }
+
+ private:
+  Device* device_ = nullptr;
+  std::span<std::byte> memory_;
+};
+
 // An array that the host fills before a step and kernels read in it: one memory on the host, staging memory and its
 // copy on another device. Owned by whoever prepares steps.
 template <typename T>
 struct StepInput {
   T* host = nullptr;
   T* device = nullptr;
+
+  // Has the first `count` elements on the device, in the order of its other work.
+  void upload(Device& to, int64_t count) const {
+    if (host == device) return;
+    to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(host),
+                     static_cast<size_t>(count) * sizeof(T));
+  }
 };
 
 }  // namespace quire

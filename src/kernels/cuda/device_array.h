@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/staging.h"
 
 namespace quire {
 
@@ -17,14 +18,20 @@ inline bool gpu_present() {
   return present;
 }
 
-// Where the entries of the table run in tests.
+// Where the entries of the table run in tests. One thread.
 inline Exec gpu_exec() {
-  static const Stream stream = [] {
-    Stream created = nullptr;
-    check_gpu(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking), "making a stream");
-    return created;
+  static const auto made = [] {
+    Stream stream = nullptr;
+    check_gpu(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+    return GpuStream{stream, new UploadStaging(stream)};  // both live as long as the program
   }();
-  return Exec{.run = nullptr, .pool = nullptr, .num_threads = 1, .stream = stream};
+  return Exec{.run =
+                  [](void*, int64_t num_tiles, Exec::Body body, void* context) {
+                    for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
+                  },
+              .pool = nullptr,
+              .num_threads = 1,
+              .stream = const_cast<GpuStream*>(&made)};
 }
 
 // Base of every test that needs a device.

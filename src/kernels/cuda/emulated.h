@@ -8,6 +8,8 @@
 // block left, dynamic shared memory begins as NaN.
 #pragma once
 
+#include <math.h>
+
 #include <bit>
 #include <cmath>
 #include <cstddef>

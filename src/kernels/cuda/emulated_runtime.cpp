@@ -183,7 +183,7 @@ cudaError_t cudaFreeHost(void* memory) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size_bytes, cudaMemcpyKind, cudaStream_t stream) {
-  quire::emulated::enqueue(stream, [=] { std::memmove(to, from, size_bytes); });
+  if (size_bytes > 0) quire::emulated::enqueue(stream, [=] { std::memmove(to, from, size_bytes); });
   return cudaSuccess;
 }
 
@@ -193,7 +193,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t size_bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t size_bytes, cudaStream_t stream) {
-  quire::emulated::enqueue(stream, [=] { std::memset(to, value, size_bytes); });
+  if (size_bytes > 0) quire::emulated::enqueue(stream, [=] { std::memset(to, value, size_bytes); });
   return cudaSuccess;
 }
 

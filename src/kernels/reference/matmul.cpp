@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/expert_outputs.h"
 #include "kernels/reference/reference.h"
 
 namespace quire {
@@ -143,6 +144,7 @@ void fill_matmul_reference(Kernels& table) {
   table.q8_row_bytes = reference_q8_row_bytes;
   table.quantize_q8 = quantize_q8;
   table.matmul = matmul;
+  table.matmul_experts = multiply_experts<matmul, reference_q8_row_bytes>;
 }
 
 }  // namespace quire

@@ -12,6 +12,7 @@ size_t reference_q8_row_bytes(int64_t cols);
 
 void fill_matmul_reference(Kernels& table);
 void fill_rows_reference(Kernels& table);
+void fill_experts_reference(Kernels& table);
 void fill_attention_reference(Kernels& table);
 
 }  // namespace quire

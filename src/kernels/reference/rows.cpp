@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/reference/kv_tile.h"
@@ -119,6 +120,7 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
 
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_each_row(exec, num_rows, [=, &experts](int64_t row) {
+    if (experts.first == 0) std::fill_n(y + row * dim, dim, 0.0f);
     for (int64_t j = row * experts.per_row; j < (row + 1) * experts.per_row; ++j) {
       const int32_t slot = experts.slots[j];
       if (slot < experts.first || slot >= experts.last) continue;

@@ -127,6 +127,7 @@ void override_matmul(Kernels& table) {
   table.q8_row_bytes = q8_bytes;
   table.quantize_q8 = quantize_rows;
   table.matmul = matmul_outputs;
+  table.matmul_experts = multiply_experts<matmul_outputs, q8_bytes>;
 }
 
 }  // namespace

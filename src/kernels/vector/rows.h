@@ -125,7 +125,7 @@ void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_ro
       int end = begin;
       while (end < experts.per_row && slots[end] < experts.last) ++end;
       for_vectors(dim, [&](int64_t i, int n) {
-        Vec sum = load_some(y + row * dim + i, n);
+        Vec sum = experts.first == 0 ? set1(0.0f) : load_some(y + row * dim + i, n);
         for (int j = begin; j < end; ++j) {
           sum = add(sum, mul(set1(weights[j]), load_some(experts.from + (slots[j] - experts.first) * dim + i, n)));
         }

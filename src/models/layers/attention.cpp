@@ -43,6 +43,7 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .kv = kv,
                                 .sequences = step.sequences,
                                 .num_sequences = step.num_sequences,
+                                .max_context = step.max_context,
                                 .num_heads = sizes.num_heads,
                                 .scale = scale,
                                 .softcap = softcap,

@@ -10,11 +10,8 @@ namespace {
 
 // Rows [first, first + count) of the input in `order`, quantised.
 MatmulInput gather(const Step& step, const MatmulInput& input, const ColumnOrder& order, int64_t first, int64_t count) {
-  parallel_for(step.exec, count, [&](int64_t row) {
-    const float* from = input.f32 + (first + row) * input.cols;
-    float* to = order.gathered + row * input.cols;
-    for (int64_t c = 0; c < input.cols; ++c) to[c] = from[order.columns[c]];
-  });
+  step.kernels->gather_columns(step.exec, input.f32 + first * input.cols, order.columns, count, input.cols,
+                               order.gathered);
   step.kernels->quantize_q8(step.exec, order.gathered, count, input.cols, order.q8);
   return {.num_rows = count, .cols = input.cols, .f32 = order.gathered, .q8 = order.q8};
 }

@@ -16,15 +16,16 @@ Decoder::Decoder(ModelInfo info, DecoderParts parts)
   CHECK(!layers_.empty() && !ropes_.empty());
 }
 
-void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) {
+void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) {
   const AttentionSizes& sizes = layers_[0].attention.sizes;
   const int64_t rows = limits.max_rows;
-  residual_ = arena.take<float>(rows * sizes.hidden_size);
+  embedded_ = inputs.take<float>(rows * sizes.hidden_size);
+  residual_ = embedded_.device;
   normed_ = arena.take<float>(rows * sizes.hidden_size);
   normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
   cos_sin_.clear();
-  for (const Rotary& rope : ropes_) cos_sin_.push_back(arena.take<float>(rows * rope.settings().dim));
+  for (const Rotary& rope : ropes_) cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
   attention_buffers_.take(arena, kernels, limits, sizes);
 
   int64_t dense_size = 0;
@@ -35,13 +36,18 @@ void Decoder::take_workspace(Arena& arena, const Kernels& kernels, const StepLim
     if (const Moe* found = std::get_if<Moe>(&layer.feed_forward)) moe = found;
   }
   if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, dense_size);
-  if (moe != nullptr) moe_buffers_.take(arena, kernels, rows, *moe);
+  if (moe != nullptr) moe_buffers_.take(arena, kernels, limits, *moe);
   head_.take_workspace(arena, kernels, limits);
 }
 
+void Decoder::prepare(const Step& step) {
+  embedding_.fill(step, embedded_.host);
+  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host);
+}
+
 Model::Output Decoder::forward(const Step& step) {
-  embedding_.apply(step, residual_);
-  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i]);
+  embedded_.upload(*step.device, step.num_rows * layers_[0].attention.sizes.hidden_size);
+  for (size_t i = 0; i < ropes_.size(); ++i) cos_sin_[i].upload(*step.device, step.num_rows * ropes_[i].settings().dim);
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     run_attention(step, static_cast<int>(i));
     run_feed_forward(step, layers_[i]);
@@ -54,19 +60,14 @@ Model::Output Decoder::forward(const Step& step) {
 }
 
 Step Decoder::keep_wanted_rows(const Step& step) {
-  const int64_t hidden_size = layers_[0].attention.sizes.hidden_size;
-  // The two lists may interleave, so the rows are gathered beside the residual.
-  float* gathered = block_;
-  const auto gather = [&](const int32_t* rows, int64_t count) {
-    for (int64_t i = 0; i < count; ++i, gathered += hidden_size) {
-      std::copy_n(residual_ + rows[i] * hidden_size, hidden_size, gathered);
-    }
-  };
-  gather(step.logit_rows, step.num_logit_rows);
-  gather(step.hidden_rows, step.num_hidden_rows);
-  std::copy(block_, gathered, residual_);
+  const auto row_bytes = static_cast<size_t>(layers_[0].attention.sizes.hidden_size) * sizeof(float);
   Step kept = step;
   kept.num_rows = step.num_logit_rows + step.num_hidden_rows;
+  // Rows with logits and rows without may interleave, so they are gathered beside the residual.
+  auto* const residual = reinterpret_cast<std::byte*>(residual_);
+  auto* const gathered = reinterpret_cast<std::byte*>(block_);
+  step.kernels->gather_rows(step.exec, residual, row_bytes, step.wanted_rows, kept.num_rows, gathered);
+  step.device->copy(residual, gathered, static_cast<size_t>(kept.num_rows) * row_bytes);
   return kept;
 }
 
@@ -78,7 +79,7 @@ void Decoder::run_attention(const Step& step, int index) {
                         {.layer = index,
                          .x = normed_input(step, layer.attention_norm, residual_, step.num_rows,
                                            layer.attention.input_forms(), normed_, normed_q8_),
-                         .cos_sin = cos_sin_[rope],
+                         .cos_sin = cos_sin_[rope].device,
                          .half_dim = ropes_[rope].half_dim(),
                          .y = direct ? residual_ : block_,
                          .accumulate = direct});

@@ -38,7 +38,8 @@ class Decoder : public Model {
  public:
   Decoder(ModelInfo info, DecoderParts parts);
 
-  void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits) override;
+  void take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) override;
+  void prepare(const Step& step) override;
   Output forward(const Step& step) override;
 
  private:
@@ -55,11 +56,12 @@ class Decoder : public Model {
   Head head_;
 
   // Of one step; shared by all layers.
-  float* residual_ = nullptr;  // [max_rows, hidden_size]
-  float* normed_ = nullptr;    // [max_rows, hidden_size] a block's input, in either form
+  StepInput<float> embedded_;              // [max_rows, hidden_size]
+  std::vector<StepInput<float>> cos_sin_;  // per rope: [max_rows, 2, half_dim]
+  float* residual_ = nullptr;              // where the embedded rows are on the device, and grow
+  float* normed_ = nullptr;                // [max_rows, hidden_size] a block's input, in either form
   Q8Buffer normed_q8_;
-  float* block_ = nullptr;       // [max_rows, hidden_size] a block's output on its way to the residual
-  std::vector<float*> cos_sin_;  // per rope: [max_rows, 2, half_dim]
+  float* block_ = nullptr;  // [max_rows, hidden_size] a block's output on its way to the residual
   Attention::Buffers attention_buffers_;
   Mlp::Buffers mlp_buffers_;
   Moe::Buffers moe_buffers_;

@@ -2,7 +2,7 @@
 
 namespace quire {
 
-void Embedding::apply(const Step& step, float* out) const {
+void Embedding::fill(const Step& step, float* out) const {
   const int64_t hidden_size = table.cols();
   const WeightFormat& format = weight_format(table.format);
   for_rows(step.exec, step.num_rows, 8, [&](int64_t row) {

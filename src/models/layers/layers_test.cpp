@@ -176,47 +176,25 @@ TEST(Rotary, RefusesWhatItDoesNotKnow) {
             "");
 }
 
-TEST(Router, PicksTheLargestAndWeighsThem) {
-  const std::vector<float> logits = {0.0f, 3.0f, 1.0f, 2.0f};
-  int32_t experts[2];
-  float weights[2];
-  route({.num_experts = 4, .experts_per_token = 2, .normalize = true}, std::vector(logits).data(), experts, weights);
-  EXPECT_EQ(experts[0], 1);
-  EXPECT_EQ(experts[1], 3);
-  EXPECT_NEAR(weights[0], 1 / (1 + std::exp(-1.0)), 1e-6);
-  EXPECT_NEAR(weights[0] + weights[1], 1.0, 1e-6);
-  route({.num_experts = 4, .experts_per_token = 2, .normalize = false}, std::vector(logits).data(), experts, weights);
-  const double sum = 1 + std::exp(3.0) + std::exp(1.0) + std::exp(2.0);
-  EXPECT_NEAR(weights[0], std::exp(3.0) / sum, 1e-6);
-  EXPECT_NEAR(weights[1], std::exp(2.0) / sum, 1e-6);
-}
-
-TEST(Router, TiesAndNaNGiveDistinctExperts) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  int32_t experts[3];
-  float weights[3];
-  const RouterOptions options{.num_experts = 4, .experts_per_token = 3, .normalize = true};
-  float ties[] = {1.0f, 1.0f, 1.0f, 1.0f};
-  route(options, ties, experts, weights);
-  EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
-  float broken[] = {nan, nan, nan, nan};
-  route(options, broken, experts, weights);
-  EXPECT_EQ(std::vector<int32_t>(experts, experts + 3), (std::vector<int32_t>{0, 1, 2}));
-}
-
 // A mixture with random weights, on any table.
 class RandomMoe {
  public:
   RandomMoe(const Kernels& table, Format format) : table_(table) {
     step_.kernels = &table;
     step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
-    moe_.options = {.num_experts = 5, .experts_per_token = 3, .normalize = true};
+    moe_.routing = {.num_experts = 5, .per_row = 3, .normalize = true};
     moe_.router = random_linear(Format::kF32, 5, kHidden);
     for (int i = 0; i < 5; ++i) {
       moe_.experts.push_back({.gate = random_linear(format, kInner, kHidden),
                               .up = random_linear(format, kInner, kHidden),
                               .down = random_linear(format, kHidden, kInner)});
+      gates_.push_back(moe_.experts.back().gate.weights);
+      ups_.push_back(moe_.experts.back().up.weights);
+      downs_.push_back(moe_.experts.back().down.weights);
     }
+    moe_.gates = gates_.data();
+    moe_.ups = ups_.data();
+    moe_.downs = downs_.data();
   }
 
   // [num_rows, kHidden] of a batch whose workspace has room for max_rows.
@@ -224,11 +202,11 @@ class RandomMoe {
     Arena counted;
     Moe::Buffers buffers;
     Q8Buffer q8;
-    buffers.take(counted, table_, max_rows, moe_);
+    buffers.take(counted, table_, {.max_rows = max_rows}, moe_);
     q8.take(counted, table_, max_rows, kHidden);
     AlignedBuffer memory(counted.used_bytes());
-    Arena arena(memory);
-    buffers.take(arena, table_, max_rows, moe_);
+    Arena arena(std::span(memory.data(), memory.size_bytes()));
+    buffers.take(arena, table_, {.max_rows = max_rows}, moe_);
     q8.take(arena, table_, max_rows, kHidden);
     std::vector<float> y(x.size(), 17.0f);
     const auto rows = static_cast<int64_t>(x.size()) / kHidden;
@@ -255,6 +233,7 @@ class RandomMoe {
   const Kernels& table_;
   Step step_;
   Moe moe_;
+  std::vector<PackedMatrix> gates_, ups_, downs_;
   std::deque<AlignedBuffer> packed_;
   std::mt19937 random_{5};
 };

@@ -9,21 +9,15 @@
 
 namespace quire {
 
-struct RouterOptions {
-  int num_experts = 0;
-  int experts_per_token = 0;
-  bool normalize = true;  // the chosen weights are divided by their sum
-};
-
-// Softmax over all experts, then the experts_per_token largest, the lower number first among equals. NaN counts as the
-// smallest. `experts` come out ascending with their weights beside them. Overwrites `logits`.
-void route(const RouterOptions& options, float* logits, int32_t* experts, float* weights);
-
 class Moe {
  public:
-  RouterOptions options;
+  Routing routing;
   Linear router;  // [num_experts, hidden_size]
   std::vector<Mlp> experts;
+  // [num_experts] each, on the device: the experts' matrices by kind.
+  const PackedMatrix* gates = nullptr;
+  const PackedMatrix* ups = nullptr;
+  const PackedMatrix* downs = nullptr;
   // Whether any expert's matrix has a column order; a file can order some and not others. Then experts go one by one.
   bool any_column_order = false;
 
@@ -32,17 +26,11 @@ class Moe {
 
   InputForms input_forms() const;
 
-  // A slot is one choice of one row. Slots are sorted by expert and worked off in waves of neighbouring experts, as
-  // many as the wave's rows have room for.
+  // Slots are worked off in waves of neighbouring experts, as many as the wave's rows have room for. A device that the
+  // host cannot look into has room for all slots: one wave.
   struct Buffers {
-    float* logits = nullptr;          // [max_rows, num_experts], then the probabilities
-    int32_t* experts = nullptr;       // [max_rows, experts_per_token]
-    float* weights = nullptr;         // [max_rows, experts_per_token]
-    int32_t* slots = nullptr;         // [max_rows, experts_per_token]
-    int32_t* rows = nullptr;          // the row of every slot
-    int32_t* first = nullptr;         // [num_experts + 1] where each expert's slots start
-    MatmulInput* inputs = nullptr;    // [num_experts] of a wave
-    MatmulOutput* outputs = nullptr;  // [2 * num_experts] of a wave
+    float* logits = nullptr;  // [max_rows, num_experts], then the probabilities
+    ExpertSlots choices;
     int64_t wave_rows = 0;
     float* gathered = nullptr;  // [wave_rows, hidden_size]
     Q8Buffer gathered_q8;
@@ -51,7 +39,7 @@ class Moe {
     Q8Buffer inner_q8;
     float* expert_out = nullptr;  // [wave_rows, hidden_size]
 
-    void take(Arena& arena, const Kernels& kernels, int64_t max_rows, const Moe& moe);
+    void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe);
   };
   // x [num_rows, hidden_size] in its input forms -> y, overwritten.
   void apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y) const;
@@ -63,11 +51,14 @@ class Moe {
     int32_t last_expert = 0;
     int32_t first_slot = 0;
     int32_t last_slot = 0;
+
+    int64_t num_slots() const { return last_slot - first_slot; }
   };
-  void assign_slots(const Buffers& buffers, int64_t num_rows) const;
-  Wave next_wave(const Buffers& buffers, int32_t first_expert) const;
+  InputForms gathered_forms() const;
+  Wave next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const;
   void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
-  void run_wave(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
+  void run_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
+  void run_ordered_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
 };
 
 }  // namespace quire

@@ -49,7 +49,7 @@ class Rotary {
 
   const RopeSettings& settings() const { return settings_; }
   int half_dim() const { return settings_.dim / 2; }
-  // cos_sin [step.num_rows, 2, half_dim], as Kernels::rope wants it.
+  // cos_sin [step.num_rows, 2, half_dim], as Kernels::rope wants it, in the host's memory.
   void fill(const Step& step, float* cos_sin) const;
 
  private:

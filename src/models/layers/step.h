@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "models/kv_cache.h"
+#include "tensor/device.h"
 
 namespace quire {
 
@@ -17,27 +18,30 @@ struct StepLimits {
   int64_t max_logit_rows = 0;  // tokens whose logits or final hidden states are wanted
   int64_t max_sequences = 0;
   int64_t max_context = 0;  // positions of one sequence
+  bool on_host = true;      // the host can read what kernels write
 };
 
 struct Step {
   const Kernels* kernels = nullptr;
   Exec exec{};
+  Device* device = nullptr;
   KvCache* kv = nullptr;
 
   int64_t num_rows = 0;
+  // In the host's memory:
   const int32_t* token_ids = nullptr;      // [num_rows]
   const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
   const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
-  const int64_t* slots = nullptr;          // [num_rows] where K and V go: block * kKvBlockSize + offset
-
-  const AttentionSequence* sequences = nullptr;
+  // In the device's, like all that kernels read:
+  const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
+  const AttentionSequence* sequences = nullptr;  // [num_sequences]
   int64_t num_sequences = 0;
+  int64_t max_context = 0;     // no sequence reaches further in this step
   bool share_prefixes = true;  // see AttentionArgs
 
-  const int32_t* logit_rows = nullptr;  // ascending
-  int64_t num_logit_rows = 0;
-  const int32_t* hidden_rows = nullptr;  // ascending
-  int64_t num_hidden_rows = 0;
+  const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
+  int64_t num_logit_rows = 0;            // whose logits are wanted
+  int64_t num_hidden_rows = 0;           // whose final hidden states are wanted
 };
 
 // Runs body(tile) for tiles in [0, num_tiles) on the step's threads.

@@ -1,6 +1,7 @@
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/prompts.h"
+#include "server/endpoints/stream_group.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
@@ -10,6 +11,7 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
     require_ready(context);
     GenerationPlan plan;
     plan.request = parse_request(exchange->request().body, kChat, parse_context(context));
+    require_room(*context.engine);
     require_model(context, plan.request.model);
     if (plan.request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");
     plan.prompts.push_back({.ids = chat_prompt(context, plan.request)});

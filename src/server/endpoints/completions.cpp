@@ -3,6 +3,7 @@
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/prompts.h"
+#include "server/endpoints/stream_group.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
@@ -27,6 +28,7 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
     GenerationPlan plan;
     plan.request = parse_request(exchange->request().body, kCompletions, parse_context(context));
     ApiRequest& request = plan.request;
+    require_room(*context.engine);
     require_model(context, request.model);
     if (request.prompts.empty()) refuse_field("prompt", "'prompt' is missing; give a string or a list");
     for (size_t i = 0; i < request.prompts.size(); ++i) {

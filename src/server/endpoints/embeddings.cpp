@@ -142,6 +142,7 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_ready(context);
     const ApiRequest request = parse_request(exchange->request().body, kEmbeddings, parse_context(context));
+    require_room(*context.engine);
     require_model(context, request.model);
     if (request.prompts.empty()) refuse_field("input", "'input' is missing; give a string or a list");
     GenerateRequest common = engine_request(context, exchange->request(), request);

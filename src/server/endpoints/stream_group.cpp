@@ -6,6 +6,25 @@
 
 namespace quire {
 
+namespace {
+
+ApiError queue_full(const Submission& refused) {
+  const bool is_tokens = refused.refusal == Refusal::kQueueTokens;
+  return {429,
+          "rate_limit_error",
+          "queue_full",
+          fmt::format("the server's queue is full ({}); try again in {:.0f} ms",
+                      is_tokens ? "prompt tokens" : "requests", refused.retry_after_ms),
+          "",
+          std::max(1.0, refused.retry_after_ms)};
+}
+
+}  // namespace
+
+void require_room(Engine& engine) {
+  if (const std::optional<Submission> refused = engine.refuse_when_full()) throw queue_full(*refused);
+}
+
 std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, std::vector<GenerateRequest> requests) {
   std::vector<std::shared_ptr<OutputStream>> streams;
   const auto cancel_all = [&] {
@@ -21,11 +40,7 @@ std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, s
     }
     if (submission.stream == nullptr) {
       cancel_all();
-      const bool is_tokens = submission.refusal == Refusal::kQueueTokens;
-      throw ApiError(429, "rate_limit_error", "queue_full",
-                     fmt::format("the server's queue is full ({}); try again in {:.0f} ms",
-                                 is_tokens ? "prompt tokens" : "requests", submission.retry_after_ms),
-                     "", std::max(1.0, submission.retry_after_ms));
+      throw queue_full(submission);
     }
     streams.push_back(std::move(submission.stream));
   }

@@ -26,6 +26,9 @@ class StreamReader {
   virtual void on_gone() = 0;
 };
 
+// Throws the ApiError 429 of a full queue before a prompt has cost anything.
+void require_room(Engine& engine);
+
 class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
  public:
   StreamGroup(ExchangePtr exchange, std::vector<std::shared_ptr<OutputStream>> streams)

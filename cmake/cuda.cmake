@@ -1,0 +1,28 @@
+# Enables CUDA as a language, for preset `cuda`. nvcc is looked for in CUDA_PATH, in /usr/local/cuda and on PATH.
+if(NOT CMAKE_CUDA_COMPILER)
+  find_program(nvcc nvcc HINTS ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  if(NOT nvcc)
+    message(FATAL_ERROR "The preset \"cuda\" needs nvcc, which is not in CUDA_PATH, /usr/local/cuda or PATH: install "
+                        "NVIDIA's CUDA toolkit 13 (package cuda-toolkit-13-0), or use the preset \"release\".")
+  endif()
+  set(CMAKE_CUDA_COMPILER ${nvcc} CACHE FILEPATH "CUDA compiler")
+endif()
+# Ampere, and with it Ada, by its own code; Hopper by its own.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
+endif()
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -DNDEBUG")
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
+  message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} at ${CMAKE_CUDA_COMPILER}: Quire needs 12.4 or later.")
+endif()
+find_package(CUDAToolkit REQUIRED)
+
+# What quire_options is to C++. --fmad=false: see there and src/kernels/cuda/gpu.h.
+add_library(quire_cuda_options INTERFACE)
+target_compile_options(quire_cuda_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")

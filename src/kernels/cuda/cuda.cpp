@@ -1,0 +1,26 @@
+#include "kernels/cuda/cuda.h"
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/device.h"
+
+namespace quire {
+namespace {
+
+Kernels make_table() {
+  Kernels table{};
+  table.name = "cuda";
+  fill_attention_cuda(table);
+  fill_rows_cuda(table);
+  fill_rope_cuda(table);
+  fill_experts_cuda(table);
+  return table;
+}
+
+}  // namespace
+
+Backend make_cuda() {
+  static const Kernels table = make_table();
+  return {&table, make_cuda_device()};
+}
+
+}  // namespace quire

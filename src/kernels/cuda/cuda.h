@@ -1,0 +1,20 @@
+// The CUDA table. It starts empty: a format or an operation that it does not have is refused when a model loads.
+//
+// Entries only launch kernels on the stream of their Exec: they allocate nothing, wait for nothing and read nothing
+// that lies on the device, so they may be recorded into a graph and replayed over other contents. gpu.h is what the
+// kernels are written in; each part fills its own entries.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/select.h"
+
+namespace quire {
+
+void fill_rows_cuda(Kernels& table);
+void fill_rope_cuda(Kernels& table);
+void fill_experts_cuda(Kernels& table);
+
+// The table and device 0. Throws Error where there is none.
+Backend make_cuda();
+
+}  // namespace quire

@@ -1,0 +1,193 @@
+#include "kernels/cuda/device.h"
+
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "kernels/cuda/gpu.h"
+#include "kernels/cuda/staging.h"
+
+namespace quire {
+namespace {
+
+constexpr int kLeastMajor = 8;  // bf16 tensor cores, cp.async
+
+double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+struct Properties {
+  std::string name;
+  int major = 0;
+  int minor = 0;
+};
+
+Properties find_device() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    fail(ErrorCode::kUnsupported, "no CUDA device: {}; check `nvidia-smi` and the driver, or compute on the CPU",
+         error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
+  }
+  cudaDeviceProp found{};
+  check_gpu(cudaGetDeviceProperties(&found, 0), "reading the properties of device 0");
+  if (found.major < kLeastMajor) {
+    fail(ErrorCode::kUnsupported,
+         "device 0 is {} of compute capability {}.{}; Quire needs {}.0 or later (Ampere): choose another with "
+         "CUDA_VISIBLE_DEVICES, or compute on the CPU",
+         found.name, found.major, found.minor, kLeastMajor);
+  }
+  return {found.name, found.major, found.minor};
+}
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice();
+  ~CudaDevice() override;
+
+  std::string description() const override { return description_; }
+  bool is_host() const override { return false; }
+  uint64_t free_bytes() const override;
+  void* stream() override { return &stream_; }
+
+  std::byte* allocate(size_t size_bytes) override;
+  void release(std::byte* memory) noexcept override { cudaFree(memory); }
+  std::byte* allocate_staging(size_t size_bytes) override;
+  void release_staging(std::byte* memory) noexcept override;
+
+  void upload(std::byte* to, const std::byte* from, size_t size_bytes) override;
+  void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) override;
+  void download(std::byte* to, const std::byte* from, size_t size_bytes) override;
+  void copy(std::byte* to, const std::byte* from, size_t size_bytes) override;
+  void synchronize() override { check_gpu(cudaStreamSynchronize(stream_.stream), "computing"); }
+  void run(uint64_t key, const std::function<void()>& body) override;
+
+ private:
+  cudaGraphExec_t record(const std::function<void()>& body);
+
+  std::string description_;
+  GpuStream stream_;
+  std::optional<UploadStaging> staging_;
+  std::map<uint64_t, cudaGraphExec_t> recordings_;
+};
+
+CudaDevice::CudaDevice() {
+  const Properties found = find_device();
+  description_ = fmt::format("{}, compute capability {}.{}", found.name, found.major, found.minor);
+  check_gpu(cudaStreamCreateWithFlags(&stream_.stream, cudaStreamNonBlocking), "making a stream");
+  try {
+    staging_.emplace(stream_.stream);
+  } catch (...) {
+    cudaStreamDestroy(stream_.stream);
+    throw;
+  }
+  stream_.staging = &*staging_;
+}
+
+CudaDevice::~CudaDevice() {
+  staging_.reset();
+  for (const auto& [key, recording] : recordings_) cudaGraphExecDestroy(recording);
+  cudaStreamDestroy(stream_.stream);
+}
+
+uint64_t CudaDevice::free_bytes() const {
+  size_t free = 0;
+  size_t total = 0;
+  check_gpu(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return free;
+}
+
+std::byte* CudaDevice::allocate(size_t size_bytes) {
+  if (size_bytes == 0) return nullptr;
+  void* memory = nullptr;
+  const cudaError_t error = cudaMalloc(&memory, size_bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail(ErrorCode::kOutOfMemory, "{}: {:.1f} MiB of memory asked for, {:.1f} MiB free", description_, mib(size_bytes),
+         mib(free_bytes()));
+  }
+  check_gpu(error, "allocating memory");
+  check_gpu(cudaMemsetAsync(memory, 0, size_bytes, stream_.stream), "clearing memory");
+  return static_cast<std::byte*>(memory);
+}
+
+std::byte* CudaDevice::allocate_staging(size_t size_bytes) {
+  if (size_bytes == 0) return nullptr;
+  void* memory = nullptr;
+  if (cudaHostAlloc(&memory, size_bytes, cudaHostAllocDefault) != cudaSuccess) {
+    cudaGetLastError();
+    fail(ErrorCode::kOutOfMemory,
+         "{:.1f} MiB of pinned host memory asked for, but the system gives none; see ulimit -l", mib(size_bytes));
+  }
+  std::memset(memory, 0, size_bytes);
+  return static_cast<std::byte*>(memory);
+}
+
+// The device may still read it.
+void CudaDevice::release_staging(std::byte* memory) noexcept {
+  if (memory == nullptr) return;
+  cudaStreamSynchronize(stream_.stream);
+  cudaFreeHost(memory);
+}
+
+void CudaDevice::upload(std::byte* to, const std::byte* from, size_t size_bytes) {
+  staging_->upload(to, size_bytes, 1, [from](size_t first, std::span<std::byte> piece) {
+    std::memcpy(piece.data(), from + first, piece.size());
+  });
+}
+
+void CudaDevice::upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) {
+  if (size_bytes == 0) return;
+  check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyHostToDevice, stream_.stream), "uploading");
+}
+
+void CudaDevice::download(std::byte* to, const std::byte* from, size_t size_bytes) {
+  if (size_bytes > 0) {
+    check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_.stream), "downloading");
+  }
+  synchronize();
+}
+
+void CudaDevice::copy(std::byte* to, const std::byte* from, size_t size_bytes) {
+  if (size_bytes == 0) return;
+  check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_.stream), "copying");
+}
+
+void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
+  if (key == 0) return body();
+  const auto [entry, is_new] = recordings_.try_emplace(key, nullptr);
+  if (is_new) {
+    try {
+      entry->second = record(body);
+    } catch (...) {
+      recordings_.erase(entry);
+      throw;
+    }
+  }
+  check_gpu(cudaGraphLaunch(entry->second, stream_.stream), "replaying a recorded step");
+}
+
+cudaGraphExec_t CudaDevice::record(const std::function<void()>& body) {
+  // Of this thread only: another may allocate in the meantime.
+  check_gpu(cudaStreamBeginCapture(stream_.stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+  cudaGraph_t graph = nullptr;
+  try {
+    body();
+  } catch (...) {
+    if (cudaStreamEndCapture(stream_.stream, &graph) == cudaSuccess) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  check_gpu(cudaStreamEndCapture(stream_.stream, &graph), "recording a step");
+  cudaGraphExec_t recording = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&recording, graph, 0);
+  cudaGraphDestroy(graph);
+  check_gpu(error, "preparing a recorded step");
+  return recording;
+}
+
+}  // namespace
+
+std::unique_ptr<Device> make_cuda_device() { return std::make_unique<CudaDevice>(); }
+
+}  // namespace quire

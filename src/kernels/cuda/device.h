@@ -1,0 +1,16 @@
+// The CUDA device as a place to compute: see tensor/device.h for the contract.
+//
+// Work runs on one stream of device 0 (CUDA_VISIBLE_DEVICES says which that is). Recordings are CUDA graphs, kept by
+// key as long as the device lives.
+#pragma once
+
+#include <memory>
+
+#include "tensor/device.h"
+
+namespace quire {
+
+// Throws Error where there is no device or none that this build has code for.
+std::unique_ptr<Device> make_cuda_device();
+
+}  // namespace quire

@@ -91,9 +91,8 @@ TEST_F(SamplingCuda, ImpossibleTokens) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 40);
   int index = 0;
-  expect_as_on_the_host(500, 2, [&] {
-    return index++ % 3 != 1 ? -std::numeric_limits<float>::infinity() : normal(random);
-  });
+  expect_as_on_the_host(500, 2,
+                        [&] { return index++ % 3 != 1 ? -std::numeric_limits<float>::infinity() : normal(random); });
 }
 
 // A row's token does not follow from its neighbours, and what is no number is said of its row alone.

@@ -7,7 +7,8 @@
 namespace quire {
 namespace {
 
-// Splits are blocks of their own as long as their results fit here; beyond, there are sequences enough to fill a device.
+// Splits are blocks of their own as long as their results fit here; beyond, there are sequences enough to fill a
+// device.
 constexpr int64_t kFewPartialBytes = int64_t{128} << 20;
 constexpr int64_t kManyPartialBytes = int64_t{32} << 20;
 // Long row blocks: with so many of them, each walks all its splits by itself.
@@ -41,7 +42,7 @@ struct CallSize {
 };
 
 size_t attention_workspace_bytes(const AttentionLimits& limits) {
-  const CallSize size = {limits.max_rows, limits.max_rows,     limits.max_sequences, limits.max_context,
+  const CallSize size = {limits.max_rows,  limits.max_rows,     limits.max_sequences, limits.max_context,
                          limits.num_heads, limits.num_kv_heads, limits.head_dim};
   const int64_t few = std::min(size.partial_bytes(limits.max_sequences, size.few_rows()), kFewPartialBytes);
   const int64_t many = std::min(size.partial_bytes(size.many_jobs(), size.many_partial_rows()), kManyPartialBytes);

@@ -109,13 +109,14 @@ class AttentionBatch {
     args.scale = shape_.scale;
     args.softcap = shape_.softcap;
     args.window = shape_.window;
-    const DeviceArray<std::byte> workspace(cuda_attention().attention_workspace_bytes({.num_threads = 1,
-                                                                                       .max_rows = args.num_rows,
-                                                                                       .max_sequences = args.num_sequences,
-                                                                                       .max_context = args.max_context,
-                                                                                       .num_heads = shape_.num_heads,
-                                                                                       .num_kv_heads = shape_.num_kv_heads,
-                                                                                       .head_dim = shape_.head_dim}));
+    const DeviceArray<std::byte> workspace(
+        cuda_attention().attention_workspace_bytes({.num_threads = 1,
+                                                    .max_rows = args.num_rows,
+                                                    .max_sequences = args.num_sequences,
+                                                    .max_context = args.max_context,
+                                                    .num_heads = shape_.num_heads,
+                                                    .num_kv_heads = shape_.num_kv_heads,
+                                                    .head_dim = shape_.head_dim}));
     args.workspace = const_cast<std::byte*>(workspace.data());
     cuda_attention().attention(gpu_exec(), args);
     return out.download();

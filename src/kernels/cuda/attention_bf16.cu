@@ -3,6 +3,8 @@
 
 namespace quire {
 
-void run_attention_bf16(const AttentionCall& call, Stream stream) { launch_attention_for_dim<Bf16Numbers, false>(call, stream); }
+void run_attention_bf16(const AttentionCall& call, Stream stream) {
+  launch_attention_for_dim<Bf16Numbers, false>(call, stream);
+}
 
 }  // namespace quire

@@ -2,14 +2,14 @@
 // arithmetic inside a split.
 //
 // Rows: the queries of one KV head of a sequence are [tokens, heads of its group]; row r is token r / group, head
-// r % group. A job is up to rows_per_job of them and one KV head. Sequences of at most kFewRows rows are one job each, for one
-// warp; longer ones are cut into jobs of several warps.
+// r % group. A job is up to rows_per_job of them and one KV head. Sequences of at most kFewRows rows are one job each,
+// for one warp; longer ones are cut into jobs of several warps.
 //
-// One answer: a row walks tiles of positions anchored at 0, in splits that begin at fixed positions. A split starts from
-// nothing and gives (max, sum, weighted V); splits are merged in ascending order, by the job that walked them all or by
-// merge_splits when each had a block of its own (Flash-Decoding). A tile or split in which a row sees nothing changes
-// none of its bits: weights there are exactly 0 and the rescaling factor is exactly 1. (A sum may turn from -0 to +0;
-// the result has +0 added.) So neither the other rows of a job nor the number of jobs can be seen in the result.
+// One answer: a row walks tiles of positions anchored at 0, in splits that begin at fixed positions. A split starts
+// from nothing and gives (max, sum, weighted V); splits are merged in ascending order, by the job that walked them all
+// or by merge_splits when each had a block of its own (Flash-Decoding). A tile or split in which a row sees nothing
+// changes none of its bits: weights there are exactly 0 and the rescaling factor is exactly 1. (A sum may turn from -0
+// to +0; the result has +0 added.) So neither the other rows of a job nor the number of jobs can be seen in the result.
 #pragma once
 
 #include "kernels/cuda/gpu.h"
@@ -147,8 +147,8 @@ __device__ __forceinline__ MergeFactors merge(RowTotal& total, float split_max, 
 // Merges what the jobs' splits left in the workspace and writes out (attention_merge.cu).
 void merge_attention_splits(const AttentionCall& call, Stream stream);
 
-// The tensor-core kernels for both kinds of K and V (attention_f16.cu, attention_bf16.cu), and for tiles that are made f16 first
-// (attention_mixed.cu).
+// The tensor-core kernels for both kinds of K and V (attention_f16.cu, attention_bf16.cu), and for tiles that are made
+// f16 first (attention_mixed.cu).
 void run_attention_f16(const AttentionCall& call, Stream stream);
 void run_attention_bf16(const AttentionCall& call, Stream stream);
 void run_attention_mixed(const AttentionCall& call, Stream stream);

@@ -3,6 +3,8 @@
 
 namespace quire {
 
-void run_attention_f16(const AttentionCall& call, Stream stream) { launch_attention_for_dim<F16Numbers, false>(call, stream); }
+void run_attention_f16(const AttentionCall& call, Stream stream) {
+  launch_attention_for_dim<F16Numbers, false>(call, stream);
+}
 
 }  // namespace quire

@@ -1,14 +1,14 @@
-// The tensor-core attention kernel: a block walks the splits of one job, or one of them, tile after tile, while the copies
-// of the next tile are under way. Included by the files that instantiate it; see attention_call.h for jobs and splits
-// and attention_walk.h for the arithmetic.
+// The tensor-core attention kernel: a block walks the splits of one job, or one of them, tile after tile, while the
+// copies of the next tile are under way. Included by the files that instantiate it; see attention_call.h for jobs and
+// splits and attention_walk.h for the arithmetic.
 #pragma once
 
 #include "kernels/cuda/attention_walk.h"
 
 namespace quire {
 
-// The block's dynamic shared memory: Q, then two tiles of K and V (filled in turn), or one and the stored bytes that it is
-// decoded from.
+// The block's dynamic shared memory: Q, then two tiles of K and V (filled in turn), or one and the stored bytes that it
+// is decoded from.
 template <typename Shape>
 constexpr size_t attention_shared_bytes(const KvLayer& kv) {
   const size_t tiles = size_t{2} * Shape::kTile * sizeof(uint16_t);
@@ -121,8 +121,8 @@ __device__ __forceinline__ WarpPart take_rows(const AttentionCall& call, const A
   return {first, job.position(call.group, first), job.position(call.group, last)};
 }
 
-// Where the rows' results go when their split ends: to the workspace; or they are merged with what earlier splits left in
-// `out`, and after the last split divided by their sums.
+// Where the rows' results go when their split ends: to the workspace; or they are merged with what earlier splits left
+// in `out`, and after the last split divided by their sums.
 template <typename Shape>
 __device__ __forceinline__ void end_split(const AttentionCall& call, const AttentionJob& job, int kv_head,
                                           const WarpPart& part, WarpRows<Shape>& rows,

@@ -1,5 +1,6 @@
 // Attention in float32, for the formats and sizes that no tensor-core kernel has: F32, and head_dim above 256. A warp
-// takes one query of one head through its context by itself, so one answer needs no further care. Exact rather than fast.
+// takes one query of one head through its context by itself, so one answer needs no further care. Exact rather than
+// fast.
 #include "kernels/cuda/attention_call.h"
 #include "kernels/cuda/kv_tiles.h"
 
@@ -13,7 +14,7 @@ struct Context {
   const AttentionArgs& args;
   const int32_t* block_table;
   int kv_head;
-  int position;    // of the query
+  int position;  // of the query
   int first_seen;
 };
 

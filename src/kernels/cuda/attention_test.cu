@@ -1,5 +1,5 @@
-// attention of the CUDA table, on the device or emulated, against float64; and that a row's bits depend on nothing but the
-// row.
+// attention of the CUDA table, on the device or emulated, against float64; and that a row's bits depend on nothing but
+// the row.
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -100,7 +100,8 @@ __device__ __forceinline__ void begin_tile(const TilePlace<kPositions>& place, c
   for (int part = 0; part < kPositions / kKvBlockSize; ++part) {
     const int64_t stored = part == 0 ? place.stored[0] : place.stored[1];
     const bool has_columns = stored >= 0 && chunk * 8 < head_dim;
-    const std::byte* from = has_columns ? cache + stored * kKvBlockSize * row_bytes + first_row * row_bytes + chunk * 16 : cache;
+    const std::byte* from =
+        has_columns ? cache + stored * kKvBlockSize * row_bytes + first_row * row_bytes + chunk * 16 : cache;
     const int step_bytes = has_columns ? kStep * row_bytes : 0;
     const int num_seen = job.last_seen + 1 - place.first_position - part * kKvBlockSize;
 #pragma unroll 4

@@ -43,7 +43,8 @@ __host__ __device__ constexpr int kv_byte_place(int dimension) { return dimensio
 __host__ __device__ constexpr int kv_nibble_place(int dimension) { return dimension % 2 * 4 + dimension % 8 / 2; }
 
 // One value of a tile.
-__host__ __device__ __forceinline__ float kv_value(Format format, const std::byte* tile, int head_dim, int position, int d) {
+__host__ __device__ __forceinline__ float kv_value(Format format, const std::byte* tile, int head_dim, int position,
+                                                   int d) {
   const std::byte* row = tile + position * kv_row_bytes(format, head_dim);
   if (format == Format::kF32) return reinterpret_cast<const float*>(row)[d];
   if (format == Format::kF16) return f16_to_float(reinterpret_cast<const uint16_t*>(row)[d]);
@@ -71,8 +72,8 @@ __device__ __forceinline__ uint4 kv_eight_f16(Format format, const std::byte* ti
     };
     return make_uint4(to_f16(eight.x), to_f16(eight.y), to_f16(eight.z), to_f16(eight.w));
   }
-  const uint32_t half = *reinterpret_cast<const uint16_t*>(
-      tile + kv_scale_offset(format, head_dim, position, chunk * 8 / kKvGroup));
+  const uint32_t half =
+      *reinterpret_cast<const uint16_t*>(tile + kv_scale_offset(format, head_dim, position, chunk * 8 / kKvGroup));
   const uint32_t scale = half | half << 16;
   // 0x6400 is 1024 as f16, whose unit in the last place is 1.
   const auto scaled = [scale](uint32_t pair, uint32_t bias) {

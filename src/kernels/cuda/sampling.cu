@@ -201,9 +201,8 @@ __device__ Mass kept_mass(Shared& shared, const Row& row, const SamplingRow& wis
     }
   }
   if (wish.min_p > 0.0f) {
-    const Mass likely = sum_row(shared, row, [&](float x) -> Mass {
-      return probability(row, x) >= wish.min_p ? mass_of(row, x) : 0;
-    });
+    const Mass likely =
+        sum_row(shared, row, [&](float x) -> Mass { return probability(row, x) >= wish.min_p ? mass_of(row, x) : 0; });
     kept = lesser(kept, likely);
   }
   return kept;

@@ -20,8 +20,8 @@ struct SamplingRow {
   float min_p = 0.0f;        // keep tokens of at least min_p x the likeliest one's probability
 };
 
-// tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most 2^20. -1 for a row with
-// a NaN, +infinity or nothing finite.
+// tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most 2^20. -1 for a row
+// with a NaN, +infinity or nothing finite.
 void sample_rows(const Exec& exec, const float* logits, int64_t num_rows, int vocab_size, const SamplingRow* rows,
                  int32_t* tokens);
 

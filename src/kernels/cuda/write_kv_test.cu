@@ -71,8 +71,8 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
   for (int64_t row = 0; row < num_rows; ++row) {
     if (slots[static_cast<size_t>(row)] < 0) continue;
     const float* k_row = values.data() + row * stride;
-    reference_kernels().write_kv(make_exec(pool), kv, k_row, stride, k_row + 8, stride, &slots[static_cast<size_t>(row)],
-                                 1);
+    reference_kernels().write_kv(make_exec(pool), kv, k_row, stride, k_row + 8, stride,
+                                 &slots[static_cast<size_t>(row)], 1);
   }
   expect_same_stored(k_format, head_dim, k.download(), host_k, false);
   expect_same_stored(v_format, head_dim, v.download(), host_v, true);

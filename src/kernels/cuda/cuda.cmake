@@ -13,6 +13,15 @@ set(cuda_sources
   cuda/device.cpp
   cuda/experts.cu
   cuda/gpu.cpp
+  cuda/matmul.cpp
+  cuda/matmul_f32.cu
+  cuda/matmul_halves.cu
+  cuda/matmul_int4.cu
+  cuda/matmul_int4_sub.cu
+  cuda/matmul_int8.cu
+  cuda/matmul_int8_sub.cu
+  cuda/matmul_levels.cu
+  cuda/pack.cpp
   cuda/rope.cu
   cuda/rows.cu
   cuda/sampling.cu
@@ -23,6 +32,7 @@ set(cuda_tests
   cuda/device_test.cpp
   cuda/experts_test.cpp
   cuda/gpu_test.cu
+  cuda/matmul_test.cpp
   cuda/rows_test.cpp
   cuda/write_kv_test.cu)
 
@@ -32,12 +42,15 @@ if(QUIRE_CUDA)
   target_link_libraries(quire_kernels PRIVATE quire_cuda_options PUBLIC CUDA::cudart_static)
   if(QUIRE_BUILD_TESTS)
     quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels quire_cuda_options)
+    add_executable(quire_kernels_cuda_bench cuda/cuda_bench.cu)
+    target_link_libraries(quire_kernels_cuda_bench PRIVATE quire_kernels quire_cuda_options GTest::gtest)
   endif()
   return()
 endif()
 
 # The switch between fibers is written for x86-64; ThreadSanitizer would have to be told of it, and there is one thread.
 if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT QUIRE_SANITIZE MATCHES thread)
+  list(APPEND cuda_tests cuda/emulation_test.cu)
   set(cuda_as_cpp ${cuda_sources} ${cuda_tests})
   list(FILTER cuda_as_cpp INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${cuda_as_cpp} PROPERTIES LANGUAGE CXX)

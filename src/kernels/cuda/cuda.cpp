@@ -9,6 +9,7 @@ namespace {
 Kernels make_table() {
   Kernels table{};
   table.name = "cuda";
+  fill_matmul_cuda(table);
   fill_attention_cuda(table);
   fill_rows_cuda(table);
   fill_rope_cuda(table);

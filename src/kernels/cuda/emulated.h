@@ -33,6 +33,7 @@
 #define __constant__ static const
 #define __restrict__ __restrict
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 struct alignas(8) uint2 {
   unsigned x, y;
 };
@@ -229,3 +230,4 @@ inline int dp4a(int a, int b, int c) {
 }
 
 }  // namespace quire
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)

@@ -37,12 +37,19 @@ SamplingRow row_of(const SamplingParams& params, uint64_t seed) {
 std::vector<SamplingParams> wishes() {
   std::vector<SamplingParams> all;
   for (float temperature : {0.0f, 0.7f, 1.0f, 3.0f}) {
-    all.push_back({.temperature = temperature});
-    for (int32_t top_k : {1, 2, 40, 5000}) all.push_back({.temperature = temperature, .top_k = top_k});
-    for (float top_p : {1e-6f, 0.3f, 0.95f}) all.push_back({.temperature = temperature, .top_p = top_p});
-    for (float min_p : {0.05f, 0.5f, 1.0f}) all.push_back({.temperature = temperature, .min_p = min_p});
-    all.push_back({.temperature = temperature, .top_k = 50, .top_p = 0.9f, .min_p = 0.02f});
-    all.push_back({.temperature = temperature, .top_k = 7, .top_p = 0.5f});
+    const auto add = [&](int32_t top_k, float top_p, float min_p) {
+      SamplingParams& wish = all.emplace_back();
+      wish.temperature = temperature;
+      wish.top_k = top_k;
+      wish.top_p = top_p;
+      wish.min_p = min_p;
+    };
+    add(0, 1, 0);
+    for (int32_t top_k : {1, 2, 40, 5000}) add(top_k, 1, 0);
+    for (float top_p : {1e-6f, 0.3f, 0.95f}) add(0, top_p, 0);
+    for (float min_p : {0.05f, 0.5f, 1.0f}) add(0, 1, min_p);
+    add(50, 0.9f, 0.02f);
+    add(7, 0.5f, 0);
   }
   return all;
 }

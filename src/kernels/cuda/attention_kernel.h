@@ -174,7 +174,7 @@ __device__ __forceinline__ void end_split(const AttentionCall& call, const Atten
 
 // grid: KV heads, jobs, splits (1 when every block walks all of them).
 template <typename Shape>
-__global__ void __launch_bounds__(Shape::kThreads) attention_kernel(const AttentionCall call) {
+__global__ void __launch_bounds__(Shape::kThreads, 1) attention_kernel(const AttentionCall call) {
   constexpr int kPositions = Shape::kPositions;
   GPU_DYNAMIC_SHARED(uint16_t, shared);
   const int kv_head = static_cast<int>(blockIdx.x);

@@ -70,7 +70,7 @@ template <int kPositions>
 struct TilePlace {
   static_assert(kPositions == kKvBlockSize || kPositions == 2 * kKvBlockSize);
   int first_position;
-  int64_t stored[2];  // block * num_kv_heads + head; -1 where no row of the job sees anything, or beyond kPositions
+  int stored[2];  // block * num_kv_heads + head; -1 where no row of the job sees anything, or beyond kPositions
 };
 
 // The block table is read only where the job sees something: blocks before every window may be gone.
@@ -81,7 +81,7 @@ __device__ __forceinline__ TilePlace<kPositions> place_tile(const AttentionCall&
   for (int i = 0; i < kPositions / kKvBlockSize; ++i) {
     const int block = tile * (kPositions / kKvBlockSize) + i;
     if (block < job.first_seen / kKvBlockSize || block > job.last_seen / kKvBlockSize) continue;
-    place.stored[i] = int64_t{job.sequence.block_table[block]} * call.args.kv.num_kv_heads + kv_head;
+    place.stored[i] = job.sequence.block_table[block] * call.args.kv.num_kv_heads + kv_head;
   }
   return place;
 }
@@ -98,10 +98,10 @@ __device__ __forceinline__ void begin_tile(const TilePlace<kPositions>& place, c
   const int row_bytes = head_dim * 2;
 #pragma unroll 1
   for (int part = 0; part < kPositions / kKvBlockSize; ++part) {
-    const int64_t stored = part == 0 ? place.stored[0] : place.stored[1];
+    const int stored = part == 0 ? place.stored[0] : place.stored[1];
     const bool has_columns = stored >= 0 && chunk * 8 < head_dim;
     const std::byte* from =
-        has_columns ? cache + stored * kKvBlockSize * row_bytes + first_row * row_bytes + chunk * 16 : cache;
+        has_columns ? cache + int64_t{stored} * kKvBlockSize * row_bytes + first_row * row_bytes + chunk * 16 : cache;
     const int step_bytes = has_columns ? kStep * row_bytes : 0;
     const int num_seen = job.last_seen + 1 - place.first_position - part * kKvBlockSize;
 #pragma unroll 4
@@ -118,7 +118,7 @@ __device__ __forceinline__ void begin_stored(const TilePlace<kPositions>& place,
                                              int stored_bytes, std::byte* to) {
   for (int part = 0; part < kPositions / kKvBlockSize; ++part) {
     if (place.stored[part] < 0) continue;
-    const std::byte* from = cache + place.stored[part] * stored_bytes;
+    const std::byte* from = cache + int64_t{place.stored[part]} * stored_bytes;
 #pragma unroll 4
     for (int i = static_cast<int>(threadIdx.x) * 16; i < stored_bytes; i += kThreads * 16) {
       cp_async_16(to + part * stored_bytes + i, from + i, true);
@@ -134,7 +134,7 @@ __device__ __forceinline__ void decode_tile(const TilePlace<kPositions>& place, 
   for (int i = static_cast<int>(threadIdx.x); i < kPositions * kDim / 8; i += kThreads) {
     const int row = i / (kDim / 8);
     const int chunk = i % (kDim / 8);
-    const int64_t stored = row < kKvBlockSize ? place.stored[0] : place.stored[1];
+    const int stored = row < kKvBlockSize ? place.stored[0] : place.stored[1];
     uint4 eight = make_uint4(0, 0, 0, 0);
     if (stored >= 0 && place.first_position + row <= job.last_seen && chunk * 8 < head_dim) {
       const std::byte* const part = from + row / kKvBlockSize * stored_bytes;

@@ -69,7 +69,7 @@ __device__ __forceinline__ void score_tile(const uint16_t* q, const uint16_t* k,
       for (float& score : scores[tile][n]) score = 0.0f;
     }
   }
-#pragma unroll
+#pragma unroll 2  // more of them only hold registers
   for (int step = 0; step < kDim / 16; ++step) {
     uint32_t a[Shape::kRowTiles][4];
 #pragma unroll

@@ -244,7 +244,7 @@ __device__ Mass likeliest(Shared& shared, const float* logits, int size) {
 }
 
 // grid: rows.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     sample_row(const float* logits, int vocab_size, const SamplingRow* rows, int32_t* tokens) {
   GPU_DYNAMIC_SHARED(Shared, memory);
   Shared& shared = *memory;

@@ -73,7 +73,7 @@ JSON
 # ---- building ----------------------------------------------------------------------------------------------------------
 
 build() {
-  cmake -S "$root" --preset cuda -DCCACHE=OFF || return 1
+  cmake -S "$root" --preset cuda || return 1
   local name targets=""
   for name in $programs; do targets="$targets $(basename "$name")"; done
   # shellcheck disable=SC2086

@@ -40,7 +40,7 @@ bench: build
 	tools/benchmarks.py
 
 format:
-	git ls-files '*.h' '*.cpp' | xargs clang-format -i
+	git ls-files '*.h' '*.cpp' '*.cu' | xargs clang-format -i
 
 tidy:
 	QUIRE_TIDY_ANALYZER=1 tools/tidy.sh

@@ -9,7 +9,7 @@ step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
 step "layers and format"
 tools/check_layers.py
 tools/check_limits.py
-git ls-files '*.h' '*.cpp' | xargs -r clang-format --dry-run -Werror
+git ls-files '*.h' '*.cpp' '*.cu' | xargs -r clang-format --dry-run -Werror
 
 # What optimisation could change: the kernels and what stands on their bits.
 release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test

@@ -1,5 +1,6 @@
 #include "kernels/cuda/cuda.h"
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 
 namespace quire {
@@ -9,6 +10,7 @@ Kernels make_table() {
   Kernels table{};
   table.name = "cuda";
   fill_matmul_cuda(table);
+  fill_attention_cuda(table);
   fill_rows_cuda(table);
   fill_rope_cuda(table);
   fill_experts_cuda(table);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/gpu.h"
@@ -18,10 +19,11 @@ inline bool gpu_present() {
   return present;
 }
 
-// Where the entries of the table run in tests. One thread.
+// Where the entries of the table run in tests; of no use where there is no device. One thread.
 inline Exec gpu_exec() {
   static const auto made = [] {
     Stream stream = nullptr;
+    if (!gpu_present()) return GpuStream{};
     check_gpu(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
     return GpuStream{stream, new UploadStaging(stream)};  // both live as long as the program
   }();
@@ -52,6 +54,7 @@ class DeviceArray {
     check_gpu(cudaMemsetAsync(data_, 0xff, size * sizeof(T), gpu_stream(gpu_exec())), "filling");
   }
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) { upload(values); }
+  DeviceArray(DeviceArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
   ~DeviceArray() { cudaFree(data_); }

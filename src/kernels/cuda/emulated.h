@@ -33,6 +33,7 @@
 #define __constant__ static const
 #define __restrict__ __restrict
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 struct alignas(8) uint2 {
   unsigned x, y;
 };
@@ -161,6 +162,9 @@ inline int __all_sync(unsigned mask, int predicate, quire::emulated::Where where
 
 inline int atomicAdd(int* to, int value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
 template <typename T>
 requires std::is_same_v<T, int> || std::is_same_v<T, unsigned> T atomicMax(T* to, T value) {
   const T before = *to;
@@ -226,3 +230,4 @@ inline int dp4a(int a, int b, int c) {
 }
 
 }  // namespace quire
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)

@@ -71,12 +71,9 @@ struct Fiber {
   int copy_group = 0;
 };
 
-enum class Waits { kNo, kBlock, kWarp };
-
 struct Warp {
-  unsigned runnable = 0;
-  unsigned returned = 0;
-  unsigned arrived = 0;
+  unsigned runnable = 0;  // lanes, as bits
+  unsigned arrived = 0;   // those that wait at `where`
   WarpOp op = nullptr;
   void* brought[32] = {};
   Where where;
@@ -214,13 +211,16 @@ std::unique_ptr<Fiber> make_fiber(int index) {
   return fiber;
 }
 
-void run_block(Machine& m) {
-  const auto num_warps = static_cast<size_t>(m.num_threads + 31) / 32;
-  m.warps.assign(num_warps, Warp{});
-  for (size_t w = 0; w < num_warps; ++w) {
+void make_all_runnable(Machine& m) {
+  for (size_t w = 0; w < m.warps.size(); ++w) {
     const int lanes = m.num_threads - static_cast<int>(w) * 32;
     m.warps[w].runnable = lanes >= 32 ? kFullMask : (1u << lanes) - 1;
   }
+}
+
+void run_block(Machine& m) {
+  m.warps.assign(static_cast<size_t>(m.num_threads + 31) / 32, Warp{});
+  make_all_runnable(m);
   m.num_returned = 0;
   m.num_at_barrier = 0;
   m.running = &m.host;
@@ -278,10 +278,7 @@ void block_barrier(const Where& where) {
     return run_others(m);
   }
   m.num_at_barrier = 0;
-  for (size_t w = 0; w < m.warps.size(); ++w) {
-    const int lanes = m.num_threads - static_cast<int>(w) * 32;
-    m.warps[w].runnable = lanes >= 32 ? kFullMask : (1u << lanes) - 1;
-  }
+  make_all_runnable(m);
 }
 
 void warp_together(WarpOp op, void* mine, unsigned mask, const Where& where) {

@@ -98,6 +98,7 @@ void enqueue(cudaStream_t stream, std::function<void()> work) {
 
 }  // namespace quire::emulated
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
     case cudaSuccess: return "cudaSuccess";
@@ -281,3 +282,4 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   delete exec;
   return cudaSuccess;
 }
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <functional>
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 struct uint3 {
   unsigned x, y, z;
 };
@@ -86,6 +87,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)
 
 namespace quire::emulated {
 

@@ -1,6 +1,7 @@
 // Tensor-core products and ballots of an emulated warp: see gpu.h for how fragments lie in the lanes.
 #include "kernels/cuda/emulated.h"
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 unsigned __ballot_sync(unsigned mask, int predicate, quire::emulated::Where where) {
   struct Vote {
     int predicate;
@@ -17,6 +18,7 @@ unsigned __ballot_sync(unsigned mask, int predicate, quire::emulated::Where wher
       &mine, mask, where);
   return mine.votes;
 }
+// NOLINTEND(readability-identifier-naming, bugprone-reserved-identifier)
 
 namespace quire {
 namespace {

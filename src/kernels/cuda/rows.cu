@@ -9,8 +9,8 @@ constexpr int64_t kSpan = 1024;  // floats of a row that a block works on where 
 
 // Every block moves `span` floats of a row of `dim` from the source to the sink.
 template <typename Source, typename Sink>
-__global__ void __launch_bounds__(kMostRowThreads) move_rows(Source source, Sink sink, int64_t dim, int64_t span) {
-  const int64_t blocks_per_row = ceil_div(dim, span);
+__global__ void __launch_bounds__(kMostRowThreads)
+    move_rows(Source source, Sink sink, int64_t dim, int64_t span, unsigned blocks_per_row) {
   const int64_t row = blockIdx.x / blocks_per_row;
   const int64_t begin = blockIdx.x % blocks_per_row * span;
   const int64_t end = begin + span < dim ? begin + span : dim;
@@ -26,9 +26,9 @@ __global__ void __launch_bounds__(kMostRowThreads) move_rows(Source source, Sink
 template <typename Source, typename Sink>
 void launch_move(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim,
                  int64_t span) {
-  const auto blocks = static_cast<unsigned>(num_rows * ceil_div(dim, span));
-  launch(move_rows<Source, Sink>, dim3(blocks), dim3(static_cast<unsigned>(row_threads(span))), 0, gpu_stream(exec),
-         source, sink, dim, span);
+  const auto blocks_per_row = static_cast<unsigned>(ceil_div(dim, span));
+  launch(move_rows<Source, Sink>, dim3(static_cast<unsigned>(num_rows) * blocks_per_row),
+         dim3(static_cast<unsigned>(row_threads(span))), 0, gpu_stream(exec), source, sink, dim, span, blocks_per_row);
 }
 
 // For sources that sum a row: a block has all of it.

@@ -257,7 +257,9 @@ void bench_sampling(const Roofs& roofs) {
     const auto logits = random_array<float>(static_cast<size_t>(rows * kVocab));
     DeviceArray<int32_t> tokens(static_cast<size_t>(rows));
     for (const Wish& wish : wishes) {
-      const DeviceArray<SamplingRow> wanted(std::vector<SamplingRow>(static_cast<size_t>(rows), wish.row));
+      std::vector<SamplingRow> same(static_cast<size_t>(rows));
+      std::ranges::fill(same, wish.row);
+      const DeviceArray<SamplingRow> wanted(same);
       const double seconds =
           seconds_of([&](int) { sample_rows(gpu_exec(), logits.data(), rows, kVocab, wanted.data(), tokens.data()); });
       report(roofs, fmt::format("\"op\": \"sample_rows\", \"how\": \"{}\", \"rows\": {}", wish.name, rows), seconds,

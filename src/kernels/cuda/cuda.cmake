@@ -9,6 +9,7 @@ set(cuda_sources
   cuda/attention_merge.cu
   cuda/attention_mixed.cu
   cuda/attention_plain.cu
+  cuda/attention_share.cu
   cuda/cuda.cpp
   cuda/device.cpp
   cuda/experts.cu

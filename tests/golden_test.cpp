@@ -13,9 +13,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "kernels/select.h"
 #include "models/checkpoint.h"
 #include "models/model_runner.h"
+#include "models/test_backends.h"
 #include "runner_driver.h"
 
 namespace quire {
@@ -24,15 +24,10 @@ namespace {
 namespace fs = std::filesystem;
 using test::BlockPool;
 using test::run_alone;
+using test::table_names;
 using test::TestSequence;
 
 constexpr size_t kMaxManifestBytes = 1 << 20;
-
-std::vector<std::string> table_names() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
-  return names;
-}
 
 std::vector<int32_t> to_tokens(const json::array& values) {
   std::vector<int32_t> tokens;
@@ -49,14 +44,14 @@ std::vector<float> read_floats(const fs::path& path, size_t count) {
 }
 
 RunnerOptions options_for(const std::string& isa, int64_t max_context) {
-  return {.num_threads = 2,
-          .isa = isa,
-          .max_batch_tokens = 128,
-          .max_sequences = 1,
-          .max_context = max_context,
-          .num_blocks = 8,
-          .k_format = Format::kF32,
-          .v_format = Format::kF32};
+  return test::with_table({.num_threads = 2,
+                           .max_batch_tokens = 128,
+                           .max_sequences = 1,
+                           .max_context = max_context,
+                           .num_blocks = 8,
+                           .k_format = Format::kF32,
+                           .v_format = Format::kF32},
+                          isa);
 }
 
 struct Difference {

@@ -13,6 +13,7 @@ void add_plan_command(CLI::App& program);
 void add_tokenize_command(CLI::App& program);
 void add_detokenize_command(CLI::App& program);
 void add_logits_command(CLI::App& program);
+void add_perplexity_command(CLI::App& program);
 void add_bench_command(CLI::App& program);
 void add_tune_command(CLI::App& program);
 void add_simulate_command(CLI::App& program);

@@ -158,6 +158,8 @@ struct AttentionArgs {
   KvLayer kv;
   const AttentionSequence* sequences = nullptr;
   int64_t num_sequences = 0;
+  int64_t num_rows = 0;     // of all sequences together at most
+  int64_t max_rows = 0;     // no sequence's num_rows is above it
   int64_t max_context = 0;  // no sequence's first_position + num_rows is above it
   int num_heads = 0;        // a multiple of kv.num_kv_heads; query head h reads KV head h / (num_heads / num_kv_heads)
   float scale = 0.0f;       // multiplies q . k

@@ -281,12 +281,14 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
   std::ranges::copy(batch.token_ids, arrays.token_ids.begin());
   place_wanted_rows(batch);
   int64_t row = 0;
+  int64_t max_sequence_rows = 0;
   int64_t max_context = 0;
   for (int64_t i = 0; i < num_sequences; ++i) {
     const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
     CHECK(row + sequence.num_tokens <= num_rows);
     place_sequence(sequence, i, row);
     row += sequence.num_tokens;
+    max_sequence_rows = std::max(max_sequence_rows, sequence.num_tokens);
     max_context = std::max(max_context, sequence.first_position + sequence.num_tokens);
   }
   CHECK(row == num_rows);
@@ -301,6 +303,7 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
           .slots = arrays.slots.device,
           .sequences = arrays.sequences.device,
           .num_sequences = num_sequences,
+          .max_sequence_rows = max_sequence_rows,
           .max_context = max_context,
           .share_prefixes = options.share_prefixes,
           .wanted_rows = arrays.wanted_rows.device,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -293,6 +294,46 @@ TEST(Tokenize, ComesBackAsTheSameText) {
   EXPECT_EQ(quire({"detokenize", "demo", "--skip-special"}, ids).out, text + '\n');
   const json::object answer = parse_object(quire({"tokenize", "demo", text, "--json"}).out);
   EXPECT_EQ(find_array(answer, "ids")->size(), find_array(answer, "pieces")->size());
+}
+
+// The definition, from the logits of each window: its first token gives way to the one that begins texts, the second
+// half is scored.
+TEST(Perplexity, IsWhatTheLogitsSay) {
+  constexpr size_t kWindow = 16;
+  const TemporaryFolder folder;
+  const std::string story =
+      "Once upon a time there was a little fox who ran to the river. The fox saw a red bird and "
+      "asked where the bird had been. The bird had been in the north all winter long, it said.";
+  write_bytes(folder.path() / "story.txt", story);
+  const json::array ids =
+      parse_object(quire({"tokenize", "demo", "--json", story}).out).at("ids").as_array();
+  ASSERT_GE(ids.size(), 2 * kWindow);
+  double sum = 0;
+  size_t count = 0;
+  for (size_t first = 0; first + kWindow <= ids.size(); first += kWindow) {
+    std::string window = json::serialize(ids[0]);
+    for (size_t i = 1; i < kWindow; ++i) window += "," + json::serialize(ids[first + i]);
+    const std::string file = folder.path() / "logits.f32";
+    quire({"logits", "demo", "--ids", window, "--out", file});
+    const std::string bytes = read_bytes(file);
+    std::vector<float> logits(bytes.size() / sizeof(float));
+    std::memcpy(logits.data(), bytes.data(), bytes.size());
+    const size_t vocab_size = logits.size() / kWindow;
+    for (size_t i = kWindow / 2; i + 1 < kWindow; ++i, ++count) {
+      const float* row = &logits[i * vocab_size];
+      double total = 0;
+      for (size_t v = 0; v < vocab_size; ++v) total += std::exp(static_cast<double>(row[v]));
+      sum += std::log(total) - static_cast<double>(row[ids[first + i + 1].as_int64()]);
+    }
+  }
+  const json::object found = parse_object(
+      quire({"perplexity", "demo", "-f", folder.path() / "story.txt", "-c", std::to_string(kWindow), "--json"}).out);
+  EXPECT_EQ(found.at("scored_tokens").to_number<size_t>(), count);
+  EXPECT_NEAR(found.at("perplexity").as_double(), std::exp(sum / static_cast<double>(count)), 1e-4);
+  const json::object steps = parse_object(quire({"perplexity", "demo", "-f", folder.path() / "story.txt", "-c",
+                                                 std::to_string(kWindow), "--batch-size", "3", "--json"})
+                                              .out);
+  EXPECT_EQ(steps, found);
 }
 
 TEST(Logits, AreTheSameBytesForEveryBatchSizeAndThreadCount) {

@@ -3,18 +3,38 @@
 
 # .cu files hold kernels, .cpp files only what runs on the host.
 set(cuda_sources
+  cuda/attention.cu
+  cuda/attention_bf16.cu
+  cuda/attention_f16.cu
+  cuda/attention_merge.cu
+  cuda/attention_mixed.cu
+  cuda/attention_plain.cu
   cuda/cuda.cpp
   cuda/device.cpp
   cuda/experts.cu
   cuda/gpu.cpp
+  cuda/matmul.cpp
+  cuda/matmul_f32.cu
+  cuda/matmul_halves.cu
+  cuda/matmul_int4.cu
+  cuda/matmul_int4_sub.cu
+  cuda/matmul_int8.cu
+  cuda/matmul_int8_sub.cu
+  cuda/matmul_levels.cu
+  cuda/pack.cpp
   cuda/rope.cu
   cuda/rows.cu
-  cuda/staging.cpp)
+  cuda/sampling.cu
+  cuda/staging.cpp
+  cuda/write_kv.cu)
 set(cuda_tests
+  cuda/attention_test.cu
   cuda/device_test.cpp
   cuda/experts_test.cpp
   cuda/gpu_test.cu
-  cuda/rows_test.cpp)
+  cuda/matmul_test.cpp
+  cuda/rows_test.cpp
+  cuda/write_kv_test.cu)
 
 if(QUIRE_CUDA)
   target_sources(quire_kernels PRIVATE ${cuda_sources})
@@ -42,7 +62,7 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
     ${cuda_sources} cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp)
   target_link_libraries(quire_kernels_cuda_emulated PUBLIC quire_kernels PRIVATE quire_options)
   target_compile_definitions(quire_kernels_cuda_emulated PUBLIC QUIRE_GPU_EMULATED)
-  # Kernels read the same memory as numbers of several types, which CUDA allows.
-  target_compile_options(quire_kernels_cuda_emulated PUBLIC -fno-strict-aliasing)
+  # Kernels read the same memory as numbers of several types, which CUDA allows; `unroll` is a pragma of nvcc.
+  target_compile_options(quire_kernels_cuda_emulated PUBLIC -fno-strict-aliasing -Wno-unknown-pragmas)
   quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels_cuda_emulated)
 endif()

@@ -1,5 +1,6 @@
 #include "kernels/cuda/cuda.h"
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
 
 namespace quire {
@@ -8,6 +9,8 @@ namespace {
 Kernels make_table() {
   Kernels table{};
   table.name = "cuda";
+  fill_matmul_cuda(table);
+  fill_attention_cuda(table);
   fill_rows_cuda(table);
   fill_rope_cuda(table);
   fill_experts_cuda(table);

@@ -10,6 +10,8 @@
 
 namespace quire {
 
+// packed_bytes, pack, takes_q8, q8_row_bytes, matmul, matmul_experts.
+void fill_matmul_cuda(Kernels& table);
 void fill_rows_cuda(Kernels& table);
 void fill_rope_cuda(Kernels& table);
 void fill_experts_cuda(Kernels& table);

@@ -162,6 +162,9 @@ inline int __all_sync(unsigned mask, int predicate, quire::emulated::Where where
 
 inline int atomicAdd(int* to, int value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
 inline unsigned atomicAdd(unsigned* to, unsigned value) { return __atomic_fetch_add(to, value, __ATOMIC_RELAXED); }
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
 template <typename T>
 requires std::is_same_v<T, int> || std::is_same_v<T, unsigned> T atomicMax(T* to, T value) {
   const T before = *to;

@@ -43,6 +43,8 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .kv = kv,
                                 .sequences = step.sequences,
                                 .num_sequences = step.num_sequences,
+                                .num_rows = num_rows,
+                                .max_rows = step.max_sequence_rows,
                                 .max_context = step.max_context,
                                 .num_heads = sizes.num_heads,
                                 .scale = scale,

@@ -36,8 +36,9 @@ struct Step {
   const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
   const AttentionSequence* sequences = nullptr;  // [num_sequences]
   int64_t num_sequences = 0;
-  int64_t max_context = 0;     // no sequence reaches further in this step
-  bool share_prefixes = true;  // see AttentionArgs
+  int64_t max_sequence_rows = 0;  // no sequence has more rows
+  int64_t max_context = 0;        // none reaches further in this step
+  bool share_prefixes = true;     // see AttentionArgs
 
   const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
   int64_t num_logit_rows = 0;            // whose logits are wanted

@@ -1,0 +1,181 @@
+// `quire perplexity`: how well a model foretells a text; what a format of weights or of KV costs in quality.
+//
+// As llama.cpp's tool of that name does it: the text is cut into windows of --ctx-size tokens, each begins with the
+// model's begin-of-sequence token in the place of its first one (if the model puts one before texts), and the tokens of
+// the second half are scored. Figures of both tools can be compared.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <numeric>
+
+#include "apps/command.h"
+#include "apps/load/progress_bar.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "apps/standard_input.h"
+#include "base/error.h"
+#include "base/json.h"
+
+namespace quire {
+namespace {
+
+struct PerplexityOptions {
+  ModelOptions model;
+  std::string file;
+  int64_t window = 512;
+  int64_t max_windows = 0;
+  bool json = false;
+};
+
+std::string read_text(const std::string& path) {
+  if (path == "-") return standard_input();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail(ErrorCode::kIo, "cannot read {}", printable(path));
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// -log of the probability that a row of logits gives to the token.
+double surprise(std::span<const float> logits, int32_t id) {
+  const float largest = *std::ranges::max_element(logits);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit - largest));
+  return std::log(sum) - static_cast<double>(logits[static_cast<size_t>(id)] - largest);
+}
+
+// Sums over scored tokens.
+struct Score {
+  double sum = 0;
+  double squares = 0;
+  int64_t count = 0;
+
+  double mean() const { return sum / static_cast<double>(count); }
+  double perplexity() const { return std::exp(mean()); }
+  // Standard error of the perplexity, from that of the mean.
+  double error() const {
+    const double variance = squares / static_cast<double>(count) - mean() * mean();
+    return count < 2 ? 0.0 : perplexity() * std::sqrt(std::max(0.0, variance) / static_cast<double>(count - 1));
+  }
+};
+
+class Scorer {
+ public:
+  Scorer(ModelRunner& runner, int64_t window) : runner_(runner), window_(window) {
+    blocks_.resize(static_cast<size_t>((window + kKvBlockSize - 1) / kKvBlockSize));
+    std::iota(blocks_.begin(), blocks_.end(), 0);
+  }
+
+  // Scores the second half of ids [window].
+  void add(std::span<const int32_t> ids, Score& score) {
+    const int64_t scored = window_ / 2;
+    const int64_t step = runner_.options().max_batch_tokens;
+    for (int64_t first = 0; first < window_ - 1; first += step) {
+      const int64_t count = std::min(step, window_ - 1 - first);
+      batch_.clear();
+      const auto part = ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+      batch_.token_ids.assign(part.begin(), part.end());
+      batch_.sequences.push_back({count, first, blocks_});
+      for (int64_t row = std::max<int64_t>(0, scored - first); row < count; ++row) {
+        batch_.logit_rows.push_back(static_cast<int32_t>(row));
+      }
+      take(runner_.run(batch_), ids.subspan(static_cast<size_t>(first + 1)), score);
+    }
+  }
+
+ private:
+  // Row i of the logits belongs to batch_.logit_rows[i]; next[r] is the token after row r.
+  void take(std::span<const float> logits, std::span<const int32_t> next, Score& score) {
+    const auto vocab_size = static_cast<size_t>(runner_.info().vocab_size);
+    surprises_.resize(batch_.logit_rows.size());
+    runner_.parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i) {
+      const auto row = static_cast<size_t>(i);
+      surprises_[row] =
+          surprise(logits.subspan(row * vocab_size, vocab_size), next[static_cast<size_t>(batch_.logit_rows[row])]);
+    });
+    for (const double value : surprises_) {
+      score.sum += value;
+      score.squares += value * value;
+    }
+    score.count += static_cast<int64_t>(surprises_.size());
+  }
+
+  ModelRunner& runner_;
+  int64_t window_;
+  std::vector<int32_t> blocks_;
+  Batch batch_;
+  std::vector<double> surprises_;
+};
+
+void perplexity(PerplexityOptions& options) {
+  const auto checkpoint = open_checkpoint(options.model.model);
+  const ModelInfo info = ModelRunner::info(*checkpoint);
+  const auto text = TextProcessor::load(*checkpoint);
+  std::vector<int32_t> ids = text->encode_plain(read_text(options.file));
+  const std::vector<int32_t> nothing = text->encode_plain("");
+  if (options.window > info.max_context) {
+    fail(ErrorCode::kLimit, "windows of {} tokens are more than the model's {} positions; give a smaller --ctx-size",
+         options.window, info.max_context);
+  }
+  int64_t num_windows = static_cast<int64_t>(ids.size()) / options.window;
+  if (num_windows == 0) {
+    fail(ErrorCode::kInvalidArgument, "the text has {} tokens, expected at least one window of {}; see --ctx-size",
+         ids.size(), options.window);
+  }
+  if (options.max_windows > 0) num_windows = std::min(num_windows, options.max_windows);
+
+  RunnerOptions runner_options = options.model.runner_options();
+  runner_options.max_context = options.window;
+  runner_options.max_sequences = 1;
+  runner_options.max_batch_tokens = std::min(runner_options.max_batch_tokens, options.window);
+  runner_options.max_logit_rows = runner_options.max_batch_tokens;
+  const auto runner = load_runner(*checkpoint, runner_options);
+
+  Scorer scorer(*runner, options.window);
+  Score score;
+  load::ProgressBar bar;
+  for (int64_t i = 0; i < num_windows; ++i) {
+    const auto window =
+        std::span(ids).subspan(static_cast<size_t>(i * options.window), static_cast<size_t>(options.window));
+    if (!nothing.empty()) window[0] = nothing[0];
+    scorer.add(window, score);
+    bar.show("perplexity", i + 1, num_windows, fmt::format("{:.4f} so far", score.perplexity()));
+  }
+  bar.clear();
+  if (options.json) {
+    fmt::print("{}\n", json::serialize(json::object{{"perplexity", score.perplexity()},
+                                                    {"standard_error", score.error()},
+                                                    {"nats_per_token", score.mean()},
+                                                    {"scored_tokens", score.count},
+                                                    {"windows", num_windows},
+                                                    {"window_tokens", options.window}}));
+    return;
+  }
+  fmt::print("perplexity {:.4f} +/- {:.4f}  ({:.4f} nats a token, {} tokens scored in {} windows of {})\n",
+             score.perplexity(), score.error(), score.mean(), score.count, num_windows, options.window);
+}
+
+}  // namespace
+
+void add_perplexity_command(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("perplexity", "Measure how well a model foretells a text");
+  const auto options = std::make_shared<PerplexityOptions>();
+  options->model.add_model(*command);
+  command->add_option("-f,--file", options->file, "The text; - for standard input")->required();
+  command->add_option("-c,--ctx-size", options->window, "Tokens of a window; its second half is scored")
+      ->check(CLI::Range(int64_t{4}, int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--chunks", options->max_windows, "Windows at most (default: the whole text)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  command->add_option("--kv-type,--kv-cache-dtype", options->model.kv_type, "Type of the KV cache, see quire run");
+  command->add_option("--cache-type-k", options->model.k_type, "Type of K alone");
+  command->add_option("--cache-type-v", options->model.v_type, "Type of V alone");
+  options->model.add_compute(*command);
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options] { perplexity(*options); });
+}
+
+}  // namespace quire

@@ -1,0 +1,175 @@
+// attention of the CUDA table, on the device or emulated, against float64; and that a row's bits depend on nothing but
+// the row.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+
+#include "kernels/cuda/attention_batch.h"
+
+namespace quire {
+namespace {
+
+class AttentionCuda : public GpuTest {};
+
+const Format kFormats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
+
+std::string describe(const AttentionTestShape& shape) {
+  return std::to_string(shape.num_heads) + "/" + std::to_string(shape.num_kv_heads) + " heads of " +
+         std::to_string(shape.head_dim) + ", formats " + std::to_string(static_cast<int>(shape.k_format)) + " and " +
+         std::to_string(static_cast<int>(shape.v_format)) + ", window " + std::to_string(shape.window) + ", softcap " +
+         std::to_string(shape.softcap);
+}
+
+void expect_oracle(const AttentionTestShape& shape, const std::vector<TestRows>& rows, double factor = 1) {
+  const AttentionBatch batch(shape, rows, 7);
+  const std::vector<float> got = batch.run();
+  const std::vector<double> want = batch.oracle();
+  // Weights are rounded to the numbers of the products.
+  const bool plain = shape.k_format == Format::kF32 || shape.v_format == Format::kF32 || shape.head_dim > 256;
+  const bool bf16 = shape.k_format == Format::kBF16 && shape.v_format == Format::kBF16;
+  const double bound = factor * (plain ? 3e-6 : bf16 ? 5e-3 : 7e-4);
+  double worst = 0;
+  size_t place = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double error = std::isnan(got[i]) ? 1e9 : std::abs(got[i] - want[i]);
+    if (error > worst) worst = error, place = i;
+  }
+  EXPECT_LE(worst, bound) << describe(shape) << ": element " << place << " is " << got[place] << ", not "
+                          << want[place];
+}
+
+TEST_F(AttentionCuda, HeadsAndDimensions) {
+  const std::pair<int, int> counts[] = {{1, 1}, {8, 2}, {8, 1}, {14, 2}, {17, 1}};
+  for (int head_dim : {16, 64, 80, 128, 200, 256}) {
+    for (const auto& [heads, kv_heads] : counts) {
+      if (head_dim > 128 && heads > 8) continue;
+      expect_oracle({heads, kv_heads, head_dim}, {{0, 5}, {36, 3}, {63, 1}});
+    }
+  }
+  expect_oracle({2, 1, 512}, {{0, 5}, {36, 1}});
+}
+
+TEST_F(AttentionCuda, Contexts) {
+  for (int64_t context : {1, 31, 32, 33, 64, 65, 256, 257, 513, 2100}) {
+    expect_oracle({4, 2, 64}, {{context - 1, 1}});
+    expect_oracle({8, 1, 40}, {{std::max<int64_t>(0, context - 7), std::min<int64_t>(context, 7)}});
+  }
+  expect_oracle({2, 1, 32}, {{0, 300}});
+  expect_oracle({3, 3, 48}, {{250, 70}});
+  expect_oracle({2, 2, 160}, {{250, 70}});
+}
+
+TEST_F(AttentionCuda, Formats) {
+  for (Format k : kFormats) {
+    for (Format v : kFormats) {
+      expect_oracle({4, 2, 40, k, v}, {{70, 1}, {20, 30}});
+      if (k == v) expect_oracle({4, 2, 128, k, v}, {{70, 1}, {20, 30}});
+      if (k == v && k != Format::kF32) expect_oracle({1, 1, 256, k, v}, {{270, 1}, {20, 30}});
+    }
+  }
+}
+
+TEST_F(AttentionCuda, WindowsAndSoftcap) {
+  for (int64_t window : {1, 5, 32, 100, 300}) {
+    for (float softcap : {0.0f, 2.0f}) {
+      AttentionTestShape shape{4, 2, 64};
+      shape.window = window;
+      shape.softcap = softcap;
+      expect_oracle(shape, {{700, 1}, {0, 150}, {530, 9}, {3, 1}});
+    }
+  }
+}
+
+// Scores of hundreds must not overflow, nor lose a head among others of its tile.
+TEST_F(AttentionCuda, LargeScores) {
+  AttentionTestShape shape{4, 2, 64};
+  shape.scale = 20.0f;
+  expect_oracle(shape, {{40, 30}, {300, 1}}, 10);
+}
+
+// Blocks that lie wholly before every window have been freed: their table entries must not be read.
+TEST_F(AttentionCuda, FreedBlocksBeforeTheWindow) {
+  AttentionTestShape shape{4, 2, 64};
+  shape.window = 40;
+  const AttentionBatch batch(shape, {{600, 3}}, 5);
+  std::vector<int32_t> blocks = batch.blocks();
+  for (size_t block = 0; block < (600 - 40 + 1) / kKvBlockSize; ++block) blocks[block] = 1 << 30;
+  const DeviceArray<int32_t> table(blocks);
+  AttentionSequence sequence = batch.sequences()[0];
+  sequence.block_table = table.data();
+  EXPECT_EQ(batch.run({sequence}), batch.run());
+}
+
+// Graphs are recorded for batches that later have fewer sequences.
+TEST_F(AttentionCuda, SequencesWithoutRows) {
+  for (Format format : {Format::kF16, Format::kF32}) {
+    const AttentionBatch batch({4, 2, 64, format, format}, {{300, 1}, {20, 30}}, 5);
+    std::vector<AttentionSequence> padded = {{0, 0, 0, nullptr}};
+    for (const AttentionSequence& sequence : batch.sequences()) {
+      padded.push_back(sequence);
+      padded.push_back({1 << 20, 0, 1 << 20, nullptr});
+    }
+    EXPECT_EQ(batch.run(padded), batch.run());
+  }
+}
+
+// ---- one answer ----
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// One sequence cut into chunks of `chunk` rows, each a call of its own.
+std::vector<float> run_in_chunks(const AttentionBatch& batch, const AttentionSequence& whole, int64_t chunk) {
+  std::vector<float> all(static_cast<size_t>(whole.num_rows * batch.out_width()));
+  for (int64_t row = 0; row < whole.num_rows; row += chunk) {
+    AttentionSequence part = whole;
+    part.first_row += row;
+    part.first_position += row;
+    part.num_rows = std::min(chunk, whole.num_rows - row);
+    const std::vector<float> out = batch.run({part});
+    const auto begin = out.begin() + part.first_row * batch.out_width();
+    std::copy(begin, begin + part.num_rows * batch.out_width(), all.begin() + row * batch.out_width());
+  }
+  return all;
+}
+
+std::vector<AttentionTestShape> one_answer_shapes() {
+  std::vector<AttentionTestShape> shapes = {{8, 2, 64}, {3, 3, 40}, {7, 1, 32}, {2, 1, 136}};
+  shapes.push_back({4, 2, 64, Format::kBF16, Format::kBF16, 100});
+  shapes.push_back({4, 1, 128, Format::kBF16, Format::kBF16, 37, 3.0f});
+  shapes.push_back({4, 2, 64, Format::kQ8_0, Format::kQ4_0, 100});
+  shapes.push_back({4, 2, 128, Format::kQ4_0, Format::kF16});
+  shapes.push_back({2, 1, 40, Format::kF32, Format::kF32});
+  return shapes;
+}
+
+TEST_F(AttentionCuda, OneAnswerHoweverChunked) {
+  for (const AttentionTestShape& shape : one_answer_shapes()) {
+    const AttentionBatch batch(shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, 3);
+    const std::vector<float> together = batch.run();
+    for (const AttentionSequence& sequence : batch.sequences()) {
+      const auto begin = together.begin() + sequence.first_row * batch.out_width();
+      const std::vector<float> rows(begin, begin + sequence.num_rows * batch.out_width());
+      for (int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{33}, sequence.num_rows}) {
+        EXPECT_TRUE(same_bits(run_in_chunks(batch, sequence, chunk), rows))
+            << describe(shape) << ", chunks of " << chunk << " at " << sequence.first_position;
+      }
+    }
+  }
+}
+
+// Bounds decide how a call is laid out: splits as blocks of their own, or one after the other.
+TEST_F(AttentionCuda, OneAnswerWhateverTheBounds) {
+  for (const AttentionTestShape& shape : one_answer_shapes()) {
+    const AttentionBatch batch(shape, {{800, 20}, {0, 25}, {610, 1}, {290, 2}, {2050, 1}}, 4);
+    const std::vector<float> tight = batch.run();
+    EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 20000}), tight)) << describe(shape);
+    EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 1 << 26}), tight)) << describe(shape);
+    EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_rows = 5000}), tight)) << describe(shape);
+  }
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,21 @@
+// Rows of a weight file to the tiles of matmul_layout.h, on the host.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace quire {
+
+// Bytes of the packed matrix; 0 for a format that CUDA has no matmul for, or a width that is not of whole blocks and of
+// whole groups of 32 (F32 takes any).
+size_t cuda_packed_bytes(Format format, int64_t rows, int64_t cols);
+
+// Bytes of one row of tiles, 16 rows of the matrix. Not for F32.
+size_t packed_tile_row_bytes(Format format, int64_t cols);
+
+// Packs `num_rows` (1 to 16) rows from src on into one row of tiles. All bytes of it are written.
+void pack_tile_row(Format format, int64_t num_rows, int64_t cols, const std::byte* src, std::byte* dst);
+
+}  // namespace quire

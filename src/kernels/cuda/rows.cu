@@ -34,12 +34,14 @@ void launch_move(const Exec& exec, const Source& source, const Sink& sink, int64
 // For sources that sum a row: a block has all of it.
 template <typename Source, typename Sink>
 void move_whole_rows(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim) {
-  launch_move(exec, source, sink, num_rows, dim, dim);
+  const int64_t columns = Sink::columns(dim);
+  launch_move(exec, source, sink, num_rows, columns, columns);
 }
 
 template <typename Source, typename Sink>
 void move_row_parts(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim) {
-  launch_move(exec, source, sink, num_rows, dim, dim < kSpan ? dim : kSpan);
+  const int64_t columns = Sink::columns(dim);
+  launch_move(exec, source, sink, num_rows, columns, columns < kSpan ? columns : kSpan);
 }
 
 Fours fours(const void* pointer, int64_t stride, int64_t dim) { return {dim, in_fours(pointer, stride)}; }

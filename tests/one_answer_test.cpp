@@ -107,6 +107,7 @@ TEST_P(OneAnswerTest, SameBits) {
   auto runner = load(1);
   const std::vector<float> expected = run_in_company(*runner, kTokens, 0, 0);
   for (const Variation& run : kVariations) {
+    if (isa == "cuda" && run.threads != 2) continue;  // the host's threads do not compute there
     if (runner->options().num_threads != run.threads) runner = load(run.threads);
     const auto seed = static_cast<uint32_t>(run.chunk + run.threads);
     const std::vector<float> logits = run_in_company(*runner, run.chunk, run.others, seed);

@@ -15,6 +15,9 @@ constexpr int64_t kManyPartialBytes = int64_t{32} << 20;
 constexpr int64_t kEnoughBlocks = 256;
 constexpr int kMostSplitDim = 256;
 
+// So many sequences make it worth looking for a prefix that they share.
+constexpr int64_t kSharingSequences = 4;
+
 constexpr int many_rows(int head_dim) { return head_dim <= 128 ? 128 : 64; }
 
 // What a call may be; of the limits, or of one call.
@@ -36,6 +39,8 @@ struct CallSize {
     return std::min(by_rows, by_sequences);
   }
   int64_t many_partial_rows() const { return std::min<int64_t>(max_rows * group(), many_rows(head_dim)); }
+  // Of shared_splits, which come first in the workspace.
+  int64_t flag_bytes() const { return ceil_div(num_splits() * static_cast<int64_t>(sizeof(int32_t)), 64) * 64; }
   int64_t partial_bytes(int64_t jobs, int64_t rows) const {
     return jobs * num_kv_heads * num_splits() * rows * (head_dim + 2) * static_cast<int64_t>(sizeof(float));
   }
@@ -46,10 +51,10 @@ size_t attention_workspace_bytes(const AttentionLimits& limits) {
                          limits.num_heads, limits.num_kv_heads, limits.head_dim};
   const int64_t few = std::min(size.partial_bytes(limits.max_sequences, size.few_rows()), kFewPartialBytes);
   const int64_t many = std::min(size.partial_bytes(size.many_jobs(), size.many_partial_rows()), kManyPartialBytes);
-  return static_cast<size_t>(ceil_div(std::max(few, many), 64) * 64);
+  return static_cast<size_t>(size.flag_bytes() + ceil_div(std::max(few, many), 64) * 64);
 }
 
-void run_jobs(const AttentionCall& call, Stream stream) {
+void run_kernel(const AttentionCall& call, Stream stream) {
   const KvLayer& kv = call.args.kv;
   if (kv.k_format == Format::kF16 && kv.v_format == Format::kF16) {
     run_attention_f16(call, stream);
@@ -58,6 +63,20 @@ void run_jobs(const AttentionCall& call, Stream stream) {
   } else {
     run_attention_mixed(call, stream);
   }
+}
+
+// A pack of rows reads a shared split once.
+void run_packs(const AttentionCall& call, Stream stream) {
+  find_shared_splits(call, stream);
+  AttentionCall packs = call;
+  packs.pack_rows = many_rows(call.args.kv.head_dim);
+  packs.num_jobs = static_cast<int>(ceil_div(call.args.num_sequences * call.partial_rows, packs.pack_rows));
+  run_kernel(packs, stream);
+}
+
+void run_jobs(const AttentionCall& call, Stream stream) {
+  if (call.shared_splits != nullptr) run_packs(call, stream);
+  run_kernel(call, stream);
   if (call.num_splits > 0) merge_attention_splits(call, stream);
 }
 
@@ -75,6 +94,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   call.args = args;
   call.group = size.group();
   constexpr float kLog2E = 1.44269504f;
+  call.partials = reinterpret_cast<float*>(args.workspace + size.flag_bytes());
   call.to_log2 = (args.softcap > 0 ? args.softcap : args.scale) * kLog2E;
 
   if (call.group <= kFewRows) {
@@ -84,6 +104,8 @@ void attention(const Exec& exec, const AttentionArgs& args) {
     call.num_jobs = static_cast<int>(args.num_sequences);
     call.num_splits = splits ? num_splits : 0;
     call.partial_rows = static_cast<int>(rows);
+    const bool shares = splits && args.share_prefixes && args.num_sequences >= kSharingSequences;
+    call.shared_splits = shares ? reinterpret_cast<int32_t*>(args.workspace) : nullptr;
     run_jobs(call, stream);
   }
   if (args.max_rows * call.group > kFewRows) {
@@ -92,6 +114,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
     const bool splits =
         num_splits > 1 && jobs * kv.num_kv_heads < kEnoughBlocks && size.partial_bytes(jobs, rows) <= kManyPartialBytes;
     call.rows_per_job = many_rows(kv.head_dim);
+    call.shared_splits = nullptr;
     call.num_jobs = static_cast<int>(jobs);
     call.num_splits = splits ? num_splits : 0;
     call.partial_rows = static_cast<int>(rows);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -40,10 +41,11 @@ struct TestRows {
   int64_t num_rows;
 };
 
-// How the bounds that a call states exceed what it has.
+// How the bounds that a call states exceed what it has; and what else is the caller's choice.
 struct Bounds {
   int64_t more_rows = 0;
   int64_t more_context = 0;
+  bool share_prefixes = true;
 };
 
 // Every slot that no query may see is NaN.
@@ -84,6 +86,8 @@ class AttentionBatch {
   int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
   int64_t q_stride() const { return out_width() + 24; }
   const std::vector<int32_t>& blocks() const { return blocks_; }
+  // Of the first eight splits, how many the last run said all sequences share (they come first in the workspace).
+  int num_shared_splits() const { return num_shared_splits_; }
 
   std::vector<float> run() const { return run(sequences_); }
 
@@ -109,6 +113,7 @@ class AttentionBatch {
     args.scale = shape_.scale;
     args.softcap = shape_.softcap;
     args.window = shape_.window;
+    args.share_prefixes = bounds.share_prefixes;
     const DeviceArray<std::byte> workspace(
         cuda_attention().attention_workspace_bytes({.num_threads = 1,
                                                     .max_rows = args.num_rows,
@@ -119,6 +124,13 @@ class AttentionBatch {
                                                     .head_dim = shape_.head_dim}));
     args.workspace = const_cast<std::byte*>(workspace.data());
     cuda_attention().attention(gpu_exec(), args);
+    const std::vector<std::byte> left = workspace.download();
+    num_shared_splits_ = 0;
+    for (int split = 0; left.size() >= 64 && split < 8; ++split) {
+      int32_t flag = 0;
+      std::memcpy(&flag, left.data() + split * sizeof(flag), sizeof(flag));
+      num_shared_splits_ += flag == 1 ? 1 : 0;
+    }
     return out.download();
   }
 
@@ -200,6 +212,7 @@ class AttentionBatch {
   AttentionTestShape shape_;
   std::mt19937 random_;
   int64_t num_rows_ = 0;
+  mutable int num_shared_splits_ = 0;
   std::vector<AttentionSequence> sequences_;
   std::vector<int32_t> blocks_;
   std::unique_ptr<DeviceArray<int32_t>> table_;

@@ -25,7 +25,10 @@ struct AttentionCall {
   int num_jobs = 0;      // at least as many as there are
   int num_splits = 0;    // > 0: every split is a block of its own and leaves its result in the workspace
   int partial_rows = 0;  // rows of a job's result there
-  float to_log2 = 0.0f;  // from what scores are kept in, to powers of two
+  float* partials = nullptr;
+  int32_t* shared_splits = nullptr;  // [num_splits] whether a split is walked by packs; null: none is
+  int pack_rows = 0;                 // > 0: jobs are packs of so many rows, partial_rows of every sequence
+  float to_log2 = 0.0f;              // from what scores are kept in, to powers of two
 
   __host__ __device__ bool few() const { return rows_per_job <= kFewRows; }
 };
@@ -85,6 +88,32 @@ __device__ __forceinline__ int2 place_of_job(const AttentionCall& call, int job)
   return make_int2(-1, 0);
 }
 
+// The first sequence that has work; all lanes of a warp together. -1 when none has.
+__device__ __forceinline__ int first_sequence(const AttentionCall& call) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int num_sequences = static_cast<int>(call.args.num_sequences);
+  for (int first = 0; first < num_sequences; first += kWarpSize) {
+    const bool works = first + lane < num_sequences && rows_of(call, call.args.sequences[first + lane]) > 0;
+    const unsigned workers = __ballot_sync(kAllLanes, works);
+    if (workers != 0) return first + __ffs(static_cast<int>(workers)) - 1;
+  }
+  return -1;
+}
+
+// A pack of rows in one shared split, which all of them see.
+__device__ __forceinline__ AttentionJob find_pack(const AttentionCall& call, int index, int split) {
+  AttentionJob job;
+  job.index = index;
+  if (call.shared_splits[split] == 0) return job;
+  job.sequence = call.args.sequences[first_sequence(call)];
+  job.first_row = index * call.pack_rows;
+  const int all_rows = static_cast<int>(call.args.num_sequences) * call.partial_rows;
+  job.num_rows = min(call.pack_rows, all_rows - job.first_row);
+  job.first_seen = split_begin(split);
+  job.last_seen = split_begin(split + 1) - 1;
+  return job;
+}
+
 __device__ __forceinline__ AttentionJob find_job(const AttentionCall& call, int index) {
   AttentionJob job;
   job.index = index;
@@ -101,15 +130,25 @@ __device__ __forceinline__ AttentionJob find_job(const AttentionCall& call, int 
   return job;
 }
 
-// Row of q and out, and query head, of a row of the job.
+// Row of q and out, and query head, of a row of the job; and whose result it is.
 struct QueryRow {
-  int64_t row;
+  int64_t row;  // -1: none
   int head;
+  int job;
+  int job_row;
 };
 __device__ __forceinline__ QueryRow query_row(const AttentionCall& call, const AttentionJob& job, int kv_head,
                                               int row) {
   const int all = job.first_row + row;
-  return {job.sequence.first_row + all / call.group, kv_head * call.group + all % call.group};
+  if (row >= job.num_rows) return {-1, 0, 0, 0};
+  if (call.pack_rows == 0) {
+    return {job.sequence.first_row + all / call.group, kv_head * call.group + all % call.group, job.index, row};
+  }
+  const int owner = all / call.partial_rows;
+  const int its = all % call.partial_rows;
+  const AttentionSequence& sequence = call.args.sequences[owner];
+  if (its >= rows_of(call, sequence)) return {-1, 0, 0, 0};
+  return {sequence.first_row + its / call.group, kv_head * call.group + its % call.group, owner, its};
 }
 
 // ---- results of splits ----
@@ -121,7 +160,7 @@ __host__ __device__ __forceinline__ int64_t partial_floats(const AttentionCall& 
 // The result of a job's split: weighted V [partial_rows, head_dim], then max and sum [partial_rows, 2].
 __device__ __forceinline__ float* partial_of(const AttentionCall& call, int job, int kv_head, int split) {
   const int64_t index = (int64_t{job} * call.args.kv.num_kv_heads + kv_head) * call.num_splits + split;
-  return reinterpret_cast<float*>(call.args.workspace) + index * partial_floats(call);
+  return call.partials + index * partial_floats(call);
 }
 
 // What a row has gathered so far.
@@ -143,6 +182,9 @@ __device__ __forceinline__ MergeFactors merge(RowTotal& total, float split_max, 
   total.sum = fmaf(total.sum, factors.keep, split_sum * factors.add);
   return factors;
 }
+
+// Fills in call.shared_splits (attention_share.cu).
+void find_shared_splits(const AttentionCall& call, Stream stream);
 
 // Merges what the jobs' splits left in the workspace and writes out (attention_merge.cu).
 void merge_attention_splits(const AttentionCall& call, Stream stream);

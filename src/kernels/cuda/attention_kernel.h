@@ -102,6 +102,11 @@ struct WarpPart {
   }
 };
 
+// Rows of a pack see all of their split and nothing else of it matters.
+__device__ __forceinline__ int row_position(const AttentionCall& call, const AttentionJob& job, int row) {
+  return call.pack_rows > 0 ? job.last_seen : job.position(call.group, row);
+}
+
 template <typename Shape>
 __device__ __forceinline__ WarpPart take_rows(const AttentionCall& call, const AttentionJob& job,
                                               WarpRows<Shape>& rows) {
@@ -114,11 +119,11 @@ __device__ __forceinline__ WarpPart take_rows(const AttentionCall& call, const A
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = first + tile * 16 + half * 8 + lane / 4;
-      rows.position[tile][half] = row < job.num_rows ? job.position(call.group, row) : -1;
+      rows.position[tile][half] = row < job.num_rows ? row_position(call, job, row) : -1;
     }
   }
   if (last < first) return {first, 0, -1};
-  return {first, job.position(call.group, first), job.position(call.group, last)};
+  return {first, row_position(call, job, first), row_position(call, job, last)};
 }
 
 // Where the rows' results go when their split ends: to the workspace; or they are merged with what earlier splits left
@@ -139,17 +144,17 @@ __device__ __forceinline__ void end_split(const AttentionCall& call, const Atten
       sum += __shfl_xor_sync(kAllLanes, sum, 2);
       const float max = rows.max[tile][half];
       const int row = part.first_row + tile * 16 + half * 8 + lane / 4;
-      if (row >= job.num_rows) continue;
+      const QueryRow query = query_row(call, job, kv_head, row);
+      if (query.row < 0) continue;
       float* to;
       MergeFactors factors = {0.0f, 1.0f};
       float inverse = 1.0f;
       if (call.num_splits > 0) {
-        float* const partial = partial_of(call, job.index, kv_head, split);
-        to = partial + row * head_dim;
-        float* const its = partial + int64_t{call.partial_rows} * head_dim + row * 2;
+        float* const partial = partial_of(call, query.job, kv_head, split);
+        to = partial + query.job_row * head_dim;
+        float* const its = partial + int64_t{call.partial_rows} * head_dim + query.job_row * 2;
         if (lane % 4 == 0) *reinterpret_cast<float2*>(its) = make_float2(max, sum);
       } else {
-        const QueryRow query = query_row(call, job, kv_head, row);
         to = call.args.out + (query.row * call.args.num_heads + query.head) * head_dim;
         factors = merge(totals[tile][half], max, sum, call.to_log2);
         if (is_last) inverse = 1.0f / totals[tile][half].sum;
@@ -178,18 +183,21 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) attention_kernel(const Att
   constexpr int kPositions = Shape::kPositions;
   GPU_DYNAMIC_SHARED(uint16_t, shared);
   const int kv_head = static_cast<int>(blockIdx.x);
-  const AttentionJob job = find_job(call, static_cast<int>(blockIdx.y));
+  const int index = static_cast<int>(blockIdx.y);
+  const AttentionJob job =
+      call.pack_rows > 0 ? find_pack(call, index, static_cast<int>(blockIdx.z)) : find_job(call, index);
   if (job.num_rows <= 0) return;
   int first_split = split_of(job.first_seen);
   int last_split = split_of(job.last_seen);
   if (call.num_splits > 0) {
     const int split = static_cast<int>(blockIdx.z);
     if (split < first_split || split > last_split) return;
+    if (call.pack_rows == 0 && call.shared_splits != nullptr && call.shared_splits[split] != 0) return;
     first_split = last_split = split;
   }
   const int first_tile = max(job.first_seen, split_begin(first_split)) / kPositions;
   const int last_tile = min(job.last_seen, split_begin(last_split + 1) - 1) / kPositions;
-  const int window = static_cast<int>(call.args.window);
+  const int window = call.pack_rows > 0 ? 0 : static_cast<int>(call.args.window);
 
   WarpRows<Shape> rows;
   const WarpPart part = take_rows<Shape>(call, job, rows);
@@ -220,7 +228,7 @@ void launch_attention(const AttentionCall& call, Stream stream) {
   const KvLayer& kv = call.args.kv;
   const dim3 grid(static_cast<unsigned>(kv.num_kv_heads), static_cast<unsigned>(call.num_jobs),
                   static_cast<unsigned>(call.num_splits > 0 ? call.num_splits : 1));
-  if (call.few()) {
+  if (call.few() && call.pack_rows == 0) {
     launch(attention_kernel<Few>, grid, dim3(Few::kThreads), attention_shared_bytes<Few>(kv), stream, call);
   } else {
     launch(attention_kernel<Many>, grid, dim3(Many::kThreads), attention_shared_bytes<Many>(kv), stream, call);

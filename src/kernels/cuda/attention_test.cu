@@ -163,11 +163,54 @@ TEST_F(AttentionCuda, OneAnswerHoweverChunked) {
 // Bounds decide how a call is laid out: splits as blocks of their own, or one after the other.
 TEST_F(AttentionCuda, OneAnswerWhateverTheBounds) {
   for (const AttentionTestShape& shape : one_answer_shapes()) {
+    if (shape.k_format == Format::kF32) continue;  // one layout for all
     const AttentionBatch batch(shape, {{800, 20}, {0, 25}, {610, 1}, {290, 2}, {2050, 1}}, 4);
     const std::vector<float> tight = batch.run();
     EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 20000}), tight)) << describe(shape);
     EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 1 << 26}), tight)) << describe(shape);
     EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_rows = 5000}), tight)) << describe(shape);
+  }
+}
+
+// Sequences that begin with the same blocks, with one of many rows among them: sharing on or off, alone or together,
+// the same bits.
+TEST_F(AttentionCuda, SharedPrefixes) {
+  std::vector<AttentionTestShape> shapes = {{8, 2, 64}, {4, 1, 136}, {6, 1, 128, Format::kQ8_0, Format::kQ4_0}};
+  shapes.push_back({2, 2, 40, Format::kBF16, Format::kBF16, 900});
+  shapes.push_back({2, 2, 40, Format::kBF16, Format::kBF16, 200});
+  for (const AttentionTestShape& shape : shapes) {
+    std::vector<TestRows> rows;
+    for (int i = 0; i < 12; ++i) rows.push_back({570 + i * 7, i % 5 == 4 ? 2 : 1});
+    rows.push_back({600, 40});
+    const AttentionBatch batch(shape, rows, 21);
+    for (const auto& [prefix_blocks, num_shared] : {std::pair{3, 0}, {8, 1}, {17, 2}}) {
+      if (prefix_blocks < 17 && shape.head_dim != 64) continue;
+      std::vector<AttentionSequence> sequences = batch.sequences();
+      std::vector<int32_t> tables;
+      std::vector<size_t> begins;
+      size_t first_block = 0;
+      for (const TestRows& part : rows) {
+        begins.push_back(tables.size());
+        const auto num_blocks = static_cast<size_t>(ceil_div(part.first_position + part.num_rows, kKvBlockSize));
+        for (size_t i = 0; i < num_blocks; ++i) {
+          tables.push_back(batch.blocks()[i < static_cast<size_t>(prefix_blocks) ? i : first_block + i]);
+        }
+        first_block += num_blocks;
+      }
+      const DeviceArray<int32_t> device_tables(tables);
+      for (size_t i = 0; i < sequences.size(); ++i) sequences[i].block_table = device_tables.data() + begins[i];
+      sequences.insert(sequences.begin(), {0, 0, 0, nullptr});
+      const std::vector<float> apart = batch.run(sequences, {.share_prefixes = false});
+      EXPECT_TRUE(same_bits(batch.run(sequences), apart)) << describe(shape) << " " << prefix_blocks;
+      EXPECT_EQ(batch.num_shared_splits(), shape.window == 200 ? 0 : num_shared) << describe(shape);
+      for (const AttentionSequence& sequence : {sequences[1], sequences[5], sequences[13]}) {
+        const std::vector<float> alone = batch.run({sequence});
+        const int64_t begin = sequence.first_row * batch.out_width();
+        const auto floats = static_cast<size_t>(sequence.num_rows * batch.out_width());
+        EXPECT_EQ(std::memcmp(alone.data() + begin, apart.data() + begin, floats * sizeof(float)), 0)
+            << describe(shape) << " " << prefix_blocks << " row " << sequence.first_row;
+      }
+    }
   }
 }
 

@@ -51,8 +51,8 @@ __device__ __forceinline__ void load_queries(const AttentionCall& call, const At
     const int row = i / (kDim / 8);
     const int chunk = i % (kDim / 8);
     uint4 eight = make_uint4(0, 0, 0, 0);
-    if (row < job.num_rows && chunk * 8 < head_dim) {
-      const QueryRow query = query_row(call, job, kv_head, row);
+    const QueryRow query = query_row(call, job, kv_head, row);
+    if (query.row >= 0 && chunk * 8 < head_dim) {
       const float* from = call.args.q + query.row * call.args.q_stride + query.head * head_dim + chunk * 8;
       const float4 low = *reinterpret_cast<const float4*>(from);
       const float4 high = *reinterpret_cast<const float4*>(from + 4);

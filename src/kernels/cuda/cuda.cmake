@@ -9,6 +9,7 @@ set(cuda_sources
   cuda/attention_merge.cu
   cuda/attention_mixed.cu
   cuda/attention_plain.cu
+  cuda/attention_share.cu
   cuda/cuda.cpp
   cuda/device.cpp
   cuda/experts.cu
@@ -55,6 +56,8 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
   set(cuda_as_cpp ${cuda_sources} ${cuda_tests})
   list(FILTER cuda_as_cpp INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${cuda_as_cpp} PROPERTIES LANGUAGE CXX)
+  # Half of the time of emulated kernels, and no branches to debug.
+  set_source_files_properties(cuda/emulated_warp.cpp PROPERTIES COMPILE_OPTIONS -O3)
   # For every test that wants a device: the table, its device and what they stand on.
   add_library(quire_kernels_cuda_emulated STATIC
     ${cuda_sources} cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp)

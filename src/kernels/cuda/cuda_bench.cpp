@@ -13,6 +13,7 @@
 #include "kernels/cuda/bench_loops.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device_array.h"
+#include "kernels/cuda/sampling.h"
 
 namespace quire {
 namespace {
@@ -207,6 +208,30 @@ void bench_rows(const Kernels& table, const Roofs& roofs) {
   }
 }
 
+void bench_sampling(const Roofs& roofs) {
+  constexpr int kVocab = 128256;
+  struct Wish {
+    const char* name;
+    SamplingRow row;
+  };
+  const Wish wishes[] = {{"greedy", {}},
+                         {"temperature", {.random = 0.3, .temperature = 1.0f}},
+                         {"top_k 50, top_p 0.9", {.random = 0.3, .temperature = 1.0f, .top_k = 50, .top_p = 0.9f}}};
+  for (int64_t rows : {1, 64}) {
+    const auto logits = random_array<float>(static_cast<size_t>(rows * kVocab));
+    DeviceArray<int32_t> tokens(static_cast<size_t>(rows));
+    for (const Wish& wish : wishes) {
+      std::vector<SamplingRow> same(static_cast<size_t>(rows));
+      std::ranges::fill(same, wish.row);
+      const DeviceArray<SamplingRow> wanted(same);
+      const double seconds =
+          seconds_of([&](int) { sample_rows(gpu_exec(), logits.data(), rows, kVocab, wanted.data(), tokens.data()); });
+      report(roofs, fmt::format("\"op\": \"sample_rows\", \"how\": \"{}\", \"rows\": {}", wish.name, rows), seconds,
+             static_cast<double>(rows * kVocab) * sizeof(float));
+    }
+  }
+}
+
 int run() {
   if (!gpu_present()) {
     fmt::print("no CUDA device on this machine\n");
@@ -218,6 +243,7 @@ int run() {
   bench_rows(*backend.kernels, roofs);
   bench_matmul(*backend.kernels, roofs);
   bench_attention(*backend.kernels, roofs);
+  bench_sampling(roofs);
   return 0;
 }
 

@@ -28,7 +28,7 @@ namespace quire {
 inline constexpr int kTileRows = 16;
 inline constexpr int kTileCodeBytes = 1024;
 inline constexpr int kMmaColumns = 16;    // codes of so many columns lie together
-inline constexpr int kChunkColumns = 32;  // every width is a multiple of it, with zeros appended
+inline constexpr int kChunkColumns = 32;  // the columns of x, zeros among them, are a multiple of it
 
 enum class CodeKind : uint8_t {
   kInt4,    // code - zero

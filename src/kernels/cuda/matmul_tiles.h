@@ -96,14 +96,14 @@ struct StageFiller {
   const std::byte* x;        // its first piece of the row of its first token
   const std::byte* sums;     // its piece of the sums of a token, if it has one
   int64_t x_row_bytes;
-  int cols;
+  int cols;  // of x, with the zeros behind them
   int num_tokens;
   int thread;
   bool tile_exists;
 
   __device__ __forceinline__ StageFiller(const MatmulJob& job, const MatmulBlock& block, int num_steps, int my_thread)
       : x_row_bytes(compact_row_bytes(job.cols)),
-        cols(static_cast<int>(job.cols)),
+        cols(static_cast<int>(compact_columns(job.cols))),
         num_tokens(block.num_tokens),
         thread(my_thread) {
     const MatmulPart& part = job.parts[block.part];

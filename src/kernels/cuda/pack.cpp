@@ -111,13 +111,12 @@ void pack_f8_block(int64_t num_rows, int64_t first, const std::byte* src, size_t
   }
 }
 
-void pack_halves(TileFormat format, int64_t num_rows, int64_t first, const std::byte* src, size_t row_bytes,
-                 std::byte* dst) {
+// Columns [first, first + count), a tile's at most.
+void pack_halves(TileFormat format, int64_t num_rows, int64_t first, int64_t count, const std::byte* src,
+                 size_t row_bytes, std::byte* dst) {
   Codes codes = {};
-  const size_t count =
-      std::min(2 * static_cast<size_t>(tile_columns(format)), row_bytes - 2 * static_cast<size_t>(first));
   for (int64_t row = 0; row < num_rows; ++row) {
-    std::memcpy(codes.at[row], src + static_cast<size_t>(row) * row_bytes + 2 * first, count);
+    std::memcpy(codes.at[row], src + static_cast<size_t>(row) * row_bytes + 2 * first, 2 * static_cast<size_t>(count));
   }
   put_codes(format, codes, 0, dst);
 }
@@ -144,7 +143,9 @@ void pack_tile_row(Format format, int64_t num_rows, int64_t cols, const std::byt
   std::memset(dst, 0, packed_tile_row_bytes(format, cols));
   const auto tile_at = [&](int64_t column) { return dst + static_cast<size_t>(column / columns) * tile_bytes; };
   if (format == Format::kF16 || format == Format::kBF16) {
-    for (int64_t k = 0; k < cols; k += columns) pack_halves(tile_of, num_rows, k, src, row_bytes, tile_at(k));
+    for (int64_t k = 0; k < cols; k += columns) {
+      pack_halves(tile_of, num_rows, k, std::min(columns, cols - k), src, row_bytes, tile_at(k));
+    }
   } else if (format == Format::kF8_G128) {
     for (int64_t k = 0; k < cols; k += BlockF8::kElements) pack_f8_block(num_rows, k, src, row_bytes, tile_at(k));
   } else {

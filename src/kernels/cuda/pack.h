@@ -8,8 +8,7 @@
 
 namespace quire {
 
-// Bytes of the packed matrix; 0 for a format that CUDA has no matmul for, or a width that is not of whole blocks and of
-// whole groups of 32 (F32 takes any).
+// Bytes of the packed matrix; 0 for a format that CUDA has no matmul for, or a width that is not of whole blocks.
 size_t cuda_packed_bytes(Format format, int64_t rows, int64_t cols);
 
 // Bytes of one row of tiles, 16 rows of the matrix. Not for F32.

@@ -172,7 +172,7 @@ struct GatedRows {
   }
 };
 
-// ---- sinks: put(row, first, four) by all lanes of a warp together, `inside` the row or not
+// ---- sinks: put(row, first, four) by all lanes of a warp together, `inside` the columns of a row or not
 // ------------------------------
 
 struct FloatRows {
@@ -180,6 +180,7 @@ struct FloatRows {
   int64_t stride;
   Fours fours;
 
+  static int64_t columns(int64_t dim) { return dim; }
   __device__ void put(int64_t row, int64_t first, float4 four, bool inside) const {
     if (inside) store_four(out + row * stride, first, fours, four);
   }
@@ -189,6 +190,7 @@ struct AddedRows {
   float* x;
   Fours fours;
 
+  static int64_t columns(int64_t dim) { return dim; }
   __device__ void put(int64_t row, int64_t first, float4 four, bool inside) const {
     float* const to = x + row * fours.count;
     if (inside) store_four(to, first, fours, add(load_four(to, first, fours), four));
@@ -200,6 +202,7 @@ struct CompactRows {
   std::byte* out;
   int64_t dim;
 
+  static int64_t columns(int64_t of_dim) { return compact_columns(of_dim); }
   __device__ void put(int64_t row, int64_t first, float4 four, bool inside) const {
     const uint2 packed = make_uint2(pack_bf16(four.x, four.y), pack_bf16(four.z, four.w));
     float sum = (low(packed.x) + high(packed.x)) + (low(packed.y) + high(packed.y));

@@ -1,5 +1,5 @@
 // The compact form of activation rows on CUDA: what the table's `q8` functions make and its matmul reads. A row of
-// `cols` floats (a multiple of 32) becomes
+// `cols` floats, with zeros appended to a multiple of 32, becomes
 //   bf16 [cols]             the values, rounded to nearest even
 //   float [cols / 16]       for each 16 of them the sum of the rounded values
 //   padding to a multiple of 64 bytes, of any content
@@ -22,11 +22,15 @@ namespace quire {
 
 inline constexpr int kCompactGroup = 16;
 
+// With the zeros.
+QUIRE_HOST_DEVICE constexpr int64_t compact_cols(int64_t cols) { return (cols + 31) / 32 * 32; }
+
 // Where the sums begin; a multiple of 64.
-QUIRE_HOST_DEVICE constexpr int64_t compact_sums_offset(int64_t cols) { return 2 * cols; }
+QUIRE_HOST_DEVICE constexpr int64_t compact_sums_offset(int64_t cols) { return 2 * compact_cols(cols); }
 
 QUIRE_HOST_DEVICE constexpr int64_t compact_row_bytes(int64_t cols) {
-  return (compact_sums_offset(cols) + cols / kCompactGroup * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64;
+  const auto sum_bytes = compact_cols(cols) / kCompactGroup * static_cast<int64_t>(sizeof(float));
+  return (compact_sums_offset(cols) + sum_bytes + 63) / 64 * 64;
 }
 
 // The sum of 2^n neighbouring rounded values, in the order above.

@@ -108,7 +108,7 @@ class Launches {
       format_ = format;
       job_.x = x;
       job_.num_rows = input.num_rows;
-      job_.cols = input.cols;
+      job_.cols = format == Format::kF32 ? input.cols : compact_cols(input.cols);
     }
     if (part.rows > 0) job_.parts[job_.num_parts++] = part;
   }

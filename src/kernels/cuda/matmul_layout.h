@@ -28,7 +28,7 @@ namespace quire {
 inline constexpr int kTileRows = 16;
 inline constexpr int kTileCodeBytes = 1024;
 inline constexpr int kMmaColumns = 16;    // codes of so many columns lie together
-inline constexpr int kChunkColumns = 32;  // every width is a multiple of it
+inline constexpr int kChunkColumns = 32;  // every width is a multiple of it, with zeros appended
 
 enum class CodeKind : uint8_t {
   kInt4,    // code - zero

@@ -114,9 +114,10 @@ void pack_f8_block(int64_t num_rows, int64_t first, const std::byte* src, size_t
 void pack_halves(TileFormat format, int64_t num_rows, int64_t first, const std::byte* src, size_t row_bytes,
                  std::byte* dst) {
   Codes codes = {};
+  const size_t count =
+      std::min(2 * static_cast<size_t>(tile_columns(format)), row_bytes - 2 * static_cast<size_t>(first));
   for (int64_t row = 0; row < num_rows; ++row) {
-    std::memcpy(codes.at[row], src + static_cast<size_t>(row) * row_bytes + 2 * first,
-                2 * static_cast<size_t>(tile_columns(format)));
+    std::memcpy(codes.at[row], src + static_cast<size_t>(row) * row_bytes + 2 * first, count);
   }
   put_codes(format, codes, 0, dst);
 }
@@ -131,7 +132,7 @@ size_t packed_tile_row_bytes(Format format, int64_t cols) {
 size_t cuda_packed_bytes(Format format, int64_t rows, int64_t cols) {
   if (format == Format::kF32) return static_cast<size_t>(rows) * static_cast<size_t>(cols) * sizeof(float);
   if (!tile_format(format).has_value()) return 0;
-  if (cols % kChunkColumns != 0 || cols % weight_format(format).block_elements != 0) return 0;
+  if (cols % weight_format(format).block_elements != 0) return 0;
   return static_cast<size_t>((rows + kTileRows - 1) / kTileRows) * packed_tile_row_bytes(format, cols);
 }
 

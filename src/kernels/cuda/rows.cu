@@ -61,11 +61,11 @@ void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weigh
 
 void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
                  int64_t dim, std::byte* q8) {
-  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{q8, dim}, num_rows, dim);
+  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{q8, dim}, num_rows, compact_cols(dim));
 }
 
 void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
-  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{q8, cols}, num_rows, cols);
+  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{q8, cols}, num_rows, compact_cols(cols));
 }
 
 void add(const Exec& exec, float* x, const float* y, int64_t n) {
@@ -88,34 +88,35 @@ struct Gate {
 };
 
 template <Activation kKind, typename Sink>
-void gate_as(const Exec& exec, const Gate& of, const Sink& to) {
+void gate_as(const Exec& exec, const Gate& of, const Sink& to, int64_t dim) {
   const GatedRows<kKind> from{of.gate,
                               of.gate_stride,
                               of.up,
                               of.up_stride,
                               fours(of.gate, of.gate_stride, of.dim),
                               fours(of.up, of.up_stride, of.dim)};
-  move_row_parts(exec, from, to, of.num_rows, of.dim);
+  move_row_parts(exec, from, to, of.num_rows, dim);
 }
 
+// `dim`: values of a row that the sink takes, zeros after the source's.
 template <typename Sink>
-void gate(const Exec& exec, Activation kind, const Gate& of, const Sink& to) {
+void gate(const Exec& exec, Activation kind, const Gate& of, const Sink& to, int64_t dim) {
   switch (kind) {
-    case Activation::kSilu: return gate_as<Activation::kSilu>(exec, of, to);
-    case Activation::kGeluTanh: return gate_as<Activation::kGeluTanh>(exec, of, to);
-    case Activation::kGelu: return gate_as<Activation::kGelu>(exec, of, to);
+    case Activation::kSilu: return gate_as<Activation::kSilu>(exec, of, to, dim);
+    case Activation::kGeluTanh: return gate_as<Activation::kGeluTanh>(exec, of, to, dim);
+    case Activation::kGelu: return gate_as<Activation::kGelu>(exec, of, to, dim);
   }
 }
 
 void gated_activation(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride, const float* up,
                       int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
   gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim},
-       FloatRows{out, out_stride, fours(out, out_stride, dim)});
+       FloatRows{out, out_stride, fours(out, out_stride, dim)}, dim);
 }
 
 void gated_activation_q8(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride,
                          const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
-  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{q8, dim});
+  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{q8, dim}, compact_cols(dim));
 }
 
 }  // namespace

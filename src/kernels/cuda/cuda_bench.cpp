@@ -160,6 +160,8 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
                      .kv = {k.data(), v.data(), c.format, c.format, kv_heads, head_dim}};
   args.sequences = device_sequences.data();
   args.num_sequences = c.num_sequences;
+  args.num_rows = rows;
+  args.max_rows = c.num_rows;
   args.max_context = c.context;
   args.num_heads = heads;
   args.scale = 0.0884f;

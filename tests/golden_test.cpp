@@ -13,9 +13,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "kernels/select.h"
 #include "models/checkpoint.h"
 #include "models/model_runner.h"
+#include "models/test_backends.h"
 #include "runner_driver.h"
 
 namespace quire {
@@ -24,15 +24,10 @@ namespace {
 namespace fs = std::filesystem;
 using test::BlockPool;
 using test::run_alone;
+using test::table_names;
 using test::TestSequence;
 
 constexpr size_t kMaxManifestBytes = 1 << 20;
-
-std::vector<std::string> table_names() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
-  return names;
-}
 
 std::vector<int32_t> to_tokens(const json::array& values) {
   std::vector<int32_t> tokens;
@@ -49,14 +44,14 @@ std::vector<float> read_floats(const fs::path& path, size_t count) {
 }
 
 RunnerOptions options_for(const std::string& isa, int64_t max_context) {
-  return {.num_threads = 2,
-          .isa = isa,
-          .max_batch_tokens = 128,
-          .max_sequences = 1,
-          .max_context = max_context,
-          .num_blocks = 8,
-          .k_format = Format::kF32,
-          .v_format = Format::kF32};
+  return test::with_table({.num_threads = 2,
+                           .max_batch_tokens = 128,
+                           .max_sequences = 1,
+                           .max_context = max_context,
+                           .num_blocks = 8,
+                           .k_format = Format::kF32,
+                           .v_format = Format::kF32},
+                          isa);
 }
 
 struct Difference {
@@ -85,6 +80,18 @@ Difference compare(const std::vector<float>& logits, const std::vector<float>& r
 
 // Every way in which a sequence may come: whole, prompts that end around block borders, chunks, prefill and decode.
 const std::vector<std::vector<int64_t>> kFeeds = {{128}, {1}, {7}, {31, 8}, {32, 16}, {33, 1}, {64, 3}, {65, 2}};
+// Of these the CUDA table, whose emulation is slow; that the cut changes no bit is one_answer_test's.
+const std::vector<std::vector<int64_t>> kCudaFeeds = {{128}, {33, 1}};
+
+// CUDA multiplies all weights but F32 by rows of bf16, which rounds them by 2^-9 at most.
+double tolerance_for(const std::string& isa, double tolerance) {
+  return isa == "cuda" ? std::max(tolerance, 5e-3) : tolerance;
+}
+
+// Experts in GPTQ's act-order are the CPU's alone.
+bool is_refused(const std::string& name, const std::string& isa) {
+  return isa == "cuda" && name.starts_with("gptq-v2-moe");
+}
 
 // (fixture/checkpoint, kernel table)
 class GoldenTest : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
@@ -110,9 +117,13 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
   const json::object& manifest = value.as_object();
   const std::vector<int32_t> tokens = to_tokens(*find_array(manifest, "tokens"));
   const int64_t vocab_size = get_int(manifest, "vocab_size");
-  const double tolerance = get_double(manifest, "tolerance");
+  const double tolerance = tolerance_for(isa, get_double(manifest, "tolerance"));
 
   const auto checkpoint = Checkpoint::open(path.filename() == "." ? path.parent_path() : path);
+  if (is_refused(name, isa)) {
+    EXPECT_THROW(ModelRunner::load(*checkpoint, options_for(isa, 80)), Error);
+    return;
+  }
   const auto runner = ModelRunner::load(*checkpoint, options_for(isa, 80));
   ASSERT_EQ(runner->info().vocab_size, vocab_size);
   for (const json::value& entry : *find_array(manifest, "cases")) {
@@ -120,7 +131,7 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
     const auto count = static_cast<size_t>(get_int(golden, "num_tokens"));
     const auto reference =
         read_floats(path.parent_path() / (get_string(golden, "name") + ".logits"), count * vocab_size);
-    for (const std::vector<int64_t>& feed : kFeeds) {
+    for (const std::vector<int64_t>& feed : isa == "cuda" ? kCudaFeeds : kFeeds) {
       BlockPool pool(8, 1);
       TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool, get_int(golden, "length_limit"));
       const Difference difference = compare(run_alone(*runner, sequence, feed), reference, vocab_size);
@@ -201,7 +212,7 @@ TEST_P(DataModelTest, LogitsAndGreedyTokensAgree) {
       read_floats(models / model.folder / get_string(entry, "logits_file"), tokens.size() * vocab_size);
   BlockPool pool(8, 1);
   const Difference difference = compare(run_alone(*runner, TestSequence(tokens, pool), {17, 1}), reference, vocab_size);
-  EXPECT_LE(difference.largest, model.max_largest) << "worst at position " << difference.position;
+  EXPECT_LE(difference.largest, tolerance_for(isa, model.max_largest)) << "worst at position " << difference.position;
   EXPECT_LE(difference.nmse, model.max_nmse);
 
   const json::array* expected = find_array(entry, entry.contains("greedy48") ? "greedy48" : "greedy16");

@@ -9,9 +9,9 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/select.h"
 #include "models/checkpoint.h"
 #include "models/model_runner.h"
+#include "models/test_backends.h"
 #include "runner_driver.h"
 
 namespace quire {
@@ -95,18 +95,19 @@ TEST_P(OneAnswerTest, SameBits) {
   const auto checkpoint =
       Checkpoint::open(std::filesystem::path(QUIRE_SOURCE_DIR) / "tests" / "golden" / subject.checkpoint);
   const auto load = [&](int threads) {
-    return ModelRunner::load(*checkpoint, {.num_threads = threads,
-                                           .isa = isa,
-                                           .max_batch_tokens = 512,
-                                           .max_sequences = kOthers + 1,
-                                           .max_context = 96,
-                                           .num_blocks = kBlocks,
-                                           .k_format = subject.kv_format,
-                                           .v_format = subject.kv_format});
+    const RunnerOptions options{.num_threads = threads,
+                                .max_batch_tokens = 512,
+                                .max_sequences = kOthers + 1,
+                                .max_context = 96,
+                                .num_blocks = kBlocks,
+                                .k_format = subject.kv_format,
+                                .v_format = subject.kv_format};
+    return ModelRunner::load(*checkpoint, test::with_table(options, isa));
   };
   auto runner = load(1);
   const std::vector<float> expected = run_in_company(*runner, kTokens, 0, 0);
   for (const Variation& run : kVariations) {
+    if (isa == "cuda" && run.threads != 2) continue;  // the host's threads do not compute there
     if (runner->options().num_threads != run.threads) runner = load(run.threads);
     const auto seed = static_cast<uint32_t>(run.chunk + run.threads);
     const std::vector<float> logits = run_in_company(*runner, run.chunk, run.others, seed);
@@ -125,14 +126,9 @@ std::string test_name(const testing::TestParamInfo<OneAnswerTest::ParamType>& in
   return name;
 }
 
-std::vector<std::string> table_names() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
-  return names;
-}
-
 INSTANTIATE_TEST_SUITE_P(Runner, OneAnswerTest,
-                         testing::Combine(testing::ValuesIn(kSubjects), testing::ValuesIn(table_names())), test_name);
+                         testing::Combine(testing::ValuesIn(kSubjects), testing::ValuesIn(test::table_names())),
+                         test_name);
 
 }  // namespace
 }  // namespace quire

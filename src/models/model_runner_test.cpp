@@ -10,34 +10,29 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "kernels/select.h"
+#include "models/test_backends.h"
 #include "models/test_models.h"
 
 namespace quire {
 namespace {
 
 using test::as_bytes;
+using test::table_names;
 using test::tiny_gguf;
 using test::TinyGguf;
 
 constexpr int64_t kVocab = 64;
 constexpr int64_t kMaxContext = 128;
 
-std::vector<std::string> table_names() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : runnable_kernels()) names.emplace_back(kernels->name);
-  return names;
-}
-
 struct Loaded {
   Loaded(const TinyGguf& model, const std::string& isa, int num_threads, int64_t num_blocks = 16)
       : image(tiny_gguf(model)), checkpoint(Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf")) {
-    runner = ModelRunner::load(*checkpoint, {.num_threads = num_threads,
-                                             .isa = isa,
-                                             .max_batch_tokens = 160,
-                                             .max_sequences = 4,
-                                             .max_context = kMaxContext,
-                                             .num_blocks = num_blocks});
+    const RunnerOptions options{.num_threads = num_threads,
+                                .max_batch_tokens = 160,
+                                .max_sequences = 4,
+                                .max_context = kMaxContext,
+                                .num_blocks = num_blocks};
+    runner = ModelRunner::load(*checkpoint, test::with_table(options, isa));
   }
   std::string image;
   std::unique_ptr<Checkpoint> checkpoint;
@@ -99,7 +94,7 @@ class RunnerTest : public testing::TestWithParam<std::tuple<size_t, std::string>
 
 TEST_P(RunnerTest, OneAnswer) {
   std::vector<float> expected;
-  for (const int num_threads : {1, 2, 3}) {
+  for (const int num_threads : isa() == "cuda" ? std::vector{2} : std::vector{1, 2, 3}) {
     Loaded loaded(model(), isa(), num_threads);
     ModelRunner& runner = *loaded.runner;
     if (expected.empty()) expected = run(runner, sequence(70, 1, 0), 70);

@@ -41,9 +41,9 @@ TEST(Emulation, WrongSynchronisationEndsWithAWord) {
     launch(kernel, 1, 64, 0, gpu_stream(gpu_exec()), to.data());
     to.download();
   };
-  EXPECT_DEATH(run(some_return_early), "of 64 threads 3 returned, 61 wait at the barrier of gpu_test.cu");
+  EXPECT_DEATH(run(some_return_early), "of 64 threads 3 returned, 61 wait at the barrier of emulation_test.cu");
   EXPECT_DEATH(run(different_barriers), "others wait at another barrier");
-  EXPECT_DEATH(run(half_a_warp), "lanes 55555555 of warp 0 wait at gpu_test.cu");
+  EXPECT_DEATH(run(half_a_warp), "lanes 55555555 of warp 0 wait at emulation_test.cu");
 }
 
 TEST(Emulation, CopiesArriveWhenWaitedFor) {

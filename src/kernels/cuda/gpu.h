@@ -57,7 +57,7 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // Beyond this, a kernel must be told that it gets more dynamic shared memory; up to 99 KiB on all supported devices.
 constexpr size_t kSharedBytesUnasked = 48 << 10;
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 #if defined(__CUDACC__)
 

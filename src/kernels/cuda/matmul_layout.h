@@ -45,7 +45,7 @@ enum class ScaleKind : uint8_t {
   kF16,
   kF32,
   kE8M0,  // 2^(e - 127)
-  kSub,   // one f16 for a tile's row times an int8 for each group
+  kSub,   // one f16 for a tile's row times an integer of 8 bits for each group
 };
 
 struct TileFormat {
@@ -77,8 +77,8 @@ struct TileLayout {
   int scales_per_row = 0;
   int scale_bytes = 0;  // of one
   int mins = 0;         // f16
-  int sub_scales = 0;   // int8
-  int sub_mins = 0;     // int8
+  int sub_scales = 0;   // int8 + 128
+  int sub_mins = 0;     // likewise
   int zeros = 0;
   int bytes = 0;  // of the tile
 };
@@ -106,19 +106,18 @@ QUIRE_HOST_DEVICE constexpr TileLayout tile_layout(TileFormat format) {
   return layout;
 }
 
-// Where the code of an element of a tile begins.
+// Where the code of an element begins in the codes of its mma; the codes of the next mma follow.
 struct CodePosition {
   int byte = 0;
   int shift = 0;  // of 4-bit codes
 };
 
-QUIRE_HOST_DEVICE constexpr CodePosition code_position(TileFormat format, int row, int column) {
-  const int bits = code_bits(format);
-  const int lane = row % 8 * 4 + column % kMmaColumns / 4;
+constexpr CodePosition code_position(int bits, int row, int column) {
+  const int lane = row % 8 * 4 + column / 4;
   const int pair = column % 4 / 2;
   const int fragment = 2 * pair + row / 8;  // a0 to a3 of the mma
   const int element = column % 2;
-  const int first = column / kMmaColumns * mma_code_bytes(format) + lane * bits;  // 8 codes of `bits` bits for a lane
+  const int first = lane * bits;  // 8 codes of so many bits for a lane
   if (bits == 16) return {first + fragment * 4 + element * 2, 0};
   if (bits == 8) return {first + pair * 4 + element * 2 + row / 8, 0};
   const int nibble = fragment + 4 * element;
@@ -160,7 +159,7 @@ constexpr std::optional<TileFormat> tile_format(Format format) {
   return std::nullopt;
 }
 
-constexpr int64_t tiles_along(int64_t cols, TileFormat format) {
+QUIRE_HOST_DEVICE constexpr int64_t tiles_along(int64_t cols, TileFormat format) {
   return (cols + tile_columns(format) - 1) / tile_columns(format);
 }
 

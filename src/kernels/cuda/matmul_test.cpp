@@ -453,18 +453,18 @@ TEST_F(CudaMatmulFormats, ManyTokensOfALargeMatrix) {
 }
 
 TEST(CudaMatmulLayout, EveryCodeHasItsPlace) {
-  for (const MatrixTile& entry : kMatrixTiles) {
+  for (const int bits : {4, 8, 16}) {
     std::set<int> places;
     for (int row = 0; row < kTileRows; ++row) {
-      for (int column = 0; column < tile_columns(entry.tile); ++column) {
-        const CodePosition position = code_position(entry.tile, row, column);
+      for (int column = 0; column < kMmaColumns; ++column) {
+        const CodePosition position = code_position(bits, row, column);
         const int bit = position.byte * 8 + position.shift;
         ASSERT_TRUE(places.insert(bit).second);
-        ASSERT_TRUE(bit % code_bits(entry.tile) == 0 && bit < kTileCodeBytes * 8);
+        ASSERT_TRUE(bit % bits == 0 && bit >= 0 && bit < kTileRows * kMmaColumns * bits);
       }
     }
-    ASSERT_EQ(tile_layout(entry.tile).bytes % 16, 0);
   }
+  for (const MatrixTile& entry : kMatrixTiles) ASSERT_EQ(tile_layout(entry.tile).bytes % 16, 0);
 }
 
 TEST(CudaMatmulLayout, RefusesWhatItCannotMultiply) {

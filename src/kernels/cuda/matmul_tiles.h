@@ -35,7 +35,9 @@ struct BlockShape {
   QUIRE_HOST_DEVICE constexpr int rows() const { return team_tiles() * kTileRows; }
   QUIRE_HOST_DEVICE constexpr int tokens() const { return token_warps * token_tiles * 8; }
   // Many sums leave no registers to look ahead with.
-  QUIRE_HOST_DEVICE constexpr int chunks_at_once() const { return row_tiles * token_tiles > 8 ? 1 : 4; }
+  QUIRE_HOST_DEVICE constexpr int chunks_at_once() const {
+    return row_tiles * token_tiles > 8 ? 1 : token_tiles > 2 ? 2 : 4;
+  }
   QUIRE_HOST_DEVICE constexpr int team_threads() const { return row_warps * token_warps * kWarpSize; }
 };
 
@@ -79,36 +81,75 @@ struct MatmulWarp {
   int lane = 0;
 };
 
-// Begins the copies of a step: tiles number `step` of the team's rows of tiles, and those columns of the tokens.
+// A thread's share of the copies that fill a team's stages. What does not change from step to step is computed once:
+// where little is computed, address arithmetic is what costs.
 template <TileFormat kFormat, BlockShape kShape>
-__device__ __forceinline__ void fill_stage(const MatmulJob& job, const MatmulBlock& block, int64_t step, int thread,
-                                           std::byte* stage) {
+struct StageFiller {
   using S = Stage<kFormat, kShape>;
-  const MatmulPart& part = job.parts[block.part];
-  const std::byte* weights = weights_of(part, block);
-  const int64_t num_steps = (job.cols + S::kColumns - 1) / S::kColumns;
-  constexpr int kTilePieces = S::kTileBytes / 16;
-  for (int i = thread; i < kShape.team_tiles() * kTilePieces; i += kShape.team_threads()) {
-    const int64_t tile_row = block.first_row / kTileRows + i / kTilePieces;
-    const bool valid = tile_row * kTileRows < part.rows;
-    const int64_t from = ((valid ? tile_row : 0) * num_steps + step) * S::kTileBytes + i % kTilePieces * 16;
-    cp_async_16(stage + i * 16, weights + from, valid);
+  static constexpr int kTilePieces = S::kTileBytes / 16;
+  static constexpr int kXPieces = S::kColumns / 8;                           // of a token
+  static constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;  // likewise, four sums each
+  static constexpr int kTokensAtOnce = kShape.team_threads() / kXPieces;
+  static_assert(kShape.team_tiles() * kWarpSize <= kShape.team_threads());  // a warp copies at most one tile
+
+  const std::byte* weights;  // the thread's first piece of the warp's row of tiles
+  const std::byte* x;        // its first piece of the row of its first token
+  const std::byte* sums;     // its piece of the sums of a token, if it has one
+  int64_t x_row_bytes;
+  int cols;
+  int num_tokens;
+  int thread;
+  bool tile_exists;
+
+  __device__ __forceinline__ StageFiller(const MatmulJob& job, const MatmulBlock& block, int num_steps, int my_thread)
+      : x_row_bytes(compact_row_bytes(job.cols)),
+        cols(static_cast<int>(job.cols)),
+        num_tokens(block.num_tokens),
+        thread(my_thread) {
+    const MatmulPart& part = job.parts[block.part];
+    const int64_t tile_row = block.first_row / kTileRows + thread / kWarpSize;
+    tile_exists = tile_row * kTileRows < part.rows;
+    weights =
+        weights_of(part, block) + (tile_exists ? tile_row : 0) * num_steps * S::kTileBytes + thread % kWarpSize * 16;
+    const std::byte* rows = job.x + block.first_token * x_row_bytes;
+    x = rows + thread / kXPieces * x_row_bytes + thread % kXPieces * 16;
+    if constexpr (kSumPieces > 0) {
+      sums = rows + thread / kSumPieces * x_row_bytes + compact_sums_offset(cols) + thread % kSumPieces * 16;
+    }
   }
-  const int64_t first_column = step * S::kColumns;
-  const std::byte* x = job.x + block.first_token * compact_row_bytes(job.cols);
-  constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;  // of 4 sums, 64 columns
-  constexpr int kRowPieces = S::kColumns / 8 + kSumPieces;
-  for (int i = thread; i < kShape.tokens() * kRowPieces; i += kShape.team_threads()) {
-    const int token = i / kRowPieces;
-    const int piece = i % kRowPieces;
-    const int sum_piece = piece - S::kColumns / 8;
-    const int64_t column = first_column + (sum_piece < 0 ? piece * 8 : sum_piece * 64);
-    const bool valid = token < block.num_tokens && column < job.cols;
-    const int64_t in_row = sum_piece < 0 ? 2 * column : compact_sums_offset(job.cols) + column / kCompactGroup * 4;
-    const int64_t from = valid ? token * compact_row_bytes(job.cols) + in_row : 0;
-    cp_async_16(stage + S::kX + token * S::kXRow + piece * 16, x + from, valid);
+
+  // Begins the copies of a step along K.
+  __device__ __forceinline__ void fill(int step, std::byte* stage) const {
+    if (thread / kWarpSize < kShape.team_tiles()) {
+      const std::byte* from = weights + static_cast<int64_t>(step) * S::kTileBytes;
+      std::byte* to = stage + thread / kWarpSize * S::kTileBytes + thread % kWarpSize * 16;
+#pragma unroll
+      for (int piece = 0; piece < kTilePieces; piece += kWarpSize) {
+        if (piece + thread % kWarpSize < kTilePieces) cp_async_16(to + piece * 16, from + piece * 16, tile_exists);
+      }
+    }
+    const int column = step * S::kColumns;
+    const bool has_column = column + thread % kXPieces * 8 < cols;
+    const std::byte* from = x + 2 * column;
+    std::byte* to = stage + S::kX + thread / kXPieces * S::kXRow + thread % kXPieces * 16;
+#pragma unroll
+    for (int first = 0; first < kShape.tokens(); first += kTokensAtOnce) {
+      const int token = first + thread / kXPieces;
+      if (token < kShape.tokens()) cp_async_16(to, from, has_column && token < num_tokens);
+      from += kTokensAtOnce * x_row_bytes;
+      to += kTokensAtOnce * S::kXRow;
+    }
+    if constexpr (kSumPieces > 0) {
+      static_assert(kShape.tokens() * kSumPieces <= kShape.team_threads());
+      const int token = thread / kSumPieces;
+      const int piece = thread % kSumPieces;
+      if (token < kShape.tokens()) {
+        cp_async_16(stage + S::kX + token * S::kXRow + 2 * S::kColumns + piece * 16,
+                    sums + column / kCompactGroup * sizeof(float), column + piece * 64 < cols && token < num_tokens);
+      }
+    }
   }
-}
+};
 
 // acc += one row of tiles * the warp's tokens, over `kCount` mmas (of 16 columns) that share the scales of their group,
 // from half `kHalf` of the chunk at `chunk` on. b: the tokens' fragments of the chunk.
@@ -161,7 +202,7 @@ __device__ __forceinline__ void add_group(const std::byte* tile, const std::byte
 
 // acc += the warp's tiles of a stage * its tokens, for the columns that the matrix has.
 template <TileFormat kFormat, BlockShape kShape>
-__device__ __forceinline__ void add_stage(const std::byte* stage, const MatmulWarp& warp, int64_t columns,
+__device__ __forceinline__ void add_stage(const std::byte* stage, const MatmulWarp& warp, int columns,
                                           float (&acc)[kShape.row_tiles][kShape.token_tiles][4]) {
   using S = Stage<kFormat, kShape>;
   const std::byte* x = stage + S::kX + warp.token_warp * kShape.token_tiles * 8 * S::kXRow;
@@ -230,11 +271,9 @@ __device__ __forceinline__ void write_block(const MatmulJob& job, const MatmulBl
   }
 }
 
-// Parameters are enumerations, as nvcc cannot name a kernel by structs.
-template <Format kWeights, BlockChoice kChoice>
-__global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const MatmulJob job) {
-  constexpr TileFormat kFormat = *tile_format(kWeights);
-  constexpr BlockShape kShape = block_shape(kChoice);
+// What a block of threads does.
+template <TileFormat kFormat, BlockShape kShape>
+__device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   using S = Stage<kFormat, kShape>;
   GPU_DYNAMIC_SHARED(std::byte, shared);
   const MatmulBlock block = find_block(job, kShape.rows(), kShape.tokens());
@@ -246,31 +285,36 @@ __global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const Matm
                            .token_warp = thread / kWarpSize % kShape.token_warps,
                            .lane = thread % kWarpSize};
   std::byte* ring = shared + warp.team * S::kStages * S::kBytes;
-  const int64_t num_steps = (job.cols + S::kColumns - 1) / S::kColumns;
-  const int64_t span_steps = (num_steps + kSpans - 1) / kSpans;
-  const int64_t first_step = warp.team * span_steps;
-  const int64_t team_steps = kShape.teams == 1 ? num_steps : span_steps;
+  const int num_steps = static_cast<int>(tiles_along(job.cols, kFormat));
+  const int span_steps = (num_steps + kSpans - 1) / kSpans;
+  const int first_step = warp.team * span_steps;
+  const int end_step = kShape.teams == 1 || num_steps < first_step + span_steps ? num_steps : first_step + span_steps;
+  const int team_steps = kShape.teams == 1 ? num_steps : span_steps;  // the same for all, as barriers are
 
-  const auto fill = [&](int64_t step) {
-    if (step < team_steps && first_step + step < num_steps) {
-      fill_stage<kFormat, kShape>(job, block, first_step + step, thread, ring + step % S::kStages * S::kBytes);
+  const StageFiller<kFormat, kShape> filler(job, block, num_steps, thread);
+  const auto fill = [&](int step) {
+    if (first_step + step < end_step) {
+      filler.fill(first_step + step, ring + static_cast<unsigned>(step) % S::kStages * S::kBytes);
     }
     cp_async_commit();
   };
+#pragma unroll
   for (int step = 0; step < S::kStages - 1; ++step) fill(step);
 
   float acc[kShape.row_tiles][kShape.token_tiles][4] = {};
   float total[kShape.row_tiles][kShape.token_tiles][4] = {};  // of the spans before, where a team walks all of them
-  for (int64_t step = 0; step < team_steps; ++step) {
+  int left_of_span = span_steps;
+  for (int step = 0; step < team_steps; ++step) {
     cp_async_wait<S::kStages - 2>();
     __syncthreads();
     fill(step + S::kStages - 1);
-    if (first_step + step < num_steps) {
-      add_stage<kFormat, kShape>(ring + step % S::kStages * S::kBytes, warp,
-                                 job.cols - (first_step + step) * S::kColumns, acc);
+    if (first_step + step < end_step) {
+      add_stage<kFormat, kShape>(ring + static_cast<unsigned>(step) % S::kStages * S::kBytes, warp,
+                                 filler.cols - (first_step + step) * S::kColumns, acc);
     }
     if constexpr (kShape.teams == 1) {
-      if ((step + 1) % span_steps != 0 && step + 1 != team_steps) continue;
+      if (--left_of_span > 0 && step + 1 != team_steps) continue;
+      left_of_span = span_steps;
 #pragma unroll
       for (int r = 0; r < kShape.row_tiles; ++r) {
 #pragma unroll
@@ -293,9 +337,20 @@ __global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const Matm
   write_block<kFormat, kShape>(job, block, sums);
 }
 
+template <Format kWeights>
+inline constexpr TileFormat kTilesOf = *tile_format(kWeights);
+template <BlockChoice kChoice>
+inline constexpr BlockShape kShapeOf = block_shape(kChoice);
+
+// Parameters are enumerations, as nvcc cannot name a kernel by structs.
+template <Format kWeights, BlockChoice kChoice>
+__global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const MatmulJob job) {
+  multiply_block<kTilesOf<kWeights>, kShapeOf<kChoice>>(job);
+}
+
 template <Format kWeights, BlockChoice kChoice>
 void launch_blocks(const TilesLaunch& tiles) {
-  constexpr BlockShape kShape = block_shape(kChoice);
+  constexpr BlockShape kShape = kShapeOf<kChoice>;
   MatmulJob job = tiles.job;
   int64_t row_blocks = 0;
   for (int i = 0; i < job.num_parts; ++i) {
@@ -306,7 +361,7 @@ void launch_blocks(const TilesLaunch& tiles) {
                                                     : most_token_blocks(job.num_rows, kShape.tokens(), job.num_experts);
   launch(matmul_tiles_kernel<kWeights, kChoice>,
          dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(row_blocks)), dim3(kMatmulThreads),
-         Stage<*tile_format(kWeights), kShape>::kSharedBytes, tiles.stream, job);
+         Stage<kTilesOf<kWeights>, kShape>::kSharedBytes, tiles.stream, job);
 }
 
 template <Format kWeights>

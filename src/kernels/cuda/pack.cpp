@@ -1,6 +1,7 @@
 #include "kernels/cuda/pack.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "kernels/block_codes.h"
@@ -14,16 +15,34 @@ struct Codes {
   uint16_t at[kTileRows][BlockCodes::kElements];
 };
 
+template <int kBits>
+constexpr auto kPositions = [] {
+  std::array<CodePosition, kTileRows * kMmaColumns> positions;
+  for (int i = 0; i < kTileRows * kMmaColumns; ++i) {
+    positions[i] = code_position(kBits, i / kMmaColumns, i % kMmaColumns);
+  }
+  return positions;
+}();
+
+template <int kBits>
+void put_mma_codes(const Codes& codes, int first, std::byte* to) {
+  for (int i = 0; i < kTileRows * kMmaColumns; ++i) {
+    const CodePosition position = kPositions<kBits>[i];
+    const uint16_t code = codes.at[i / kMmaColumns][first + i % kMmaColumns];
+    if constexpr (kBits == 4) to[position.byte] |= static_cast<std::byte>(code << position.shift);
+    if constexpr (kBits == 8) to[position.byte] = static_cast<std::byte>(code);
+    if constexpr (kBits == 16) std::memcpy(to + position.byte, &code, sizeof code);
+  }
+}
+
+// The codes of the columns [first, first + tile_columns) to a tile of zeros.
 void put_codes(TileFormat format, const Codes& codes, int first, std::byte* tile) {
-  for (int row = 0; row < kTileRows; ++row) {
-    for (int column = 0; column < tile_columns(format); ++column) {
-      const CodePosition position = code_position(format, row, column);
-      const uint16_t code = codes.at[row][first + column];
-      switch (code_bits(format)) {
-        case 4: tile[position.byte] |= static_cast<std::byte>(code << position.shift); break;
-        case 8: tile[position.byte] = static_cast<std::byte>(code); break;
-        default: std::memcpy(tile + position.byte, &code, sizeof code);
-      }
+  for (int column = 0; column < tile_columns(format); column += kMmaColumns) {
+    std::byte* to = tile + column / kMmaColumns * mma_code_bytes(format);
+    switch (code_bits(format)) {
+      case 4: put_mma_codes<4>(codes, first + column, to); break;
+      case 8: put_mma_codes<8>(codes, first + column, to); break;
+      default: put_mma_codes<16>(codes, first + column, to);
     }
   }
 }
@@ -43,8 +62,8 @@ void put_scales(TileFormat format, CodeScheme scheme, const BlockCodes& block, i
   for (int group = 0; group < layout.groups; ++group) {
     const int from = first / format.group + group;
     const int to = row * layout.groups + group;
-    tile[layout.sub_scales + to] = static_cast<std::byte>(block.sub_scale[from]);
-    if (format.has_min) tile[layout.sub_mins + to] = static_cast<std::byte>(block.sub_min[from]);
+    tile[layout.sub_scales + to] = static_cast<std::byte>(block.sub_scale[from] + 128);
+    if (format.has_min) tile[layout.sub_mins + to] = static_cast<std::byte>(block.sub_min[from] + 128);
   }
 }
 

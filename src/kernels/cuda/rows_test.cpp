@@ -55,7 +55,8 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& want, 
 
 template <typename T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  if (a.size() != b.size()) return false;
+  return a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 std::vector<float> slice(const std::vector<float>& values, int64_t first, int64_t count) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace quire {
 namespace {
 
@@ -11,6 +13,10 @@ constexpr int64_t kWaveRows = 512;
 }  // namespace
 
 void Moe::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe) {
+  if (moe.any_column_order && !limits.on_host) {
+    fail(ErrorCode::kUnsupported,
+         "the experts' matrices have column orders (GPTQ's act-order), which only the CPU multiplies; use --device cpu");
+  }
   const int64_t max_slots = limits.max_rows * moe.routing.per_row;
   wave_rows = limits.on_host ? std::min(max_slots, std::max(limits.max_rows, kWaveRows)) : max_slots;
   logits = arena.take<float>(limits.max_rows * moe.routing.num_experts);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cuda/bench_loops.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device_array.h"
 #include "kernels/cuda/sampling.h"
@@ -20,44 +21,10 @@ namespace {
 constexpr int kRounds = 7;
 constexpr size_t kMoreThanCaches = size_t{256} << 20;
 
-__global__ void fill_random(uint32_t* words, size_t count) {
-  for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count; i += size_t{gridDim.x} * blockDim.x) {
-    uint32_t x = static_cast<uint32_t>(i) * 2654435761u + 12345u;  // Knuth's multiplicative hash, then xorshift
-    x ^= x << 13;
-    x ^= x >> 17;
-    x ^= x << 5;
-    words[i] = x & 0xbfbfbfbfu;  // no exponent of any float format above that of 1
-  }
-}
-
-__global__ void read_all(const uint4* words, size_t count, unsigned* out) {
-  unsigned sum = 0;
-  for (size_t i = blockIdx.x * size_t{blockDim.x} + threadIdx.x; i < count; i += size_t{gridDim.x} * blockDim.x) {
-    const uint4 four = words[i];
-    sum ^= four.x ^ four.y ^ four.z ^ four.w;
-  }
-  if (sum == 1) *out = sum;  // never, but the compiler does not know
-}
-
-constexpr int kProductsInFlight = 8;
-
-__global__ void multiply_all(int steps, float* out) {
-  float d[kProductsInFlight][4] = {};
-  const uint32_t a[4] = {threadIdx.x, 1, 2, 3};
-  const uint32_t b[2] = {threadIdx.x, 5};
-  for (int step = 0; step < steps; ++step) {
-    for (auto& sum : d) mma_bf16(sum, a, b);
-  }
-  float total = 0.0f;
-  for (const auto& sum : d) total += sum[0] + sum[1] + sum[2] + sum[3];
-  if (total == 1.0f) *out = total;
-}
-
 template <typename T>
 DeviceArray<T> random_array(size_t count) {
   DeviceArray<T> array((count * sizeof(T) + 15) / 16 * 16 / sizeof(T));
-  launch(fill_random, 1024, 256, 0, gpu_stream(gpu_exec()), reinterpret_cast<uint32_t*>(array.data()),
-         array.size() * sizeof(T) / 4);
+  fill_random(gpu_stream(gpu_exec()), reinterpret_cast<uint32_t*>(array.data()), array.size() * sizeof(T) / 4);
   return array;
 }
 
@@ -98,20 +65,17 @@ Roofs measure_roofs() {
   const Stream stream = gpu_stream(gpu_exec());
   int processors = 0;
   check_gpu(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0), "counting multiprocessors");
-  DeviceArray<unsigned> nothing(1);
-  const size_t bytes = size_t{1} << 30;
-  const auto memory = random_array<uint4>(bytes / sizeof(uint4));
+  DeviceArray<uint32_t> nothing(1);
+  const size_t words = size_t{1} << 28;
+  const auto memory = random_array<uint32_t>(words);
   Roofs roofs;
-  roofs.bytes_per_s = bytes / seconds_of([&](int) {
-                        launch(read_all, static_cast<unsigned>(processors * 8), 256, 0, stream, memory.data(),
-                               bytes / sizeof(uint4), nothing.data());
-                      });
+  const double read = seconds_of([&](int) { read_all(stream, processors, memory.data(), words, nothing.data()); });
+  roofs.bytes_per_s = words * sizeof(uint32_t) / read;
   const int steps = 20000;
-  const int warps = processors * 8;
-  roofs.bf16_per_s = 2.0 * 16 * 8 * 16 * kProductsInFlight * steps * warps / seconds_of([&](int) {
-                       launch(multiply_all, static_cast<unsigned>(processors), 256, 0, stream, steps,
-                              reinterpret_cast<float*>(nothing.data()));
-                     });
+  double operations = 0;
+  const double multiplied =
+      seconds_of([&](int) { operations = multiply_bf16(stream, processors, steps, nothing.data()); });
+  roofs.bf16_per_s = operations / multiplied;
   fmt::print("{{\"bench\": \"roof\", \"read_gb_per_s\": {:.0f}, \"bf16_tflop_per_s\": {:.1f}}}\n",
              roofs.bytes_per_s / 1e9, roofs.bf16_per_s / 1e12);
   return roofs;

@@ -51,6 +51,22 @@ Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols) {
   return linear_rows(name, rows, 0, rows, cols);
 }
 
+Linear WeightLoader::choosing_linear(std::string_view name, int64_t rows, int64_t cols) {
+  if (find_quantized(name, rows, cols)) return linear(name, rows, cols);
+  const TensorView view = checked(name, {rows, cols});
+  if (weight_format(view.format).block_elements > 1 || !kernels_.takes_q8(view.format)) return pack(name, view);
+  const MatrixShape shape{Format::kF32, rows, cols};
+  std::byte* data = take_packed(name, shape);
+  count(view.data, view.num_elements());
+  if (data != nullptr) {
+    std::vector<float> values(static_cast<size_t>(view.num_elements()));
+    dequantize(view, values);
+    kernels_.pack(exec_, shape.format, rows, cols, reinterpret_cast<const std::byte*>(values.data()), data);
+    report();
+  }
+  return {.weights = tuned(shape, data), .takes_q8 = false};
+}
+
 Linear WeightLoader::linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
                                  int64_t cols) {
   if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows);

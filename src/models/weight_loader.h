@@ -37,6 +37,9 @@ class WeightLoader {
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(std::string_view name, int64_t rows, int64_t cols);
+  // The same, of a matrix whose products choose, as a router's do: they must not hang on how a table rounds its input.
+  // A plain matrix that the table multiplies by rounded rows is loaded as F32.
+  Linear choosing_linear(std::string_view name, int64_t rows, int64_t cols);
   // Rows [first_row, first_row + rows) of a fused tensor of `total_rows`.
   Linear linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
   // One matrix of a stack [count, rows_of_each, cols], and of it the rows [first_row, first_row + rows).

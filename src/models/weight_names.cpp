@@ -60,7 +60,7 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
   const int64_t count = names.router.num_experts;
   Moe moe;
   moe.routing = names.router;
-  moe.router = loader.linear(names.block + "gate.weight", count, hidden);
+  moe.router = loader.choosing_linear(names.block + "gate.weight", count, hidden);
   const std::string stacked_gate_up = names.block + "experts.gate_up_proj";
   const bool is_stacked = loader.has(stacked_gate_up);
   for (int64_t e = 0; e < count; ++e) {

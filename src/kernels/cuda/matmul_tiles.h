@@ -34,10 +34,10 @@ struct BlockShape {
   QUIRE_HOST_DEVICE constexpr int team_tiles() const { return row_warps * row_tiles; }
   QUIRE_HOST_DEVICE constexpr int rows() const { return team_tiles() * kTileRows; }
   QUIRE_HOST_DEVICE constexpr int tokens() const { return token_warps * token_tiles * 8; }
+  // On a multiprocessor; bounds the registers of a thread.
+  QUIRE_HOST_DEVICE constexpr int blocks_at_once() const { return row_tiles * token_tiles > 8 ? 1 : 2; }
   // Many sums leave no registers to look ahead with.
-  QUIRE_HOST_DEVICE constexpr int chunks_at_once() const {
-    return row_tiles * token_tiles > 8 ? 1 : token_tiles > 2 ? 2 : 4;
-  }
+  QUIRE_HOST_DEVICE constexpr int chunks_at_once() const { return blocks_at_once() == 1 ? 1 : token_tiles > 2 ? 2 : 4; }
   QUIRE_HOST_DEVICE constexpr int team_threads() const { return row_warps * token_warps * kWarpSize; }
 };
 
@@ -344,7 +344,8 @@ inline constexpr BlockShape kShapeOf = block_shape(kChoice);
 
 // Parameters are enumerations, as nvcc cannot name a kernel by structs.
 template <Format kWeights, BlockChoice kChoice>
-__global__ __launch_bounds__(kMatmulThreads) void matmul_tiles_kernel(const MatmulJob job) {
+__global__ __launch_bounds__(kMatmulThreads,
+                             kShapeOf<kChoice>.blocks_at_once()) void matmul_tiles_kernel(const MatmulJob job) {
   multiply_block<kTilesOf<kWeights>, kShapeOf<kChoice>>(job);
 }
 

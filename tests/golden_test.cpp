@@ -93,7 +93,7 @@ struct Bounds {
 Bounds bounds_for(const std::string& name, const std::string& isa, Bounds bounds) {
   if (isa != "cuda") return bounds;
   // Random routers have near-ties, in which that rounding chooses other experts.
-  if (name == "qwen3moe/." || name == "qwen3moe-moe") return {1.0, 0.1};
+  if (name.starts_with("qwen3moe")) return {1.0, 0.1};
   return {std::max(bounds.largest, 1e-2), std::max(bounds.nmse, 2e-4)};
 }
 
@@ -229,7 +229,9 @@ TEST_P(DataModelTest, LogitsAndGreedyTokensAgree) {
 
   const json::array* expected = find_array(entry, entry.contains("greedy48") ? "greedy48" : "greedy16");
   ASSERT_NE(expected, nullptr);
-  if (model.same_greedy && bounds.largest < 1.0) {
+  // Random weights leave the best two tokens near each other.
+  const bool is_certain = isa != "cuda" || std::string(model.folder) != "tiny-random";
+  if (model.same_greedy && is_certain) {
     EXPECT_EQ(greedy(*runner, tokens, to_tokens(*expected)), to_tokens(*expected));
   }
 }

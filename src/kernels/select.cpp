@@ -120,14 +120,16 @@ Backend select_backend(std::string_view device, std::string_view isa) {
   if (!device.empty()) {
     fail(ErrorCode::kInvalidArgument, "device \"{}\" is unknown; expected cpu or cuda", printable(device));
   }
+#ifdef QUIRE_CUDA_TABLE
   // A table of the CPU that was asked for by name means the CPU.
-  if (make_cuda_backend != nullptr && isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
+  if (isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
     try {
       return make_cuda_backend();
     } catch (const Error& error) {
       log::info("computing on the CPU: {}", error.what());
     }
   }
+#endif
   return select_backend("cpu", isa);
 }
 

@@ -27,7 +27,7 @@ struct Backend {
 // has no such device.
 Backend select_backend(std::string_view device, std::string_view isa);
 // What "cuda" stands for: throws Error saying what is missing where there is no such device. Null in builds without
-// CUDA; tests put the emulated one here.
+// CUDA; tests put the emulated one here, which then has to be asked for by name.
 extern Backend (*make_cuda_backend)();
 
 // On the host's threads and, for a device that has one, its stream.

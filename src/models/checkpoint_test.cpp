@@ -158,7 +158,7 @@ TEST(DirectoryCheckpoint, CountsAndPlans) {
   EXPECT_EQ(info.num_parameters, 2u * 8 * 16 + 3 * 16 + 4 * 16 * 16 + 3 * 32 * 16);
   EXPECT_EQ(info.head_dim, 8);
   EXPECT_EQ(info.num_kv_heads, 2);
-  const MemoryPlan plan = ModelRunner::plan(*checkpoint, {.max_sequences = 3, .num_blocks = 5});
+  const MemoryPlan plan = ModelRunner::plan(*checkpoint, {.device = "cpu", .max_sequences = 3, .num_blocks = 5});
   EXPECT_EQ(plan.num_blocks, 5);
   EXPECT_EQ(plan.kv_bytes_per_token, 1u * 2 * 8 * (2 + 2));
   EXPECT_EQ(plan.mapped_bytes, 8u * 16 * 2);

@@ -163,16 +163,13 @@ main() {
   local tests
   tests=$(program quire_kernels_cuda_test)
   step kernels 120 "$tests" --gtest_brief=1
-<<<<<<< HEAD
-  step sampling 60 "$(program quire_cuda_sampling_test)" --gtest_brief=1
-=======
   if grep -q 'no CUDA device on this machine' "$out/kernels.log"; then
     record gpu failed 0 "nvidia-smi shows a GPU, but CUDA finds none: greedy_text.log says why"
     step greedy_text 30 "$(program quire)" run demo --device cuda --prompt hello
     write_summary
     exit 2
   fi
->>>>>>> gpu
+  step sampling 60 "$(program quire_cuda_sampling_test)" --gtest_brief=1
   step golden 120 "$(program quire_golden_test)" --gtest_filter='*cuda*'
   step one_answer 120 "$(program quire_one_answer_test)" --gtest_filter='*cuda*'
   run_benches

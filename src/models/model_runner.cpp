@@ -231,6 +231,14 @@ struct ModelRunner::Impl {
   std::jthread populating;  // the last member: ended before what it works on
 };
 
+// Whether there is a prefix that all of them share. The host's kernels find out by themselves, a device's would have to
+// be sent looking.
+bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
+  return sequences.size() > 1 && std::ranges::all_of(sequences, [&](const Batch::Sequence& sequence) {
+           return sequence.block_table[0] == sequences[0].block_table[0];
+         });
+}
+
 void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
   int32_t previous = -1;
   for (const int32_t row : rows) {
@@ -305,7 +313,7 @@ Step ModelRunner::Impl::prepare(const Batch& batch) {
           .num_sequences = num_sequences,
           .max_sequence_rows = max_sequence_rows,
           .max_context = max_context,
-          .share_prefixes = options.share_prefixes,
+          .share_prefixes = options.share_prefixes && (limits.on_host || begin_alike(batch.sequences)),
           .wanted_rows = arrays.wanted_rows.device,
           .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
           .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
@@ -404,7 +412,8 @@ std::span<const float> ModelRunner::run(const Batch& batch) {
   uint64_t key = 0;
   if (!limits.on_host && only_decodes && step.num_hidden_rows == 0 && has_room) {
     impl_->pad(step);
-    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context);
+    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 1 |
+          static_cast<uint64_t>(step.share_prefixes);
   }
   impl_->fetch(batch, impl_->forward(step, key));
   return impl_->logits;

@@ -46,8 +46,8 @@ class Device {
   virtual void copy(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   virtual void synchronize() = 0;
 
-  // Does what `body` asks for. A device may record it the first time and replay the recording whenever the key comes
-  // again, without calling body: a key stands for the same calls with the same pointers and sizes, while what the
+  // Does what `body` asks for. A device may record it one time and from then on replay the recording whenever the key
+  // comes again, without calling body: a key stands for the same calls with the same pointers and sizes, while what the
   // pointers lead to may differ. Key 0 is never recorded.
   virtual void run(uint64_t key, const std::function<void()>& body) = 0;
 };

@@ -160,6 +160,8 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
                      .kv = {k.data(), v.data(), c.format, c.format, kv_heads, head_dim}};
   args.sequences = device_sequences.data();
   args.num_sequences = c.num_sequences;
+  args.num_rows = rows;
+  args.max_rows = c.num_rows;
   args.max_context = c.context;
   args.num_heads = heads;
   args.scale = 0.0884f;
@@ -212,17 +214,22 @@ void bench_sampling(const Roofs& roofs) {
   constexpr int kVocab = 128256;
   struct Wish {
     const char* name;
-    SamplingRow row;
+    float temperature;
+    int32_t top_k;
+    float top_p;
   };
-  const Wish wishes[] = {{"greedy", {}},
-                         {"temperature", {.random = 0.3, .temperature = 1.0f}},
-                         {"top_k 50, top_p 0.9", {.random = 0.3, .temperature = 1.0f, .top_k = 50, .top_p = 0.9f}}};
+  const Wish wishes[] = {{"greedy", 0, 0, 1}, {"temperature", 1, 0, 1}, {"top_k 50, top_p 0.9", 1, 50, 0.9f}};
   for (int64_t rows : {1, 64}) {
     const auto logits = random_array<float>(static_cast<size_t>(rows * kVocab));
     DeviceArray<int32_t> tokens(static_cast<size_t>(rows));
     for (const Wish& wish : wishes) {
       std::vector<SamplingRow> same(static_cast<size_t>(rows));
-      std::ranges::fill(same, wish.row);
+      for (SamplingRow& row : same) {
+        row.random = 0.3;
+        row.temperature = wish.temperature;
+        row.top_k = wish.top_k;
+        row.top_p = wish.top_p;
+      }
       const DeviceArray<SamplingRow> wanted(same);
       const double seconds =
           seconds_of([&](int) { sample_rows(gpu_exec(), logits.data(), rows, kVocab, wanted.data(), tokens.data()); });

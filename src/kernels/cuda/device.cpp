@@ -68,7 +68,7 @@ class CudaDevice : public Device {
   std::string description_;
   GpuStream stream_;
   std::optional<UploadStaging> staging_;
-  std::map<uint64_t, cudaGraphExec_t> recordings_;
+  std::map<uint64_t, cudaGraphExec_t> recordings_;  // null: has run once
 };
 
 CudaDevice::CudaDevice() {
@@ -86,7 +86,9 @@ CudaDevice::CudaDevice() {
 
 CudaDevice::~CudaDevice() {
   staging_.reset();
-  for (const auto& [key, recording] : recordings_) cudaGraphExecDestroy(recording);
+  for (const auto& [key, recording] : recordings_) {
+    if (recording != nullptr) cudaGraphExecDestroy(recording);
+  }
   cudaStreamDestroy(stream_.stream);
 }
 
@@ -153,17 +155,16 @@ void CudaDevice::copy(std::byte* to, const std::byte* from, size_t size_bytes) {
   check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_.stream), "copying");
 }
 
+// The first time as it is: kernels are loaded when they first run, which must not happen while recording.
 void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
   if (key == 0) return body();
-  const auto [entry, is_new] = recordings_.try_emplace(key, nullptr);
-  if (is_new) {
-    try {
-      entry->second = record(body);
-    } catch (...) {
-      recordings_.erase(entry);
-      throw;
-    }
+  const auto entry = recordings_.find(key);
+  if (entry == recordings_.end()) {
+    body();
+    recordings_.emplace(key, nullptr);
+    return;
   }
+  if (entry->second == nullptr) entry->second = record(body);
   check_gpu(cudaGraphLaunch(entry->second, stream_.stream), "replaying a recorded step");
 }
 

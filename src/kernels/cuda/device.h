@@ -1,7 +1,7 @@
 // The CUDA device as a place to compute: see tensor/device.h for the contract.
 //
-// Work runs on one stream of device 0 (CUDA_VISIBLE_DEVICES says which that is). Recordings are CUDA graphs, kept by
-// key as long as the device lives.
+// Work runs on one stream of device 0 (CUDA_VISIBLE_DEVICES says which that is). A key's
+// second run is recorded as a CUDA graph, kept as long as the device lives.
 #pragma once
 
 #include <memory>

@@ -130,28 +130,40 @@ TEST_F(CudaDeviceTest, RecordingsReadWhatIsThereWhenReplayed) {
     device_->copy(second.data(), first.data(), 4000);
   };
   uint32_t round = 0;
-  for (uint64_t key : {1, 1, 2, 1, 0, 0}) {
+  for (uint64_t key : {1, 1, 2, 1, 1, 0, 0, 2, 2}) {
     const std::vector<uint32_t> values = numbers(1000, 100 * ++round);
     std::memcpy(staging.bytes().data(), values.data(), 4000);
     device_->run(key, step);
     EXPECT_EQ(download(second.data(), 1000), values);
   }
-  EXPECT_EQ(calls, 4);  // keys 1 and 2 once each, key 0 always
+  EXPECT_EQ(calls, 6);  // keys 1 and 2 twice each, key 0 always
 }
 
 TEST_F(CudaDeviceTest, ABodyThatThrowsLeavesNoRecording) {
-  EXPECT_THROW(device_->run(9, [] { throw Error(ErrorCode::kIo, "no"); }), Error);
   DeviceBuffer memory(*device_, 4000);
+  DeviceBuffer to(*device_, 4000);
   const std::vector<uint32_t> values = numbers(1000, 5);
   device_->upload(memory.data(), bytes_of(values), 4000);
-  bool called = false;
-  DeviceBuffer to(*device_, 4000);
-  device_->run(9, [&] {
-    called = true;
+  int calls = 0;
+  bool throws = true;
+  const auto step = [&] {
+    ++calls;
     device_->copy(to.data(), memory.data(), 4000);
-  });
-  EXPECT_TRUE(called);
-  EXPECT_EQ(download(to.data(), 1000), values);
+    if (throws) throw Error(ErrorCode::kIo, "no");
+  };
+  EXPECT_THROW(device_->run(9, step), Error);
+  throws = false;
+  device_->run(9, step);
+  throws = true;
+  EXPECT_THROW(device_->run(9, step), Error);  // while recording
+  throws = false;
+  const std::vector<uint32_t> others = numbers(1000, 77);
+  device_->upload(memory.data(), bytes_of(others), 4000);
+  device_->run(9, step);
+  EXPECT_EQ(download(to.data(), 1000), others);
+  EXPECT_EQ(calls, 4);
+  device_->run(9, step);
+  EXPECT_EQ(calls, 4);
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/expert_outputs.h"
 #include "kernels/reference/reference.h"
+#include "kernels/vector/expert_outputs.h"
 
 namespace quire {
 namespace {

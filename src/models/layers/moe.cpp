@@ -14,8 +14,9 @@ constexpr int64_t kWaveRows = 512;
 
 void Moe::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe) {
   if (moe.any_column_order && !limits.on_host) {
-    fail(ErrorCode::kUnsupported,
-         "the experts' matrices have column orders (GPTQ's act-order), which only the CPU multiplies; use --device cpu");
+    fail(
+        ErrorCode::kUnsupported,
+        "the experts' matrices have column orders (GPTQ's act-order), which only the CPU multiplies; use --device cpu");
   }
   const int64_t max_slots = limits.max_rows * moe.routing.per_row;
   wave_rows = limits.on_host ? std::min(max_slots, std::max(limits.max_rows, kWaveRows)) : max_slots;

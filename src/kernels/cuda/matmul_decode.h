@@ -60,7 +60,7 @@ __device__ __forceinline__ uint32_t e2m1_pair(uint32_t pair) {
   return fma_bf16_pair((pair & 0x00080008u) << 12 | (pair & 0x00070007u) << 6, kBf16TwoTo126, 0);
 }
 
-// The levels (as bytes) of four codes, the low nibbles of each 16 bits of `codes` that `shift` leaves.
+// The levels, as bytes, of the four codes in the low 16 bits.
 __device__ __forceinline__ uint32_t four_levels(uint32_t codes) {
   constexpr auto word = [](int first) {
     uint32_t bytes = 0;

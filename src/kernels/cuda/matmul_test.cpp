@@ -299,6 +299,24 @@ TEST_P(CudaMatmul, SeveralOutputsBiasAndAccumulation) {
   }
 }
 
+TEST_P(CudaMatmul, OutputsWithRowsOfTheirOwn) {
+  const int64_t cols = 256;
+  const int64_t rows = 18;
+  const DeviceMatrix matrix(random_weights(format(), rows, cols, 51));
+  const std::vector<float> x[] = {random_floats(4 * cols, 52), random_floats(11 * cols, 53)};
+  const DeviceRows inputs[] = {{format(), x[0], cols}, {format(), x[1], cols}};
+  DeviceArray<float> first(4 * rows);
+  DeviceArray<float> second(11 * rows);
+  const MatmulInput own = inputs[1].input();
+  const MatmulOutput outputs[] = {
+      {.weights = matrix.matrix(), .y = first.data(), .y_stride = rows},
+      {.weights = matrix.matrix(), .y = second.data(), .y_stride = rows, .input = &own},
+  };
+  table().matmul(gpu_exec(), inputs[0].input(), outputs, 2);
+  EXPECT_EQ(first.download(), product(matrix, x[0]));
+  EXPECT_EQ(second.download(), product(matrix, x[1]));
+}
+
 TEST_P(CudaMatmul, ExpertsGiveTheBitsOfTheirOwnProducts) {
   const int64_t cols = weight_format(format()).block_elements == 1 ? 61 : 256;
   const int64_t rows = 40;

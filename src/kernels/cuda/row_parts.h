@@ -93,8 +93,9 @@ __device__ __forceinline__ float rms_factor(float sum_of_squares, int64_t dim, f
   return 1.0f / sqrtf(sum_of_squares / static_cast<float>(dim) + eps);
 }
 
-// ---- sources: begin(row) by all threads of the block, then get(row, first) of the four that begins at `first`
-// --------
+// ---- sources ------------------------------------------------------------------------------------------------------
+// begin(row) by all threads of the block, then get(row, first) of the four that begins at `first`; zeros behind the
+// row.
 
 struct PlainRows {
   const float* x;
@@ -172,8 +173,8 @@ struct GatedRows {
   }
 };
 
-// ---- sinks: put(row, first, four) by all lanes of a warp together, `inside` the columns of a row or not
-// ------------------------------
+// ---- sinks --------------------------------------------------------------------------------------------------------
+// put(row, first, four) by all lanes of a warp together, `inside` the sink's columns of a row or not.
 
 struct FloatRows {
   float* out;

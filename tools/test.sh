@@ -20,6 +20,15 @@ cmake --preset release >/dev/null
 cmake --build --preset release -j "$jobs" --target quire $release_tests
 tools/check_isa_symbols.sh build/release
 
+step "build, cuda (takes no GPU)"
+if command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
+  cmake --preset cuda >/dev/null
+  cmake --build --preset cuda -j "$jobs" --target quire quire_kernels_cuda_test
+  build/cuda/src/kernels/quire_kernels_cuda_test --gtest_brief=1
+else
+  echo "skipped: nvcc is not installed (in CUDA_PATH, /usr/local/cuda or PATH)"
+fi
+
 step "build, dev (AddressSanitizer, UBSan)"
 cmake --preset dev >/dev/null
 cmake --build --preset dev -j "$jobs"

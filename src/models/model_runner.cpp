@@ -164,7 +164,8 @@ struct ModelRunner::Impl {
         inputs(*device, measured.input_bytes),
         staging(*device, device->is_host() ? 0 : measured.input_bytes),
         kv(measured.kv, *device, plan.num_blocks, options.num_swap_blocks) {
-    MatmulTunings tunings = load_tuning(options.tuning_file, kernels.name, options.num_threads);
+    MatmulTunings tunings;
+    if (device->is_host()) tunings = load_tuning(options.tuning_file, kernels.name, options.num_threads);
     WeightLoader loader(checkpoint, kernels, exec, *device, weights, std::move(tunings), [&](uint64_t done_bytes) {
       if (progress) progress(done_bytes, plan.weight_bytes);
     });

@@ -24,7 +24,7 @@ step "build, cuda (takes no GPU)"
 if command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
   cmake --preset cuda >/dev/null
   cmake --build --preset cuda -j "$jobs" --target quire quire_kernels_cuda_test
-  build/cuda/src/kernels/quire_kernels_cuda_test --gtest_brief=1
+  build/cuda/src/kernels/quire_kernels_cuda_test --gtest_brief=1 | tail -4
 else
   echo "skipped: nvcc is not installed (in CUDA_PATH, /usr/local/cuda or PATH)"
 fi

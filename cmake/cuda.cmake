@@ -7,9 +7,9 @@ if(NOT CMAKE_CUDA_COMPILER)
   endif()
   set(CMAKE_CUDA_COMPILER ${nvcc} CACHE FILEPATH "CUDA compiler")
 endif()
-# Ampere, and with it Ada, by its own code; Hopper by its own.
+# Ampere, and with it Ada, by its own code; Hopper by its own; what came later by Ampere's PTX, which the driver compiles.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
 endif()
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -DNDEBUG")

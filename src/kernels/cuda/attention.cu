@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "kernels/cuda/attention_call.h"
 
 namespace quire {
@@ -84,9 +85,12 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   const KvLayer& kv = args.kv;
   const Stream stream = gpu_stream(exec);
   if (args.num_sequences == 0 || args.max_rows == 0) return;
-  if (kv.k_format == Format::kF32 || kv.v_format == Format::kF32 || kv.head_dim > kMostSplitDim) {
+  // The tensor-core kernels move eight dimensions at a time.
+  const bool in_eights = kv.head_dim % 8 == 0;
+  if (kv.k_format == Format::kF32 || kv.v_format == Format::kF32 || kv.head_dim > kMostSplitDim || !in_eights) {
     return run_attention_plain(args, stream);
   }
+  CHECK(reinterpret_cast<uintptr_t>(args.q) % 16 == 0 && args.q_stride % 4 == 0);
   const CallSize size = {args.num_rows,  args.max_rows,   args.num_sequences, args.max_context,
                          args.num_heads, kv.num_kv_heads, kv.head_dim};
   const int num_splits = size.num_splits();

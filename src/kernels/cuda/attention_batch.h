@@ -170,7 +170,8 @@ class AttentionBatch {
   }
 
   bool is_plain() const {
-    return shape_.k_format == Format::kF32 || shape_.v_format == Format::kF32 || shape_.head_dim > 256;
+    return shape_.k_format == Format::kF32 || shape_.v_format == Format::kF32 || shape_.head_dim > 256 ||
+           shape_.head_dim % 8 != 0;
   }
   bool is_bf16() const { return shape_.k_format == Format::kBF16 && shape_.v_format == Format::kBF16; }
   float rounded(float x) const {

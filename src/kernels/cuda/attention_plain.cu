@@ -1,6 +1,6 @@
-// Attention in float32, for the formats and sizes that no tensor-core kernel has: F32, and head_dim above 256. A warp
-// takes one query of one head through its context by itself, so one answer needs no further care. Exact rather than
-// fast.
+// Attention in float32, for the formats and sizes that no tensor-core kernel has: F32, and head_dim above 256 or not a
+// multiple of 8. A warp takes one query of one head through its context by itself, so one answer needs no further care.
+// Exact rather than fast.
 #include "kernels/cuda/attention_call.h"
 #include "kernels/cuda/kv_tiles.h"
 

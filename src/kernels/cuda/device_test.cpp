@@ -64,6 +64,12 @@ TEST_F(CudaDeviceTest, TooMuchMemoryIsRefusedWithTheSizes) {
   const DeviceBuffer memory(*device_, 4096);
 }
 
+TEST_F(CudaDeviceTest, AnErrorIsSaidOnce) {
+  void* memory = nullptr;
+  EXPECT_THROW(check_gpu(cudaMalloc(&memory, size_t{1} << 50), "asking for too much"), Error);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
 TEST_F(CudaDeviceTest, UploadsOfAllSizes) {
   const size_t buffer = UploadStaging::kBufferBytes / sizeof(uint32_t);
   for (size_t count : {size_t{1}, size_t{15}, size_t{5000}, buffer - 1, buffer, 3 * buffer + 77}) {

@@ -50,7 +50,7 @@ namespace {
 constexpr size_t kStackBytes = 256 << 10;  // of address space; pages that nobody touches cost nothing
 constexpr size_t kGuardBytes = 4 << 10;
 constexpr int kMostThreads = 1024;
-constexpr size_t kMostSharedBytes = 227 << 10;  // of a block on sm_90
+constexpr size_t kMostSharedBytes = 99 << 10;  // of a block, on every device from compute capability 8.0 on
 constexpr unsigned kFullMask = 0xffffffffu;
 
 struct Copy {
@@ -240,7 +240,7 @@ void run_grid(const Launch& launch, const std::function<void()>& body) {
   Machine& m = machine();
   m.num_threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
   if (m.num_threads < 1 || m.num_threads > kMostThreads) broken("a block has 1 to 1024 threads", Where::current());
-  if (launch.shared_bytes > kMostSharedBytes) broken("a block has at most 227 KiB of shared memory", Where::current());
+  if (launch.shared_bytes > kMostSharedBytes) broken("a block has at most 99 KiB of shared memory", Where::current());
   if (launch.grid.y > 65535 || launch.grid.z > 65535) broken("a grid is at most 65535 high", Where::current());
   for (int i = static_cast<int>(m.fibers.size()); i < m.num_threads; ++i) m.fibers.push_back(make_fiber(i));
   if (m.shared == nullptr) m.shared = std::aligned_alloc(128, kMostSharedBytes);

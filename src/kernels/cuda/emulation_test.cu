@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/device_array.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/matrix_loads.h"
 
 namespace quire {
 namespace {
@@ -44,6 +45,26 @@ TEST(Emulation, WrongSynchronisationEndsWithAWord) {
   EXPECT_DEATH(run(some_return_early), "of 64 threads 3 returned, 61 wait at the barrier of emulation_test.cu");
   EXPECT_DEATH(run(different_barriers), "others wait at another barrier");
   EXPECT_DEATH(run(half_a_warp), "lanes 55555555 of warp 0 wait at emulation_test.cu");
+}
+
+__global__ void nothing(int*) {}
+__global__ void matrices_of_odd_rows(int* out) {
+  GPU_DYNAMIC_SHARED(uint16_t, staged);
+  uint32_t d[4];
+  load_matrices(d, staged + threadIdx.x % 8 * 20);
+  out[threadIdx.x] = static_cast<int>(d[0]);
+}
+
+TEST(Emulation, WhatDevicesRefuseEndsWithAWord) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  DeviceArray<int> to(64);
+  auto run = [&](void (*kernel)(int*), dim3 grid, size_t shared_bytes) {
+    launch(kernel, grid, 32, shared_bytes, gpu_stream(gpu_exec()), to.data());
+    to.download();
+  };
+  EXPECT_DEATH(run(nothing, 1, 100 << 10), "at most 99 KiB of shared memory");
+  EXPECT_DEATH(run(nothing, dim3(1, 65536), 0), "at most 65535 high");
+  EXPECT_DEATH(run(matrices_of_odd_rows, 1, 1024), "not aligned to 16 bytes");
 }
 
 TEST(Emulation, CopiesArriveWhenWaitedFor) {

@@ -43,6 +43,10 @@ struct MatrixLoad {
   const uint16_t* row;
 };
 
+inline void check_row(const uint16_t* row, const Where& where) {
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) broken("a matrix's row is not aligned to 16 bytes", where);
+}
+
 template <bool kTransposed>
 void load_matrices_together(void* const (&lanes)[32]) {
   for (int lane = 0; lane < 32; ++lane) {
@@ -63,11 +67,13 @@ void load_matrices_together(void* const (&lanes)[32]) {
 
 inline void load_matrices(uint32_t (&d)[4], const uint16_t* row,
                           const emulated::Where& where = emulated::Where::current()) {
+  emulated::check_row(row, where);
   emulated::MatrixLoad mine{d, row};
   emulated::warp_together(emulated::load_matrices_together<false>, &mine, kAllLanes, where);
 }
 inline void load_matrices_transposed(uint32_t (&d)[4], const uint16_t* row,
                                      const emulated::Where& where = emulated::Where::current()) {
+  emulated::check_row(row, where);
   emulated::MatrixLoad mine{d, row};
   emulated::warp_together(emulated::load_matrices_together<true>, &mine, kAllLanes, where);
 }

@@ -204,6 +204,16 @@ bool Sampler::adjusts() const {
          params_.frequency_penalty != 0.0f || num_generated_ < params_.min_tokens;
 }
 
+std::optional<SamplingRow> Sampler::wish() const {
+  if (adjusts() || params_.typical_p < 1.0f || params_.num_logprobs >= 0) return std::nullopt;
+  if (params_.temperature != 0.0f && !std::isfinite(1.0f / params_.temperature)) return std::nullopt;
+  return SamplingRow{.random = uniform(seed_, static_cast<uint64_t>(num_generated_)),
+                     .temperature = params_.temperature,
+                     .top_k = params_.top_k,
+                     .top_p = params_.top_p,
+                     .min_p = params_.min_p};
+}
+
 void Sampler::accept(int32_t id) {
   ++counts_[id];
   ++num_generated_;

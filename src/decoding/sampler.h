@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "decoding/sampling_params.h"
+#include "kernels/kernels.h"
 
 namespace quire {
 
@@ -46,8 +47,11 @@ class Sampler {
   // fail, its neighbours need not notice. logits: [vocab_size], left unchanged.
   std::optional<SampledToken> sample(std::span<const float> logits);
 
-  // Remembers a token that was generated before this object existed (recompute after preemption keeps the object, so
-  // this is for forks and restored sessions).
+  // How the next token is chosen, where its logits alone decide: no bias, penalties, minimum length in force, typical-p
+  // or log probabilities. A kernel table that samples then does what sample() does, and accept() is told.
+  std::optional<SamplingRow> wish() const;
+
+  // Remembers a token that was chosen elsewhere: on a device, or before this object existed.
   void accept(int32_t id);
 
   int64_t num_generated() const { return num_generated_; }

@@ -184,5 +184,38 @@ TEST(SamplingParams, RefusesWhatIsOutOfRange) {
   refused([](auto& p) { p.num_logprobs = 101; });
 }
 
+TEST(Sampler, WishesForWhatLogitsAloneDecide) {
+  const auto wish = [](auto change) {
+    SamplingParams params;
+    change(params);
+    return Sampler(params, 1, {}, {0}).wish();
+  };
+  EXPECT_TRUE(wish([](auto& p) { p.temperature = 0.0f; }));
+  EXPECT_FALSE(wish([](auto& p) { p.temperature = 1e-40f; })) << "its inverse is infinite";
+  EXPECT_FALSE(wish([](auto& p) { p.typical_p = 0.9f; }));
+  EXPECT_FALSE(wish([](auto& p) { p.repetition_penalty = 1.1f; }));
+  EXPECT_FALSE(wish([](auto& p) { p.presence_penalty = 0.1f; }));
+  EXPECT_FALSE(wish([](auto& p) { p.frequency_penalty = 0.1f; }));
+  EXPECT_FALSE(wish([](auto& p) { p.logit_bias = {{1, 1.0f}}; }));
+  EXPECT_FALSE(wish([](auto& p) { p.num_logprobs = 0; }));
+
+  SamplingParams params;
+  params.temperature = 0.5f;
+  params.top_k = 3;
+  params.top_p = 0.9f;
+  params.min_p = 0.1f;
+  params.min_tokens = 1;
+  Sampler sampler(params, 7, {}, {0});
+  EXPECT_FALSE(sampler.wish());
+  sampler.accept(2);
+  const std::optional<SamplingRow> second = sampler.wish();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->random, uniform(7, 1));
+  EXPECT_EQ(second->temperature, 0.5f);
+  EXPECT_EQ(second->top_k, 3);
+  EXPECT_EQ(second->top_p, 0.9f);
+  EXPECT_EQ(second->min_p, 0.1f);
+}
+
 }  // namespace
 }  // namespace quire

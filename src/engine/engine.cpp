@@ -59,6 +59,11 @@ struct Engine::Choice {
 
   bool wants_token() const { return !is_padding && max_length > sequence.num_prompt_tokens; }
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
+  // How the model runner may choose the next token; nothing when the engine needs the logits.
+  std::optional<SamplingRow> wish() const {
+    if (sequence.needs_all_rows || sequence.num_slots > 1) return std::nullopt;
+    return wants_token() ? sampler.wish() : SamplingRow{};
+  }
 };
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
@@ -216,6 +221,7 @@ bool Engine::step() {
   }
   carry_out(plan.moves);
   fill_batch(plan);
+  if (runner_->can_sample()) wish_for_tokens(plan);
   const double planned = options_.now_ms();
   logits_ = runner_->run(batch_);
   const double ran = options_.now_ms();
@@ -290,6 +296,17 @@ void Engine::fill_batch(const StepPlan& plan) {
   }
 }
 
+// All of a step's tokens are chosen by the runner, or none.
+void Engine::wish_for_tokens(const StepPlan& plan) {
+  for (const StepPlan::Item& item : plan.items) {
+    const Choice& choice = *choices_.at(item.sequence);
+    if (choice.is_embedding() || (!item.samples && !choice.sequence.needs_all_rows)) continue;
+    const std::optional<SamplingRow> wish = choice.wish();
+    if (!wish) return batch_.sampling.clear();
+    batch_.sampling.push_back(*wish);
+  }
+}
+
 void Engine::start_clock(Choice& choice) {
   if (choice.timing.first_scheduled_ms != 0.0) return;
   choice.timing.first_scheduled_ms = options_.now_ms();
@@ -326,16 +343,27 @@ void Engine::decode(const std::vector<StepPlan::Item>& items) {
       ++row;
     }
     if (!item.samples) continue;
-    const std::span<const float> logits = logits_of(row - 1);
-    if (choice.sequence.num_slots > 1) fork_choices(choice, logits);
-    draws_.push_back({&choice, logits, {}});
+    if (choice.sequence.num_slots > 1) fork_choices(choice, row - 1);
+    draws_.push_back({&choice, row - 1, {}});
   }
-  // Samplers know nothing of each other.
-  runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i) {
-    Draw& draw = draws_[static_cast<size_t>(i)];
-    if (draw.choice->wants_token()) draw.token = draw.choice->sampler.sample(draw.logits);
-  });
+  choose_tokens();
   for (Draw& draw : draws_) take(draw);
+}
+
+void Engine::choose_tokens() {
+  if (batch_.sampling.empty()) {
+    // Samplers know nothing of each other.
+    return runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i) {
+      Draw& draw = draws_[static_cast<size_t>(i)];
+      if (draw.choice->wants_token()) draw.token = draw.choice->sampler.sample(logits_of(draw.row));
+    });
+  }
+  for (Draw& draw : draws_) {
+    const int32_t id = runner_->tokens()[draw.row];
+    if (id < 0 || !draw.choice->wants_token()) continue;
+    draw.choice->sampler.accept(id);
+    draw.token = SampledToken{.id = id, .top = {}};
+  }
 }
 
 // The row of a position tells the next token; the first token of all has nothing before it.
@@ -378,7 +406,7 @@ void Engine::collect_hidden_rows(Choice& choice, const StepPlan::Item& item, siz
 }
 
 // The prompt of a request with several choices is in the cache: the others start from its blocks and logits.
-void Engine::fork_choices(Choice& parent, std::span<const float> logits) {
+void Engine::fork_choices(Choice& parent, size_t row) {
   for (int index = 1; index < parent.request->num_choices; ++index) {
     auto child = make_choice(parent.request, parent.sequence.id + static_cast<uint64_t>(index),
                              philox(parent.seed, static_cast<uint64_t>(index)), index);
@@ -386,7 +414,7 @@ void Engine::fork_choices(Choice& parent, std::span<const float> logits) {
     child->is_queued = false;
     child->timing = parent.timing;
     scheduler_.fork(&parent.sequence, &child->sequence);
-    draws_.push_back({child.get(), logits, {}});
+    draws_.push_back({child.get(), row, {}});
     choices_.emplace(&child->sequence, std::move(child));
   }
 }

@@ -68,10 +68,10 @@ class Engine {
 
  private:
   struct Choice;  // one sequence with its sampler and its stream
-  // A choice whose next token is due, the logits for it, and the token.
+  // A choice whose next token is due, which of the step's logit rows tells it, and the token.
   struct Draw {
     Choice* choice;
-    std::span<const float> logits;
+    size_t row;
     std::optional<SampledToken> token;
   };
 
@@ -82,11 +82,13 @@ class Engine {
   void admit_and_cancel();
   void carry_out(const std::vector<StepPlan::Move>& moves);
   void fill_batch(const StepPlan& plan);
+  void wish_for_tokens(const StepPlan& plan);
   void start_clock(Choice& choice);
   void decode(const std::vector<StepPlan::Item>& items);
   void collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
   void collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
-  void fork_choices(Choice& parent, std::span<const float> logits);
+  void fork_choices(Choice& parent, size_t row);
+  void choose_tokens();
   void take(Draw& draw);
   void publish(Choice& choice, OutputEvent event);
   void finish(Choice& choice, OutputEvent event, FinishReason reason);

@@ -182,6 +182,16 @@ struct AttentionLimits {
   int head_dim = 0;
 };
 
+// How the token after one row of logits is chosen; the steps are those of decoding/sampler.h.
+struct SamplingRow {
+  double random = 0.0;       // the draw's number, uniform in [0, 1)
+  float temperature = 0.0f;  // 0: the likeliest token
+  int32_t top_k = 0;         // keep the k likeliest; 0 or less: all
+  float top_p = 1.0f;        // keep the smallest likeliest set of at least this mass; above 0
+  float min_p = 0.0f;        // keep tokens of at least min_p x the likeliest one's probability
+};
+inline constexpr int kMaxSampledVocab = 1 << 20;
+
 struct Kernels {
   const char* name;  // "reference", "avx2", "avx512", "cuda"
 
@@ -257,6 +267,13 @@ struct Kernels {
   // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
   // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding).
   void (*attention)(const Exec& exec, const AttentionArgs& args);
+
+  // ---- sampling ---------------------------------------------------------------------------------------------------
+  // tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most kMaxSampledVocab:
+  // the lowest id of equals, and -1 for a row with a NaN, +infinity or nothing finite. Null in the host's tables, where
+  // decoding/sampler.h does it.
+  void (*sample_rows)(const Exec& exec, const float* logits, int64_t num_rows, int vocab_size, const SamplingRow* rows,
+                      int32_t* tokens);
 };
 
 }  // namespace quire

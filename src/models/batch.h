@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/kernels.h"
+
 namespace quire {
 
 struct Batch {
@@ -21,13 +23,17 @@ struct Batch {
   };
   std::vector<int32_t> token_ids;  // of all sequences, one after the other
   std::vector<Sequence> sequences;
-  std::vector<int32_t> logit_rows;   // rows of token_ids whose logits are wanted, strictly ascending
+  std::vector<int32_t> logit_rows;  // rows of token_ids whose logits are wanted, strictly ascending
+  // How the token after each of logit_rows is chosen, when tokens are wanted and not the logits; empty: the logits.
+  // Only for a runner that samples (ModelRunner::can_sample).
+  std::vector<SamplingRow> sampling;
   std::vector<int32_t> hidden_rows;  // rows whose final hidden states are wanted, strictly ascending
 
   void clear() {
     token_ids.clear();
     sequences.clear();
     logit_rows.clear();
+    sampling.clear();
     hidden_rows.clear();
   }
 };

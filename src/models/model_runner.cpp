@@ -80,16 +80,22 @@ struct StepArrays {
   StepInput<int64_t> slots;
   StepInput<AttentionSequence> sequences;
   StepInput<int32_t> wanted_rows;
+  StepInput<SamplingRow> sampling;  // where the table samples, like `tokens`
+  int32_t* tokens = nullptr;        // [max_logit_rows] on the device
   StepInput<int32_t> block_tables;  // [max_sequences, blocks of max_context]; the host reads the engine's own
   int64_t table_size = 0;
 
-  void take(InputArena& arena, const StepLimits& limits) {
+  void take(Arena& workspace, InputArena& arena, const Kernels& kernels, const StepLimits& limits) {
     token_ids.resize(static_cast<size_t>(limits.max_rows));
     positions.resize(token_ids.size());
     length_limits.resize(token_ids.size());
     slots = arena.take<int64_t>(limits.max_rows);
     sequences = arena.take<AttentionSequence>(limits.max_sequences);
     wanted_rows = arena.take<int32_t>(limits.max_logit_rows);
+    if (kernels.sample_rows != nullptr) {
+      sampling = arena.take<SamplingRow>(limits.max_logit_rows);
+      tokens = workspace.take<int32_t>(limits.max_logit_rows);
+    }
     if (limits.on_host) return;
     table_size = blocks_per_sequence(limits.max_context);
     block_tables = arena.take<int32_t>(limits.max_sequences * table_size);
@@ -124,7 +130,7 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   Arena workspace;
   InputArena inputs;
   model->take_workspace(workspace, inputs, kernels, limits);
-  StepArrays{}.take(inputs, limits);
+  StepArrays{}.take(workspace, inputs, kernels, limits);
   const KvShape kv = kv_shape_of(model->info(), options);
   if (options.num_swap_blocks == 0) {
     options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / kv.block_bytes());
@@ -176,7 +182,7 @@ struct ModelRunner::Impl {
     const std::span<std::byte> on_device(inputs.data(), inputs.size_bytes());
     InputArena input_arena(device->is_host() ? on_device : staging.bytes(), on_device);
     model->take_workspace(arena, input_arena, kernels, limits);
-    arrays.take(input_arena, limits);
+    arrays.take(arena, input_arena, kernels, limits);
     if (device->is_host())
       prepare_pool();
     else
@@ -208,7 +214,9 @@ struct ModelRunner::Impl {
   void place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row);
   void place_wanted_rows(const Batch& batch);
   void pad(Step& step);
-  Model::Output forward(const Step& step, uint64_t key);
+  bool can_sample() const { return kernels.sample_rows != nullptr && model->info().vocab_size <= kMaxSampledVocab; }
+  Model::Output forward(const Step& step, bool samples, uint64_t key);
+  void sample(const Step& step, const float* step_logits);
   void fetch(const Batch& batch, Model::Output output);
 
   RunnerOptions options;
@@ -229,6 +237,7 @@ struct ModelRunner::Impl {
   std::map<uint64_t, Model::Output> recorded;  // by the device's key
   std::span<const float> logits;
   std::span<const float> hidden;
+  std::span<const int32_t> tokens;
   std::jthread populating;  // the last member: ended before what it works on
 };
 
@@ -280,6 +289,9 @@ void ModelRunner::Impl::place_wanted_rows(const Batch& batch) {
   CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits.max_logit_rows);
   int32_t* const after = std::ranges::copy(batch.logit_rows, arrays.wanted_rows.host).out;
   std::ranges::copy(batch.hidden_rows, after);
+  if (batch.sampling.empty()) return;
+  CHECK(can_sample() && batch.sampling.size() == batch.logit_rows.size());
+  std::ranges::copy(batch.sampling, arrays.sampling.host);
 }
 
 Step ModelRunner::Impl::prepare(const Batch& batch) {
@@ -334,10 +346,11 @@ void ModelRunner::Impl::pad(Step& step) {
     arrays.slots.host[row] = -1;
     arrays.sequences.host[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
     arrays.wanted_rows.host[row] = static_cast<int32_t>(row);
+    if (arrays.tokens != nullptr) arrays.sampling.host[row] = {};
   }
 }
 
-Model::Output ModelRunner::Impl::forward(const Step& step, uint64_t key) {
+Model::Output ModelRunner::Impl::forward(const Step& step, bool samples, uint64_t key) {
   model->prepare(step);
   Model::Output output;
   device->run(key, [&] {
@@ -346,26 +359,39 @@ Model::Output ModelRunner::Impl::forward(const Step& step, uint64_t key) {
     arrays.wanted_rows.upload(*device, step.num_logit_rows + step.num_hidden_rows);
     arrays.block_tables.upload(*device, step.num_sequences * arrays.table_size);
     output = model->forward(step);
+    if (samples) sample(step, output.logits);
   });
   if (key == 0) return output;
   if (output.logits != nullptr) recorded[key] = output;
   return recorded.at(key);
 }
 
+void ModelRunner::Impl::sample(const Step& step, const float* step_logits) {
+  arrays.sampling.upload(*device, step.num_logit_rows);
+  kernels.sample_rows(exec, step_logits, step.num_logit_rows, static_cast<int>(model->info().vocab_size),
+                      arrays.sampling.device, arrays.tokens);
+}
+
 // The results to the host, wherever they are.
 void ModelRunner::Impl::fetch(const Batch& batch, Model::Output output) {
   const auto hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(model->info().hidden_size);
-  const auto logit_floats = batch.logit_rows.size() * static_cast<size_t>(model->info().vocab_size);
+  const size_t num_tokens = batch.sampling.size();
+  const size_t num_logit_rows = num_tokens > 0 ? 0 : batch.logit_rows.size();
+  const auto logit_floats = num_logit_rows * static_cast<size_t>(model->info().vocab_size);
+  const int32_t* chosen = arrays.tokens;
   if (results) {
-    auto* const to = reinterpret_cast<float*>(results->bytes().data());
-    const auto download = [&](const float* from, size_t count, float* place) {
+    std::byte* free_place = results->bytes().data();
+    const auto download = [&]<typename T>(const T* from, size_t count) {
+      T* const place = reinterpret_cast<T*>(free_place);
+      free_place += count * sizeof(T);
       device->download(reinterpret_cast<std::byte*>(place), reinterpret_cast<const std::byte*>(from),
-                       count * sizeof(float));
+                       count * sizeof(T));
       return place;
     };
-    output = {.logits = download(output.logits, logit_floats, to),
-              .hidden = download(output.hidden, hidden_floats, to + logit_floats)};
+    output = {.logits = download(output.logits, logit_floats), .hidden = download(output.hidden, hidden_floats)};
+    chosen = download(chosen, num_tokens);
   }
+  tokens = {chosen, num_tokens};
   logits = {output.logits, logit_floats};
   hidden = {output.hidden, hidden_floats};
 }
@@ -410,16 +436,19 @@ std::span<const float> ModelRunner::run(const Batch& batch) {
   const int64_t padded = padded_rows(step.num_rows);
   const StepLimits& limits = impl_->limits;
   const bool has_room = padded <= std::min({limits.max_rows, limits.max_sequences, limits.max_logit_rows});
+  const bool samples = !batch.sampling.empty();
   uint64_t key = 0;
   if (!limits.on_host && only_decodes && step.num_hidden_rows == 0 && has_room) {
     impl_->pad(step);
-    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 1 |
-          static_cast<uint64_t>(step.share_prefixes);
+    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 2 |
+          static_cast<uint64_t>(samples) << 1 | static_cast<uint64_t>(step.share_prefixes);
   }
-  impl_->fetch(batch, impl_->forward(step, key));
+  impl_->fetch(batch, impl_->forward(step, samples, key));
   return impl_->logits;
 }
 
+bool ModelRunner::can_sample() const { return impl_->can_sample(); }
+std::span<const int32_t> ModelRunner::tokens() const { return impl_->tokens; }
 std::span<const float> ModelRunner::hidden() const { return impl_->hidden; }
 void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   impl_->pool.parallel_for(count, [&](int64_t i, int) { body(i); });

@@ -77,8 +77,13 @@ class ModelRunner {
   const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
   const char* isa() const;               // the kernel table's name
   std::string device() const;            // for people: Device::description
-  // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call.
+  // Whether batches may bring their wishes for sampling (Batch::sampling).
+  bool can_sample() const;
+  // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call. None when the batch
+  // wants tokens.
   std::span<const float> run(const Batch& batch);
+  // The tokens that run chose: [batch.sampling.size()], as long valid; -1 where logits hold a NaN or nothing finite.
+  std::span<const int32_t> tokens() const;
   // Final hidden states of batch.hidden_rows of that run: [hidden_rows.size(), hidden_size] float32, as long valid.
   std::span<const float> hidden() const;
   // Calls body(i) for i in [0, count) on the runner's threads, between runs. The body must not throw.

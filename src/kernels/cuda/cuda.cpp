@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/sampling.h"
 
 namespace quire {
 namespace {
@@ -14,6 +15,7 @@ Kernels make_table() {
   fill_rows_cuda(table);
   fill_rope_cuda(table);
   fill_experts_cuda(table);
+  table.sample_rows = sample_rows;
   return table;
 }
 

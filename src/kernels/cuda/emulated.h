@@ -16,13 +16,13 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
-#include <source_location>
 #include <type_traits>
 
 #include "kernels/cuda/emulated_runtime.h"
 #include "tensor/float8.h"
 #include "tensor/half.h"
 
+// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 #define __global__
 #define __device__
 #define __host__
@@ -33,7 +33,6 @@
 #define __constant__ static const
 #define __restrict__ __restrict
 
-// NOLINTBEGIN(readability-identifier-naming, bugprone-reserved-identifier): CUDA's own names.
 struct alignas(8) uint2 {
   unsigned x, y;
 };
@@ -61,7 +60,15 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 
 namespace quire::emulated {
 
-using Where = std::source_location;
+// Of the call that took it as a default argument. (clang 14 has no std::source_location of this library.)
+struct Where {
+  const char* file;
+  unsigned line;
+
+  static constexpr Where current(const char* its_file = __builtin_FILE(), unsigned its_line = __builtin_LINE()) {
+    return {its_file, its_line};
+  }
+};
 
 struct Launch {
   dim3 grid;

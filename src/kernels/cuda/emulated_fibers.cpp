@@ -118,21 +118,21 @@ void switch_to(Machine& m, Fiber& next) {
 }
 
 const char* file_name(const Where& where) {
-  const char* slash = std::strrchr(where.file_name(), '/');
-  return slash == nullptr ? where.file_name() : slash + 1;
+  const char* slash = std::strrchr(where.file, '/');
+  return slash == nullptr ? where.file : slash + 1;
 }
 
 [[noreturn]] void report_stuck(const Machine& m) {
   std::fprintf(stderr, "emulated GPU: block (%u, %u, %u): of %d threads %d returned", blockIdx.x, blockIdx.y,
                blockIdx.z, m.num_threads, m.num_returned);
   if (m.num_at_barrier > 0) {
-    std::fprintf(stderr, ", %d wait at the barrier of %s:%u", m.num_at_barrier, file_name(m.barrier), m.barrier.line());
+    std::fprintf(stderr, ", %d wait at the barrier of %s:%u", m.num_at_barrier, file_name(m.barrier), m.barrier.line);
   }
   for (size_t w = 0; w < m.warps.size(); ++w) {
     const Warp& warp = m.warps[w];
     if (warp.arrived == 0) continue;
     std::fprintf(stderr, ", lanes %08x of warp %zu wait at %s:%u", warp.arrived, w, file_name(warp.where),
-                 warp.where.line());
+                 warp.where.line);
   }
   std::fprintf(stderr, ", and none can go on\n");
   std::abort();
@@ -232,7 +232,7 @@ void run_block(Machine& m) {
 
 void broken(const char* what, const Where& where) {
   std::fprintf(stderr, "emulated GPU: %s:%u, block (%u, %u, %u), thread (%u, %u, %u): %s\n", file_name(where),
-               where.line(), blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, what);
+               where.line, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, what);
   std::abort();
 }
 
@@ -272,7 +272,7 @@ int lane() { return machine().running->index % 32; }
 void block_barrier(const Where& where) {
   Machine& m = machine();
   if (m.num_at_barrier == 0) m.barrier = where;
-  if (m.barrier.line() != where.line()) broken("others wait at another barrier", where);
+  if (m.barrier.line != where.line) broken("others wait at another barrier", where);
   if (++m.num_at_barrier < m.num_threads) {
     m.warps[static_cast<size_t>(m.running->index) / 32].runnable &= ~(1u << (m.running->index % 32));
     return run_others(m);
@@ -290,7 +290,7 @@ void warp_together(WarpOp op, void* mine, unsigned mask, const Where& where) {
   if (warp.arrived == 0) {
     warp.op = op;
     warp.where = where;
-  } else if (warp.op != op || warp.where.line() != where.line()) {
+  } else if (warp.op != op || warp.where.line != where.line) {
     broken("others of the warp wait at another warp-wide call", where);
   }
   warp.brought[lane] = mine;

@@ -145,6 +145,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
 
 #elif defined(QUIRE_GPU_EMULATED)
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a type and the name of a variable
 #define GPU_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(::quire::emulated::dynamic_shared())
 
 template <typename... Parameters>

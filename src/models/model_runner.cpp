@@ -41,7 +41,7 @@ void check_kv_format(const char* option, Format format) {
 RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernels& kernels) {
   check_option("the number of threads", options.num_threads, 0, 1024);
   check_option("the tokens of a batch", options.max_batch_tokens, 1, int64_t{1} << 20);
-  check_option("the sequences of a batch", options.max_sequences, 1, int64_t{1} << 16);
+  check_option("the sequences of a batch", options.max_sequences, 1, 65535);  // a grid of CUDA blocks has no more
   check_option("the context", options.max_context, 0, int64_t{1} << 27);
   check_option("the number of KV blocks", options.num_blocks, 0, int64_t{1} << 30);
   check_option("the number of swap blocks", options.num_swap_blocks, 0, int64_t{1} << 30);

@@ -40,6 +40,9 @@ Properties find_device() {
   return {found.name, found.major, found.minor};
 }
 
+// Graphs take memory that nobody planned, a megabyte or so each.
+constexpr size_t kMostRecordings = 128;
+
 class CudaDevice : public Device {
  public:
   CudaDevice();
@@ -155,12 +158,14 @@ void CudaDevice::copy(std::byte* to, const std::byte* from, size_t size_bytes) {
   check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_.stream), "copying");
 }
 
-// The first time as it is: kernels are loaded when they first run, which must not happen while recording.
+// The first time as it is, as is what comes when enough is recorded: kernels are loaded when they first run, which must
+// not happen while recording.
 void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
   if (key == 0) return body();
   const auto entry = recordings_.find(key);
   if (entry == recordings_.end()) {
     body();
+    if (recordings_.size() >= kMostRecordings) return;
     recordings_.emplace(key, nullptr);
     return;
   }

@@ -202,7 +202,8 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
   line("memory", fmt::format("weights {} + KV cache {} ({} positions) + activations {}",
                              format_bytes(plan.weight_bytes), format_bytes(plan.kv_bytes),
                              format_count(static_cast<uint64_t>(positions)), format_bytes(plan.workspace_bytes)));
-  line("compute", fmt::format("{}, {} threads, {} kernels", runner.device(), runner.options().num_threads, runner.isa()));
+  line("compute",
+       fmt::format("{}, {} threads, {} kernels", runner.device(), runner.options().num_threads, runner.isa()));
   for (const http::Address& address : listener.addresses()) {
     line("listening", url_of(address, !options.listener.certificate_file.empty()));
   }

@@ -305,8 +305,7 @@ TEST(Perplexity, IsWhatTheLogitsSay) {
       "Once upon a time there was a little fox who ran to the river. The fox saw a red bird and "
       "asked where the bird had been. The bird had been in the north all winter long, it said.";
   write_bytes(folder.path() / "story.txt", story);
-  const json::array ids =
-      parse_object(quire({"tokenize", "demo", "--json", story}).out).at("ids").as_array();
+  const json::array ids = parse_object(quire({"tokenize", "demo", "--json", story}).out).at("ids").as_array();
   ASSERT_GE(ids.size(), 2 * kWindow);
   double sum = 0;
   size_t count = 0;

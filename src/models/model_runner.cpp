@@ -4,7 +4,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <bit>
 #include <map>
 #include <optional>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "kernels/select.h"
 #include "models/memory_plan.h"
 #include "models/registry.h"
+#include "models/step_arrays.h"
 #include "models/system_memory.h"
 #include "models/weight_loader.h"
 
@@ -72,36 +72,6 @@ KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
           .v_format = options.v_format};
 }
 
-// What a step needs beside the model's activations.
-struct StepArrays {
-  std::vector<int32_t> token_ids;
-  std::vector<int64_t> positions;
-  std::vector<int64_t> length_limits;
-  StepInput<int64_t> slots;
-  StepInput<AttentionSequence> sequences;
-  StepInput<int32_t> wanted_rows;
-  StepInput<SamplingRow> sampling;  // where the table samples, like `tokens`
-  int32_t* tokens = nullptr;        // [max_logit_rows] on the device
-  StepInput<int32_t> block_tables;  // [max_sequences, blocks of max_context]; the host reads the engine's own
-  int64_t table_size = 0;
-
-  void take(Arena& workspace, InputArena& arena, const Kernels& kernels, const StepLimits& limits) {
-    token_ids.resize(static_cast<size_t>(limits.max_rows));
-    positions.resize(token_ids.size());
-    length_limits.resize(token_ids.size());
-    slots = arena.take<int64_t>(limits.max_rows);
-    sequences = arena.take<AttentionSequence>(limits.max_sequences);
-    wanted_rows = arena.take<int32_t>(limits.max_logit_rows);
-    if (kernels.sample_rows != nullptr) {
-      sampling = arena.take<SamplingRow>(limits.max_logit_rows);
-      tokens = workspace.take<int32_t>(limits.max_logit_rows);
-    }
-    if (limits.on_host) return;
-    table_size = blocks_per_sequence(limits.max_context);
-    block_tables = arena.take<int32_t>(limits.max_sequences * table_size);
-  }
-};
-
 // A model measured, not loaded.
 struct Measured {
   Backend backend;
@@ -145,13 +115,6 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
                                       options);
   options.num_blocks = plan.num_blocks;
   return {std::move(backend), model->info(), options, kv, inputs.used_bytes(), plan};
-}
-
-// Steps of one token per sequence are padded to so many rows, so that a device has few recordings to keep.
-int64_t padded_rows(int64_t num_rows) {
-  int64_t padded = 1;
-  while (padded < num_rows) padded += padded < 16 ? padded : 16;
-  return padded;
 }
 
 }  // namespace
@@ -209,14 +172,9 @@ struct ModelRunner::Impl {
     results.emplace(*device, static_cast<size_t>(limits.max_logit_rows * row_size) * sizeof(float));
   }
 
-  // Checks the batch against the limits and lays out where its rows belong.
   Step prepare(const Batch& batch);
-  void place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row);
-  void place_wanted_rows(const Batch& batch);
-  void pad(Step& step);
   bool can_sample() const { return kernels.sample_rows != nullptr && model->info().vocab_size <= kMaxSampledVocab; }
   Model::Output forward(const Step& step, bool samples, uint64_t key);
-  void sample(const Step& step, const float* step_logits);
   void fetch(const Batch& batch, Model::Output output);
 
   RunnerOptions options;
@@ -241,135 +199,30 @@ struct ModelRunner::Impl {
   std::jthread populating;  // the last member: ended before what it works on
 };
 
-// Whether there is a prefix that all of them share. The host's kernels find out by themselves, a device's would have to
-// be sent looking.
-bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
-  return sequences.size() > 1 && std::ranges::all_of(sequences, [&](const Batch::Sequence& sequence) {
-           return sequence.block_table[0] == sequences[0].block_table[0];
-         });
-}
-
-void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
-  int32_t previous = -1;
-  for (const int32_t row : rows) {
-    CHECK(row > previous && row < num_rows);
-    previous = row;
-  }
-}
-
-void ModelRunner::Impl::place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row) {
-  const int64_t length = sequence.first_position + sequence.num_tokens;
-  CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits.max_context);
-  const int64_t num_blocks = blocks_per_sequence(length);
-  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= num_blocks);
-  for (int64_t i = 0; i < sequence.num_tokens; ++i) {
-    const int64_t position = sequence.first_position + i;
-    const auto row = static_cast<size_t>(first_row + i);
-    const int64_t block = sequence.block_table[static_cast<size_t>(position / kKvBlockSize)];
-    CHECK(block >= 0 && block < kv.num_blocks());
-    arrays.positions[row] = position;
-    arrays.length_limits[row] = sequence.length_limit > 0 ? sequence.length_limit : limits.max_context;
-    arrays.slots.host[row] = block * kKvBlockSize + position % kKvBlockSize;
-  }
-  const int32_t* table = sequence.block_table.data();
-  if (!limits.on_host) {
-    std::copy_n(table, num_blocks, arrays.block_tables.host + index * arrays.table_size);
-    table = arrays.block_tables.device + index * arrays.table_size;
-  }
-  arrays.sequences.host[index] = {.first_row = first_row,
-                                  .num_rows = sequence.num_tokens,
-                                  .first_position = sequence.first_position,
-                                  .block_table = table};
-}
-
-void ModelRunner::Impl::place_wanted_rows(const Batch& batch) {
-  const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
-  check_rows(batch.logit_rows, num_rows);
-  check_rows(batch.hidden_rows, num_rows);
-  CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits.max_logit_rows);
-  int32_t* const after = std::ranges::copy(batch.logit_rows, arrays.wanted_rows.host).out;
-  std::ranges::copy(batch.hidden_rows, after);
-  if (batch.sampling.empty()) return;
-  CHECK(can_sample() && batch.sampling.size() == batch.logit_rows.size());
-  std::ranges::copy(batch.sampling, arrays.sampling.host);
-}
-
 Step ModelRunner::Impl::prepare(const Batch& batch) {
-  const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
-  const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
-  CHECK(num_rows > 0 && num_rows <= limits.max_rows && num_sequences <= limits.max_sequences);
-  for (const int32_t id : batch.token_ids) CHECK(id >= 0 && id < model->info().vocab_size);
-  std::ranges::copy(batch.token_ids, arrays.token_ids.begin());
-  place_wanted_rows(batch);
-  int64_t row = 0;
-  int64_t max_sequence_rows = 0;
-  int64_t max_context = 0;
-  for (int64_t i = 0; i < num_sequences; ++i) {
-    const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
-    CHECK(row + sequence.num_tokens <= num_rows);
-    place_sequence(sequence, i, row);
-    row += sequence.num_tokens;
-    max_sequence_rows = std::max(max_sequence_rows, sequence.num_tokens);
-    max_context = std::max(max_context, sequence.first_position + sequence.num_tokens);
-  }
-  CHECK(row == num_rows);
-  return {.kernels = &kernels,
-          .exec = exec,
-          .device = device.get(),
-          .kv = &kv,
-          .num_rows = num_rows,
-          .token_ids = arrays.token_ids.data(),
-          .positions = arrays.positions.data(),
-          .length_limits = arrays.length_limits.data(),
-          .slots = arrays.slots.device,
-          .sequences = arrays.sequences.device,
-          .num_sequences = num_sequences,
-          .max_sequence_rows = max_sequence_rows,
-          .max_context = max_context,
-          .share_prefixes = options.share_prefixes && (limits.on_host || begin_alike(batch.sequences)),
-          .wanted_rows = arrays.wanted_rows.device,
-          .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
-          .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
-}
-
-// Rows of token 0 that are written nowhere and that nobody reads.
-void ModelRunner::Impl::pad(Step& step) {
-  const int64_t first = step.num_rows;
-  step.num_rows = step.num_sequences = step.num_logit_rows = padded_rows(first);
-  step.max_context =
-      std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(step.max_context))), limits.max_context);
-  for (int64_t row = first; row < step.num_rows; ++row) {
-    const auto i = static_cast<size_t>(row);
-    arrays.token_ids[i] = 0;
-    arrays.positions[i] = 0;
-    arrays.length_limits[i] = limits.max_context;
-    arrays.slots.host[row] = -1;
-    arrays.sequences.host[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
-    arrays.wanted_rows.host[row] = static_cast<int32_t>(row);
-    if (arrays.tokens != nullptr) arrays.sampling.host[row] = {};
-  }
+  Step step = arrays.place(
+      batch, {.vocab_size = model->info().vocab_size, .num_blocks = kv.num_blocks(), .can_sample = can_sample()});
+  step.kernels = &kernels;
+  step.exec = exec;
+  step.device = device.get();
+  step.kv = &kv;
+  step.share_prefixes = step.share_prefixes && options.share_prefixes;
+  return step;
 }
 
 Model::Output ModelRunner::Impl::forward(const Step& step, bool samples, uint64_t key) {
   model->prepare(step);
   Model::Output output;
   device->run(key, [&] {
-    arrays.slots.upload(*device, step.num_rows);
-    arrays.sequences.upload(*device, step.num_sequences);
-    arrays.wanted_rows.upload(*device, step.num_logit_rows + step.num_hidden_rows);
-    arrays.block_tables.upload(*device, step.num_sequences * arrays.table_size);
+    arrays.upload(*device, step, samples);
     output = model->forward(step);
-    if (samples) sample(step, output.logits);
+    if (!samples) return;
+    kernels.sample_rows(exec, output.logits, step.num_logit_rows, static_cast<int>(model->info().vocab_size),
+                        arrays.sampling(), arrays.tokens());
   });
   if (key == 0) return output;
   if (output.logits != nullptr) recorded[key] = output;
   return recorded.at(key);
-}
-
-void ModelRunner::Impl::sample(const Step& step, const float* step_logits) {
-  arrays.sampling.upload(*device, step.num_logit_rows);
-  kernels.sample_rows(exec, step_logits, step.num_logit_rows, static_cast<int>(model->info().vocab_size),
-                      arrays.sampling.device, arrays.tokens);
 }
 
 // The results to the host, wherever they are.
@@ -378,7 +231,7 @@ void ModelRunner::Impl::fetch(const Batch& batch, Model::Output output) {
   const size_t num_tokens = batch.sampling.size();
   const size_t num_logit_rows = num_tokens > 0 ? 0 : batch.logit_rows.size();
   const auto logit_floats = num_logit_rows * static_cast<size_t>(model->info().vocab_size);
-  const int32_t* chosen = arrays.tokens;
+  const int32_t* chosen = arrays.tokens();
   if (results) {
     std::byte* free_place = results->bytes().data();
     const auto download = [&]<typename T>(const T* from, size_t count) {
@@ -431,15 +284,10 @@ std::string ModelRunner::device() const { return impl_->device->description(); }
 
 std::span<const float> ModelRunner::run(const Batch& batch) {
   Step step = impl_->prepare(batch);
-  // A step of one token for every sequence comes again and again: such steps are worth a recording.
-  const bool only_decodes = step.num_rows == step.num_sequences && step.num_logit_rows == step.num_rows;
-  const int64_t padded = padded_rows(step.num_rows);
-  const StepLimits& limits = impl_->limits;
-  const bool has_room = padded <= std::min({limits.max_rows, limits.max_sequences, limits.max_logit_rows});
   const bool samples = !batch.sampling.empty();
   uint64_t key = 0;
-  if (!limits.on_host && only_decodes && step.num_hidden_rows == 0 && has_room) {
-    impl_->pad(step);
+  if (!impl_->limits.on_host && impl_->arrays.is_recurrent(step)) {
+    impl_->arrays.pad(step);
     key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 2 |
           static_cast<uint64_t>(samples) << 1 | static_cast<uint64_t>(step.share_prefixes);
   }

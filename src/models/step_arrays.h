@@ -1,0 +1,58 @@
+// A batch as the arrays of a step: which token stands where, which slots and blocks are its, whose results are wanted.
+// What kernels read lies in StepInputs, so that it can be filled by the host and uploaded as part of a recording.
+//
+// Owned by the model runner and used by its thread. Allocates only in take().
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/arena.h"
+#include "models/batch.h"
+#include "models/layers/step.h"
+
+namespace quire {
+
+class StepArrays {
+ public:
+  // What a batch may ask for beside its limits.
+  struct Bounds {
+    int64_t vocab_size = 0;
+    int64_t num_blocks = 0;
+    bool can_sample = false;
+  };
+
+  // Null pointers while the arenas count.
+  void take(Arena& workspace, InputArena& inputs, const Kernels& kernels, const StepLimits& limits);
+
+  // Checks the batch and lays out where its rows belong: all of a Step that follows from the batch alone.
+  Step place(const Batch& batch, const Bounds& bounds);
+  // Whether the step comes again and again, a token for every sequence, and has room for pad().
+  bool is_recurrent(const Step& step) const;
+  // Appends rows of token 0, which are written nowhere and which nobody reads, up to one of few numbers, and rounds the
+  // context up, so that a device has few kinds of steps to record.
+  void pad(Step& step);
+  // Has the arrays of the step on the device.
+  void upload(Device& device, const Step& step, bool samples) const;
+
+  const SamplingRow* sampling() const { return sampling_.device; }  // [num_logit_rows]
+  int32_t* tokens() const { return tokens_; }  // [num_logit_rows] on the device; null where the table does not sample
+
+ private:
+  void place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row, int64_t num_blocks);
+  void place_wanted_rows(const Batch& batch, bool can_sample);
+
+  StepLimits limits_;
+  std::vector<int32_t> token_ids_;
+  std::vector<int64_t> positions_;
+  std::vector<int64_t> length_limits_;
+  StepInput<int64_t> slots_;
+  StepInput<AttentionSequence> sequences_;
+  StepInput<int32_t> wanted_rows_;
+  StepInput<SamplingRow> sampling_;  // where the table samples, like tokens_
+  int32_t* tokens_ = nullptr;
+  StepInput<int32_t> block_tables_;  // [max_sequences, table_size_]; the host's kernels read the engine's own
+  int64_t table_size_ = 0;           // blocks of max_context
+};
+
+}  // namespace quire

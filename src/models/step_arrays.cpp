@@ -4,11 +4,10 @@
 #include <bit>
 
 #include "base/check.h"
+#include "models/memory_plan.h"
 
 namespace quire {
 namespace {
-
-int64_t blocks_for(int64_t positions) { return (positions + kKvBlockSize - 1) / kKvBlockSize; }
 
 // 1, 2, 4, 8, 16, 32, 48 ...
 int64_t padded_rows(int64_t num_rows) {
@@ -48,7 +47,7 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const Kernels& kerne
     tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
   }
   if (limits.on_host) return;
-  table_size_ = blocks_for(limits.max_context);
+  table_size_ = blocks_per_sequence(limits.max_context);
   block_tables_ = inputs.take<int32_t>(limits.max_sequences * table_size_);
 }
 
@@ -89,7 +88,7 @@ Step StepArrays::place(const Batch& batch, const Bounds& bounds) {
 void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row, int64_t num_blocks) {
   const int64_t length = sequence.first_position + sequence.num_tokens;
   CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits_.max_context);
-  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= blocks_for(length));
+  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= blocks_per_sequence(length));
   for (int64_t i = 0; i < sequence.num_tokens; ++i) {
     const int64_t position = sequence.first_position + i;
     const auto row = static_cast<size_t>(first_row + i);
@@ -101,7 +100,7 @@ void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, 
   }
   const int32_t* table = sequence.block_table.data();
   if (!limits_.on_host) {
-    std::copy_n(table, blocks_for(length), block_tables_.host + index * table_size_);
+    std::copy_n(table, blocks_per_sequence(length), block_tables_.host + index * table_size_);
     table = block_tables_.device + index * table_size_;
   }
   sequences_.host[index] = {.first_row = first_row,

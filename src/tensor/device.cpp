@@ -22,6 +22,9 @@ class HostDevice : public Device {
     return data;
   }
   void release(std::byte* memory) noexcept override { buffers_.erase(memory); }
+  void populate(std::byte* memory, const std::stop_token& stop) override {
+    if (const auto found = buffers_.find(memory); found != buffers_.end()) found->second.populate_pages(stop);
+  }
   std::byte* allocate_staging(size_t size_bytes) override { return allocate(size_bytes); }
   void release_staging(std::byte* memory) noexcept override { release(memory); }
 
@@ -42,25 +45,15 @@ class HostDevice : public Device {
 
 std::unique_ptr<Device> make_host_device() { return std::make_unique<HostDevice>(); }
 
-DeviceBuffer::DeviceBuffer(Device& device, size_t size_bytes) : size_bytes_(size_bytes) {
-  if (size_bytes == 0) return;
-  if (device.is_host()) {
-    host_ = AlignedBuffer(size_bytes);
-    data_ = host_.data();
-    return;
-  }
-  device_ = &device;
-  data_ = device.allocate(size_bytes);
-}
+DeviceBuffer::DeviceBuffer(Device& device, size_t size_bytes)
+    : device_(&device), data_(device.allocate(size_bytes)), size_bytes_(size_bytes) {}
 
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : host_(std::move(other.host_)),
-      device_(std::exchange(other.device_, nullptr)),
+    : device_(std::exchange(other.device_, nullptr)),
       data_(std::exchange(other.data_, nullptr)),
       size_bytes_(std::exchange(other.size_bytes_, 0)) {}
 
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
-  std::swap(host_, other.host_);
   std::swap(device_, other.device_);
   std::swap(data_, other.data_);
   std::swap(size_bytes_, other.size_bytes_);

@@ -32,6 +32,8 @@ class Device {
   // Zeroed, 256-byte aligned. Throws Error kOutOfMemory with the size when there is not enough.
   virtual std::byte* allocate(size_t size_bytes) = 0;
   virtual void release(std::byte* memory) noexcept = 0;
+  // See AlignedBuffer::populate_pages; nothing to do where memory is there as soon as it is allocated.
+  virtual void populate(std::byte* /*memory*/, const std::stop_token& /*stop*/) {}
   // Memory of the host that the device reads and writes at the full speed of the link; zeroed.
   virtual std::byte* allocate_staging(size_t size_bytes) = 0;
   virtual void release_staging(std::byte* memory) noexcept = 0;
@@ -67,11 +69,9 @@ class DeviceBuffer {
 
   std::byte* data() { return data_; }
   size_t size_bytes() const { return size_bytes_; }
-  // See AlignedBuffer; nothing to do for memory that is not the host's.
-  void populate_pages(const std::stop_token& stop) { host_.populate_pages(stop); }
+  void populate_pages(const std::stop_token& stop) { device_->populate(data_, stop); }
 
  private:
-  AlignedBuffer host_;  // the memory, when it is the host's
   Device* device_ = nullptr;
   std::byte* data_ = nullptr;
   size_t size_bytes_ = 0;

@@ -69,10 +69,15 @@ Kernels make_avx512() {
 std::vector<const Kernels*> find_runnable() {
   std::vector<const Kernels*> tables;
 #ifdef QUIRE_X86_TABLES
-  static const Kernels avx2 = make_avx2();
-  static const Kernels avx512 = make_avx512();
-  if (machine_has_avx512()) tables.push_back(&avx512);
-  if (machine_has_avx2()) tables.push_back(&avx2);
+  // Made only where they can run: what fills a table in is compiled for its instruction set too.
+  if (machine_has_avx512()) {
+    static const Kernels avx512 = make_avx512();
+    tables.push_back(&avx512);
+  }
+  if (machine_has_avx2()) {
+    static const Kernels avx2 = make_avx2();
+    tables.push_back(&avx2);
+  }
 #endif
   tables.push_back(&reference_kernels());
   return tables;

@@ -36,7 +36,7 @@ class PackedCopies {
 class ColdMatmul {
  public:
   ColdMatmul(const Kernels& table, const Exec& exec, PackedCopies& copies, int64_t num_rows);
-  void call(const MatmulTuning& tuning = {});
+  void call(const MatmulTuning& tuning);
 
  private:
   const Kernels& table_;

@@ -17,12 +17,13 @@ auto path_of(const MatmulTuning& tuning, bool takes_q8, int64_t num_rows) {
 
 class Tuner {
  public:
-  Tuner(bool takes_q8, const CompareTunings& compare) : takes_q8_(takes_q8), compare_(compare) {}
+  Tuner(bool takes_q8, const MatmulTuning& usual, const CompareTunings& compare)
+      : takes_q8_(takes_q8), usual_(usual), compare_(compare), best_(usual) {}
 
   TunedMatrix tune() {
-    if (takes_q8_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 48});  // 8 and 4: one tile of AVX-512 and of AVX2
+    if (takes_q8_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 24, 48});  // 4: one tile
     try_all(&MatmulTuning::few_tokens, {8, 32});
-    try_all(&MatmulTuning::few_panels, {2, 4, 8});
+    try_all(&MatmulTuning::few_panels, {1, 2, 4, 8});
     try_all(&MatmulTuning::many_panels, {4});
     try_all(&MatmulTuning::fetch_ahead, {0, 1536, 3072, 12288});
     return judged();
@@ -61,8 +62,8 @@ class Tuner {
     double log_sum = 0;
     int count = 0;
     for (const int64_t num_rows : kTunedRows) {
-      TuningTimes times = compare_(num_rows, {}, best_);
-      if (differ({}, best_, num_rows)) {
+      TuningTimes times = compare_(num_rows, usual_, best_);
+      if (differ(usual_, best_, num_rows)) {
         log_sum += std::log(times.a_s / times.b_s);
         ++count;
       } else {
@@ -71,19 +72,22 @@ class Tuner {
       result.times.push_back(times);
     }
     if (count > 0 && log_sum / count > std::log(kMargin)) return result;
-    result.tuning = {};
+    result.tuning = usual_;
     for (TuningTimes& times : result.times) times.b_s = times.a_s;
     return result;
   }
 
   bool takes_q8_;
+  MatmulTuning usual_;
   const CompareTunings& compare_;
-  MatmulTuning best_ = {};
+  MatmulTuning best_;
 };
 
 }  // namespace
 
-TunedMatrix tune_matrix(bool takes_q8, const CompareTunings& compare) { return Tuner(takes_q8, compare).tune(); }
+TunedMatrix tune_matrix(bool takes_q8, const MatmulTuning& usual, const CompareTunings& compare) {
+  return Tuner(takes_q8, usual, compare).tune();
+}
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b) {
   const auto all = [](const MatmulTuning& t) {

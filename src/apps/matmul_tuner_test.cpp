@@ -22,7 +22,7 @@ int panels_of(const MatmulTuning& tuning, int64_t num_rows) {
 
 TEST(MatmulTuner, FindsWhatIsFast) {
   const TunedMatrix found =
-      tune_matrix(true, machine([](int64_t num_rows, const MatmulTuning& tuning) {
+      tune_matrix(true, {}, machine([](int64_t num_rows, const MatmulTuning& tuning) {
                     double seconds = 1.0 + 0.1 * std::abs(tuning.fetch_ahead / 1536 - 2);
                     seconds += 0.1 * std::abs(panels_of(tuning, num_rows) - (num_rows <= 8 ? 2 : 8));
                     return seconds + (num_rows > 8 && num_rows <= tuning.packed_tokens ? 0.2 : 0.0);
@@ -38,7 +38,7 @@ TEST(MatmulTuner, FindsWhatIsFast) {
 
 TEST(MatmulTuner, KeepsTheDefaultsAmidNoise) {
   uint32_t state = 1;
-  const TunedMatrix found = tune_matrix(true, [&](int64_t, const MatmulTuning&, const MatmulTuning&) {
+  const TunedMatrix found = tune_matrix(true, {}, [&](int64_t, const MatmulTuning&, const MatmulTuning&) {
     const auto noisy = [&] {
       return 1.0 + 0.01 * static_cast<double>((state = state * 1664525 + 1013904223) >> 24) / 256;
     };
@@ -49,17 +49,29 @@ TEST(MatmulTuner, KeepsTheDefaultsAmidNoise) {
 }
 
 TEST(MatmulTuner, DoesNotPayForOneNumberOfRowsWithAnother) {
-  const TunedMatrix found = tune_matrix(true, machine([](int64_t num_rows, const MatmulTuning& tuning) {
+  const TunedMatrix found = tune_matrix(true, {}, machine([](int64_t num_rows, const MatmulTuning& tuning) {
                                           if (tuning.fetch_ahead == MatmulTuning().fetch_ahead) return 1.0;
                                           return num_rows == 1 ? 1.1 : 0.5;
                                         }));
   EXPECT_TRUE(same_tuning(found.tuning, {}));
 }
 
+TEST(MatmulTuner, StartsFromTheTablesOwn) {
+  const MatmulTuning usual{.packed_tokens = 8, .few_panels = 4};
+  const auto slow_beyond = [](int64_t num_rows, const MatmulTuning& tuning) {
+    return num_rows > 8 && num_rows <= tuning.packed_tokens ? 2.0
+                                                            : 1.0 + 0.1 * std::abs(panels_of(tuning, num_rows) - 4);
+  };
+  EXPECT_TRUE(same_tuning(tune_matrix(true, usual, machine(slow_beyond)).tuning,
+                          {.packed_tokens = 8, .few_tokens = 32, .few_panels = 4, .many_panels = 4}));
+  const auto flat = [](int64_t, const MatmulTuning&) { return 1.0; };
+  EXPECT_TRUE(same_tuning(tune_matrix(true, usual, machine(flat)).tuning, usual));
+}
+
 // A winner that was luck loses the second time.
 TEST(MatmulTuner, AsksTwice) {
   int calls = 0;
-  const TunedMatrix found = tune_matrix(true, [&](int64_t, const MatmulTuning& a, const MatmulTuning& b) {
+  const TunedMatrix found = tune_matrix(true, {}, [&](int64_t, const MatmulTuning& a, const MatmulTuning& b) {
     const bool is_search = !same_tuning(a, b) && b.many_panels == 4 && a.fetch_ahead == b.fetch_ahead;
     return TuningTimes{1.0, is_search && ++calls <= 3 ? 0.5 : 1.0};
   });
@@ -68,7 +80,7 @@ TEST(MatmulTuner, AsksTwice) {
 }
 
 TEST(MatmulTuner, FloatsHaveNoCodesToDecode) {
-  const TunedMatrix found = tune_matrix(false, machine([](int64_t, const MatmulTuning& tuning) {
+  const TunedMatrix found = tune_matrix(false, {}, machine([](int64_t, const MatmulTuning& tuning) {
                                           return tuning.packed_tokens == MatmulTuning().packed_tokens ? 1.0 : 0.5;
                                         }));
   EXPECT_TRUE(same_tuning(found.tuning, {}));

@@ -73,8 +73,7 @@ class Duel {
   std::map<int64_t, ColdMatmul> works_;
 };
 
-std::string settings_text(const MatmulTuning& tuning) {
-  const MatmulTuning usual;
+std::string settings_text(const MatmulTuning& tuning, const MatmulTuning& usual) {
   std::string text;
   const auto add = [&](const char* name, int value, int usual_value) {
     if (value != usual_value) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
@@ -100,14 +99,14 @@ json::object row_of(const MatrixShape& shape, const TunedMatrix& tuned) {
 }
 
 // Microseconds with the defaults, and below them with what was found.
-void print_matrix(const MatrixShape& shape, const TunedMatrix& tuned) {
+void print_matrix(const MatrixShape& shape, const TunedMatrix& tuned, const MatmulTuning& usual) {
   fmt::print("{:<24}", shape.text());
   for (const TuningTimes& times : tuned.times) fmt::print("{:>10.1f}", times.a_s * 1e6);
   fmt::print("   the defaults\n");
-  if (same_tuning(tuned.tuning, {})) return;
+  if (same_tuning(tuned.tuning, usual)) return;
   fmt::print("{:<24}", "");
   for (const TuningTimes& times : tuned.times) fmt::print("{:>10.1f}", times.b_s * 1e6);
-  fmt::print("   {}\n", settings_text(tuned.tuning));
+  fmt::print("   {}\n", settings_text(tuned.tuning, usual));
 }
 
 std::map<MatrixShape, TunedMatrix> measure(const TuneOptions& options, const Kernels& table, ThreadPool& pool,
@@ -118,13 +117,14 @@ std::map<MatrixShape, TunedMatrix> measure(const TuneOptions& options, const Ker
     bar.show("tune", static_cast<int64_t>(results.size()), static_cast<int64_t>(shapes.size()), shape.text());
     Duel duel(options, table, pool, shape);
     results[shape] = tune_matrix(
-        table.takes_q8(shape.format),
+        table.takes_q8(shape.format), table.usual_tuning,
         [&](int64_t num_rows, const MatmulTuning& a, const MatmulTuning& b) { return duel.compare(num_rows, a, b); });
   }
   return results;
 }
 
-void show(const TuneOptions& options, const TuningFile& file, const std::map<MatrixShape, TunedMatrix>& results) {
+void show(const TuneOptions& options, const Kernels& table, const TuningFile& file,
+          const std::map<MatrixShape, TunedMatrix>& results) {
   if (options.json) {
     json::array rows;
     for (const auto& [shape, tuned] : results) rows.push_back(row_of(shape, tuned));
@@ -137,7 +137,7 @@ void show(const TuneOptions& options, const TuningFile& file, const std::map<Mat
              file.isa, "microseconds by tokens");
   for (const int64_t num_rows : kTunedRows) fmt::print("{:>10}", num_rows);
   fmt::print("\n");
-  for (const auto& [shape, tuned] : results) print_matrix(shape, tuned);
+  for (const auto& [shape, tuned] : results) print_matrix(shape, tuned, table.usual_tuning);
 }
 
 void tune(const TuneOptions& options) {
@@ -157,7 +157,7 @@ void tune(const TuneOptions& options) {
   if (!options.dry_run) file.tunings = load_tuning(path, file.isa, file.num_threads);  // of other models
   const auto results = measure(options, table, pool, shapes);
   for (const auto& [shape, tuned] : results) file.tunings[shape] = tuned.tuning;
-  show(options, file, results);
+  show(options, table, file, results);
   if (options.dry_run) return;
   write_tuning(file, path);
   if (!options.json) fmt::print("written to {}; it takes effect when a model is loaded\n", path);

@@ -196,6 +196,8 @@ struct Kernels {
   const char* name;  // "reference", "avx2", "avx512", "cuda"
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
+  // How matrices are walked unless `quire tune` found something better on the machine.
+  MatmulTuning usual_tuning;
   // Bytes of the packed matrix, 0 when this table cannot multiply the format.
   size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
   // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.

@@ -131,7 +131,7 @@ PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const std::byte* data
           .rows = shape.rows,
           .cols = shape.cols,
           .data = data,
-          .tuning = found == tunings_.end() ? MatmulTuning{} : found->second};
+          .tuning = found == tunings_.end() ? kernels_.usual_tuning : found->second};
 }
 
 Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {

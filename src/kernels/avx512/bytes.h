@@ -20,6 +20,8 @@ constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results 
 constexpr TileShape kFloatTile = {6, 24};  // 24 results
 #endif
 
+constexpr MatmulTuning kUsualTuning = {};
+
 inline Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
 inline void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }
 inline Bytes set1_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
@@ -32,7 +34,6 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
-inline Bytes sub_bytes(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
 // Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
@@ -45,11 +46,8 @@ inline Bytes load_table(const void* p) {
 }
 inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
 
-// Byte i of kLanes in all four bytes of word i.
-inline Bytes spread_bytes(const void* p) {
-  const __m512i words = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  return _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c)));
-}
+// Byte i of kLanes as word i.
+inline Bytes widen_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 
 // The kinds of codes that Dots tells apart: one.
 constexpr int dot_bits(int) { return 8; }
@@ -58,13 +56,16 @@ constexpr int dot_bits(int) { return 8; }
 // copies the sum before and after it in every round of a loop, which costs a third of the speed.
 template <int kCodeBits>
 struct Dots {
+  static constexpr int kStep = 1;  // words in a call
   static Bytes begin(Bytes start) { return start; }
-  static Bytes add(Bytes sum, Bytes codes, Bytes activations) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(activations));
+  static Bytes add(Bytes sum, const Bytes (&codes)[1], const Bytes (&activations)[1]) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes[0]), "v"(activations[0]));
     return sum;
   }
   static Bytes end(Bytes sum, Bytes) { return sum; }
 };
+// sum - a * b of every word, 16 bits in the low half of each.
+inline Bytes subtract_products(Bytes sum, Bytes a, Bytes b) { return _mm512_sub_epi32(sum, _mm512_madd_epi16(a, b)); }
 inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
 inline Vec widen_i8(const void* p) {

@@ -10,7 +10,7 @@
 namespace quire {
 namespace {
 
-inline Bytes dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, factor, factor); }
+inline Bytes dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, {factor}, {factor}); }
 
 }  // namespace
 

@@ -121,6 +121,7 @@ size_t packed_matrix_bytes(Format format, int64_t rows, int64_t cols) {
 bool format_takes_q8(Format format) { return is_code_format(format); }
 
 void override_matmul(Kernels& table) {
+  table.usual_tuning = kUsualTuning;
   table.packed_bytes = packed_matrix_bytes;
   table.pack = pack_matrix;
   table.takes_q8 = format_takes_q8;

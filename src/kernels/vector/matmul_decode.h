@@ -18,16 +18,32 @@ struct Factors {
   Vec scale;
   Vec unmagic;
   Vec min;
+  Bytes zero;  // of the codes, a row's own: 16 bits in a word
 };
 
-// What a code is more than the value it stands for. Codes of eight bits, levels of a table and codes with zero points
-// of their own are brought to the instruction set's zero.
-constexpr bool has_own_zero(CodeScheme scheme) {
-  return scheme.levels != nullptr || scheme.has_zeros || scheme.low_bits == 8;
+constexpr int least_level(CodeScheme scheme) {
+  int least = scheme.levels[0];
+  for (int i = 1; i < 16; ++i) least = scheme.levels[i] < least ? scheme.levels[i] : least;
+  return least;
 }
-constexpr int code_zero(CodeScheme scheme) { return has_own_zero(scheme) ? kCodeZero : scheme.zero; }
-// 8: a code may be any byte.
-constexpr int code_bits(CodeScheme scheme) { return has_own_zero(scheme) ? 8 : scheme.low_bits + scheme.high_bits; }
+constexpr bool has_narrow_levels(CodeScheme scheme) {
+  if (scheme.levels == nullptr) return false;
+  for (int i = 0; i < 16; ++i) {
+    if (scheme.levels[i] - least_level(scheme) >= 64) return false;
+  }
+  return true;
+}
+// Whether a code may be any byte.
+constexpr bool has_wide_codes(CodeScheme scheme) {
+  return scheme.low_bits == 8 || (scheme.levels != nullptr && !has_narrow_levels(scheme));
+}
+// What a code is more than the value it stands for. Codes of eight bits are brought to the instruction set's zero.
+constexpr int code_zero(CodeScheme scheme) {
+  return has_wide_codes(scheme) ? kCodeZero : scheme.levels != nullptr ? -least_level(scheme) : scheme.zero;
+}
+constexpr int code_bits(CodeScheme scheme) {
+  return has_wide_codes(scheme) ? 8 : scheme.levels != nullptr ? 6 : scheme.low_bits + scheme.high_bits;
+}
 // Parts of a group with factors of their own.
 constexpr int num_parts(CodeScheme scheme) { return scheme.sub_scales == 2 * kBlockGroups ? 2 : 1; }
 
@@ -50,6 +66,7 @@ struct PackedCodes {
   static constexpr int kDotBits = dot_bits(code_bits(kScheme));
   static constexpr int kParts = num_parts(kScheme);
   static constexpr bool kMins = kScheme.has_min;
+  static constexpr bool kZeros = kScheme.has_zeros;
 
   const std::byte* header;  // of the first panel
   const std::byte* codes;   // of its current group
@@ -59,7 +76,8 @@ struct PackedCodes {
 
   PackedCodes(const std::byte* packed, int64_t panel_stride)
       : header(packed), codes(packed + kLayout.header_bytes), stride(panel_stride), levels(set1_byte(0)) {
-    if constexpr (kScheme.levels != nullptr) levels = add_bytes(load_table(kScheme.levels), set1_byte(kCodeZero));
+    if constexpr (kScheme.levels != nullptr)
+      levels = add_bytes(load_table(kScheme.levels), set1_byte(code_zero(kScheme)));
   }
 
   template <int kWord>
@@ -71,11 +89,6 @@ struct PackedCodes {
       word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
     }
     if constexpr (kScheme.levels != nullptr) return look_up(levels, word);
-    if constexpr (kScheme.has_zeros) {
-      const std::byte* zeros = header + panel * stride + kLayout.zeros_offset;
-      return add_bytes(
-          word, sub_bytes(set1_byte(kCodeZero), spread_bytes(zeros + scale_of(group) * kPanelRows + v * kLanes)));
-    }
     return word;
   }
 
@@ -94,6 +107,7 @@ struct PackedCodes {
     if constexpr (kScheme.sub_scales > 0) f.scale = mul(f.scale, widen_i8(sub + kLayout.sub_scales_offset));
     if constexpr (kScheme.sub_scales > 0 && kMins) f.min = mul(f.min, widen_i8(sub + kLayout.sub_mins_offset));
     f.unmagic = mul(f.scale, set1(-kMagic));
+    if constexpr (kZeros) f.zero = widen_u8(row + kLayout.zeros_offset + scale_of(part) * kPanelRows);
     return f;
   }
 
@@ -107,7 +121,7 @@ constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
 
 // What stays in the first cache while many tokens go by.
 struct alignas(64) DecodedPanel {
-  float factors[2 * kBlockGroups][kPanelVectors][3][kLanes];
+  float factors[2 * kBlockGroups][kPanelVectors][3][kLanes];  // scale, unmagic, min or zero
   std::byte codes[kBlockGroups * kDecodedGroupBytes];
 };
 
@@ -133,6 +147,7 @@ const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& o
         store(out.factors[part][v][0], f.scale);
         store(out.factors[part][v][1], f.unmagic);
         if constexpr (Packed::kMins) store(out.factors[part][v][2], f.min);
+        if constexpr (Packed::kZeros) store_bytes(out.factors[part][v][2], f.zero);
       }
       if constexpr (!kInPlace) {
         decode_words<0>(packed, v, out.codes + g * kDecodedGroupBytes + v * kGroupWords * kVectorBytes);
@@ -144,11 +159,12 @@ const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& o
 }
 
 // Of one panel; the kinds that instruction sets tell apart are compiled once for all formats.
-template <int kBits, int kPartsOfGroup, bool kHasMins>
+template <int kBits, int kPartsOfGroup, bool kHasMins, bool kHasZeros>
 struct DecodedCodes {
   static constexpr int kDotBits = kBits;
   static constexpr int kParts = kPartsOfGroup;
   static constexpr bool kMins = kHasMins;
+  static constexpr bool kZeros = kHasZeros;
 
   const DecodedPanel* decoded;
   const std::byte* codes;  // of the current group
@@ -159,7 +175,7 @@ struct DecodedCodes {
   }
   Factors factors(int, int v, int part) const {
     const auto& f = decoded->factors[part][v];
-    return {load(f[0]), load(f[1]), kMins ? load(f[2]) : set1(0)};
+    return {load(f[0]), load(f[1]), kMins ? load(f[2]) : set1(0), kZeros ? load_bytes(f[2]) : set1_byte(0)};
   }
   void next_group() { codes += kDecodedGroupBytes; }
 };

@@ -31,6 +31,7 @@ struct FloatProduct {
   float* sums;          // [panels][tokens, kPanelRows]
   int64_t sums_stride;  // floats between panels
   Ahead ahead;
+  const std::byte* panel_end;  // of the first panel, for skip_panels
 };
 
 template <int kPanels, int kTokens, typename Weights>
@@ -46,16 +47,20 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
     for (int v = 0; v < kVectors; ++v) sums[t][v] = load(sums_at(t, v));
   }
   Ahead ahead = p.ahead;
-  for (int k = 0; k < p.columns; ++k) {
-    fetch<kPanels>(ahead);
-    Vec w[kVectors];
+  for (int first = 0; first < p.columns; first += kFloatColumns) {
+    skip_panels<kPanels>(ahead, p.panel_end);
+    const int end = first + kFloatColumns < p.columns ? first + kFloatColumns : p.columns;
+    for (int k = first; k < end; ++k) {
+      fetch<kPanels>(ahead);
+      Vec w[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) w[v] = weights.load_rows(k, v / kPanelVectors, v % kPanelVectors);
+      for (int v = 0; v < kVectors; ++v) w[v] = weights.load_rows(k, v / kPanelVectors, v % kPanelVectors);
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-      const Vec x = set1(p.x[t * p.x_stride + k]);
+      for (int t = 0; t < kTokens; ++t) {
+        const Vec x = set1(p.x[t * p.x_stride + k]);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[t][v] = fma(w[v], x, sums[t][v]);
+        for (int v = 0; v < kVectors; ++v) sums[t][v] = fma(w[v], x, sums[t][v]);
+      }
     }
   }
 #pragma GCC unroll 16
@@ -85,33 +90,51 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
   constexpr bool kWiden = kFormat == Format::kF8_G128;  // always
   constexpr int kColumnBytes = kWiden ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
   const int64_t stride = panel_bytes(kFormat, w.cols);
-  alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
+  const float* const x_rows = x.f32 + first_token * w.cols;
   FloatProduct product;
   product.x_stride = w.cols;
   product.sums_stride = num_tokens * kPanelRows;
+  // All tokens, from column k on.
+  const auto multiply = [&](const auto& weights, int64_t k, int panels, float* panel_sums, const AheadShares& ahead) {
+    for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens, int64_t index) {
+      product.x = x_rows + token * w.cols + k;
+      product.sums = panel_sums + token * kPanelRows;
+      product.ahead = ahead.of_tile(index);
+      with_tile<kFloatTile, 1>(
+          panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });
+    });
+  };
+  if constexpr (!kWiden) {
+    if (num_tokens <= kFloatTile.tokens) {  // results stay in registers from the first column to the last
+      product.columns = static_cast<int>(w.cols);
+      for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
+        const std::byte* const at = w.data + (first + panel) * stride;
+        product.panel_end = at + stride;
+        multiply(FloatColumns<kFormat>{at, stride}, 0, panels, sums + panel * product.sums_stride,
+                 AheadShares(at + w.tuning.fetch_ahead, stride, stride, 1, product.columns));
+      });
+      return;
+    }
+  }
+  alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
+  const int64_t num_tiles = divide_up(num_tokens, kFloatTile.tokens);
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
     product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
     for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
-      const std::byte* panel_at = w.data + (first + panel) * stride;
-      const std::byte* columns_at = panel_at + k * kColumnBytes;
-      const auto multiply = [&](const auto& weights) {
-        for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens) {
-          product.x = x.f32 + (first_token + token) * w.cols + k;
-          product.sums = sums + panel * product.sums_stride + token * kPanelRows;
-          product.ahead = share_ahead({columns_at + ahead_of(k * kColumnBytes, stride, count, w.tuning), stride,
-                                       product.columns * kColumnBytes},
-                                      token, tokens, num_tokens, product.columns);
-          with_tile<kFloatTile, 1>(
-              panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });
-        });
-      };
+      const std::byte* const panel_at = w.data + (first + panel) * stride;
+      const std::byte* const columns_at = panel_at + k * kColumnBytes;
+      float* const panel_sums = sums + panel * product.sums_stride;
+      const std::byte* const later = columns_at + ahead_of(k * kColumnBytes, stride, count, w.tuning);
+      const AheadShares ahead(later, stride, product.columns * kColumnBytes, num_tiles, product.columns);
+      product.panel_end = later + stride;  // not reached
       if constexpr (!kWiden) {
         if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) {
-          return multiply(FloatColumns<kFormat>{columns_at, stride});
+          return multiply(FloatColumns<kFormat>{columns_at, stride}, k, panels, panel_sums, ahead);
         }
       }
       for (int i = 0; i < panels; ++i) widen_columns<kFormat>(panel_at + i * stride, k, product.columns, widened[i]);
-      multiply(FloatColumns<Format::kF32>{reinterpret_cast<const std::byte*>(widened), sizeof widened[0]});
+      multiply(FloatColumns<Format::kF32>{reinterpret_cast<const std::byte*>(widened), sizeof widened[0]}, k, panels,
+               panel_sums, ahead);
     });
   }
 }

@@ -78,13 +78,17 @@ constexpr int panels_together(TileShape tile, int64_t tokens) {
   return 4 * kPanelVectors * tokens <= tile.sums ? 4 : 2 * kPanelVectors * tokens <= tile.sums ? 2 : 1;
 }
 
-// body(first, count) over even tiles of tokens.
+// body(first, count, index) over even tiles of tokens.
 template <typename F>
 inline void for_token_tiles(TileShape tile, int64_t num_tokens, F body) {
   const int64_t num_tiles = divide_up(num_tokens, tile.tokens);
+  const int64_t tokens = num_tokens / num_tiles;
+  const int64_t longer = num_tokens % num_tiles;  // so many tiles have a token more
+  int64_t token = 0;
   for (int64_t i = 0; i < num_tiles; ++i) {
-    const int64_t token = i * num_tokens / num_tiles;
-    body(token, static_cast<int>((i + 1) * num_tokens / num_tiles - token));
+    const int64_t count = tokens + (i < longer ? 1 : 0);
+    body(token, static_cast<int>(count), i);
+    token += count;
   }
 }
 
@@ -126,33 +130,46 @@ inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTunin
   return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
 }
 
-// What will be read after this block: `bytes` of the first panel from `from` on, and of those beside it.
-struct AheadBlock {
-  const std::byte* from;
-  int64_t stride;  // bytes between panels
-  int64_t bytes;
-};
-
-// The part of it that one multiplication fetches, some in every round.
+// Memory that will be read later, of the first of some panels, and so far of it has been fetched. Every round of a
+// multiplication fetches some.
 struct Ahead {
   const std::byte* at;
-  const std::byte* end;
-  int64_t stride;
-  int per_round;
+  const std::byte* due;  // fetched up to here by now
+  int64_t stride;        // bytes between panels
+  int64_t per_round;     // bytes
 };
 
-// The share of tokens [token, token + tokens) of num_tokens.
-inline Ahead share_ahead(const AheadBlock& block, int64_t token, int64_t tokens, int64_t num_tokens, int rounds) {
-  const int64_t first = block.bytes * token / num_tokens / 64 * 64;
-  const int64_t last = block.bytes * (token + tokens) / num_tokens / 64 * 64;
-  return {block.from + first, block.from + last, block.stride,
-          static_cast<int>(divide_up(last - first, int64_t{64} * rounds) * 64)};
+inline Ahead fetch_from(const std::byte* first, int64_t stride, int64_t per_round) {
+  return {first, first, stride, per_round};
 }
 
+// Of kPanels panels that are multiplied together to their end: behind that come not those beside the first.
 template <int kPanels>
-inline void fetch(Ahead& ahead) {
-  const std::byte* const end = ahead.at + ahead.per_round < ahead.end ? ahead.at + ahead.per_round : ahead.end;
-  for (; ahead.at < end; ahead.at += 64) {
+inline void skip_panels(Ahead& ahead, const std::byte* end_of_first) {
+  if (kPanels == 1 || ahead.at < end_of_first || ahead.at >= end_of_first + ahead.stride * (kPanels - 1)) return;
+  ahead.at += ahead.stride * (kPanels - 1);
+  ahead.due += ahead.stride * (kPanels - 1);
+}
+
+// `bytes` from `from` on in equal parts, one for each of num_tiles tiles of tokens.
+struct AheadShares {
+  const std::byte* from;
+  int64_t stride;
+  int64_t tile_bytes;
+  int64_t per_round;
+
+  AheadShares(const std::byte* first, int64_t panel_stride, int64_t bytes, int64_t num_tiles, int rounds)
+      : from(first),
+        stride(panel_stride),
+        tile_bytes(divide_up(bytes, num_tiles)),
+        per_round(divide_up(tile_bytes, rounds)) {}
+  Ahead of_tile(int64_t index) const { return fetch_from(from + index * tile_bytes, stride, per_round); }
+};
+
+template <int kPanels>
+[[gnu::always_inline]] inline void fetch(Ahead& ahead) {
+  ahead.due += ahead.per_round;
+  for (; ahead.at < ahead.due; ahead.at += 64) {
 #pragma GCC unroll 4
     for (int i = 0; i < kPanels; ++i) fetch_far(ahead.at + i * ahead.stride);
   }

@@ -60,6 +60,11 @@ void quantize_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t c
   });
 }
 
+// Groups of the block that starts with column k.
+inline int groups_from(int64_t k, int64_t cols) {
+  return static_cast<int>((cols - k < kBlockColumns ? cols - k : kBlockColumns) / kGroup);
+}
+
 // What one multiplication reads beside the weights, and what it adds to.
 struct Q8Product {
   int groups;
@@ -79,15 +84,17 @@ struct Q8Tokens {
   const Q8Block* block[kTokens];
   alignas(64) int32_t starts[kTokens][kPartsOfBlock];
   alignas(64) float min_sums[kTokens][kPartsOfBlock];
+  alignas(64) uint32_t code_sums[kTokens][kPartsOfBlock];  // as 16 bits
 
   explicit Q8Tokens(const Q8Product& p) {
     for (int t = 0; t < kTokens; ++t) {
       block[t] = reinterpret_cast<const Q8Block*>(p.q8 + static_cast<size_t>(t) * p.q8_stride);
-      const int32_t* code_sums = Codes::kParts == 2 ? block[t]->half_sum : block[t]->sum;
-      for (int i = 0; i < kPartsOfBlock; ++i) starts[t][i] = kMagicBits - p.zero * code_sums[i];
+      const int32_t* sums_of = Codes::kParts == 2 ? block[t]->half_sum : block[t]->sum;
+      for (int i = 0; i < kPartsOfBlock; ++i) starts[t][i] = kMagicBits - p.zero * sums_of[i];
       for (int i = 0; Codes::kMins && i < kPartsOfBlock; ++i) {
-        min_sums[t][i] = block[t]->scale[i / Codes::kParts] * static_cast<float>(code_sums[i]);
+        min_sums[t][i] = block[t]->scale[i / Codes::kParts] * static_cast<float>(sums_of[i]);
       }
+      for (int i = 0; Codes::kZeros && i < kPartsOfBlock; ++i) code_sums[t][i] = static_cast<uint16_t>(sums_of[i]);
     }
   }
 };
@@ -96,17 +103,23 @@ struct Q8Tokens {
 template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_words(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                              Bytes (&sums)[kTokens][kVectors]) {
+  using Dot = Dots<Codes::kDotBits>;
   if constexpr (kWord < kLast) {
-    Bytes w[kVectors];
+    Bytes w[kVectors][Dot::kStep];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) w[v] = codes.template word<kWord>(v / kPanelVectors, v % kPanelVectors);
+    for (int v = 0; v < kVectors; ++v) {
+      w[v][0] = codes.template word<kWord>(v / kPanelVectors, v % kPanelVectors);
+      if constexpr (Dot::kStep == 2) w[v][1] = codes.template word<kWord + 1>(v / kPanelVectors, v % kPanelVectors);
+    }
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      const Bytes a = load_word(x.block[t]->codes + group * kGroup + 4 * kWord);
+      const int8_t* at = x.block[t]->codes + group * kGroup + 4 * kWord;
+      Bytes a[Dot::kStep];
+      for (int i = 0; i < Dot::kStep; ++i) a[i] = load_word(at + 4 * i);
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[t][v] = Dots<Codes::kDotBits>::add(sums[t][v], w[v], a);
+      for (int v = 0; v < kVectors; ++v) sums[t][v] = Dot::add(sums[t][v], w[v], a);
     }
-    add_words<kWord + 1, kLast>(codes, x, group, sums);
+    add_words<kWord + Dot::kStep, kLast>(codes, x, group, sums);
   }
 }
 
@@ -130,7 +143,8 @@ template <int kPart, typename Codes, int kTokens, int kVectors>
     const Factors f = codes.factors(v / kPanelVectors, v % kPanelVectors, part);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      const Bytes sum = Dot::end(sums[t][v], load_word(&x.starts[t][part]));
+      Bytes sum = Dot::end(sums[t][v], load_word(&x.starts[t][part]));
+      if constexpr (Codes::kZeros) sum = subtract_products(sum, f.zero, load_word(&x.code_sums[t][part]));
       const Vec scaled = fma(as_floats(sum), f.scale, f.unmagic);
       totals[t][v] = fma(scaled, set1(x.block[t]->scale[group]), totals[t][v]);
       if constexpr (Codes::kMins) totals[t][v] = fma(f.min, set1(x.min_sums[t][part]), totals[t][v]);
@@ -138,74 +152,112 @@ template <int kPart, typename Codes, int kTokens, int kVectors>
   }
 }
 
-template <typename Codes, int kPanels, int kTokens>
-void multiply_codes(Codes codes, const Q8Product& p) {
-  constexpr int kVectors = kPanels * kPanelVectors;
-  const Q8Tokens<Codes, kTokens> x(p);
-  float* const all_sums = p.sums;
-  const int64_t sums_stride = p.sums_stride;
-  const auto sums_at = [=](int t, int v) {
-    return all_sums + v / kPanelVectors * sums_stride + t * kPanelRows + v % kPanelVectors * kLanes;
-  };
-  Vec totals[kTokens][kVectors];
+// The results of some tokens and panels while they are in registers: from memory, and back.
+template <int kTokens, int kVectors>
+struct Totals {
+  Vec at[kTokens][kVectors];
+
+  template <typename F>
+  [[gnu::always_inline]] static void for_each(const Q8Product& p, F body) {
 #pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) totals[t][v] = load(sums_at(t, v));
+      for (int v = 0; v < kVectors; ++v) {
+        body(t, v, p.sums + v / kPanelVectors * p.sums_stride + t * kPanelRows + v % kPanelVectors * kLanes);
+      }
+    }
   }
-  const int groups = p.groups;
-  const int64_t next_tokens = kTokens * static_cast<int64_t>(p.q8_stride);
-  Ahead ahead = p.ahead;
+  [[gnu::always_inline]] explicit Totals(const Q8Product& p) {
+    for_each(
+        p, [this](int t, int v, const float* sum) __attribute__((always_inline)) { at[t][v] = load(sum); });
+  }
+  [[gnu::always_inline]] void keep(const Q8Product& p) const {
+    for_each(
+        p, [this](int t, int v, float* sum) __attribute__((always_inline)) { store(sum, at[t][v]); });
+  }
+};
+
+// totals += up to 256 columns.
+template <int kPanels, typename Codes, int kTokens, int kVectors>
+[[gnu::always_inline]] inline void add_block(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int groups,
+                                             int64_t next_tokens, Ahead& ahead, Totals<kTokens, kVectors>& totals) {
   for (int group = 0; group < groups; ++group) {
     fetch<kPanels>(ahead);
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {  // a line of each of the tokens that come next
+    for (int t = 0; t < kTokens; ++t) {  // a line of each of the columns or tokens that come next
       prefetch(reinterpret_cast<const std::byte*>(x.block[t]) + next_tokens + 64 * group);
     }
-    add_part<0>(codes, x, group, totals);
-    if constexpr (Codes::kParts == 2) add_part<1>(codes, x, group, totals);
+    add_part<0>(codes, x, group, totals.at);
+    if constexpr (Codes::kParts == 2) add_part<1>(codes, x, group, totals.at);
     codes.next_group();
   }
-#pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) store(sums_at(t, v), totals[t][v]);
-  }
+}
+
+// One of several tiles of tokens times a block.
+template <typename Codes, int kPanels, int kTokens>
+void multiply_codes(Codes codes, const Q8Product& p) {
+  const Q8Tokens<Codes, kTokens> x(p);
+  Totals<kTokens, kPanels * kPanelVectors> totals(p);
+  Ahead ahead = p.ahead;
+  add_block<kPanels>(codes, x, p.groups, kTokens * static_cast<int64_t>(p.q8_stride), ahead, totals);
+  totals.keep(p);
 }
 
 // All tokens, in tiles of kFewest or more, times a block of `panels`.
 template <int kFewest, typename Codes>
-void multiply_tokens(const Codes& codes, int panels, int64_t num_tokens, Q8Product product, const AheadBlock& ahead) {
+void multiply_tokens(const Codes& codes, int panels, int64_t num_tokens, Q8Product product, const AheadShares& ahead) {
   const std::byte* const q8 = product.q8;
   float* const sums = product.sums;
-  for_token_tiles(kQ8Tile, num_tokens, [&](int64_t token, int tokens) {
+  for_token_tiles(kQ8Tile, num_tokens, [&](int64_t token, int tokens, int64_t index) {
     product.q8 = q8 + static_cast<size_t>(token) * product.q8_stride;
     product.sums = sums + token * kPanelRows;
-    product.ahead = share_ahead(ahead, token, tokens, num_tokens, product.groups);
+    product.ahead = ahead.of_tile(index);
     with_tile<kQ8Tile, kFewest>(
         panels, tokens, [&]<int kPanels, int kTokens>() { multiply_codes<Codes, kPanels, kTokens>(codes, product); });
   });
 }
 
-// 256 columns of `panels` of them together, see MultiplyPanels.
+constexpr int64_t bytes_of_groups(BlockLayout layout, int groups) {
+  return groups * (layout.group_bytes + layout.header_bytes / kBlockGroups);
+}
+
+// 256 columns of `panels` of them together, several tiles of tokens; see MultiplyPanels.
 template <Format kFormat>
 void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, int packed_tokens,
                     int64_t fetch_ahead, const Q8Product& product) {
   using Packed = PackedCodes<kFormat>;
-  constexpr BlockLayout kLayout = Packed::kLayout;
-  const AheadBlock ahead = {packed + fetch_ahead, stride,
-                            product.groups * (kLayout.group_bytes + kLayout.header_bytes / kBlockGroups)};
+  const AheadShares ahead(packed + fetch_ahead, stride, bytes_of_groups(Packed::kLayout, product.groups),
+                          divide_up(num_tokens, kQ8Tile.tokens), product.groups);
   static_assert(panels_together(kQ8Tile, kQ8Tile.tokens) == 1, "several tiles of tokens decode one panel at a time");
-  constexpr int kFewestDecoded = fewest_of_tile(kQ8Tile, kQ8Tile.tokens + 1);
-  if (num_tokens <= kQ8Tile.tokens || num_tokens <= packed_tokens) {
-    return multiply_tokens<1>(Packed(packed, stride), panels, num_tokens, product, ahead);
+  constexpr int kFewestOfTile = fewest_of_tile(kQ8Tile, kQ8Tile.tokens + 1);
+  if (num_tokens <= packed_tokens) {
+    return multiply_tokens<kFewestOfTile>(Packed(packed, stride), panels, num_tokens, product, ahead);
   }
   DecodedPanel decoded;
   const std::byte* codes = decode_panel<kFormat>(packed, product.groups, decoded);
-  multiply_tokens<kFewestDecoded>(DecodedCodes<Packed::kDotBits, Packed::kParts, Packed::kMins>{&decoded, codes},
-                                  panels, num_tokens, product, ahead);
+  multiply_tokens<kFewestOfTile>(
+      DecodedCodes<Packed::kDotBits, Packed::kParts, Packed::kMins, Packed::kZeros>{&decoded, codes}, panels,
+      num_tokens, product, ahead);
 }
 
+// All columns of `panels`, one tile of tokens: its results stay in registers from the first column to the last.
+template <Format kFormat, int kPanels, int kTokens>
+void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t fetch_ahead, Q8Product p) {
+  using Packed = PackedCodes<kFormat>;
+  Totals<kTokens, kPanels * kPanelVectors> totals(p);
+  Ahead ahead = fetch_from(panel + fetch_ahead, stride, bytes_of_groups(Packed::kLayout, 1));
+  const std::byte* const end = panel + stride;
+  for (int64_t k = 0; k < cols; k += kBlockColumns) {
+    const int groups = groups_from(k, cols);
+    skip_panels<kPanels>(ahead, end);
+    const Q8Tokens<Packed, kTokens> x(p);
+    Packed codes(panel, stride);
+    add_block<kPanels>(codes, x, groups, sizeof(Q8Block), ahead, totals);
+    panel += Packed::kLayout.header_bytes + groups * Packed::kLayout.group_bytes;
+    p.q8 += sizeof(Q8Block);
+  }
+  totals.keep(p);
+}
 // See MultiplyPanels.
 template <Format kFormat>
 void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
@@ -214,14 +266,23 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   constexpr BlockLayout kLayout = block_layout(kScheme);
   const int64_t stride = panel_bytes(kFormat, w.cols);
   const std::byte* const start = w.data + first * stride;
-  const std::byte* part = start;
   Q8Product product;
   product.zero = code_zero(kScheme);
   product.q8_stride = q8_bytes(w.cols);
   product.q8 = x.q8 + static_cast<size_t>(first_token) * product.q8_stride;
   product.sums_stride = num_tokens * kPanelRows;
+  if (num_tokens <= kQ8Tile.tokens) {
+    for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
+      product.sums = sums + panel * product.sums_stride;
+      with_tile<kQ8Tile, 1>(panels, static_cast<int>(num_tokens), [&]<int kPanels, int kTokens>() {
+        multiply_few<kFormat, kPanels, kTokens>(start + panel * stride, stride, w.cols, w.tuning.fetch_ahead, product);
+      });
+    });
+    return;
+  }
+  const std::byte* part = start;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
-    product.groups = static_cast<int>((w.cols - k < kBlockColumns ? w.cols - k : kBlockColumns) / kGroup);
+    product.groups = groups_from(k, w.cols);
     const int64_t ahead = ahead_of(part - start, stride, count, w.tuning);
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;

@@ -176,7 +176,7 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
 
 void bench_attention(const Kernels& table, const Roofs& roofs) {
   if (table.attention == nullptr) return;
-  for (Format format : {Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0}) {
+  for (Format format : {Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0}) {
     if (kv_tile_bytes(format, 128) == 0) continue;
     for (int64_t sequences : {1, 16, 64}) bench_attention_case(table, roofs, {format, sequences, 1, 4096});
     bench_attention_case(table, roofs, {format, 1, 1, 65536});

@@ -203,7 +203,8 @@ struct Kernels {
   // Whether matrices of this format multiply int8 rows (q8) or float rows (f32).
   bool (*takes_q8)(Format format);
   // int8 form of a row: groups of 32 values share a float scale max|x| / 127, codes round to nearest, and whatever sums
-  // the table's matmul wants; the layout is the table's own. cols is a multiple of 32.
+  // the table's matmul wants; the layout is the table's own (CUDA: groups of 64, beside bf16 for formats that it does
+  // not multiply in integers). cols is a multiple of 32.
   // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
   size_t (*q8_row_bytes)(int64_t cols);
   void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);

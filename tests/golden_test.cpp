@@ -84,7 +84,7 @@ const std::vector<std::vector<int64_t>> kFeeds = {{128}, {1}, {7}, {31, 8}, {32,
 const std::vector<std::vector<int64_t>> kCudaFeeds = {{33, 8}};
 
 // What a logit may be off, as a part of the reference's range, and the mean of it squared. CUDA multiplies all weights
-// but F32 by rows of bf16, which rounds them by 2^-9 at most.
+// but F32 and I8_G128 by rows of bf16, which rounds them by 2^-9 at most.
 struct Bounds {
   double largest;
   double nmse;

@@ -36,6 +36,7 @@ const Subject kSubjects[] = {
     {"qwen3moe", Format::kF16},          // routing
     {"llama3-gqa-tied", Format::kQ8_0},  // a quantised cache
     {"gemma2", Format::kQ4_0},
+    {"gemma2", Format::kF8_E4M3},
     {"llama-blocks/model.gguf", Format::kF32}  // block formats, quantised activations
 };
 

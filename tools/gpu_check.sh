@@ -135,6 +135,8 @@ run_benches() {
   step greedy_text 30 "$quire" run demo --device cuda --prompt "Tell me a story about a fox." --temp 0
   step bench_1b_bf16 60 "$quire" bench --device cuda --shape tinyllama-1.1b --format BF16 --batch 1,8,64 --json
   step bench_1b_q4 60 "$quire" bench --device cuda --shape tinyllama-1.1b --format Q4_0 --batch 1,8,64 --json
+  step bench_1b_fp8_kv 45 "$quire" bench --device cuda --shape tinyllama-1.1b --format BF16 --batch 64 --depth 1024 \
+    --kv-type fp8 --json
   step bench_8b_q4 90 "$quire" bench --device cuda --shape llama-3.1-8b --format Q4_K_M --batch 1,16 --json
 }
 

@@ -42,9 +42,10 @@ Format parse_kv_type(const std::string& name) {
   if (name == "f32" || name == "float32") return Format::kF32;
   if (name == "f16" || name == "float16" || name == "auto") return Format::kF16;
   if (name == "bf16" || name == "bfloat16") return Format::kBF16;
+  if (name == "fp8" || name == "fp8_e4m3" || name == "f8_e4m3") return Format::kF8_E4M3;
   if (name == "q8_0" || name == "int8") return Format::kQ8_0;
   if (name == "q4_0" || name == "int4") return Format::kQ4_0;
-  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16, bf16, q8_0 and q4_0",
+  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16, bf16, fp8, q8_0 and q4_0",
        printable(name, 40));
 }
 
@@ -79,9 +80,9 @@ void ModelOptions::add_limits(CLI::App& app) {
                                   "Positions of one sequence, for example 8192 or 32K (default: the model's own)"));
   with_environment(app.add_option("--sequences,--max-num-seqs,--parallel", max_sequences, "Sequences that run at once")
                        ->check(CLI::Range(1, 65536)));
-  with_environment(
-      app.add_option("--kv-type,--kv-cache-dtype", kv_type,
-                     "Type of the KV cache: f32, f16 (default), bf16, q8_0 (or int8: half of f16) or q4_0 (int4)"));
+  with_environment(app.add_option(
+      "--kv-type,--kv-cache-dtype", kv_type,
+      "Type of the KV cache: f32, f16 (default), bf16, fp8 (E4M3), q8_0 (or int8: half of f16) or q4_0 (int4)"));
   with_environment(app.add_option("--cache-type-k", k_type, "Type of K alone"));
   with_environment(app.add_option("--cache-type-v", v_type, "Type of V alone"));
   with_environment(

@@ -50,6 +50,8 @@ TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
   EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").k_format, Format::kF32);
   EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").v_format, Format::kBF16);
   EXPECT_EQ(parse("--kv-type int8").k_format, Format::kQ8_0);
+  EXPECT_EQ(parse("--kv-type fp8").v_format, Format::kF8_E4M3);
+  EXPECT_EQ(parse("--kv-cache-dtype fp8_e4m3 --cache-type-k f16").v_format, Format::kF8_E4M3);
   EXPECT_EQ(parse("--kv-type q8_0 --cache-type-v q4_0").v_format, Format::kQ4_0);
   EXPECT_THROW(parse("--kv-type q9"), Error);
   ::setenv("QUIRE_CTX_SIZE", "2K", 1);

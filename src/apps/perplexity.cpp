@@ -41,10 +41,10 @@ std::string read_text(const std::string& path) {
 
 // -log of the probability that a row of logits gives to the token.
 double surprise(std::span<const float> logits, int32_t id) {
-  const float largest = *std::ranges::max_element(logits);
+  const double largest = *std::ranges::max_element(logits);
   double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit - largest));
-  return std::log(sum) - static_cast<double>(logits[static_cast<size_t>(id)] - largest);
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  return std::log(sum) - (logits[static_cast<size_t>(id)] - largest);
 }
 
 // Sums over scored tokens.

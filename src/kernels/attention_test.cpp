@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "kernels/select.h"
+#include "tensor/aligned_buffer.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace quire {
@@ -150,7 +152,9 @@ class Batch {
     const Format format = is_v ? shape_.v_format : shape_.k_format;
     const std::byte* at = (is_v ? v_ : k_).data() + tile * kv_tile_bytes(format, shape_.head_dim);
     if (format == Format::kQ8_0 || format == Format::kQ4_0) return group_value(format, at, is_v, d, p);
-    at += (is_v ? p * shape_.head_dim + d : d * kKvBlockSize + p) * (format == Format::kF32 ? 4 : 2);
+    const int64_t index = is_v ? p * shape_.head_dim + d : d * kKvBlockSize + p;
+    if (format == Format::kF8_E4M3) return e4m3_to_f32(static_cast<uint8_t>(at[index]));
+    at += index * (format == Format::kF32 ? 4 : 2);
     float wide;
     uint16_t half;
     std::memcpy(&half, at, 2);
@@ -210,6 +214,8 @@ class Batch {
   int64_t num_rows_ = 0;
 };
 
+const Format kFormats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
+
 class AttentionTest : public testing::TestWithParam<const Kernels*> {};
 
 bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
@@ -255,9 +261,8 @@ TEST_P(AttentionTest, Contexts) {
 }
 
 TEST_P(AttentionTest, Formats) {
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
-  for (Format k : formats) {
-    for (Format v : formats) {
+  for (Format k : kFormats) {
+    for (Format v : kFormats) {
       for (int head_dim : {40, 64}) {
         expect_oracle(*GetParam(), {4, 2, head_dim, k, v}, {{70, 1}});
         expect_oracle(*GetParam(), {4, 2, head_dim, k, v}, {{20, 30}});
@@ -300,6 +305,52 @@ TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
   EXPECT_EQ(batch.run(*GetParam(), 2, {sequence}), want);
 }
 
+// What one query of num_heads heads gets that sees one position.
+std::vector<float> attend_one(const Kernels& table, int num_heads, const std::vector<float>& k,
+                              const std::vector<float>& v) {
+  const auto dim = static_cast<int>(k.size());
+  std::vector<std::byte> k_tile(static_cast<size_t>(kv_tile_bytes(Format::kF8_E4M3, dim))), v_tile(k_tile);
+  const KvLayer kv = {k_tile.data(), v_tile.data(), Format::kF8_E4M3, Format::kF8_E4M3, 1, dim};
+  ThreadPool pool(1);
+  const int64_t slot = 0;
+  reference_kernels().write_kv(make_exec(pool), kv, k.data(), dim, v.data(), dim, &slot, 1);
+  const std::vector<float> q(static_cast<size_t>(num_heads * dim), 0.5f);
+  std::vector<float> out(q.size());
+  const int32_t block = 0;
+  const AttentionSequence sequence = {0, 1, 0, &block};
+  const size_t workspace_bytes = table.attention_workspace_bytes({1, 1, 1, 1, num_heads, 1, dim});
+  AlignedBuffer workspace(workspace_bytes);
+  AttentionArgs args;
+  args.q = q.data();
+  args.q_stride = num_heads * dim;
+  args.out = out.data();
+  args.kv = kv;
+  args.sequences = &sequence;
+  args.num_sequences = args.num_rows = args.max_rows = args.max_context = 1;
+  args.num_heads = num_heads;
+  args.scale = 1.0f;
+  args.workspace = workspace.data();
+  table.attention(make_exec(pool), args);
+  return out;
+}
+
+// Read where they lie, and by many rows, for whom they are widened first.
+TEST_P(AttentionTest, EveryE4M3Code) {
+  std::vector<float> v(256);
+  for (size_t code = 0; code < v.size(); ++code) v[code] = e4m3_to_f32(static_cast<uint8_t>(code));
+  for (int num_heads : {1, 40}) {
+    const std::vector<float> out = attend_one(*GetParam(), num_heads, std::vector<float>(v.size()), v);
+    for (size_t i = 0; i < out.size(); ++i) {
+      const float want = v[i % v.size()];
+      ASSERT_TRUE(std::isnan(want) ? std::isnan(out[i]) : out[i] == want) << i << ": " << out[i] << ", not " << want;
+    }
+    std::vector<float> k(v.size());
+    k[77] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> bad = attend_one(*GetParam(), num_heads, k, std::vector<float>(v.size()));
+    for (float x : bad) ASSERT_TRUE(std::isnan(x));
+  }
+}
+
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -325,11 +376,11 @@ TEST_P(AttentionTest, OneAnswer) {
   shapes.push_back(shapes[0]);
   shapes.back().window = 100;
   shapes.push_back({4, 1, 64, Format::kF32, Format::kBF16, 37, 3.0f});
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
-  for (Format k : formats) {
-    for (Format v : formats) {
+  for (Format k : kFormats) {
+    for (Format v : kFormats) {
       const bool covered = GetParam() == &reference_kernels() && k != v;  // slow, and one loop for all formats
-      if (!covered && (is_quantised(k) || is_quantised(v))) shapes.push_back({4, 2, 40, k, v});
+      const bool narrow = is_quantised(k) || is_quantised(v) || k == Format::kF8_E4M3 || v == Format::kF8_E4M3;
+      if (!covered && narrow) shapes.push_back({4, 2, 40, k, v});
     }
   }
   shapes.push_back({8, 1, 64, Format::kQ8_0, Format::kQ4_0, 100});

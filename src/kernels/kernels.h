@@ -115,8 +115,8 @@ struct ExpertRows {
 // Paged K and V of one layer. A block holds kKvBlockSize consecutive positions of one sequence; inside it every KV head
 // has one K tile and one V tile. Block b, head h: k + (b * num_kv_heads + h) * kv_tile_bytes(k_format, head_dim).
 //
-// Floats: K is [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring positions are one vector), V is
-// [kKvBlockSize, head_dim].
+// Floats (kF32, kF16, kBF16, kF8_E4M3): K is [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring
+// positions are one vector), V is [kKvBlockSize, head_dim].
 // kQ8_0 and kQ4_0: kKvGroup dimensions of one position share an f16 scale, as in those formats' blocks; head_dim is
 // rounded up to whole groups. A tile is its groups one after another, each kKvGroup * kKvBlockSize codes and then the
 // scales [kKvBlockSize]. Two neighbouring terms of a sum lie together, to be multiplied as pairs of 16 bits: with d the
@@ -205,7 +205,8 @@ struct Kernels {
   // Whether matrices of this format multiply int8 rows (q8) or float rows (f32).
   bool (*takes_q8)(Format format);
   // int8 form of a row: groups of 32 values share a float scale max|x| / 127, codes round to nearest, and whatever sums
-  // the table's matmul wants; the layout is the table's own. cols is a multiple of 32.
+  // the table's matmul wants; the layout is the table's own (CUDA: groups of 64, beside bf16 for formats that it does
+  // not multiply in integers). cols is a multiple of 32.
   // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
   size_t (*q8_row_bytes)(int64_t cols);
   void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);
@@ -262,7 +263,8 @@ struct Kernels {
   // Stores k and v [num_rows, num_kv_heads, head_dim] (row strides in floats) at slots[row] = block * kKvBlockSize +
   // offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x with the largest
   // magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as stored. A group
-  // with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN.
+  // with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no scale: magnitudes
+  // above 448, infinities among them, become 448; a NaN stays one.
   void (*write_kv)(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v,
                    int64_t v_stride, const int64_t* slots, int64_t num_rows);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "kernels/select.h"
 #include "tensor/aligned_buffer.h"
+#include "tensor/float8.h"
 
 namespace quire {
 namespace {
@@ -186,7 +187,7 @@ TEST_P(RowsTest, Rope) {
 
 // Every table stores the same bits as the reference, special values included, and touches no other slot.
 TEST_P(RowsTest, WriteKv) {
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
   for (Format format : formats) {
     for (int head_dim : {8, 40, 64}) {
       const int heads = 3;
@@ -221,6 +222,40 @@ TEST_P(RowsTest, WriteKv) {
 }
 
 // Where a value of K and V lies, spelled out: K tiles dimension-major, V tiles position-major.
+// Every E4M3 number, the middle to the next, and what lies just beside: to nearest, ties to even, the largest for all
+// beyond.
+TEST_P(RowsTest, WriteKvRoundsToE4M3) {
+  std::vector<float> values;
+  for (int code = 0; code < 0x7f; ++code) {
+    const float here = e4m3_to_f32(static_cast<uint8_t>(code));
+    const float next = code < 0x7e ? e4m3_to_f32(static_cast<uint8_t>(code + 1)) : here + 32;
+    const float middle = (here + next) / 2;
+    for (const float x : {here, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, next)}) {
+      values.push_back(x);
+      values.push_back(-x);
+    }
+  }
+  for (const float x : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 465.0f, 1e-30f,
+                        std::numeric_limits<float>::denorm_min(), 1e30f, 449.0f, 448.0f}) {
+    values.push_back(x);
+  }
+  const auto width = static_cast<int64_t>(values.size());
+  constexpr int kDim = 256;
+  ASSERT_EQ(width % kDim, 0);
+  const int64_t tile_bytes = kv_tile_bytes(Format::kF8_E4M3, kDim);
+  std::vector<std::byte> k(static_cast<size_t>(width / kDim * tile_bytes)), v(k);
+  const KvLayer kv{k.data(), v.data(), Format::kF8_E4M3, Format::kF8_E4M3, static_cast<int>(width / kDim), kDim};
+  const int64_t slot = 3;
+  table().write_kv(exec(), kv, values.data(), width, values.data(), width, &slot, 1);
+  for (int64_t i = 0; i < width; ++i) {
+    const float x = values[static_cast<size_t>(i)];
+    const auto want = static_cast<std::byte>(f32_to_e4m3(x));
+    const int64_t tile = i / kDim * tile_bytes;
+    ASSERT_EQ(k[static_cast<size_t>(tile + i % kDim * kKvBlockSize + slot)], want) << x;
+    ASSERT_EQ(v[static_cast<size_t>(tile + slot * kDim + i % kDim)], want) << x;
+  }
+}
+
 TEST(ReferenceRowsTest, KvLayout) {
   ThreadPool pool(1);
   std::vector<float> k_pool(2 * 3 * 8 * kKvBlockSize), v_pool(k_pool.size());

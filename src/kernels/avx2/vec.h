@@ -78,6 +78,15 @@ inline Vec load_f16(const uint16_t* p) { return _mm256_cvtph_ps(load_halves(p));
 inline Vec load_bf16(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p)), 16));
 }
+// As an f16 a code lacks the top bit of the exponent, which the sign's extension fills; that is 2^8 too little. The
+// code without a zero behind its sign is the NaN, in f16 all ones.
+inline Vec load_e4m3(const uint8_t* p) {
+  const __m128i codes = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m128i half = _mm_and_si128(_mm_slli_epi16(codes, 7), _mm_set1_epi16(static_cast<short>(0xbfff)));
+  const __m128i ones = _mm_set1_epi16(-1);
+  const __m128i nan = _mm_cmpeq_epi16(_mm_or_si128(codes, _mm_set1_epi16(static_cast<short>(0xff80))), ones);
+  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(half, nan)), _mm256_set1_ps(256.0f));
+}
 
 // Round to nearest even; a NaN stays a quiet NaN.
 inline void store_f16(uint16_t* p, Vec x) {

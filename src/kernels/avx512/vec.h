@@ -68,6 +68,15 @@ inline Vec load_f16(const uint16_t* p) { return widen_f16(load_halves(p)); }
 inline Vec load_bf16(const uint16_t* p) { return widen_bf16(load_halves(p)); }
 inline Vec load_first_f16(const uint16_t* p, int n) { return widen_f16(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
 inline Vec load_first_bf16(const uint16_t* p, int n) { return widen_bf16(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
+// As an f16 a code lacks the top bit of the exponent, which the sign's extension fills; that is 2^8 too little. The
+// code without a zero behind its sign is the NaN, in f16 all ones.
+inline Vec load_e4m3(const uint8_t* p) {
+  const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
+  const __m256i ones = _mm256_set1_epi16(-1);
+  const __m256i nan = _mm256_cmpeq_epi16(_mm256_or_si256(codes, _mm256_set1_epi16(static_cast<short>(0xff80))), ones);
+  return _mm512_mul_ps(widen_f16(_mm256_or_si256(half, nan)), _mm512_set1_ps(256.0f));
+}
 
 // Round to nearest even; a NaN stays a quiet NaN.
 inline void store_f16(uint16_t* p, Vec x) {

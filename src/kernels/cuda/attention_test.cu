@@ -6,13 +6,14 @@
 #include <string>
 
 #include "kernels/cuda/attention_batch.h"
+#include "tensor/float8.h"
 
 namespace quire {
 namespace {
 
 class AttentionCuda : public GpuTest {};
 
-const Format kFormats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
+const Format kFormats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
 
 std::string describe(const AttentionTestShape& shape) {
   return std::to_string(shape.num_heads) + "/" + std::to_string(shape.num_kv_heads) + " heads of " +
@@ -49,7 +50,7 @@ TEST_F(AttentionCuda, HeadsAndDimensions) {
     }
   }
   expect_oracle({2, 1, 512}, {{0, 5}, {36, 1}});
-  for (Format format : {Format::kF16, Format::kBF16, Format::kQ8_0}) {
+  for (Format format : {Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0}) {
     expect_oracle({4, 2, 100, format, format}, {{0, 5}, {36, 3}});
   }
 }
@@ -118,6 +119,44 @@ TEST_F(AttentionCuda, SequencesWithoutRows) {
   }
 }
 
+// What a query gets that sees one position: its V.
+TEST_F(AttentionCuda, EveryE4M3Code) {
+  constexpr int kDim = 256;
+  std::vector<float> v(kDim);
+  for (size_t code = 0; code < kDim; ++code) v[code] = e4m3_to_f32(static_cast<uint8_t>(code));
+  const auto bytes = static_cast<size_t>(kv_tile_bytes(Format::kF8_E4M3, kDim));
+  for (const int num_heads : {1, 40}) {
+    DeviceArray<std::byte> k_tile(bytes);
+    DeviceArray<std::byte> v_tile(bytes);
+    const KvLayer kv = {k_tile.data(), v_tile.data(), Format::kF8_E4M3, Format::kF8_E4M3, 1, kDim};
+    const DeviceArray<float> k_from(std::vector<float>(kDim, 1.0f));
+    const DeviceArray<float> v_from(v);
+    const DeviceArray<int64_t> slot(std::vector<int64_t>{0});
+    cuda_attention().write_kv(gpu_exec(), kv, k_from.data(), kDim, v_from.data(), kDim, slot.data(), 1);
+    const DeviceArray<float> q(std::vector<float>(static_cast<size_t>(num_heads * kDim), 0.5f));
+    DeviceArray<float> out(static_cast<size_t>(num_heads * kDim));
+    const DeviceArray<int32_t> block(std::vector<int32_t>{0});
+    const DeviceArray<AttentionSequence> sequence(std::vector<AttentionSequence>{{0, 1, 0, block.data()}});
+    DeviceArray<std::byte> workspace(cuda_attention().attention_workspace_bytes({1, 1, 1, 1, num_heads, 1, kDim}));
+    AttentionArgs args;
+    args.q = q.data();
+    args.q_stride = num_heads * kDim;
+    args.out = out.data();
+    args.kv = kv;
+    args.sequences = sequence.data();
+    args.num_sequences = args.num_rows = args.max_rows = args.max_context = 1;
+    args.num_heads = num_heads;
+    args.scale = 1.0f;
+    args.workspace = workspace.data();
+    cuda_attention().attention(gpu_exec(), args);
+    const std::vector<float> got = out.download();
+    for (size_t i = 0; i < got.size(); ++i) {
+      const float want = v[i % kDim];
+      ASSERT_TRUE(std::isnan(want) ? std::isnan(got[i]) : got[i] == want) << i << ": " << got[i] << ", not " << want;
+    }
+  }
+}
+
 // ---- one answer ----
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -145,6 +184,7 @@ std::vector<AttentionTestShape> one_answer_shapes() {
   shapes.push_back({4, 1, 128, Format::kBF16, Format::kBF16, 37, 3.0f});
   shapes.push_back({4, 2, 64, Format::kQ8_0, Format::kQ4_0, 100});
   shapes.push_back({4, 2, 128, Format::kQ4_0, Format::kF16});
+  shapes.push_back({4, 2, 40, Format::kF8_E4M3, Format::kF8_E4M3});
   shapes.push_back({2, 1, 40, Format::kF32, Format::kF32});
   return shapes;
 }

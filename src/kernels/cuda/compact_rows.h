@@ -3,10 +3,13 @@
 //   bf16 [columns]          the values, rounded to nearest even
 //   float [columns / 16]    for each 16 of them the sum of the rounded values
 //   padding to a multiple of 64 bytes, of any content
-// The sums multiply what a group of weights has in common (the minimums of Q4_1, Q4_K ...). Their order is part of the
-// form, so that every kernel makes the same bits: neighbours are added in a tree, ((0 + 1) + (2 + 3)) + ..., which is
-// also what shuffles by 1, 2, 4, 8 give.
-// Plain functions for host and device; any thread.
+//   [columns / 64] of       64 int8 codes, their float scale, 12 bytes of any content
+//   padding as above
+// Weights that are multiplied in integers read the codes, all others what comes before. Codes and scales follow the
+// rule of Kernels::quantize_q8, in groups of 64. The sums multiply what a group of weights has in common (the minimums
+// of Q4_1, Q4_K ...). Their order is part of the form, so that every kernel makes the same bits: neighbours are added
+// in a tree, ((0 + 1) + (2 + 3)) + ..., which is also what shuffles by 1, 2, 4, 8 give. Plain functions for host and
+// device; any thread.
 #pragma once
 
 #include <cstddef>
@@ -21,16 +24,27 @@
 namespace quire {
 
 inline constexpr int kCompactGroup = 16;
+inline constexpr int kInt8Group = 64;
+// Sixteen bytes more than the codes, so that groups of eight rows lie in different banks of shared memory.
+inline constexpr int kInt8GroupBytes = 80;
+// A group with smaller magnitudes counts as zeros: 127 / max must not overflow.
+inline constexpr float kInt8SmallestMax = 0x1p-100f;
 
-// Whole groups of the weights' formats; any number of columns can be had in bf16.
-QUIRE_HOST_DEVICE constexpr int64_t compact_columns(int64_t cols) { return (cols + 31) / 32 * 32; }
+// Whole groups; any number of columns can be had in bf16.
+QUIRE_HOST_DEVICE constexpr int64_t compact_columns(int64_t cols) { return (cols + 63) / 64 * 64; }
 
 // Where the sums begin; a multiple of 64.
 QUIRE_HOST_DEVICE constexpr int64_t compact_sums_offset(int64_t cols) { return 2 * compact_columns(cols); }
 
-QUIRE_HOST_DEVICE constexpr int64_t compact_row_bytes(int64_t cols) {
+// Where the groups of codes begin; a multiple of 64.
+QUIRE_HOST_DEVICE constexpr int64_t compact_int8_offset(int64_t cols) {
   const int64_t sums = compact_columns(cols) / kCompactGroup * static_cast<int64_t>(sizeof(float));
   return (compact_sums_offset(cols) + sums + 63) / 64 * 64;
+}
+
+QUIRE_HOST_DEVICE constexpr int64_t compact_row_bytes(int64_t cols) {
+  const int64_t groups = compact_columns(cols) / kInt8Group * kInt8GroupBytes;
+  return (compact_int8_offset(cols) + groups + 63) / 64 * 64;
 }
 
 // The sum of 2^n neighbouring rounded values, in the order above.

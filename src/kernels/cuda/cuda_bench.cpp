@@ -97,7 +97,7 @@ void bench_matmul(const Kernels& table, const Roofs& roofs) {
   const int64_t rows = 14336;
   const int64_t cols = 4096;
   for (Format format : {Format::kBF16, Format::kF16, Format::kQ8_0, Format::kQ4_0, Format::kQ4_K, Format::kQ6_K,
-                        Format::kI4_G128, Format::kF8_G128}) {
+                        Format::kI4_G128, Format::kI8_G128, Format::kF8_G128}) {
     const size_t bytes = table.packed_bytes(format, rows, cols);
     if (bytes == 0) continue;
     const auto copies = static_cast<int>(kMoreThanCaches / bytes + 1);
@@ -176,7 +176,7 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
 
 void bench_attention(const Kernels& table, const Roofs& roofs) {
   if (table.attention == nullptr) return;
-  for (Format format : {Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0}) {
+  for (Format format : {Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0}) {
     if (kv_tile_bytes(format, 128) == 0) continue;
     for (int64_t sequences : {1, 16, 64}) bench_attention_case(table, roofs, {format, sequences, 1, 4096});
     bench_attention_case(table, roofs, {format, 1, 1, 65536});
@@ -198,9 +198,9 @@ void bench_rows(const Kernels& table, const Roofs& roofs) {
     const auto time = [&](const char* op, double moved, const std::function<void(int)>& body) {
       report(roofs, fmt::format("\"op\": \"{}\", \"rows\": {}", op, rows), seconds_of(body), moved);
     };
-    time("rms_norm_q8", 1.5625 * bytes,
+    time("rms_norm_q8", 1.875 * bytes,
          [&](int) { table.rms_norm_q8(gpu_exec(), x.data(), dim, up.data(), 1e-5f, rows, dim, q8.data()); });
-    time("gated_activation_q8", 2.5625 * bytes * inner / dim, [&](int) {
+    time("gated_activation_q8", 2.875 * bytes * inner / dim, [&](int) {
       table.gated_activation_q8(gpu_exec(), Activation::kSilu, x.data(), inner, up.data(), inner, rows, inner,
                                 q8.data());
     });

@@ -4,6 +4,7 @@
 //   [kKvBlockSize positions][groups of kKvGroup dimensions].
 // Quantised formats round head_dim up to whole groups. Codes are kept without a sign and so that pairs of neighbouring
 // dimensions become pairs of f16 by a shift, a mask and a subtraction:
+//   E4M3  as it is, no scale
 //   Q8_0  code + 128; of four dimensions, bytes in the order 0, 2, 1, 3
 //   Q4_0  code + 8; of eight dimensions d, nibble (d % 2) * 4 + d / 2 of a 32-bit word, low nibble first
 #pragma once
@@ -17,10 +18,11 @@ __host__ __device__ constexpr bool kv_has_scales(Format format) {
 }
 __host__ __device__ constexpr int kv_groups(int head_dim) { return (head_dim + kKvGroup - 1) / kKvGroup; }
 
-// Bytes of one position's codes: a multiple of 16.
+// Bytes of one position's codes: a multiple of 16, of E4M3 of 8.
 __host__ __device__ constexpr int kv_row_bytes(Format format, int head_dim) {
   switch (format) {
     case Format::kF32: return head_dim * 4;
+    case Format::kF8_E4M3: return head_dim;
     case Format::kQ8_0: return kv_groups(head_dim) * kKvGroup;
     case Format::kQ4_0: return kv_groups(head_dim) * kKvGroup / 2;
     default: return head_dim * 2;
@@ -49,6 +51,7 @@ __host__ __device__ __forceinline__ float kv_value(Format format, const std::byt
   if (format == Format::kF32) return reinterpret_cast<const float*>(row)[d];
   if (format == Format::kF16) return f16_to_float(reinterpret_cast<const uint16_t*>(row)[d]);
   if (format == Format::kBF16) return bf16_to_float(reinterpret_cast<const uint16_t*>(row)[d]);
+  if (format == Format::kF8_E4M3) return e4m3_to_float(reinterpret_cast<const uint8_t*>(row)[d]);
   const auto scale = f16_to_float(
       *reinterpret_cast<const uint16_t*>(tile + kv_scale_offset(format, head_dim, position, d / kKvGroup)));
   if (format == Format::kQ8_0) {
@@ -71,6 +74,11 @@ __device__ __forceinline__ uint4 kv_eight_f16(Format format, const std::byte* ti
       return pack_f16(bf16_to_float(static_cast<uint16_t>(pair)), bf16_to_float(static_cast<uint16_t>(pair >> 16)));
     };
     return make_uint4(to_f16(eight.x), to_f16(eight.y), to_f16(eight.z), to_f16(eight.w));
+  }
+  if (format == Format::kF8_E4M3) {
+    const uint2 words = *reinterpret_cast<const uint2*>(row + chunk * 8);
+    return make_uint4(e4m3_pair_to_f16(words.x), e4m3_pair_to_f16(words.x >> 16), e4m3_pair_to_f16(words.y),
+                      e4m3_pair_to_f16(words.y >> 16));
   }
   const uint32_t half =
       *reinterpret_cast<const uint16_t*>(tile + kv_scale_offset(format, head_dim, position, chunk * 8 / kKvGroup));

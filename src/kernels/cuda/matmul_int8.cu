@@ -1,4 +1,4 @@
-// Matmul of 8-bit codes. Q5_0 becomes the same tiles as Q8_0.
+// Matmul of 8-bit codes: I8_G128 times int8 rows, the others times bf16. Q5_0 becomes the same tiles as Q8_0.
 #include "kernels/cuda/matmul_tiles.h"
 
 namespace quire {

@@ -11,7 +11,8 @@
 // Codes lie as the lanes of a warp want them for mma.m16n8k16, of which weights are the operand A (PTX manual, "Matrix
 // fragments for mma.m16n8k16"; shuffling offline is Marlin's idea, arXiv 2408.11743). An mma takes 16 neighbouring
 // columns; lane 4 * g + t holds rows g and g + 8 of columns 4 * t to 4 * t + 3 (the manual's columns 2t, 2t + 1, 2t + 8
-// and 2t + 9; the order of columns inside an mma is free as long as the other operand has the same).
+// and 2t + 9; the order of columns inside an mma is free as long as the other operand has the same). kDotInt8 is for
+// mma.m16n8k32 of integers, which takes what two of these hold, a row's four codes together.
 // Plain data for host and device; any thread.
 #pragma once
 
@@ -31,11 +32,12 @@ inline constexpr int kMmaColumns = 16;    // codes of so many columns lie togeth
 inline constexpr int kChunkColumns = 32;  // the columns of x, zeros among them, are a multiple of it
 
 enum class CodeKind : uint8_t {
-  kInt4,    // code - zero
-  kE2M1,    // OCP E2M1
-  kLevels,  // kIQ4Levels[code]
-  kInt8,    // two's complement
-  kE4M3,    // OCP E4M3
+  kInt4,     // code - zero
+  kE2M1,     // OCP E2M1
+  kLevels,   // kIQ4Levels[code]
+  kInt8,     // two's complement
+  kDotInt8,  // likewise, multiplied by int8 rows
+  kE4M3,     // OCP E4M3
   kBF16,
   kF16,
 };
@@ -69,6 +71,8 @@ QUIRE_HOST_DEVICE constexpr int tile_columns(TileFormat format) {
 QUIRE_HOST_DEVICE constexpr int mma_code_bytes(TileFormat format) {
   return kTileRows * kMmaColumns * code_bits(format) / 8;
 }
+
+QUIRE_HOST_DEVICE constexpr bool reads_int8_rows(TileFormat format) { return format.codes == CodeKind::kDotInt8; }
 
 // Offsets in a tile, in bytes.
 struct TileLayout {
@@ -112,8 +116,10 @@ struct CodePosition {
   int shift = 0;  // of 4-bit codes
 };
 
-constexpr CodePosition code_position(int bits, int row, int column) {
+constexpr CodePosition code_position(CodeKind codes, int row, int column) {
+  const int bits = code_bits({.codes = codes});
   const int lane = row % 8 * 4 + column / 4;
+  if (codes == CodeKind::kDotInt8) return {lane * bits + row / 8 * 4 + column % 4, 0};
   const int pair = column % 4 / 2;
   const int fragment = 2 * pair + row / 8;  // a0 to a3 of the mma
   const int element = column % 2;
@@ -148,7 +154,7 @@ inline constexpr std::array<MatrixTile, 19> kMatrixTiles = {{
     {Format::kMXFP4, {.codes = CodeKind::kE2M1, .scales = ScaleKind::kE8M0, .group = 32}},
     {Format::kI4_G32, {.scales = ScaleKind::kF16, .group = 32, .has_zeros = true}},
     {Format::kI4_G128, {.scales = ScaleKind::kF16, .group = 128, .has_zeros = true}},
-    {Format::kI8_G128, {.codes = CodeKind::kInt8, .scales = ScaleKind::kF16, .group = 64}},
+    {Format::kI8_G128, {.codes = CodeKind::kDotInt8, .scales = ScaleKind::kF16, .group = 64}},
     {Format::kF8_G128, {.codes = CodeKind::kE4M3, .scales = ScaleKind::kF32, .group = 64}},
 }};
 

@@ -41,12 +41,14 @@ constexpr BlockShape block_shape(BlockChoice choice) {
 }
 
 // What a team has in shared memory for one step along K, in bytes. A row of x is its values, then their sums; rows are
-// 32 bytes more than their values apart, so that four of them lie in different banks.
+// 32 bytes more than their values apart, so that four of them lie in different banks. A row of codes is its group as it
+// lies in memory.
 template <TileFormat kFormat, BlockShape kShape>
 struct Stage {
   static constexpr int kTileBytes = tile_layout(kFormat).bytes;
   static constexpr int kColumns = tile_columns(kFormat);
-  static constexpr int kXRow = 2 * kColumns + 32;
+  static constexpr bool kInt8 = reads_int8_rows(kFormat);
+  static constexpr int kXRow = kInt8 ? kInt8GroupBytes : 2 * kColumns + 32;
   static constexpr int kX = kShape.team_tiles() * kTileBytes;
   static constexpr int kBytes = kX + kShape.tokens() * kXRow;
   static constexpr int kFitting = kMatmulSharedBytes / (kShape.teams * kBytes);
@@ -58,7 +60,7 @@ struct Stage {
   static constexpr int kSharedBytes = kRingBytes > kSumsBytes ? kRingBytes : kSumsBytes;
   static_assert(kStages >= 2 && kSharedBytes <= kMatmulSharedBytes);
   static_assert(kShape.teams * kShape.team_threads() == kMatmulThreads);
-  static_assert(kColumns / kCompactGroup * sizeof(float) <= 32);
+  static_assert(kInt8 ? kColumns == kInt8Group : kColumns / kCompactGroup * sizeof(float) <= 32);
 };
 
 // A thread's share of the copies that fill a team's stages. What does not change from step to step is computed once:
@@ -67,8 +69,8 @@ template <TileFormat kFormat, BlockShape kShape>
 struct StageFiller {
   using S = Stage<kFormat, kShape>;
   static constexpr int kTilePieces = S::kTileBytes / 16;
-  static constexpr int kXPieces = S::kColumns / 8;                           // of a token
-  static constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;  // likewise, four sums each
+  static constexpr int kXPieces = S::kInt8 ? kInt8GroupBytes / 16 : S::kColumns / 8;  // of a token
+  static constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;           // likewise, four sums each
   static constexpr int kTokensAtOnce = kShape.team_threads() / kXPieces;
   static_assert(kShape.team_tiles() * kWarpSize <= kShape.team_threads());  // a warp copies at most one tile
 
@@ -92,7 +94,7 @@ struct StageFiller {
     weights =
         weights_of(part, block) + (tile_exists ? tile_row : 0) * num_steps * S::kTileBytes + thread % kWarpSize * 16;
     const std::byte* rows = job.x + block.first_token * x_row_bytes;
-    x = rows + thread / kXPieces * x_row_bytes + thread % kXPieces * 16;
+    x = rows + (S::kInt8 ? compact_int8_offset(cols) : 0) + thread / kXPieces * x_row_bytes + thread % kXPieces * 16;
     if constexpr (kSumPieces > 0) {
       sums = rows + thread / kSumPieces * x_row_bytes + compact_sums_offset(cols) + thread % kSumPieces * 16;
     }
@@ -109,9 +111,12 @@ struct StageFiller {
       }
     }
     const int column = step * S::kColumns;
-    const bool has_column = column + thread % kXPieces * 8 < cols;
-    const std::byte* from = x + 2 * column;
+    const bool has_column = S::kInt8 || column + thread % kXPieces * 8 < cols;
+    const std::byte* from = x + (S::kInt8 ? step * kInt8GroupBytes : 2 * column);
     std::byte* to = stage + S::kX + thread / kXPieces * S::kXRow + thread % kXPieces * 16;
+    if constexpr (kTokensAtOnce * kXPieces < kShape.team_threads()) {
+      if (thread >= kTokensAtOnce * kXPieces) return;
+    }
 #pragma unroll
     for (int first = 0; first < kShape.tokens(); first += kTokensAtOnce) {
       const int token = first + thread / kXPieces;

@@ -90,7 +90,27 @@ Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed)
   return weights;
 }
 
-// The compact form of rows; what lies behind the sums stays as it was.
+bool in_integers(Format format) { return tile_format(format).has_value() && reads_int8_rows(*tile_format(format)); }
+
+// Codes of kInt8Group floats, and their scale.
+struct Int8Group {
+  int8_t codes[kInt8Group] = {};
+  float scale = 0.0f;
+};
+Int8Group int8_group(const float* x, int64_t count) {
+  Int8Group group;
+  float most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    most = std::max(most, std::abs(x[i]));
+    if (!std::isfinite(x[i])) group.scale = kNan;
+  }
+  if (most == 0 || std::isnan(group.scale)) return group;
+  for (int64_t i = 0; i < count; ++i) group.codes[i] = static_cast<int8_t>(std::nearbyint(x[i] * (127.0f / most)));
+  group.scale = most / 127.0f;
+  return group;
+}
+
+// The compact form of rows; paddings stay as they were.
 std::vector<std::byte> compact_rows(const std::vector<float>& x, int64_t cols) {
   const auto m = static_cast<int64_t>(x.size()) / cols;
   std::vector<std::byte> rows(static_cast<size_t>(m * compact_row_bytes(cols)), std::byte{0xff});
@@ -105,6 +125,12 @@ std::vector<std::byte> compact_rows(const std::vector<float>& x, int64_t cols) {
       }
       const float sum = compact_sum<kCompactGroup>(rounded);
       std::memcpy(row + compact_sums_offset(cols) + first / kCompactGroup * 4, &sum, sizeof sum);
+    }
+    for (int64_t first = 0; first < compact_columns(cols); first += kInt8Group) {
+      const Int8Group group = int8_group(x.data() + t * cols + first, std::min<int64_t>(kInt8Group, cols - first));
+      std::byte* to = row + compact_int8_offset(cols) + first / kInt8Group * kInt8GroupBytes;
+      std::memcpy(to, group.codes, sizeof group.codes);
+      std::memcpy(to + kInt8Group, &group.scale, sizeof group.scale);
     }
   }
   return rows;
@@ -186,28 +212,54 @@ double magnitude(Format format, const std::vector<float>& weights, const float* 
   return sum;
 }
 
+// What the format's products see of a number, and how far from it that may be.
+struct Seen {
+  double value = 0;
+  double step = 0;
+};
+std::vector<Seen> as_multiplied(Format format, const float* x, int64_t cols) {
+  std::vector<Seen> seen;
+  for (int64_t k = 0; k < cols; ++k) {
+    const double value = x[k];
+    if (in_integers(format)) {
+      const int64_t first = k / kInt8Group * kInt8Group;
+      const Int8Group group = int8_group(x + first, std::min<int64_t>(kInt8Group, cols - first));
+      seen.push_back({double{group.scale} * group.codes[k - first], 0.5001 * double{group.scale}});
+    } else if (table().takes_q8(format)) {
+      seen.push_back({bf16_to_f32(f32_to_bf16(x[k])), 0x1p-8 * std::abs(value)});  // half a step of bf16
+    } else {
+      seen.push_back({value, 0});
+    }
+  }
+  return seen;
+}
+
 void expect_near_float64(const Weights& weights, const std::vector<float>& x) {
   const DeviceMatrix matrix(weights);
   const std::vector<float> y = product(matrix, x);
   const int64_t m = static_cast<int64_t>(x.size()) / weights.cols;
-  const bool rounds = table().takes_q8(weights.format);
+  std::vector<std::vector<Seen>> seen;
+  for (int64_t t = 0; t < m; ++t)
+    seen.push_back(as_multiplied(weights.format, x.data() + t * weights.cols, weights.cols));
   for (int64_t o = 0; o < weights.rows; ++o) {
     const std::vector<float> row = weights.row(o);
     for (int64_t t = 0; t < m; ++t) {
       const float* of_token = x.data() + t * weights.cols;
       double rounded = 0;
       double exact = 0;
+      double lost = 0;  // at most, by what the products see
       for (size_t k = 0; k < row.size(); ++k) {
-        const float value = rounds ? bf16_to_f32(f32_to_bf16(of_token[k])) : of_token[k];
-        rounded += double{row[k]} * double{value};
+        const auto& [value, step] = seen[static_cast<size_t>(t)][k];
+        ASSERT_LE(std::abs(value - double{of_token[k]}), step);
+        rounded += double{row[k]} * value;
         exact += double{row[k]} * double{of_token[k]};
+        lost += std::abs(double{row[k]}) * step;
       }
       const double terms = magnitude(weights.format, row, of_token);
       const float got = y[static_cast<size_t>(t * weights.rows + o)];
       ASSERT_NEAR(got, rounded, 1e-6 * terms)
           << weights.rows << " x " << weights.cols << ", token " << t << " of " << m << ", output " << o;
-      // Half a step of bf16.
-      ASSERT_NEAR(got, exact, (0x1p-8 + 1e-6) * terms) << "token " << t << ", output " << o;
+      ASSERT_NEAR(got, exact, lost + 1e-6 * terms) << "token " << t << ", output " << o;
     }
   }
 }
@@ -426,6 +478,7 @@ TEST_F(CudaMatmulShapes, SameBitsQ4_0) { expect_shapes_agree<Format::kQ4_0>(); }
 TEST_F(CudaMatmulShapes, SameBitsQ4_K) { expect_shapes_agree<Format::kQ4_K>(); }
 TEST_F(CudaMatmulShapes, SameBitsQ6_K) { expect_shapes_agree<Format::kQ6_K>(); }
 TEST_F(CudaMatmulShapes, SameBitsQ8_0) { expect_shapes_agree<Format::kQ8_0>(); }
+TEST_F(CudaMatmulShapes, SameBitsI8_G128) { expect_shapes_agree<Format::kI8_G128>(); }
 TEST_F(CudaMatmulShapes, SameBitsBF16) { expect_shapes_agree<Format::kBF16>(); }
 TEST_F(CudaMatmulShapes, SameBitsF16) { expect_shapes_agree<Format::kF16>(); }
 
@@ -436,7 +489,8 @@ TEST_F(CudaMatmulFormats, WeightsAreExact) {
   for (const Format format : weight_formats()) {
     const Weights weights = random_weights(format, 16, 256, 91);
     std::vector<float> x(256 * 256, 0.0f);
-    for (size_t k = 0; k < 256; ++k) x[k * 256 + k] = 1.0f;
+    const float one = in_integers(format) ? 127.0f : 1.0f;  // what int8 rows hold exactly
+    for (size_t k = 0; k < 256; ++k) x[k * 256 + k] = one;
     const std::vector<float> y = product(DeviceMatrix(weights), x);
     const bool has_min = tile_format(format).has_value() && tile_format(format)->has_min;
     for (int64_t o = 0; o < 16; ++o) {
@@ -447,9 +501,41 @@ TEST_F(CudaMatmulFormats, WeightsAreExact) {
           // Two roundings in another order.
           ASSERT_NEAR(got, row[k], 1e-6) << weight_format(format).name << " row " << o << " column " << k;
         } else {
-          ASSERT_EQ(got, row[k]) << weight_format(format).name << " row " << o << " column " << k;
+          ASSERT_EQ(got, one * row[k]) << weight_format(format).name << " row " << o << " column " << k;
         }
       }
+    }
+  }
+}
+
+// Rows that groups of 32 and of 64 hold exactly: then the two tables multiply the same integers.
+TEST_F(CudaMatmulFormats, W8A8LikeTheReference) {
+  const int64_t cols = 640;
+  const int64_t rows = 50;
+  const int64_t m = 19;
+  std::mt19937 random(95);
+  std::vector<float> x(static_cast<size_t>(m * cols));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const int code = i % 32 == 0 ? 127 : static_cast<int>(random() % 255) - 127;
+    x[i] = static_cast<float>(code) * (i / 64 % 2 == 0 ? 0.25f : 0.03125f);
+  }
+  const Weights weights = random_weights(Format::kI8_G128, rows, cols, 96);
+  const std::vector<float> got = product(DeviceMatrix(weights), x);
+
+  const Kernels& reference = reference_kernels();
+  const Exec exec = threads_exec();
+  std::vector<std::byte> q8(static_cast<size_t>(m) * reference.q8_row_bytes(cols));
+  reference.quantize_q8(exec, x.data(), m, cols, q8.data());
+  std::vector<float> want(static_cast<size_t>(m * rows));
+  const MatmulInput input{.num_rows = m, .cols = cols, .q8 = q8.data()};
+  const PackedMatrix plain{.format = Format::kI8_G128, .rows = rows, .cols = cols, .data = weights.bytes.data()};
+  const MatmulOutput output{.weights = plain, .y = want.data(), .y_stride = rows};
+  reference.matmul(exec, input, &output, 1);
+  for (int64_t o = 0; o < rows; ++o) {
+    const std::vector<float> row = weights.row(o);
+    for (int64_t t = 0; t < m; ++t) {
+      const auto i = static_cast<size_t>(t * rows + o);
+      ASSERT_NEAR(got[i], want[i], 1e-6 * magnitude(Format::kI8_G128, row, x.data() + t * cols)) << o << " of " << t;
     }
   }
 }
@@ -469,14 +555,16 @@ TEST_F(CudaMatmulFormats, NanAmongF8CodesShowsInItsOwnOutput) {
 TEST_F(CudaMatmulFormats, ManyTokensOfALargeMatrix) {
   expect_near_float64(random_weights(Format::kQ4_0, 300, 288, 95), random_floats(150 * 288, 96));
   expect_near_float64(random_weights(Format::kBF16, 300, 288, 97), random_floats(150 * 288, 98));
+  expect_near_float64(random_weights(Format::kI8_G128, 300, 384, 97), random_floats(150 * 384, 98));
 }
 
 TEST(CudaMatmulLayout, EveryCodeHasItsPlace) {
-  for (const int bits : {4, 8, 16}) {
+  for (const CodeKind codes : {CodeKind::kInt4, CodeKind::kInt8, CodeKind::kDotInt8, CodeKind::kBF16}) {
+    const int bits = code_bits({.codes = codes});
     std::set<int> places;
     for (int row = 0; row < kTileRows; ++row) {
       for (int column = 0; column < kMmaColumns; ++column) {
-        const CodePosition position = code_position(bits, row, column);
+        const CodePosition position = code_position(codes, row, column);
         const int bit = position.byte * 8 + position.shift;
         ASSERT_TRUE(places.insert(bit).second);
         ASSERT_TRUE(bit % bits == 0 && bit >= 0 && bit < kTileRows * kMmaColumns * bits);

@@ -2,7 +2,8 @@
 //
 // y^T = W x^T: 16 rows of weights are the rows of mma.m16n8k16, 8 tokens its columns, so a few tokens cost no more than
 // they must. Codes become exact bf16 in registers; products of a group are summed in float32 by the tensor cores and
-// then multiplied by the group's scale, so weights are never rounded.
+// then multiplied by the group's scale, so weights are never rounded. I8_G128 is multiplied in integers instead, by the
+// int8 form of the rows, with mma.m16n8k32 (W8A8).
 //
 // The order of every sum is a matter of the matrix alone: K is cut into kSpans spans of whole tiles; inside one, groups
 // are added one after the other; spans are added in order. A block walks K with a ring of stages in shared memory that
@@ -108,6 +109,54 @@ __device__ __forceinline__ void add_stage(const std::byte* stage, const MatmulWa
   }
 }
 
+// The same of int8 weights and codes: products of a tile's columns, a group of x, are exact sums of integers.
+template <TileFormat kFormat, BlockShape kShape>
+__device__ __forceinline__ void add_int8_stage(const std::byte* stage, const MatmulWarp& warp,
+                                               float (&acc)[kShape.row_tiles][kShape.token_tiles][4]) {
+  using S = Stage<kFormat, kShape>;
+  constexpr int kSteps = S::kColumns / (2 * kMmaColumns);
+  const std::byte* x = stage + S::kX + warp.token_warp * kShape.token_tiles * 8 * S::kXRow;
+  const std::byte* tiles = stage + warp.row_warp * kShape.row_tiles * S::kTileBytes;
+  uint32_t a[kShape.row_tiles][kSteps][4];
+  float scales[kShape.row_tiles][2];
+#pragma unroll
+  for (int r = 0; r < kShape.row_tiles; ++r) {
+    const std::byte* tile = tiles + r * S::kTileBytes;
+#pragma unroll
+    for (int half = 0; half < 2 * kSteps; ++half) {
+      const uint2 rows = *reinterpret_cast<const uint2*>(tile + half * mma_code_bytes(kFormat) + warp.lane * 8);
+      a[r][half / 2][half % 2 * 2] = rows.x;
+      a[r][half / 2][half % 2 * 2 + 1] = rows.y;
+    }
+    scales[r][0] = group_scale<kFormat>(tile, warp.lane / 4, 0).scale;
+    scales[r][1] = group_scale<kFormat>(tile, warp.lane / 4 + 8, 0).scale;
+  }
+#pragma unroll
+  for (int n = 0; n < kShape.token_tiles; ++n) {
+    const std::byte* mine = x + (n * 8 + warp.lane / 4) * S::kXRow + warp.lane % 4 * 4;
+    uint32_t b[kSteps][2];
+#pragma unroll
+    for (int half = 0; half < 2 * kSteps; ++half) {
+      b[half / 2][half % 2] = *reinterpret_cast<const uint32_t*>(mine + half * kMmaColumns);
+    }
+    float x_scales[2];  // of the tokens whose sums the lane gets
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      x_scales[i] = *reinterpret_cast<const float*>(x + (n * 8 + warp.lane % 4 * 2 + i) * S::kXRow + kInt8Group);
+    }
+#pragma unroll
+    for (int r = 0; r < kShape.row_tiles; ++r) {
+      int32_t sums[4] = {};
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) mma_s8(sums, a[r][step], b[step]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        acc[r][n][i] = fmaf(scales[r][i / 2], static_cast<float>(sums[i]) * x_scales[i % 2], acc[r][n][i]);
+      }
+    }
+  }
+}
+
 // Puts a warp's sums of its span(s) where the block can see them.
 template <TileFormat kFormat, BlockShape kShape>
 __device__ __forceinline__ void store_sums(const float (&acc)[kShape.row_tiles][kShape.token_tiles][4],
@@ -183,8 +232,12 @@ __device__ __forceinline__ void multiply_block(const MatmulJob& job) {
     __syncthreads();
     fill(step + S::kStages - 1);
     if (first_step + step < end_step) {
-      add_stage<kFormat, kShape>(ring + static_cast<unsigned>(step) % S::kStages * S::kBytes, warp,
-                                 filler.cols - (first_step + step) * S::kColumns, acc);
+      const std::byte* stage = ring + static_cast<unsigned>(step) % S::kStages * S::kBytes;
+      if constexpr (S::kInt8) {
+        add_int8_stage<kFormat, kShape>(stage, warp, acc);
+      } else {
+        add_stage<kFormat, kShape>(stage, warp, filler.cols - (first_step + step) * S::kColumns, acc);
+      }
     }
     if constexpr (kShape.teams == 1) {
       if (--left_of_span > 0 && step + 1 != team_steps) continue;

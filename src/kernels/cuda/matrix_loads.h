@@ -33,6 +33,11 @@ __device__ __forceinline__ uint32_t sub_f16_pair(uint32_t a, uint32_t b) {
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
   return d;
 }
+// The two low bytes of `pair`, exactly; NaN stays NaN.
+__device__ __forceinline__ uint32_t e4m3_pair_to_f16(uint32_t pair) {
+  const __half2_raw halves = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(pair), __NV_E4M3);
+  return halves.x | static_cast<uint32_t>(halves.y) << 16;
+}
 
 #elif defined(QUIRE_GPU_EMULATED)
 
@@ -84,6 +89,9 @@ inline uint32_t mul_f16_pair(uint32_t a, uint32_t b) {
 inline uint32_t sub_f16_pair(uint32_t a, uint32_t b) {
   const auto low = [](uint32_t pair) { return f16_to_float(static_cast<uint16_t>(pair)); };
   return pack_f16(low(a) - low(b), low(a >> 16) - low(b >> 16));
+}
+inline uint32_t e4m3_pair_to_f16(uint32_t pair) {
+  return pack_f16(e4m3_to_float(static_cast<uint8_t>(pair)), e4m3_to_float(static_cast<uint8_t>(pair >> 8)));
 }
 
 #endif

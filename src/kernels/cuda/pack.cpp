@@ -15,19 +15,21 @@ struct Codes {
   uint16_t at[kTileRows][BlockCodes::kElements];
 };
 
-template <int kBits>
+template <CodeKind kCodes>
 constexpr auto kPositions = [] {
   std::array<CodePosition, kTileRows * kMmaColumns> positions;
   for (int i = 0; i < kTileRows * kMmaColumns; ++i) {
-    positions[i] = code_position(kBits, i / kMmaColumns, i % kMmaColumns);
+    positions[i] = code_position(kCodes, i / kMmaColumns, i % kMmaColumns);
   }
   return positions;
 }();
 
-template <int kBits>
+// Kinds of as many bits lie alike, but for kDotInt8.
+template <CodeKind kCodes>
 void put_mma_codes(const Codes& codes, int first, std::byte* to) {
+  constexpr int kBits = code_bits({.codes = kCodes});
   for (int i = 0; i < kTileRows * kMmaColumns; ++i) {
-    const CodePosition position = kPositions<kBits>[i];
+    const CodePosition position = kPositions<kCodes>[i];
     const uint16_t code = codes.at[i / kMmaColumns][first + i % kMmaColumns];
     if constexpr (kBits == 4) to[position.byte] |= static_cast<std::byte>(code << position.shift);
     if constexpr (kBits == 8) to[position.byte] = static_cast<std::byte>(code);
@@ -39,10 +41,14 @@ void put_mma_codes(const Codes& codes, int first, std::byte* to) {
 void put_codes(TileFormat format, const Codes& codes, int first, std::byte* tile) {
   for (int column = 0; column < tile_columns(format); column += kMmaColumns) {
     std::byte* to = tile + column / kMmaColumns * mma_code_bytes(format);
+    if (reads_int8_rows(format)) {
+      put_mma_codes<CodeKind::kDotInt8>(codes, first + column, to);
+      continue;
+    }
     switch (code_bits(format)) {
-      case 4: put_mma_codes<4>(codes, first + column, to); break;
-      case 8: put_mma_codes<8>(codes, first + column, to); break;
-      default: put_mma_codes<16>(codes, first + column, to);
+      case 4: put_mma_codes<CodeKind::kInt4>(codes, first + column, to); break;
+      case 8: put_mma_codes<CodeKind::kInt8>(codes, first + column, to); break;
+      default: put_mma_codes<CodeKind::kBF16>(codes, first + column, to);
     }
   }
 }
@@ -72,7 +78,7 @@ void pack_block(Format format, int64_t num_rows, int64_t first, int64_t count, c
                 std::byte* dst) {
   const TileFormat tile_of = *tile_format(format);
   const CodeScheme scheme = kCodeSchemes[static_cast<int>(format) - kFirstCodeFormat];
-  const bool is_signed = tile_of.codes == CodeKind::kInt8;
+  const bool is_signed = tile_of.codes == CodeKind::kInt8 || tile_of.codes == CodeKind::kDotInt8;
   BlockCodes blocks[kTileRows];
   Codes codes = {};
   for (int64_t row = 0; row < num_rows; ++row) {

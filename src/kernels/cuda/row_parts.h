@@ -198,7 +198,7 @@ struct AddedRows {
   }
 };
 
-// compact_rows.h; four neighbouring lanes hold a group.
+// compact_rows.h; four neighbouring lanes hold a group of the sums, sixteen one of the codes.
 struct CompactRows {
   std::byte* out;
   int64_t dim;
@@ -209,15 +209,34 @@ struct CompactRows {
     float sum = (low(packed.x) + high(packed.x)) + (low(packed.y) + high(packed.y));
     sum += __shfl_xor_sync(kAllLanes, sum, 1);
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    // Infinity stands for whatever is not finite.
+    const bool finite = (four.x * 0.0f + four.y * 0.0f) + (four.z * 0.0f + four.w * 0.0f) == 0.0f;
+    float most = fmaxf(fmaxf(fabsf(four.x), fabsf(four.y)), fmaxf(fabsf(four.z), fabsf(four.w)));
+    if (!finite) most = INFINITY;
+    for (int lanes = 1; lanes < kInt8Group / 4; lanes *= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, lanes));
     if (!inside) return;
     std::byte* const to = out + row * compact_row_bytes(dim);
     *reinterpret_cast<uint2*>(to + 2 * first) = packed;
     if (first % kCompactGroup == 0) {
       *reinterpret_cast<float*>(to + compact_sums_offset(dim) + first / kCompactGroup * 4) = sum;
     }
+    put_codes(to + compact_int8_offset(dim) + first / kInt8Group * kInt8GroupBytes, first % kInt8Group, four, most);
   }
 
  private:
+  // The lane's part of a group whose largest magnitude is `most`.
+  __device__ static void put_codes(std::byte* group, int64_t first, float4 four, float most) {
+    const bool has_codes = most >= kInt8SmallestMax && most < INFINITY;
+    const float inverse = has_codes ? 127.0f / most : 0.0f;
+    const auto code = [=](float x) {
+      return has_codes ? static_cast<uint32_t>(static_cast<int>(rintf(x * inverse))) & 0xffu : 0u;
+    };
+    *reinterpret_cast<uint32_t*>(group + first) =
+        code(four.x) | code(four.y) << 8 | code(four.z) << 16 | code(four.w) << 24;
+    if (first == 0) {
+      *reinterpret_cast<float*>(group + kInt8Group) = most == INFINITY ? NAN : has_codes ? most / 127.0f : 0.0f;
+    }
+  }
   __device__ static float low(uint32_t pair) { return bf16_to_float(static_cast<uint16_t>(pair & 0xffffu)); }
   __device__ static float high(uint32_t pair) { return bf16_to_float(static_cast<uint16_t>(pair >> 16)); }
 };

@@ -214,6 +214,28 @@ TEST_F(CudaRows, RopeWithAndWithoutNorms) {
 // ---- the compact form
 // -------------------------------------------------------------------------------------------------
 
+// Codes and scale of up to 64 floats, as compact_rows.h has them.
+void check_codes(const float* x, int64_t count, const uint8_t* group) {
+  float most = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    most = std::max(most, std::abs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  const bool has_codes = finite && most >= 0x1p-100f;
+  for (int64_t i = 0; i < kInt8Group; ++i) {
+    const float code = has_codes && i < count ? std::nearbyint(x[i] * (127.0f / most)) : 0.0f;
+    ASSERT_EQ(static_cast<int8_t>(group[i]), code) << i;
+  }
+  float scale = 0;
+  std::memcpy(&scale, group + kInt8Group, sizeof scale);
+  if (!finite) {
+    ASSERT_TRUE(std::isnan(scale));
+  } else {
+    ASSERT_EQ(scale, has_codes ? most / 127.0f : 0.0f);
+  }
+}
+
 // The definition of compact_rows.h, from floats; the padding keeps what it has.
 void check_compact(const std::vector<float>& rows, int64_t dim, const std::vector<uint8_t>& got) {
   const auto row_bytes = static_cast<size_t>(compact_row_bytes(dim));
@@ -232,6 +254,27 @@ void check_compact(const std::vector<float>& rows, int64_t dim, const std::vecto
       std::memcpy(&sum, bytes + compact_sums_offset(dim) + 4 * static_cast<int64_t>(group), 4);
       ASSERT_EQ(sum, compact_sum<kCompactGroup>(rounded.data() + group * kCompactGroup)) << group;
     }
+    for (int64_t first = 0; first < compact_columns(dim); first += kInt8Group) {
+      check_codes(rows.data() + static_cast<int64_t>(row) * dim + first, std::min<int64_t>(kInt8Group, dim - first),
+                  bytes + compact_int8_offset(dim) + first / kInt8Group * kInt8GroupBytes);
+    }
+  }
+}
+
+TEST_F(CudaRows, CodesOfWhatIsNoNumberOrTooSmall) {
+  const int64_t dim = 320;
+  std::vector<float> x = random_floats(dim, 4, 3.0f);
+  x[7] = std::numeric_limits<float>::quiet_NaN();
+  x[64] = -std::numeric_limits<float>::infinity();
+  for (size_t i = 128; i < 192; ++i) x[i] *= 0x1p-110f;
+  for (size_t i = 192; i < 256; ++i) x[i] = 0;
+  const DeviceArray<float> from(x);
+  DeviceArray<uint8_t> out(static_cast<size_t>(compact_row_bytes(dim)));
+  cuda().quantize_q8(exec_, from.data(), 1, dim, reinterpret_cast<std::byte*>(out.data()));
+  const std::vector<uint8_t> got = out.download();
+  for (int64_t first = 0; first < dim; first += kInt8Group) {
+    check_codes(x.data() + first, kInt8Group,
+                got.data() + compact_int8_offset(dim) + first / kInt8Group * kInt8GroupBytes);
   }
 }
 

@@ -22,6 +22,8 @@ struct WriteKv {
 __device__ __forceinline__ void store_number(Format format, std::byte* row, int d, float value) {
   if (format == Format::kF32) {
     reinterpret_cast<float*>(row)[d] = value;
+  } else if (format == Format::kF8_E4M3) {
+    reinterpret_cast<uint8_t*>(row)[d] = float_to_e4m3(value);
   } else {
     reinterpret_cast<uint16_t*>(row)[d] = format == Format::kF16 ? float_to_f16(value) : float_to_bf16(value);
   }

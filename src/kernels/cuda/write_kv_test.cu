@@ -79,7 +79,7 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
 }
 
 TEST_F(WriteKvCuda, LikeTheReference) {
-  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kQ8_0, Format::kQ4_0};
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
   for (int head_dim : {8, 40, 64, 80, 256}) {
     for (size_t i = 0; i < std::size(formats); ++i) {
       ASSERT_EQ(kv_stored_bytes(formats[i], head_dim), kv_tile_bytes(formats[i], head_dim));

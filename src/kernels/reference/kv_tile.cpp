@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace quire {
@@ -21,6 +22,7 @@ float load_float(Format format, const std::byte* tile, int64_t index) {
     case Format::kF32: return reinterpret_cast<const float*>(tile)[index];
     case Format::kF16: return f16_to_f32(reinterpret_cast<const uint16_t*>(tile)[index]);
     case Format::kBF16: return bf16_to_f32(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case Format::kF8_E4M3: return e4m3_to_f32(static_cast<uint8_t>(tile[index]));
     default: CHECK(!"kv_tile_bytes knows no such KV format");
   }
   return 0;
@@ -31,6 +33,7 @@ void store_float(Format format, std::byte* tile, int64_t index, float value) {
     case Format::kF32: reinterpret_cast<float*>(tile)[index] = value; return;
     case Format::kF16: reinterpret_cast<uint16_t*>(tile)[index] = f32_to_f16(value); return;
     case Format::kBF16: reinterpret_cast<uint16_t*>(tile)[index] = f32_to_bf16(value); return;
+    case Format::kF8_E4M3: tile[index] = static_cast<std::byte>(f32_to_e4m3(value)); return;
     default: CHECK(!"kv_tile_bytes knows no such KV format");
   }
 }
@@ -101,6 +104,7 @@ int64_t kv_tile_bytes(Format format, int64_t head_dim) {
     case Format::kF32: return elements * 4;
     case Format::kF16:
     case Format::kBF16: return elements * 2;
+    case Format::kF8_E4M3: return elements;
     case Format::kQ8_0:
     case Format::kQ4_0: return (head_dim + kKvGroup - 1) / kKvGroup * group_bytes(format);
     default: return 0;

@@ -22,7 +22,6 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvGroup) * kKvGroup; }
-inline int64_t float_bytes(Format format) { return format == Format::kF32 ? 4 : 2; }
 
 // One thread's: the state of a job.
 struct Scratch {

@@ -22,7 +22,7 @@ void rows_to_floats(Format format, const std::byte* from, const std::byte* next,
   const auto convert = [=](auto source) {
     using Source = decltype(source);
     const auto* elements = reinterpret_cast<const typename Source::Element*>(from);
-    const int64_t row_bytes = columns * float_bytes(format);
+    const int64_t row_bytes = columns * static_cast<int64_t>(sizeof(typename Source::Element));
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t byte = 0; byte < row_bytes; byte += 64) prefetch_far(next + row * row_bytes + byte);
       to_floats<Source>(elements + row * columns, columns, to + row * stride);
@@ -31,6 +31,7 @@ void rows_to_floats(Format format, const std::byte* from, const std::byte* next,
   switch (format) {
     case Format::kF16: return convert(F16Source{});
     case Format::kBF16: return convert(BF16Source{});
+    case Format::kF8_E4M3: return convert(E4M3Source{});
     default: return convert(F32Source{});
   }
 }

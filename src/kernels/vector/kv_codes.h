@@ -1,4 +1,5 @@
-// Groups of the quantised KV formats (kernels.h, KvLayer): where their parts lie, and the quantisation of one position.
+// Groups of the quantised KV formats (kernels.h, KvLayer): where their parts lie, and the quantisation of one position;
+// and the codes of E4M3.
 // See math.h for how files of this folder are used.
 #pragma once
 
@@ -39,6 +40,27 @@ inline uint16_t quantise_group(Format format, const float* values, int16_t* code
     store_i16(codes + i, max(first, min(last, code)));
   }
   return halves[0];
+}
+
+// To nearest, ties to even; beyond the largest number saturates, NaN stays NaN.
+inline uint8_t e4m3_code(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const uint32_t sign = bits >> 24 & 0x80u;
+  bits &= 0x7fffffffu;
+  constexpr uint32_t kLeastNormal = 0x3c800000;  // 2^-6
+  constexpr uint32_t kRebias = 120u << 23;
+  const uint32_t normal = (bits + 0x7ffffu + (bits >> 20 & 1u) - kRebias) >> 20;
+  // Below 2^-6 a code counts units of 2^-9, which is what the last bit of 2^14 counts.
+  constexpr float kUnits = 0x1p14f;
+  const float shifted = __builtin_fabsf(x) + kUnits;
+  uint32_t small;
+  __builtin_memcpy(&small, &shifted, sizeof small);
+  constexpr uint32_t kUnitsBits = 0x46800000;
+  const uint32_t code = bits < kLeastNormal ? small - kUnitsBits : normal;
+  constexpr uint32_t kInfinity = 0x7f800000;
+  constexpr uint32_t kLargest = 0x7e;
+  return static_cast<uint8_t>(sign | (bits > kInfinity ? 0x7fu : code < kLargest ? code : kLargest));
 }
 
 // One position into the groups of its tile; `is_v` says which layout. Positions share no byte.

@@ -144,6 +144,10 @@ inline void store_strided(const float* from, int count, Format format, std::byte
       float strip[kLanes];
       store(strip, x);
       for (int j = 0; j < n; ++j) reinterpret_cast<float*>(to)[index + (i + j) * stride] = strip[j];
+    } else if (format == Format::kF8_E4M3) {
+      float strip[kLanes];
+      store(strip, x);
+      for (int j = 0; j < n; ++j) to[index + (i + j) * stride] = static_cast<std::byte>(e4m3_code(strip[j]));
     } else {
       uint16_t strip[kLanes];
       format == Format::kF16 ? store_f16(strip, x) : store_bf16(strip, x);

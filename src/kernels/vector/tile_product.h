@@ -50,6 +50,11 @@ struct BF16Source {
   static constexpr bool kFetchAhead = true;
   static Vec load_lanes(const Element* p) { return load_bf16(p); }
 };
+struct E4M3Source {
+  using Element = uint8_t;
+  static constexpr bool kFetchAhead = true;
+  static Vec load_lanes(const Element* p) { return load_e4m3(p); }
+};
 
 template <typename Source, int kRows, int kVectors>
 inline void product_strip(const TileProduct& t, int column) {
@@ -120,6 +125,7 @@ void tile_product(Format right_format, const TileProduct& t, int rows) {
   switch (right_format) {
     case Format::kF16: return product_from<F16Source>(t, rows);
     case Format::kBF16: return product_from<BF16Source>(t, rows);
+    case Format::kF8_E4M3: return product_from<E4M3Source>(t, rows);
     default: return product_from<F32Source>(t, rows);
   }
 }

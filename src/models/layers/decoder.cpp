@@ -19,8 +19,7 @@ Decoder::Decoder(ModelInfo info, DecoderParts parts)
 void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) {
   const AttentionSizes& sizes = layers_[0].attention.sizes;
   const int64_t rows = limits.max_rows;
-  embedded_ = inputs.take<float>(rows * sizes.hidden_size);
-  residual_ = embedded_.device;
+  residual_ = arena.take<float>(rows * sizes.hidden_size);
   normed_ = arena.take<float>(rows * sizes.hidden_size);
   normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
@@ -41,13 +40,14 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
 }
 
 void Decoder::prepare(const Step& step) {
-  embedding_.fill(step, embedded_.host);
-  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host);
+  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host(step.input_slot));
 }
 
 Model::Output Decoder::forward(const Step& step) {
-  embedded_.upload(*step.device, step.num_rows * layers_[0].attention.sizes.hidden_size);
-  for (size_t i = 0; i < ropes_.size(); ++i) cos_sin_[i].upload(*step.device, step.num_rows * ropes_[i].settings().dim);
+  for (size_t i = 0; i < ropes_.size(); ++i) {
+    cos_sin_[i].upload(*step.device, step.input_slot, step.num_rows * ropes_[i].settings().dim);
+  }
+  embedding_.apply(step, residual_);
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     run_attention(step, static_cast<int>(i));
     run_feed_forward(step, layers_[i]);

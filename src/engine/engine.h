@@ -23,14 +23,14 @@
 namespace quire {
 
 struct EngineOptions {
-  SchedulerOptions scheduler;                    // its limits come from the runner
+  SchedulerOptions scheduler = {};               // its limits come from the runner
   int64_t max_queued_requests = 1024;            // waiting, not yet started
   int64_t max_queued_tokens = int64_t{1} << 20;  // of their prompts
   // On a device that runs beside the host: plan and start a step while the one before it runs, as far as that one's
   // tokens need not be known for it. Only faster; off to measure what it brings.
   bool run_ahead = true;
-  uint64_t seed = 0;               // of requests that bring none; each gets a stream of its own
-  std::function<double()> now_ms;  // the clock; empty: steady_clock
+  uint64_t seed = 0;                    // of requests that bring none; each gets a stream of its own
+  std::function<double()> now_ms = {};  // the clock; empty: steady_clock
 };
 
 enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens };

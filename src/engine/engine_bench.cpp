@@ -16,8 +16,9 @@ namespace quire {
 namespace {
 
 constexpr int64_t kSequences = 64;
-constexpr int64_t kPrompt = 512;
-constexpr int kSteps = 1500;
+constexpr int64_t kPrompt = 128;
+constexpr int64_t kContext = 1536;
+constexpr int kSteps = 1300;
 constexpr int kWarmUp = 200;  // steps that hold prompts, and others until memory is touched and steps are recorded
 
 // The host's memory behind the back of everybody.
@@ -82,8 +83,10 @@ void measure(const Checkpoint& checkpoint, bool run_ahead) {
                               .max_batch_tokens = 2048,
                               .max_sequences = kSequences,
                               .max_logit_rows = kSequences,
-                              .max_context = 8192,
-                              .num_blocks = kSequences * 8192 / kKvBlockSize};
+                              .max_context = kContext,
+                              .num_blocks = kSequences * kContext / kKvBlockSize,
+                              .k_format = Format::kQ4_0,
+                              .v_format = Format::kQ4_0};
   Engine engine(ModelRunner::load(checkpoint, options), {.run_ahead = run_ahead});
   std::vector<std::shared_ptr<OutputStream>> streams;
   for (int32_t i = 0; i < kSequences; ++i) {
@@ -121,7 +124,7 @@ int main() {
   using namespace quire;
   static const Kernels table = idle_table();
   make_cuda_backend = [] { return Backend{&table, std::make_unique<IdleDevice>()}; };
-  const auto checkpoint = open_synthetic(model_shape("llama-3.2-1b"), "Q8_0", SyntheticContent::kHoles);
+  const auto checkpoint = open_synthetic(model_shape("llama-3.1-8b"), "Q8_0", SyntheticContent::kHoles);
   fmt::print("{} sequences of {} tokens and more, one token each\n", kSequences, kPrompt);
   for (const bool run_ahead : {false, true, false, true}) measure(*checkpoint, run_ahead);
 }

@@ -24,7 +24,11 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
   cos_sin_.clear();
-  for (const Rotary& rope : ropes_) cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
+  for (Rotary& rope : ropes_) {
+    cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
+    // A device would wait for angles: the sines of 64 tokens take the host as long as all else that it does for them.
+    if (!limits.on_host && !arena.counts_only()) rope.remember(limits.max_context);
+  }
   attention_buffers_.take(arena, kernels, limits, sizes);
 
   int64_t dense_size = 0;

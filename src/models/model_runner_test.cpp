@@ -226,6 +226,23 @@ TEST(RunAhead, TokensNeedNotBeKnown) {
   }
 }
 
+// The head's own matrix where the model ties them.
+TEST(Load, EmbeddingsOnADeviceAreWeights) {
+  if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
+  const auto plan_of = [](const TinyGguf& model, const std::string& table) {
+    const std::string image = tiny_gguf(model);
+    const auto checkpoint = Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf");
+    return ModelRunner::plan(*checkpoint, test::with_table({.max_context = 64}, table));
+  };
+  const TinyGguf untied{.format = Format::kF32};
+  const TinyGguf tied{.format = Format::kF32, .leave_out = "output.weight"};
+  constexpr uint64_t kMatrixBytes = kVocab * 64 * sizeof(float);
+  EXPECT_EQ(plan_of(untied, "cuda").weight_bytes, plan_of(tied, "cuda").weight_bytes + kMatrixBytes);
+  EXPECT_EQ(plan_of(untied, "cuda").mapped_bytes, 0u);
+  EXPECT_EQ(plan_of(untied, "reference").mapped_bytes, kMatrixBytes);
+  EXPECT_EQ(plan_of(tied, "reference").mapped_bytes, kMatrixBytes);
+}
+
 TEST(RunAhead, TheHostWaitsForItself) {
   for (const std::string& name : table_names()) {
     EXPECT_EQ(Loaded({}, name, 1).runner->runs_ahead(), name == "cuda") << name;

@@ -1,7 +1,8 @@
 // Where a kernel table computes: memory there, the way to it and back, and the order in which things happen on it.
 //
 // The host is the first implementation: its memory is everybody's, copies are plain and everything has happened when a
-// call returns. Others work on a stream: what is asked for happens in order, later; only download and synchronize wait.
+// call returns. Others work on a stream: what is asked for happens in order, later; only download, synchronize and
+// wait_for wait.
 // Owned by the model runner; one thread at a time.
 #pragma once
 

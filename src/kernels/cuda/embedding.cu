@@ -24,8 +24,10 @@ __device__ __forceinline__ int64_t token_of(const EmbeddingJob& job, int64_t row
   return id >= 0 ? id : max(job.tokens.chosen[-1 - id], 0);
 }
 
-__device__ __forceinline__ float half_of(uint32_t pair, int half) {
-  return bf16_to_float(static_cast<uint16_t>(half == 0 ? pair : pair >> 16));
+// Element i of the lane's four in its upper or its lower row.
+__device__ __forceinline__ float element(const uint32_t (&fragment)[4], bool upper, int i) {
+  const uint32_t pair = upper ? fragment[i / 2 * 2] : fragment[i / 2 * 2 + 1];
+  return bf16_to_float(static_cast<uint16_t>(i % 2 == 0 ? pair : pair >> 16));
 }
 
 // Four columns of a row of a tile.
@@ -38,10 +40,10 @@ __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int 
   uint32_t fragments[num_fragments(kFormat)][4];
   decode_fragments<kFormat>(codes, lane, {zero, zero}, fragments);
   float values[4];
+#pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const int pair = i / 2 * 2 + row / 8;
-    values[i] = half_of(fragments[0][pair], i % 2);
-    if constexpr (num_fragments(kFormat) == 2) values[i] += half_of(fragments[1][pair], i % 2);
+    values[i] = element(fragments[0], row < 8, i);
+    if constexpr (num_fragments(kFormat) == 2) values[i] += element(fragments[1], row < 8, i);
     if constexpr (kFormat.scales != ScaleKind::kNone) {
       const GroupScale group = group_scale<kFormat>(tile, row, column);
       values[i] = group.scale * values[i] + group.min;
@@ -50,15 +52,17 @@ __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int 
   return make_float4(values[0], values[1], values[2], values[3]);
 }
 
-template <TileFormat kFormat>
+// By the format's name: nvcc 13 does not compile kernels whose parameter is a struct.
+template <Format kWeights>
 __global__ void __launch_bounds__(kThreads) embed_tiles(const EmbeddingJob job) {
+  constexpr TileFormat kFormat = *tile_format(kWeights);
+  constexpr int kColumns = tile_columns(kFormat);
   const int64_t first = 4 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
   if (first >= job.cols) return;
   const int64_t token = token_of(job, blockIdx.x);
-  const int64_t tile = token / kTileRows * tiles_along(job.cols, kFormat) + first / tile_columns(kFormat);
-  const float4 values =
-      read_tile<kFormat>(job.matrix + tile * tile_layout(kFormat).bytes, static_cast<int>(token % kTileRows),
-                         static_cast<int>(first % tile_columns(kFormat)));
+  const int64_t tile = token / kTileRows * tiles_along(job.cols, kFormat) + first / kColumns;
+  const float4 values = read_tile<kFormat>(job.matrix + tile * tile_layout(kFormat).bytes,
+                                           static_cast<int>(token % kTileRows), static_cast<int>(first % kColumns));
   store_four(job.out + blockIdx.x * job.cols, first, job.fours, multiply(job.scale, values));
 }
 
@@ -77,7 +81,7 @@ void launch_tiles_of(Format format, dim3 grid, Stream stream, const EmbeddingJob
     CHECK(!"a format that has tiles");
   } else {
     if (kMatrixTiles[kIndex].format != format) return launch_tiles_of<kIndex + 1>(format, grid, stream, job);
-    launch(embed_tiles<kMatrixTiles[kIndex].tile>, grid, kThreads, 0, stream, job);
+    launch(embed_tiles<kMatrixTiles[kIndex].format>, grid, kThreads, 0, stream, job);
   }
 }
 

@@ -52,10 +52,13 @@ __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int 
   return make_float4(values[0], values[1], values[2], values[3]);
 }
 
-// By the format's name: nvcc 13 does not compile kernels whose parameter is a struct.
+// Kernels go by the format's name: nvcc 13 does not compile those whose parameter is a struct.
+template <Format kWeights>
+constexpr TileFormat kTilesRead = *tile_format(kWeights);
+
 template <Format kWeights>
 __global__ void __launch_bounds__(kThreads) embed_tiles(const EmbeddingJob job) {
-  constexpr TileFormat kFormat = *tile_format(kWeights);
+  constexpr TileFormat kFormat = kTilesRead<kWeights>;
   constexpr int kColumns = tile_columns(kFormat);
   const int64_t first = 4 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
   if (first >= job.cols) return;

@@ -25,6 +25,8 @@ namespace {
 // Of what the system reports as free, so that the rest of the process and its neighbours can breathe.
 constexpr double kMemoryMargin = 0.95;
 
+static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
+
 void check_option(const char* option, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
     fail(ErrorCode::kInvalidArgument, "{} is {}, expected {} to {}", option, value, least, most);

@@ -1,5 +1,5 @@
 // The engine over the CUDA table, on a device or emulated: tokens that the device chooses are those that the host
-// chooses from the same logits.
+// chooses from the same logits, and steps that are started before the last one's tokens are known change none of them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,6 +19,7 @@ struct Answer {
   std::vector<float> logprobs;
   std::vector<float> embedding;
   FinishReason finish = FinishReason::kNone;
+  int64_t num_cached_tokens = 0;
 
   bool operator==(const Answer&) const = default;
 };
@@ -37,10 +38,15 @@ class DeviceSampling : public testing::Test {
     engine_ = make_engine("cuda");
   }
 
-  std::unique_ptr<Engine> make_engine(const std::string& table) {
-    const RunnerOptions options{
-        .num_threads = 2, .max_batch_tokens = 64, .max_sequences = 8, .max_context = 64, .num_blocks = 32};
-    return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, test::with_table(options, table)));
+  std::unique_ptr<Engine> make_engine(const std::string& table, EngineOptions engine = {}, int64_t num_blocks = 32) {
+    const RunnerOptions options{.num_threads = 2,
+                                .max_batch_tokens = 64,
+                                .max_sequences = 8,
+                                .max_context = 64,
+                                .num_blocks = num_blocks,
+                                .num_swap_blocks = 8};
+    return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, test::with_table(options, table)),
+                                    std::move(engine));
   }
 
   // Each choice of each request, all submitted at once.
@@ -48,22 +54,34 @@ class DeviceSampling : public testing::Test {
     num_device_steps_ = num_host_steps_ = 0;
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (const GenerateRequest& request : requests) streams.push_back(engine_->submit(request).stream);
-    while (engine_->step()) ++(engine_->runner().tokens().empty() ? num_host_steps_ : num_device_steps_);
+    while (engine_->step()) {
+      ++(engine_->runner().tokens().empty() ? num_host_steps_ : num_device_steps_);
+      engine_->scheduler().check();
+    }
+    EXPECT_EQ(engine_->scheduler().blocks().num_active(), 0);
     std::vector<Answer> all;
     for (const auto& stream : streams) {
-      std::map<int, Answer> choices;
-      while (const auto event = stream->try_next()) {
-        Answer& answer = choices[event->choice];
-        if (event->has_token) {
-          answer.tokens.push_back(event->token.id);
-          answer.logprobs.push_back(event->token.logprob);
-        }
-        if (event->finish == FinishReason::kNone) continue;
-        answer.finish = event->finish;
-        answer.embedding = event->embedding;
-      }
-      for (const auto& [index, answer] : choices) all.push_back(answer);
+      for (const Answer& answer : read(*stream)) all.push_back(answer);
     }
+    return all;
+  }
+
+  // What has come for each choice.
+  static std::vector<Answer> read(OutputStream& stream) {
+    std::map<int, Answer> choices;
+    while (const auto event = stream.try_next()) {
+      Answer& answer = choices[event->choice];
+      if (event->has_token) {
+        answer.tokens.push_back(event->token.id);
+        answer.logprobs.push_back(event->token.logprob);
+      }
+      if (event->finish == FinishReason::kNone) continue;
+      answer.finish = event->finish;
+      answer.embedding = event->embedding;
+      answer.num_cached_tokens = event->num_cached_tokens;
+    }
+    std::vector<Answer> all;
+    for (const auto& [index, answer] : choices) all.push_back(answer);
     return all;
   }
 
@@ -212,6 +230,134 @@ TEST_F(DeviceSampling, TablesOfTheHostLeaveItToTheSampler) {
   for (const std::string& name : test::table_names()) {
     EXPECT_EQ(make_engine(name)->runner().can_sample(), name == "cuda") << name;
   }
+}
+
+// ---- running ahead --------------------------------------------------------------------------------------------------
+
+// Everything that ends, forks or needs the host, at lengths of its own.
+std::vector<GenerateRequest> mixed_requests() {
+  std::vector<GenerateRequest> all = plain_requests();
+  for (size_t i = 0; i < all.size(); ++i) all[i].max_tokens = 6 + static_cast<int64_t>(7 * i % 30);
+  const auto add = [&](int index, auto change) {
+    GenerateRequest more = request(index, {});
+    more.max_tokens = 20;
+    change(more);
+    all.push_back(more);
+  };
+  for (int i = 0; i < 4; ++i) {  // of 64 tokens one in four stops
+    add(20 + i, [](GenerateRequest& r) {
+      for (int32_t id = 0; id < 64; id += 4) r.stop_token_ids.push_back(id);
+    });
+  }
+  add(6, [](GenerateRequest& r) { r.num_choices = 3; });
+  add(7, [](GenerateRequest& r) { r.sampling.min_tokens = 5; });
+  add(8, [](GenerateRequest& r) { r.max_tokens = 0; });
+  add(9, [](GenerateRequest& r) { r.max_tokens = 1; });
+  add(10, [](GenerateRequest& r) { r.pooling = Pooling::kMean; });
+  add(11, [](GenerateRequest& r) {
+    r.sampling.num_logprobs = 0;
+    r.max_tokens = 2;
+  });
+  add(12, [](GenerateRequest& r) { r.prompt.assign(40, 3); });
+  return all;
+}
+
+TEST_F(DeviceSampling, RunningAheadChangesNoAnswer) {
+  const std::vector<GenerateRequest> requests = mixed_requests();
+  const auto with = [&](bool run_ahead, int64_t num_blocks, Preemption preemption) {
+    EngineOptions options{.run_ahead = run_ahead};
+    options.scheduler.preemption = preemption;
+    engine_ = make_engine("cuda", options, num_blocks);
+    return answers(requests);
+  };
+  const std::vector<Answer> expected = with(false, 32, Preemption::kRecompute);
+  EXPECT_EQ(with(true, 32, Preemption::kRecompute), expected);
+  EXPECT_GT(num_device_steps_, num_host_steps_);
+  for (const Preemption preemption : {Preemption::kRecompute, Preemption::kSwap}) {
+    std::vector<Answer> short_of_blocks = with(true, 4, preemption);
+    EXPECT_GT(engine_->status().num_preemptions, 0);
+    EXPECT_EQ(engine_->status().num_swaps > 0, preemption == Preemption::kSwap);
+    for (Answer& answer : short_of_blocks) answer.num_cached_tokens = 0;  // others were there to begin like
+    std::vector<Answer> all = expected;
+    for (Answer& answer : all) answer.num_cached_tokens = 0;
+    EXPECT_EQ(short_of_blocks, all);
+  }
+}
+
+// Whoever ends by a token has one row in the step that was started meanwhile; who ends by length has none.
+TEST_F(DeviceSampling, OnlyUnforeseenEndsWasteARow) {
+  GenerateRequest asked = request(3, {});
+  const Answer whole = answers({asked})[0];
+  const auto computed_for = [&](bool run_ahead) {
+    engine_ = make_engine("cuda", {.run_ahead = run_ahead});
+    answers({asked});
+    return engine_->status().computed_tokens;
+  };
+  const auto num_prompt = static_cast<int64_t>(asked.prompt.size());
+  EXPECT_EQ(computed_for(true), num_prompt + 11);
+  EXPECT_EQ(computed_for(false), num_prompt + 11);
+  asked.stop_token_ids = {whole.tokens[5]};
+  const int64_t num_tokens = std::ranges::find(whole.tokens, whole.tokens[5]) - whole.tokens.begin() + 1;
+  EXPECT_EQ(computed_for(false), num_prompt + num_tokens - 1);
+  EXPECT_EQ(computed_for(true), num_prompt + num_tokens);
+}
+
+// Cancelled, as by a stop string, after any of its tokens: nothing more comes of it, and nobody else notices.
+TEST_F(DeviceSampling, CancelledWhileItsNextStepRuns) {
+  const std::vector<GenerateRequest> requests = plain_requests();
+  const std::vector<Answer> expected = answers(requests);
+  for (size_t after = 0; after < 12; after += 3) {
+    std::vector<std::shared_ptr<OutputStream>> streams;
+    for (const GenerateRequest& asked : requests) streams.push_back(engine_->submit(asked).stream);
+    while (streams[2]->num_unread() < after && engine_->step()) {
+    }
+    streams[2]->cancel();
+    while (engine_->step()) engine_->scheduler().check();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const Answer given = read(*streams[i])[0];
+      if (i != 2) {
+        EXPECT_EQ(given, expected[i]) << i;
+        continue;
+      }
+      EXPECT_EQ(given.finish, FinishReason::kCancelled);
+      const auto end = expected[2].tokens.begin() + static_cast<int64_t>(after);
+      EXPECT_EQ(given.tokens, std::vector<int32_t>(expected[2].tokens.begin(), end));
+    }
+    EXPECT_EQ(engine_->scheduler().blocks().num_active(), 0);
+  }
+}
+
+TEST_F(DeviceSampling, TimeRunsOutWhileTheNextStepRuns) {
+  double now = 0.0;
+  engine_ = make_engine("cuda", {.now_ms = [&now] { return now; }});
+  GenerateRequest asked = request(3, {});
+  const Answer whole = answers({asked})[0];
+  asked.timeout_ms = 4.5;
+  const auto stream = engine_->submit(asked).stream;
+  while (engine_->step()) now += 1.0;
+  const Answer given = read(*stream)[0];
+  EXPECT_EQ(given.finish, FinishReason::kTimeout);
+  EXPECT_EQ(given.tokens, std::vector<int32_t>(whole.tokens.begin(), whole.tokens.begin() + 5));
+}
+
+// Blocks that were filled while running ahead are found again, up to where the answer went and no further.
+TEST_F(DeviceSampling, PrefixesOfAnswersAreFoundAgain) {
+  GenerateRequest first = request(3, {});
+  first.prompt.assign(20, 7);
+  first.max_tokens = 30;
+  first.cache_salt = "a";
+  const auto turn = [&](bool run_ahead) {
+    engine_ = make_engine("cuda", {.run_ahead = run_ahead});
+    GenerateRequest next = first;
+    const Answer answer = answers({first})[0];
+    next.prompt.insert(next.prompt.end(), answer.tokens.begin(), answer.tokens.end() - 1);
+    next.prompt.push_back(9);
+    next.max_tokens = 10;
+    return answers({next})[0];
+  };
+  const Answer expected = turn(false);
+  EXPECT_EQ(expected.num_cached_tokens, 32);
+  EXPECT_EQ(turn(true), expected);
 }
 
 }  // namespace

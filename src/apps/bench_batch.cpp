@@ -52,6 +52,7 @@ std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Ch
 EngineOptions engine_options(const BenchBatchOptions& options, const std::vector<load::BatchJob>& jobs) {
   EngineOptions engine;
   engine.scheduler = options.scheduling.scheduler_options();
+  engine.run_ahead = options.scheduling.run_ahead;
   engine.seed = options.lengths.seed;
   engine.max_queued_requests = static_cast<int64_t>(jobs.size());
   engine.max_queued_tokens = 0;
@@ -178,6 +179,7 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   out["num_steps"] = engine.status().num_steps;
   out["scheduling"] = {{"static_batching", options.scheduling.static_batching},
                        {"prefix_caching", options.scheduling.prefix_caching},
+                       {"run_ahead", options.scheduling.run_ahead},
                        {"target", options.scheduling.target}};
   out["computed_tokens"] = engine.status().computed_tokens;
   out["num_preemptions"] = engine.status().num_preemptions;
@@ -234,6 +236,7 @@ void add_bench_batch_command(CLI::App& bench) {
   options->model.add_limits(*command);
   options->model.add_compute(*command);
   options->scheduling.add(*command);
+  options->scheduling.add_run_ahead(*command);
   command->callback([options] { bench_batch(*options); });
 }
 

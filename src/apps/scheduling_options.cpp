@@ -47,6 +47,12 @@ void SchedulingOptions::add(CLI::App& to) {
                     "its longest ends); default off"));
 }
 
+void SchedulingOptions::add_run_ahead(CLI::App& to) {
+  with_environment(to.add_flag("--run-ahead,!--no-run-ahead", run_ahead,
+                               "On a GPU: prepare the next step while one runs (on); off to measure what it brings")
+                       ->group("Scheduling"));
+}
+
 SchedulerOptions SchedulingOptions::scheduler_options() const {
   check_target(target);
   SchedulerOptions options;

@@ -19,9 +19,11 @@ struct SchedulingOptions {
   std::string static_batching = "off";
   std::string preemption = "cheapest";
   std::string swap_space;
+  bool run_ahead = true;
   CLI::App* app = nullptr;
 
   void add(CLI::App& to);
+  void add_run_ahead(CLI::App& to);  // for commands with an engine
   // With a hash key of its own: cached prefixes are found again within one engine only. Throws Error for a bad name.
   SchedulerOptions scheduler_options() const;
   // Batch size by target where the command line gives none, swap space, and rows for the log probabilities of prompts.

@@ -170,6 +170,7 @@ ListenerOptions listener_options(const ServeOptions& options) {
 EngineOptions engine_options(const ServeOptions& options) {
   EngineOptions engine;
   engine.scheduler = options.scheduling.scheduler_options();
+  engine.run_ahead = options.scheduling.run_ahead;
   engine.max_queued_requests = options.max_queued_requests;
   engine.max_queued_tokens = options.max_queued_tokens;
   engine.seed = std::random_device()();
@@ -325,6 +326,7 @@ void add_serve_command(CLI::App& program) {
   options->model.add_limits(*command);
   options->model.add_compute(*command);
   options->scheduling.add(*command);
+  options->scheduling.add_run_ahead(*command);
   command->add_flag("--check", options->check, "Validate options, files and memory, then leave");
   command->callback([options] { serve(*options); });
 }

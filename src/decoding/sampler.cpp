@@ -185,7 +185,7 @@ std::optional<SampledToken> Sampler::sample(std::span<const float> logits) {
   const float top = checked_maximum(logits);
   if (std::isnan(top) || top == kImpossible) return std::nullopt;
   SampledToken token;
-  if (params_.temperature == 0.0f && !adjusts()) {
+  if (params_.temperature == 0.0f && !adjusts(num_generated_)) {
     token.id = index_of(logits, top);
   } else {
     adjusted_.assign(logits.begin(), logits.end());
@@ -199,15 +199,16 @@ std::optional<SampledToken> Sampler::sample(std::span<const float> logits) {
   return token;
 }
 
-bool Sampler::adjusts() const {
+bool Sampler::adjusts(int64_t num_generated) const {
   return !params_.logit_bias.empty() || params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
-         params_.frequency_penalty != 0.0f || num_generated_ < params_.min_tokens;
+         params_.frequency_penalty != 0.0f || num_generated < params_.min_tokens;
 }
 
-std::optional<SamplingRow> Sampler::wish() const {
-  if (adjusts() || params_.typical_p < 1.0f || params_.num_logprobs >= 0) return std::nullopt;
+std::optional<SamplingRow> Sampler::wish(int64_t num_to_come) const {
+  const int64_t num_generated = num_generated_ + num_to_come;
+  if (adjusts(num_generated) || params_.typical_p < 1.0f || params_.num_logprobs >= 0) return std::nullopt;
   if (params_.temperature != 0.0f && !std::isfinite(1.0f / params_.temperature)) return std::nullopt;
-  return SamplingRow{.random = uniform(seed_, static_cast<uint64_t>(num_generated_)),
+  return SamplingRow{.random = uniform(seed_, static_cast<uint64_t>(num_generated)),
                      .temperature = params_.temperature,
                      .top_k = params_.top_k,
                      .top_p = params_.top_p,

@@ -49,7 +49,8 @@ class Sampler {
 
   // How the next token is chosen, where its logits alone decide: no bias, penalties, minimum length in force, typical-p
   // or log probabilities. A kernel table that samples then does what sample() does, and accept() is told.
-  std::optional<SamplingRow> wish() const;
+  // `num_to_come`: tokens before that one which accept() has not been told yet.
+  std::optional<SamplingRow> wish(int64_t num_to_come = 0) const;
 
   // Remembers a token that was chosen elsewhere: on a device, or before this object existed.
   void accept(int32_t id);
@@ -58,7 +59,7 @@ class Sampler {
 
  private:
   void adjust(std::vector<float>& logits) const;
-  bool adjusts() const;
+  bool adjusts(int64_t num_generated) const;
   int32_t draw(float top);
   int32_t pick(double target) const;
   void collect_top_k(size_t k);

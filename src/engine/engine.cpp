@@ -49,6 +49,7 @@ struct Engine::Choice {
   Sampler sampler;
   uint64_t seed = 0;
   int index = 0;
+  int64_t chosen_row = 0;   // whose logits choose kTokenToCome in the step that runs
   int64_t max_length = 0;   // tokens, prompt included
   bool is_queued = true;    // counts to the queue's limits
   bool is_padding = false;  // finished for its reader, computing on for a padded batch
@@ -62,7 +63,7 @@ struct Engine::Choice {
   // How the model runner may choose the next token; nothing when the engine needs the logits.
   std::optional<SamplingRow> wish() const {
     if (sequence.needs_all_rows || sequence.num_slots > 1) return std::nullopt;
-    return wants_token() ? sampler.wish() : SamplingRow{};
+    return wants_token() ? sampler.wish(sequence.tokens.back() == kTokenToCome ? 1 : 0) : SamplingRow{};
   }
 };
 
@@ -214,23 +215,55 @@ EngineStatus Engine::status(bool with_blocks) const {
 bool Engine::step() {
   const double start = options_.now_ms();
   admit_and_cancel();
-  const StepPlan& plan = scheduler_.plan();
-  if (plan.items.empty()) {
-    update_status(plan, 0, 0, 0);
+  if (!running_) running_ = start_step();
+  if (!running_) {
+    update_status({}, 0, 0, 0);
     return false;
   }
-  carry_out(plan.moves);
-  fill_batch(plan);
-  if (runner_->can_sample()) wish_for_tokens(plan);
-  const double planned = options_.now_ms();
-  logits_ = runner_->run(batch_);
+  scheduler_.commit();
+  double planned = std::max(start, running_->started_ms);
+  if (promise_tokens(*running_)) {
+    next_ = start_step();
+    planned = options_.now_ms();
+  }
+  logits_ = runner_->finish();
   const double ran = options_.now_ms();
-  items_ = plan.items;
-  const StepPlan counted = {{}, {}, plan.shape, plan.num_preempted, plan.num_swapped_out};
-  scheduler_.commit(ran - planned);
-  decode(items_);
+  scheduler_.observe_step_ms(running_->counted.shape, ran - std::max(running_->started_ms, last_ran_ms_));
+  last_ran_ms_ = ran;
+  decode(*running_);
   end_padding();
-  update_status(counted, planned - start, ran - planned, options_.now_ms() - ran);
+  update_status(running_->counted, planned - start, ran - planned, options_.now_ms() - ran);
+  running_ = std::exchange(next_, std::nullopt);
+  return true;
+}
+
+// Plans a step and has it run; nothing when there is nobody to run.
+std::optional<Engine::RunningStep> Engine::start_step() {
+  const StepPlan& plan = scheduler_.plan();
+  if (plan.items.empty()) return std::nullopt;
+  RunningStep step{.parts = {}, .counted = {{}, {}, plan.shape, plan.num_preempted, plan.num_swapped_out}};
+  carry_out(plan.moves);
+  fill_batch(plan, step);
+  if (runner_->can_sample()) wish_for_tokens(step);
+  step.samples = !batch_.sampling.empty();
+  step.tells_tokens_only = batch_.hidden_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
+  step.started_ms = options_.now_ms();
+  runner_->start(batch_);
+  return step;
+}
+
+// Whether the next step may be planned before this one has run. Then its sequences have room for the tokens that it
+// will choose, and those which these tokens end leave the scheduler at once.
+bool Engine::promise_tokens(const RunningStep& step) {
+  const bool pads = scheduler_.options().static_batching == StaticBatching::kPadded;
+  if (!options_.run_ahead || !runner_->runs_ahead() || !step.tells_tokens_only || pads) return false;
+  for (const Part& part : step.parts) {
+    if (part.choice == nullptr || !part.samples) continue;
+    Choice& choice = *part.choice;
+    choice.chosen_row = static_cast<int64_t>(part.first_row);
+    choice.sequence.tokens.push_back(kTokenToCome);
+    if (choice.sequence.num_tokens() >= choice.max_length) scheduler_.finish(&choice.sequence);
+  }
   return true;
 }
 
@@ -261,6 +294,8 @@ void Engine::admit_and_cancel() {
 void Engine::carry_out(const std::vector<StepPlan::Move>& moves) {
   using enum StepPlan::Move::Kind;
   int64_t num_swaps = 0;
+  // The time that swapping takes is measured, so it must not hold that of a step which still runs.
+  if (std::ranges::any_of(moves, [](const StepPlan::Move& move) { return move.kind != kCopy; })) runner_->wait();
   const double start = options_.now_ms();
   for (const StepPlan::Move& move : moves) {
     switch (move.kind) {
@@ -273,7 +308,7 @@ void Engine::carry_out(const std::vector<StepPlan::Move>& moves) {
   if (num_swaps > 0) scheduler_.observe_move_ms((options_.now_ms() - start) / static_cast<double>(num_swaps));
 }
 
-void Engine::fill_batch(const StepPlan& plan) {
+void Engine::fill_batch(const StepPlan& plan, RunningStep& step) {
   batch_.clear();
   for (const StepPlan::Item& item : plan.items) {
     const Sequence& sequence = *item.sequence;
@@ -283,25 +318,32 @@ void Engine::fill_batch(const StepPlan& plan) {
     const auto end_row = first_row + static_cast<int32_t>(item.num_tokens);
     const auto begin = sequence.tokens.begin() + sequence.num_computed_tokens;
     batch_.token_ids.insert(batch_.token_ids.end(), begin, begin + item.num_tokens);
+    if (batch_.token_ids.back() == kTokenToCome) batch_.token_ids.back() = chosen_token(choice.chosen_row);
     batch_.sequences.push_back({.num_tokens = item.num_tokens,
                                 .first_position = sequence.num_computed_tokens,
                                 .block_table = sequence.blocks,
                                 .length_limit = choice.max_length});
     std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;
+    const size_t first_wanted = wanted.size();
     if (sequence.needs_all_rows) {
       for (int32_t row = first_row; row < end_row; ++row) wanted.push_back(row);
     } else if (item.samples) {
       wanted.push_back(end_row - 1);
     }
+    step.parts.push_back({.choice = &choice,
+                          .first_position = sequence.num_computed_tokens,
+                          .num_tokens = item.num_tokens,
+                          .samples = item.samples,
+                          .first_row = first_wanted,
+                          .num_rows = wanted.size() - first_wanted});
   }
 }
 
 // All of a step's tokens are chosen by the runner, or none.
-void Engine::wish_for_tokens(const StepPlan& plan) {
-  for (const StepPlan::Item& item : plan.items) {
-    const Choice& choice = *choices_.at(item.sequence);
-    if (choice.is_embedding() || (!item.samples && !choice.sequence.needs_all_rows)) continue;
-    const std::optional<SamplingRow> wish = choice.wish();
+void Engine::wish_for_tokens(const RunningStep& step) {
+  for (const Part& part : step.parts) {
+    if (part.choice->is_embedding() || part.num_rows == 0) continue;
+    const std::optional<SamplingRow> wish = part.choice->wish();
     if (!wish) return batch_.sampling.clear();
     batch_.sampling.push_back(*wish);
   }
@@ -327,31 +369,27 @@ std::span<const float> Engine::logits_of(size_t row) const {
   return logits_.subspan(row * vocab_size, vocab_size);
 }
 
-void Engine::decode(const std::vector<StepPlan::Item>& items) {
+void Engine::decode(const RunningStep& step) {
   draws_.clear();
-  size_t row = 0;
-  size_t hidden_row = 0;
-  for (const StepPlan::Item& item : items) {
-    Choice& choice = *choices_.at(item.sequence);
+  for (const Part& part : step.parts) {
+    if (part.choice == nullptr) continue;
+    Choice& choice = *part.choice;
     if (choice.is_embedding()) {
-      collect_hidden_rows(choice, item, hidden_row);
+      collect_hidden_rows(choice, part);
       continue;
     }
-    if (choice.sequence.needs_all_rows) {
-      collect_prompt_rows(choice, item, row);
-    } else if (item.samples) {
-      ++row;
-    }
-    if (!item.samples) continue;
-    if (choice.sequence.num_slots > 1) fork_choices(choice, row - 1);
-    draws_.push_back({&choice, row - 1, {}});
+    if (choice.sequence.needs_all_rows) collect_prompt_rows(choice, part);
+    if (!part.samples) continue;
+    const size_t row = part.first_row + part.num_rows - 1;
+    if (choice.sequence.num_slots > 1) fork_choices(choice, row);
+    draws_.push_back({&choice, row, {}});
   }
-  choose_tokens();
+  choose_tokens(step.samples);
   for (Draw& draw : draws_) take(draw);
 }
 
-void Engine::choose_tokens() {
-  if (batch_.sampling.empty()) {
+void Engine::choose_tokens(bool were_chosen) {
+  if (!were_chosen) {
     // Samplers know nothing of each other.
     return runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i) {
       Draw& draw = draws_[static_cast<size_t>(i)];
@@ -367,34 +405,34 @@ void Engine::choose_tokens() {
 }
 
 // The row of a position tells the next token; the first token of all has nothing before it.
-void Engine::collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row) {
+void Engine::collect_prompt_rows(Choice& choice, const Part& part) {
   const Sequence& sequence = choice.sequence;
   std::vector<SampledToken>& known = choice.prompt_logprobs;
   if (known.empty()) known.push_back({.id = sequence.tokens[0], .top = {}});
-  const int64_t first = sequence.num_computed_tokens - item.num_tokens;  // committed already
-  for (int64_t i = 0; i < item.num_tokens; ++i, ++row) {
-    const int64_t next = first + i + 1;
+  for (int64_t i = 0; i < part.num_tokens; ++i) {
+    const int64_t next = part.first_position + i + 1;
     // After a preemption rows come a second time.
     if (next >= sequence.num_prompt_tokens || next != static_cast<int64_t>(known.size())) continue;
+    const size_t row = part.first_row + static_cast<size_t>(i);
     known.push_back(report_token(logits_of(row), sequence.tokens[next], choice.request->num_prompt_logprobs));
   }
   // What was asked for is known; from now on it is a sequence like any other.
-  if (item.samples) choice.sequence.needs_all_rows = false;
+  if (part.samples) choice.sequence.needs_all_rows = false;
 }
 
-void Engine::collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row) {
-  const Sequence& sequence = choice.sequence;
+void Engine::collect_hidden_rows(Choice& choice, const Part& part) {
+  const bool wants_all = choice.sequence.needs_all_rows;
   const auto hidden_size = static_cast<size_t>(runner_->info().hidden_size);
   const std::span<const float> hidden = runner_->hidden();
   choice.pooled.resize(hidden_size);
-  const int64_t count = sequence.needs_all_rows ? item.num_tokens : (item.samples ? 1 : 0);
-  const int64_t first = sequence.num_computed_tokens - count;
-  for (int64_t i = 0; i < count; ++i, ++row) {
-    if (sequence.needs_all_rows && first + i != choice.num_pooled) continue;  // seen before a preemption
-    for (size_t d = 0; d < hidden_size; ++d) choice.pooled[d] += hidden[row * hidden_size + d];
+  for (size_t i = 0; i < part.num_rows; ++i) {
+    const int64_t position = part.first_position + static_cast<int64_t>(i);
+    if (wants_all && position != choice.num_pooled) continue;  // seen before a preemption
+    const float* const row = &hidden[(part.first_row + i) * hidden_size];
+    for (size_t d = 0; d < hidden_size; ++d) choice.pooled[d] += row[d];
     ++choice.num_pooled;
   }
-  if (!item.samples) return;
+  if (!part.samples) return;
   choice.timing.first_token_ms = choice.timing.last_token_ms = options_.now_ms();
   OutputEvent event;
   bool is_finite = true;
@@ -434,7 +472,9 @@ void Engine::take(Draw& draw) {
 
   const GenerateRequest& request = *choice.request;
   ++counted_.generated_tokens;
-  choice.sequence.tokens.push_back(token->id);
+  std::vector<int32_t>& tokens = choice.sequence.tokens;
+  if (tokens.back() == kTokenToCome) tokens.pop_back();
+  tokens.push_back(token->id);
   event.is_stop_token =
       (!request.ignore_eos && contains(request.eog_ids, token->id)) || contains(request.stop_token_ids, token->id);
   event.has_token = true;
@@ -485,6 +525,12 @@ void Engine::finish(Choice& choice, OutputEvent event, FinishReason reason) {
 }
 
 void Engine::end(Choice& choice) {
+  for (std::optional<RunningStep>* step : {&running_, &next_}) {
+    if (!*step) continue;
+    for (Part& part : (*step)->parts) {
+      if (part.choice == &choice) part.choice = nullptr;
+    }
+  }
   scheduler_.finish(&choice.sequence);
   choices_.erase(&choice.sequence);
 }
@@ -504,7 +550,7 @@ void Engine::end_padding() {
   for (Choice* choice : ended) end(*choice);
 }
 
-void Engine::update_status(const StepPlan& plan, double plan_ms, double run_ms, double decode_ms) {
+void Engine::update_status(const StepPlan& counted, double plan_ms, double run_ms, double decode_ms) {
   const BlockManager& blocks = scheduler_.blocks();
   counted_.num_running = scheduler_.num_running();
   counted_.num_waiting = scheduler_.num_waiting();
@@ -515,16 +561,16 @@ void Engine::update_status(const StepPlan& plan, double plan_ms, double run_ms, 
     counted_.blocks.resize(static_cast<size_t>(blocks.num_total()));
     for (int32_t block = 0; block < blocks.num_total(); ++block) counted_.blocks[block] = blocks.state(block);
   }
-  if (plan.shape.rows > 0) {
+  if (counted.shape.rows > 0) {
     const auto bucket = [](const auto& bounds, auto value) {
       return static_cast<size_t>(std::lower_bound(bounds.begin(), bounds.end(), value) - bounds.begin());
     };
     ++counted_.num_steps;
-    ++counted_.step_tokens[bucket(kStepTokenBounds, plan.shape.rows)];
+    ++counted_.step_tokens[bucket(kStepTokenBounds, counted.shape.rows)];
     ++counted_.step_ms[bucket(kStepMsBounds, plan_ms + run_ms + decode_ms)];
-    counted_.computed_tokens += plan.shape.rows;
-    counted_.num_preemptions += plan.num_preempted;
-    counted_.num_swaps += plan.num_swapped_out;
+    counted_.computed_tokens += counted.shape.rows;
+    counted_.num_preemptions += counted.num_preempted;
+    counted_.num_swaps += counted.num_swapped_out;
     counted_.plan_ms += plan_ms;
     counted_.run_ms += run_ms;
     counted_.decode_ms += decode_ms;

@@ -23,11 +23,14 @@
 namespace quire {
 
 struct EngineOptions {
-  SchedulerOptions scheduler;                    // its limits come from the runner
+  SchedulerOptions scheduler = {};               // its limits come from the runner
   int64_t max_queued_requests = 1024;            // waiting, not yet started
   int64_t max_queued_tokens = int64_t{1} << 20;  // of their prompts
-  uint64_t seed = 0;                             // of requests that bring none; each gets a stream of its own
-  std::function<double()> now_ms;                // the clock; empty: steady_clock
+  // On a device that runs beside the host: plan and start a step while the one before it runs, as far as that one's
+  // tokens need not be known for it. Only faster; off to measure what it brings.
+  bool run_ahead = true;
+  uint64_t seed = 0;                    // of requests that bring none; each gets a stream of its own
+  std::function<double()> now_ms = {};  // the clock; empty: steady_clock
 };
 
 enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens };
@@ -68,6 +71,23 @@ class Engine {
 
  private:
   struct Choice;  // one sequence with its sampler and its stream
+  // What a step does for a choice.
+  struct Part {
+    Choice* choice = nullptr;  // null: it has ended since, nobody wants the results
+    int64_t first_position = 0;
+    int64_t num_tokens = 0;
+    bool samples = false;
+    size_t first_row = 0;  // among the step's rows with logits; of an embedding, with hidden states
+    size_t num_rows = 0;
+  };
+  // A step from its start to its end.
+  struct RunningStep {
+    std::vector<Part> parts;
+    StepPlan counted;                // without items and moves
+    bool samples = false;            // the runner chooses its tokens
+    bool tells_tokens_only = false;  // nothing else comes back from it
+    double started_ms = 0.0;
+  };
   // A choice whose next token is due, which of the step's logit rows tells it, and the token.
   struct Draw {
     Choice* choice;
@@ -80,15 +100,17 @@ class Engine {
   std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
                                       int index) const;
   void admit_and_cancel();
+  std::optional<RunningStep> start_step();
+  bool promise_tokens(const RunningStep& step);
   void carry_out(const std::vector<StepPlan::Move>& moves);
-  void fill_batch(const StepPlan& plan);
-  void wish_for_tokens(const StepPlan& plan);
+  void fill_batch(const StepPlan& plan, RunningStep& step);
+  void wish_for_tokens(const RunningStep& step);
   void start_clock(Choice& choice);
-  void decode(const std::vector<StepPlan::Item>& items);
-  void collect_prompt_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
-  void collect_hidden_rows(Choice& choice, const StepPlan::Item& item, size_t& row);
+  void decode(const RunningStep& step);
+  void collect_prompt_rows(Choice& choice, const Part& part);
+  void collect_hidden_rows(Choice& choice, const Part& part);
   void fork_choices(Choice& parent, size_t row);
-  void choose_tokens();
+  void choose_tokens(bool were_chosen);
   void take(Draw& draw);
   void publish(Choice& choice, OutputEvent event);
   void finish(Choice& choice, OutputEvent event, FinishReason reason);
@@ -96,7 +118,7 @@ class Engine {
   void end_padding();
   void leave_queue(Choice& choice);
   std::span<const float> logits_of(size_t row) const;
-  void update_status(const StepPlan& plan, double plan_ms, double run_ms, double decode_ms);
+  void update_status(const StepPlan& counted, double plan_ms, double run_ms, double decode_ms);
 
   std::unique_ptr<ModelRunner> runner_;
   EngineOptions options_;
@@ -105,8 +127,10 @@ class Engine {
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> choices_;
   Batch batch_;
   std::span<const float> logits_;
-  std::vector<StepPlan::Item> items_;  // of the step that runs
-  std::vector<Draw> draws_;            // of the step that ran
+  std::optional<RunningStep> running_;  // between calls of step(): the one that was started ahead
+  std::optional<RunningStep> next_;     // started while running_ was
+  double last_ran_ms_ = 0.0;            // when the step before running_ had run
+  std::vector<Draw> draws_;             // of the step that ran
 
   std::atomic<int64_t> queued_requests_{0};  // submitted, not yet started
   std::atomic<int64_t> queued_tokens_{0};    // of their prompts

@@ -39,7 +39,7 @@ struct EngineStatus {
   int64_t refused_requests = 0;                                    // Refusal::kQueueRequests
   int64_t refused_tokens = 0;                                      // Refusal::kQueueTokens
   double plan_ms = 0;                                              // time of all steps by part: admit, cancel and plan
-  double run_ms = 0;                                               // the model
+  double run_ms = 0;                                               // waiting for the model
   double decode_ms = 0;                                            // sample and publish
   std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran
   std::array<int64_t, kStepMsBounds.size() + 1> step_ms{};         // steps by their time

@@ -255,8 +255,7 @@ void Scheduler::add_item(Sequence* sequence, int64_t num_tokens) {
   if (sequence->needs_all_rows) logit_budget_ -= num_tokens - 1;
 }
 
-void Scheduler::commit(double step_ms) {
-  if (step_ms > 0 && plan_.shape.rows > 0) cost_.observe(plan_.shape, step_ms);
+void Scheduler::commit() {
   for (const StepPlan::Item& item : plan_.items) {
     if (options_.policy == SchedulingPolicy::kFair) charge(item);
     item.sequence->num_computed_tokens += item.num_tokens;
@@ -283,8 +282,8 @@ void Scheduler::fork(Sequence* parent, Sequence* child) {
 }
 
 void Scheduler::finish(Sequence* sequence) {
-  CHECK(plan_.items.empty());
   if (sequence->state == SequenceState::kFinished) return;
+  leave_plan(sequence);
   release_blocks(sequence);
   release_swap(sequence);
   tenants_.at(sequence->tenant).num_sequences -= sequence->num_slots;
@@ -309,18 +308,24 @@ int64_t Scheduler::num_swapped() const {
                        [](const Sequence* sequence) { return !sequence->swap_slots.empty(); });
 }
 
+std::optional<StepPlan::Item> Scheduler::leave_plan(const Sequence* sequence) {
+  const auto found = std::find_if(plan_.items.begin(), plan_.items.end(),
+                                  [&](const StepPlan::Item& item) { return item.sequence == sequence; });
+  if (found == plan_.items.end()) return std::nullopt;
+  const StepPlan::Item item = *found;
+  plan_.items.erase(found);
+  return item;
+}
+
 void Scheduler::preempt_last() {
   Sequence* sequence = running_.back();
   running_.pop_back();
-  const auto item = std::find_if(plan_.items.begin(), plan_.items.end(),
-                                 [&](const StepPlan::Item& i) { return i.sequence == sequence; });
-  if (item != plan_.items.end()) {
+  if (const auto item = leave_plan(sequence)) {
     // It was planned before one that goes first ran out of room. Its moves stay: they are carried out in order, and
     // what they wrote is read or overwritten later.
     add_shape(plan_.shape, *item, -1);
     budget_ += item->num_tokens;
     if (sequence->needs_all_rows) logit_budget_ += item->num_tokens - 1;
-    plan_.items.erase(item);
   }
   if (should_swap(*sequence)) {
     swap_out(sequence);
@@ -363,6 +368,10 @@ void Scheduler::swap_in(Sequence* sequence) {
   release_swap(sequence);
 }
 
+void Scheduler::observe_step_ms(const StepShape& shape, double step_ms) {
+  if (step_ms > 0 && shape.rows > 0) cost_.observe(shape, step_ms);
+}
+
 void Scheduler::observe_move_ms(double ms_per_block) { move_ms_ += 0.1 * (ms_per_block - move_ms_); }
 
 void Scheduler::take_blocks(Sequence* sequence, int64_t num_blocks) {
@@ -390,6 +399,7 @@ void Scheduler::extend_hashes(Sequence* sequence, int64_t num_blocks) const {
   while (static_cast<int64_t>(hashes.size()) <= num_blocks) {
     const int64_t first = (static_cast<int64_t>(hashes.size()) - 1) * options_.block_size;
     const auto tokens = std::span<const int32_t>(sequence->tokens).subspan(first, options_.block_size);
+    DCHECK(tokens.back() != kTokenToCome);
     hashes.push_back(extend_prefix(options_.hash_key, hashes.back(), tokens));
   }
 }

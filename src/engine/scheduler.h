@@ -7,10 +7,13 @@
 // - When no block is left, the running sequence that comes last in order gives up its blocks and waits again, so the
 //   first always advances. The more often a sequence was preempted, the more room must be free before it is admitted.
 // - A waiting sequence holds no block.
+// - Steps happen in the order of their plans, so a step may be planned while the one before it still runs: what that
+//   one does to a block comes before what this one does, whoever has it then.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -83,13 +86,15 @@ class Scheduler {
   void add(Sequence* sequence);
   // The next step; empty when nobody can run. The previous plan must have been committed.
   const StepPlan& plan();
-  // The planned tokens were computed in `step_ms` (0: unknown); the caller then appends a token to each sampled
-  // sequence or finishes it.
-  void commit(double step_ms = 0.0);
+  // The planned tokens are computed, or will be before those that are planned next; the caller then appends a token to
+  // each sampled sequence (kTokenToCome before it is known) or finishes it.
+  void commit();
   // `child` becomes a running copy of a running `parent`, sharing its blocks; uses one of the parent's slots.
   void fork(Sequence* parent, Sequence* child);
-  // Ends a sequence in any state and frees its blocks; not between plan and commit.
+  // Ends a sequence in any state and frees its blocks. It leaves the plan if it was in it.
   void finish(Sequence* sequence);
+  // What a step of this shape took, as measured.
+  void observe_step_ms(const StepShape& shape, double step_ms);
   // What moving one block to or from swap space takes, as measured.
   void observe_move_ms(double ms_per_block);
 
@@ -128,6 +133,7 @@ class Scheduler {
   bool make_room(Sequence* sequence);
   void add_item(Sequence* sequence, int64_t num_tokens);
 
+  std::optional<StepPlan::Item> leave_plan(const Sequence* sequence);
   void preempt_last();
   bool should_swap(const Sequence& sequence) const;
   void swap_out(Sequence* sequence);

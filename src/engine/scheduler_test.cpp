@@ -82,7 +82,8 @@ class Harness {
     for (const StepPlan::Item& item : plan.items) verify_cache(*item.sequence, item.num_tokens);
     items = plan.items;
     most_tokens = std::max(most_tokens, num_tokens);
-    scheduler.commit(cost_ms ? cost_ms(plan.shape) : 0.0);
+    scheduler.commit();
+    if (cost_ms) scheduler.observe_step_ms(plan.shape, cost_ms(plan.shape));
     for (const auto& item : items) {
       if (item.samples) sampled(item.sequence);
     }

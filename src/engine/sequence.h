@@ -14,9 +14,12 @@ namespace quire {
 
 enum class SequenceState : uint8_t { kWaiting, kRunning, kFinished };
 
+// The last token of a sequence from when a step is sure to choose it until it is known.
+inline constexpr int32_t kTokenToCome = -1;
+
 struct Sequence {
   uint64_t id = 0;              // ascending in order of arrival
-  std::vector<int32_t> tokens;  // prompt, then generated
+  std::vector<int32_t> tokens;  // prompt, then generated; the last may be kTokenToCome
   int64_t num_prompt_tokens = 0;
   int64_t max_tokens = 0;       // length it may reach, prompt included; 0: unknown
   int num_slots = 1;            // 1, or the n of parallel sampling until the forks exist

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "base/error.h"
 
@@ -26,9 +27,24 @@ struct Choice {
   Sequence sequence;
   size_t request = 0;
   std::vector<uint64_t> digests;  // of tokens[0 .. i]
+  int32_t coming = 0;             // what kTokenToCome will turn out to be
   double first_ms = 0.0;
   double last_ms = 0.0;
   bool is_first = false;  // the choice whose times count
+};
+
+// What a step does for a choice.
+struct Part {
+  Choice* choice = nullptr;  // null: it has ended since
+  bool samples = false;
+  uint64_t seen = 0;  // what the model has read when it samples
+};
+
+// From its start to its end.
+struct RunningStep {
+  std::vector<Part> parts;
+  StepShape shape;
+  double ms = 0.0;
 };
 
 class Simulation {
@@ -121,12 +137,27 @@ class Simulation {
   }
 
   void step() {
-    const StepPlan& plan = scheduler_.plan();
-    if (options_.check) scheduler_.check();
-    if (plan.items.empty()) {
+    if (running_.parts.empty()) running_ = start_step();
+    if (running_.parts.empty()) {
       if (!live_.empty()) violated(fmt::format("{} sequences wait and nobody runs", live_.size()));
       return;
     }
+    scheduler_.commit();
+    if (promise_tokens()) ahead_ = start_step();
+    now_ += running_.ms;
+    scheduler_.observe_step_ms(running_.shape, running_.ms);
+    for (const Part& part : running_.parts) {
+      if (part.choice != nullptr && part.samples) sample(*part.choice, part.seen);
+    }
+    running_ = std::exchange(ahead_, {});
+    if (options_.check) scheduler_.check();
+  }
+
+  RunningStep start_step() {
+    const StepPlan& plan = scheduler_.plan();
+    if (options_.check) scheduler_.check();
+    RunningStep step;
+    if (plan.items.empty()) return step;
     ++result_.num_steps;
     result_.computed_tokens += plan.shape.rows;
     result_.num_preemptions += plan.num_preempted;
@@ -135,16 +166,39 @@ class Simulation {
       carry_out(plan.moves);
       write_and_verify(plan);
     }
-    double ms = cost_.predict_ms(plan.shape);
-    if (options_.noise > 0) ms *= std::max(0.1, std::normal_distribution<double>(1.0, options_.noise)(random_));
-    now_ += ms;
-    items_ = plan.items;
-    scheduler_.commit(ms);
-    for (const StepPlan::Item& item : items_) {
-      if (item.samples) sample(*live_.at(item.sequence));
+    for (const StepPlan::Item& item : plan.items) {
+      Choice& choice = *live_.at(item.sequence);
+      const int64_t last = item.sequence->num_tokens() - 1;
+      // As a model would, from what the cache holds.
+      const uint64_t seen = options_.check && item.samples ? cache_[slot(*item.sequence, last)] : choice.digests.back();
+      step.parts.push_back({&choice, item.samples, seen});
     }
-    if (options_.check) scheduler_.check();
+    step.shape = plan.shape;
+    step.ms = cost_.predict_ms(plan.shape);
+    if (options_.noise > 0) step.ms *= std::max(0.1, std::normal_distribution<double>(1.0, options_.noise)(random_));
+    return step;
   }
+
+  // As Engine::promise_tokens.
+  bool promise_tokens() {
+    constexpr uint64_t kHostEvery = 8;
+    const auto forks = [](const Part& part) {
+      return part.choice != nullptr && part.samples && part.choice->sequence.num_slots > 1;
+    };
+    if (!options_.run_ahead || std::ranges::any_of(running_.parts, forks) || random_() % kHostEvery == 0) return false;
+    for (const Part& part : running_.parts) {
+      if (part.choice == nullptr || !part.samples) continue;
+      Choice& choice = *part.choice;
+      choice.coming = token_for(choice, part.seen);
+      choice.digests.push_back(extend_digest(choice.digests.back(), choice.coming));
+      choice.sequence.tokens.push_back(kTokenToCome);
+      if (choice.sequence.num_tokens() == choice.sequence.max_tokens) scheduler_.finish(&choice.sequence);
+    }
+    return true;
+  }
+
+  // Choices of one request differ in their seeds.
+  static int32_t token_for(const Choice& choice, uint64_t seen) { return token_after(seen + choice.sequence.id); }
 
   void carry_out(const std::vector<StepPlan::Move>& moves) {
     using enum StepPlan::Move::Kind;
@@ -161,7 +215,9 @@ class Simulation {
       const Sequence& sequence = *item.sequence;
       for (int64_t p = sequence.num_computed_tokens; p < sequence.num_computed_tokens + item.num_tokens; ++p) {
         const uint64_t before = p > 0 ? cache_[slot(sequence, p - 1)] : 0;
-        cache_[slot(sequence, p)] = extend_digest(before, sequence.tokens[static_cast<size_t>(p)]);
+        const int32_t token = sequence.tokens[static_cast<size_t>(p)];
+        const int32_t known = token == kTokenToCome ? live_.at(item.sequence)->coming : token;
+        cache_[slot(sequence, p)] = extend_digest(before, known);
       }
     }
     // After all writes: one sequence must not have overwritten another's.
@@ -184,7 +240,7 @@ class Simulation {
     return static_cast<size_t>(sequence.blocks[static_cast<size_t>(position / size)] * size + position % size);
   }
 
-  void sample(Choice& choice) {
+  void sample(Choice& choice, uint64_t seen) {
     const SimulatedRequest& request = requests_[choice.request];
     while (choice.sequence.num_slots > 1) {
       auto child = std::make_unique<Choice>();
@@ -193,16 +249,17 @@ class Simulation {
       child->sequence.id = choice.sequence.id + static_cast<uint64_t>(choice.sequence.num_slots) - 1;
       scheduler_.fork(&choice.sequence, &child->sequence);
       Choice& added = *live_.emplace(&child->sequence, std::move(child)).first->second;
-      append(added, request);
+      append(added, request, seen);
     }
-    append(choice, request);
+    append(choice, request, seen);
   }
 
-  void append(Choice& choice, const SimulatedRequest& request) {
-    // As a model would, from what the cache holds. Choices of one request differ in their seeds.
-    const uint64_t seen =
-        options_.check ? cache_[slot(choice.sequence, choice.sequence.num_tokens() - 1)] : choice.digests.back();
-    push(choice, token_after(seen + choice.sequence.id));
+  void append(Choice& choice, const SimulatedRequest& request, uint64_t seen) {
+    if (choice.sequence.tokens.back() == kTokenToCome) {
+      choice.sequence.tokens.pop_back();
+      choice.digests.pop_back();
+    }
+    push(choice, token_for(choice, seen));
     const bool is_first_token = choice.sequence.num_tokens() == request.prompt_tokens + 1;
     if (is_first_token) choice.first_ms = now_;
     if (!is_first_token) {
@@ -215,7 +272,10 @@ class Simulation {
     if (is_first_token && choice.is_first) {
       result_.outcomes[choice.request].steps_until_first = result_.num_steps - arrival_steps_[choice.request];
     }
-    if (choice.sequence.num_tokens() == choice.sequence.max_tokens) finish(choice, SimulatedOutcome::End::kFinished);
+    const bool is_stopped = choice.sequence.num_tokens() == request.prompt_tokens + request.stop_after;
+    if (is_stopped || choice.sequence.num_tokens() == choice.sequence.max_tokens) {
+      finish(choice, SimulatedOutcome::End::kFinished);
+    }
   }
 
   void finish(Choice& choice, SimulatedOutcome::End end) {
@@ -231,6 +291,11 @@ class Simulation {
       outcome.e2e_ms = now_ - request.arrival_ms;
       outcome.ttft_ms = generated > 0 ? choice.first_ms - request.arrival_ms : 0.0;
       outcome.tpot_ms = generated > 1 ? (choice.last_ms - choice.first_ms) / static_cast<double>(generated - 1) : 0.0;
+    }
+    for (RunningStep* step : {&running_, &ahead_}) {
+      for (Part& part : step->parts) {
+        if (part.choice == &choice) part.choice = nullptr;
+      }
     }
     scheduler_.finish(&choice.sequence);
     live_.erase(&choice.sequence);
@@ -264,7 +329,8 @@ class Simulation {
   std::vector<uint64_t> swap_;
   std::vector<int64_t> arrival_steps_;
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> live_;
-  std::vector<StepPlan::Item> items_;
+  RunningStep running_;  // between steps: the one that was started ahead
+  RunningStep ahead_;    // started while running_ was
   SimulationResult result_;
   size_t next_ = 0;
   uint64_t next_id_ = 0;
@@ -281,11 +347,11 @@ std::string describe(const SimulationOptions& options) {
   const SchedulerOptions& scheduler = options.scheduler;
   return fmt::format(
       "seed {}, {} blocks of {}, {} swap slots, {} batch tokens, {} sequences, policy {}, first served {}, chunks {}, "
-      "prefix caching {}, preemption {}, static batching {}, step target {} ms",
+      "prefix caching {}, preemption {}, static batching {}, step target {} ms, run ahead {}",
       options.seed, scheduler.num_blocks, scheduler.block_size, scheduler.num_swap_slots, scheduler.max_batch_tokens,
       scheduler.max_sequences, static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served),
       scheduler.chunked_prefill, scheduler.prefix_caching, static_cast<int>(scheduler.preemption),
-      static_cast<int>(scheduler.static_batching), scheduler.target_step_ms);
+      static_cast<int>(scheduler.static_batching), scheduler.target_step_ms, options.run_ahead);
 }
 
 }  // namespace quire

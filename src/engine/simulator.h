@@ -20,6 +20,7 @@ struct SimulatedRequest {
   double arrival_ms = 0.0;
   int64_t prompt_tokens = 1;
   int64_t output_tokens = 1;
+  int64_t stop_after = 0;  // > 0: ends after so many, as by an end token, which nobody knows before
   int num_choices = 1;
   int64_t shared_tokens = 0;  // leading prompt tokens that all requests of the same group have in common
   int32_t group = 0;
@@ -34,6 +35,9 @@ struct SimulationOptions {
   CostModel::Weights cost = {25.0, 0.2, 2.8, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
+  // Steps are planned while those before them run, as by an engine whose device runs beside it; now and then, as the
+  // dice fall, one needs the host and is not.
+  bool run_ahead = false;
   bool check = true;
   bool keep_token_times = false;
   uint64_t seed = 0;

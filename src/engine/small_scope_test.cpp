@@ -2,11 +2,13 @@
 // alike to the scheduler: whatever can go wrong with so little is found.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <set>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 #include "engine/scheduler.h"
 
@@ -21,11 +23,13 @@ struct SmallRequest {
   int num_slots = 1;
   int32_t first_token = 0;  // equal ones share their prefix
   int32_t priority = 0;
+  int64_t num_known_output = 0;  // what the scheduler expects: more where an end token comes before; 0: the same
 };
 
 struct Scope {
   SchedulerOptions scheduler;
   std::vector<SmallRequest> requests;
+  bool run_ahead = false;  // a step is planned while the one before it runs
   int num_cancellations = 2;
 };
 
@@ -60,15 +64,18 @@ class World {
       for (const int32_t slot : sequence->swap_slots) add(slot);
       out += ';';
     }
+    for (const StepPlan::Item& item : running_) {
+      add(item.sequence == nullptr ? -1 : static_cast<int64_t>(item.sequence->id));
+      add(item.num_tokens);
+      add(item.samples ? 1 : 0);
+    }
     for (int32_t block = 0; block < scheduler_.blocks().num_total(); ++block) {
       add(static_cast<int64_t>(scheduler_.blocks().state(block)));
     }
     return out;
   }
 
-  bool is_over() const {
-    return next_ == scope_.requests.size() && scheduler_.num_running() + scheduler_.num_waiting() == 0;
-  }
+  bool is_over() const { return next_ == scope_.requests.size() && !has_work() && running_.empty(); }
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
@@ -81,7 +88,7 @@ class World {
       sequence->tokens.push_back(request.first_token * 100 + static_cast<int32_t>(i));
     }
     sequence->num_prompt_tokens = request.num_prompt;
-    sequence->max_tokens = request.num_prompt + request.num_output;
+    sequence->max_tokens = request.num_prompt + std::max(request.num_output, request.num_known_output);
     sequence->num_slots = request.num_slots;
     sequence->priority = request.priority;
     scheduler_.add(sequence.get());
@@ -91,19 +98,43 @@ class World {
     return true;
   }
 
+  bool has_work() const { return scheduler_.num_running() + scheduler_.num_waiting() > 0; }
+
   bool step() {
-    const bool has_work = scheduler_.num_running() + scheduler_.num_waiting() > 0;
+    if (running_.empty()) {
+      const bool had_work = has_work();
+      running_ = start_step();
+      EXPECT_EQ(!running_.empty(), had_work) << "somebody must advance while anybody waits";
+    }
+    if (running_.empty()) return false;
+    scheduler_.commit();
+    if (promise_tokens()) ahead_ = start_step();
+    for (size_t i = 0; i < running_.size(); ++i) {
+      if (running_[i].sequence != nullptr && running_[i].samples) sample(running_[i].sequence);
+    }
+    running_ = std::exchange(ahead_, {});
+    scheduler_.check();
+    return true;
+  }
+
+  std::vector<StepPlan::Item> start_step() {
     const StepPlan& plan = scheduler_.plan();
     scheduler_.check();
-    EXPECT_EQ(!plan.items.empty(), has_work) << "somebody must advance while anybody waits";
-    if (plan.items.empty()) return false;
     verify_writes(plan);
-    const std::vector<StepPlan::Item> items = plan.items;
-    scheduler_.commit();
-    for (const StepPlan::Item& item : items) {
-      if (item.samples) sample(item.sequence);
+    return plan.items;
+  }
+
+  // A step that forks is waited for.
+  bool promise_tokens() {
+    const auto forks = [](const StepPlan::Item& item) {
+      return item.sequence != nullptr && item.samples && item.sequence->num_slots > 1;
+    };
+    if (!scope_.run_ahead || std::ranges::any_of(running_, forks)) return false;
+    for (const StepPlan::Item& item : running_) {
+      if (item.sequence == nullptr || !item.samples) continue;
+      item.sequence->tokens.push_back(kTokenToCome);
+      if (item.sequence->num_tokens() == item.sequence->max_tokens) scheduler_.finish(item.sequence);
     }
-    scheduler_.check();
     return true;
   }
 
@@ -132,15 +163,26 @@ class World {
   }
 
   void append(Sequence* sequence) {
+    const SmallRequest& request = scope_.requests[sequence->id / 10];
+    if (sequence->tokens.back() == kTokenToCome) sequence->tokens.pop_back();
     sequence->tokens.push_back(static_cast<int32_t>(1000 + sequence->id));
-    if (sequence->num_tokens() == sequence->max_tokens) scheduler_.finish(sequence);
+    if (sequence->num_tokens() == request.num_prompt + request.num_output) finish(sequence);
+  }
+
+  void finish(Sequence* sequence) {
+    for (std::vector<StepPlan::Item>* items : {&running_, &ahead_}) {
+      for (StepPlan::Item& item : *items) {
+        if (item.sequence == sequence) item.sequence = nullptr;
+      }
+    }
+    scheduler_.finish(sequence);
   }
 
   bool cancel(size_t index) {
     if (index >= sequences_.size() || cancelled_ == scope_.num_cancellations) return false;
     if (sequences_[index]->state == SequenceState::kFinished) return false;
     ++cancelled_;
-    scheduler_.finish(sequences_[index].get());
+    finish(sequences_[index].get());
     scheduler_.check();
     return true;
   }
@@ -148,6 +190,8 @@ class World {
   const Scope& scope_;
   Scheduler scheduler_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
+  std::vector<StepPlan::Item> running_;  // of the step that runs; who has ended is null
+  std::vector<StepPlan::Item> ahead_;    // of one that was started meanwhile
   size_t next_ = 0;
   int cancelled_ = 0;
 };
@@ -220,6 +264,23 @@ TEST(SmallScope, PrioritiesTakeSlots) {
   options.policy = SchedulingPolicy::kPriority;
   options.max_sequences = 2;
   EXPECT_GT(explore({options, {{3, 3, 1, 0, 2}, {2, 3, 1, 0, 1}, {3, 3, 2, 1, 0}, {2, 2, 1, 0, 0}}}), 1000u);
+}
+
+// Steps planned while those before them run, of sequences that turn out to have ended.
+TEST(SmallScope, RunningAhead) {
+  const std::vector<SmallRequest> ending = {{3, 4, 1, 0, 0, 6}, {2, 7}, {1, 2, 1, 0, 0, 5}, {4, 4}};
+  EXPECT_GT(explore({tiny(5), ending, true}), 1000u);
+  SchedulerOptions swapping = tiny(5);
+  swapping.preemption = Preemption::kSwap;
+  swapping.num_swap_slots = 3;
+  EXPECT_GT(explore({swapping, ending, true}), 1000u);
+  EXPECT_GT(explore({tiny(6), {{5, 3, 1, 0, 0, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, true}), 400u);
+}
+
+TEST(SmallScope, RunningAheadOfForksAndPriorities) {
+  SchedulerOptions options = tiny(6);
+  options.policy = SchedulingPolicy::kPriority;
+  EXPECT_GT(explore({options, {{3, 4, 2, 0, 1}, {2, 2, 1, 0, 2, 4}, {3, 3, 2, 0, 0}}, true}), 400u);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ SimulationOptions random_options(uint64_t seed) {
   scheduler.static_batching = below(6) == 0 ? StaticBatching::kRefilled : StaticBatching::kOff;
   scheduler.preemption = static_cast<Preemption>(below(3));
   scheduler.num_swap_slots = below(2) * below(64);
+  options.run_ahead = below(2) == 0;
   return options;
 }
 
@@ -46,6 +47,7 @@ std::vector<SimulatedRequest> random_requests(uint64_t seed, size_t count) {
     request.tenant = std::string(1, static_cast<char>('a' + below(4)));
     request.timeout_ms = below(10) == 0 ? static_cast<double>(1 + below(20'000)) : 0.0;
     request.cancel_ms = below(8) == 0 ? static_cast<double>(1 + below(5'000)) : 0.0;
+    if (below(3) == 0) request.stop_after = 1 + below(static_cast<uint64_t>(request.output_tokens));
   }
   return requests;
 }

@@ -182,6 +182,12 @@ struct AttentionLimits {
   int head_dim = 0;
 };
 
+// The tokens of rows whose embeddings are wanted.
+struct EmbeddedTokens {
+  const int32_t* ids = nullptr;     // [num_rows]; -1 - r stands for chosen[r]
+  const int32_t* chosen = nullptr;  // what sample_rows left, -1 there counting as token 0; null where no id is negative
+};
+
 // How the token after one row of logits is chosen; the steps are those of decoding/sampler.h.
 struct SamplingRow {
   double random = 0.0;       // the draw's number, uniform in [0, 1)
@@ -246,6 +252,10 @@ struct Kernels {
   // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
   void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
                       std::byte* to);
+  // out[row] = scale * the token's row of the matrix, dequantised; out [num_rows, matrix.cols]. The matrix is packed,
+  // except for the tables of the host: those read its rows as they lie in a file.
+  void (*embed_rows)(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
+                     float scale, float* out);
   // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
   void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
                          float* to);

@@ -473,6 +473,28 @@ TEST_P(RowsTest, GatherRowsAndColumns) {
   }
 }
 
+// Of rows as they lie in a file, for the tables of the host.
+TEST_P(RowsTest, EmbedRows) {
+  const std::vector<float> values = random_floats(40 * 64, 3);
+  for (const Format name : {Format::kF32, Format::kBF16, Format::kQ5_1}) {
+    const WeightFormat& format = weight_format(name);
+    std::vector<std::byte> rows(format.bytes_of(40 * 64));
+    format.quantize(values.data(), rows.data(), 40 * 64);
+    std::vector<float> all(40 * 64);
+    format.dequantize(rows.data(), all.data(), 40 * 64);
+    const std::vector<int32_t> chosen = {39, -1};
+    std::vector<int32_t> ids, tokens;
+    for (int32_t i = 0; i < 33; ++i) ids.push_back(i % 11 == 4 ? -1 - i % 2 : i * 7 % 40);
+    for (const int32_t id : ids) tokens.push_back(id >= 0 ? id : id == -1 ? 39 : 0);
+    std::vector<float> out(33 * 64);
+    table().embed_rows(exec(), {.format = name, .rows = 40, .cols = 64, .data = rows.data()},
+                       {.ids = ids.data(), .chosen = chosen.data()}, 33, 0.5f, out.data());
+    for (size_t i = 0; i < out.size(); ++i) {
+      ASSERT_EQ(out[i], all[static_cast<size_t>(tokens[i / 64]) * 64 + i % 64] * 0.5f);
+    }
+  }
+}
+
 TEST(SelectTest, NamesAndRefusal) {
   for (const Kernels* table : runnable_kernels()) EXPECT_EQ(&select_kernels(table->name), table);
   EXPECT_EQ(runnable_kernels().back(), &reference_kernels());

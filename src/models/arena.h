@@ -39,21 +39,27 @@ class Arena {
   uint64_t used_bytes_ = 0;
 };
 
-// Takes arrays that the host fills and kernels read: pieces of staging memory and, at the same places, of the device's
-// memory of that size. On the host both are the same memory.
+// Takes arrays that the host fills and kernels read (StepInput): pieces of each slot of staging memory and, at the same
+// places, of the device's memory of that size. On the host all are the same memory.
 class InputArena {
  public:
   InputArena() = default;  // counts
-  InputArena(std::span<std::byte> host, std::span<std::byte> device) : host_(host), device_(device) {}
+  // `staging`: of each slot, one after the other; empty on the host.
+  InputArena(std::span<std::byte> staging, std::span<std::byte> device) : device_(device) {
+    const size_t slot_bytes = staging.size() / kInputSlots;
+    for (size_t slot = 0; slot < kInputSlots; ++slot) {
+      slots_[slot] = Arena(staging.empty() ? device : staging.subspan(slot * slot_bytes, slot_bytes));
+    }
+  }
 
-  uint64_t used_bytes() const { return host_.used_bytes(); }
+  uint64_t used_bytes() const { return device_.used_bytes(); }
   template <typename T>
   StepInput<T> take(int64_t count) {
-    return {.host = host_.take<T>(count), .device = device_.take<T>(count)};
+    return {.staged = {slots_[0].take<T>(count), slots_[1].take<T>(count)}, .device = device_.take<T>(count)};
   }
 
  private:
-  Arena host_;
+  Arena slots_[kInputSlots];
   Arena device_;
 };
 

@@ -12,6 +12,9 @@
 
 namespace quire {
 
+// In Batch::token_ids: the token that the step started right before chose for its logit row of this index.
+constexpr int32_t chosen_token(int64_t row) { return static_cast<int32_t>(-1 - row); }
+
 struct Batch {
   struct Sequence {
     int64_t num_tokens = 0;                // query tokens of this step; > 1 in prefill
@@ -21,7 +24,7 @@ struct Batch {
     // for long sequences choose by it, so it keeps its side of ModelInfo::rope_switch_length for a sequence's life.
     int64_t length_limit = 0;
   };
-  std::vector<int32_t> token_ids;  // of all sequences, one after the other
+  std::vector<int32_t> token_ids;  // of all sequences, one after the other; or chosen_token
   std::vector<Sequence> sequences;
   std::vector<int32_t> logit_rows;  // rows of token_ids whose logits are wanted, strictly ascending
   // How the token after each of logit_rows is chosen, when tokens are wanted and not the logits; empty: the logits.

@@ -50,7 +50,7 @@ class Model {
     const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
     const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]
   };
-  // What the host does for a step before its kernels run: looks tokens up, computes angles.
+  // What the host does for a step before its kernels run: computes angles.
   virtual void prepare(const Step& step) = 0;
   // Runs the kernels of the step that was prepared; the same calls for every step with the same counts, whatever its
   // arrays hold, so that a device may record them. The output lies on the device and is valid until the next call.

@@ -25,6 +25,8 @@ namespace {
 // Of what the system reports as free, so that the rest of the process and its neighbours can breathe.
 constexpr double kMemoryMargin = 0.95;
 
+static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
+
 void check_option(const char* option, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
     fail(ErrorCode::kInvalidArgument, "{} is {}, expected {} to {}", option, value, least, most);
@@ -92,7 +94,7 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   Backend backend = select_backend(asked.device, asked.isa);
   const Kernels& kernels = *backend.kernels;
   const bool on_host = backend.device->is_host();
-  WeightLoader loader(checkpoint, kernels);
+  WeightLoader loader(checkpoint, kernels, on_host);
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   RunnerOptions options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
@@ -107,7 +109,7 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   }
   options.memory_bytes = allowed_bytes(options, *backend.device);
   const MemoryPlan plan = plan_memory({.weight_bytes = loader.packed_bytes(),
-                                       .mapped_bytes = on_host ? loader.mapped_bytes() : 0,
+                                       .mapped_bytes = loader.mapped_bytes(),
                                        .workspace_bytes = workspace.used_bytes() + inputs.used_bytes(),
                                        .kv = kv,
                                        .swap_on_device = on_host,
@@ -131,7 +133,7 @@ struct ModelRunner::Impl {
         weights(*device, plan.weight_bytes),
         workspace(*device, plan.workspace_bytes - measured.input_bytes),
         inputs(*device, measured.input_bytes),
-        staging(*device, device->is_host() ? 0 : measured.input_bytes),
+        staging(*device, device->is_host() ? 0 : kInputSlots * measured.input_bytes),
         kv(measured.kv, *device, plan.num_blocks, options.num_swap_blocks) {
     MatmulTunings tunings;
     if (device->is_host()) tunings = load_tuning(options.tuning_file, kernels.name, options.num_threads);
@@ -143,7 +145,7 @@ struct ModelRunner::Impl {
     checkpoint.release_pages();
     Arena arena(workspace);
     const std::span<std::byte> on_device(inputs.data(), inputs.size_bytes());
-    InputArena input_arena(device->is_host() ? on_device : staging.bytes(), on_device);
+    InputArena input_arena(staging.bytes(), on_device);
     model->take_workspace(arena, input_arena, kernels, limits);
     arrays.take(arena, input_arena, kernels, limits);
     if (device->is_host())
@@ -170,12 +172,28 @@ struct ModelRunner::Impl {
   void make_room_for_results() {
     const int64_t row_size = std::max(model->info().vocab_size, model->info().hidden_size);
     results.emplace(*device, static_cast<size_t>(limits.max_logit_rows * row_size) * sizeof(float));
+    choices.emplace(*device, kInputSlots * static_cast<size_t>(limits.max_logit_rows) * sizeof(int32_t));
   }
 
-  Step prepare(const Batch& batch);
   bool can_sample() const { return kernels.sample_rows != nullptr && model->info().vocab_size <= kMaxSampledVocab; }
+  bool runs_ahead() const { return !limits.on_host && can_sample(); }
+  void start(const Batch& batch);
+  Step prepare(const Batch& batch);
   Model::Output forward(const Step& step, bool samples, uint64_t key);
-  void fetch(const Batch& batch, Model::Output output);
+  void finish();
+  // Where the host finds the tokens that a step of this slot chose.
+  int32_t* choices_of(int slot) {
+    if (!choices) return arrays.tokens();
+    return reinterpret_cast<int32_t*>(choices->bytes().data()) + slot * limits.max_logit_rows;
+  }
+
+  // What was asked of a step, and where it lies on the device.
+  struct Started {
+    Model::Output output;
+    size_t logit_floats = 0;
+    size_t hidden_floats = 0;
+    size_t num_tokens = 0;
+  };
 
   RunnerOptions options;
   MemoryPlan plan;
@@ -187,21 +205,55 @@ struct ModelRunner::Impl {
   DeviceBuffer weights;
   DeviceBuffer workspace;
   DeviceBuffer inputs;
-  StagingBuffer staging;                 // of the inputs, for a device that is not the host
-  std::optional<StagingBuffer> results;  // for such a device
+  // For a device that is not the host:
+  StagingBuffer staging;                 // of the inputs, for each slot
+  std::optional<StagingBuffer> results;  // logits and hidden states
+  std::optional<StagingBuffer> choices;  // tokens, for each slot
   KvCache kv;
   std::unique_ptr<Model> model;
   StepArrays arrays;
   std::map<uint64_t, Model::Output> recorded;  // by the device's key
+  Started steps[kInputSlots];                  // those in flight, by slot
+  int num_in_flight = 0;
+  int next_slot = 0;
   std::span<const float> logits;
   std::span<const float> hidden;
   std::span<const int32_t> tokens;
   std::jthread populating;  // the last member: ended before what it works on
 };
 
+void ModelRunner::Impl::start(const Batch& batch) {
+  // What wants more than tokens reads it from where the next step writes.
+  const Started& before = steps[kInputSlots - 1 - next_slot];
+  CHECK(num_in_flight == 0 ||
+        (runs_ahead() && num_in_flight < kInputSlots && before.logit_floats == 0 && before.hidden_floats == 0));
+  Step step = prepare(batch);
+  const bool samples = !batch.sampling.empty();
+  uint64_t key = 0;
+  if (!limits.on_host && arrays.is_recurrent(step)) {
+    arrays.pad(step);
+    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 3 |
+          static_cast<uint64_t>(step.input_slot) << 2 | static_cast<uint64_t>(samples) << 1 |
+          static_cast<uint64_t>(step.share_prefixes);
+  }
+  const ModelInfo& info = model->info();
+  const size_t num_logit_rows = samples ? 0 : batch.logit_rows.size();
+  steps[next_slot] = {.output = forward(step, samples, key),
+                      .logit_floats = num_logit_rows * static_cast<size_t>(info.vocab_size),
+                      .hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(info.hidden_size),
+                      .num_tokens = batch.sampling.size()};
+  device->mark(next_slot);
+  next_slot = (next_slot + 1) % kInputSlots;
+  ++num_in_flight;
+}
+
 Step ModelRunner::Impl::prepare(const Batch& batch) {
-  Step step = arrays.place(
-      batch, {.vocab_size = model->info().vocab_size, .num_blocks = kv.num_blocks(), .can_sample = can_sample()});
+  const Started& before = steps[kInputSlots - 1 - next_slot];
+  Step step = arrays.place(batch, next_slot,
+                           {.vocab_size = model->info().vocab_size,
+                            .num_blocks = kv.num_blocks(),
+                            .can_sample = can_sample(),
+                            .num_chosen = static_cast<int64_t>(before.num_tokens)});
   step.kernels = &kernels;
   step.exec = exec;
   step.device = device.get();
@@ -219,34 +271,39 @@ Model::Output ModelRunner::Impl::forward(const Step& step, bool samples, uint64_
     if (!samples) return;
     kernels.sample_rows(exec, output.logits, step.num_logit_rows, static_cast<int>(model->info().vocab_size),
                         arrays.sampling(), arrays.tokens());
+    device->download_staged(reinterpret_cast<std::byte*>(choices_of(step.input_slot)),
+                            reinterpret_cast<const std::byte*>(arrays.tokens()),
+                            static_cast<size_t>(step.num_logit_rows) * sizeof(int32_t));
   });
   if (key == 0) return output;
   if (output.logits != nullptr) recorded[key] = output;
   return recorded.at(key);
 }
 
-// The results to the host, wherever they are.
-void ModelRunner::Impl::fetch(const Batch& batch, Model::Output output) {
-  const auto hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(model->info().hidden_size);
-  const size_t num_tokens = batch.sampling.size();
-  const size_t num_logit_rows = num_tokens > 0 ? 0 : batch.logit_rows.size();
-  const auto logit_floats = num_logit_rows * static_cast<size_t>(model->info().vocab_size);
-  const int32_t* chosen = arrays.tokens();
+// The results of the step that was started first to the host, wherever they are.
+void ModelRunner::Impl::finish() {
+  CHECK(num_in_flight > 0);
+  const int slot = (next_slot + kInputSlots - num_in_flight) % kInputSlots;
+  --num_in_flight;
+  device->wait_for(slot);
+  const Started& step = steps[slot];
+  Model::Output output = step.output;
   if (results) {
-    std::byte* free_place = results->bytes().data();
-    const auto download = [&]<typename T>(const T* from, size_t count) {
-      T* const place = reinterpret_cast<T*>(free_place);
-      free_place += count * sizeof(T);
-      device->download(reinterpret_cast<std::byte*>(place), reinterpret_cast<const std::byte*>(from),
-                       count * sizeof(T));
-      return place;
+    std::byte* const place = results->bytes().data();
+    const auto download = [&](const float* from, size_t first, size_t count) -> const float* {
+      auto* const to = reinterpret_cast<float*>(place) + first;
+      if (count > 0) {
+        device->download(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                         count * sizeof(float));
+      }
+      return to;
     };
-    output = {.logits = download(output.logits, logit_floats), .hidden = download(output.hidden, hidden_floats)};
-    chosen = download(chosen, num_tokens);
+    output = {.logits = download(output.logits, 0, step.logit_floats),
+              .hidden = download(output.hidden, step.logit_floats, step.hidden_floats)};
   }
-  tokens = {chosen, num_tokens};
-  logits = {output.logits, logit_floats};
-  hidden = {output.hidden, hidden_floats};
+  tokens = {choices_of(slot), step.num_tokens};
+  logits = {output.logits, step.logit_floats};
+  hidden = {output.hidden, step.hidden_floats};
 }
 
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
@@ -256,7 +313,7 @@ MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& 
 ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {.device = "cpu"}).info; }
 
 std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
-  WeightLoader loader(checkpoint, select_kernels(isa));
+  WeightLoader loader(checkpoint, select_kernels(isa), /*on_host=*/true);
   make_model(checkpoint, loader);
   return loader.matrices();
 }
@@ -282,19 +339,17 @@ const RunnerOptions& ModelRunner::options() const { return impl_->options; }
 const char* ModelRunner::isa() const { return impl_->kernels.name; }
 std::string ModelRunner::device() const { return impl_->device->description(); }
 
-std::span<const float> ModelRunner::run(const Batch& batch) {
-  Step step = impl_->prepare(batch);
-  const bool samples = !batch.sampling.empty();
-  uint64_t key = 0;
-  if (!impl_->limits.on_host && impl_->arrays.is_recurrent(step)) {
-    impl_->arrays.pad(step);
-    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 2 |
-          static_cast<uint64_t>(samples) << 1 | static_cast<uint64_t>(step.share_prefixes);
-  }
-  impl_->fetch(batch, impl_->forward(step, samples, key));
+void ModelRunner::start(const Batch& batch) { impl_->start(batch); }
+std::span<const float> ModelRunner::finish() {
+  impl_->finish();
   return impl_->logits;
 }
-
+std::span<const float> ModelRunner::run(const Batch& batch) {
+  start(batch);
+  return finish();
+}
+void ModelRunner::wait() { impl_->device->synchronize(); }
+bool ModelRunner::runs_ahead() const { return impl_->runs_ahead(); }
 bool ModelRunner::can_sample() const { return impl_->can_sample(); }
 std::span<const int32_t> ModelRunner::tokens() const { return impl_->tokens; }
 std::span<const float> ModelRunner::hidden() const { return impl_->hidden; }

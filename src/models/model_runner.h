@@ -1,6 +1,6 @@
 // Loads a model and runs batches: the only way from the engine to arithmetic.
 //
-// Owns weights, KV pool and activation workspace, all sized before loading; run() allocates nothing and throws nothing
+// Owns weights, KV pool and activation workspace, all sized before loading; a step allocates nothing and throws nothing
 // for a batch inside the limits. One thread at a time.
 #pragma once
 
@@ -45,7 +45,7 @@ struct RunnerOptions {
 // The ledger: what a model will take, line by line, computed from headers alone.
 struct MemoryPlan {
   uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
-  uint64_t mapped_bytes = 0;  // the embedding table, read from the model file's mapping; in the total
+  uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
   uint64_t swap_bytes = 0;
@@ -67,7 +67,7 @@ class ModelRunner {
   // The distinct matrices that its steps multiply by, with the kernel table of this name (empty = the best).
   static std::set<MatrixShape> matrices(const Checkpoint& checkpoint, const std::string& isa);
   // Throws Error kOutOfMemory with the ledger's numbers and the settings that would fit. The checkpoint must outlive
-  // the runner: embedding rows are read from its mapping.
+  // the runner: on the host embedding rows are read from its mapping.
   static std::unique_ptr<ModelRunner> load(const Checkpoint& checkpoint, const RunnerOptions& options,
                                            const LoadProgress& progress = {});
   ~ModelRunner();
@@ -79,13 +79,22 @@ class ModelRunner {
   std::string device() const;            // for people: Device::description
   // Whether batches may bring their wishes for sampling (Batch::sampling).
   bool can_sample() const;
-  // Logits of batch.logit_rows: [logit_rows.size(), vocab_size] float32, valid until the next call. None when the batch
-  // wants tokens.
-  std::span<const float> run(const Batch& batch);
-  // The tokens that run chose: [batch.sampling.size()], as long valid; -1 where logits hold a NaN or nothing finite.
+  // Has a step computed. On a device other than the host it returns when the step is queued, and with runs_ahead() a
+  // second one may be started before the first is finished, if that one wants nothing but tokens (Batch::sampling).
+  void start(const Batch& batch);
+  // Waits for the step that was started first. Logits of its logit_rows: [logit_rows.size(), vocab_size] float32, valid
+  // until the next start. None when it wants tokens.
+  std::span<const float> finish();
+  std::span<const float> run(const Batch& batch);  // both
+  // Whether two steps may be in flight, the tokens of the second being those that the first chooses (chosen_token).
+  bool runs_ahead() const;
+  // The tokens that the finished step chose: [sampling.size()], as long valid as its logits; -1 where logits hold a NaN
+  // or nothing finite.
   std::span<const int32_t> tokens() const;
-  // Final hidden states of batch.hidden_rows of that run: [hidden_rows.size(), hidden_size] float32, as long valid.
+  // Final hidden states of its hidden_rows: [hidden_rows.size(), hidden_size] float32, as long valid.
   std::span<const float> hidden() const;
+  // Returns when everything that was started or moved is done; its results still wait for finish().
+  void wait();
   // Calls body(i) for i in [0, count) on the runner's threads, between runs. The body must not throw.
   void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
   void copy_block(int32_t from, int32_t to);

@@ -181,6 +181,74 @@ TEST_P(NanTest, StaysWithItsSequence) {
 INSTANTIATE_TEST_SUITE_P(Tables, NanTest, testing::ValuesIn(table_names()),
                          [](const auto& tested) { return tested.param; });
 
+// Greedy tokens of three sequences, 40 steps of them; each step is started before the tokens of the last are known, or
+// after.
+std::vector<int32_t> greedy_tokens(ModelRunner& runner, bool ahead) {
+  std::vector<Sequence> sequences = {sequence(20, 1, 0), sequence(31, 2, 4), sequence(5, 3, 8)};
+  std::vector<int32_t> all;
+  Batch batch;
+  for (Sequence& prompt : sequences) append(batch, prompt, static_cast<int64_t>(prompt.tokens.size()));
+  batch.logit_rows = {19, 50, 55};
+  batch.sampling.resize(3);
+  runner.start(batch);
+  for (int step = 0; step < 40; ++step) {
+    const auto take = [&] {
+      EXPECT_TRUE(runner.finish().empty());
+      all.insert(all.end(), runner.tokens().begin(), runner.tokens().end());
+    };
+    if (!ahead) take();
+    batch.clear();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      // In another order each time, so that rows do not stay where they were.
+      const size_t turn = (i + static_cast<size_t>(step) + 1) % 3;
+      const size_t row = (turn + 3 - static_cast<size_t>(step) % 3) % 3;
+      sequences[turn].tokens.push_back(ahead ? chosen_token(static_cast<int64_t>(row)) : all[all.size() - 3 + row]);
+      append(batch, sequences[turn], 1);
+    }
+    batch.sampling.resize(3);
+    runner.start(batch);
+    if (ahead) take();
+  }
+  runner.finish();
+  all.insert(all.end(), runner.tokens().begin(), runner.tokens().end());
+  return all;
+}
+
+TEST(RunAhead, TokensNeedNotBeKnown) {
+  if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
+  for (const Format format : {Format::kF32, Format::kF16, Format::kQ8_0}) {
+    Loaded loaded({.format = format}, "cuda", 2);
+    ASSERT_TRUE(loaded.runner->runs_ahead());
+    const std::vector<int32_t> expected = greedy_tokens(*loaded.runner, false);
+    EXPECT_EQ(expected.size(), 123u);
+    EXPECT_EQ(greedy_tokens(*loaded.runner, true), expected);
+    EXPECT_EQ(greedy_tokens(*loaded.runner, true), expected) << "of steps that are all recorded";
+  }
+}
+
+// The head's own matrix where the model ties them.
+TEST(Load, EmbeddingsOnADeviceAreWeights) {
+  if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
+  const auto plan_of = [](const TinyGguf& model, const std::string& table) {
+    const std::string image = tiny_gguf(model);
+    const auto checkpoint = Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf");
+    return ModelRunner::plan(*checkpoint, test::with_table({.max_context = 64}, table));
+  };
+  const TinyGguf untied{.format = Format::kF32};
+  const TinyGguf tied{.format = Format::kF32, .leave_out = "output.weight"};
+  constexpr uint64_t kMatrixBytes = kVocab * 64 * sizeof(float);
+  EXPECT_EQ(plan_of(untied, "cuda").weight_bytes, plan_of(tied, "cuda").weight_bytes + kMatrixBytes);
+  EXPECT_EQ(plan_of(untied, "cuda").mapped_bytes, 0u);
+  EXPECT_EQ(plan_of(untied, "reference").mapped_bytes, kMatrixBytes);
+  EXPECT_EQ(plan_of(tied, "reference").mapped_bytes, kMatrixBytes);
+}
+
+TEST(RunAhead, TheHostWaitsForItself) {
+  for (const std::string& name : table_names()) {
+    EXPECT_EQ(Loaded({}, name, 1).runner->runs_ahead(), name == "cuda") << name;
+  }
+}
+
 std::string load_error(const TinyGguf& model, const RunnerOptions& options) {
   const std::string image = tiny_gguf(model);
   const auto checkpoint = Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf");

@@ -16,6 +16,11 @@ int64_t padded_rows(int64_t num_rows) {
   return padded;
 }
 
+// A power of two, or the most there may be.
+int64_t rounded_context(int64_t context, int64_t most) {
+  return std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(context))), most);
+}
+
 // Whether there is a prefix that all of them share. The host's kernels find out by themselves, a device's would have to
 // be sent looking.
 bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
@@ -36,9 +41,9 @@ void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
 
 void StepArrays::take(Arena& workspace, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) {
   limits_ = limits;
-  token_ids_.resize(static_cast<size_t>(limits.max_rows));
-  positions_.resize(token_ids_.size());
-  length_limits_.resize(token_ids_.size());
+  positions_.resize(static_cast<size_t>(limits.max_rows));
+  length_limits_.resize(positions_.size());
+  token_ids_ = inputs.take<int32_t>(limits.max_rows);
   slots_ = inputs.take<int64_t>(limits.max_rows);
   sequences_ = inputs.take<AttentionSequence>(limits.max_sequences);
   wanted_rows_ = inputs.take<int32_t>(limits.max_logit_rows);
@@ -46,46 +51,46 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const Kernels& kerne
     sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
     tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
   }
-  if (limits.on_host) return;
-  table_size_ = blocks_per_sequence(limits.max_context);
-  block_tables_ = inputs.take<int32_t>(limits.max_sequences * table_size_);
+  if (!limits.on_host) {
+    block_tables_ = inputs.take<int32_t>(limits.max_sequences * blocks_per_sequence(limits.max_context));
+  }
 }
 
-Step StepArrays::place(const Batch& batch, const Bounds& bounds) {
+Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
   CHECK(num_rows > 0 && num_rows <= limits_.max_rows && num_sequences <= limits_.max_sequences);
-  for (const int32_t id : batch.token_ids) CHECK(id >= 0 && id < bounds.vocab_size);
-  std::ranges::copy(batch.token_ids, token_ids_.begin());
-  place_wanted_rows(batch, bounds.can_sample);
+  place_tokens(batch, input_slot, bounds);
+  place_wanted_rows(batch, input_slot, bounds.can_sample);
+  Step step{.input_slot = input_slot,
+            .num_rows = num_rows,
+            .positions = positions_.data(),
+            .length_limits = length_limits_.data(),
+            .tokens = {.ids = token_ids_.device, .chosen = tokens_},
+            .slots = slots_.device,
+            .sequences = sequences_.device,
+            .num_sequences = num_sequences,
+            .share_prefixes = limits_.on_host || begin_alike(batch.sequences),
+            .wanted_rows = wanted_rows_.device,
+            .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
+            .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
+  for (const Batch::Sequence& sequence : batch.sequences) {
+    step.max_sequence_rows = std::max(step.max_sequence_rows, sequence.num_tokens);
+    step.max_context = std::max(step.max_context, sequence.first_position + sequence.num_tokens);
+  }
   int64_t row = 0;
-  int64_t max_sequence_rows = 0;
-  int64_t max_context = 0;
   for (int64_t i = 0; i < num_sequences; ++i) {
     const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
     CHECK(row + sequence.num_tokens <= num_rows);
-    place_sequence(sequence, i, row, bounds.num_blocks);
+    place_sequence(sequence, i, step, row, bounds.num_blocks);
     row += sequence.num_tokens;
-    max_sequence_rows = std::max(max_sequence_rows, sequence.num_tokens);
-    max_context = std::max(max_context, sequence.first_position + sequence.num_tokens);
   }
   CHECK(row == num_rows);
-  return {.num_rows = num_rows,
-          .token_ids = token_ids_.data(),
-          .positions = positions_.data(),
-          .length_limits = length_limits_.data(),
-          .slots = slots_.device,
-          .sequences = sequences_.device,
-          .num_sequences = num_sequences,
-          .max_sequence_rows = max_sequence_rows,
-          .max_context = max_context,
-          .share_prefixes = limits_.on_host || begin_alike(batch.sequences),
-          .wanted_rows = wanted_rows_.device,
-          .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
-          .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
+  return step;
 }
 
-void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row, int64_t num_blocks) {
+void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, const Step& step, int64_t first_row,
+                                int64_t num_blocks) {
   const int64_t length = sequence.first_position + sequence.num_tokens;
   CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits_.max_context);
   CHECK(static_cast<int64_t>(sequence.block_table.size()) >= blocks_per_sequence(length));
@@ -96,29 +101,39 @@ void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, 
     CHECK(block >= 0 && block < num_blocks);
     positions_[row] = position;
     length_limits_[row] = sequence.length_limit > 0 ? sequence.length_limit : limits_.max_context;
-    slots_.host[row] = block * kKvBlockSize + position % kKvBlockSize;
+    slots_.host(step.input_slot)[row] = block * kKvBlockSize + position % kKvBlockSize;
   }
   const int32_t* table = sequence.block_table.data();
   if (!limits_.on_host) {
-    std::copy_n(table, blocks_per_sequence(length), block_tables_.host + index * table_size_);
-    table = block_tables_.device + index * table_size_;
+    const int64_t at = index * table_size(step);
+    std::copy_n(table, blocks_per_sequence(length), block_tables_.host(step.input_slot) + at);
+    table = block_tables_.device + at;
   }
-  sequences_.host[index] = {.first_row = first_row,
-                            .num_rows = sequence.num_tokens,
-                            .first_position = sequence.first_position,
-                            .block_table = table};
+  sequences_.host(step.input_slot)[index] = {.first_row = first_row,
+                                             .num_rows = sequence.num_tokens,
+                                             .first_position = sequence.first_position,
+                                             .block_table = table};
 }
 
-void StepArrays::place_wanted_rows(const Batch& batch, bool can_sample) {
+void StepArrays::place_tokens(const Batch& batch, int input_slot, const Bounds& bounds) {
+  for (const int32_t id : batch.token_ids) CHECK(id < bounds.vocab_size && -1 - id < bounds.num_chosen);
+  std::ranges::copy(batch.token_ids, token_ids_.host(input_slot));
+}
+
+void StepArrays::place_wanted_rows(const Batch& batch, int input_slot, bool can_sample) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   check_rows(batch.logit_rows, num_rows);
   check_rows(batch.hidden_rows, num_rows);
   CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits_.max_logit_rows);
-  int32_t* const after = std::ranges::copy(batch.logit_rows, wanted_rows_.host).out;
+  int32_t* const after = std::ranges::copy(batch.logit_rows, wanted_rows_.host(input_slot)).out;
   std::ranges::copy(batch.hidden_rows, after);
   if (batch.sampling.empty()) return;
   CHECK(can_sample && batch.sampling.size() == batch.logit_rows.size());
-  std::ranges::copy(batch.sampling, sampling_.host);
+  std::ranges::copy(batch.sampling, sampling_.host(input_slot));
+}
+
+int64_t StepArrays::table_size(const Step& step) const {
+  return blocks_per_sequence(rounded_context(step.max_context, limits_.max_context));
 }
 
 bool StepArrays::is_recurrent(const Step& step) const {
@@ -127,28 +142,30 @@ bool StepArrays::is_recurrent(const Step& step) const {
 }
 
 void StepArrays::pad(Step& step) {
+  const int slot = step.input_slot;
   const int64_t first = step.num_rows;
   step.num_rows = step.num_sequences = step.num_logit_rows = padded_rows(first);
-  step.max_context =
-      std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(step.max_context))), limits_.max_context);
+  step.max_context = rounded_context(step.max_context, limits_.max_context);
   for (int64_t row = first; row < step.num_rows; ++row) {
     const auto i = static_cast<size_t>(row);
-    token_ids_[i] = 0;
+    token_ids_.host(slot)[row] = 0;
     positions_[i] = 0;
     length_limits_[i] = limits_.max_context;
-    slots_.host[row] = -1;
-    sequences_.host[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
-    wanted_rows_.host[row] = static_cast<int32_t>(row);
-    if (tokens_ != nullptr) sampling_.host[row] = {};
+    slots_.host(slot)[row] = -1;
+    sequences_.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
+    wanted_rows_.host(slot)[row] = static_cast<int32_t>(row);
+    if (tokens_ != nullptr) sampling_.host(slot)[row] = {};
   }
 }
 
 void StepArrays::upload(Device& device, const Step& step, bool samples) const {
-  slots_.upload(device, step.num_rows);
-  sequences_.upload(device, step.num_sequences);
-  wanted_rows_.upload(device, step.num_logit_rows + step.num_hidden_rows);
-  block_tables_.upload(device, step.num_sequences * table_size_);
-  if (samples) sampling_.upload(device, step.num_logit_rows);
+  const int slot = step.input_slot;
+  token_ids_.upload(device, slot, step.num_rows);
+  slots_.upload(device, slot, step.num_rows);
+  sequences_.upload(device, slot, step.num_sequences);
+  wanted_rows_.upload(device, slot, step.num_logit_rows + step.num_hidden_rows);
+  block_tables_.upload(device, slot, step.num_sequences * table_size(step));
+  if (samples) sampling_.upload(device, slot, step.num_logit_rows);
 }
 
 }  // namespace quire

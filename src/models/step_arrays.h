@@ -20,13 +20,14 @@ class StepArrays {
     int64_t vocab_size = 0;
     int64_t num_blocks = 0;
     bool can_sample = false;
+    int64_t num_chosen = 0;  // tokens that the step before chose
   };
 
   // Null pointers while the arenas count.
   void take(Arena& workspace, InputArena& inputs, const Kernels& kernels, const StepLimits& limits);
 
   // Checks the batch and lays out where its rows belong: all of a Step that follows from the batch alone.
-  Step place(const Batch& batch, const Bounds& bounds);
+  Step place(const Batch& batch, int input_slot, const Bounds& bounds);
   // Whether the step comes again and again, a token for every sequence, and has room for pad().
   bool is_recurrent(const Step& step) const;
   // Appends rows of token 0, which are written nowhere and which nobody reads, up to one of few numbers, and rounds the
@@ -39,20 +40,23 @@ class StepArrays {
   int32_t* tokens() const { return tokens_; }  // [num_logit_rows] on the device; null where the table does not sample
 
  private:
-  void place_sequence(const Batch::Sequence& sequence, int64_t index, int64_t first_row, int64_t num_blocks);
-  void place_wanted_rows(const Batch& batch, bool can_sample);
+  void place_sequence(const Batch::Sequence& sequence, int64_t index, const Step& step, int64_t first_row,
+                      int64_t num_blocks);
+  void place_tokens(const Batch& batch, int input_slot, const Bounds& bounds);
+  void place_wanted_rows(const Batch& batch, int input_slot, bool can_sample);
+  // Blocks of a sequence in block_tables_: the step's context rounded up, so that it changes with that of pad().
+  int64_t table_size(const Step& step) const;
 
   StepLimits limits_;
-  std::vector<int32_t> token_ids_;
   std::vector<int64_t> positions_;
   std::vector<int64_t> length_limits_;
+  StepInput<int32_t> token_ids_;
   StepInput<int64_t> slots_;
   StepInput<AttentionSequence> sequences_;
   StepInput<int32_t> wanted_rows_;
   StepInput<SamplingRow> sampling_;  // where the table samples, like tokens_
   int32_t* tokens_ = nullptr;
-  StepInput<int32_t> block_tables_;  // [max_sequences, table_size_]; the host's kernels read the engine's own
-  int64_t table_size_ = 0;           // blocks of max_context
+  StepInput<int32_t> block_tables_;  // [num_sequences, table_size]; the host's kernels read the engine's own
 };
 
 }  // namespace quire

@@ -33,13 +33,14 @@ TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
 
 }  // namespace
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels)
-    : checkpoint_(checkpoint), kernels_(kernels), scheme_(QuantizationScheme::read(checkpoint)) {}
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host)
+    : checkpoint_(checkpoint), kernels_(kernels), on_host_(on_host), scheme_(QuantizationScheme::read(checkpoint)) {}
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
                            DeviceBuffer& memory, MatmulTunings tunings, Progress progress)
     : checkpoint_(checkpoint),
       kernels_(kernels),
+      on_host_(device.is_host()),
       exec_(exec),
       device_(&device),
       arena_(memory),
@@ -93,11 +94,12 @@ Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float off
   return {.weight = vector(name, dim, offset), .eps = eps, .dim = dim};
 }
 
-TensorView WeightLoader::table(std::string_view name, int64_t rows, int64_t cols) {
+PackedMatrix WeightLoader::table(std::string_view name, int64_t rows, int64_t cols, const Linear* same) {
   const TensorView view = checked(name, {rows, cols});
+  if (!on_host_) return same != nullptr ? same->weights : pack(name, view).weights;
   count(view.data, view.num_elements());
   mapped_bytes_ += view.size_bytes;
-  return view;
+  return {.format = view.format, .rows = rows, .cols = cols, .data = view.data};
 }
 
 TensorView WeightLoader::checked(std::string_view name, std::initializer_list<int64_t> shape) {

@@ -30,7 +30,8 @@ class WeightLoader {
  public:
   using Progress = std::function<void(uint64_t done_bytes)>;
 
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels);  // measures
+  // measures; on_host: for the tables of the host
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host);
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
                DeviceBuffer& memory, MatmulTunings tunings, Progress progress);
@@ -57,8 +58,9 @@ class WeightLoader {
                       values.size_bytes());
     return to;
   }
-  // Stays in the file.
-  TensorView table(std::string_view name, int64_t rows, int64_t cols);
+  // What Kernels::embed_rows reads. It stays in the file where the table is the host's; elsewhere it is packed, or
+  // `same`, the matrix of this very tensor, when that is given.
+  PackedMatrix table(std::string_view name, int64_t rows, int64_t cols, const Linear* same);
 
   bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }
 
@@ -82,6 +84,7 @@ class WeightLoader {
 
   const Checkpoint& checkpoint_;
   const Kernels& kernels_;
+  bool on_host_;
   Exec exec_{};
   Device* device_ = nullptr;
   Arena arena_;

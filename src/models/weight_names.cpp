@@ -108,9 +108,10 @@ void load_ends(WeightLoader& loader, const DecoderConfig& config, float norm_off
   const int64_t vocab = config.info.vocab_size;
   const int64_t hidden = config.info.hidden_size;
   const std::string embedding = "model.embed_tokens.weight";
-  parts.embedding.table = loader.table(embedding, vocab, hidden);
   parts.head.norm = loader.norm("model.norm.weight", hidden, config.norm_eps, norm_offset);
-  parts.head.output = loader.linear(config.info.tied_embeddings ? embedding : "lm_head.weight", vocab, hidden);
+  const bool is_tied = config.info.tied_embeddings;
+  parts.head.output = loader.linear(is_tied ? embedding : "lm_head.weight", vocab, hidden);
+  parts.embedding.table = loader.table(embedding, vocab, hidden, is_tied ? &parts.head.output : nullptr);
 }
 
 std::unique_ptr<Model> finish_decoder(const WeightLoader& loader, DecoderConfig config, DecoderParts parts) {

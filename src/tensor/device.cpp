@@ -30,11 +30,14 @@ class HostDevice : public Device {
 
   void upload(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
   void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
+  void download_staged(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
   void download(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
   void copy(std::byte* to, const std::byte* from, size_t size_bytes) override {
     if (to != from && size_bytes > 0) std::memcpy(to, from, size_bytes);
   }
   void synchronize() override {}
+  void mark(int) override {}
+  void wait_for(int) override {}
   void run(uint64_t, const std::function<void()>& body) override { body(); }
 
  private:

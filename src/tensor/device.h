@@ -1,7 +1,8 @@
 // Where a kernel table computes: memory there, the way to it and back, and the order in which things happen on it.
 //
 // The host is the first implementation: its memory is everybody's, copies are plain and everything has happened when a
-// call returns. Others work on a stream: what is asked for happens in order, later; only download and synchronize wait.
+// call returns. Others work on a stream: what is asked for happens in order, later; only download, synchronize and
+// wait_for wait.
 // Owned by the model runner; one thread at a time.
 #pragma once
 
@@ -40,13 +41,19 @@ class Device {
 
   // Host to device; `from` may be written again when it returns.
   virtual void upload(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
-  // From staging memory, which stays as it is until synchronize or download; may be part of a recording.
+  // From staging memory, which stays as it is until the copy has been waited for; may be part of a recording.
   virtual void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
+  // To staging memory, complete when it has been waited for; may be part of a recording.
+  virtual void download_staged(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   // Device to host: complete when it returns, and so is all that was asked for before.
   virtual void download(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   // Within the device; the ranges do not overlap.
   virtual void copy(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   virtual void synchronize() = 0;
+  // wait_for(i), i in [0, kNumMarks), returns when all that was asked for before the last mark(i) is done.
+  static constexpr int kNumMarks = 2;
+  virtual void mark(int index) = 0;
+  virtual void wait_for(int index) = 0;
 
   // Does what `body` asks for. A device may record it one time and from then on replay the recording whenever the key
   // comes again, without calling body: a key stands for the same calls with the same pointers and sizes, while what the
@@ -96,17 +103,21 @@ class StagingBuffer {
   std::span<std::byte> memory_;
 };
 
-// An array that the host fills before a step and kernels read in it: one memory on the host, staging memory and its
-// copy on another device. Owned by whoever prepares steps.
+inline constexpr int kInputSlots = 2;
+
+// An array that the host fills before a step and kernels read in it: one memory on the host. Another device has a copy,
+// and the host as many pieces of staging memory as there are slots, so that it can fill one for the next step while the
+// other is on its way. Owned by whoever prepares steps.
 template <typename T>
 struct StepInput {
-  T* host = nullptr;
+  T* staged[kInputSlots] = {};
   T* device = nullptr;
 
+  T* host(int slot) const { return staged[slot]; }
   // Has the first `count` elements on the device, in the order of its other work.
-  void upload(Device& to, int64_t count) const {
-    if (host == device) return;
-    to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(host),
+  void upload(Device& to, int slot, int64_t count) const {
+    if (staged[slot] == device) return;
+    to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(staged[slot]),
                      static_cast<size_t>(count) * sizeof(T));
   }
 };

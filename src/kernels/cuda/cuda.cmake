@@ -12,6 +12,7 @@ set(cuda_sources
   cuda/attention_share.cu
   cuda/cuda.cpp
   cuda/device.cpp
+  cuda/embedding.cu
   cuda/experts.cu
   cuda/gpu.cpp
   cuda/matmul.cpp
@@ -31,6 +32,7 @@ set(cuda_sources
 set(cuda_tests
   cuda/attention_test.cu
   cuda/device_test.cpp
+  cuda/embedding_test.cpp
   cuda/experts_test.cpp
   cuda/gpu_test.cu
   cuda/matmul_test.cpp

@@ -15,6 +15,7 @@ Kernels make_table() {
   fill_rows_cuda(table);
   fill_rope_cuda(table);
   fill_experts_cuda(table);
+  table.embed_rows = embed_rows;
   table.sample_rows = sample_rows;
   return table;
 }

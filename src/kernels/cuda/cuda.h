@@ -15,6 +15,8 @@ void fill_matmul_cuda(Kernels& table);
 void fill_rows_cuda(Kernels& table);
 void fill_rope_cuda(Kernels& table);
 void fill_experts_cuda(Kernels& table);
+void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
+                float scale, float* out);
 
 // The table and device 0. Throws Error where there is none.
 Backend make_cuda();

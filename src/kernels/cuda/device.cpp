@@ -40,8 +40,9 @@ Properties find_device() {
   return {found.name, found.major, found.minor};
 }
 
-// Graphs take memory that nobody planned, a megabyte or so each.
-constexpr size_t kMostRecordings = 128;
+// Graphs take memory that nobody planned, a megabyte or so each. A kind of step has two, one for each of its slots of
+// staging memory.
+constexpr size_t kMostRecordings = 256;
 
 class CudaDevice : public Device {
  public:
@@ -60,16 +61,21 @@ class CudaDevice : public Device {
 
   void upload(std::byte* to, const std::byte* from, size_t size_bytes) override;
   void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) override;
+  void download_staged(std::byte* to, const std::byte* from, size_t size_bytes) override;
   void download(std::byte* to, const std::byte* from, size_t size_bytes) override;
   void copy(std::byte* to, const std::byte* from, size_t size_bytes) override;
   void synchronize() override { check_gpu(cudaStreamSynchronize(stream_.stream), "computing"); }
+  void mark(int index) override { check_gpu(cudaEventRecord(marks_[index], stream_.stream), "marking a step"); }
+  void wait_for(int index) override { check_gpu(cudaEventSynchronize(marks_[index]), "computing"); }
   void run(uint64_t key, const std::function<void()>& body) override;
 
  private:
   cudaGraphExec_t record(const std::function<void()>& body);
+  void release() noexcept;
 
   std::string description_;
   GpuStream stream_;
+  cudaEvent_t marks_[kNumMarks] = {};
   std::optional<UploadStaging> staging_;
   std::map<uint64_t, cudaGraphExec_t> recordings_;  // null: has run once
 };
@@ -77,11 +83,14 @@ class CudaDevice : public Device {
 CudaDevice::CudaDevice() {
   const Properties found = find_device();
   description_ = fmt::format("{}, compute capability {}.{}", found.name, found.major, found.minor);
-  check_gpu(cudaStreamCreateWithFlags(&stream_.stream, cudaStreamNonBlocking), "making a stream");
   try {
+    check_gpu(cudaStreamCreateWithFlags(&stream_.stream, cudaStreamNonBlocking), "making a stream");
+    for (cudaEvent_t& mark : marks_) {
+      check_gpu(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "making an event");
+    }
     staging_.emplace(stream_.stream);
   } catch (...) {
-    cudaStreamDestroy(stream_.stream);
+    release();
     throw;
   }
   stream_.staging = &*staging_;
@@ -92,7 +101,14 @@ CudaDevice::~CudaDevice() {
   for (const auto& [key, recording] : recordings_) {
     if (recording != nullptr) cudaGraphExecDestroy(recording);
   }
-  cudaStreamDestroy(stream_.stream);
+  release();
+}
+
+void CudaDevice::release() noexcept {
+  for (cudaEvent_t mark : marks_) {
+    if (mark != nullptr) cudaEventDestroy(mark);
+  }
+  if (stream_.stream != nullptr) cudaStreamDestroy(stream_.stream);
 }
 
 uint64_t CudaDevice::free_bytes() const {
@@ -146,10 +162,13 @@ void CudaDevice::upload_staged(std::byte* to, const std::byte* from, size_t size
   check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyHostToDevice, stream_.stream), "uploading");
 }
 
+void CudaDevice::download_staged(std::byte* to, const std::byte* from, size_t size_bytes) {
+  if (size_bytes == 0) return;
+  check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_.stream), "downloading");
+}
+
 void CudaDevice::download(std::byte* to, const std::byte* from, size_t size_bytes) {
-  if (size_bytes > 0) {
-    check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToHost, stream_.stream), "downloading");
-  }
+  download_staged(to, from, size_bytes);
   synchronize();
 }
 

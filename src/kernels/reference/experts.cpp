@@ -33,6 +33,20 @@ void gather_rows(const Exec& exec, const std::byte* from, size_t row_bytes, cons
   });
 }
 
+void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
+                float scale, float* out) {
+  const WeightFormat& format = weight_format(matrix.format);
+  const size_t row_bytes = format.bytes_of(matrix.cols);
+  for_rows(exec, num_rows, [&](int64_t row) {
+    int32_t token = tokens.ids[row];
+    if (token < 0) token = std::max(tokens.chosen[-1 - token], 0);
+    float* const values = out + row * matrix.cols;
+    format.dequantize(matrix.data + static_cast<size_t>(token) * row_bytes, values, matrix.cols);
+    if (scale == 1.0f) return;
+    for (int64_t i = 0; i < matrix.cols; ++i) values[i] *= scale;
+  });
+}
+
 void gather_columns(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
                     float* to) {
   for_rows(exec, num_rows, [=](int64_t row) {
@@ -100,6 +114,7 @@ void route_experts(const Exec& exec, const Routing& routing, float* logits, int6
 
 void fill_experts_reference(Kernels& table) {
   table.gather_rows = gather_rows;
+  table.embed_rows = embed_rows;
   table.gather_columns = gather_columns;
   table.route_experts = route_experts;
 }

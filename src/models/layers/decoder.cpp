@@ -19,13 +19,16 @@ Decoder::Decoder(ModelInfo info, DecoderParts parts)
 void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) {
   const AttentionSizes& sizes = layers_[0].attention.sizes;
   const int64_t rows = limits.max_rows;
-  embedded_ = inputs.take<float>(rows * sizes.hidden_size);
-  residual_ = embedded_.device;
+  residual_ = arena.take<float>(rows * sizes.hidden_size);
   normed_ = arena.take<float>(rows * sizes.hidden_size);
   normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
   cos_sin_.clear();
-  for (const Rotary& rope : ropes_) cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
+  for (Rotary& rope : ropes_) {
+    cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
+    // A device would wait for angles: the sines of 64 tokens take the host as long as all else that it does for them.
+    if (!limits.on_host && !arena.counts_only()) rope.remember(limits.max_context);
+  }
   attention_buffers_.take(arena, kernels, limits, sizes);
 
   int64_t dense_size = 0;
@@ -41,13 +44,14 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
 }
 
 void Decoder::prepare(const Step& step) {
-  embedding_.fill(step, embedded_.host);
-  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host);
+  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host(step.input_slot));
 }
 
 Model::Output Decoder::forward(const Step& step) {
-  embedded_.upload(*step.device, step.num_rows * layers_[0].attention.sizes.hidden_size);
-  for (size_t i = 0; i < ropes_.size(); ++i) cos_sin_[i].upload(*step.device, step.num_rows * ropes_[i].settings().dim);
+  for (size_t i = 0; i < ropes_.size(); ++i) {
+    cos_sin_[i].upload(*step.device, step.input_slot, step.num_rows * ropes_[i].settings().dim);
+  }
+  embedding_.apply(step, residual_);
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     run_attention(step, static_cast<int>(i));
     run_feed_forward(step, layers_[i]);

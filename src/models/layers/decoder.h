@@ -56,9 +56,8 @@ class Decoder : public Model {
   Head head_;
 
   // Of one step; shared by all layers.
-  StepInput<float> embedded_;              // [max_rows, hidden_size]
   std::vector<StepInput<float>> cos_sin_;  // per rope: [max_rows, 2, half_dim]
-  float* residual_ = nullptr;              // where the embedded rows are on the device, and grow
+  float* residual_ = nullptr;              // [max_rows, hidden_size] begins as the embedded rows
   float* normed_ = nullptr;                // [max_rows, hidden_size] a block's input, in either form
   Q8Buffer normed_q8_;
   float* block_ = nullptr;  // [max_rows, hidden_size] a block's output on its way to the residual

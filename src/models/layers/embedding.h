@@ -1,18 +1,19 @@
-// Token ids to rows of floats, dequantised by the host straight from the mapped model file: a step touches a few rows,
-// so the table is neither packed nor copied.
+// Token ids to rows of floats. On the host a step reads a few rows straight from the mapped model file, so the table is
+// neither packed nor copied; on another device it is packed, and the head's own matrix where the model ties them.
 #pragma once
 
 #include "models/layers/step.h"
-#include "tensor/tensor.h"
 
 namespace quire {
 
 struct Embedding {
-  TensorView table;    // [vocab_size, hidden_size] in the model file
+  PackedMatrix table;  // [vocab_size, hidden_size] as Kernels::embed_rows reads it
   float scale = 1.0f;  // multiplies every row (Gemma: sqrt(hidden_size))
 
-  // out: [step.num_rows, hidden_size], the host's
-  void fill(const Step& step, float* out) const;
+  // out: [step.num_rows, hidden_size]
+  void apply(const Step& step, float* out) const {
+    step.kernels->embed_rows(step.exec, table, step.tokens, step.num_rows, scale, out);
+  }
 };
 
 }  // namespace quire

@@ -111,14 +111,17 @@ void run_inline(void*, int64_t num_tiles, Exec::Body body, void* context) {
   for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
 }
 
-std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<int64_t> limits) {
+std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<int64_t> limits,
+                          int64_t num_remembered = 0) {
   Step step;
   step.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
   step.num_rows = static_cast<int64_t>(positions.size());
   step.positions = positions.data();
   step.length_limits = limits.data();
   std::vector<float> cos_sin(positions.size() * static_cast<size_t>(settings.dim));
-  Rotary(settings).fill(step, cos_sin.data());
+  Rotary rotary(settings);
+  if (num_remembered > 0) rotary.remember(num_remembered);
+  rotary.fill(step, cos_sin.data());
   return cos_sin;
 }
 
@@ -128,6 +131,17 @@ TEST(Rotary, AnglesOfATokenDependOnNothingElseInTheBatch) {
     const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {40, 400, 64, 900, 65});
     const std::vector<float> alone = angles(settings, {300}, {400});
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 16)) << rope.name;
+  }
+}
+
+TEST(Rotary, RememberedAnglesAreTheSame) {
+  for (const RopeCase& rope : kRopeCases) {
+    const RopeSettings settings = read_rope(parse(rope.config), 16);
+    const std::vector<int64_t> positions = {0, 63, 300, 511, 512, 700};
+    for (const int64_t limit : {64, 900}) {
+      const std::vector<int64_t> limits(positions.size(), limit);
+      EXPECT_EQ(angles(settings, positions, limits, 512), angles(settings, positions, limits)) << rope.name;
+    }
   }
 }
 

@@ -85,18 +85,35 @@ Rotary::Rotary(const RopeSettings& settings)
       frequencies_(rope_frequencies(settings, 0)),
       long_frequencies_(rope_frequencies(settings, settings.original_max_positions + 1)) {}
 
+void Rotary::remember(int64_t num_positions) {
+  for (const bool is_long : {false, true}) {
+    if (is_long && settings_.scaling != RopeScaling::kLongRope) continue;
+    std::vector<float>& rows = remembered_[is_long ? 1 : 0];
+    rows.resize(static_cast<size_t>(num_positions * settings_.dim));
+    for (int64_t at = 0; at < num_positions; ++at) compute_row(at, is_long, rows.data() + at * settings_.dim);
+  }
+}
+
 void Rotary::fill(const Step& step, float* cos_sin) const {
-  for_rows(step.exec, step.num_rows, 8,
+  const int64_t per_tile = remembered_[0].empty() ? 8 : 256;
+  for_rows(step.exec, step.num_rows, per_tile,
            [&](int64_t row) { fill_row(step.positions[row], step.length_limits[row], cos_sin + row * settings_.dim); });
 }
 
 void Rotary::fill_row(int64_t position, int64_t length_limit, float* cos_sin) const {
+  const bool is_long = settings_.scaling == RopeScaling::kLongRope && length_limit > settings_.original_max_positions;
+  const std::vector<float>& known = remembered_[is_long ? 1 : 0];
+  const int64_t first = position * settings_.dim;
+  if (first >= static_cast<int64_t>(known.size())) return compute_row(position, is_long, cos_sin);
+  std::copy_n(known.data() + first, settings_.dim, cos_sin);
+}
+
+void Rotary::compute_row(int64_t position, bool is_long, float* cos_sin) const {
   const int half = half_dim();
   // Every token takes the base of the length at which it was the newest: what Hugging Face gives when it generates
   // token by token.
   const bool grown = settings_.scaling == RopeScaling::kDynamic && position >= settings_.max_positions;
   const auto theta = grown ? dynamic_theta(settings_, position + 1) : 0.0;
-  const bool is_long = settings_.scaling == RopeScaling::kLongRope && length_limit > settings_.original_max_positions;
   const std::vector<float>& frequencies = is_long ? long_frequencies_ : frequencies_;
   for (int i = 0; i < half; ++i) {
     const float frequency = grown ? 1.0f / wave(theta, i, settings_.dim) : frequencies[static_cast<size_t>(i)];

@@ -49,15 +49,20 @@ class Rotary {
 
   const RopeSettings& settings() const { return settings_; }
   int half_dim() const { return settings_.dim / 2; }
+  // Computes the angles of positions [0, num_positions) once for all steps, which then only copy them: 4 * dim bytes of
+  // the host's memory for each, twice that with factors for long sequences.
+  void remember(int64_t num_positions);
   // cos_sin [step.num_rows, 2, half_dim], as Kernels::rope wants it, in the host's memory.
   void fill(const Step& step, float* cos_sin) const;
 
  private:
   void fill_row(int64_t position, int64_t length_limit, float* cos_sin) const;
+  void compute_row(int64_t position, bool is_long, float* cos_sin) const;
 
   RopeSettings settings_;
   std::vector<float> frequencies_;       // of sequences within the (original) maximum
   std::vector<float> long_frequencies_;  // kLongRope: of longer sequences
+  std::vector<float> remembered_[2];     // [num_positions, 2, half_dim] of shorter, of longer sequences
 };
 
 }  // namespace quire

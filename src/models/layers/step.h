@@ -27,12 +27,13 @@ struct Step {
   Device* device = nullptr;
   KvCache* kv = nullptr;
 
+  int input_slot = 0;  // StepInput::host
   int64_t num_rows = 0;
   // In the host's memory:
-  const int32_t* token_ids = nullptr;      // [num_rows]
   const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
   const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
   // In the device's, like all that kernels read:
+  EmbeddedTokens tokens = {};                    // [num_rows]
   const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
   const AttentionSequence* sequences = nullptr;  // [num_sequences]
   int64_t num_sequences = 0;

@@ -30,24 +30,37 @@ __device__ __forceinline__ float element(const uint32_t (&fragment)[4], bool upp
   return bf16_to_float(static_cast<uint16_t>(i % 2 == 0 ? pair : pair >> 16));
 }
 
+// The codes of four columns of a row, as numbers.
+template <TileFormat kFormat>
+__device__ __forceinline__ void read_codes(const std::byte* tile, int row, int column, float (&values)[4]) {
+  const std::byte* codes = tile + column / kMmaColumns * mma_code_bytes(kFormat);
+  const int lane = row % 8 * 4 + column % kMmaColumns / 4;
+  if constexpr (reads_int8_rows(kFormat)) {
+    const auto* mine = reinterpret_cast<const int8_t*>(codes + lane * code_bits(kFormat) + row / 8 * 4);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) values[i] = mine[i];
+  } else {
+    uint32_t zero = 0;
+    if constexpr (kFormat.codes == CodeKind::kInt4) zero = group_zero<kFormat>(tile, row, column);
+    uint32_t fragments[num_fragments(kFormat)][4];
+    decode_fragments<kFormat>(codes, lane, {zero, zero}, fragments);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      values[i] = element(fragments[0], row < 8, i);
+      if constexpr (num_fragments(kFormat) == 2) values[i] += element(fragments[1], row < 8, i);
+    }
+  }
+}
+
 // Four columns of a row of a tile.
 template <TileFormat kFormat>
 __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int column) {
-  const std::byte* codes = tile + column / kMmaColumns * mma_code_bytes(kFormat);
-  const int lane = row % 8 * 4 + column % kMmaColumns / 4;
-  uint32_t zero = 0;
-  if constexpr (kFormat.codes == CodeKind::kInt4) zero = group_zero<kFormat>(tile, row, column);
-  uint32_t fragments[num_fragments(kFormat)][4];
-  decode_fragments<kFormat>(codes, lane, {zero, zero}, fragments);
   float values[4];
+  read_codes<kFormat>(tile, row, column, values);
+  if constexpr (kFormat.scales != ScaleKind::kNone) {
+    const GroupScale group = group_scale<kFormat>(tile, row, column);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    values[i] = element(fragments[0], row < 8, i);
-    if constexpr (num_fragments(kFormat) == 2) values[i] += element(fragments[1], row < 8, i);
-    if constexpr (kFormat.scales != ScaleKind::kNone) {
-      const GroupScale group = group_scale<kFormat>(tile, row, column);
-      values[i] = group.scale * values[i] + group.min;
-    }
+    for (int i = 0; i < 4; ++i) values[i] = group.scale * values[i] + group.min;
   }
   return make_float4(values[0], values[1], values[2], values[3]);
 }

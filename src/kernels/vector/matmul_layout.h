@@ -130,8 +130,8 @@ inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTunin
   return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
 }
 
-// Memory that will be read later, of the first of some panels, and so far of it has been fetched. Every round of a
-// multiplication fetches some.
+// Where in the first of some panels that will be read later fetching has come to: every round of a multiplication
+// fetches some more, of all of them.
 struct Ahead {
   const std::byte* at;
   const std::byte* due;  // fetched up to here by now

@@ -22,8 +22,8 @@ struct Factors {
 };
 
 constexpr int least_level(CodeScheme scheme) {
-  int least = scheme.levels[0];
-  for (int i = 1; i < 16; ++i) least = scheme.levels[i] < least ? scheme.levels[i] : least;
+  int least = INT8_MAX;
+  for (int i = 0; i < 16; ++i) least = scheme.levels[i] < least ? scheme.levels[i] : least;
   return least;
 }
 constexpr bool has_narrow_levels(CodeScheme scheme) {

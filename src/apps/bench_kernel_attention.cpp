@@ -11,6 +11,8 @@
 namespace quire {
 namespace {
 
+constexpr float kEps = 1e-5f;
+
 // Layers of K and V, as many as no cache holds, full of numbers; calls go through them.
 class Layers {
  public:
@@ -184,8 +186,50 @@ void write_kv(const KernelRun& run) {
   }
 }
 
-constexpr KernelOperation kAttention[] = {
-    {"attention_decode", attention_decode}, {"attention_prefill", attention_prefill}, {"write_kv", write_kv}};
+void norm_rope_write_kv(const KernelRun& run) {
+  const ModelShape& shape = *run.settings.shape;
+  const int64_t head_dim = shape.head_dim, q_width = shape.heads * head_dim, width = shape.kv_heads * head_dim;
+  const auto half_dim = static_cast<int>(head_dim / 2);
+  AlignedBuffer weight = random_floats(head_dim);
+  for (const auto& formats : run.settings.kv_formats) {
+    for (const int64_t m : run.settings.tokens) {
+      Layers layers(run, formats, m);
+      AlignedBuffer values = random_floats(m * (q_width + 2 * width));
+      AlignedBuffer cos_sin = rotations(m, head_dim);
+      std::vector<int64_t> slots;
+      for (int64_t i = 0; i < m; ++i) slots.push_back(i);
+      const HeadRows q{floats(values), q_width, static_cast<int>(shape.heads), floats(weight), kEps};
+      const HeadRows k{q.x + m * q_width, width, static_cast<int>(shape.kv_heads), floats(weight), kEps};
+      const KvWrite v{.kv = {}, .v = k.x + m * width, .v_stride = width, .slots = slots.data()};
+      run.measure({.operation = "norm_rope_write_kv",
+                   .format = weight_format(formats.first).name,
+                   .shape = fmt::format("{} + {} x {}", shape.heads, shape.kv_heads, head_dim),
+                   .tokens = m,
+                   .bytes = layers.bytes_per_position() * static_cast<double>(m) +
+                            static_cast<double>(m * (2 * q_width + 3 * width)) * sizeof(float),
+                   .is_from_memory = false,
+                   .call =
+                       [&] {
+                         KvWrite write = v;
+                         write.kv = layers.next();
+                         run.table.norm_rope_write_kv(run.exec, q, k, write, m, half_dim, floats(cos_sin), false);
+                       },
+                   .against = "norm_rope + write_kv",
+                   .against_call =
+                       [&] {
+                         const HeadRows parts[] = {q, k};
+                         run.table.norm_rope(run.exec, parts, 2, m, static_cast<int>(head_dim), half_dim,
+                                             floats(cos_sin), false);
+                         run.table.write_kv(run.exec, layers.next(), k.x, width, v.v, width, slots.data(), m);
+                       }});
+    }
+  }
+}
+
+constexpr KernelOperation kAttention[] = {{"attention_decode", attention_decode},
+                                          {"attention_prefill", attention_prefill},
+                                          {"write_kv", write_kv},
+                                          {"norm_rope_write_kv", norm_rope_write_kv}};
 
 }  // namespace
 

@@ -20,6 +20,12 @@ AlignedBuffer random_floats(int64_t count, float deviation) {
 
 float* floats(AlignedBuffer& buffer) { return buffer.as<float>().data(); }
 
+AlignedBuffer rotations(int64_t num_rows, int64_t head_dim) {
+  AlignedBuffer cos_sin = buffer_of(static_cast<size_t>(num_rows * head_dim) * sizeof(float));
+  for (int64_t i = 0; i < num_rows * head_dim; ++i) floats(cos_sin)[i] = i % head_dim < head_dim / 2 ? 0.6f : 0.8f;
+  return cos_sin;
+}
+
 PackedCopies::PackedCopies(const Kernels& table, const Exec& exec, const MatrixShape& shape, size_t cold_bytes)
     : shape_(shape),
       stride_((table.packed_bytes(shape.format, shape.rows, shape.cols) + 4095) / 4096 * 4096),

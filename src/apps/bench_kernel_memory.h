@@ -15,6 +15,8 @@ namespace quire {
 AlignedBuffer buffer_of(size_t bytes);
 AlignedBuffer random_floats(int64_t count, float deviation = 1.0f);
 float* floats(AlignedBuffer& buffer);
+// Cosines and sines for `rope`, [num_rows, 2, head_dim / 2]: a rotation, so that values neither grow nor vanish.
+AlignedBuffer rotations(int64_t num_rows, int64_t head_dim);
 
 // Copies of a packed matrix, as many as `cold_bytes` hold but at least one; calls go through them.
 class PackedCopies {

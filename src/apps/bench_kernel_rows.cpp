@@ -128,19 +128,16 @@ void softcap(const KernelRun& run) {
 
 // ---- heads --------------------------------------------------------------------------------------------------------
 
-// Of the longest batch. A rotation, so that values neither grow nor vanish.
-AlignedBuffer rotations(const KernelRun& run) {
-  const int64_t head_dim = run.settings.shape->head_dim;
-  const int64_t most = *std::max_element(run.settings.tokens.begin(), run.settings.tokens.end());
-  AlignedBuffer cos_sin = buffer_of(static_cast<size_t>(most * head_dim) * sizeof(float));
-  for (int64_t i = 0; i < most * head_dim; ++i) floats(cos_sin)[i] = i % head_dim < head_dim / 2 ? 0.6f : 0.8f;
-  return cos_sin;
+// Of the longest batch.
+AlignedBuffer longest_rotations(const KernelRun& run) {
+  return rotations(*std::max_element(run.settings.tokens.begin(), run.settings.tokens.end()),
+                   run.settings.shape->head_dim);
 }
 
 void rope(const KernelRun& run) {
   const ModelShape& shape = *run.settings.shape;
   const int64_t dim = shape.heads * shape.head_dim;
-  AlignedBuffer cos_sin = rotations(run);
+  AlignedBuffer cos_sin = longest_rotations(run);
   measure_rows(run, {"rope", dim, 2, [&](const Rows& r) {
                        run.table.rope(run.exec, r.out, dim, r.m, static_cast<int>(shape.heads),
                                       static_cast<int>(shape.head_dim), static_cast<int>(shape.head_dim / 2),
@@ -152,7 +149,7 @@ void rope(const KernelRun& run) {
 void norm_rope(const KernelRun& run) {
   const ModelShape& shape = *run.settings.shape;
   const int64_t head_dim = shape.head_dim, dim = (shape.heads + shape.kv_heads) * head_dim;
-  AlignedBuffer cos_sin = rotations(run);
+  AlignedBuffer cos_sin = longest_rotations(run);
   AlignedBuffer weight = random_floats(head_dim);
   const auto parts_of = [&](const Rows& r) {
     const auto part = [&](float* x, int64_t heads) {

@@ -142,6 +142,14 @@ struct KvLayer {
   int head_dim = 0;  // at most kMaxHeadDim
 };
 
+// What a batch adds to the cache beside its keys.
+struct KvWrite {
+  KvLayer kv;
+  const float* v = nullptr;        // [num_rows, num_kv_heads, head_dim]
+  int64_t v_stride = 0;            // floats between rows
+  const int64_t* slots = nullptr;  // [num_rows]
+};
+
 // One sequence's part of the batch.
 struct AttentionSequence {
   int64_t first_row = 0;                 // of q and out
@@ -277,6 +285,9 @@ struct Kernels {
   // above 448, infinities among them, become 448; a NaN stays one.
   void (*write_kv)(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v,
                    int64_t v_stride, const int64_t* slots, int64_t num_rows);
+  // norm_rope of q and k, then write_kv of k; k itself is rotated in place too.
+  void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
+                             int64_t num_rows, int half_dim, const float* cos_sin, bool interleaved);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
   // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
   // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding).

@@ -367,6 +367,42 @@ TEST_P(RowsTest, NormRopeIsItsComposition) {
   }
 }
 
+TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
+  const int half_dim = 20, head_dim = 64, q_heads = 6, kv_heads = 2;
+  const int64_t q_width = q_heads * head_dim, kv_width = kv_heads * head_dim;
+  const std::vector<float> weight = random_floats(head_dim, 2);
+  for (const Format format :
+       {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0}) {
+    for (const int64_t rows : {int64_t{1}, int64_t{70}}) {
+      for (const float* norm : {static_cast<const float*>(nullptr), weight.data()}) {
+        const bool interleaved = norm == nullptr;
+        const std::vector<float> cos_sin = random_floats(rows * 2 * half_dim, 1);
+        std::vector<float> q = random_floats(rows * (q_width + 3), 3), k = random_floats(rows * kv_width, 4);
+        const std::vector<float> v = random_floats(rows * (kv_width + 1), 5);
+        std::vector<float> want_q = q, want_k = k;
+        std::vector<int64_t> slots;
+        for (int64_t row = 0; row < rows; ++row) slots.push_back((row * 37 + 11) % (3 * kKvBlockSize));
+        std::vector<std::byte> got_cache[2], want_cache[2];
+        const auto layer = [&](std::vector<std::byte>(&cache)[2]) {
+          for (auto& part : cache) part.assign(3 * kv_heads * kv_tile_bytes(format, head_dim), std::byte{0x5a});
+          return KvLayer{cache[0].data(), cache[1].data(), format, format, kv_heads, head_dim};
+        };
+        const HeadRows want_parts[] = {{want_q.data(), q_width + 3, q_heads, norm, 1e-6f},
+                                       {want_k.data(), kv_width, kv_heads, norm, 1e-5f}};
+        table().norm_rope(exec(), want_parts, 2, rows, head_dim, half_dim, cos_sin.data(), interleaved);
+        table().write_kv(exec(), layer(want_cache), want_k.data(), kv_width, v.data(), kv_width + 1, slots.data(),
+                         rows);
+        table().norm_rope_write_kv(
+            exec(), {q.data(), q_width + 3, q_heads, norm, 1e-6f}, {k.data(), kv_width, kv_heads, norm, 1e-5f},
+            {layer(got_cache), v.data(), kv_width + 1, slots.data()}, rows, half_dim, cos_sin.data(), interleaved);
+        EXPECT_TRUE(same_bits(q.data(), want_q.data(), static_cast<int64_t>(q.size()))) << rows << interleaved;
+        EXPECT_TRUE(got_cache[0] == want_cache[0]) << weight_format(format).name << rows << interleaved;
+        EXPECT_TRUE(got_cache[1] == want_cache[1]) << weight_format(format).name << rows << interleaved;
+      }
+    }
+  }
+}
+
 // In order, one after the other; slots outside the part are left to another call.
 TEST_P(RowsTest, AddExpertRows) {
   const int64_t rows = 21, dim = 1001;

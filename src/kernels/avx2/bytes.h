@@ -112,8 +112,5 @@ inline void store_i8(void* p, Vec x) {
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
 }
 
-// Into the second-level cache.
-inline void fetch_far(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
-
 }  // namespace
 }  // namespace quire

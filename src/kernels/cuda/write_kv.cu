@@ -1,6 +1,8 @@
-// Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines.
+// Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines; alone or
+// as heads have just been rotated.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/kv_tiles.h"
+#include "kernels/cuda/rotate_head.h"
 
 namespace quire {
 namespace {
@@ -82,34 +84,78 @@ __device__ __forceinline__ void store_head(Format format, std::byte* tile, int h
   }
 }
 
-// grid: [K or V, head] in warps, rows.
-__global__ void __launch_bounds__(kWriteWarps* kWarpSize) write_kv_rows(const WriteKv call) {
+// A warp's part of a row: a head of K, or of V behind those.
+__device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_t row) {
   const KvLayer& kv = call.kv;
-  const int part = static_cast<int>(blockIdx.x) * kWriteWarps + static_cast<int>(threadIdx.x) / kWarpSize;
-  if (part >= 2 * kv.num_kv_heads) return;
+  const int64_t slot = call.slots[row];
+  if (slot < 0) return;
   const bool is_v = part >= kv.num_kv_heads;
   const int head = is_v ? part - kv.num_kv_heads : part;
   const Format format = is_v ? kv.v_format : kv.k_format;
-  for (int64_t row = blockIdx.y; row < call.num_rows; row += gridDim.y) {
-    const int64_t slot = call.slots[row];
-    if (slot < 0) continue;
-    const int64_t index = slot / kKvBlockSize * kv.num_kv_heads + head;
-    std::byte* const tile = (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
-    const float* const from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
-    store_head(format, tile, kv.head_dim, static_cast<int>(slot % kKvBlockSize), from);
+  const int64_t index = slot / kKvBlockSize * kv.num_kv_heads + head;
+  std::byte* const tile = (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
+  const float* const from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
+  store_head(format, tile, kv.head_dim, static_cast<int>(slot % kKvBlockSize), from);
+}
+
+// grid: parts in warps, rows.
+__global__ void __launch_bounds__(kWriteWarps* kWarpSize) write_kv_rows(const WriteKv call) {
+  const int part = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
+  if (part >= 2 * call.kv.num_kv_heads) return;
+  for (int64_t row = blockIdx.y; row < call.num_rows; row += gridDim.y) store_part(call, part, row);
+}
+
+struct RotateAndWrite {
+  HeadRows q;
+  HeadRows k;
+  Rotation rotation;
+  WriteKv write;
+};
+
+// The same with the heads of q before those parts.
+__global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(const RotateAndWrite call) {
+  const int head = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
+  const int part = head - call.q.num_heads;
+  if (part >= 2 * call.k.num_heads) return;
+  for (int64_t row = blockIdx.y; row < call.write.num_rows; row += gridDim.y) {
+    if (part < 0) {
+      rotate_head(call.rotation, call.q, row, head);
+      continue;
+    }
+    if (part < call.k.num_heads) {
+      rotate_head(call.rotation, call.k, row, part);
+      __syncwarp();
+    }
+    store_part(call.write, part, row);
   }
+}
+
+dim3 grid_of(int num_parts, int64_t num_rows) {
+  return {static_cast<unsigned>(ceil_div(num_parts, kWriteWarps)),
+          num_rows < kMostGridRows ? static_cast<unsigned>(num_rows) : kMostGridRows};
 }
 
 void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
               const int64_t* slots, int64_t num_rows) {
-  const auto parts = static_cast<unsigned>(ceil_div(2 * kv.num_kv_heads, kWriteWarps));
-  const dim3 grid(parts, num_rows < kMostGridRows ? static_cast<unsigned>(num_rows) : kMostGridRows);
-  launch(write_kv_rows, grid, dim3(kWriteWarps * kWarpSize), 0, gpu_stream(exec),
+  launch(write_kv_rows, grid_of(2 * kv.num_kv_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0, gpu_stream(exec),
          WriteKv{kv, k, v, k_stride, v_stride, slots, num_rows});
+}
+
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
+                        int half_dim, const float* cos_sin, bool interleaved) {
+  launch(rotate_and_write_rows, grid_of(q.num_heads + 2 * k.num_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0,
+         gpu_stream(exec),
+         RotateAndWrite{q,
+                        k,
+                        {write.kv.head_dim, half_dim, cos_sin, interleaved},
+                        {write.kv, k.x, write.v, k.stride, write.v_stride, write.slots, num_rows}});
 }
 
 }  // namespace
 
-void fill_write_kv_cuda(Kernels& table) { table.write_kv = write_kv; }
+void fill_write_kv_cuda(Kernels& table) {
+  table.write_kv = write_kv;
+  table.norm_rope_write_kv = norm_rope_write_kv;
+}
 
 }  // namespace quire

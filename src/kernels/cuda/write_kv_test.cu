@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cuda/attention_batch.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/reference/kv_tile.h"
 #include "kernels/select.h"
 
@@ -13,6 +14,13 @@ namespace quire {
 namespace {
 
 class WriteKvCuda : public GpuTest {};
+
+Kernels rotating_table() {
+  Kernels table = {};
+  fill_rope_cuda(table);
+  fill_write_kv_cuda(table);
+  return table;
+}
 
 constexpr int kHeads = 3;
 constexpr int64_t kBlocks = 3;
@@ -84,6 +92,46 @@ TEST_F(WriteKvCuda, LikeTheReference) {
     for (size_t i = 0; i < std::size(formats); ++i) {
       ASSERT_EQ(kv_stored_bytes(formats[i], head_dim), kv_tile_bytes(formats[i], head_dim));
       expect_stores_like_reference(formats[i], formats[(i + 1) % std::size(formats)], head_dim);
+    }
+  }
+}
+
+// Rotated and stored by one kernel as by two, for heads with and without norms and a row of padding.
+TEST_F(WriteKvCuda, RotatesOnTheWay) {
+  constexpr int kDim = 72, kHalf = 20, kQueryHeads = 5;
+  const std::vector<int64_t> slots = {33, -1, 0, 95};
+  const auto num_rows = static_cast<int64_t>(slots.size());
+  constexpr int64_t kQ = kQueryHeads * kDim, kK = kHeads * kDim;
+  const DeviceArray<float> cos_sin(test_values(static_cast<size_t>(num_rows * 2 * kHalf) + 500));
+  const DeviceArray<float> v(test_values(static_cast<size_t>(num_rows * kK) + 500));
+  const DeviceArray<int64_t> at(slots);
+  for (const Format format : {Format::kF16, Format::kQ8_0, Format::kQ4_0}) {
+    for (const float* norm : {static_cast<const float*>(nullptr), cos_sin.data()}) {
+      const size_t bytes = static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format, kDim));
+      std::vector<float> downloaded[2];
+      std::vector<std::byte> stored[2][2];
+      for (const bool fused : {false, true}) {
+        DeviceArray<float> x(test_values(static_cast<size_t>(num_rows * (kQ + kK)) + 500));
+        DeviceArray<std::byte> k_tiles(std::vector<std::byte>(bytes, std::byte{0}));
+        DeviceArray<std::byte> v_tiles(std::vector<std::byte>(bytes, std::byte{0}));
+        const KvLayer kv = {k_tiles.data(), v_tiles.data(), format, format, kHeads, kDim};
+        const HeadRows parts[] = {{x.data(), kQ + kK, kQueryHeads, norm, 1e-6f},
+                                  {x.data() + kQ, kQ + kK, kHeads, norm, 1e-5f}};
+        const Kernels table = rotating_table();
+        if (fused) {
+          table.norm_rope_write_kv(gpu_exec(), parts[0], parts[1], {kv, v.data(), kK, at.data()}, num_rows, kHalf,
+                                   cos_sin.data(), true);
+        } else {
+          table.norm_rope(gpu_exec(), parts, 2, num_rows, kDim, kHalf, cos_sin.data(), true);
+          table.write_kv(gpu_exec(), kv, parts[1].x, kQ + kK, v.data(), kK, at.data(), num_rows);
+        }
+        downloaded[fused] = x.download();
+        stored[fused][0] = k_tiles.download();
+        stored[fused][1] = v_tiles.download();
+      }
+      EXPECT_EQ(std::memcmp(downloaded[0].data(), downloaded[1].data(), downloaded[0].size() * sizeof(float)), 0);
+      EXPECT_TRUE(stored[0][0] == stored[1][0]) << static_cast<int>(format);
+      EXPECT_TRUE(stored[0][1] == stored[1][1]) << static_cast<int>(format);
     }
   }
 }

@@ -149,6 +149,13 @@ void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_str
   });
 }
 
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
+                        int half_dim, const float* cos_sin, bool interleaved) {
+  const HeadRows parts[] = {q, k};
+  norm_rope(exec, parts, 2, num_rows, write.kv.head_dim, half_dim, cos_sin, interleaved);
+  write_kv(exec, write.kv, k.x, k.stride, write.v, write.v_stride, write.slots, num_rows);
+}
+
 }  // namespace
 
 void fill_rows_reference(Kernels& table) {
@@ -163,6 +170,7 @@ void fill_rows_reference(Kernels& table) {
   table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
   table.write_kv = write_kv;
+  table.norm_rope_write_kv = norm_rope_write_kv;
 }
 
 }  // namespace quire

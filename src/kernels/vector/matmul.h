@@ -61,7 +61,7 @@ void store_rows(const MatmulOutput& out, int64_t row, int64_t first_token, int64
 void fetch_outputs(const MatmulOutput& out, int64_t row, int64_t first_token, int64_t num_tokens) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     const float* y = out.y + (first_token + t) * out.y_stride + row;
-    for (int v = 0; v < kPanelVectors; ++v) fetch_far(y + v * kLanes);
+    for (int v = 0; v < kPanelVectors; ++v) prefetch_far(y + v * kLanes);
   }
 }
 

@@ -171,7 +171,7 @@ template <int kPanels>
   ahead.due += ahead.per_round;
   for (; ahead.at < ahead.due; ahead.at += 64) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kPanels; ++i) fetch_far(ahead.at + i * ahead.stride);
+    for (int i = 0; i < kPanels; ++i) prefetch_far(ahead.at + i * ahead.stride);
   }
 }
 

@@ -180,7 +180,7 @@ inline void fetch_file(const std::byte* from, size_t size) {
   constexpr size_t kPageBytes = 4096;
   for (size_t at = 0; at < size; at += 64) {
     if (at % kPageBytes == 0) static_cast<void>(*static_cast<const volatile std::byte*>(from + at));
-    fetch_far(from + at);
+    prefetch_far(from + at);
   }
 }
 

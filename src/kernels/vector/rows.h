@@ -95,21 +95,32 @@ void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int nu
   });
 }
 
+// The rotation of a batch.
+struct Rotation {
+  int head_dim;
+  int half_dim;
+  const float* cos_sin;  // [num_rows, 2, half_dim]
+  bool interleaved;
+
+  void apply(const HeadRows& part, int64_t row) const {
+    const auto rotate = interleaved ? rotate_pairs : rotate_halves;
+    const float* cosines = cos_sin + row * 2 * half_dim;
+    float* head = part.x + row * part.stride;
+    for (int i = 0; i < part.num_heads; ++i, head += head_dim) {
+      if (part.norm != nullptr) norm_row(head, part.norm, part.norm_eps, head_dim, head);
+      rotate(head, half_dim, cosines, cosines + half_dim);
+    }
+  }
+};
+
 void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
                const float* cos_sin, bool interleaved) {
-  const auto rotate = interleaved ? rotate_pairs : rotate_halves;
+  const Rotation rotation = {head_dim, half_dim, cos_sin, interleaved};
   int64_t row_floats = 0;
   for (int i = 0; i < num_parts; ++i) row_floats += int64_t{parts[i].num_heads} * head_dim;
   for_slices(exec, num_rows, row_floats, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const float* cosines = cos_sin + row * 2 * half_dim;
-      for (const HeadRows* part = parts; part != parts + num_parts; ++part) {
-        float* head = part->x + row * part->stride;
-        for (int i = 0; i < part->num_heads; ++i, head += head_dim) {
-          if (part->norm != nullptr) norm_row(head, part->norm, part->norm_eps, head_dim, head);
-          rotate(head, half_dim, cosines, cosines + half_dim);
-        }
-      }
+      for (const HeadRows* part = parts; part != parts + num_parts; ++part) rotation.apply(*part, row);
     }
   });
 }
@@ -162,20 +173,35 @@ inline void store_kv(Format format, const float* from, int head_dim, std::byte* 
   store_strided(from, head_dim, format, tile, is_v ? offset * head_dim : offset, is_v ? 1 : kKvBlockSize);
 }
 
-void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
-              const int64_t* slots, int64_t num_rows) {
-  const int64_t width = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
+// One row's K and V.
+inline void store_row(const KvLayer& kv, const float* k, const float* v, int64_t slot) {
   const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
   const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
-  for_slices(exec, num_rows, 4 * width, [=, &kv](int64_t first, int64_t last) {
+  const int64_t offset = slot % kKvBlockSize;
+  for (int head = 0; head < kv.num_kv_heads; ++head) {
+    const int64_t tile = slot / kKvBlockSize * kv.num_kv_heads + head;
+    const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
+    store_kv(kv.k_format, k + column, kv.head_dim, kv.k + tile * k_bytes, offset, false);
+    store_kv(kv.v_format, v + column, kv.head_dim, kv.v + tile * v_bytes, offset, true);
+  }
+}
+
+void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
+              const int64_t* slots, int64_t num_rows) {
+  for_slices(exec, num_rows, int64_t{4} * kv.num_kv_heads * kv.head_dim, [=, &kv](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) store_row(kv, k + row * k_stride, v + row * v_stride, slots[row]);
+  });
+}
+
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
+                        int half_dim, const float* cos_sin, bool interleaved) {
+  const Rotation rotation = {write.kv.head_dim, half_dim, cos_sin, interleaved};
+  const int64_t row_floats = (q.num_heads + int64_t{5} * k.num_heads) * write.kv.head_dim;
+  for_slices(exec, num_rows, row_floats, [=, &q, &k, &write](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const int64_t offset = slots[row] % kKvBlockSize;
-      for (int head = 0; head < kv.num_kv_heads; ++head) {
-        const int64_t tile = slots[row] / kKvBlockSize * kv.num_kv_heads + head;
-        const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
-        store_kv(kv.k_format, k + row * k_stride + column, kv.head_dim, kv.k + tile * k_bytes, offset, false);
-        store_kv(kv.v_format, v + row * v_stride + column, kv.head_dim, kv.v + tile * v_bytes, offset, true);
-      }
+      rotation.apply(q, row);
+      rotation.apply(k, row);
+      store_row(write.kv, k.x + row * k.stride, write.v + row * write.v_stride, write.slots[row]);
     }
   });
 }
@@ -190,6 +216,7 @@ void override_rows(Kernels& table) {
   table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
   table.write_kv = write_kv;
+  table.norm_rope_write_kv = norm_rope_write_kv;
 }
 
 }  // namespace

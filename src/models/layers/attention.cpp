@@ -23,20 +23,11 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
   const int64_t num_rows = step.num_rows;
   linear(step, call.x,
          {{.linear = &q, .y = buffers.q}, {.linear = &k, .y = buffers.k}, {.linear = &v, .y = buffers.v}});
-  const HeadRows heads[] = {{.x = buffers.q,
-                             .stride = sizes.q_size(),
-                             .num_heads = sizes.num_heads,
-                             .norm = q_norm.weight,
-                             .norm_eps = q_norm.eps},
-                            {.x = buffers.k,
-                             .stride = sizes.kv_size(),
-                             .num_heads = sizes.num_kv_heads,
-                             .norm = k_norm.weight,
-                             .norm_eps = k_norm.eps}};
-  kernels.norm_rope(step.exec, heads, 2, num_rows, sizes.head_dim, call.half_dim, call.cos_sin, rope_interleaved);
-
   const KvLayer kv = step.kv->layer(call.layer);
-  kernels.write_kv(step.exec, kv, buffers.k, sizes.kv_size(), buffers.v, sizes.kv_size(), step.slots, num_rows);
+  kernels.norm_rope_write_kv(step.exec, {buffers.q, sizes.q_size(), sizes.num_heads, q_norm.weight, q_norm.eps},
+                             {buffers.k, sizes.kv_size(), sizes.num_kv_heads, k_norm.weight, k_norm.eps},
+                             {.kv = kv, .v = buffers.v, .v_stride = sizes.kv_size(), .slots = step.slots}, num_rows,
+                             call.half_dim, call.cos_sin, rope_interleaved);
   kernels.attention(step.exec, {.q = buffers.q,
                                 .q_stride = sizes.q_size(),
                                 .out = buffers.out,

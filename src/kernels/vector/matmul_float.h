@@ -51,7 +51,7 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
     skip_panels<kPanels>(ahead, p.panel_end);
     const int end = first + kFloatColumns < p.columns ? first + kFloatColumns : p.columns;
     for (int k = first; k < end; ++k) {
-      fetch<kPanels>(ahead);
+      if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // one token's loads run far enough ahead by themselves
       Vec w[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) w[v] = weights.load_rows(k, v / kPanelVectors, v % kPanelVectors);

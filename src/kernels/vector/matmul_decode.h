@@ -47,11 +47,11 @@ constexpr int code_bits(CodeScheme scheme) {
 // Parts of a group with factors of their own.
 constexpr int num_parts(CodeScheme scheme) { return scheme.sub_scales == 2 * kBlockGroups ? 2 : 1; }
 
-// Word kWord of a group, as the plane of kBits holds it, moved to bit kAt of each byte.
+// Word kWord of a group, as the plane of kBits holds it for a vector of rows, moved to bit kAt of each byte.
 template <int kBits, int kWord, int kAt>
 inline Bytes plane_word(const std::byte* plane) {
   constexpr int kHeldAt = kWord / kBits * kBits;
-  const Bytes held = load_bytes(plane + kWord % kBits * kVectorBytes);
+  const Bytes held = load_bytes(plane + kWord % kBits * kWordBytes);
   if constexpr (kBits == 8) return held;
   return and_bytes(shift_left<kAt - kHeldAt>(held), set1_byte(((1 << kBits) - 1) << kAt));
 }
@@ -80,11 +80,20 @@ struct PackedCodes {
       levels = add_bytes(load_table(kScheme.levels), set1_byte(code_zero(kScheme)));
   }
 
+  // The header's lines in one go, before those of the codes: what is read then is one stream that the machine's own
+  // prefetching follows. Turning back to the header for every group would stop it.
+  [[gnu::always_inline]] void fetch_header(int panels) const {
+    for (int panel = 0; panel < panels; ++panel) {
+#pragma GCC unroll 16
+      for (int at = 0; at < kLayout.header_bytes; at += 64) prefetch(header + panel * stride + at);
+    }
+  }
+
   template <int kWord>
   Bytes word(int panel, int v) const {
-    const std::byte* low = codes + panel * stride;
-    const std::byte* high = low + (kPanelVectors * kScheme.low_bits + v * kScheme.high_bits) * kVectorBytes;
-    Bytes word = plane_word<kScheme.low_bits, kWord, 0>(low + v * kScheme.low_bits * kVectorBytes);
+    const std::byte* low = codes + panel * stride + v * kVectorBytes;
+    const std::byte* high = low + kScheme.low_bits * kWordBytes;
+    Bytes word = plane_word<kScheme.low_bits, kWord, 0>(low);
     if constexpr (kScheme.high_bits > 0) {
       word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
     }
@@ -117,7 +126,7 @@ struct PackedCodes {
   }
 };
 
-constexpr int kDecodedGroupBytes = kPanelVectors * kGroupWords * kVectorBytes;
+constexpr int kDecodedGroupBytes = kGroupWords * kWordBytes;
 
 // What stays in the first cache while many tokens go by.
 struct alignas(64) DecodedPanel {
@@ -128,7 +137,7 @@ struct alignas(64) DecodedPanel {
 template <int kWord, typename Packed>
 inline void decode_words(const Packed& packed, int v, std::byte* out) {
   if constexpr (kWord < kGroupWords) {
-    store_bytes(out + kWord * kVectorBytes, packed.template word<kWord>(0, v));
+    store_bytes(out + kWord * kWordBytes, packed.template word<kWord>(0, v));
     decode_words<kWord + 1>(packed, v, out);
   }
 }
@@ -150,7 +159,7 @@ const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& o
         if constexpr (Packed::kZeros) store_bytes(out.factors[part][v][2], f.zero);
       }
       if constexpr (!kInPlace) {
-        decode_words<0>(packed, v, out.codes + g * kDecodedGroupBytes + v * kGroupWords * kVectorBytes);
+        decode_words<0>(packed, v, out.codes + g * kDecodedGroupBytes + v * kVectorBytes);
       }
     }
     packed.next_group();
@@ -171,7 +180,7 @@ struct DecodedCodes {
 
   template <int kWord>
   Bytes word(int, int v) const {
-    return load_bytes(codes + (v * kGroupWords + kWord) * kVectorBytes);
+    return load_bytes(codes + kWord * kWordBytes + v * kVectorBytes);
   }
   Factors factors(int, int v, int part) const {
     const auto& f = decoded->factors[part][v];

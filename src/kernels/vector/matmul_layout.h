@@ -17,6 +17,7 @@ constexpr int kGroupWords = 8;      // a word: four neighbouring columns of one 
 constexpr int kBlockColumns = 256;  // columns under one header
 constexpr int kBlockGroups = kBlockColumns / kGroup;
 constexpr int kVectorBytes = 4 * kLanes;
+constexpr int kWordBytes = kPanelVectors * kVectorBytes;  // of a word of all rows of a panel
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -61,7 +62,7 @@ constexpr BlockLayout block_layout(CodeScheme scheme) {
           .sub_scales_offset = sides * scales_bytes,
           .sub_mins_offset = sides * scales_bytes + subs_bytes,
           .header_bytes = sides * (scales_bytes + subs_bytes) + zeros_bytes,
-          .group_bytes = kPanelVectors * kVectorBytes * (scheme.low_bits + scheme.high_bits)};
+          .group_bytes = kWordBytes * (scheme.low_bits + scheme.high_bits)};
 }
 
 constexpr int64_t panel_bytes(Format format, int64_t cols) {

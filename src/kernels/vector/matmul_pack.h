@@ -36,24 +36,23 @@ inline void make_plane(const uint32_t* codes, uint32_t* plane) {
   __builtin_memcpy(plane, &packed, sizeof packed);
 }
 
-// `plane` of the row in `lane`: words go to the same lane of neighbouring vectors.
+// `plane` of the row in `lane`: words go to the same lane of every other vector.
 template <int kBits, int kShift>
 inline void pack_plane(const uint32_t* codes, std::byte* plane, int lane) {
   uint32_t words[kBits];
   make_plane<kBits, kShift>(codes, words);
-  for (int i = 0; i < kBits; ++i) __builtin_memcpy(plane + i * kVectorBytes + 4 * lane, words + i, sizeof *words);
+  for (int i = 0; i < kBits; ++i) __builtin_memcpy(plane + i * kWordBytes + 4 * lane, words + i, sizeof *words);
 }
 
 template <int kLowBits, int kHighBits>
 void pack_groups(const uint8_t* codes, int groups, uint32_t flip, std::byte* dst, int row) {
-  const int vector = row / kLanes;
-  std::byte* low = dst + vector * kLowBits * kVectorBytes;
-  std::byte* high = dst + (kPanelVectors * kLowBits + vector * kHighBits) * kVectorBytes;
+  std::byte* low = dst + row / kLanes * kVectorBytes;
+  std::byte* high = low + kLowBits * kWordBytes;
   for (int g = 0; g < groups; ++g) {
     uint32_t words[kGroupWords];
     __builtin_memcpy(words, codes + g * kGroup, sizeof words);
     for (uint32_t& word : words) word ^= flip;
-    const int offset = g * kPanelVectors * (kLowBits + kHighBits) * kVectorBytes;
+    const int offset = g * (kLowBits + kHighBits) * kWordBytes;
     pack_plane<kLowBits, 0>(words, low + offset, row % kLanes);
     if constexpr (kHighBits > 0) pack_plane<kHighBits, kLowBits>(words, high + offset, row % kLanes);
   }

@@ -182,7 +182,7 @@ template <int kPanels, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_block(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int groups,
                                              int64_t next_tokens, Ahead& ahead, Totals<kTokens, kVectors>& totals) {
   for (int group = 0; group < groups; ++group) {
-    fetch<kPanels>(ahead);
+    if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // one token's loads run far enough ahead by themselves
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {  // a line of each of the columns or tokens that come next
       prefetch(reinterpret_cast<const std::byte*>(x.block[t]) + next_tokens + 64 * group);
@@ -252,6 +252,7 @@ void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t 
     skip_panels<kPanels>(ahead, end);
     const Q8Tokens<Packed, kTokens> x(p);
     Packed codes(panel, stride);
+    codes.fetch_header(kPanels);
     add_block<kPanels>(codes, x, groups, sizeof(Q8Block), ahead, totals);
     panel += Packed::kLayout.header_bytes + groups * Packed::kLayout.group_bytes;
     p.q8 += sizeof(Q8Block);

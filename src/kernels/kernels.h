@@ -105,6 +105,14 @@ struct ExpertMatrices {
   float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
 };
 
+// Input rows in the column order of the matrix of each one's expert.
+struct ExpertColumns {
+  const int32_t* rows = nullptr;            // [num_rows] where each comes from; none: they lie in order
+  const int32_t* first = nullptr;           // [num_experts + 1] where each expert's rows start, the first at 0
+  const int32_t* const* columns = nullptr;  // [num_experts] the order of each, [cols]; null: as they are
+  int num_experts = 0;
+};
+
 // The chosen experts' outputs on their way back to the rows of the batch.
 struct ExpertRows {
   const float* from = nullptr;  // [last - first, dim] rows of slots [first, last)
@@ -267,6 +275,10 @@ struct Kernels {
   // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
   void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
                          float* to);
+  // to[i][c] = from[rows[i]][columns[e][c]], e being the expert of row i; to [num_rows, cols], both contiguous. Null in
+  // the host's tables, where experts with such orders are multiplied one by one.
+  void (*gather_expert_columns)(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
+                                int64_t cols, float* to);
   // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
   // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
   void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,

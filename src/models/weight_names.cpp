@@ -86,9 +86,17 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     for (const Mlp& mlp : moe.experts) matrices.push_back((mlp.*kind).weights);
     return loader.place(std::span<const PackedMatrix>(matrices));
   };
+  const auto orders = [&](Linear Mlp::*kind) {
+    std::vector<const int32_t*> columns;
+    for (const Mlp& mlp : moe.experts) columns.push_back((mlp.*kind).order.columns);
+    return loader.place(std::span<const int32_t* const>(columns));
+  };
   moe.gates = all(&Mlp::gate);
   moe.ups = all(&Mlp::up);
   moe.downs = all(&Mlp::down);
+  moe.gate_columns = orders(&Mlp::gate);
+  moe.up_columns = orders(&Mlp::up);
+  moe.down_columns = orders(&Mlp::down);
   return moe;
 }
 

@@ -134,6 +134,8 @@ run_benches() {
   step bench_kernels 90 "$bench"
   step greedy_text 30 "$quire" run demo --device cuda --prompt "Tell me a story about a fox." --temp 0
   step bench_1b_bf16 60 "$quire" bench --device cuda --shape tinyllama-1.1b --format BF16 --batch 1,8,64 --json
+  step bench_1b_bf16_cublaslt 60 "$quire" bench --device cuda --shape tinyllama-1.1b --format BF16 --batch 1,8,64 \
+    --no-one-answer --json
   step bench_1b_q4 60 "$quire" bench --device cuda --shape tinyllama-1.1b --format Q4_0 --batch 1,8,64 --json
   step bench_1b_fp8_kv 45 "$quire" bench --device cuda --shape tinyllama-1.1b --format BF16 --batch 64 --depth 1024 \
     --kv-type fp8 --json

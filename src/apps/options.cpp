@@ -99,6 +99,10 @@ void ModelOptions::add_compute(CLI::App& app) {
   add_machine(app);
   with_environment(
       app.add_option("--device", device, "cpu or cuda (default: cuda in a build that has it, where there is a GPU)"));
+  with_environment(
+      app.add_flag("--one-answer,!--no-one-answer", one_answer,
+                   "Answers whose bits do not hang on the batch (default). Without, cuBLASLt multiplies by "
+                   "BF16 and FP8 matrices on a GPU"));
   with_environment(app.add_option(
       "--tuning", tuning, "File of 'quire tune': auto (default: what it left in the cache folder), a path, or none"));
   with_environment(
@@ -111,6 +115,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.num_threads = threads;
   options.device = device;
   options.isa = isa;
+  options.one_answer = one_answer;
   options.tuning_file = tuning_file_of(*this);
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);

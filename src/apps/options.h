@@ -37,6 +37,7 @@ struct ModelOptions {
   std::string v_type;
   std::string device;
   std::string isa;
+  bool one_answer = true;
   std::string tuning = "auto";
   int threads = 0;
   int64_t max_sequences = 1;

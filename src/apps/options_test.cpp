@@ -54,6 +54,8 @@ TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
   EXPECT_EQ(parse("--kv-cache-dtype fp8_e4m3 --cache-type-k f16").v_format, Format::kF8_E4M3);
   EXPECT_EQ(parse("--kv-type q8_0 --cache-type-v q4_0").v_format, Format::kQ4_0);
   EXPECT_THROW(parse("--kv-type q9"), Error);
+  EXPECT_TRUE(parse("").one_answer);
+  EXPECT_FALSE(parse("--no-one-answer").one_answer);
   ::setenv("QUIRE_CTX_SIZE", "2K", 1);
   EXPECT_EQ(parse("").max_context, 2048);
   EXPECT_EQ(parse("-c 1K").max_context, 1024);

@@ -7,7 +7,8 @@
 //
 // One answer: each output element is computed by a sequence of operations that depends only on its own row (token) and
 // on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide
-// outputs or position-anchored splits, never a reduction.
+// outputs or position-anchored splits, never a reduction. A table may be had that gives this up for dense matrices
+// (select_backend).
 //
 // A table computes on a Device (tensor/device.h). All arrays that a kernel reads or writes lie in the memory of that
 // device; the argument structs themselves, lists of them and the `src` of pack lie in the host's. Kernels of a device
@@ -30,7 +31,8 @@ struct Exec {
   void (*run)(void* pool, int64_t num_tiles, Body body, void* context);
   void* pool;
   int num_threads;
-  void* stream = nullptr;  // Device::stream
+  void* stream = nullptr;        // Device::stream
+  std::byte* scratch = nullptr;  // Kernels::scratch_bytes of the device's memory; calls use it one after the other
 };
 
 // How a vector table walks a matrix; never what it gives. The inflection points differ by machine and shape (the
@@ -51,6 +53,7 @@ struct PackedMatrix {
   int64_t cols = 0;
   const std::byte* data = nullptr;  // packed_bytes(format, rows, cols) bytes, 64-byte aligned
   MatmulTuning tuning = {};
+  bool is_dense = false;  // by Kernels::pack_dense, dense_bytes(format, rows, cols) bytes
 };
 
 // The m input rows of one or more matrices: as floats, as int8 groups, or both (see Kernels::takes_q8).
@@ -100,6 +103,14 @@ struct ExpertMatrices {
   PackedMatrix like;                      // format, rows and cols of each
   const PackedMatrix* experts = nullptr;  // [num_experts], an array
   float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
+};
+
+// Input rows in the column order of the matrix of each one's expert.
+struct ExpertColumns {
+  const int32_t* rows = nullptr;            // [num_rows] where each comes from; none: they lie in order
+  const int32_t* first = nullptr;           // [num_experts + 1] where each expert's rows start, the first at 0
+  const int32_t* const* columns = nullptr;  // [num_experts] the order of each, [cols]; null: as they are
+  int num_experts = 0;
 };
 
 // The chosen experts' outputs on their way back to the rows of the batch.
@@ -216,6 +227,11 @@ struct Kernels {
   size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
   // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.
   void (*pack)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
+  // The same in another layout, for matrices that matmul and embed_rows alone read: not experts'. Both null, or 0 bytes
+  // for a matrix, where there is none.
+  size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
+  void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
+  size_t scratch_bytes;  // of Exec::scratch
   // Whether matrices of this format multiply int8 rows (q8) or float rows (f32).
   bool (*takes_q8)(Format format);
   // int8 form of a row: groups of 32 values share a float scale max|x| / 127, codes round to nearest, and whatever sums
@@ -267,6 +283,10 @@ struct Kernels {
   // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
   void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
                          float* to);
+  // to[i][c] = from[rows[i]][columns[e][c]], e being the expert of row i; to [num_rows, cols], both contiguous. Null in
+  // the host's tables, where experts with such orders are multiplied one by one.
+  void (*gather_expert_columns)(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
+                                int64_t cols, float* to);
   // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
   // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
   void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,

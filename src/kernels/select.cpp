@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -110,14 +111,14 @@ const Kernels& select_kernels(std::string_view name) {
 }
 
 #ifdef QUIRE_CUDA_TABLE
-Backend (*make_cuda_backend)() = make_cuda;
+Backend (*make_cuda_backend)(bool one_answer) = make_cuda;
 #else
-Backend (*make_cuda_backend)() = nullptr;
+Backend (*make_cuda_backend)(bool one_answer) = nullptr;
 #endif
 
-Backend select_backend(std::string_view device, std::string_view isa) {
+Backend select_backend(std::string_view device, std::string_view isa, bool one_answer) {
   if (device == "cpu") return {&select_kernels(isa), make_host_device()};
-  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend();
+  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend(one_answer);
   if (device == "cuda") {
     fail(ErrorCode::kUnsupported,
          "device \"cuda\": this build computes on the CPU only; build the preset \"cuda\", or use --device cpu");
@@ -128,11 +129,14 @@ Backend select_backend(std::string_view device, std::string_view isa) {
 #ifdef QUIRE_CUDA_TABLE
   // A table of the CPU that was asked for by name means the CPU.
   if (isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
+    Backend found;
     try {
-      return make_cuda_backend();
+      found = make_cuda_backend(/*one_answer=*/true);
     } catch (const Error& error) {
       log::info("computing on the CPU: {}", error.what());
     }
+    // A library that is missing is no reason to compute elsewhere.
+    if (found.device != nullptr) return one_answer ? std::move(found) : make_cuda_backend(one_answer);
   }
 #endif
   return select_backend("cpu", isa);

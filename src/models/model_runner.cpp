@@ -91,7 +91,7 @@ uint64_t allowed_bytes(const RunnerOptions& options, const Device& device) {
 }
 
 Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
-  Backend backend = select_backend(asked.device, asked.isa);
+  Backend backend = select_backend(asked.device, asked.isa, asked.one_answer);
   const Kernels& kernels = *backend.kernels;
   const bool on_host = backend.device->is_host();
   WeightLoader loader(checkpoint, kernels, on_host);
@@ -103,6 +103,7 @@ Measured measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   InputArena inputs;
   model->take_workspace(workspace, inputs, kernels, limits);
   StepArrays{}.take(workspace, inputs, kernels, limits);
+  workspace.take_bytes(kernels.scratch_bytes);
   const KvShape kv = kv_shape_of(model->info(), options);
   if (options.num_swap_blocks == 0) {
     options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / kv.block_bytes());
@@ -148,6 +149,7 @@ struct ModelRunner::Impl {
     InputArena input_arena(staging.bytes(), on_device);
     model->take_workspace(arena, input_arena, kernels, limits);
     arrays.take(arena, input_arena, kernels, limits);
+    exec.scratch = arena.take_bytes(kernels.scratch_bytes);
     if (device->is_host())
       prepare_pool();
     else

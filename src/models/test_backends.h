@@ -20,7 +20,7 @@ inline bool has_cuda() {
 #endif
   if (make_cuda_backend == nullptr) return false;
   try {
-    make_cuda_backend();
+    make_cuda_backend(/*one_answer=*/true);
     return true;
   } catch (const Error&) {
     return false;
@@ -34,10 +34,27 @@ inline std::vector<std::string> table_names() {
   return names;
 }
 
+// The CUDA table without one answer, where it can be had.
+inline constexpr const char* kCudaLibrary = "cuda_library";
+
+inline bool is_cuda(const std::string& name) { return name == "cuda" || name == kCudaLibrary; }
+
+inline std::vector<std::string> table_names_and_library() {
+  std::vector<std::string> names = table_names();
+  if (!has_cuda()) return names;
+  try {
+    make_cuda_backend(/*one_answer=*/false);
+    names.emplace_back(kCudaLibrary);
+  } catch (const Error&) {
+  }
+  return names;
+}
+
 // `options` for the table of that name.
 inline RunnerOptions with_table(RunnerOptions options, const std::string& name) {
-  options.device = name == "cuda" ? "cuda" : "cpu";
-  options.isa = name == "cuda" ? "" : name;
+  options.device = is_cuda(name) ? "cuda" : "cpu";
+  options.isa = is_cuda(name) ? "" : name;
+  options.one_answer = name != kCudaLibrary;
   return options;
 }
 

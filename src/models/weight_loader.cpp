@@ -53,30 +53,41 @@ Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols) {
 }
 
 Linear WeightLoader::choosing_linear(std::string_view name, int64_t rows, int64_t cols) {
-  if (find_quantized(name, rows, cols)) return linear(name, rows, cols);
+  if (find_quantized(name, rows, cols)) return rows_in(Layout::kCommon, name, rows, 0, rows, cols);
   const TensorView view = checked(name, {rows, cols});
-  if (weight_format(view.format).block_elements > 1 || !kernels_.takes_q8(view.format)) return pack(name, view);
+  if (weight_format(view.format).block_elements > 1 || !kernels_.takes_q8(view.format)) {
+    return pack(name, view, Layout::kCommon);
+  }
   const MatrixShape shape{Format::kF32, rows, cols};
-  std::byte* data = take_packed(name, shape);
+  const Room room = take_room(name, shape, Layout::kCommon);
   count(view.data, view.num_elements());
-  if (data != nullptr) {
+  if (room.data != nullptr) {
     std::vector<float> values(static_cast<size_t>(view.num_elements()));
     dequantize(view, values);
-    kernels_.pack(exec_, shape.format, rows, cols, reinterpret_cast<const std::byte*>(values.data()), data);
-    report();
+    fill(room, shape, reinterpret_cast<const std::byte*>(values.data()));
   }
-  return {.weights = tuned(shape, data), .takes_q8 = false};
+  return {.weights = tuned(shape, room), .takes_q8 = false};
+}
+
+Linear WeightLoader::expert_linear(std::string_view name, int64_t rows, int64_t cols) {
+  return rows_in(Layout::kCommon, name, rows, 0, rows, cols);
 }
 
 Linear WeightLoader::linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
                                  int64_t cols) {
-  if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows);
-  return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows));
+  return rows_in(Layout::kDense, name, total_rows, first_row, rows, cols);
+}
+
+Linear WeightLoader::rows_in(Layout layout, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
+                             int64_t cols) {
+  if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows, layout);
+  return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows), layout);
 }
 
 Linear WeightLoader::linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index,
                                      int64_t first_row, int64_t rows, int64_t cols) {
-  return pack(name, rows_of(checked(name, {count, rows_of_each, cols}), index * rows_of_each + first_row, rows));
+  return pack(name, rows_of(checked(name, {count, rows_of_each, cols}), index * rows_of_each + first_row, rows),
+              Layout::kCommon);
 }
 
 const float* WeightLoader::vector(std::string_view name, int64_t size, float offset) {
@@ -96,7 +107,7 @@ Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float off
 
 PackedMatrix WeightLoader::table(std::string_view name, int64_t rows, int64_t cols, const Linear* same) {
   const TensorView view = checked(name, {rows, cols});
-  if (!on_host_) return same != nullptr ? same->weights : pack(name, view).weights;
+  if (!on_host_) return same != nullptr ? same->weights : pack(name, view, Layout::kDense).weights;
   count(view.data, view.num_elements());
   mapped_bytes_ += view.size_bytes;
   return {.format = view.format, .rows = rows, .cols = cols, .data = view.data};
@@ -116,7 +127,13 @@ TensorView WeightLoader::checked(std::string_view name, std::initializer_list<in
   return view;
 }
 
-std::byte* WeightLoader::take_packed(std::string_view name, const MatrixShape& shape) {
+WeightLoader::Room WeightLoader::take_room(std::string_view name, const MatrixShape& shape, Layout layout) {
+  if (layout == Layout::kDense && kernels_.dense_bytes != nullptr) {
+    if (const size_t bytes = kernels_.dense_bytes(shape.format, shape.rows, shape.cols); bytes > 0) {
+      matrices_.insert(shape);
+      return {.data = arena_.take_bytes(bytes), .is_dense = true};
+    }
+  }
   const size_t packed_bytes = kernels_.packed_bytes(shape.format, shape.rows, shape.cols);
   if (packed_bytes == 0) {
     fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
@@ -124,27 +141,31 @@ std::byte* WeightLoader::take_packed(std::string_view name, const MatrixShape& s
          multiplied_formats(kernels_));
   }
   matrices_.insert(shape);
-  return arena_.take_bytes(packed_bytes);
+  return {.data = arena_.take_bytes(packed_bytes), .is_dense = false};
 }
 
-PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const std::byte* data) const {
+void WeightLoader::fill(const Room& room, const MatrixShape& shape, const std::byte* blocks) {
+  const auto pack = room.is_dense ? kernels_.pack_dense : kernels_.pack;
+  pack(exec_, shape.format, shape.rows, shape.cols, blocks, room.data);
+  report();
+}
+
+PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const Room& room) const {
   const auto found = tunings_.find(shape);
   return {.format = shape.format,
           .rows = shape.rows,
           .cols = shape.cols,
-          .data = data,
-          .tuning = found == tunings_.end() ? kernels_.usual_tuning : found->second};
+          .data = room.data,
+          .tuning = found == tunings_.end() ? kernels_.usual_tuning : found->second,
+          .is_dense = room.is_dense};
 }
 
-Linear WeightLoader::pack(std::string_view name, const TensorView& matrix) {
+Linear WeightLoader::pack(std::string_view name, const TensorView& matrix, Layout layout) {
   const MatrixShape shape{matrix.format, matrix.rows(), matrix.cols()};
-  std::byte* data = take_packed(name, shape);
+  const Room room = take_room(name, shape, layout);
   count(matrix.data, matrix.num_elements());
-  if (data != nullptr) {
-    kernels_.pack(exec_, matrix.format, matrix.rows(), matrix.cols(), matrix.data, data);
-    report();
-  }
-  return {.weights = tuned(shape, data), .takes_q8 = kernels_.takes_q8(matrix.format)};
+  if (room.data != nullptr) fill(room, shape, matrix.data);
+  return {.weights = tuned(shape, room), .takes_q8 = kernels_.takes_q8(matrix.format)};
 }
 
 std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view name, int64_t rows, int64_t cols) const {
@@ -154,12 +175,13 @@ std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view nam
   return scheme_->find(QuantizedModule(checkpoint_, std::string(name), rows, cols));
 }
 
-Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows) {
+Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows,
+                          Layout layout) {
   const MatrixShape shape{matrix.format, rows, matrix.cols};
-  std::byte* data = take_packed(name, shape);
+  const Room room = take_room(name, shape, layout);
   count(matrix.identity + first_row, rows * matrix.cols);
   const ColumnOrder order = take_order(matrix.column_order);
-  if (data != nullptr) {
+  if (room.data != nullptr) {
     const size_t row_bytes = weight_format(matrix.format).bytes_of(matrix.cols);
     const size_t size = row_bytes * static_cast<size_t>(rows);
     if (blocks_.size_bytes() < size) blocks_ = AlignedBuffer(size);
@@ -168,10 +190,9 @@ Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, 
       matrix.write_rows(first_row + row, std::min(kRowsPerTile, rows - row),
                         blocks_.data() + static_cast<size_t>(row) * row_bytes);
     });
-    kernels_.pack(exec_, matrix.format, rows, matrix.cols, blocks_.data(), data);
-    report();
+    fill(room, shape, blocks_.data());
   }
-  return {.weights = tuned(shape, data), .takes_q8 = kernels_.takes_q8(matrix.format), .order = order};
+  return {.weights = tuned(shape, room), .takes_q8 = kernels_.takes_q8(matrix.format), .order = order};
 }
 
 ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {

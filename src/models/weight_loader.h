@@ -38,12 +38,14 @@ class WeightLoader {
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(std::string_view name, int64_t rows, int64_t cols);
+  // The same, of one of a mixture's experts.
+  Linear expert_linear(std::string_view name, int64_t rows, int64_t cols);
   // The same, of a matrix whose products choose, as a router's do: they must not hang on how a table rounds its input.
   // A plain matrix that the table multiplies by rounded rows is loaded as F32.
   Linear choosing_linear(std::string_view name, int64_t rows, int64_t cols);
   // Rows [first_row, first_row + rows) of a fused tensor of `total_rows`.
   Linear linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
-  // One matrix of a stack [count, rows_of_each, cols], and of it the rows [first_row, first_row + rows).
+  // An expert's matrix of a stack [count, rows_of_each, cols], and of it the rows [first_row, first_row + rows).
   Linear linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index, int64_t first_row,
                          int64_t rows, int64_t cols);
   // Floats, with `offset` added to each.
@@ -72,12 +74,21 @@ class WeightLoader {
 
  private:
   TensorView checked(std::string_view name, std::initializer_list<int64_t> shape);
-  Linear pack(std::string_view name, const TensorView& matrix);
+  // Which of the table's layouts a matrix may have: PackedMatrix::is_dense, or the one that everything can read.
+  enum class Layout : uint8_t { kDense, kCommon };
+  Linear rows_in(Layout layout, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
+                 int64_t cols);
+  Linear pack(std::string_view name, const TensorView& matrix, Layout layout);
   std::optional<QuantizedMatrix> find_quantized(std::string_view name, int64_t rows, int64_t cols) const;
-  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows);
-  // Room for a packed matrix; null while measuring.
-  std::byte* take_packed(std::string_view name, const MatrixShape& shape);
-  PackedMatrix tuned(const MatrixShape& shape, const std::byte* data) const;
+  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows, Layout layout);
+  // Room for a packed matrix; data is null while measuring.
+  struct Room {
+    std::byte* data = nullptr;
+    bool is_dense = false;
+  };
+  Room take_room(std::string_view name, const MatrixShape& shape, Layout layout);
+  void fill(const Room& room, const MatrixShape& shape, const std::byte* blocks);
+  PackedMatrix tuned(const MatrixShape& shape, const Room& room) const;
   ColumnOrder take_order(const std::vector<int32_t>& columns);
   void count(const std::byte* place, int64_t num_elements);
   void report();

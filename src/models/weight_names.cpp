@@ -72,9 +72,9 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
       mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden);
       mlp.down = loader.linear_of_stack(names.block + "experts.down_proj", count, hidden, e, 0, hidden, inner);
     } else {
-      mlp.gate = loader.linear(prefix + names.gate + ".weight", inner, hidden);
-      mlp.up = loader.linear(prefix + names.up + ".weight", inner, hidden);
-      mlp.down = loader.linear(prefix + names.down + ".weight", hidden, inner);
+      mlp.gate = loader.expert_linear(prefix + names.gate + ".weight", inner, hidden);
+      mlp.up = loader.expert_linear(prefix + names.up + ".weight", inner, hidden);
+      mlp.down = loader.expert_linear(prefix + names.down + ".weight", hidden, inner);
     }
     for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
       moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
@@ -86,9 +86,17 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     for (const Mlp& mlp : moe.experts) matrices.push_back((mlp.*kind).weights);
     return loader.place(std::span<const PackedMatrix>(matrices));
   };
+  const auto orders = [&](Linear Mlp::*kind) {
+    std::vector<const int32_t*> columns;
+    for (const Mlp& mlp : moe.experts) columns.push_back((mlp.*kind).order.columns);
+    return loader.place(std::span<const int32_t* const>(columns));
+  };
   moe.gates = all(&Mlp::gate);
   moe.ups = all(&Mlp::up);
   moe.downs = all(&Mlp::down);
+  moe.gate_columns = orders(&Mlp::gate);
+  moe.up_columns = orders(&Mlp::up);
+  moe.down_columns = orders(&Mlp::down);
   return moe;
 }
 

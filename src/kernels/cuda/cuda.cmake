@@ -11,10 +11,13 @@ set(cuda_sources
   cuda/attention_plain.cu
   cuda/attention_share.cu
   cuda/cuda.cpp
+  cuda/dense_matmul.cpp
+  cuda/dense_rows.cu
   cuda/device.cpp
   cuda/embedding.cu
   cuda/experts.cu
   cuda/gpu.cpp
+  cuda/library.cpp
   cuda/matmul.cpp
   cuda/matmul_f32.cu
   cuda/matmul_halves.cu
@@ -31,6 +34,7 @@ set(cuda_sources
   cuda/write_kv.cu)
 set(cuda_tests
   cuda/attention_test.cu
+  cuda/dense_matmul_test.cpp
   cuda/device_test.cpp
   cuda/embedding_test.cpp
   cuda/experts_test.cpp
@@ -40,11 +44,12 @@ set(cuda_tests
   cuda/write_kv_test.cu)
 
 if(QUIRE_CUDA)
-  target_sources(quire_kernels PRIVATE ${cuda_sources})
+  target_sources(quire_kernels PRIVATE ${cuda_sources} cuda/cublaslt.cpp)
   target_compile_definitions(quire_kernels PRIVATE QUIRE_CUDA_TABLE)
-  target_link_libraries(quire_kernels PRIVATE quire_cuda_options CUDA::cudart_static)
+  target_link_libraries(quire_kernels PRIVATE quire_cuda_options CUDA::cudart_static ${CMAKE_DL_LIBS})
   if(QUIRE_BUILD_TESTS)
-    quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels quire_cuda_options CUDA::cudart_static)
+    quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} cuda/cublaslt_test.cpp
+               DEPS quire_kernels quire_cuda_options CUDA::cudart_static)
     add_executable(quire_kernels_cuda_bench cuda/bench_loops.cu cuda/cuda_bench.cpp)
     target_link_libraries(quire_kernels_cuda_bench PRIVATE quire_kernels quire_cuda_options CUDA::cudart_static
                           quire_options GTest::gtest)
@@ -62,7 +67,7 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
   set_source_files_properties(cuda/emulated_warp.cpp PROPERTIES COMPILE_OPTIONS -O3)
   # For every test that wants a device: the table, its device and what they stand on.
   add_library(quire_kernels_cuda_emulated STATIC
-    ${cuda_sources} cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp)
+    ${cuda_sources} cuda/emulated_cublaslt.cpp cuda/emulated_fibers.cpp cuda/emulated_runtime.cpp cuda/emulated_warp.cpp)
   target_link_libraries(quire_kernels_cuda_emulated PUBLIC quire_kernels PRIVATE quire_options)
   target_compile_definitions(quire_kernels_cuda_emulated PUBLIC QUIRE_GPU_EMULATED)
   # Kernels read the same memory as numbers of several types, which CUDA allows; `unroll` is a pragma of nvcc.

@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/sampling.h"
 
@@ -20,11 +21,24 @@ Kernels make_table() {
   return table;
 }
 
+Kernels make_library_table() {
+  int major = 0;
+  int minor = 0;
+  check_gpu(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "asking for the compute capability");
+  check_gpu(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "asking for the compute capability");
+  Kernels table = make_table();
+  fill_dense_cuda(table, major == 9 && minor == 0);
+  return table;
+}
+
 }  // namespace
 
-Backend make_cuda() {
+Backend make_cuda(bool one_answer) {
   static const Kernels table = make_table();
-  return {&table, make_cuda_device()};
+  std::unique_ptr<Device> device = make_cuda_device(/*with_library=*/!one_answer);
+  if (one_answer) return {&table, std::move(device)};
+  static const Kernels library_table = make_library_table();
+  return {&library_table, std::move(device)};
 }
 
 }  // namespace quire

@@ -1,7 +1,8 @@
 // Times of the CUDA table's entries against the device's roofs, measured in the same run: reading memory and bf16
 // products of the tensor cores (mma.sync, which reaches about two thirds of what wgmma does on Hopper). Prints a line
 // of JSON per measurement. Arrays hold random numbers of magnitudes below 2, in every format; weights are read from
-// copies that the L2 cache does not hold together.
+// copies that the L2 cache does not hold together. Where cuBLASLt is installed, its products of dense matrices are
+// timed beside our own ("by": "cublaslt").
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "base/error.h"
 #include "kernels/cuda/bench_loops.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/device_array.h"
 #include "kernels/cuda/sampling.h"
 
@@ -92,13 +94,14 @@ void report(const Roofs& roofs, const std::string& what, double seconds, double 
   fmt::print("}}\n");
 }
 
-void bench_matmul(const Kernels& table, const Roofs& roofs) {
+// By tiles or, is_dense, by the library.
+void bench_matmul(const Kernels& table, const Exec& exec, bool is_dense, const Roofs& roofs) {
   if (table.matmul == nullptr) return;
   const int64_t rows = 14336;
   const int64_t cols = 4096;
   for (Format format : {Format::kBF16, Format::kF16, Format::kQ8_0, Format::kQ4_0, Format::kQ4_K, Format::kQ6_K,
                         Format::kI4_G128, Format::kI8_G128, Format::kF8_G128}) {
-    const size_t bytes = table.packed_bytes(format, rows, cols);
+    const size_t bytes = (is_dense ? table.dense_bytes : table.packed_bytes)(format, rows, cols);
     if (bytes == 0) continue;
     const auto copies = static_cast<int>(kMoreThanCaches / bytes + 1);
     const size_t stride = (bytes + 255) / 256 * 256;
@@ -109,15 +112,32 @@ void bench_matmul(const Kernels& table, const Roofs& roofs) {
       auto y = random_array<float>(static_cast<size_t>(m * rows));
       const MatmulInput input{.num_rows = m, .cols = cols, .f32 = x.data(), .q8 = q8.data()};
       const double seconds = seconds_of([&](int i) {
-        const PackedMatrix matrix{format, rows, cols, weights.data() + stride * static_cast<size_t>(i % copies), {}};
+        PackedMatrix matrix{.format = format, .rows = rows, .cols = cols};
+        matrix.data = weights.data() + stride * static_cast<size_t>(i % copies);
+        matrix.is_dense = is_dense;
         const MatmulOutput output{.weights = matrix, .y = y.data(), .y_stride = rows};
-        table.matmul(gpu_exec(), input, &output, 1);
+        table.matmul(exec, input, &output, 1);
       });
       report(roofs,
-             fmt::format("\"op\": \"matmul\", \"format\": \"{}\", \"rows\": {}, \"matrix\": \"{}x{}\"",
-                         weight_format(format).name, m, rows, cols),
+             fmt::format("\"op\": \"matmul\", \"by\": \"{}\", \"format\": \"{}\", \"rows\": {}, \"matrix\": \"{}x{}\"",
+                         is_dense ? "cublaslt" : "tiles", weight_format(format).name, m, rows, cols),
              seconds, static_cast<double>(bytes), 2.0 * static_cast<double>(m * rows * cols));
     }
+  }
+}
+
+void bench_library(const Roofs& roofs) {
+  try {
+    const Backend backend = make_cuda(/*one_answer=*/false);
+    MatmulLibrary library;
+    GpuStream stream{gpu_stream(gpu_exec()), &gpu_staging(gpu_exec()), &library};
+    DeviceArray<std::byte> scratch(backend.kernels->scratch_bytes);
+    Exec exec = gpu_exec();
+    exec.stream = &stream;
+    exec.scratch = scratch.data();
+    bench_matmul(*backend.kernels, exec, /*is_dense=*/true, roofs);
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
   }
 }
 
@@ -244,11 +264,12 @@ int run() {
     fmt::print("no CUDA device on this machine\n");
     return 0;
   }
-  const Backend backend = make_cuda();
+  const Backend backend = make_cuda(/*one_answer=*/true);
   fmt::print("{{\"bench\": \"device\", \"device\": \"{}\"}}\n", backend.device->description());
   const Roofs roofs = measure_roofs();
   bench_rows(*backend.kernels, roofs);
-  bench_matmul(*backend.kernels, roofs);
+  bench_matmul(*backend.kernels, gpu_exec(), /*is_dense=*/false, roofs);
+  bench_library(roofs);
   bench_attention(*backend.kernels, roofs);
   bench_sampling(roofs);
   return 0;

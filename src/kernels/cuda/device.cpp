@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/library.h"
 #include "kernels/cuda/staging.h"
 
 namespace quire {
@@ -46,7 +47,7 @@ constexpr size_t kMostRecordings = 256;
 
 class CudaDevice : public Device {
  public:
-  CudaDevice();
+  explicit CudaDevice(bool with_library);
   ~CudaDevice() override;
 
   std::string description() const override { return description_; }
@@ -77,12 +78,14 @@ class CudaDevice : public Device {
   GpuStream stream_;
   cudaEvent_t marks_[kNumMarks] = {};
   std::optional<UploadStaging> staging_;
+  std::optional<MatmulLibrary> library_;
   std::map<uint64_t, cudaGraphExec_t> recordings_;  // null: has run once
 };
 
-CudaDevice::CudaDevice() {
+CudaDevice::CudaDevice(bool with_library) {
   const Properties found = find_device();
   description_ = fmt::format("{}, compute capability {}.{}", found.name, found.major, found.minor);
+  if (with_library) library_.emplace();
   try {
     check_gpu(cudaStreamCreateWithFlags(&stream_.stream, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& mark : marks_) {
@@ -94,6 +97,9 @@ CudaDevice::CudaDevice() {
     throw;
   }
   stream_.staging = &*staging_;
+  if (!library_) return;
+  stream_.library = &*library_;
+  description_ += ", " + library_->description();
 }
 
 CudaDevice::~CudaDevice() {
@@ -213,6 +219,6 @@ cudaGraphExec_t CudaDevice::record(const std::function<void()>& body) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device() { return std::make_unique<CudaDevice>(); }
+std::unique_ptr<Device> make_cuda_device(bool with_library) { return std::make_unique<CudaDevice>(with_library); }
 
 }  // namespace quire

@@ -10,7 +10,8 @@
 
 namespace quire {
 
-// Throws Error where there is no device or none that this build has code for.
-std::unique_ptr<Device> make_cuda_device();
+// Throws Error where there is no device or none that this build has code for, or no library (library.h) when it is to
+// have one.
+std::unique_ptr<Device> make_cuda_device(bool with_library = false);
 
 }  // namespace quire

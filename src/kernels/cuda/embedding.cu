@@ -2,6 +2,7 @@
 // embedding keeps one copy of it.
 #include "base/check.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/dense_rows.h"
 #include "kernels/cuda/matmul_decode.h"
 #include "kernels/cuda/row_parts.h"
 
@@ -105,6 +106,7 @@ void launch_tiles_of(Format format, dim3 grid, Stream stream, const EmbeddingJob
 
 void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
                 float scale, float* out) {
+  if (matrix.is_dense) return embed_dense_rows(exec, matrix, tokens, num_rows, scale, out);
   const EmbeddingJob job{matrix.data, matrix.cols, tokens, scale, out, {matrix.cols, in_fours(out, matrix.cols)}};
   const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(matrix.cols, 4 * kThreads)));
   if (matrix.format != Format::kF32) return launch_tiles_of(matrix.format, grid, gpu_stream(exec), job);

@@ -38,16 +38,20 @@ namespace quire {
 using Stream = cudaStream_t;
 
 class UploadStaging;  // staging.h
+class MatmulLibrary;  // library.h
 
 // What Exec::stream of a CUDA call points to. Owned by the device.
 struct GpuStream {
   Stream stream = nullptr;
   UploadStaging* staging = nullptr;
+  MatmulLibrary* library = nullptr;  // of tables made without one answer
 };
 
 inline Stream gpu_stream(const Exec& exec) { return static_cast<const GpuStream*>(exec.stream)->stream; }
 // For Kernels::pack.
 inline UploadStaging& gpu_staging(const Exec& exec) { return *static_cast<const GpuStream*>(exec.stream)->staging; }
+// For dense matrices.
+inline MatmulLibrary& gpu_library(const Exec& exec) { return *static_cast<const GpuStream*>(exec.stream)->library; }
 
 // Throws Error with `what` and CUDA's word for `error`, if it is one.
 void check_gpu(cudaError_t error, const char* what);

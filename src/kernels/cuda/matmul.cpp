@@ -1,10 +1,12 @@
 // The matmul entries of the CUDA table: which kernel, in which shape of blocks, for which outputs.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "base/check.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/dense_matmul.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul_launch.h"
 #include "kernels/cuda/pack.h"
@@ -131,9 +133,16 @@ class Launches {
 
 void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
   Launches launches(exec);
+  std::optional<DenseMatmul> dense;
   for (int i = 0; i < num_outputs; ++i) {
     const MatmulOutput& output = outputs[i];
-    launches.add(output.weights.format, output.input != nullptr ? *output.input : input,
+    const MatmulInput& own = output.input != nullptr ? *output.input : input;
+    if (output.weights.is_dense) {
+      if (!dense) dense.emplace(exec);
+      dense->multiply(own, output);
+      continue;
+    }
+    launches.add(output.weights.format, own,
                  {.weights = output.weights.data,
                   .bias = output.bias,
                   .y = output.y,

@@ -10,14 +10,28 @@ namespace {
 // Rows of a wave that steps of few tokens may fill, however few they are.
 constexpr int64_t kWaveRows = 512;
 
+// A device multiplies the matrices of a kind by one kernel.
+void check_formats(const Moe& moe) {
+  for (const auto kind : {&Mlp::gate, &Mlp::up, &Mlp::down}) {
+    const Format format = (moe.experts[0].*kind).weights.format;
+    for (const Mlp& mlp : moe.experts) {
+      if ((mlp.*kind).weights.format == format) continue;
+      fail(ErrorCode::kUnsupported, "the experts' matrices are {} and {}, which only the CPU mixes; use --device cpu",
+           weight_format(format).name, weight_format((mlp.*kind).weights.format).name);
+    }
+  }
+}
+
+// Whether all experts' matrices have the same order in both lists.
+bool share_orders(const std::vector<Mlp>& experts) {
+  return std::ranges::all_of(experts, [](const Mlp& mlp) { return mlp.gate.order.columns == mlp.up.order.columns; });
+}
+
 }  // namespace
 
 void Moe::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe) {
-  if (moe.any_column_order && !limits.on_host) {
-    fail(
-        ErrorCode::kUnsupported,
-        "the experts' matrices have column orders (GPTQ's act-order), which only the CPU multiplies; use --device cpu");
-  }
+  if (!limits.on_host) check_formats(moe);
+  on_host = limits.on_host;
   const int64_t max_slots = limits.max_rows * moe.routing.per_row;
   wave_rows = limits.on_host ? std::min(max_slots, std::max(limits.max_rows, kWaveRows)) : max_slots;
   logits = arena.take<float>(limits.max_rows * moe.routing.num_experts);
@@ -40,8 +54,12 @@ void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, 
     const Wave wave = next_wave(buffers, x.num_rows * routing.per_row, expert);
     expert = wave.last_expert;
     if (wave.first_slot == wave.last_slot) continue;
-    gather(step, buffers, x, wave);
-    any_column_order ? run_ordered_wave(step, buffers, wave) : run_wave(step, buffers, wave);
+    if (any_column_order && !buffers.on_host) {
+      run_ordered_slots(step, buffers, x);
+    } else {
+      gather(step, buffers, x, wave);
+      any_column_order ? run_ordered_wave(step, buffers, wave) : run_wave(step, buffers, wave);
+    }
     const ExpertRows out{.from = buffers.expert_out,
                          .first = wave.first_slot,
                          .last = wave.last_slot,
@@ -121,6 +139,39 @@ void Moe::run_ordered_wave(const Step& step, const Buffers& buffers, const Wave&
         gated_input(step, mlp.activation, gate, up, count, inner, input_forms(), buffers.inner_q8);
     linear(step, product, {{.linear = &mlp.down, .y = buffers.expert_out + at * hidden}});
   }
+}
+
+void Moe::run_ordered_slots(const Step& step, const Buffers& buffers, const MatmulInput& x) const {
+  const Mlp& any = experts[0];
+  const int64_t num_slots = x.num_rows * routing.per_row;
+  const int32_t* first = buffers.choices.first;
+  const auto in_order = [&](const float* from, const int32_t* rows, const int32_t* const* columns, const Linear& like,
+                            float* to, const Q8Buffer& q8) {
+    const int64_t cols = like.weights.cols;
+    const ExpertColumns orders{.rows = rows, .first = first, .columns = columns, .num_experts = routing.num_experts};
+    step.kernels->gather_expert_columns(step.exec, from, orders, num_slots, cols, to);
+    return plain_input(step, to, num_slots, cols, {.f32 = true, .q8 = like.takes_q8}, q8);
+  };
+  const auto multiply = [&](const MatmulInput& input, std::initializer_list<ExpertMatrices> matrices) {
+    step.kernels->matmul_experts(step.exec, input, first, routing.num_experts, matrices.begin(),
+                                 static_cast<int>(matrices.size()));
+  };
+  const auto of_slots = [&](const int32_t* const* columns, const Linear& like) {
+    return in_order(x.f32, buffers.choices.rows, columns, like, buffers.gathered, buffers.gathered_q8);
+  };
+  const ExpertMatrices gate{.like = any.gate.weights, .experts = gates, .y = buffers.gate};
+  const ExpertMatrices up{.like = any.up.weights, .experts = ups, .y = buffers.up};
+  if (share_orders(experts) && any.gate.takes_q8 == any.up.takes_q8) {
+    multiply(of_slots(gate_columns, any.gate), {gate, up});
+  } else {
+    multiply(of_slots(gate_columns, any.gate), {gate});
+    multiply(of_slots(up_columns, any.up), {up});
+  }
+  const int64_t inner = intermediate_size();
+  step.kernels->gated_activation(step.exec, any.activation, buffers.gate, inner, buffers.up, inner, num_slots, inner,
+                                 buffers.gate, inner);
+  multiply(in_order(buffers.gate, nullptr, down_columns, any.down, buffers.up, buffers.inner_q8),
+           {{.like = any.down.weights, .experts = downs, .y = buffers.expert_out}});
 }
 
 }  // namespace quire

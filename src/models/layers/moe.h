@@ -18,8 +18,12 @@ class Moe {
   const PackedMatrix* gates = nullptr;
   const PackedMatrix* ups = nullptr;
   const PackedMatrix* downs = nullptr;
-  // Whether any expert's matrix has a column order; a file can order some and not others. Then experts go one by one.
+  // Whether any expert's matrix has a column order; a file can order some and not others.
   bool any_column_order = false;
+  // Those orders, [num_experts] each, on the device; null for matrices without one.
+  const int32_t* const* gate_columns = nullptr;
+  const int32_t* const* up_columns = nullptr;
+  const int32_t* const* down_columns = nullptr;
 
   int64_t hidden_size() const { return router.weights.cols; }
   int64_t intermediate_size() const { return experts[0].gate.weights.rows; }
@@ -29,6 +33,7 @@ class Moe {
   // Slots are worked off in waves of neighbouring experts, as many as the wave's rows have room for. A device that the
   // host cannot look into has room for all slots: one wave.
   struct Buffers {
+    bool on_host = true;
     float* logits = nullptr;  // [max_rows, num_experts], then the probabilities
     ExpertSlots choices;
     int64_t wave_rows = 0;
@@ -58,7 +63,10 @@ class Moe {
   Wave next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const;
   void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
   void run_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
+  // With column orders, expert by expert: where the host knows how many rows each has.
   void run_ordered_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
+  // The same for all experts together, where it does not.
+  void run_ordered_slots(const Step& step, const Buffers& buffers, const MatmulInput& x) const;
 };
 
 }  // namespace quire

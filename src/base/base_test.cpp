@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "base/checked_math.h"
@@ -45,6 +47,25 @@ TEST(ThreadPool, EndsWhereverItsWorkersAre) {
     std::atomic<int> tiles{0};
     pool.parallel_for(round % 3, [&](int64_t, int) { ++tiles; });
     ASSERT_EQ(tiles, round % 3);
+  }
+}
+
+// A worker off its processor with a tile in its hands is sent to rest; loops go on without it and end all the same.
+TEST(ThreadPool, LateWorkersRest) {
+  using Clock = std::chrono::steady_clock;
+  ThreadPool pool(2);
+  std::atomic<int> taken{0};
+  const Clock::time_point start = Clock::now();
+  pool.parallel_for(2, [&](int64_t, int thread) {
+    ++taken;
+    while (taken < 2) std::this_thread::yield();  // one each
+    if (thread == 1) std::this_thread::sleep_for(std::chrono::milliseconds(50) + 10 * (Clock::now() - start));
+  });
+  EXPECT_EQ(pool.num_rests(), 1);
+  for (int loop = 0; loop < 1000; ++loop) {
+    std::atomic<int> tiles{0};
+    pool.parallel_for(9, [&](int64_t, int) { ++tiles; });
+    ASSERT_EQ(tiles, 9);
   }
 }
 

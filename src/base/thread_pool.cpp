@@ -1,9 +1,12 @@
 #include "base/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -19,7 +22,34 @@ namespace {
 constexpr int kSpins = 1500;
 constexpr uint64_t kClosed = 0xffffffffu;  // "no tile left" in the low half of the state
 
+// A worker that another process keeps off its processor in the middle of a tile holds everybody up for a time slice,
+// some milliseconds. One for which the caller waited so long, longer than the loop had taken until then, rests: loops
+// of a decoding step are a hundredth of a slice, and go on faster without it. It rests twice as long each time that it
+// is put aside soon after a rest.
+using Clock = std::chrono::steady_clock;
+constexpr Clock::duration kLongWait = std::chrono::microseconds(500);
+constexpr Clock::duration kLeastRest = std::chrono::milliseconds(8);
+constexpr Clock::duration kMostRest = std::chrono::milliseconds(64);
+
 inline void pause() { __builtin_ia32_pause(); }
+
+// What a thread has had of a processor.
+Clock::duration processor_time(pthread_t thread) {
+  clockid_t clock;
+  timespec time;
+  if (pthread_getcpuclockid(thread, &clock) != 0 || clock_gettime(clock, &time) != 0) return {};
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+// A worker as the caller of run() sees it.
+struct alignas(64) Worker {
+  std::atomic<bool> has_tile{false};
+  std::atomic<Clock::rep> rest_until{0};
+  // The caller's own:
+  Clock::duration rest = kLeastRest;
+  bool was_late = false;
+  Clock::duration processor_time_before = {};
+};
 
 }  // namespace
 
@@ -34,10 +64,14 @@ struct ThreadPool::Shared {
   std::atomic<void*> context{nullptr};
   alignas(64) std::atomic<uint32_t> epoch{0};
   std::atomic<bool> stop{false};
+  std::vector<Worker> workers;  // of threads 1, 2, ...
+  std::atomic<int64_t> num_rests{0};
   std::vector<std::thread> threads;
 
-  // Takes and runs tiles until none is left. Returns whether it ran any.
-  bool drain(int thread) {
+  explicit Shared(int num_workers) : workers(static_cast<size_t>(num_workers)) {}
+
+  // Takes and runs tiles until none is left. Returns whether it ran any. `has_tile`: kept true while it holds one.
+  bool drain(int thread, std::atomic<bool>* has_tile = nullptr) {
     bool any = false;
     uint64_t seen = state.load(std::memory_order_acquire);
     while (true) {
@@ -48,6 +82,7 @@ struct ThreadPool::Shared {
       if (tile == kClosed || static_cast<int64_t>(tile) >= limit) return any;
       // acq_rel: orders the loads of the fields above before the swap that proves them current.
       if (!state.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      if (has_tile != nullptr && !any) has_tile->store(true, std::memory_order_relaxed);
       run_body(run_context, static_cast<int64_t>(tile), thread);
       any = true;
       if (num_done.fetch_add(1, std::memory_order_acq_rel) + 1 == limit) num_done.notify_all();
@@ -56,6 +91,7 @@ struct ThreadPool::Shared {
   }
 
   void work(int thread) {
+    Worker& self = workers[static_cast<size_t>(thread) - 1];
     while (true) {
       // In this order: an epoch seen after the destructor's last step comes with its `stop`, an earlier one does not
       // sleep.
@@ -63,15 +99,58 @@ struct ThreadPool::Shared {
       if (stop.load(std::memory_order_relaxed)) return;
       bool found = false;
       for (int spin = 0; spin < kSpins && !found; ++spin) {
-        found = drain(thread);
+        found = drain(thread, &self.has_tile);
         pause();
       }
-      if (!found) epoch.wait(before, std::memory_order_acquire);
+      self.has_tile.store(false, std::memory_order_relaxed);
+      const Clock::time_point rest_until{Clock::duration(self.rest_until.load(std::memory_order_relaxed))};
+      if (Clock::now() < rest_until) {
+        std::this_thread::sleep_until(rest_until);
+      } else if (!found) {
+        epoch.wait(before, std::memory_order_acquire);
+      }
     }
   }
+
+  void wait_for_all(int64_t num, Clock::time_point start);
+  void wait_asleep(int64_t num);
 };
 
-ThreadPool::ThreadPool(int num_threads) : num_threads_(std::max(1, num_threads)), shared_(std::make_unique<Shared>()) {
+void ThreadPool::Shared::wait_asleep(int64_t num) {
+  for (int64_t done = num_done.load(std::memory_order_acquire); done != num;
+       done = num_done.load(std::memory_order_acquire)) {
+    num_done.wait(done, std::memory_order_acquire);
+  }
+}
+
+// Until `num` tiles are done; workers that were put aside meanwhile are sent to rest.
+void ThreadPool::Shared::wait_for_all(int64_t num, Clock::time_point start) {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (num_done.load(std::memory_order_acquire) == num) return;
+    pause();
+  }
+  const Clock::time_point asleep = Clock::now();
+  for (size_t i = 0; i < workers.size(); ++i) {
+    workers[i].was_late = workers[i].has_tile.load(std::memory_order_relaxed);
+    if (workers[i].was_late) workers[i].processor_time_before = processor_time(threads[i].native_handle());
+  }
+  wait_asleep(num);
+  const Clock::time_point now = Clock::now();
+  const Clock::duration waited = now - asleep;
+  if (waited < kLongWait || waited < asleep - start) return;
+  for (size_t i = 0; i < workers.size(); ++i) {
+    Worker& worker = workers[i];
+    if (!worker.was_late) continue;
+    if (processor_time(threads[i].native_handle()) - worker.processor_time_before > waited / 2) continue;
+    const Clock::time_point last{Clock::duration(worker.rest_until.load(std::memory_order_relaxed))};
+    worker.rest = now - last < 2 * worker.rest ? std::min(2 * worker.rest, kMostRest) : kLeastRest;
+    worker.rest_until.store((now + worker.rest).time_since_epoch().count(), std::memory_order_relaxed);
+    num_rests.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+ThreadPool::ThreadPool(int num_threads)
+    : num_threads_(std::max(1, num_threads)), shared_(std::make_unique<Shared>(num_threads_ - 1)) {
   for (int thread = 1; thread < num_threads_; ++thread) {
     shared_->threads.emplace_back([this, thread] { shared_->work(thread); });
   }
@@ -102,16 +181,12 @@ void ThreadPool::run(int64_t num_tiles, Body body, void* context) {
   shared.epoch.fetch_add(1, std::memory_order_release);
   shared.epoch.notify_all();
 
+  const Clock::time_point start = Clock::now();
   shared.drain(0);
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (shared.num_done.load(std::memory_order_acquire) == num_tiles) return;
-    pause();
-  }
-  for (int64_t done = shared.num_done.load(std::memory_order_acquire); done != num_tiles;
-       done = shared.num_done.load(std::memory_order_acquire)) {
-    shared.num_done.wait(done, std::memory_order_acquire);
-  }
+  shared.wait_for_all(num_tiles, start);
 }
+
+int64_t ThreadPool::num_rests() const { return shared_->num_rests.load(std::memory_order_relaxed); }
 
 int available_processors() {
   cpu_set_t set;

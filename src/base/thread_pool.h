@@ -1,5 +1,6 @@
 // A fixed set of worker threads that share one loop at a time by taking tiles from a shared counter, so that a slow
-// core delays only the tile it holds. Workers spin briefly after a loop and then sleep: idle means asleep.
+// core delays only the tile it holds. Workers spin briefly after a loop and then sleep: idle means asleep. One whose
+// processor is wanted by others rests for some milliseconds when short loops would wait for it.
 //
 // Owned by whoever runs the model; parallel_for is called by one thread at a time, never from inside a loop body.
 #pragma once
@@ -34,6 +35,9 @@ class ThreadPool {
         },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
+
+  // How often workers were sent to rest.
+  int64_t num_rests() const;
 
  private:
   struct Shared;

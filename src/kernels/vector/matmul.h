@@ -80,13 +80,34 @@ void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first,
   }
 }
 
-// The n-th of `count` items when consecutive n belong to the parts of [0, count) in turn, as many as threads: a thread
-// then mostly walks on where it just was, and what it fetched ahead is its own.
-inline int64_t in_turn(int64_t n, int64_t count, int64_t parts) {
-  const int64_t part = n % parts;
-  const int64_t longer = count % parts;
-  return part * (count / parts) + (part < longer ? part : longer) + n / parts;
-}
+// The tiles of a call in contiguous parts, one for each thread: a thread that asks for a tile gets the next of its own
+// part, and those of others when that is done. So it reads memory as one stream, however its neighbours fare.
+class TileParts {
+ public:
+  TileParts(int64_t num_tiles, int num_threads) : num_parts_(num_threads < kMostParts ? num_threads : kMostParts) {
+    for (int part = 0; part < num_parts_; ++part) {
+      parts_[part] = {num_tiles * part / num_parts_, num_tiles * (part + 1) / num_parts_};
+    }
+  }
+  // To be called num_tiles times in all.
+  int64_t take(int thread) {
+    for (int part = thread % num_parts_;; part = (part + 1) % num_parts_) {
+      Part& from = parts_[part];
+      if (__atomic_load_n(&from.next, __ATOMIC_RELAXED) >= from.end) continue;
+      const int64_t tile = __atomic_fetch_add(&from.next, 1, __ATOMIC_RELAXED);
+      if (tile < from.end) return tile;
+    }
+  }
+
+ private:
+  static constexpr int kMostParts = 64;  // threads beyond share parts
+  struct alignas(64) Part {
+    int64_t next;
+    int64_t end;
+  };
+  int num_parts_;
+  Part parts_[kMostParts];
+};
 
 inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out) {
   return out.input != nullptr ? *out.input : x;
@@ -102,8 +123,9 @@ void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* 
   };
   int64_t num_tiles = 0;
   for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
-  auto run_tile = [&](int64_t index, int) {
-    int64_t tile = in_turn(index, num_tiles, exec.num_threads);
+  TileParts parts(num_tiles, exec.num_threads);
+  auto run_tile = [&](int64_t, int thread) {
+    int64_t tile = parts.take(thread);
     const MatmulOutput* out = outputs;
     for (int64_t tiles; tile >= (tiles = tiles_of(*out)); ++out) tile -= tiles;
     const int64_t panels = panels_of(*out);

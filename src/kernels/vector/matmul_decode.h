@@ -189,21 +189,14 @@ struct DecodedCodes {
   void next_group() { codes += kDecodedGroupBytes; }
 };
 
-// `columns` columns of a part of an F8_G128 panel, from column `first` on, as floats. Codes widen through f16, where
-// E4M3's bits mean 2^-8 of the value, denormals included; the scale makes up for that, so that each value is the
-// product of scale and code, rounded once.
-inline void decode_f8(const std::byte* part, int first, int columns, float* out) {
+// A column of an F8_G128 panel as floats. Codes widen through f16, where E4M3's bits mean 2^-8 of the value, denormals
+// included; the scale makes up for that, so that each value is the product of scale and code, rounded once.
+inline Vec f8_scale(const float* scales) { return mul(load(scales), set1(256.0f)); }
+inline void load_f8(const std::byte* codes, const Vec* scales, Vec* rows) {
   static_assert(kPanelVectors == 2);
-  const std::byte* codes = part + (4 + first) * kPanelRows;
-  const auto* scales = reinterpret_cast<const float*>(part);
-  const Vec low_scale = mul(load(scales), set1(256.0f));
-  const Vec high_scale = mul(load(scales + kLanes), set1(256.0f));
-  for (int at = 0; at < columns * kPanelRows; at += kPanelRows) {
-    Vec low, high;
-    load_e4m3_256ths(codes + at, low, high);
-    store(out + at, mul(low, low_scale));
-    store(out + at + kLanes, mul(high, high_scale));
-  }
+  load_e4m3_256ths(codes, rows[0], rows[1]);
+  rows[0] = mul(rows[0], scales[0]);
+  rows[1] = mul(rows[1], scales[1]);
 }
 
 }  // namespace

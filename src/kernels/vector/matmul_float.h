@@ -10,17 +10,40 @@ constexpr int kFloatColumns = 64;  // multiplied at a time
 // Up to so many tokens, weights are widened in registers for each tile of tokens.
 constexpr int kPackedFloatTokens = 2 * kFloatTile.tokens;
 
-// The same columns of panels `stride` bytes apart.
+// The same columns of panels `stride` bytes apart, from a multiple of kFloatColumns on.
 template <Format kFormat>
 struct FloatColumns {
   const std::byte* first;
   int64_t stride;
 
-  Vec load_rows(int column, int panel, int v) const {
-    const std::byte* at = first + panel * stride + (column * kPanelRows + v * kLanes) * float_bytes(kFormat);
-    if constexpr (kFormat == Format::kF32) return load(reinterpret_cast<const float*>(at));
-    const auto* halves = reinterpret_cast<const uint16_t*>(at);
-    return kFormat == Format::kF16 ? load_f16(halves) : load_bf16(halves);
+  // Before kFloatColumns columns from `column` on.
+  void begin(int, int) {}
+  void load_column(int column, int panel, Vec* rows) const {
+    for (int v = 0; v < kPanelVectors; ++v) {
+      const std::byte* at = first + panel * stride + (column * kPanelRows + v * kLanes) * float_bytes(kFormat);
+      const auto* halves = reinterpret_cast<const uint16_t*>(at);
+      rows[v] = kFormat == Format::kF32   ? load(reinterpret_cast<const float*>(at))
+                : kFormat == Format::kF16 ? load_f16(halves)
+                                          : load_bf16(halves);
+    }
+  }
+};
+template <>
+struct FloatColumns<Format::kF8_G128> {
+  const std::byte* first;
+  int64_t stride;
+  Vec scales[kMostPanels][kPanelVectors] = {};
+
+  static_assert(kF8Columns % kFloatColumns == 0);
+  void begin(int column, int panels) {
+    for (int panel = 0; panel < panels; ++panel) {
+      const auto* from = reinterpret_cast<const float*>(first + panel * stride + column / kF8Columns * kF8PartBytes);
+      for (int v = 0; v < kPanelVectors; ++v) scales[panel][v] = f8_scale(from + v * kLanes);
+    }
+  }
+  void load_column(int column, int panel, Vec* rows) const {
+    const std::byte* part = first + panel * stride + column / kF8Columns * kF8PartBytes;
+    load_f8(part + (4 + column % kF8Columns) * kPanelRows, scales[panel], rows);
   }
 };
 
@@ -35,7 +58,7 @@ struct FloatProduct {
 };
 
 template <int kPanels, int kTokens, typename Weights>
-void multiply_floats(const Weights& weights, const FloatProduct& p) {
+void multiply_floats(Weights weights, const FloatProduct& p) {
   constexpr int kVectors = kPanels * kPanelVectors;
   const auto sums_at = [sums = p.sums, stride = p.sums_stride](int t, int v) {
     return sums + v / kPanelVectors * stride + t * kPanelRows + v % kPanelVectors * kLanes;
@@ -49,12 +72,13 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
   Ahead ahead = p.ahead;
   for (int first = 0; first < p.columns; first += kFloatColumns) {
     skip_panels<kPanels>(ahead, p.panel_end);
+    weights.begin(first, kPanels);
     const int end = first + kFloatColumns < p.columns ? first + kFloatColumns : p.columns;
     for (int k = first; k < end; ++k) {
       if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // one token's loads run far enough ahead by themselves
       Vec w[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) w[v] = weights.load_rows(k, v / kPanelVectors, v % kPanelVectors);
+      for (int panel = 0; panel < kPanels; ++panel) weights.load_column(k, panel, w + panel * kPanelVectors);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         const Vec x = set1(p.x[t * p.x_stride + k]);
@@ -73,13 +97,12 @@ void multiply_floats(const Weights& weights, const FloatProduct& p) {
 // Columns [first, first + columns) of the panel at `panel`, at most kFloatColumns from a multiple of it, as floats.
 template <Format kFormat>
 void widen_columns(const std::byte* panel, int64_t first, int columns, float* out) {
-  if constexpr (kFormat == Format::kF8_G128) {
-    decode_f8(panel + first / kF8Columns * kF8PartBytes, static_cast<int>(first % kF8Columns), columns, out);
-  } else {
-    const FloatColumns<kFormat> packed{panel + first * kPanelRows * float_bytes(kFormat), 0};
-    for (int at = 0; at < columns * kPanelVectors; ++at) {
-      store(out + at * kLanes, packed.load_rows(at / kPanelVectors, 0, at % kPanelVectors));
-    }
+  FloatColumns<kFormat> packed{panel, 0};
+  packed.begin(static_cast<int>(first), 1);
+  for (int column = 0; column < columns; ++column) {
+    Vec rows[kPanelVectors];
+    packed.load_column(static_cast<int>(first) + column, 0, rows);
+    for (int v = 0; v < kPanelVectors; ++v) store(out + (column * kPanelVectors + v) * kLanes, rows[v]);
   }
 }
 
@@ -87,8 +110,8 @@ void widen_columns(const std::byte* panel, int64_t first, int columns, float* ou
 template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                            int64_t num_tokens, float* sums) {
-  constexpr bool kWiden = kFormat == Format::kF8_G128;  // always
-  constexpr int kColumnBytes = kWiden ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
+  constexpr int kColumnBytes =
+      kFormat == Format::kF8_G128 ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
   const int64_t stride = panel_bytes(kFormat, w.cols);
   const float* const x_rows = x.f32 + first_token * w.cols;
   FloatProduct product;
@@ -104,17 +127,15 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
           panels, tokens, [&]<int kPanels, int kTokens>() { multiply_floats<kPanels, kTokens>(weights, product); });
     });
   };
-  if constexpr (!kWiden) {
-    if (num_tokens <= kFloatTile.tokens) {  // results stay in registers from the first column to the last
-      product.columns = static_cast<int>(w.cols);
-      for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
-        const std::byte* const at = w.data + (first + panel) * stride;
-        product.panel_end = at + stride;
-        multiply(FloatColumns<kFormat>{at, stride}, 0, panels, sums + panel * product.sums_stride,
-                 AheadShares(at + w.tuning.fetch_ahead, stride, stride, 1, product.columns));
-      });
-      return;
-    }
+  if (num_tokens <= kFloatTile.tokens) {  // results stay in registers from the first column to the last
+    product.columns = static_cast<int>(w.cols);
+    for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
+      const std::byte* const at = w.data + (first + panel) * stride;
+      product.panel_end = at + stride;
+      multiply(FloatColumns<kFormat>{at, stride}, 0, panels, sums + panel * product.sums_stride,
+               AheadShares(at + w.tuning.fetch_ahead, stride, stride, 1, product.columns));
+    });
+    return;
   }
   alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
   const int64_t num_tiles = divide_up(num_tokens, kFloatTile.tokens);
@@ -127,7 +148,7 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
       const std::byte* const later = columns_at + ahead_of(k * kColumnBytes, stride, count, w.tuning);
       const AheadShares ahead(later, stride, product.columns * kColumnBytes, num_tiles, product.columns);
       product.panel_end = later + stride;  // not reached
-      if constexpr (!kWiden) {
+      if constexpr (kFormat != Format::kF8_G128) {
         if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) {
           return multiply(FloatColumns<kFormat>{columns_at, stride}, k, panels, panel_sums, ahead);
         }

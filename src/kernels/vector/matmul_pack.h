@@ -204,7 +204,10 @@ void pack_f8_panel(const std::byte* src, size_t row_bytes, int rows, int64_t col
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = static_cast<size_t>(cols / info.block_elements) * static_cast<size_t>(info.block_bytes);
-  auto pack_panel = [=](int64_t panel, int) {
+  const int64_t num_panels = divide_up(rows, kPanelRows);
+  TileParts parts(num_panels, exec.num_threads);
+  auto pack_panel = [=, &parts](int64_t, int thread) {
+    const int64_t panel = parts.take(thread);
     const int64_t left = rows - panel * kPanelRows;
     const auto count = static_cast<int>(left < kPanelRows ? left : kPanelRows);
     const std::byte* from = src + static_cast<size_t>(panel * kPanelRows) * row_bytes;
@@ -215,7 +218,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
     return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);
   };
-  run_tiles(exec, divide_up(rows, kPanelRows), pack_panel);
+  run_tiles(exec, num_panels, pack_panel);
 }
 
 }  // namespace

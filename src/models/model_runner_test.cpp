@@ -95,8 +95,8 @@ INSTANTIATE_TEST_SUITE_P(Models, RunnerTest,
                          testing::Combine(testing::Range(size_t{0}, std::size(kModels)),
                                           testing::ValuesIn(table_names()), testing::Values(1, 2)),
                          [](const auto& tested) {
-                           const auto& [model, table, ranks] = tested.param;
-                           return std::to_string(model) + "_" + table + "_" + std::to_string(ranks);
+                           return std::to_string(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param) + "_" +
+                                  std::to_string(std::get<2>(tested.param));
                          });
 
 // A model whose embedding of one token is NaN: whoever uses it has NaN logits, and nobody else.

@@ -8,12 +8,16 @@
 
 namespace quire {
 
+void Divisor::expect(int64_t count, int64_t unit) {
+  for (int ranks = 2; ranks <= kMostRanks; ++ranks) {
+    if (count % (ranks * unit) != 0) possible_.reset(static_cast<size_t>(ranks));
+  }
+}
+
 void Divisor::check(const std::string& what, int64_t count, int64_t unit) {
   if (share_.size == 1) return;
-  for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
-    if (count % (ranks * unit) != 0 && ranks > 1) possible_.reset(static_cast<size_t>(ranks));
-  }
-  if (possible_.test(static_cast<size_t>(share_.size))) return;
+  expect(count, unit);
+  if (count % (share_.size * unit) == 0) return;
   fail(ErrorCode::kUnsupported, "{}, which {} ranks cannot divide{}; --tensor-parallel may be {}", what, share_.size,
        unit == 1 ? "" : fmt::format(" in whole blocks of {}", unit), possible());
 }

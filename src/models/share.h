@@ -25,12 +25,15 @@ class Divisor {
 
   explicit Divisor(Share share) : share_(share) { possible_.set(); }
 
-  // `count` pieces, by units that stay whole. Throws Error kUnsupported, with `what` it is about and the numbers of
-  // ranks that suit all that was seen so far.
+  // Keeps in mind that `count` pieces will have to be divided, by units that stay whole.
+  void expect(int64_t count, int64_t unit = 1);
+  // Divides them now. Throws Error kUnsupported, with `what` it is about and the numbers of ranks that suit all that is
+  // known.
   void check(const std::string& what, int64_t count, int64_t unit = 1);
-  std::string possible() const;  // "1, 2 or 4"
 
  private:
+  std::string possible() const;  // "1, 2 or 4"
+
   Share share_;
   std::bitset<kMostRanks + 1> possible_;
 };

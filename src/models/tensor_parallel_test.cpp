@@ -44,8 +44,8 @@ TEST_P(TensorParallelTest, RanksAgreeWithOne) {
   };
   for (const TinyGguf& model : models) {
     const std::vector<float> one = test::run(*Loaded(model, GetParam(), 2).runner, test::sequence(70, 1, 0), 64);
-    // F16 becomes rows of bf16 on a device.
-    const double bound = on_device() && model.format == Format::kF16 ? 1e-2 : 1e-5;
+    // Sums in another order, after which some of K and V round to another F16; a device makes rows of bf16 for F16.
+    const double bound = on_device() && model.format == Format::kF16 ? 1e-2 : 1e-4;
     EXPECT_LE(difference(test::run(*Loaded(model, GetParam(), 2, 2).runner, test::sequence(70, 1, 0), 64), one), bound)
         << model.architecture << " " << model.experts;
   }
@@ -60,7 +60,7 @@ TEST_P(TensorParallelTest, FourRanksRunSomeThreadsEach) {
     const Loaded loaded(model, GetParam(), num_threads, 4);
     EXPECT_EQ(loaded.runner->options().num_threads, num_threads);
     const std::vector<float> logits = test::run(*loaded.runner, test::sequence(70, 1, 0), 33);
-    EXPECT_LE(difference(logits, one), 1e-5);
+    EXPECT_LE(difference(logits, one), 1e-4);
     if (four.empty()) four = logits;
     EXPECT_TRUE(same_bits(logits, four)) << num_threads;
   }
@@ -91,7 +91,7 @@ TEST_P(TensorParallelTest, HiddenStatesAreTheWholeModels) {
     const std::span<const float> hidden = loaded.runner->hidden();
     return std::vector<float>(hidden.begin(), hidden.end());
   };
-  EXPECT_LE(difference(hidden_of(2), hidden_of(1)), 1e-5);
+  EXPECT_LE(difference(hidden_of(2), hidden_of(1)), 1e-4);
 }
 
 TEST_P(TensorParallelTest, EndsAmidASecondStep) {
@@ -133,11 +133,10 @@ TEST(TensorParallel, RefusesWhatItCannotDivide) {
   EXPECT_EQ(refusal({.kv_heads = 2}, 4),
             "tiny.gguf has 2 KV heads, which 4 ranks cannot divide; --tensor-parallel may be 1 or 2");
   EXPECT_EQ(refusal({}, 3),
-            "tiny.gguf has 4 attention heads, which 3 ranks cannot divide; --tensor-parallel may be 1, 2 or 4");
-  EXPECT_EQ(
-      refusal({.inner = 96, .format = Format::kQ8_0}, 2),
-      "tiny.gguf: tensor \"model.layers.0.mlp.down_proj.weight\" is Q8_0 of 64 rows and 96 columns, and it is the "
-      "columns that are divided, which 2 ranks cannot divide in whole blocks of 32; --tensor-parallel may be 1");
+            "tiny.gguf has 4 attention heads, which 3 ranks cannot divide; --tensor-parallel may be 1 or 2");
+  EXPECT_EQ(refusal({.inner = 96, .format = Format::kQ8_0}, 2),
+            "tiny.gguf: tensor \"model.layers.0.mlp.down_proj.weight\" is Q8_0 with 96 columns, which 2 ranks cannot "
+            "divide in whole blocks of 32; --tensor-parallel may be 1");
   EXPECT_NE(refusal({}, 0), "no error");
   EXPECT_NE(refusal({}, 65), "no error");
 }
@@ -147,7 +146,7 @@ TEST(TensorParallel, RefusesActOrder) {
       Checkpoint::open(std::filesystem::path(QUIRE_SOURCE_DIR) / "tests" / "golden" / "gptq-act-order");
   const std::string error =
       error_of([&] { (void)ModelRunner::load(*checkpoint, {.tensor_parallel = 2, .device = "cpu"}); });
-  EXPECT_NE(error.find("o_proj"), std::string::npos) << error;
+  EXPECT_NE(error.find("down_proj"), std::string::npos) << error;
   EXPECT_NE(error.find("act-order"), std::string::npos) << error;
 }
 
@@ -157,8 +156,7 @@ TEST(TensorParallel, MoreThanTwoGpusGiveUpOneAnswer) {
   EXPECT_NE(error.find("--no-one-answer"), std::string::npos) << error;
 }
 
-// No other thread, no other sums: the bits of a model that is not divided are those of before.
-TEST(TensorParallel, OneRankReportsProgressAsOne) {
+TEST(TensorParallel, ProgressReachesTheTotal) {
   const std::string image = test::tiny_gguf({});
   const auto checkpoint = Checkpoint::from_gguf_bytes(test::as_bytes(image), "tiny.gguf");
   for (const int num_ranks : {1, 2}) {

@@ -32,6 +32,15 @@ TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
   return part;
 }
 
+// Heads are known before they are loaded, so that the first refusal names no number of ranks that they refuse later.
+Divisor divisor_of(const Checkpoint& checkpoint, Share share) {
+  Divisor divisor(share);
+  for (const char* key : {"num_attention_heads", "num_key_value_heads"}) {
+    if (share.size > 1) divisor.expect(find_int(checkpoint.config(), key, 0));
+  }
+  return divisor;
+}
+
 }  // namespace
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, Share share)
@@ -39,7 +48,7 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels,
       kernels_(kernels),
       on_host_(on_host),
       share_(share),
-      divisor_(share),
+      divisor_(divisor_of(checkpoint, share)),
       scheme_(QuantizationScheme::read(checkpoint)) {}
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
@@ -52,7 +61,7 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels,
       arena_(memory),
       tunings_(std::move(tunings)),
       share_(share),
-      divisor_(share),
+      divisor_(divisor_of(checkpoint, share)),
       progress_(std::move(progress)),
       scheme_(QuantizationScheme::read(checkpoint)) {}
 
@@ -198,9 +207,8 @@ WeightLoader::Part WeightLoader::part_of(std::string_view name, const MatrixShap
   if (share_.size == 1 || division == Division::kNone) return part;
   const WeightFormat& format = weight_format(whole.format);
   const bool by_rows = division == Division::kRows;
-  divisor_.check(fmt::format("{}: tensor \"{}\" is {} of {} rows and {} columns, and it is the {} that are divided",
-                             checkpoint_.name(), printable(name), format.name, whole.rows, whole.cols,
-                             by_rows ? "rows" : "columns"),
+  divisor_.check(fmt::format("{}: tensor \"{}\" is {} with {} {}", checkpoint_.name(), printable(name), format.name,
+                             by_rows ? whole.rows : whole.cols, by_rows ? "rows" : "columns"),
                  by_rows ? whole.rows : whole.cols, by_rows ? 1 : format.block_elements);
   int64_t& count = by_rows ? part.rows : part.cols;
   (by_rows ? part.first_row : part.first_col) = share_.first_of(count);
@@ -261,13 +269,13 @@ void WeightLoader::write_blocks(const QuantizedMatrix& matrix, const Part& part,
 
 Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows,
                           How how) {
-  Part part = part_of(name, {matrix.format, rows, matrix.cols}, how.division);
-  if (part.cols < matrix.cols && !matrix.column_order.empty()) {
+  if (share_.size > 1 && how.division == Division::kColumns && !matrix.column_order.empty()) {
     fail(ErrorCode::kUnsupported,
          "{}: the columns of \"{}\" are in an order of their own (GPTQ's act-order), which ranks do not divide; leave "
          "--tensor-parallel away",
          checkpoint_.name(), printable(name));
   }
+  Part part = part_of(name, {matrix.format, rows, matrix.cols}, how.division);
   part.first_row += first_row;
   const MatrixShape shape{matrix.format, part.rows, part.cols};
   const Room room = take_room(name, shape, how.layout);

@@ -93,9 +93,9 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     return loader.place(std::span<const PackedMatrix>(matrices));
   };
   const auto orders = [&](Linear Mlp::*kind) {
-    std::vector<const int32_t*> columns;
-    for (const Mlp& mlp : moe.experts) columns.push_back((mlp.*kind).order.columns);
-    return loader.place(std::span<const int32_t* const>(columns));
+    std::vector<const int32_t*> lists;
+    for (const Mlp& mlp : moe.experts) lists.push_back((mlp.*kind).order.columns);
+    return loader.place(std::span<const int32_t* const>(lists));
   };
   moe.gates = all(&Mlp::gate);
   moe.ups = all(&Mlp::up);

@@ -123,7 +123,7 @@ void measure(const Checkpoint& checkpoint, bool run_ahead) {
 int main() {
   using namespace quire;
   static const Kernels table = idle_table();
-  make_cuda_backend = [](bool) { return Backend{&table, std::make_unique<IdleDevice>()}; };
+  make_cuda_backend = [](bool, int) { return Backend{&table, std::make_unique<IdleDevice>()}; };
   const auto checkpoint = open_synthetic(model_shape("llama-3.1-8b"), "Q8_0", SyntheticContent::kHoles);
   fmt::print("{} sequences of {} tokens and more, one token each\n", kSequences, kPrompt);
   for (const bool run_ahead : {false, true, false, true}) measure(*checkpoint, run_ahead);

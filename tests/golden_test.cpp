@@ -106,8 +106,8 @@ Bounds bounds_for(const std::string& name, const std::string& isa, Bounds bounds
   return {std::max(bounds.largest, 1e-2), std::max(bounds.nmse, 2e-4)};
 }
 
-// (fixture/checkpoint, kernel table)
-class GoldenTest : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
+// (fixture/checkpoint, kernel table, ranks)
+class GoldenTest : public testing::TestWithParam<std::tuple<std::string, std::string, int>> {};
 
 fs::path golden_folder() { return fs::path(QUIRE_SOURCE_DIR) / "tests" / "golden"; }
 
@@ -124,7 +124,7 @@ std::vector<std::string> golden_checkpoints() {
 }
 
 TEST_P(GoldenTest, EveryPositionAgrees) {
-  const auto& [name, isa] = GetParam();
+  const auto& [name, isa, num_ranks] = GetParam();
   const fs::path path = golden_folder() / name;
   const json::value value = read_json_file(path.parent_path() / "golden.json", kMaxManifestBytes);
   const json::object& manifest = value.as_object();
@@ -133,7 +133,9 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
   const Bounds bounds = bounds_for(name, isa, {get_double(manifest, "tolerance"), 1.0});
 
   const auto checkpoint = Checkpoint::open(path.filename() == "." ? path.parent_path() : path);
-  const auto runner = ModelRunner::load(*checkpoint, options_for(isa, 80));
+  RunnerOptions options = options_for(isa, 80);
+  options.tensor_parallel = num_ranks;
+  const auto runner = ModelRunner::load(*checkpoint, options);
   ASSERT_EQ(runner->info().vocab_size, vocab_size);
   for (const json::value& entry : *find_array(manifest, "cases")) {
     const json::object& golden = entry.as_object();
@@ -201,7 +203,8 @@ TEST(OrderedExperts, GateAndUpInOneOrder) {
 }
 
 std::string test_name(const testing::TestParamInfo<GoldenTest::ParamType>& info) {
-  std::string name = std::get<0>(info.param) + "_" + std::get<1>(info.param);
+  const auto& [checkpoint, isa, num_ranks] = info.param;
+  std::string name = checkpoint + "_" + isa + (num_ranks > 1 ? fmt::format("_{}_ranks", num_ranks) : "");
   if (const size_t at = name.find("/._"); at != std::string::npos) name.replace(at, 3, "/safetensors_");
   for (char& c : name) {
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
@@ -211,7 +214,21 @@ std::string test_name(const testing::TestParamInfo<GoldenTest::ParamType>& info)
 
 INSTANTIATE_TEST_SUITE_P(Transformers, GoldenTest,
                          testing::Combine(testing::ValuesIn(golden_checkpoints()),
-                                          testing::ValuesIn(table_names_and_library())),
+                                          testing::ValuesIn(table_names_and_library()), testing::Values(1)),
+                         test_name);
+
+// Of what two ranks can divide, one of each kind: grouped heads, biases, norms after the blocks, experts one by one and
+// stacked, quantised columns.
+const std::string kDivided[] = {"llama3-gqa-tied/.",
+                                "qwen2-bias-tied/.",
+                                "gemma2/model.gguf",
+                                "mixtral/.",
+                                "qwen3moe/.",
+                                "qwen3moe/model.gguf",
+                                "mxfp4/."};
+INSTANTIATE_TEST_SUITE_P(Ranks, GoldenTest,
+                         testing::Combine(testing::ValuesIn(kDivided), testing::ValuesIn(table_names_and_library()),
+                                          testing::Values(2)),
                          test_name);
 
 struct DataModel {

@@ -10,7 +10,7 @@ ALLOWED = {
     "tensor": ["base"],
     "text": ["base"],
     "kernels": ["tensor", "base"],
-    "parallel": ["tensor", "base"],
+    "parallel": ["kernels", "tensor", "base"],
     "models": ["kernels", "parallel", "tensor", "base"],
     "decoding": ["models", "kernels", "tensor", "text", "base"],
     "compress": ["models", "kernels", "tensor", "text", "base"],

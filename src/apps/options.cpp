@@ -99,6 +99,9 @@ void ModelOptions::add_compute(CLI::App& app) {
   add_machine(app);
   with_environment(
       app.add_option("--device", device, "cpu or cuda (default: cuda in a build that has it, where there is a GPU)"));
+  with_environment(app.add_option("--tensor-parallel,--tensor-parallel-size", tensor_parallel,
+                                  "Ranks that divide every layer: GPUs, or groups of the CPU's threads")
+                       ->check(CLI::Range(1, 64)));
   with_environment(
       app.add_flag("--one-answer,!--no-one-answer", one_answer,
                    "Answers whose bits do not hang on the batch (default). Without, cuBLASLt multiplies by "
@@ -116,6 +119,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.device = device;
   options.isa = isa;
   options.one_answer = one_answer;
+  options.tensor_parallel = tensor_parallel;
   options.tuning_file = tuning_file_of(*this);
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);

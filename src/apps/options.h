@@ -40,6 +40,7 @@ struct ModelOptions {
   bool one_answer = true;
   std::string tuning = "auto";
   int threads = 0;
+  int tensor_parallel = 1;
   int64_t max_sequences = 1;
   int64_t max_batch_tokens = 512;
 

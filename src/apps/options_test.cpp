@@ -56,6 +56,9 @@ TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
   EXPECT_THROW(parse("--kv-type q9"), Error);
   EXPECT_TRUE(parse("").one_answer);
   EXPECT_FALSE(parse("--no-one-answer").one_answer);
+  EXPECT_EQ(parse("").tensor_parallel, 1);
+  EXPECT_EQ(parse("--tensor-parallel 2").tensor_parallel, 2);
+  EXPECT_EQ(parse("--tensor-parallel-size 4").tensor_parallel, 4);
   ::setenv("QUIRE_CTX_SIZE", "2K", 1);
   EXPECT_EQ(parse("").max_context, 2048);
   EXPECT_EQ(parse("-c 1K").max_context, 1024);

@@ -31,6 +31,8 @@ void plan(const PlanOptions& options) {
                               {"workspace_bytes", ledger.workspace_bytes},
                               {"total_bytes", ledger.total_bytes},
                               {"allowed_bytes", ledger.allowed_bytes},
+                              {"ranks", ledger.num_ranks},
+                              {"rank_bytes", ledger.rank_bytes},
                               {"fits", ledger.fits},
                               {"advice", ledger.advice}};
     fmt::print("{}\n", json::serialize(out));
@@ -47,6 +49,7 @@ void plan(const PlanOptions& options) {
     line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
     if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
     line("total", ledger.total_bytes, "");
+    if (ledger.num_ranks > 1) line("each rank", ledger.rank_bytes, fmt::format("of {}", ledger.num_ranks));
     line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");
     if (!ledger.advice.empty()) fmt::print("\n{}\n", ledger.advice);
   }

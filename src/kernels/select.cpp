@@ -111,14 +111,14 @@ const Kernels& select_kernels(std::string_view name) {
 }
 
 #ifdef QUIRE_CUDA_TABLE
-Backend (*make_cuda_backend)(bool one_answer) = make_cuda;
+Backend (*make_cuda_backend)(bool one_answer, int index) = make_cuda;
 #else
-Backend (*make_cuda_backend)(bool one_answer) = nullptr;
+Backend (*make_cuda_backend)(bool one_answer, int index) = nullptr;
 #endif
 
-Backend select_backend(std::string_view device, std::string_view isa, bool one_answer) {
+Backend select_backend(std::string_view device, std::string_view isa, bool one_answer, int index) {
   if (device == "cpu") return {&select_kernels(isa), make_host_device()};
-  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend(one_answer);
+  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend(one_answer, index);
   if (device == "cuda") {
     fail(ErrorCode::kUnsupported,
          "device \"cuda\": this build computes on the CPU only; build the preset \"cuda\", or use --device cpu");
@@ -131,12 +131,12 @@ Backend select_backend(std::string_view device, std::string_view isa, bool one_a
   if (isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
     Backend found;
     try {
-      found = make_cuda_backend(/*one_answer=*/true);
+      found = make_cuda_backend(/*one_answer=*/true, index);
     } catch (const Error& error) {
       log::info("computing on the CPU: {}", error.what());
     }
     // A library that is missing is no reason to compute elsewhere.
-    if (found.device != nullptr) return one_answer ? std::move(found) : make_cuda_backend(one_answer);
+    if (found.device != nullptr) return one_answer ? std::move(found) : make_cuda_backend(one_answer, index);
   }
 #endif
   return select_backend("cpu", isa);

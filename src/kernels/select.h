@@ -24,12 +24,12 @@ struct Backend {
   std::unique_ptr<Device> device;
 };
 // `device`: "cpu" with the table `isa`, "cuda", or empty for the best there is. Without one answer a device may have
-// dense matrices multiplied by what is fastest for the batch; the CPU has nothing of that kind. Throws Error when this
-// build or machine has no such device.
-Backend select_backend(std::string_view device, std::string_view isa, bool one_answer = true);
+// dense matrices multiplied by what is fastest for the batch; the CPU has nothing of that kind. `index`: which of the
+// devices of that kind; the CPU is one. Throws Error when this build or machine has no such device.
+Backend select_backend(std::string_view device, std::string_view isa, bool one_answer = true, int index = 0);
 // What "cuda" stands for: throws Error saying what is missing where there is no such device. Null in builds without
 // CUDA; tests put the emulated one here, which then has to be asked for by name.
-extern Backend (*make_cuda_backend)(bool one_answer);
+extern Backend (*make_cuda_backend)(bool one_answer, int index);
 
 // On the host's threads and, for a device that has one, its stream.
 Exec make_exec(ThreadPool& pool, void* stream = nullptr);

@@ -67,18 +67,22 @@ MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) {
   constexpr uint64_t kTooMuch = std::numeric_limits<uint64_t>::max();
   plan.kv_bytes = checked_mul(static_cast<uint64_t>(plan.num_blocks), input.kv.block_bytes()).value_or(kTooMuch);
   plan.total_bytes = checked_add(fixed, plan.kv_bytes).value_or(kTooMuch);
+  plan.num_ranks = options.tensor_parallel;
+  plan.rank_bytes = (plan.total_bytes - plan.mapped_bytes) / static_cast<uint64_t>(plan.num_ranks);
   plan.fits = plan.total_bytes <= plan.allowed_bytes;
   if (!plan.fits) plan.advice = advice_for(input, options, plan);
   return plan;
 }
 
 std::string refusal_text(const std::string& model_name, const MemoryPlan& plan) {
+  std::string ranks;
+  if (plan.num_ranks > 1) ranks = fmt::format(" ({} for each of {} ranks)", size_text(plan.rank_bytes), plan.num_ranks);
   return fmt::format(
-      "{} does not fit: it needs {}, allowed are {}\n"
+      "{} does not fit: it needs {}{}, allowed are {}\n"
       "  weights {} + embedding {} + workspace {}\n"
       "  KV cache {} ({} blocks of {} tokens, {} bytes a token)\n"
       "  {}",
-      model_name, size_text(plan.total_bytes), size_text(plan.allowed_bytes), size_text(plan.weight_bytes),
+      model_name, size_text(plan.total_bytes), ranks, size_text(plan.allowed_bytes), size_text(plan.weight_bytes),
       size_text(plan.mapped_bytes), size_text(plan.workspace_bytes), size_text(plan.kv_bytes), plan.num_blocks,
       kKvBlockSize, plan.kv_bytes_per_token, plan.advice);
 }

@@ -1,7 +1,8 @@
 // Loads a model and runs batches: the only way from the engine to arithmetic.
 //
 // Owns weights, KV pool and activation workspace, all sized before loading; a step allocates nothing and throws nothing
-// for a batch inside the limits. One thread at a time.
+// for a batch inside the limits. With tensor parallelism it is several ranks that go in step (rank_runner.h), each with
+// a part of every layer, and what it hands out is rank 0's. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@
 namespace quire {
 
 struct RunnerOptions {
-  int num_threads = 0;             // 0 = every processor this process may use
+  int num_threads = 0;             // of all ranks; 0 = every processor this process may use
+  int tensor_parallel = 1;         // ranks that share the model: threads on the CPU, else devices 0, 1, ...
   std::string device = {};         // "cpu", "cuda"; empty = the best there is
   std::string isa = {};            // the CPU's kernel table by name; empty = the best
   bool one_answer = true;          // false: a device may multiply in ways that hang on the batch (select_backend)
@@ -43,7 +45,7 @@ struct RunnerOptions {
   std::string tuning_file = {};
 };
 
-// The ledger: what a model will take, line by line, computed from headers alone.
+// The ledger: what a model will take, line by line, computed from headers alone; all ranks together.
 struct MemoryPlan {
   uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
   uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total
@@ -54,6 +56,8 @@ struct MemoryPlan {
   uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
   uint64_t total_bytes = 0;
   uint64_t allowed_bytes = 0;
+  int num_ranks = 1;
+  uint64_t rank_bytes = 0;  // of the total, what each takes for itself: all but what is mapped
   bool fits = false;
   std::string advice;  // when it does not fit: the settings that would
 };

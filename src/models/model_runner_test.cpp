@@ -5,97 +5,45 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <numeric>
 
 #include "base/error.h"
-#include "models/test_backends.h"
-#include "models/test_models.h"
+#include "models/test_runner.h"
 
 namespace quire {
 namespace {
 
+using test::append;
 using test::as_bytes;
+using test::kVocab;
+using test::Loaded;
+using test::run;
+using test::same_bits;
+using test::Sequence;
+using test::sequence;
 using test::table_names;
 using test::tiny_gguf;
 using test::TinyGguf;
 
-constexpr int64_t kVocab = 64;
-constexpr int64_t kMaxContext = 128;
-
-struct Loaded {
-  Loaded(const TinyGguf& model, const std::string& isa, int num_threads, int64_t num_blocks = 16)
-      : image(tiny_gguf(model)), checkpoint(Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf")) {
-    const RunnerOptions options{.num_threads = num_threads,
-                                .max_batch_tokens = 160,
-                                .max_sequences = 4,
-                                .max_context = kMaxContext,
-                                .num_blocks = num_blocks};
-    runner = ModelRunner::load(*checkpoint, test::with_table(options, isa));
-  }
-  std::string image;
-  std::unique_ptr<Checkpoint> checkpoint;
-  std::unique_ptr<ModelRunner> runner;
-};
-
-struct Sequence {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> blocks;
-  int64_t fed = 0;
-};
-
-Sequence sequence(int64_t length, int seed, int32_t first_block) {
-  Sequence result;
-  for (int64_t i = 0; i < length; ++i) result.tokens.push_back(static_cast<int32_t>((i * 7 + seed * 13 + i * i) % 63));
-  result.blocks.resize(static_cast<size_t>(kMaxContext / kKvBlockSize));
-  std::iota(result.blocks.begin(), result.blocks.end(), first_block);
-  return result;
-}
-
-void append(Batch& batch, Sequence& sequence, int64_t count) {
-  const auto row = static_cast<int32_t>(batch.token_ids.size());
-  for (int32_t i = 0; i < count; ++i) {
-    batch.token_ids.push_back(sequence.tokens[static_cast<size_t>(sequence.fed + i)]);
-    batch.logit_rows.push_back(row + i);
-  }
-  batch.sequences.push_back({.num_tokens = count, .first_position = sequence.fed, .block_table = sequence.blocks});
-  sequence.fed += count;
-}
-
-// Logits of all positions, fed in chunks.
-std::vector<float> run(ModelRunner& runner, Sequence sequence, int64_t chunk) {
-  std::vector<float> logits;
-  while (sequence.fed < static_cast<int64_t>(sequence.tokens.size())) {
-    Batch batch;
-    append(batch, sequence, std::min(chunk, static_cast<int64_t>(sequence.tokens.size()) - sequence.fed));
-    const std::span<const float> rows = runner.run(batch);
-    logits.insert(logits.end(), rows.begin(), rows.end());
-  }
-  return logits;
-}
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
-}
-
 const TinyGguf kModels[] = {
     {.format = Format::kF16},
-    {.format = Format::kQ8_0},
-    {.architecture = "llama", .experts = 8, .experts_used = 3, .format = Format::kQ8_0},
+    {.inner = 128, .format = Format::kQ8_0},
+    {.architecture = "llama", .inner = 128, .experts = 8, .experts_used = 3, .format = Format::kQ8_0},
     {.architecture = "qwen3moe", .experts = 8, .qk_norm = true},
 };
 
-class RunnerTest : public testing::TestWithParam<std::tuple<size_t, std::string>> {
+// (model, kernel table, ranks)
+class RunnerTest : public testing::TestWithParam<std::tuple<size_t, std::string, int>> {
  protected:
   const TinyGguf& model() const { return kModels[std::get<0>(GetParam())]; }
   const std::string& isa() const { return std::get<1>(GetParam()); }
+  int ranks() const { return std::get<2>(GetParam()); }
 };
 
 TEST_P(RunnerTest, OneAnswer) {
   std::vector<float> expected;
   for (const int num_threads : isa() == "cuda" ? std::vector{2} : std::vector{1, 2, 3}) {
-    Loaded loaded(model(), isa(), num_threads);
+    Loaded loaded(model(), isa(), num_threads, ranks());
     ModelRunner& runner = *loaded.runner;
     if (expected.empty()) expected = run(runner, sequence(70, 1, 0), 70);
     for (const int64_t chunk : {70, 1, 7, 64}) {
@@ -117,7 +65,7 @@ TEST_P(RunnerTest, OneAnswer) {
 }
 
 TEST_P(RunnerTest, LogitsOfSomeRowsAreThoseOfAll) {
-  Loaded loaded(model(), isa(), 2);
+  Loaded loaded(model(), isa(), 2, ranks());
   const std::vector<float> all = run(*loaded.runner, sequence(40, 1, 0), 40);
   Sequence part = sequence(40, 1, 4);
   Batch batch;
@@ -134,7 +82,7 @@ TEST_P(RunnerTest, LogitsOfSomeRowsAreThoseOfAll) {
 }
 
 TEST_P(RunnerTest, CopiedBlocksContinueAlike) {
-  Loaded loaded(model(), isa(), 2);
+  Loaded loaded(model(), isa(), 2, ranks());
   Sequence original = sequence(60, 1, 0);
   const std::vector<float> expected = run(*loaded.runner, original, 60);
   for (int32_t block = 0; block < 2; ++block) loaded.runner->copy_block(block, block + 8);
@@ -145,9 +93,10 @@ TEST_P(RunnerTest, CopiedBlocksContinueAlike) {
 
 INSTANTIATE_TEST_SUITE_P(Models, RunnerTest,
                          testing::Combine(testing::Range(size_t{0}, std::size(kModels)),
-                                          testing::ValuesIn(table_names())),
+                                          testing::ValuesIn(table_names()), testing::Values(1, 2)),
                          [](const auto& tested) {
-                           return std::to_string(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param);
+                           return std::to_string(std::get<0>(tested.param)) + "_" + std::get<1>(tested.param) + "_" +
+                                  std::to_string(std::get<2>(tested.param));
                          });
 
 // A model whose embedding of one token is NaN: whoever uses it has NaN logits, and nobody else.
@@ -216,8 +165,9 @@ std::vector<int32_t> greedy_tokens(ModelRunner& runner, bool ahead) {
 
 TEST(RunAhead, TokensNeedNotBeKnown) {
   if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
-  for (const Format format : {Format::kF32, Format::kF16, Format::kQ8_0}) {
-    Loaded loaded({.format = format}, "cuda", 2);
+  for (const auto& [format, ranks] :
+       {std::pair{Format::kF32, 1}, {Format::kF16, 1}, {Format::kQ8_0, 1}, {Format::kF16, 2}}) {
+    Loaded loaded({.format = format}, "cuda", 2, ranks);
     ASSERT_TRUE(loaded.runner->runs_ahead());
     const std::vector<int32_t> expected = greedy_tokens(*loaded.runner, false);
     EXPECT_EQ(expected.size(), 123u);

@@ -21,19 +21,21 @@ std::unique_ptr<Model> make_phi3(const Checkpoint& checkpoint, WeightLoader& loa
     const std::string gate_up = prefix + "mlp.gate_up_proj.weight";
     DecoderLayer layer;
     layer.attention_norm = loader.norm(prefix + "input_layernorm.weight", info.hidden_size, config.norm_eps);
-    layer.attention = plain_attention(config);
+    layer.attention = plain_attention(loader, config);
     layer.attention.window = read_window(json);
     layer.attention.q = loader.linear_rows(qkv, qkv_size, 0, sizes.q_size(), info.hidden_size);
     layer.attention.k = loader.linear_rows(qkv, qkv_size, sizes.q_size(), sizes.kv_size(), info.hidden_size);
     layer.attention.v =
         loader.linear_rows(qkv, qkv_size, sizes.q_size() + sizes.kv_size(), sizes.kv_size(), info.hidden_size);
-    layer.attention.o = loader.linear(prefix + "self_attn.o_proj.weight", info.hidden_size, sizes.q_size());
+    layer.attention.o =
+        loader.linear(prefix + "self_attn.o_proj.weight", info.hidden_size, sizes.q_size(), Division::kColumns);
     layer.feed_forward_norm =
         loader.norm(prefix + "post_attention_layernorm.weight", info.hidden_size, config.norm_eps);
-    layer.feed_forward = Mlp{.gate = loader.linear_rows(gate_up, 2 * inner, 0, inner, info.hidden_size),
-                             .up = loader.linear_rows(gate_up, 2 * inner, inner, inner, info.hidden_size),
-                             .down = loader.linear(prefix + "mlp.down_proj.weight", info.hidden_size, inner),
-                             .activation = config.activation};
+    layer.feed_forward =
+        Mlp{.gate = loader.linear_rows(gate_up, 2 * inner, 0, inner, info.hidden_size),
+            .up = loader.linear_rows(gate_up, 2 * inner, inner, inner, info.hidden_size),
+            .down = loader.linear(prefix + "mlp.down_proj.weight", info.hidden_size, inner, Division::kColumns),
+            .activation = config.activation};
     parts.layers.push_back(layer);
   }
   load_ends(loader, config, 0.0f, parts);

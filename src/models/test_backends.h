@@ -10,6 +10,7 @@
 #include "models/model_runner.h"
 #ifdef QUIRE_GPU_EMULATED
 #include "kernels/cuda/cuda.h"
+#include "parallel/nccl_communicator.h"
 #endif
 
 namespace quire::test {
@@ -17,10 +18,11 @@ namespace quire::test {
 inline bool has_cuda() {
 #ifdef QUIRE_GPU_EMULATED
   make_cuda_backend = make_cuda;
+  make_device_communicators = make_nccl_communicators;
 #endif
   if (make_cuda_backend == nullptr) return false;
   try {
-    make_cuda_backend(/*one_answer=*/true);
+    make_cuda_backend(/*one_answer=*/true, 0);
     return true;
   } catch (const Error&) {
     return false;
@@ -43,7 +45,7 @@ inline std::vector<std::string> table_names_and_library() {
   std::vector<std::string> names = table_names();
   if (!has_cuda()) return names;
   try {
-    make_cuda_backend(/*one_answer=*/false);
+    make_cuda_backend(/*one_answer=*/false, 0);
     names.emplace_back(kCudaLibrary);
   } catch (const Error&) {
   }

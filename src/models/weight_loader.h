@@ -1,7 +1,8 @@
 // Hands an architecture its weights, in one of two ways. Measuring, it checks that every tensor exists with the
 // expected shape in a format the kernel table multiplies, and adds up the packed bytes; pointers stay null. Loading, it
 // packs into one arena. Architectures are built by the same code both times. Matrices that a quantisation scheme keeps
-// in several tensors go by the name that the plain one would have.
+// in several tensors go by the name that the plain one would have. Sizes are the whole model's; of what is divided
+// among ranks it hands out the share of its rank.
 //
 // Used by one thread; packing runs on the threads of `exec`.
 #pragma once
@@ -19,10 +20,12 @@
 
 #include "models/arena.h"
 #include "models/checkpoint.h"
+#include "models/layers/attention.h"
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
 #include "models/matmul_tuning.h"
 #include "models/quantization/scheme.h"
+#include "models/share.h"
 
 namespace quire {
 
@@ -31,25 +34,27 @@ class WeightLoader {
   using Progress = std::function<void(uint64_t done_bytes)>;
 
   // measures; on_host: for the tables of the host
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host);
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, Share share = {});
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
-               DeviceBuffer& memory, MatmulTunings tunings, Progress progress);
+               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, Share share = {});
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
-  Linear linear(std::string_view name, int64_t rows, int64_t cols);
+  Linear linear(std::string_view name, int64_t rows, int64_t cols, Division division = Division::kNone);
   // The same, of one of a mixture's experts.
-  Linear expert_linear(std::string_view name, int64_t rows, int64_t cols);
+  Linear expert_linear(std::string_view name, int64_t rows, int64_t cols, Division division);
   // The same, of a matrix whose products choose, as a router's do: they must not hang on how a table rounds its input.
   // A plain matrix that the table multiplies by rounded rows is loaded as F32.
   Linear choosing_linear(std::string_view name, int64_t rows, int64_t cols);
-  // Rows [first_row, first_row + rows) of a fused tensor of `total_rows`.
+  // Rows [first_row, first_row + rows) of a fused tensor of `total_rows`, divided.
   Linear linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
   // An expert's matrix of a stack [count, rows_of_each, cols], and of it the rows [first_row, first_row + rows).
   Linear linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index, int64_t first_row,
-                         int64_t rows, int64_t cols);
+                         int64_t rows, int64_t cols, Division division);
   // Floats, with `offset` added to each.
   const float* vector(std::string_view name, int64_t size, float offset = 0.0f);
+  // Of a matrix of so many rows: where its columns are divided rank 0 adds the bias, the others have none.
+  const float* bias(std::string_view name, int64_t rows, Division division);
   Norm norm(std::string_view name, int64_t dim, float eps, float offset = 0.0f);
   // Values beside the weights; null while measuring.
   template <typename T>
@@ -64,6 +69,9 @@ class WeightLoader {
   // `same`, the matrix of this very tensor, when that is given.
   PackedMatrix table(std::string_view name, int64_t rows, int64_t cols, const Linear* same);
 
+  // The rank's heads.
+  AttentionSizes share_of(AttentionSizes sizes);
+
   bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }
 
   uint64_t packed_bytes() const { return arena_.used_bytes(); }
@@ -73,14 +81,30 @@ class WeightLoader {
   const std::set<MatrixShape>& matrices() const { return matrices_; }
 
  private:
+  std::vector<float> floats(std::string_view name, int64_t size);  // zeros while measuring
+  const float* place_floats(std::span<const float> values);
   TensorView checked(std::string_view name, std::initializer_list<int64_t> shape);
   // Which of the table's layouts a matrix may have: PackedMatrix::is_dense, or the one that everything can read.
   enum class Layout : uint8_t { kDense, kCommon };
-  Linear rows_in(Layout layout, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
-                 int64_t cols);
-  Linear pack(std::string_view name, const TensorView& matrix, Layout layout);
+  struct How {
+    Layout layout = Layout::kCommon;
+    Division division = Division::kNone;
+  };
+  Linear rows_in(How how, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
+  Linear pack(std::string_view name, const TensorView& matrix, How how);
   std::optional<QuantizedMatrix> find_quantized(std::string_view name, int64_t rows, int64_t cols) const;
-  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows, Layout layout);
+  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows, How how);
+  // What the rank keeps of a matrix.
+  struct Part {
+    int64_t first_row = 0;
+    int64_t rows = 0;
+    int64_t first_col = 0;
+    int64_t cols = 0;
+  };
+  Part part_of(std::string_view name, const MatrixShape& whole, Division division);
+  const std::byte* blocks_of(const TensorView& matrix, const Part& part);
+  void write_blocks(const QuantizedMatrix& matrix, const Part& part, std::byte* to) const;
+  std::byte* make_blocks(size_t size_bytes);
   // Room for a packed matrix; data is null while measuring.
   struct Room {
     std::byte* data = nullptr;
@@ -100,6 +124,8 @@ class WeightLoader {
   Device* device_ = nullptr;
   Arena arena_;
   MatmulTunings tunings_;
+  Share share_;
+  Divisor divisor_;
   Progress progress_;
   std::set<MatrixShape> matrices_;
   uint64_t mapped_bytes_ = 0;

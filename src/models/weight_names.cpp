@@ -9,9 +9,9 @@ AttentionNames read_attention_bias(const json::object& config) {
   return {.qkv_bias = bias, .output_bias = find_bool(config, "attention_output_bias", bias)};
 }
 
-Attention plain_attention(const DecoderConfig& config) {
+Attention plain_attention(WeightLoader& loader, const DecoderConfig& config) {
   Attention attention;
-  attention.sizes = config.attention_sizes();
+  attention.sizes = loader.share_of(config.attention_sizes());
   attention.scale = config.attention_scale;
   attention.rope_interleaved = config.rope_interleaved;
   return attention;
@@ -19,18 +19,20 @@ Attention plain_attention(const DecoderConfig& config) {
 
 Attention load_attention(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config,
                          const AttentionNames& names) {
-  Attention attention = plain_attention(config);
-  const AttentionSizes& sizes = attention.sizes;
-  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), sizes.hidden_size);
-  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), sizes.hidden_size);
-  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), sizes.hidden_size);
-  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size());
+  Attention attention = plain_attention(loader, config);
+  const AttentionSizes sizes = config.attention_sizes();
+  const auto rows = Division::kRows;
+  const auto columns = Division::kColumns;
+  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), sizes.hidden_size, rows);
+  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), sizes.hidden_size, rows);
+  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), sizes.hidden_size, rows);
+  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size(), columns);
   if (names.qkv_bias) {
-    attention.q.bias = loader.vector(prefix + "q_proj.bias", sizes.q_size());
-    attention.k.bias = loader.vector(prefix + "k_proj.bias", sizes.kv_size());
-    attention.v.bias = loader.vector(prefix + "v_proj.bias", sizes.kv_size());
+    attention.q.bias = loader.bias(prefix + "q_proj.bias", sizes.q_size(), rows);
+    attention.k.bias = loader.bias(prefix + "k_proj.bias", sizes.kv_size(), rows);
+    attention.v.bias = loader.bias(prefix + "v_proj.bias", sizes.kv_size(), rows);
   }
-  if (names.output_bias) attention.o.bias = loader.vector(prefix + "o_proj.bias", sizes.hidden_size);
+  if (names.output_bias) attention.o.bias = loader.bias(prefix + "o_proj.bias", sizes.hidden_size, columns);
   if (names.qk_norm) {
     attention.q_norm = loader.norm(prefix + "q_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
     attention.k_norm = loader.norm(prefix + "k_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
@@ -43,13 +45,15 @@ Mlp load_mlp(WeightLoader& loader, const std::string& prefix, const DecoderConfi
   const int64_t inner = config.info.intermediate_size;
   Mlp mlp;
   mlp.activation = config.activation;
-  mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden);
-  mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden);
-  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner);
+  const auto rows = Division::kRows;
+  const auto columns = Division::kColumns;
+  mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden, rows);
+  mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden, rows);
+  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner, columns);
   if (bias) {
-    mlp.gate.bias = loader.vector(prefix + "gate_proj.bias", inner);
-    mlp.up.bias = loader.vector(prefix + "up_proj.bias", inner);
-    mlp.down.bias = loader.vector(prefix + "down_proj.bias", hidden);
+    mlp.gate.bias = loader.bias(prefix + "gate_proj.bias", inner, rows);
+    mlp.up.bias = loader.bias(prefix + "up_proj.bias", inner, rows);
+    mlp.down.bias = loader.bias(prefix + "down_proj.bias", hidden, columns);
   }
   return mlp;
 }
@@ -58,6 +62,8 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
   const int64_t hidden = config.info.hidden_size;
   const int64_t inner = names.intermediate_size;
   const int64_t count = names.router.num_experts;
+  const auto rows = Division::kRows;
+  const auto columns = Division::kColumns;
   Moe moe;
   moe.routing = names.router;
   moe.router = loader.choosing_linear(names.block + "gate.weight", count, hidden);
@@ -68,13 +74,13 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     Mlp mlp;
     mlp.activation = config.activation;
     if (is_stacked) {
-      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden);
-      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden);
-      mlp.down = loader.linear_of_stack(names.block + "experts.down_proj", count, hidden, e, 0, hidden, inner);
+      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden, rows);
+      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden, rows);
+      mlp.down = loader.linear_of_stack(names.block + "experts.down_proj", count, hidden, e, 0, hidden, inner, columns);
     } else {
-      mlp.gate = loader.expert_linear(prefix + names.gate + ".weight", inner, hidden);
-      mlp.up = loader.expert_linear(prefix + names.up + ".weight", inner, hidden);
-      mlp.down = loader.expert_linear(prefix + names.down + ".weight", hidden, inner);
+      mlp.gate = loader.expert_linear(prefix + names.gate + ".weight", inner, hidden, rows);
+      mlp.up = loader.expert_linear(prefix + names.up + ".weight", inner, hidden, rows);
+      mlp.down = loader.expert_linear(prefix + names.down + ".weight", hidden, inner, columns);
     }
     for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
       moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
@@ -87,9 +93,9 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
     return loader.place(std::span<const PackedMatrix>(matrices));
   };
   const auto orders = [&](Linear Mlp::*kind) {
-    std::vector<const int32_t*> columns;
-    for (const Mlp& mlp : moe.experts) columns.push_back((mlp.*kind).order.columns);
-    return loader.place(std::span<const int32_t* const>(columns));
+    std::vector<const int32_t*> lists;
+    for (const Mlp& mlp : moe.experts) lists.push_back((mlp.*kind).order.columns);
+    return loader.place(std::span<const int32_t* const>(lists));
   };
   moe.gates = all(&Mlp::gate);
   moe.ups = all(&Mlp::up);

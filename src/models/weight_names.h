@@ -25,8 +25,8 @@ AttentionNames read_attention_bias(const json::object& config);
 // `prefix`: "model.layers.3.self_attn."
 Attention load_attention(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config,
                          const AttentionNames& names = {});
-// Sizes, scale and RoPE form without weights: what load_attention starts from.
-Attention plain_attention(const DecoderConfig& config);
+// The rank's heads, scale and RoPE form without weights: what load_attention starts from.
+Attention plain_attention(WeightLoader& loader, const DecoderConfig& config);
 // `prefix`: "model.layers.3.mlp."
 Mlp load_mlp(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config, bool bias = false);
 

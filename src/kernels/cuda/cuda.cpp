@@ -33,9 +33,9 @@ Kernels make_library_table() {
 
 }  // namespace
 
-Backend make_cuda(bool one_answer) {
+Backend make_cuda(bool one_answer, int index) {
   static const Kernels table = make_table();
-  std::unique_ptr<Device> device = make_cuda_device(/*with_library=*/!one_answer);
+  std::unique_ptr<Device> device = make_cuda_device(/*with_library=*/!one_answer, index);
   if (one_answer) return {&table, std::move(device)};
   static const Kernels library_table = make_library_table();
   return {&library_table, std::move(device)};

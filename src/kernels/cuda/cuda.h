@@ -18,8 +18,9 @@ void fill_experts_cuda(Kernels& table);
 void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
                 float scale, float* out);
 
-// The table and device 0. Throws Error where there is none. Without one answer NVIDIA's library multiplies by dense
-// matrices of BF16 and, on compute capability 9.0, F8_G128 (dense_matmul.h); throws Error where it is not installed.
-Backend make_cuda(bool one_answer);
+// The table and device `index`. Throws Error where there is none. Without one answer NVIDIA's library multiplies by
+// dense matrices of BF16 and, on compute capability 9.0, F8_G128 (dense_matmul.h); throws Error where it is not
+// installed.
+Backend make_cuda(bool one_answer, int index = 0);
 
 }  // namespace quire

@@ -22,7 +22,7 @@ struct Properties {
   int minor = 0;
 };
 
-Properties find_device() {
+Properties find_device(int index) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
@@ -30,13 +30,17 @@ Properties find_device() {
     fail(ErrorCode::kUnsupported, "no CUDA device: {}; check `nvidia-smi` and the driver, or compute on the CPU",
          error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
   }
+  if (index >= count) {
+    fail(ErrorCode::kUnsupported, "CUDA device {} is wanted, {} visible (CUDA_VISIBLE_DEVICES)", index,
+         count == 1 ? "1 is" : fmt::format("{} are", count));
+  }
   cudaDeviceProp found{};
-  check_gpu(cudaGetDeviceProperties(&found, 0), "reading the properties of device 0");
+  check_gpu(cudaGetDeviceProperties(&found, index), "reading the properties of a device");
   if (found.major < kLeastMajor) {
     fail(ErrorCode::kUnsupported,
-         "device 0 is {} of compute capability {}.{}; Quire needs {}.0 or later (Ampere): choose another with "
+         "device {} is {} of compute capability {}.{}; Quire needs {}.0 or later (Ampere): choose another with "
          "CUDA_VISIBLE_DEVICES, or compute on the CPU",
-         found.name, found.major, found.minor, kLeastMajor);
+         index, found.name, found.major, found.minor, kLeastMajor);
   }
   return {found.name, found.major, found.minor};
 }
@@ -47,7 +51,7 @@ constexpr size_t kMostRecordings = 256;
 
 class CudaDevice : public Device {
  public:
-  explicit CudaDevice(bool with_library);
+  CudaDevice(bool with_library, int index);
   ~CudaDevice() override;
 
   std::string description() const override { return description_; }
@@ -82,8 +86,9 @@ class CudaDevice : public Device {
   std::map<uint64_t, cudaGraphExec_t> recordings_;  // null: has run once
 };
 
-CudaDevice::CudaDevice(bool with_library) {
-  const Properties found = find_device();
+CudaDevice::CudaDevice(bool with_library, int index) {
+  const Properties found = find_device(index);
+  check_gpu(cudaSetDevice(index), "choosing a device");
   description_ = fmt::format("{}, compute capability {}.{}", found.name, found.major, found.minor);
   if (with_library) library_.emplace();
   try {
@@ -219,6 +224,8 @@ cudaGraphExec_t CudaDevice::record(const std::function<void()>& body) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cuda_device(bool with_library) { return std::make_unique<CudaDevice>(with_library); }
+std::unique_ptr<Device> make_cuda_device(bool with_library, int index) {
+  return std::make_unique<CudaDevice>(with_library, index);
+}
 
 }  // namespace quire

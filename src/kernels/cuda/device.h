@@ -1,7 +1,8 @@
 // The CUDA device as a place to compute: see tensor/device.h for the contract.
 //
-// Work runs on one stream of device 0 (CUDA_VISIBLE_DEVICES says which that is). A key's
-// second run is recorded as a CUDA graph, kept as long as the device lives.
+// Work runs on one stream of device `index` (CUDA_VISIBLE_DEVICES says which that is), which becomes the current one of
+// the thread that makes it: other threads must have the same. A key's second run is recorded as a CUDA graph, kept as
+// long as the device lives.
 #pragma once
 
 #include <memory>
@@ -12,6 +13,6 @@ namespace quire {
 
 // Throws Error where there is no device or none that this build has code for, or no library (library.h) when it is to
 // have one.
-std::unique_ptr<Device> make_cuda_device(bool with_library = false);
+std::unique_ptr<Device> make_cuda_device(bool with_library = false, int index = 0);
 
 }  // namespace quire

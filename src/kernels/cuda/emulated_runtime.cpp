@@ -35,7 +35,8 @@ struct EmulatedEvent {
 
 namespace {
 
-constexpr size_t kTotalBytes = size_t{4} << 30;
+constexpr int kNumDevices = 4;
+constexpr size_t kTotalBytes = size_t{4} << 30;  // of each
 
 struct Device {
   EmulatedStream default_stream;
@@ -46,9 +47,11 @@ struct Device {
   cudaError_t last_error = cudaSuccess;
 };
 
+thread_local int current_device = 0;
+
 Device& device() {
-  static Device instance;
-  return instance;
+  static Device devices[kNumDevices];
+  return devices[current_device];
 }
 
 EmulatedStream& of(cudaStream_t stream) { return stream == nullptr ? device().default_stream : *stream; }
@@ -118,11 +121,15 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetLastError() { return std::exchange(device().last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = kNumDevices;
   return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int index) { return index == 0 ? cudaSuccess : failed(cudaErrorInvalidValue); }
+cudaError_t cudaSetDevice(int index) {
+  if (index < 0 || index >= kNumDevices) return failed(cudaErrorInvalidValue);
+  current_device = index;
+  return cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated GPU", 9, 0, 2};

@@ -60,6 +60,7 @@ Model::Output Decoder::forward(const Step& step) {
   // After the last attention nobody reads the other rows.
   const Step last = keep_wanted_rows(step);
   if (last.num_rows > 0) run_feed_forward(last, layers_.back());
+  if (!step.wants_output) return {};
   return head_.apply(last, residual_, last.num_rows, step.num_logit_rows);
 }
 
@@ -79,14 +80,16 @@ void Decoder::run_attention(const Step& step, int index) {
   const DecoderLayer& layer = layers_[static_cast<size_t>(index)];
   const auto rope = static_cast<size_t>(layer.attention.rope);
   const bool direct = !layer.post_attention_norm.exists();
+  float* const y = direct ? residual_ : block_;
   layer.attention.apply(step, attention_buffers_,
                         {.layer = index,
                          .x = normed_input(step, layer.attention_norm, residual_, step.num_rows,
                                            layer.attention.input_forms(), normed_, normed_q8_),
                          .cos_sin = cos_sin_[rope].device,
                          .half_dim = ropes_[rope].half_dim(),
-                         .y = direct ? residual_ : block_,
-                         .accumulate = direct});
+                         .y = y,
+                         .accumulate = direct && step.communicator->rank() == 0});
+  sum_ranks(step, y);
   if (!direct) add_block(step, layer.post_attention_norm);
 }
 
@@ -96,13 +99,22 @@ void Decoder::run_feed_forward(const Step& step, const DecoderLayer& layer) {
   };
   if (const Mlp* mlp = std::get_if<Mlp>(&layer.feed_forward)) {
     const bool direct = !layer.post_feed_forward_norm.exists();
-    mlp->apply(step, mlp_buffers_, input(mlp->input_forms()), direct ? residual_ : block_, direct);
+    float* const y = direct ? residual_ : block_;
+    mlp->apply(step, mlp_buffers_, input(mlp->input_forms()), y, direct && step.communicator->rank() == 0);
+    sum_ranks(step, y);
     if (!direct) add_block(step, layer.post_feed_forward_norm);
     return;
   }
   const Moe& moe = std::get<Moe>(layer.feed_forward);
   moe.apply(step, moe_buffers_, input(moe.input_forms()), block_);
+  sum_ranks(step, block_);
   add_block(step, layer.post_feed_forward_norm);
+}
+
+void Decoder::sum_ranks(const Step& step, float* y) const {
+  Communicator& ranks = *step.communicator;
+  if (ranks.size() == 1) return;
+  ranks.all_reduce_sum(y, step.num_rows * layers_[0].attention.sizes.hidden_size, step.exec.stream);
 }
 
 void Decoder::add_block(const Step& step, const Norm& norm) {

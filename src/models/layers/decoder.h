@@ -48,6 +48,9 @@ class Decoder : public Model {
   // Moves the residual rows that are wanted to the front, those with logits first; the step of these rows alone, for
   // what treats rows one by one.
   Step keep_wanted_rows(const Step& step);
+  // Makes a block's output y [num_rows, hidden_size] the sum of what every rank has of it. Where y is the residual,
+  // rank 0 has added its part and the others have written theirs.
+  void sum_ranks(const Step& step, float* y) const;
   void add_block(const Step& step, const Norm& norm);
 
   Embedding embedding_;

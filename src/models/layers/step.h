@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "models/kv_cache.h"
+#include "parallel/communicator.h"
 #include "tensor/device.h"
 
 namespace quire {
@@ -26,6 +27,7 @@ struct Step {
   Exec exec{};
   Device* device = nullptr;
   KvCache* kv = nullptr;
+  Communicator* communicator = &single_communicator();
 
   int input_slot = 0;  // StepInput::host
   int64_t num_rows = 0;
@@ -44,6 +46,7 @@ struct Step {
   const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
   int64_t num_logit_rows = 0;            // whose logits are wanted
   int64_t num_hidden_rows = 0;           // whose final hidden states are wanted
+  bool wants_output = true;              // of this rank; else the head has nothing to do
 };
 
 // Runs body(tile) for tiles in [0, num_tiles) on the step's threads.

@@ -1,0 +1,42 @@
+// Ranks compute one model together, each with its part of the weights, a device and a thread of its own. A communicator
+// is a rank's voice among them.
+//
+// Owned by the model runner; used by the thread of its rank alone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace quire {
+
+class Communicator {
+ public:
+  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  // x [count] becomes the sum of all ranks' x, the same bits on every rank. All ranks make the same calls in the same
+  // order. On a device it is queued on `stream` (Exec::stream), like a kernel, and may be recorded.
+  virtual void all_reduce_sum(float* x, int64_t count, void* stream) = 0;
+
+ private:
+  int rank_;
+  int size_;
+};
+
+using Communicators = std::vector<std::unique_ptr<Communicator>>;  // by rank
+
+// The one of a rank that is alone. Any thread.
+Communicator& single_communicator();
+
+// Of `size` ranks of this process: over the host's memory, or on its first `size` devices. Throws Error where the build
+// or the machine has no way to do it.
+Communicators make_communicators(int size, bool on_host);
+// What it makes for devices. Null in builds without NCCL; tests put the emulated ones here.
+extern Communicators (*make_device_communicators)(int size);
+
+}  // namespace quire

@@ -1,0 +1,28 @@
+// The threads of the ranks of one process, which do the same thing at the same time.
+//
+// Owned by the model runner; run is called by one thread at a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+namespace quire {
+
+class RankThreads {
+ public:
+  // Rank 0 has no thread of its own: it is the caller's.
+  explicit RankThreads(int size);
+  ~RankThreads();
+  RankThreads(const RankThreads&) = delete;
+  RankThreads& operator=(const RankThreads&) = delete;
+
+  // Calls body(rank) for every rank, each on its thread, and returns when all have returned; throws what the lowest
+  // rank threw. A rank must not throw alone where the others wait for it.
+  void run(const std::function<void(int rank)>& body);
+
+ private:
+  struct Shared;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace quire

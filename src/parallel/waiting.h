@@ -1,0 +1,25 @@
+// Waits between threads that go in step: what is waited for mostly comes within microseconds.
+#pragma once
+
+#include <atomic>
+
+namespace quire {
+
+inline void pause_thread() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Returns when `value` is no longer `before`: spins for some 50 us, then sleeps until it is notified.
+template <typename T>
+void wait_while(const std::atomic<T>& value, T before) {
+  constexpr int kSpins = 1500;
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (value.load(std::memory_order_acquire) != before) return;
+    pause_thread();
+  }
+  value.wait(before, std::memory_order_acquire);
+}
+
+}  // namespace quire

@@ -110,7 +110,9 @@ TEST(RankThreads, ThrowsWhatTheLowestRankThrew) {
     EXPECT_EQ(done, 1);
   }
   int calls = 0;
-  threads.run([&](int rank) { calls += rank == 0 ? 1 : 0; });
+  threads.run([&](int rank) {
+    if (rank == 0) ++calls;
+  });
   EXPECT_EQ(calls, 1);
 }
 

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <optional>
+#include <random>
 
 #include "models/test_runner.h"
 
@@ -94,7 +96,7 @@ TEST_P(TensorParallelTest, HiddenStatesAreTheWholeModels) {
   EXPECT_LE(difference(hidden_of(2), hidden_of(1)), 1e-4);
 }
 
-TEST_P(TensorParallelTest, EndsAmidASecondStep) {
+TEST_P(TensorParallelTest, EndsWithAStepInFlight) {
   const Loaded loaded({}, GetParam(), 2, 2);
   Sequence sequence = test::sequence(40, 1, 0);
   Batch batch;
@@ -120,6 +122,88 @@ TEST_P(TensorParallelTest, ThePlanAddsUp) {
   // What is not divided: head, norms, and on a device embeddings. Tiles round up.
   EXPECT_GE(two.weight_bytes, one.weight_bytes);
   EXPECT_LT(two.weight_bytes, 2 * one.weight_bytes);
+}
+
+// Two layers in a Hugging Face directory of random F32 tensors.
+class RandomDirectory {
+ public:
+  RandomDirectory(json::object config, const std::vector<std::pair<std::string, std::vector<int64_t>>>& of_a_layer) {
+    add("model.embed_tokens.weight", {kVocab, 64});
+    add("lm_head.weight", {kVocab, 64});
+    add("model.norm.weight", {64});
+    for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+      for (const auto& [name, shape] : of_a_layer) add(layer + name, shape);
+      add(layer + "input_layernorm.weight", {64});
+      add(layer + "post_attention_layernorm.weight", {64});
+    }
+    const json::object sizes = {{"vocab_size", kVocab},         {"hidden_size", 64},
+                                {"intermediate_size", 96},      {"num_hidden_layers", 2},
+                                {"num_attention_heads", 4},     {"num_key_value_heads", 2},
+                                {"tie_word_embeddings", false}, {"max_position_embeddings", 256}};
+    for (const auto& [key, value] : sizes) config[key] = value;
+    directory_.emplace(config, tensors_);
+  }
+
+  std::vector<float> logits(const std::string& table, int num_ranks) const {
+    const auto checkpoint = Checkpoint::open(directory_->path());
+    const RunnerOptions options{.num_threads = 2,
+                                .tensor_parallel = num_ranks,
+                                .max_batch_tokens = 160,
+                                .max_sequences = 4,
+                                .max_context = test::kMaxContext,
+                                .num_blocks = 16,
+                                .k_format = Format::kF32,
+                                .v_format = Format::kF32};
+    const auto runner = ModelRunner::load(*checkpoint, test::with_table(options, table));
+    return test::run(*runner, test::sequence(50, 1, 0), 33);
+  }
+
+ private:
+  void add(const std::string& name, const std::vector<int64_t>& shape) {
+    std::normal_distribution<float> normal(0.0f, 0.3f);
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    std::string bytes;
+    for (int64_t i = 0; i < count; ++i) {
+      const float value = normal(random_);
+      bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+    tensors_.push_back({name, "F32", shape, bytes});
+  }
+
+  std::mt19937 random_{7};
+  std::vector<test::TinyDirectory::Tensor> tensors_;
+  std::optional<test::TinyDirectory> directory_;
+};
+
+// That of an output that is summed is added once.
+TEST_P(TensorParallelTest, BiasesOfAllMatrices) {
+  const RandomDirectory model(
+      {{"architectures", json::array{"LlamaForCausalLM"}}, {"attention_bias", true}, {"mlp_bias", true}},
+      {{"self_attn.q_proj.weight", {64, 64}},
+       {"self_attn.q_proj.bias", {64}},
+       {"self_attn.k_proj.weight", {32, 64}},
+       {"self_attn.k_proj.bias", {32}},
+       {"self_attn.v_proj.weight", {32, 64}},
+       {"self_attn.v_proj.bias", {32}},
+       {"self_attn.o_proj.weight", {64, 64}},
+       {"self_attn.o_proj.bias", {64}},
+       {"mlp.gate_proj.weight", {96, 64}},
+       {"mlp.gate_proj.bias", {96}},
+       {"mlp.up_proj.weight", {96, 64}},
+       {"mlp.up_proj.bias", {96}},
+       {"mlp.down_proj.weight", {64, 96}},
+       {"mlp.down_proj.bias", {64}}});
+  EXPECT_LE(difference(model.logits(GetParam(), 2), model.logits(GetParam(), 1)), 2e-5);
+}
+
+TEST_P(TensorParallelTest, FusedMatrices) {
+  const RandomDirectory model({{"architectures", json::array{"Phi3ForCausalLM"}}, {"pad_token_id", 0}},
+                              {{"self_attn.qkv_proj.weight", {128, 64}},
+                               {"self_attn.o_proj.weight", {64, 64}},
+                               {"mlp.gate_up_proj.weight", {192, 64}},
+                               {"mlp.down_proj.weight", {64, 96}}});
+  EXPECT_LE(difference(model.logits(GetParam(), 2), model.logits(GetParam(), 1)), 2e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, TensorParallelTest, testing::ValuesIn(test::table_names()),
@@ -154,6 +238,16 @@ TEST(TensorParallel, MoreThanTwoGpusGiveUpOneAnswer) {
   if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
   const std::string error = error_of([] { Loaded({.heads = 8, .kv_heads = 4}, "cuda", 2, 4); });
   EXPECT_NE(error.find("--no-one-answer"), std::string::npos) << error;
+}
+
+TEST(TensorParallel, FourGpusWithoutIt) {
+  const std::vector<std::string> tables = test::table_names_and_library();
+  if (tables.back() != test::kCudaLibrary) GTEST_SKIP() << "no CUDA device with cuBLASLt, and none emulated";
+  const TinyGguf model{.heads = 8, .kv_heads = 4};
+  const std::vector<float> one = test::run(*Loaded(model, "cuda", 2).runner, test::sequence(40, 1, 0), 33);
+  const std::vector<float> four =
+      test::run(*Loaded(model, test::kCudaLibrary, 2, 4).runner, test::sequence(40, 1, 0), 33);
+  EXPECT_LE(difference(four, one), 1e-4);
 }
 
 TEST(TensorParallel, ProgressReachesTheTotal) {

@@ -4,7 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -f build/dev/compile_commands.json ] || cmake --preset dev >/dev/null
-if [ $# -gt 0 ]; then files=("$@"); else mapfile -t files < <(git ls-files 'src/*.cpp' | grep -v -E '_(test|bench)\.cpp$'); fi
+is_built() { grep -q "\"file\": \"$PWD/$1\"" build/dev/compile_commands.json; }
+if [ $# -gt 0 ]; then
+  files=("$@")
+else
+  mapfile -t files < <(git ls-files 'src/*.cpp' | grep -v -E '_(test|bench)\.cpp$' |
+    while read -r file; do if is_built "$file"; then echo "$file"; fi; done)
+fi
 checks=()
 [ "${QUIRE_TIDY_ANALYZER:-0}" = 1 ] || checks=(--checks='-clang-analyzer-*')
 printf '%s\n' "${files[@]}" |

@@ -11,6 +11,7 @@
 #include "kernels/cuda/emulated.h"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -94,7 +95,12 @@ struct Machine {
   void* shared = nullptr;
 
   ~Machine() {
-    for (const auto& fiber : fibers) munmap(const_cast<void*>(fiber->stack), kStackBytes);
+    for (const auto& fiber : fibers) {
+#if defined(__SANITIZE_ADDRESS__)
+      __asan_unpoison_memory_region(fiber->stack, kStackBytes);  // its frames never returned
+#endif
+      munmap(const_cast<void*>(fiber->stack), kStackBytes);
+    }
     std::free(shared);
   }
 };

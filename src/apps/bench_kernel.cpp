@@ -170,8 +170,7 @@ void bench_kernel(const KernelOptions& options) {
   }
   if (options.json) fmt::print("{}\n", json::serialize(rows));
   if (options.plot_path.empty()) return;
-  write_roofline(options.plot_path, "Kernels of " + options.shape + " under the roofline; labels are tokens",
-                 measurements);
+  write_roofline(options.plot_path, options.shape + " under the roofline, by tokens", measurements);
 }
 
 void add_what(CLI::App& command, KernelOptions& options) {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/shared_library.h"
 #include "base/thread_pool.h"
 
 namespace quire {
@@ -67,6 +68,17 @@ TEST(ThreadPool, LateWorkersRest) {
     pool.parallel_for(9, [&](int64_t, int) { ++tiles; });
     ASSERT_EQ(tiles, 9);
   }
+}
+
+TEST(SharedLibrary, FindsOrSaysWhatWasTried) {
+  const auto refuse = [](const std::string& why) { fail(ErrorCode::kUnsupported, "{}", why); };
+  const char* const files[] = {"libnone.so", "libc.so.6"};
+  const SharedLibrary library(files, refuse);
+  int (*absolute)(int) = nullptr;
+  library.find("abs", absolute);
+  EXPECT_EQ(absolute(-3), 3);
+  EXPECT_THROW(library.find("none_of_that_name", absolute), Error);
+  EXPECT_THROW(SharedLibrary(std::span(files).first(1), refuse), Error);
 }
 
 TEST(Json, ErrorsNameThePlace) {

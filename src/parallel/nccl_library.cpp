@@ -1,10 +1,9 @@
 #include "parallel/nccl_library.h"
 
-#include <dlfcn.h>
-
 #include <string>
 
 #include "base/error.h"
+#include "base/shared_library.h"
 
 namespace quire {
 namespace {
@@ -20,29 +19,15 @@ static_assert(NCCL_MAJOR == 2);
       why);
 }
 
-template <typename Function>
-void find(void* library, const char* name, Function& function) {
-  void* const found = dlsym(library, name);
-  if (found == nullptr) refuse(fmt::format("but the one found has no {}", name));
-  function = reinterpret_cast<Function>(found);
-}
-
 }  // namespace
 
 Nccl open_nccl(std::span<const char* const> files) {
-  void* library = nullptr;
-  std::string tried;
-  for (const char* file : files) {
-    if ((library = dlopen(file, RTLD_NOW | RTLD_LOCAL)) != nullptr) break;
-    const char* const why = dlerror();
-    tried += fmt::format("{}{}", tried.empty() ? "" : "; ", why != nullptr ? why : file);
-  }
-  if (library == nullptr) refuse(fmt::format("which cannot be opened ({})", tried));
+  const SharedLibrary library(files, refuse);
   Nccl found{};
-  find(library, "ncclGetErrorString", found.error_string);
-  find(library, "ncclCommInitAll", found.init_all);
-  find(library, "ncclCommDestroy", found.destroy);
-  find(library, "ncclAllReduce", found.all_reduce);
+  library.find("ncclGetErrorString", found.error_string);
+  library.find("ncclCommInitAll", found.init_all);
+  library.find("ncclCommDestroy", found.destroy);
+  library.find("ncclAllReduce", found.all_reduce);
   return found;
 }
 

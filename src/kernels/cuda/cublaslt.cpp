@@ -1,10 +1,9 @@
 #include "kernels/cuda/cublaslt.h"
 
-#include <dlfcn.h>
-
 #include <string>
 
 #include "base/error.h"
+#include "base/shared_library.h"
 
 #define QUIRE_TEXT_OF(x) #x
 #define QUIRE_TEXT(x) QUIRE_TEXT_OF(x)
@@ -23,39 +22,25 @@ constexpr const char* kFiles[] = {"libcublasLt.so." QUIRE_TEXT(CUBLAS_VER_MAJOR)
       why);
 }
 
-template <typename Function>
-void find(void* library, const char* name, Function& function) {
-  void* const found = dlsym(library, name);
-  if (found == nullptr) refuse(fmt::format("but the one found has no {}", name));
-  function = reinterpret_cast<Function>(found);
-}
-
 }  // namespace
 
 CublasLt open_cublaslt(std::span<const char* const> files) {
-  void* library = nullptr;
-  std::string tried;
-  for (const char* file : files) {
-    if ((library = dlopen(file, RTLD_NOW | RTLD_LOCAL)) != nullptr) break;
-    const char* const why = dlerror();
-    tried += fmt::format("{}{}", tried.empty() ? "" : "; ", why != nullptr ? why : file);
-  }
-  if (library == nullptr) refuse(fmt::format("which cannot be opened ({})", tried));
+  const SharedLibrary library(files, refuse);
   CublasLt found{};
-  find(library, "cublasLtGetVersion", found.get_version);
-  find(library, "cublasLtGetStatusString", found.status_string);
-  find(library, "cublasLtCreate", found.create);
-  find(library, "cublasLtDestroy", found.destroy);
-  find(library, "cublasLtMatrixLayoutCreate", found.create_layout);
-  find(library, "cublasLtMatrixLayoutDestroy", found.destroy_layout);
-  find(library, "cublasLtMatmulDescCreate", found.create_product);
-  find(library, "cublasLtMatmulDescDestroy", found.destroy_product);
-  find(library, "cublasLtMatmulDescSetAttribute", found.set_product);
-  find(library, "cublasLtMatmulPreferenceCreate", found.create_preference);
-  find(library, "cublasLtMatmulPreferenceDestroy", found.destroy_preference);
-  find(library, "cublasLtMatmulPreferenceSetAttribute", found.set_preference);
-  find(library, "cublasLtMatmulAlgoGetHeuristic", found.find_algorithm);
-  find(library, "cublasLtMatmul", found.multiply);
+  library.find("cublasLtGetVersion", found.get_version);
+  library.find("cublasLtGetStatusString", found.status_string);
+  library.find("cublasLtCreate", found.create);
+  library.find("cublasLtDestroy", found.destroy);
+  library.find("cublasLtMatrixLayoutCreate", found.create_layout);
+  library.find("cublasLtMatrixLayoutDestroy", found.destroy_layout);
+  library.find("cublasLtMatmulDescCreate", found.create_product);
+  library.find("cublasLtMatmulDescDestroy", found.destroy_product);
+  library.find("cublasLtMatmulDescSetAttribute", found.set_product);
+  library.find("cublasLtMatmulPreferenceCreate", found.create_preference);
+  library.find("cublasLtMatmulPreferenceDestroy", found.destroy_preference);
+  library.find("cublasLtMatmulPreferenceSetAttribute", found.set_preference);
+  library.find("cublasLtMatmulAlgoGetHeuristic", found.find_algorithm);
+  library.find("cublasLtMatmul", found.multiply);
   if (const size_t version = found.get_version(); version < kLtLeastVersion) {
     refuse(fmt::format("of version {} or later; {} was found", kLtLeastVersion, version));
   }

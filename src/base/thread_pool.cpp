@@ -24,7 +24,7 @@ constexpr uint64_t kClosed = 0xffffffffu;  // "no tile left" in the low half of 
 
 // A worker that another process keeps off its processor in the middle of a tile holds everybody up for a time slice,
 // some milliseconds. One for which the caller waited so long, longer than the loop had taken until then, rests: loops
-// of a decoding step are a hundredth of a slice, and go on faster without it. It rests twice as long each time that it
+// of a decoding step are a small part of a slice, and go on faster without it. It rests twice as long each time that it
 // is put aside soon after a rest.
 using Clock = std::chrono::steady_clock;
 constexpr Clock::duration kLongWait = std::chrono::microseconds(500);

@@ -177,8 +177,8 @@ template <int kPanels>
 }
 
 // The tiles of a call in contiguous parts, one for each thread: a thread that asks for a tile gets the next of its own
-// part, and those of others when that is done. So it reads memory as one stream, however its neighbours fare, and
-// mostly what it has packed itself: memory of its own node.
+// part, and those of others when that is done. So it reads memory as one stream, however its neighbours fare; of a
+// matrix that is multiplied alone, what it has packed itself.
 class TileParts {
  public:
   TileParts(int64_t num_tiles, int num_threads) : num_parts_(num_threads < kMostParts ? num_threads : kMostParts) {

@@ -25,7 +25,7 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
 endif()
 find_package(CUDAToolkit REQUIRED)
 
-# What quire_options is to C++. --fmad=false: see there and src/kernels/cuda/gpu.h.
+# What quire_options is to C++. --fmad=false: see there and src/kernels/cuda/device/gpu.h.
 add_library(quire_cuda_options INTERFACE)
 target_compile_options(quire_cuda_options INTERFACE
   "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")

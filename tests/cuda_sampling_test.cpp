@@ -1,5 +1,5 @@
 // Sampling on the device, or emulated, chooses what the sampler on the host chooses.
-#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/rows/sampling.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <random>
 #include <vector>
 
-#include "decoding/random.h"
+#include "base/random.h"
 #include "decoding/sampler.h"
-#include "kernels/cuda/device_array.h"
+#include "kernels/cuda/device/device_array.h"
 
 namespace quire {
 namespace {

@@ -6,8 +6,8 @@
 #include <map>
 
 #include "engine/engine.h"
-#include "models/test_backends.h"
-#include "models/test_models.h"
+#include "models/running/test_backends.h"
+#include "models/running/test_models.h"
 
 namespace quire {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 #include "kernels/select.h"
-#include "models/synthetic_checkpoint.h"
+#include "models/synthetic/synthetic_checkpoint.h"
 
 namespace quire {
 namespace {

@@ -18,9 +18,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "models/checkpoint.h"
-#include "models/model_runner.h"
-#include "models/test_backends.h"
+#include "models/loading/checkpoint.h"
+#include "models/running/model_runner.h"
+#include "models/running/test_backends.h"
 #include "runner_driver.h"
 
 namespace quire {

@@ -11,10 +11,10 @@
 #include <tuple>
 #include <vector>
 
-#include "engine/text_processor.h"
+#include "dialogue/text_processor.h"
 #include "kernels/select.h"
-#include "models/checkpoint.h"
-#include "models/model_runner.h"
+#include "models/loading/checkpoint.h"
+#include "models/running/model_runner.h"
 #include "runner_driver.h"
 
 namespace quire {

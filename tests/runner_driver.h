@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "models/model_runner.h"
+#include "models/running/model_runner.h"
 
 namespace quire::test {
 

@@ -9,15 +9,21 @@ ALLOWED = {
     "base": [],
     "tensor": ["base"],
     "text": ["base"],
+    "jinja": ["base"],
     "kernels": ["tensor", "base"],
     "parallel": ["kernels", "tensor", "base"],
     "models": ["kernels", "parallel", "tensor", "base"],
     "decoding": ["models", "kernels", "tensor", "text", "base"],
     "compress": ["models", "kernels", "tensor", "text", "base"],
-    "engine": ["decoding", "models", "parallel", "tensor", "text", "base"],  # tensor: a GGUF file's vocabulary
-    "server": ["engine", "text", "base"],
+    "dialogue": ["decoding", "models", "tensor", "text", "jinja", "base"],  # tensor: a GGUF file's vocabulary
+    "engine": ["decoding", "models", "parallel", "base"],
+    "measure": ["base"],
+    "server": ["engine", "dialogue", "decoding", "text", "jinja", "base"],
     "apps": None,  # anything
 }
+# The rooms of models, lowest first; "" is the floor's own vocabulary: batch, step, model, cache. A room includes lower
+# ones only.
+MODEL_ROOMS = ["", "layers", "loading", "architectures", "planning", "running", "synthetic"]
 ISA_FOLDERS = ("avx2", "avx512", "vector")
 # Plain declarations only; everything else would bring inline functions compiled for one instruction set.
 ISA_MAY_INCLUDE = {
@@ -32,6 +38,11 @@ def includes(path):
         match = INCLUDE.match(line)
         if match:
             yield number, match.group(1)
+
+
+def room_of(path):
+    parts = path.split("/")
+    return MODEL_ROOMS.index(parts[1] if len(parts) > 2 else "")
 
 
 def complaints(source):
@@ -53,6 +64,9 @@ def complaints(source):
                 own = target.startswith((f"kernels/{parts[1]}/", "kernels/vector/"))
                 if not own and target not in ISA_MAY_INCLUDE:
                     yield f"{path}:{number}: an instruction-set folder must not include {target}"
+            elif floor == below == "models":
+                if not is_test and room_of(target) > room_of("/".join(parts)):
+                    yield f"{path}:{number}: this room of models must not include {target}"
             elif below in ALLOWED and below != floor and ALLOWED[floor] is not None and below not in ALLOWED[floor]:
                 if not (is_test and below == "base"):
                     yield f"{path}:{number}: {floor} must not include {target}"

@@ -4,7 +4,7 @@
     jinja_oracle.py TEMPLATES_FOLDER > tests/data/jinja_expected.json
 
 Renders every *.jinja file of the folder with every context below and writes, for each pair, a hash of the text or the
-word "raises". The contexts are written out too: the C++ test (src/text/chat_template_test.cpp) reads both from the one
+word "raises". The contexts are written out too: the C++ test (src/jinja/chat_template_test.cpp) reads both from the one
 file. Needs jinja2 >= 3.1.6 and nothing else. Also imported by jinja_fuzz.py, which compares whole texts.
 """
 

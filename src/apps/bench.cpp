@@ -10,7 +10,7 @@
 
 #include "apps/bench_rows.h"
 #include "apps/command.h"
-#include "models/synthetic_checkpoint.h"
+#include "models/synthetic/synthetic_checkpoint.h"
 
 namespace quire {
 namespace {

@@ -8,17 +8,17 @@
 #include <memory>
 #include <numeric>
 
+#include "apps/batch_jobs.h"
 #include "apps/bench.h"
 #include "apps/interrupt.h"
-#include "apps/load/batch_jobs.h"
-#include "apps/load/progress_bar.h"
-#include "apps/load/summary.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
 #include "apps/workload_options.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "measure/progress_bar.h"
+#include "measure/summary.h"
 #include "text/detokenizer.h"
 
 namespace quire {

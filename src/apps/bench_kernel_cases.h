@@ -12,7 +12,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
-#include "models/model_shapes.h"
+#include "models/synthetic/model_shapes.h"
 
 namespace quire {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
-#include "models/matmul_tuning.h"
+#include "models/loading/matmul_tuning.h"
 #include "tensor/aligned_buffer.h"
 
 namespace quire {

@@ -5,8 +5,8 @@
 #include <fstream>
 #include <map>
 
-#include "apps/load/svg_plot.h"
 #include "base/error.h"
+#include "measure/svg_plot.h"
 
 namespace quire {
 namespace {

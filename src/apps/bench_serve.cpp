@@ -11,12 +11,12 @@
 
 #include "apps/bench.h"
 #include "apps/interrupt.h"
-#include "apps/load/client.h"
-#include "apps/load/progress_bar.h"
-#include "apps/load/report.h"
 #include "apps/options.h"
 #include "apps/workload_options.h"
 #include "base/error.h"
+#include "measure/client.h"
+#include "measure/progress_bar.h"
+#include "measure/report.h"
 
 namespace quire {
 namespace {

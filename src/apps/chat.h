@@ -4,8 +4,8 @@
 #include <string>
 
 #include "apps/options.h"
+#include "dialogue/text_processor.h"
 #include "engine/engine.h"
-#include "engine/text_processor.h"
 
 namespace quire {
 

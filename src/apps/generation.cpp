@@ -4,7 +4,7 @@
 
 #include "apps/units.h"
 #include "base/error.h"
-#include "engine/stop_matcher.h"
+#include "dialogue/stop_matcher.h"
 #include "text/detokenizer.h"
 
 namespace quire {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "dialogue/text_processor.h"
 #include "engine/engine.h"
-#include "engine/text_processor.h"
 
 namespace quire {
 

@@ -13,7 +13,7 @@
 #include "apps/units.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "models/quantization/scheme.h"
+#include "models/loading/quantization/scheme.h"
 
 namespace quire {
 namespace {

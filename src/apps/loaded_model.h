@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "engine/text_processor.h"
-#include "models/model_runner.h"
+#include "dialogue/text_processor.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 

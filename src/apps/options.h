@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "decoding/sampling_params.h"
-#include "models/model_runner.h"
-#include "models/synthetic_checkpoint.h"
+#include "models/running/model_runner.h"
+#include "models/synthetic/synthetic_checkpoint.h"
 
 namespace quire {
 

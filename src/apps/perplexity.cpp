@@ -14,12 +14,12 @@
 #include <numeric>
 
 #include "apps/command.h"
-#include "apps/load/progress_bar.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/standard_input.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "measure/progress_bar.h"
 
 namespace quire {
 namespace {

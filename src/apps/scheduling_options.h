@@ -6,7 +6,7 @@
 #include <string>
 
 #include "engine/scheduler.h"
-#include "models/model_runner.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 

@@ -9,9 +9,6 @@
 
 #include "apps/command.h"
 #include "apps/interrupt.h"
-#include "apps/load/progress_bar.h"
-#include "apps/load/report.h"
-#include "apps/load/workload.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
@@ -19,6 +16,9 @@
 #include "apps/workload_options.h"
 #include "base/error.h"
 #include "engine/simulator.h"
+#include "measure/progress_bar.h"
+#include "measure/report.h"
+#include "measure/workload.h"
 
 namespace quire {
 namespace {

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "engine/cost_model.h"
-#include "models/model_runner.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 

@@ -11,13 +11,13 @@
 
 #include "apps/bench_kernel_memory.h"
 #include "apps/command.h"
-#include "apps/load/progress_bar.h"
 #include "apps/matmul_tuner.h"
 #include "apps/options.h"
 #include "base/error.h"
 #include "kernels/roofs.h"
 #include "kernels/select.h"
-#include "models/matmul_tuning.h"
+#include "measure/progress_bar.h"
+#include "models/loading/matmul_tuning.h"
 
 namespace quire {
 namespace {

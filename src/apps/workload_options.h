@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "apps/load/workload.h"
+#include "measure/workload.h"
 
 namespace quire {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "decoding/random.h"
+#include "base/random.h"
 
 namespace quire {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "decoding/random.h"
+#include "base/random.h"
 
 namespace quire {
 namespace {

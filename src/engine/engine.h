@@ -18,7 +18,7 @@
 #include "engine/output_stream.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
-#include "models/model_runner.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 

@@ -13,6 +13,9 @@
 
 namespace quire {
 
+// Blocks that a sequence of this many positions takes.
+inline int64_t blocks_per_sequence(int64_t max_context) { return (max_context + kKvBlockSize - 1) / kKvBlockSize; }
+
 struct KvShape {
   int num_layers = 0;
   int num_kv_heads = 0;

@@ -11,7 +11,7 @@
 
 #include "kernels/kernels.h"
 #include "models/arena.h"
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

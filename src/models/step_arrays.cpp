@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "base/check.h"
-#include "models/memory_plan.h"
 
 namespace quire {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "models/arena.h"
 #include "models/batch.h"
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

@@ -1,11 +1,11 @@
 // The functions of NCCL that Quire uses, on the CPU, for tests: each rank has an emulated device of its own
-// (kernels/cuda/emulated_runtime.h). Like kernels, a sum runs when the thread of its rank waits for the stream, and
-// there it waits for the other ranks: all have to come. Sums are added in the order of ranks.
+// (kernels/cuda/emulator/emulated_runtime.h). Like kernels, a sum runs when the thread of its rank waits for the
+// stream, and there it waits for the other ranks: all have to come. Sums are added in the order of ranks.
 #pragma once
 
 #include <cstddef>
 
-#include "kernels/cuda/emulated_runtime.h"
+#include "kernels/cuda/emulator/emulated_runtime.h"
 
 // NOLINTBEGIN(readability-identifier-naming): NVIDIA's own names.
 enum ncclResult_t { ncclSuccess = 0, ncclInvalidArgument = 4 };

@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "kernels/cuda/gpu.h"
+#include "kernels/cuda/device/gpu.h"
 #include "parallel/nccl_library.h"
 
 namespace quire {

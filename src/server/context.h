@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "dialogue/text_processor.h"
 #include "engine/engine.h"
-#include "engine/text_processor.h"
 #include "server/limits.h"
 
 namespace quire {

@@ -1,9 +1,9 @@
 #include "kernels/cuda/cuda.h"
 
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/dense_matmul.h"
-#include "kernels/cuda/device.h"
-#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/attention/attention.h"
+#include "kernels/cuda/device/device.h"
+#include "kernels/cuda/matmul/dense_matmul.h"
+#include "kernels/cuda/rows/sampling.h"
 
 namespace quire {
 namespace {

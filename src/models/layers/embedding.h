@@ -2,7 +2,7 @@
 // neither packed nor copied; on another device it is packed, and the head's own matrix where the model ties them.
 #pragma once
 
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

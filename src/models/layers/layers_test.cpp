@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 #include "kernels/select.h"
-#include "models/config.h"
 #include "models/layers/moe.h"
 #include "models/layers/rotary.h"
+#include "models/loading/config.h"
 
 namespace quire {
 namespace {

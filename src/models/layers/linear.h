@@ -7,7 +7,7 @@
 
 #include "models/arena.h"
 #include "models/layers/norm.h"
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

@@ -1,7 +1,7 @@
 // RMSNorm (arXiv 1910.07467) over rows of `dim` floats.
 #pragma once
 
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

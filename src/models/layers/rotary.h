@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/layers/step.h"
+#include "models/step.h"
 
 namespace quire {
 

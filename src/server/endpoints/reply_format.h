@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "dialogue/choice_text.h"
 #include "server/context.h"
-#include "server/endpoints/choice_text.h"
 #include "server/schema/api_request.h"
 
 namespace quire {

@@ -1,0 +1,148 @@
+#include "dialogue/text_processor.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "dialogue/gguf_vocabulary.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
+
+struct LoadedTokenizer {
+  Tokenizer tokenizer;
+  std::string kind;
+};
+
+LoadedTokenizer from_directory(const std::filesystem::path& directory) {
+  std::optional<json::value> config;
+  if (std::filesystem::exists(directory / "tokenizer_config.json")) {
+    config = read_json_file(directory / "tokenizer_config.json", kMaxConfigBytes);
+  }
+  const json::value* config_or_null = config ? &*config : nullptr;
+  if (std::filesystem::exists(directory / "tokenizer.json")) {
+    const json::value file = read_json_file(directory / "tokenizer.json", kMaxTokenizerBytes);
+    return {load_tokenizer_json(file, config_or_null), "tokenizer.json"};
+  }
+  if (std::filesystem::exists(directory / "tokenizer.model")) {
+    const MappedFile file = MappedFile::open(directory / "tokenizer.model");
+    return {load_sentencepiece(file.bytes(), config_or_null), "tokenizer.model (sentencepiece)"};
+  }
+  if (std::filesystem::exists(directory / "vocab.json") && std::filesystem::exists(directory / "merges.txt")) {
+    const json::value vocab = read_json_file(directory / "vocab.json", kMaxTokenizerBytes);
+    const std::string merges = read_text_file(directory / "merges.txt", kMaxTokenizerBytes);
+    return {load_vocab_merges(vocab, merges, config_or_null), "vocab.json and merges.txt"};
+  }
+  fail(ErrorCode::kNotFound,
+       "{} holds no tokenizer: expected tokenizer.json, tokenizer.model, or vocab.json with merges.txt; copy it from "
+       "the "
+       "model's original files",
+       directory.string());
+}
+
+LoadedTokenizer from_gguf(const GgufFile& gguf) {
+  if (!gguf.has("tokenizer.ggml.model")) {
+    fail(ErrorCode::kNotFound, "{} holds no tokenizer (no key tokenizer.ggml.model): it was made without a vocabulary",
+         gguf.name());
+  }
+  const GgufVocabulary vocabulary = read_gguf_vocabulary(gguf);
+  return {load_gguf_vocabulary(vocabulary), "GGUF (" + vocabulary.model + ")"};
+}
+
+// A file of its own wins over the tokenizer's configuration, as in Transformers.
+std::string find_chat_template(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
+  const std::filesystem::path file = checkpoint.directory() / "chat_template.jinja";
+  if (!checkpoint.is_gguf() && std::filesystem::exists(file)) return read_text_file(file, kMaxTemplateBytes);
+  return tokenizer.chat_template().value_or("");
+}
+
+// Templates that only show typed parts get plain strings as one part.
+json::array with_content_style(json::array messages, ContentStyle style) {
+  if (style != ContentStyle::kParts) return messages;
+  for (json::value& message : messages) {
+    if (!message.is_object()) continue;
+    json::value& content = message.get_object()["content"];
+    if (content.is_string()) content = json::array{json::object{{"type", "text"}, {"text", content}}};
+  }
+  return messages;
+}
+
+}  // namespace
+
+std::unique_ptr<TextProcessor> TextProcessor::load(const Checkpoint& checkpoint) {
+  LoadedTokenizer loaded =
+      checkpoint.is_gguf() ? from_gguf(*checkpoint.gguf()) : from_directory(checkpoint.directory());
+  std::unique_ptr<TextProcessor> text(new TextProcessor(std::move(loaded.tokenizer)));
+  text->tokenizer_kind_ = std::move(loaded.kind);
+  text->take_chat_template(find_chat_template(checkpoint, text->tokenizer()));
+  text->collect_eog_ids(checkpoint);
+  return text;
+}
+
+void TextProcessor::take_chat_template(std::string source) {
+  template_source_ = std::move(source);
+  if (template_source_.empty()) return;
+  // A template that does not parse must not keep the model from completing plain text.
+  try {
+    template_ = ChatTemplate::parse(template_source_);
+  } catch (const Error& error) {
+    template_error_ = error.what();
+  }
+}
+
+void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
+  const auto add = [&](int64_t id) {
+    const auto narrow = static_cast<int32_t>(id);
+    if (id < 0 || id >= tokenizer_.vocab_size()) return;
+    if (std::find(eog_ids_.begin(), eog_ids_.end(), narrow) == eog_ids_.end()) eog_ids_.push_back(narrow);
+  };
+  const auto add_from = [&](const json::object* config) {
+    const json::value* value = config == nullptr ? nullptr : find_member(*config, "eos_token_id");
+    if (value == nullptr) return;
+    if (value->is_array()) {
+      for (const json::value& id : value->get_array()) {
+        if (id.is_int64()) add(id.get_int64());
+      }
+    } else if (value->is_int64()) {
+      add(value->get_int64());
+    }
+  };
+  for (const int32_t id : tokenizer_.eog_ids()) add(id);
+  add_from(checkpoint.generation_config());
+  add_from(&checkpoint.config());
+}
+
+std::string TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
+                                       const json::object& extra) const {
+  if (!template_) {
+    if (!template_error_.empty()) {
+      fail(ErrorCode::kUnsupported,
+           "the model's chat template cannot be used: {}; give it plain text to continue instead", template_error_);
+    }
+    fail(ErrorCode::kUnsupported, "the model has no chat template; give it plain text to continue instead");
+  }
+  json::object context =
+      chat_context(with_content_style(messages, template_->content_style()), nullptr, nullptr, add_generation_prompt);
+  for (const auto& [key, value] : extra) context[key] = value;
+  const auto piece = [&](std::optional<int32_t> id) {
+    return id ? std::string(tokenizer_.token_text(*id)) : std::string();
+  };
+  if (!context.contains("bos_token")) context["bos_token"] = piece(tokenizer_.bos_id());
+  if (!context.contains("eos_token")) context["eos_token"] = piece(tokenizer_.eos_id());
+  return template_->render(context);
+}
+
+std::vector<int32_t> TextProcessor::encode_rendered(std::string_view rendered) const {
+  return tokenizer_.encode(rendered, {.add_special_tokens = false, .parse_special = true});
+}
+
+std::vector<int32_t> TextProcessor::encode_plain(std::string_view text) const {
+  return tokenizer_.encode(text, {.add_special_tokens = true, .parse_special = false});
+}
+
+}  // namespace quire

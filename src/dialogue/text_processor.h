@@ -1,0 +1,55 @@
+// Everything a checkpoint says about text: its tokenizer, its chat template, and which tokens end a generation.
+//
+// Immutable after load; any thread. Used by whoever turns requests into token ids and tokens into text (HTTP workers,
+// the commands of the program), never by the engine thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "jinja/chat_template.h"
+#include "models/loading/checkpoint.h"
+#include "text/tokenizer.h"
+
+namespace quire {
+
+class TextProcessor {
+ public:
+  // Throws Error naming the file that is missing or wrong and what would do.
+  static std::unique_ptr<TextProcessor> load(const Checkpoint& checkpoint);
+
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  bool has_chat_template() const { return template_.has_value(); }
+  const std::string& chat_template_problem() const { return template_error_; }  // why a given one cannot be used
+  const ChatTemplate& chat_template() const { return *template_; }
+  const std::string& chat_template_source() const { return template_source_; }
+  const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
+  const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
+
+  // The prompt text of a conversation: messages as OpenAI writes them, `extra` further template variables. Throws Error
+  // kUnsupported when the model has no template, kInvalidArgument with the template's own words when it refuses.
+  std::string render_chat(const json::array& messages, bool add_generation_prompt,
+                          const json::object& extra = {}) const;
+  // Rendered templates name their special tokens themselves; plain text gets the tokenizer's.
+  std::vector<int32_t> encode_rendered(std::string_view rendered) const;
+  std::vector<int32_t> encode_plain(std::string_view text) const;
+
+ private:
+  explicit TextProcessor(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+
+  void take_chat_template(std::string source);
+  void collect_eog_ids(const Checkpoint& checkpoint);
+
+  Tokenizer tokenizer_;
+  std::string tokenizer_kind_;
+  std::string template_source_;
+  std::optional<ChatTemplate> template_;
+  std::string template_error_;
+  std::vector<int32_t> eog_ids_;
+};
+
+}  // namespace quire

@@ -1,0 +1,15 @@
+// Attribute and item access with Jinja's fallbacks: `a.b` prefers Python's attributes (methods), `a['b']` prefers
+// items. Nothing of Python's internals exists here; what would change a list or a dict is refused when it is called.
+#pragma once
+
+#include <string_view>
+
+#include "jinja/value.h"
+
+namespace quire::jinja {
+
+// Both give an undefined value when there is neither an attribute nor an item.
+Value get_attribute(Runtime& runtime, const Value& value, std::string_view name);
+Value get_item(Runtime& runtime, const Value& value, const Value& key);
+
+}  // namespace quire::jinja

@@ -1,0 +1,161 @@
+// Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines; alone or
+// as heads have just been rotated.
+#include "kernels/cuda/attention/attention.h"
+#include "kernels/cuda/attention/kv_tiles.h"
+#include "kernels/cuda/rows/rotate_head.h"
+
+namespace quire {
+namespace {
+
+constexpr int kWriteWarps = 4;
+constexpr uint16_t kNanF16 = 0x7e00;
+constexpr unsigned kMostGridRows = 65535;
+
+struct WriteKv {
+  KvLayer kv;
+  const float* k;
+  const float* v;
+  int64_t k_stride;
+  int64_t v_stride;
+  const int64_t* slots;
+  int64_t num_rows;
+};
+
+__device__ __forceinline__ void store_number(Format format, std::byte* row, int d, float value) {
+  if (format == Format::kF32) {
+    reinterpret_cast<float*>(row)[d] = value;
+  } else if (format == Format::kF8_E4M3) {
+    reinterpret_cast<uint8_t*>(row)[d] = float_to_e4m3(value);
+  } else {
+    reinterpret_cast<uint16_t*>(row)[d] = format == Format::kF16 ? float_to_f16(value) : float_to_bf16(value);
+  }
+}
+
+// The scale of the group whose values the lanes hold, as stored.
+__device__ __forceinline__ uint16_t scale_of(Format format, float value) {
+  float least = fminf(0.0f, value);
+  float most = fmaxf(0.0f, value);
+  for (int step = 1; step < kWarpSize; step *= 2) {
+    least = fminf(least, __shfl_xor_sync(kAllLanes, least, step));
+    most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, step));
+  }
+  const bool is_number = value * 0.0f == 0.0f;
+  if (__any_sync(kAllLanes, !is_number)) return kNanF16;
+  const float widest = most >= -least ? most : least;
+  return float_to_f16(format == Format::kQ8_0 ? fabsf(widest) / 127.0f : widest / -8.0f);
+}
+
+// A warp stores one group; lane = dimension inside it.
+__device__ __forceinline__ void store_group(Format format, std::byte* tile, int head_dim, int position, int group,
+                                            float value) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const uint16_t half = scale_of(format, value);
+  const float scale = f16_to_float(half);
+  const bool is_usable = scale != 0.0f && scale * 0.0f == 0.0f;
+  const float inverse = is_usable ? 1.0f / scale : 0.0f;
+  const float code = is_usable ? rintf(value * inverse) : 0.0f;
+  std::byte* const row = tile + position * kv_row_bytes(format, head_dim);
+  if (lane == 0) {
+    *reinterpret_cast<uint16_t*>(tile + kv_scale_offset(format, head_dim, position, group)) = half;
+  }
+  if (format == Format::kQ8_0) {
+    const auto byte = static_cast<uint8_t>(static_cast<int>(fminf(fmaxf(code, -127.0f), 127.0f)) + 128);
+    reinterpret_cast<uint8_t*>(row)[group * kKvGroup + lane / 4 * 4 + kv_byte_place(lane)] = byte;
+    return;
+  }
+  const auto nibble = static_cast<uint32_t>(static_cast<int>(fminf(fmaxf(code, -8.0f), 7.0f)) + 8);
+  uint32_t word = nibble << (4 * kv_nibble_place(lane));
+  for (int step = 1; step < 8; step *= 2) word |= __shfl_xor_sync(kAllLanes, word, step);
+  if (lane % 8 == 0) reinterpret_cast<uint32_t*>(row)[group * (kKvGroup / 8) + lane / 8] = word;
+}
+
+// A warp's part: one head's K or V of a row.
+__device__ __forceinline__ void store_head(Format format, std::byte* tile, int head_dim, int position,
+                                           const float* from) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  if (!kv_has_scales(format)) {
+    std::byte* const row = tile + position * kv_row_bytes(format, head_dim);
+    for (int d = lane; d < head_dim; d += kWarpSize) store_number(format, row, d, from[d]);
+    return;
+  }
+  for (int group = 0; group < kv_groups(head_dim); ++group) {
+    const int d = group * kKvGroup + lane;
+    store_group(format, tile, head_dim, position, group, d < head_dim ? from[d] : 0.0f);
+  }
+}
+
+// A warp's part of a row: a head of K, or of V behind those.
+__device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_t row) {
+  const KvLayer& kv = call.kv;
+  const int64_t slot = call.slots[row];
+  if (slot < 0) return;
+  const bool is_v = part >= kv.num_kv_heads;
+  const int head = is_v ? part - kv.num_kv_heads : part;
+  const Format format = is_v ? kv.v_format : kv.k_format;
+  const int64_t index = slot / kKvBlockSize * kv.num_kv_heads + head;
+  std::byte* const tile = (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
+  const float* const from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
+  store_head(format, tile, kv.head_dim, static_cast<int>(slot % kKvBlockSize), from);
+}
+
+// grid: parts in warps, rows.
+__global__ void __launch_bounds__(kWriteWarps* kWarpSize) write_kv_rows(const WriteKv call) {
+  const int part = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
+  if (part >= 2 * call.kv.num_kv_heads) return;
+  for (int64_t row = blockIdx.y; row < call.num_rows; row += gridDim.y) store_part(call, part, row);
+}
+
+struct RotateAndWrite {
+  HeadRows q;
+  HeadRows k;
+  Rotation rotation;
+  WriteKv write;
+};
+
+// The same with the heads of q before those parts.
+__global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(const RotateAndWrite call) {
+  const int head = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
+  const int part = head - call.q.num_heads;
+  if (part >= 2 * call.k.num_heads) return;
+  for (int64_t row = blockIdx.y; row < call.write.num_rows; row += gridDim.y) {
+    if (part < 0) {
+      rotate_head(call.rotation, call.q, row, head);
+      continue;
+    }
+    if (part < call.k.num_heads) {
+      rotate_head(call.rotation, call.k, row, part);
+      __syncwarp();
+    }
+    store_part(call.write, part, row);
+  }
+}
+
+dim3 grid_of(int num_parts, int64_t num_rows) {
+  return {static_cast<unsigned>(ceil_div(num_parts, kWriteWarps)),
+          num_rows < kMostGridRows ? static_cast<unsigned>(num_rows) : kMostGridRows};
+}
+
+void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
+              const int64_t* slots, int64_t num_rows) {
+  launch(write_kv_rows, grid_of(2 * kv.num_kv_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0, gpu_stream(exec),
+         WriteKv{kv, k, v, k_stride, v_stride, slots, num_rows});
+}
+
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
+                        int half_dim, const float* cos_sin, bool interleaved) {
+  launch(rotate_and_write_rows, grid_of(q.num_heads + 2 * k.num_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0,
+         gpu_stream(exec),
+         RotateAndWrite{q,
+                        k,
+                        {write.kv.head_dim, half_dim, cos_sin, interleaved},
+                        {write.kv, k.x, write.v, k.stride, write.v_stride, write.slots, num_rows}});
+}
+
+}  // namespace
+
+void fill_write_kv_cuda(Kernels& table) {
+  table.write_kv = write_kv;
+  table.norm_rope_write_kv = norm_rope_write_kv;
+}
+
+}  // namespace quire

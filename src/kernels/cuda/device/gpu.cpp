@@ -1,0 +1,14 @@
+#include "kernels/cuda/device/gpu.h"
+
+#include "base/error.h"
+
+namespace quire {
+
+void check_gpu(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // said here; the next launch must not say it again
+  fail(error == cudaErrorMemoryAllocation ? ErrorCode::kOutOfMemory : ErrorCode::kIo, "CUDA: {}: {} ({})", what,
+       cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+}  // namespace quire

@@ -1,0 +1,259 @@
+// Gathering by lists, and the rows' way to their experts and back.
+#include "base/check.h"
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/rows/row_parts.h"
+
+namespace quire {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kMostChoices = kWarpSize;  // per row: a lane has one
+
+// ---- gathering ------------------------------------------------------------------------------------------------------
+
+// Words of row_bytes / sizeof(Word); block (i, part).
+template <typename Word>
+__global__ void __launch_bounds__(kThreads)
+    gather_words(const Word* from, int64_t row_words, const int32_t* rows, Word* to) {
+  const int64_t word = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
+  if (word >= row_words) return;
+  to[blockIdx.x * row_words + word] = from[rows[blockIdx.x] * row_words + word];
+}
+
+template <typename Word>
+void launch_gather(const Exec& exec, const void* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
+                   void* to) {
+  const auto words = static_cast<int64_t>(row_bytes / sizeof(Word));
+  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(words, kThreads)));
+  launch(gather_words<Word>, grid, kThreads, 0, gpu_stream(exec), static_cast<const Word*>(from), words, rows,
+         static_cast<Word*>(to));
+}
+
+void gather_rows(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
+                 std::byte* to) {
+  const auto stride = static_cast<int64_t>(row_bytes / sizeof(float));
+  if (in_fours(from, stride) && in_fours(to, stride)) {
+    launch_gather<uint4>(exec, from, row_bytes, rows, num_rows, to);
+  } else {
+    launch_gather<uint32_t>(exec, from, row_bytes, rows, num_rows, to);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    gather_row_columns(const float* from, const int32_t* columns, int64_t cols, float* to) {
+  const int64_t c = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
+  if (c < cols) to[blockIdx.x * cols + c] = from[blockIdx.x * cols + columns[c]];
+}
+
+void gather_columns(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
+                    float* to) {
+  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(cols, kThreads)));
+  launch(gather_row_columns, grid, kThreads, 0, gpu_stream(exec), from, columns, cols, to);
+}
+
+// The expert that row i belongs to: the last that starts at it or before, of those with rows.
+__device__ __forceinline__ int expert_of(const ExpertColumns& experts, int64_t i) {
+  int low = 0;
+  int high = experts.num_experts - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (experts.first[middle] <= i) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    gather_columns_by_expert(const float* from, const ExpertColumns experts, int64_t cols, float* to) {
+  const int64_t c = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
+  if (c >= cols) return;
+  const int32_t* const columns = experts.columns[expert_of(experts, blockIdx.x)];
+  const int64_t row = experts.rows != nullptr ? experts.rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
+  to[blockIdx.x * cols + c] = from[row * cols + (columns != nullptr ? columns[c] : c)];
+}
+
+void gather_expert_columns(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
+                           int64_t cols, float* to) {
+  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(cols, kThreads)));
+  launch(gather_columns_by_expert, grid, kThreads, 0, gpu_stream(exec), from, experts, cols, to);
+}
+
+// ---- routing --------------------------------------------------------------------------------------------------------
+
+struct Choice {
+  float probability;
+  int expert;
+};
+
+// The larger first, then the lower number; NaN after all numbers, what was taken (-1) after that.
+__device__ __forceinline__ bool before(Choice a, Choice b) {
+  const float x = isnan(a.probability) ? -0.5f : a.probability;
+  const float y = isnan(b.probability) ? -0.5f : b.probability;
+  return x > y || (x == y && a.expert < b.expert);
+}
+
+constexpr float kTaken = -1.0f;
+
+// The best of what the warp has left in a row of probabilities, in every lane; its owner takes it out.
+__device__ __forceinline__ Choice take_best(float* probabilities, int num_experts, int lane) {
+  Choice best{kTaken, num_experts};
+  for (int e = lane; e < num_experts; e += kWarpSize) {
+    const Choice other{probabilities[e], e};
+    if (before(other, best)) best = other;
+  }
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) {
+    const Choice other{__shfl_xor_sync(kAllLanes, best.probability, lanes),
+                       __shfl_xor_sync(kAllLanes, best.expert, lanes)};
+    if (before(other, best)) best = other;
+  }
+  if (best.expert % kWarpSize == lane) probabilities[best.expert] = kTaken;
+  return best;
+}
+
+// A warp chooses for a row. The experts, ascending, are left in the first per_row words of the row's logits.
+__global__ void __launch_bounds__(kThreads)
+    choose_experts(const Routing routing, float* logits, int64_t num_rows, float* weights) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarpSize) + threadIdx.y;
+  if (row >= num_rows) return;  // whole warps
+  const int lane = static_cast<int>(threadIdx.x);
+  const int n = routing.num_experts;
+  float* const p = logits + row * n;
+
+  float largest = -INFINITY;
+  for (int e = lane; e < n; e += kWarpSize) largest = fmaxf(largest, p[e]);
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, lanes));
+  }
+  float sum = 0.0f;
+  for (int e = lane; e < n; e += kWarpSize) {
+    p[e] = expf(p[e] - largest);
+    sum += p[e];
+  }
+  sum = warp_sum(sum);
+  for (int e = lane; e < n; e += kWarpSize) p[e] /= sum;
+
+  Choice mine{0.0f, 0};
+  float chosen = 0.0f;
+  for (int j = 0; j < routing.per_row; ++j) {
+    const Choice best = take_best(p, n, lane);
+    chosen += best.probability;
+    if (lane == j) mine = best;
+  }
+  int place = 0;  // among the row's choices by number
+  for (int j = 0; j < routing.per_row; ++j) {
+    place += __shfl_sync(kAllLanes, mine.expert, j) < mine.expert ? 1 : 0;
+  }
+  __syncwarp();
+  if (lane >= routing.per_row) return;
+  reinterpret_cast<int32_t*>(p)[place] = mine.expert;
+  weights[row * routing.per_row + place] = routing.normalize ? mine.probability / chosen : mine.probability;
+}
+
+// The sum over the block's threads before this one, and in `total` over all. All threads together.
+__device__ __forceinline__ int count_before(bool counts, int& total) {
+  __shared__ int counted[kThreads / kWarpSize];
+  const unsigned lane = threadIdx.x % kWarpSize;
+  const unsigned warp = threadIdx.x / kWarpSize;
+  const unsigned votes = __ballot_sync(kAllLanes, counts ? 1 : 0);
+  __syncthreads();  // the last call's counts have been read
+  if (lane == 0) counted[warp] = __popc(votes);
+  __syncthreads();
+  int sum = __popc(votes & ((1u << lane) - 1));
+  total = 0;
+  for (unsigned w = 0; w < kThreads / kWarpSize; ++w) {
+    if (w == warp) sum += total;
+    total += counted[w];
+  }
+  return sum;
+}
+
+__device__ __forceinline__ int block_count(int count) {
+  __shared__ int counts[kThreads / kWarpSize];
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) count += __shfl_xor_sync(kAllLanes, count, lanes);
+  if (threadIdx.x % kWarpSize == 0) counts[threadIdx.x / kWarpSize] = count;
+  __syncthreads();
+  int sum = 0;
+  for (int warp = 0; warp < kThreads / kWarpSize; ++warp) sum += counts[warp];
+  return sum;
+}
+
+// Block e finds the slots of expert e: behind those of all experts before it, by row. Reads every row's choices, which
+// choose_experts left in `logits`; blocks need nothing of each other.
+__global__ void __launch_bounds__(kThreads)
+    assign_slots(const Routing routing, const float* logits, int64_t num_rows, const ExpertSlots out) {
+  const auto expert = static_cast<int>(blockIdx.x);
+  const auto choices_of = [&](int64_t row) {
+    return reinterpret_cast<const int32_t*>(logits + row * routing.num_experts);
+  };
+  int smaller = 0;
+  for (int64_t row = threadIdx.x; row < num_rows; row += kThreads) {
+    for (int j = 0; j < routing.per_row; ++j) smaller += choices_of(row)[j] < expert ? 1 : 0;
+  }
+  int next = block_count(smaller);
+  if (threadIdx.x == 0) {
+    out.first[expert] = next;
+    if (expert == 0) out.first[routing.num_experts] = static_cast<int32_t>(num_rows * routing.per_row);
+  }
+  for (int64_t base = 0; base < num_rows; base += kThreads) {
+    const int64_t row = base + threadIdx.x;
+    int choice = -1;
+    for (int j = 0; row < num_rows && j < routing.per_row; ++j) {
+      if (choices_of(row)[j] == expert) choice = j;
+    }
+    int total = 0;
+    const int slot = next + count_before(choice >= 0, total);
+    next += total;
+    if (choice < 0) continue;
+    out.slots[row * routing.per_row + choice] = slot;
+    out.rows[slot] = static_cast<int32_t>(row);
+  }
+}
+
+void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows, const ExpertSlots& out) {
+  CHECK(routing.per_row <= kMostChoices && routing.per_row <= routing.num_experts);
+  const dim3 block(kWarpSize, kThreads / kWarpSize);
+  launch(choose_experts, static_cast<unsigned>(ceil_div(num_rows, block.y)), block, 0, gpu_stream(exec), routing,
+         logits, num_rows, out.weights);
+  launch(assign_slots, static_cast<unsigned>(routing.num_experts), kThreads, 0, gpu_stream(exec), routing, logits,
+         num_rows, out);
+}
+
+// ---- back from the experts ------------------------------------------------------------------------------------------
+
+// A thread has four columns of a row.
+__global__ void __launch_bounds__(kThreads)
+    add_experts(const ExpertRows experts, int64_t dim, Fours from_fours, Fours y_fours, float* y) {
+  const int64_t row = blockIdx.x;
+  const int64_t first = 4 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
+  if (first >= dim) return;
+  float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  if (experts.first != 0) sum = load_four(y + row * dim, first, y_fours);
+  for (int64_t j = row * experts.per_row; j < (row + 1) * experts.per_row; ++j) {
+    const int32_t slot = experts.slots[j];
+    if (slot < experts.first || slot >= experts.last) continue;
+    const float4 from = load_four(experts.from + (slot - experts.first) * dim, first, from_fours);
+    sum = add(sum, multiply(experts.weights[j], from));
+  }
+  store_four(y + row * dim, first, y_fours, sum);
+}
+
+void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
+  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(dim, 4 * kThreads)));
+  launch(add_experts, grid, kThreads, 0, gpu_stream(exec), experts, dim, Fours{dim, in_fours(experts.from, dim)},
+         Fours{dim, in_fours(y, dim)}, y);
+}
+
+}  // namespace
+
+void fill_experts_cuda(Kernels& table) {
+  table.gather_rows = gather_rows;
+  table.gather_columns = gather_columns;
+  table.gather_expert_columns = gather_expert_columns;
+  table.route_experts = route_experts;
+  table.add_expert_rows = add_expert_rows;
+}
+
+}  // namespace quire

@@ -1,0 +1,78 @@
+// F32 matrices times float rows, by plain multiply-adds: routers and other small matrices that keep all their bits.
+//
+// A warp computes kRows x kTokens outputs. Its lanes take every 32nd column; what they have is added by a tree of
+// shuffles. The order of a sum follows from the number of columns alone.
+#include "kernels/cuda/matmul/matmul_block.h"
+#include "kernels/cuda/matmul/matmul_launch.h"
+
+namespace quire {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kRows = 4;  // of weights, of a warp
+constexpr int kTokens = 8;
+constexpr int kBlockRows = kWarps * kRows;
+
+// All lanes get the sum.
+__device__ __forceinline__ float sum_lanes(float value) {
+#pragma unroll
+  for (int mask = 1; mask < kWarpSize; mask *= 2) value += __shfl_xor_sync(kAllLanes, value, mask);
+  return value;
+}
+
+__global__ __launch_bounds__(kWarps* kWarpSize) void matmul_f32_kernel(const MatmulJob job) {
+  const MatmulBlock block = find_block(job, kBlockRows, kTokens);
+  const MatmulPart& part = job.parts[block.part];
+  const auto lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int64_t first_row = block.first_row + static_cast<int>(threadIdx.x) / kWarpSize * kRows;
+  if (block.num_tokens <= 0 || first_row >= part.rows) return;
+
+  // Rows and tokens that do not exist are the first ones once more, and are not written.
+  const auto* weights = reinterpret_cast<const float*>(weights_of(part, block)) + first_row * job.cols;
+  const auto* x = reinterpret_cast<const float*>(job.x) + block.first_token * job.cols;
+  int64_t weight_rows[kRows];
+  int64_t x_rows[kTokens];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) weight_rows[r] = first_row + r < part.rows ? r * job.cols : 0;
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) x_rows[t] = t < block.num_tokens ? t * job.cols : 0;
+
+  float acc[kRows][kTokens] = {};
+  for (int64_t k = lane; k < job.cols; k += kWarpSize) {
+    float values[kTokens];
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) values[t] = x[x_rows[t] + k];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const float weight = weights[weight_rows[r] + k];
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) acc[r][t] = fmaf(weight, values[t], acc[r][t]);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      const float value = sum_lanes(acc[r][t]);
+      const bool exists = first_row + r < part.rows && t < block.num_tokens;
+      if (exists && lane == 0) write_output(part, first_row + r, block.first_token + t, value);
+    }
+  }
+}
+
+}  // namespace
+
+void launch_matmul_f32(const MatmulJob& job, Stream stream) {
+  MatmulJob blocks = job;
+  int64_t row_blocks = 0;
+  for (int i = 0; i < job.num_parts; ++i) {
+    blocks.parts[i].first_block = row_blocks;
+    row_blocks += ceil_div(job.parts[i].rows, kBlockRows);
+  }
+  const int64_t token_blocks = job.first == nullptr ? ceil_div(job.num_rows, kTokens)
+                                                    : most_token_blocks(job.num_rows, kTokens, job.num_experts);
+  launch(matmul_f32_kernel, dim3(static_cast<unsigned>(token_blocks), static_cast<unsigned>(row_blocks)),
+         dim3(kWarps * kWarpSize), 0, stream, blocks);
+}
+
+}  // namespace quire

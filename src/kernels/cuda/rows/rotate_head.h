@@ -1,0 +1,52 @@
+// What a warp does to one head of queries or keys: its norm and the rotary embedding, in place.
+#pragma once
+
+#include "kernels/cuda/rows/row_parts.h"
+
+namespace quire {
+namespace {
+
+struct Rotation {
+  int head_dim;
+  int half_dim;
+  const float* cos_sin;  // [num_rows, 2, half_dim]
+  bool interleaved;
+};
+
+// One head as it is read: normed if its part has a norm. The factor's sum has rms_norm's order.
+struct Head {
+  float* x;
+  const float* norm;
+  float factor;
+
+  __device__ Head(const HeadRows& part, float* values, int head_dim) : x(values), norm(part.norm), factor(1.0f) {
+    if (norm == nullptr) return;
+    float sum = 0.0f;
+    for (int first = 4 * static_cast<int>(threadIdx.x); first < head_dim; first += 4 * kWarpSize) {
+      sum = add_squares(load_four(x, first, {head_dim, false}), sum);
+    }
+    factor = rms_factor(warp_sum(sum), head_dim, part.norm_eps);
+  }
+  __device__ float get(int i) const { return norm == nullptr ? x[i] : factor * x[i] * norm[i]; }
+};
+
+// The only warp to read and write the head; its lanes are threadIdx.x.
+__device__ __forceinline__ void rotate_head(const Rotation& r, const HeadRows& heads, int64_t row, int index) {
+  const Head head(heads, heads.x + row * heads.stride + static_cast<int64_t>(index) * r.head_dim, r.head_dim);
+  const float* const cosines = r.cos_sin + row * 2 * r.half_dim;
+  const float* const sines = cosines + r.half_dim;
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int i = lane; i < r.half_dim; i += kWarpSize) {
+    const int first_at = r.interleaved ? 2 * i : i;
+    const int second_at = r.interleaved ? 2 * i + 1 : i + r.half_dim;
+    const float first = head.get(first_at);
+    const float second = head.get(second_at);
+    head.x[first_at] = first * cosines[i] - second * sines[i];
+    head.x[second_at] = second * cosines[i] + first * sines[i];
+  }
+  if (head.norm == nullptr) return;
+  for (int i = 2 * r.half_dim + lane; i < r.head_dim; i += kWarpSize) head.x[i] = head.get(i);
+}
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,137 @@
+// Norms, activations, sums and the compact form of rows; see row_parts.h for who works on what.
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/rows/row_parts.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kSpan = 1024;  // floats of a row that a block works on where blocks share a row
+
+// Every block moves `span` floats of a row of `dim` from the source to the sink.
+template <typename Source, typename Sink>
+__global__ void __launch_bounds__(kMostRowThreads)
+    move_rows(Source source, Sink sink, int64_t dim, int64_t span, unsigned blocks_per_row) {
+  const int64_t row = blockIdx.x / blocks_per_row;
+  const int64_t begin = blockIdx.x % blocks_per_row * span;
+  const int64_t end = begin + span < dim ? begin + span : dim;
+  source.begin(row);
+  // All lanes stay together: sinks shuffle.
+  for (int64_t base = begin; base < end; base += 4 * blockDim.x) {
+    const int64_t first = base + 4 * threadIdx.x;
+    const bool inside = first < end;
+    sink.put(row, first, inside ? source.get(row, first) : make_float4(0.0f, 0.0f, 0.0f, 0.0f), inside);
+  }
+}
+
+template <typename Source, typename Sink>
+void launch_move(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim,
+                 int64_t span) {
+  const auto blocks_per_row = static_cast<unsigned>(ceil_div(dim, span));
+  launch(move_rows<Source, Sink>, dim3(static_cast<unsigned>(num_rows) * blocks_per_row),
+         dim3(static_cast<unsigned>(row_threads(span))), 0, gpu_stream(exec), source, sink, dim, span, blocks_per_row);
+}
+
+// For sources that sum a row: a block has all of it.
+template <typename Source, typename Sink>
+void move_whole_rows(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim) {
+  const int64_t columns = Sink::columns(dim);
+  launch_move(exec, source, sink, num_rows, columns, columns);
+}
+
+template <typename Source, typename Sink>
+void move_row_parts(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim) {
+  const int64_t columns = Sink::columns(dim);
+  launch_move(exec, source, sink, num_rows, columns, columns < kSpan ? columns : kSpan);
+}
+
+Fours fours(const void* pointer, int64_t stride, int64_t dim) { return {dim, in_fours(pointer, stride)}; }
+
+NormedRows normed(const float* x, int64_t x_stride, const float* weight, float eps, int64_t dim) {
+  return {x, x_stride, weight, eps, fours(x, x_stride, dim), fours(weight, 0, dim)};
+}
+
+void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+              int64_t dim, float* out, int64_t out_stride) {
+  const FloatRows to{out, out_stride, fours(out, out_stride, dim)};
+  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), to, num_rows, dim);
+}
+
+void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
+                  int64_t dim) {
+  move_whole_rows(exec, normed(y, dim, weight, eps, dim), AddedRows{x, fours(x, dim, dim)}, num_rows, dim);
+}
+
+void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
+                 int64_t dim, std::byte* q8) {
+  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{q8, dim}, num_rows, dim);
+}
+
+void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
+  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{q8, cols}, num_rows, cols);
+}
+
+void add(const Exec& exec, float* x, const float* y, int64_t n) {
+  if (n == 0) return;
+  move_row_parts(exec, PlainRows{y, n, fours(y, 0, n)}, AddedRows{x, fours(x, 0, n)}, 1, n);
+}
+
+void softcap(const Exec& exec, float* x, int64_t n, float cap) {
+  if (n == 0) return;
+  move_row_parts(exec, CappedRows{x, cap, fours(x, 0, n)}, FloatRows{x, n, fours(x, 0, n)}, 1, n);
+}
+
+struct Gate {
+  const float* gate;
+  int64_t gate_stride;
+  const float* up;
+  int64_t up_stride;
+  int64_t num_rows;
+  int64_t dim;
+};
+
+template <Activation kKind, typename Sink>
+void gate_as(const Exec& exec, const Gate& of, const Sink& to) {
+  const GatedRows<kKind> from{of.gate,
+                              of.gate_stride,
+                              of.up,
+                              of.up_stride,
+                              fours(of.gate, of.gate_stride, of.dim),
+                              fours(of.up, of.up_stride, of.dim)};
+  move_row_parts(exec, from, to, of.num_rows, of.dim);
+}
+
+template <typename Sink>
+void gate(const Exec& exec, Activation kind, const Gate& of, const Sink& to) {
+  switch (kind) {
+    case Activation::kSilu: return gate_as<Activation::kSilu>(exec, of, to);
+    case Activation::kGeluTanh: return gate_as<Activation::kGeluTanh>(exec, of, to);
+    case Activation::kGelu: return gate_as<Activation::kGelu>(exec, of, to);
+  }
+}
+
+void gated_activation(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride, const float* up,
+                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
+  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim},
+       FloatRows{out, out_stride, fours(out, out_stride, dim)});
+}
+
+void gated_activation_q8(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride,
+                         const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
+  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{q8, dim});
+}
+
+}  // namespace
+
+void fill_rows_cuda(Kernels& table) {
+  table.q8_row_bytes = [](int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); };
+  table.quantize_q8 = quantize_q8;
+  table.rms_norm = rms_norm;
+  table.rms_norm_q8 = rms_norm_q8;
+  table.add_rms_norm = add_rms_norm;
+  table.add = add;
+  table.softcap = softcap;
+  table.gated_activation = gated_activation;
+  table.gated_activation_q8 = gated_activation_q8;
+}
+
+}  // namespace quire

@@ -1,0 +1,16 @@
+// What Gemma 2 and Gemma 3 share: norms of (1 + weight) before and after each block, embeddings scaled by
+// sqrt(hidden_size), attention scaled by query_pre_attn_scalar, soft caps, tied embeddings.
+#pragma once
+
+#include "models/loading/decoder_parts.h"
+
+namespace quire {
+
+DecoderConfig read_gemma_config(const Checkpoint& checkpoint);
+// One layer with its four norms.
+DecoderLayer load_gemma_layer(WeightLoader& loader, const Checkpoint& checkpoint, int layer,
+                              const DecoderConfig& config, bool qk_norm);
+void load_gemma_ends(WeightLoader& loader, const Checkpoint& checkpoint, const DecoderConfig& config,
+                     DecoderParts& parts);
+
+}  // namespace quire

@@ -1,0 +1,131 @@
+#include "models/loading/checkpoint.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "models/loading/gguf_names.h"
+#include "tensor/files/safetensors.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+std::vector<Checkpoint::NamedTensor> named(const TensorMap& tensors) {
+  std::vector<Checkpoint::NamedTensor> result;
+  for (const auto& [name, view] : tensors) result.push_back({name, view});
+  return result;
+}
+
+class GgufCheckpoint : public Checkpoint {
+ public:
+  explicit GgufCheckpoint(GgufFile file)
+      : file_(std::move(file)), architecture_(gguf_architecture(file_)), config_(gguf_config(file_, architecture_)) {}
+
+  const std::string& name() const override { return file_.name(); }
+  bool is_gguf() const override { return true; }
+  const GgufFile* gguf() const override { return &file_; }
+  std::filesystem::path directory() const override { return {}; }
+  const json::object& config() const override { return config_; }
+  const json::object* generation_config() const override { return nullptr; }
+  std::optional<TensorView> find_tensor(std::string_view hf_name) const override {
+    return find_gguf_tensor(file_, architecture_, hf_name);
+  }
+  std::vector<NamedTensor> all_tensors() const override { return named(file_.tensors()); }
+  uint64_t file_bytes() const override { return file_.size_bytes(); }
+  bool rope_is_interleaved() const override { return architecture_.rope_is_interleaved; }
+  bool norms_include_one() const override { return architecture_.is_gemma; }
+  void release_pages() const override { file_.release_pages(); }
+
+ private:
+  GgufFile file_;
+  const GgufArchitecture& architecture_;
+  json::object config_;
+};
+
+json::object read_object(const std::filesystem::path& path) {
+  json::value value = read_json_file(path, kMaxConfigBytes);
+  if (!value.is_object()) fail(ErrorCode::kCorrupt, "{}: expected a JSON object", path.string());
+  return std::move(value.get_object());
+}
+
+// Models with an image half keep the language half's settings in `text_config`; the name stays the whole model's.
+json::object read_config(const std::filesystem::path& path) {
+  json::object config = read_object(path);
+  const json::object* text = find_object(config, "text_config");
+  if (text == nullptr) return config;
+  json::object merged = config;
+  merged.erase("text_config");
+  for (const auto& [key, value] : *text) {
+    if (key != "architectures" && key != "model_type") merged.insert_or_assign(key, value);
+  }
+  return merged;
+}
+
+class DirectoryCheckpoint : public Checkpoint {
+ public:
+  explicit DirectoryCheckpoint(const std::filesystem::path& path)
+      : path_(path), name_(path.string()), config_(read_config(path / "config.json")) {
+    if (std::filesystem::exists(path / "generation_config.json")) {
+      generation_config_ = read_object(path / "generation_config.json");
+    }
+    files_.emplace(SafetensorsDirectory::open(path));
+  }
+
+  const std::string& name() const override { return name_; }
+  bool is_gguf() const override { return false; }
+  const GgufFile* gguf() const override { return nullptr; }
+  std::filesystem::path directory() const override { return path_; }
+  const json::object& config() const override { return config_; }
+  const json::object* generation_config() const override { return generation_config_ ? &*generation_config_ : nullptr; }
+  std::optional<TensorView> find_tensor(std::string_view hf_name) const override {
+    if (const TensorView* view = files_->find_tensor(hf_name)) return *view;
+    // The language half of a model with an image half.
+    if (const TensorView* view = files_->find_tensor("language_model." + std::string(hf_name))) return *view;
+    constexpr std::string_view kModel = "model.";
+    if (!hf_name.starts_with(kModel)) return std::nullopt;
+    const std::string nested = "model.language_model." + std::string(hf_name.substr(kModel.size()));
+    if (const TensorView* view = files_->find_tensor(nested)) return *view;
+    return std::nullopt;
+  }
+  std::vector<NamedTensor> all_tensors() const override { return named(files_->tensors()); }
+  uint64_t file_bytes() const override { return files_->size_bytes(); }
+  bool rope_is_interleaved() const override { return false; }
+  bool norms_include_one() const override { return false; }
+  void release_pages() const override { files_->release_pages(); }
+
+ private:
+  std::filesystem::path path_;
+  std::string name_;
+  json::object config_;
+  std::optional<json::object> generation_config_;
+  std::optional<SafetensorsDirectory> files_;
+};
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> Checkpoint::open(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    fail(ErrorCode::kNotFound, "{}: no such file or directory; expected a model directory or a .gguf file",
+         path.string());
+  }
+  if (!std::filesystem::is_directory(path, error)) return std::make_unique<GgufCheckpoint>(GgufFile::open(path));
+  if (!std::filesystem::exists(path / "config.json", error)) {
+    fail(ErrorCode::kNotFound,
+         "{}: found no config.json; expected a Hugging Face model directory, or name a .gguf file", path.string());
+  }
+  return std::make_unique<DirectoryCheckpoint>(path);
+}
+
+std::unique_ptr<Checkpoint> Checkpoint::from_gguf_bytes(std::span<const std::byte> bytes, std::string name) {
+  return std::make_unique<GgufCheckpoint>(GgufFile::from_bytes(bytes, std::move(name)));
+}
+
+TensorView Checkpoint::tensor(std::string_view hf_name) const {
+  if (const auto view = find_tensor(hf_name)) return *view;
+  fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" is missing; the file is incomplete or not of this architecture", name(),
+       printable(hf_name));
+}
+
+}  // namespace quire

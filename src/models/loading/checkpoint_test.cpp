@@ -1,0 +1,232 @@
+#include "models/loading/checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "models/running/model_runner.h"
+#include "models/running/test_models.h"
+
+namespace quire {
+namespace {
+
+using test::as_bytes;
+using test::error_of;
+using test::tiny_gguf;
+using test::TinyDirectory;
+using test::TinyGguf;
+
+bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+// The image must outlive the checkpoint.
+struct OpenGguf {
+  explicit OpenGguf(const TinyGguf& options)
+      : image(tiny_gguf(options)), checkpoint(Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf")) {}
+  std::string image;
+  std::unique_ptr<Checkpoint> checkpoint;
+};
+
+TEST(GgufCheckpoint, MetadataBecomesConfigJson) {
+  const OpenGguf open({.more_metadata = [](GgufWriter& writer) { writer.add_float("llama.rope.freq_base", 5e5f); }});
+  const json::object& config = open.checkpoint->config();
+  EXPECT_EQ(config.at("model_type"), "llama");
+  EXPECT_EQ(config.at("architectures"), json::array{"LlamaForCausalLM"});
+  EXPECT_EQ(get_int(config, "hidden_size"), 64);
+  EXPECT_EQ(get_int(config, "intermediate_size"), 96);
+  EXPECT_EQ(get_int(config, "num_hidden_layers"), 2);
+  EXPECT_EQ(get_int(config, "num_attention_heads"), 4);
+  EXPECT_EQ(get_int(config, "num_key_value_heads"), 2);
+  EXPECT_EQ(get_int(config, "head_dim"), 16);
+  EXPECT_EQ(get_int(config, "vocab_size"), 64);
+  EXPECT_EQ(get_int(config, "max_position_embeddings"), 256);
+  EXPECT_NEAR(get_double(config, "rms_norm_eps"), 1e-5, 1e-12);
+  EXPECT_EQ(get_double(config, "rope_theta"), 5e5);
+  EXPECT_FALSE(find_bool(config, "tie_word_embeddings", true));
+  EXPECT_TRUE(open.checkpoint->rope_is_interleaved());
+  EXPECT_FALSE(open.checkpoint->norms_include_one());
+  EXPECT_TRUE(open.checkpoint->is_gguf());
+}
+
+TEST(GgufCheckpoint, TiedWithoutOutputMatrix) {
+  const OpenGguf open({.leave_out = "output.weight"});
+  EXPECT_TRUE(find_bool(open.checkpoint->config(), "tie_word_embeddings", false));
+  EXPECT_TRUE(ModelRunner::info(*open.checkpoint).tied_embeddings);
+}
+
+TEST(GgufCheckpoint, Scalings) {
+  const OpenGguf yarn({.architecture = "qwen2", .more_metadata = [](GgufWriter& writer) {
+                         writer.add_string("qwen2.rope.scaling.type", "yarn");
+                         writer.add_float("qwen2.rope.scaling.factor", 4.0f);
+                         writer.add_uint32("qwen2.rope.scaling.original_context_length", 64);
+                       }});
+  const json::object& config = yarn.checkpoint->config();
+  EXPECT_EQ(config.at("rope_scaling").as_object().at("rope_type"), "yarn");
+  EXPECT_EQ(get_int(config, "original_max_position_embeddings"), 64);
+  EXPECT_FALSE(yarn.checkpoint->rope_is_interleaved());
+  const OpenGguf linear({.architecture = "gemma3", .more_metadata = [](GgufWriter& writer) {
+                           writer.add_string("gemma3.rope.scaling.type", "linear");
+                           writer.add_float("gemma3.rope.scaling.factor", 8.0f);
+                           writer.add_float("gemma3.rope.freq_base", 1e6f);
+                           writer.add_uint32("gemma3.attention.sliding_window", 32);
+                         }});
+  const json::object& gemma = linear.checkpoint->config();
+  EXPECT_EQ(gemma.at("model_type"), "gemma3_text");
+  EXPECT_EQ(get_double(gemma.at("rope_scaling").as_object(), "factor"), 8.0);
+  EXPECT_EQ(get_double(gemma, "rope_local_base_freq"), 10000.0);
+  EXPECT_EQ(get_int(gemma, "sliding_window"), 32);
+  EXPECT_EQ(get_int(gemma, "query_pre_attn_scalar"), 16);
+  EXPECT_TRUE(linear.checkpoint->norms_include_one());
+}
+
+TEST(GgufCheckpoint, Gemma2WithoutItsConstants) {
+  const OpenGguf open({.architecture = "gemma2"});
+  const json::object& config = open.checkpoint->config();
+  EXPECT_EQ(get_double(config, "attn_logit_softcapping"), 50.0);
+  EXPECT_EQ(get_double(config, "final_logit_softcapping"), 30.0);
+  EXPECT_EQ(get_int(config, "sliding_window"), 4096);
+}
+
+TEST(GgufCheckpoint, TensorsUnderHuggingFaceNames) {
+  const OpenGguf open({});
+  const Checkpoint& checkpoint = *open.checkpoint;
+  const TensorView own = *checkpoint.gguf()->find_tensor("blk.1.ffn_norm.weight");
+  EXPECT_EQ(checkpoint.tensor("model.layers.1.post_attention_layernorm.weight").data, own.data);
+  EXPECT_EQ(checkpoint.tensor("model.layers.0.self_attn.k_proj.weight").shape[0], 32);
+  EXPECT_EQ(checkpoint.tensor("lm_head.weight").shape[0], 64);
+  EXPECT_FALSE(checkpoint.find_tensor("model.layers.2.mlp.up_proj.weight"));
+  EXPECT_FALSE(checkpoint.find_tensor("model.layers.-1.mlp.up_proj.weight"));
+  EXPECT_FALSE(checkpoint.find_tensor("model.layers.99999999999999999999.mlp.up_proj.weight"));
+  EXPECT_FALSE(checkpoint.find_tensor("model.layers."));
+  EXPECT_TRUE(contains(error_of([&] { (void)checkpoint.tensor("model.layers.7.mlp.up_proj.weight"); }),
+                       "tiny.gguf: tensor \"model.layers.7.mlp.up_proj.weight\" is missing"));
+  EXPECT_EQ(checkpoint.all_tensors().size(), 3u + 2 * 9);
+}
+
+TEST(GgufCheckpoint, ExpertsAreViewsIntoTheStack) {
+  const OpenGguf open({.experts = 4});
+  EXPECT_EQ(open.checkpoint->config().at("model_type"), "mixtral");
+  const TensorView stack = *open.checkpoint->gguf()->find_tensor("blk.0.ffn_down_exps.weight");
+  const TensorView expert = open.checkpoint->tensor("model.layers.0.block_sparse_moe.experts.3.w2.weight");
+  EXPECT_EQ(shape_text(expert.dimensions()), "[64, 96]");
+  EXPECT_EQ(expert.data, stack.data + 3 * 64 * 96 * sizeof(float));
+  EXPECT_FALSE(open.checkpoint->find_tensor("model.layers.0.block_sparse_moe.experts.4.w2.weight"));
+}
+
+TEST(GgufCheckpoint, UnknownArchitectureIsOneLine) {
+  const std::string error = error_of([] { OpenGguf({.architecture = "mamba"}); });
+  EXPECT_TRUE(contains(error, "found architecture mamba in tiny.gguf; this build knows llama, ")) << error;
+  EXPECT_EQ(error.find('\n'), std::string::npos);
+}
+
+json::object llama_config() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"vocab_size", 8},
+          {"hidden_size", 16},
+          {"intermediate_size", 32},
+          {"num_hidden_layers", 1},
+          {"num_attention_heads", 2},
+          {"max_position_embeddings", 64}};
+}
+
+std::vector<TinyDirectory::Tensor> llama_tensors(const std::string& prefix = "model.", const char* type = "F32") {
+  const std::string layer = prefix + "layers.0.";
+  return {{prefix + "embed_tokens.weight", type, {8, 16}},
+          {prefix + "norm.weight", "F32", {16}},
+          {"lm_head.weight", type, {8, 16}},
+          {layer + "input_layernorm.weight", "F32", {16}},
+          {layer + "post_attention_layernorm.weight", "F32", {16}},
+          {layer + "self_attn.q_proj.weight", type, {16, 16}},
+          {layer + "self_attn.k_proj.weight", type, {16, 16}},
+          {layer + "self_attn.v_proj.weight", type, {16, 16}},
+          {layer + "self_attn.o_proj.weight", type, {16, 16}},
+          {layer + "mlp.gate_proj.weight", type, {32, 16}},
+          {layer + "mlp.up_proj.weight", type, {32, 16}},
+          {layer + "mlp.down_proj.weight", type, {16, 32}}};
+}
+
+std::string plan_error(const json::object& config, const std::vector<TinyDirectory::Tensor>& tensors) {
+  const TinyDirectory directory(config, tensors);
+  return error_of([&] { (void)ModelRunner::plan(*Checkpoint::open(directory.path()), {}); });
+}
+
+TEST(DirectoryCheckpoint, CountsAndPlans) {
+  const TinyDirectory directory(llama_config(), llama_tensors("model.", "BF16"));
+  const auto checkpoint = Checkpoint::open(directory.path());
+  const ModelInfo info = ModelRunner::info(*checkpoint);
+  EXPECT_EQ(info.num_parameters, 2u * 8 * 16 + 3 * 16 + 4 * 16 * 16 + 3 * 32 * 16);
+  EXPECT_EQ(info.head_dim, 8);
+  EXPECT_EQ(info.num_kv_heads, 2);
+  const MemoryPlan plan = ModelRunner::plan(*checkpoint, {.device = "cpu", .max_sequences = 3, .num_blocks = 5});
+  EXPECT_EQ(plan.num_blocks, 5);
+  EXPECT_EQ(plan.kv_bytes_per_token, 1u * 2 * 8 * (2 + 2));
+  EXPECT_EQ(plan.mapped_bytes, 8u * 16 * 2);
+}
+
+TEST(DirectoryCheckpoint, LanguageHalfOfALargerModel) {
+  json::object text = llama_config();
+  text.erase("architectures");
+  const json::object config{{"architectures", {"LlamaForCausalLM"}}, {"model_type", "whole"}, {"text_config", text}};
+  std::vector<TinyDirectory::Tensor> tensors = llama_tensors("language_model.model.");
+  tensors[2].name = "language_model.lm_head.weight";
+  const TinyDirectory directory(config, tensors);
+  const auto checkpoint = Checkpoint::open(directory.path());
+  EXPECT_EQ(checkpoint->config().at("model_type"), "whole");
+  EXPECT_EQ(ModelRunner::info(*checkpoint).hidden_size, 16);
+  const TinyDirectory newer(config, llama_tensors("model.language_model."));
+  EXPECT_EQ(ModelRunner::info(*Checkpoint::open(newer.path())).hidden_size, 16);
+}
+
+TEST(DirectoryCheckpoint, RefusesWithNamesAndNumbers) {
+  json::object config = llama_config();
+  config["architectures"] = json::array{"MambaForCausalLM"};
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "found architecture MambaForCausalLM in "));
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "Qwen3MoeForCausalLM"));
+
+  config = llama_config();
+  config["quantization_config"] = {{"quant_method", "exl2"}, {"bits", 4}};
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "quantised with \"exl2\""));
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "this build reads gptq, awq, compressed-tensors, fp8"));
+
+  std::vector<TinyDirectory::Tensor> tensors = llama_tensors();
+  tensors.back().shape = {16, 31};
+  EXPECT_TRUE(contains(plan_error(llama_config(), tensors),
+                       "tensor \"model.layers.0.mlp.down_proj.weight\" has the shape [16, 31], expected [16, 32]"));
+  tensors.pop_back();
+  EXPECT_TRUE(
+      contains(plan_error(llama_config(), tensors), "tensor \"model.layers.0.mlp.down_proj.weight\" is missing"));
+  tensors = llama_tensors();
+  tensors.back().type = "I32";
+  EXPECT_TRUE(contains(plan_error(llama_config(), tensors), "is I32, expected a weight format: F32, F16"));
+}
+
+TEST(DirectoryCheckpoint, RefusesSizesThatCannotBe) {
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "head_dim",
+                          "max_position_embeddings", "intermediate_size", "num_key_value_heads"}) {
+    for (const int64_t value : {int64_t{0}, int64_t{-4}, int64_t{1} << 40}) {
+      json::object config = llama_config();
+      config[key] = value;
+      EXPECT_TRUE(contains(plan_error(config, llama_tensors()), std::string("\"") + key + "\" is ")) << key << value;
+    }
+  }
+  json::object config = llama_config();
+  config["num_attention_heads"] = 3;
+  config["num_key_value_heads"] = 2;
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "not a multiple"));
+  config = llama_config();
+  config["head_dim"] = 1024;
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "heads of 1024 dimensions; this build knows up to 512"));
+  config = llama_config();
+  config.erase("hidden_size");
+  EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "\"hidden_size\" is missing"));
+}
+
+TEST(Checkpoint, SaysWhatItExpected) {
+  EXPECT_TRUE(contains(error_of([] { (void)Checkpoint::open("/nonexistent/x"); }), "expected a model directory or a"));
+  EXPECT_TRUE(contains(error_of([] { (void)Checkpoint::open(std::filesystem::temp_directory_path()); }),
+                       "found no config.json"));
+}
+
+}  // namespace
+}  // namespace quire

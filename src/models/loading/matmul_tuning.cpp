@@ -1,0 +1,161 @@
+#include "models/loading/matmul_tuning.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace quire {
+namespace {
+
+constexpr std::string_view kKind = "quire tuning";
+constexpr size_t kMostBytes = size_t{1} << 20;
+constexpr size_t kMostMatrices = 4096;
+constexpr int64_t kMostSize = int64_t{1} << 31;  // of rows and of columns
+constexpr int64_t kMostThreads = 1024;
+
+// A number of a matrix and what it may be.
+template <typename T>
+struct Setting {
+  const char* key;
+  T MatmulTuning::*member;
+  int64_t least, most;
+};
+constexpr Setting<int16_t> kCounts[] = {{"packed_tokens", &MatmulTuning::packed_tokens, 0, 128},
+                                        {"few_tokens", &MatmulTuning::few_tokens, 0, 1024},
+                                        {"few_panels", &MatmulTuning::few_panels, 1, kMostTilePanels},
+                                        {"many_panels", &MatmulTuning::many_panels, 1, kMostTilePanels}};
+constexpr Setting<int32_t> kDistances[] = {{"fetch_ahead", &MatmulTuning::fetch_ahead, 0, 1 << 20}};
+
+template <typename T>
+void take(const json::object& entry, const Setting<T>& setting, MatmulTuning& tuning) {
+  const int64_t value = find_int(entry, setting.key, tuning.*setting.member);
+  tuning.*setting.member = static_cast<T>(std::clamp(value, setting.least, setting.most));
+}
+
+int64_t get_size(const json::object& object, std::string_view key, int64_t most) {
+  const int64_t value = get_int(object, key);
+  if (value >= 1 && value <= most) return value;
+  fail(ErrorCode::kCorrupt, "\"{}\" is {}, expected 1 to {}", key, value, most);
+}
+
+void read_matrix(const json::value& value, MatmulTunings& tunings) {
+  if (!value.is_object()) fail(ErrorCode::kCorrupt, "an entry of \"matrices\" is no object");
+  const json::object& entry = value.get_object();
+  const std::string name = get_string(entry, "format");
+  const auto format = format_by_name(name);
+  if (!format || !weight_format(*format).is_weight()) {
+    fail(ErrorCode::kUnsupported, "the format \"{}\" is unknown", printable(name, 40));
+  }
+  MatmulTuning tuning;
+  for (const auto& setting : kCounts) take(entry, setting, tuning);
+  for (const auto& setting : kDistances) take(entry, setting, tuning);
+  tunings[{*format, get_size(entry, "rows", kMostSize), get_size(entry, "cols", kMostSize)}] = tuning;
+}
+
+TuningFile parse_tuning(const json::value& value) {
+  if (!value.is_object() || find_string(value.get_object(), "kind", "") != kKind) {
+    fail(ErrorCode::kCorrupt, "it is no file of 'quire tune'");
+  }
+  const json::object& root = value.get_object();
+  TuningFile file{.isa = get_string(root, "isa"),
+                  .processor = get_string(root, "processor"),
+                  .num_threads = static_cast<int>(get_size(root, "threads", kMostThreads))};
+  const json::array* matrices = find_array(root, "matrices");
+  if (matrices == nullptr) fail(ErrorCode::kCorrupt, "\"matrices\" is missing");
+  if (matrices->size() > kMostMatrices) {
+    fail(ErrorCode::kLimit, "it has {} matrices, at most {} are read", matrices->size(), kMostMatrices);
+  }
+  for (const json::value& matrix : *matrices) read_matrix(matrix, file.tunings);
+  return file;
+}
+
+// What keeps the file from being this machine's; empty when nothing does.
+std::string difference(const TuningFile& file, std::string_view isa, int num_threads) {
+  if (file.isa != isa) return fmt::format("it is for {}, the kernel table is {}", printable(file.isa, 40), isa);
+  if (const std::string here = processor_name(); file.processor != here) {
+    return fmt::format("it was measured on \"{}\", this is \"{}\"", printable(file.processor, 80), here);
+  }
+  if (file.num_threads == num_threads) return "";
+  return fmt::format("it was measured with {} threads, here {} run", file.num_threads, num_threads);
+}
+
+}  // namespace
+
+std::string MatrixShape::text() const { return fmt::format("{} {}x{}", weight_format(format).name, rows, cols); }
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return printable(line.substr(colon + 2), 200);
+  }
+  return "unknown";
+}
+
+std::filesystem::path tuning_cache_file(std::string_view isa) {
+  const auto folder_in = [](const char* variable) -> std::filesystem::path {
+    const char* value = std::getenv(variable);
+    const std::filesystem::path path = value == nullptr ? "" : value;
+    return path.is_absolute() ? path : std::filesystem::path();  // relative ones mean nothing (XDG base directories)
+  };
+  std::filesystem::path cache = folder_in("XDG_CACHE_HOME");
+  if (cache.empty() && !folder_in("HOME").empty()) cache = folder_in("HOME") / ".cache";
+  return cache.empty() ? cache : cache / "quire" / fmt::format("tuning-{}.json", isa);
+}
+
+json::object tuning_json(const MatrixShape& shape, const MatmulTuning& tuning) {
+  json::object entry = {{"format", weight_format(shape.format).name}, {"rows", shape.rows}, {"cols", shape.cols}};
+  for (const auto& setting : kCounts) entry[setting.key] = tuning.*setting.member;
+  for (const auto& setting : kDistances) entry[setting.key] = tuning.*setting.member;
+  return entry;
+}
+
+TuningFile read_tuning(const std::filesystem::path& path) { return parse_tuning(read_json_file(path, kMostBytes)); }
+
+void write_tuning(const TuningFile& tuning, const std::filesystem::path& path) {
+  json::array matrices;
+  for (const auto& [shape, settings] : tuning.tunings) matrices.push_back(tuning_json(shape, settings));
+  const json::object root = {{"kind", kKind},
+                             {"isa", tuning.isa},
+                             {"processor", tuning.processor},
+                             {"threads", tuning.num_threads},
+                             {"matrices", std::move(matrices)}};
+  std::error_code error;
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
+  std::filesystem::path partial = path;
+  partial += fmt::format(".{}.partial", ::getpid());
+  std::ofstream out(partial, std::ios::trunc);
+  out << json::serialize(root) << '\n';
+  out.close();
+  if (out) std::filesystem::rename(partial, path, error);
+  if (!out || error) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    fail(ErrorCode::kIo, "'{}' cannot be written: is there room, and permission to write there?",
+         printable(path.string()));
+  }
+}
+
+MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view isa, int num_threads) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return {};
+  std::string reason;
+  try {
+    TuningFile file = read_tuning(path);
+    reason = difference(file, isa, num_threads);
+    if (reason.empty()) return std::move(file.tunings);
+  } catch (const Error& problem) {
+    reason = problem.what();
+  }
+  log::warning("the tuning file '{}' is ignored: {}; 'quire tune' measures anew, '--tuning none' does without",
+               printable(path.string()), reason);
+  return {};
+}
+
+}  // namespace quire

@@ -1,0 +1,140 @@
+#include "models/planning/load_plan.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "models/architectures/registry.h"
+#include "models/loading/weight_loader.h"
+#include "models/planning/memory_plan.h"
+#include "models/planning/system_memory.h"
+#include "models/step_arrays.h"
+#include "parallel/rank_threads.h"
+
+namespace quire {
+namespace {
+
+// Of what the system reports as free, so that the rest of the process and its neighbours can breathe.
+constexpr double kMemoryMargin = 0.95;
+
+void check_option(const char* option, int64_t value, int64_t least, int64_t most) {
+  if (value < least || value > most) {
+    fail(ErrorCode::kInvalidArgument, "{} is {}, expected {} to {}", option, value, least, most);
+  }
+}
+
+void check_kv_format(const char* option, Format format) {
+  if (kv_tile_bytes(format, kKvGroup) > 0) return;
+  fail(ErrorCode::kUnsupported, "{} {} is unknown; this build keeps KV as F32, F16, BF16, F8_E4M3, Q8_0 or Q4_0",
+       option, weight_format(format).name);
+}
+
+// Every zero becomes what it stands for, except num_blocks: the plan chooses that.
+RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernels& kernels) {
+  check_option("the number of threads", options.num_threads, 0, 1024);
+  check_option("the tokens of a batch", options.max_batch_tokens, 1, int64_t{1} << 20);
+  check_option("the sequences of a batch", options.max_sequences, 1, 65535);  // a grid of CUDA blocks has no more
+  check_option("the context", options.max_context, 0, int64_t{1} << 27);
+  check_option("the number of KV blocks", options.num_blocks, 0, int64_t{1} << 30);
+  check_option("the number of swap blocks", options.num_swap_blocks, 0, int64_t{1} << 30);
+  check_kv_format("K type", options.k_format);
+  check_kv_format("V type", options.v_format);
+  if (options.num_threads == 0) options.num_threads = available_processors();
+  if (options.max_context == 0) options.max_context = info.max_context;
+  if (options.max_logit_rows == 0) options.max_logit_rows = options.max_batch_tokens;
+  check_option("the rows with logits", options.max_logit_rows, 1, options.max_batch_tokens);
+  options.isa = kernels.name;
+  return options;
+}
+
+// A rank's.
+KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
+  return {.num_layers = info.num_layers,
+          .num_kv_heads = info.num_kv_heads / options.tensor_parallel,
+          .head_dim = info.head_dim,
+          .k_format = options.k_format,
+          .v_format = options.v_format};
+}
+
+// What the device with least has free; each on a thread of its own, whose current device it becomes.
+uint64_t least_free_bytes(const RunnerOptions& options) {
+  std::vector<uint64_t> free(static_cast<size_t>(options.tensor_parallel));
+  RankThreads(options.tensor_parallel).run([&](int rank) {
+    free[static_cast<size_t>(rank)] =
+        select_backend("cuda", options.isa, options.one_answer, rank).device->free_bytes();
+  });
+  return std::ranges::min(free);
+}
+
+// Of all ranks together.
+uint64_t allowed_bytes(const RunnerOptions& options, const Device& device) {
+  if (options.memory_bytes != 0) return options.memory_bytes;
+  uint64_t available = device.is_host() ? available_memory() : device.free_bytes();
+  if (!device.is_host() && options.tensor_parallel > 1) {
+    available = static_cast<uint64_t>(options.tensor_parallel) * least_free_bytes(options);
+  }
+  return static_cast<uint64_t>(static_cast<double>(available) * kMemoryMargin);
+}
+
+void check_sums(const RunnerOptions& options, bool on_host) {
+  if (on_host || options.tensor_parallel <= 2 || !options.one_answer) return;
+  fail(ErrorCode::kUnsupported,
+       "{} GPUs are added up in an order that hangs on the batch: use --tensor-parallel 2, or give up one answer with "
+       "--no-one-answer",
+       options.tensor_parallel);
+}
+
+}  // namespace
+
+MeasuredModel measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
+  check_option("tensor parallelism", asked.tensor_parallel, 1, Divisor::kMostRanks);
+  MeasuredModel measured;
+  measured.backend = select_backend(asked.device, asked.isa, asked.one_answer);
+  const Kernels& kernels = *measured.backend.kernels;
+  const Device& device = *measured.backend.device;
+  const bool on_host = device.is_host();
+  check_sums(asked, on_host);
+  WeightLoader loader(checkpoint, kernels, on_host, {.rank = 0, .size = asked.tensor_parallel});
+  const std::unique_ptr<Model> model = make_model(checkpoint, loader);
+  measured.info = model->info();
+  RunnerOptions& options = measured.options = resolve(asked, model->info(), kernels);
+  options.device = on_host ? "cpu" : "cuda";
+  const StepLimits limits = limits_of(options, on_host);
+  Arena workspace;
+  InputArena inputs;
+  model->take_workspace(workspace, inputs, kernels, limits);
+  StepArrays{}.take(workspace, inputs, kernels, limits);
+  workspace.take_bytes(kernels.scratch_bytes);
+  measured.kv = kv_shape_of(model->info(), options);
+  measured.weight_bytes = loader.packed_bytes();
+  measured.input_bytes = inputs.used_bytes();
+  measured.workspace_bytes = workspace.used_bytes();
+
+  const auto num_ranks = static_cast<uint64_t>(options.tensor_parallel);
+  KvShape all_kv = measured.kv;
+  all_kv.num_kv_heads = model->info().num_kv_heads;
+  if (options.num_swap_blocks == 0) {
+    options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / all_kv.block_bytes());
+  }
+  options.memory_bytes = allowed_bytes(options, device);
+  measured.plan = plan_memory({.weight_bytes = num_ranks * measured.weight_bytes,
+                               .mapped_bytes = loader.mapped_bytes(),
+                               .workspace_bytes = num_ranks * (measured.workspace_bytes + measured.input_bytes),
+                               .kv = all_kv,
+                               .swap_on_device = on_host,
+                               .allowed_bytes = options.memory_bytes},
+                              options);
+  options.num_blocks = measured.plan.num_blocks;
+  return measured;
+}
+
+StepLimits limits_of(const RunnerOptions& options, bool on_host) {
+  return {.num_threads = std::max(1, options.num_threads / options.tensor_parallel),
+          .max_rows = options.max_batch_tokens,
+          .max_logit_rows = options.max_logit_rows,
+          .max_sequences = options.max_sequences,
+          .max_context = options.max_context,
+          .on_host = on_host};
+}
+
+}  // namespace quire

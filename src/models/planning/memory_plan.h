@@ -1,0 +1,27 @@
+// The arithmetic of the ledger: what is fixed, how many KV blocks fit beside it, and what to say when too few do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "models/kv_cache.h"
+#include "models/runner_options.h"
+
+namespace quire {
+
+struct PlanInput {
+  uint64_t weight_bytes = 0;
+  uint64_t mapped_bytes = 0;
+  uint64_t workspace_bytes = 0;
+  KvShape kv;
+  bool swap_on_device = true;  // the swap space lies in the memory that is planned
+  uint64_t allowed_bytes = 0;
+};
+
+// `options` resolved except num_blocks, which is taken as asked for or chosen: enough for every sequence at full
+// length, fewer when memory ends before, and at least one sequence's.
+MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options);
+// At most five lines: what was asked, what is there, what would fit.
+std::string refusal_text(const std::string& model_name, const MemoryPlan& plan);
+
+}  // namespace quire

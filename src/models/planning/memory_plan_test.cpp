@@ -1,0 +1,140 @@
+#include "models/planning/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+
+#include "models/planning/system_memory.h"
+
+namespace quire {
+namespace {
+
+namespace fs = std::filesystem;
+
+// 4 layers x 2 KV heads x 64 x 32 positions x (2 + 2) bytes = 64 KiB a block.
+constexpr KvShape kShape{.num_layers = 4, .num_kv_heads = 2, .head_dim = 64};
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+RunnerOptions options(int64_t max_sequences, int64_t max_context, int64_t num_blocks = 0) {
+  return {.max_sequences = max_sequences, .max_context = max_context, .num_blocks = num_blocks};
+}
+
+PlanInput input(uint64_t allowed_bytes) {
+  return {.weight_bytes = 10 * kMiB,
+          .mapped_bytes = kMiB,
+          .workspace_bytes = kMiB,
+          .kv = kShape,
+          .allowed_bytes = allowed_bytes};
+}
+
+TEST(KvShape, CountsKvHeadsOnly) {
+  EXPECT_EQ(kShape.block_bytes(), 64u << 10);
+  EXPECT_EQ(kShape.token_bytes(), 2048u);
+  KvShape mixed = kShape;
+  mixed.k_format = Format::kF32;
+  EXPECT_EQ(mixed.block_bytes(), 96u << 10);
+  mixed.k_format = Format::kQ8_0;  // 34 bytes for 32 elements
+  mixed.v_format = Format::kQ4_0;  // 18
+  EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 64 * (34 + 18));
+}
+
+TEST(MemoryPlan, EnoughForEverySequence) {
+  const MemoryPlan plan = plan_memory(input(100 * kMiB), options(4, 1000));
+  EXPECT_EQ(plan.num_blocks, 4 * 32);  // 1000 positions end in the 32nd block
+  EXPECT_EQ(plan.kv_bytes, 8 * kMiB);
+  EXPECT_EQ(plan.kv_bytes_per_token, 2048u);
+  EXPECT_EQ(plan.total_bytes, 20 * kMiB);
+  EXPECT_TRUE(plan.fits);
+  EXPECT_TRUE(plan.advice.empty());
+}
+
+TEST(MemoryPlan, ShrinksToWhatFits) {
+  const MemoryPlan plan = plan_memory(input(15 * kMiB), options(4, 1000));
+  EXPECT_EQ(plan.num_blocks, 48);
+  EXPECT_TRUE(plan.fits);
+  EXPECT_EQ(plan.total_bytes, 15 * kMiB);
+}
+
+TEST(MemoryPlan, RefusesLessThanOneSequence) {
+  const MemoryPlan plan = plan_memory(input(13 * kMiB), options(4, 1000));
+  EXPECT_FALSE(plan.fits);
+  EXPECT_EQ(plan.num_blocks, 32);
+  EXPECT_NE(plan.advice.find(" 512 (for one sequence"), std::string::npos) << plan.advice;
+  const std::string text = refusal_text("model", plan);
+  EXPECT_LE(std::count(text.begin(), text.end(), '\n') + 1, 5) << text;
+  // What it advises does fit.
+  EXPECT_TRUE(plan_memory(input(13 * kMiB), options(4, 512)).fits);
+}
+
+TEST(MemoryPlan, NamesTheLimitOfAFixedPool) {
+  const MemoryPlan plan = plan_memory(input(13 * kMiB), options(4, 1000, 17));
+  EXPECT_FALSE(plan.fits);
+  EXPECT_NE(plan.advice.find("KV blocks <= 16"), std::string::npos) << plan.advice;
+  EXPECT_TRUE(plan_memory(input(13 * kMiB), options(4, 1000, 16)).fits);
+}
+
+TEST(MemoryPlan, OffersTheSmallerKvType) {
+  PlanInput wide = input(13 * kMiB);
+  wide.kv.k_format = wide.kv.v_format = Format::kF32;
+  RunnerOptions wanted = options(1, 1000);
+  wanted.k_format = wanted.v_format = Format::kF32;
+  const MemoryPlan plan = plan_memory(wide, wanted);
+  EXPECT_NE(plan.advice.find(" 256 (for one sequence"), std::string::npos) << plan.advice;
+  EXPECT_NE(plan.advice.find(" f16 with "), std::string::npos) << plan.advice;
+  EXPECT_TRUE(plan.advice.ends_with(" 512")) << plan.advice;
+  const MemoryPlan halves = plan_memory(input(13 * kMiB), options(1, 1000));
+  EXPECT_NE(halves.advice.find(" q8_0 with --ctx-size 960"), std::string::npos) << halves.advice;
+}
+
+TEST(MemoryPlan, WeightsAloneTooLargeAndNumbersBeyondAnything) {
+  const MemoryPlan plan = plan_memory(input(5 * kMiB), options(4, 1000));
+  EXPECT_FALSE(plan.fits);
+  EXPECT_NE(plan.advice.find("weights"), std::string::npos);
+  PlanInput monstrous = input(5 * kMiB);
+  monstrous.kv = {.num_layers = 4096, .num_kv_heads = 4096, .head_dim = 4096};
+  EXPECT_FALSE(plan_memory(monstrous, options(1, 1000, int64_t{1} << 30)).fits);
+}
+
+class CgroupTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "quire-cgroup-XXXXXX").string();
+    root_ = mkdtemp(pattern.data());
+  }
+  void TearDown() override { fs::remove_all(root_); }
+  void write(const std::string& file, const std::string& text) {
+    fs::create_directories((root_ / file).parent_path());
+    std::ofstream(root_ / file) << text;
+  }
+  fs::path root_;
+};
+
+constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
+
+TEST_F(CgroupTest, TakesTheTightestOfAllParents) {
+  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), kNoLimit);
+  write("a/memory.max", "1000\n");
+  write("a/memory.current", "600\n");
+  write("a/memory.stat", "anon 300\ninactive_file 250\n");
+  write("a/b/memory.max", "max\n");
+  write("a/b/memory.current", "100\n");
+  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), 650u);
+  write("a/b/memory.max", "400\n");
+  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), 300u);
+  EXPECT_EQ(cgroup_available_memory(root_, "0::/\n"), kNoLimit);
+}
+
+TEST_F(CgroupTest, Version1AndOddText) {
+  write("memory/x/memory.limit_in_bytes", "500\n");
+  write("memory/x/memory.usage_in_bytes", "700\n");
+  EXPECT_EQ(cgroup_available_memory(root_, "5:cpu,cpuacct:/x\n4:memory:/x\n"), 0u);
+  EXPECT_EQ(cgroup_available_memory(root_, "nonsense\n:\n0::\n"), kNoLimit);
+}
+
+TEST(SystemMemory, IsSomething) { EXPECT_GT(available_memory(), kMiB); }
+
+}  // namespace
+}  // namespace quire

@@ -1,0 +1,55 @@
+// What a caller chooses about a running model, and the ledger of the memory that the choices take.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "tensor/format.h"
+
+namespace quire {
+
+struct RunnerOptions {
+  int num_threads = 0;             // of all ranks; 0 = every processor this process may use
+  int tensor_parallel = 1;         // ranks that share the model: threads on the CPU, else devices 0, 1, ...
+  std::string device = {};         // "cpu", "cuda"; empty = the best there is
+  std::string isa = {};            // the CPU's kernel table by name; empty = the best
+  bool one_answer = true;          // false: a device may multiply in ways that hang on the batch (select_backend)
+  int64_t max_batch_tokens = 512;  // tokens of one step
+  int64_t max_sequences = 16;      // sequences of one step
+  int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
+  int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
+  int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
+  Format k_format = Format::kF16;
+  Format v_format = Format::kF16;
+  bool share_prefixes = true;   // sequences of a step that begin with the same blocks read them once: only faster
+  int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
+  uint64_t swap_bytes = 0;
+  // Take the KV pool's memory in the background after loading, while the machine is idle, instead of at the first use
+  // of each block, which would stretch that step.
+  bool populate_kv = false;
+  uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
+  // What `quire tune` wrote (matmul_tuning.h): only faster. Empty = the defaults; a file that is not there is none.
+  std::string tuning_file = {};
+};
+
+// The ledger: what a model will take, line by line, computed from headers alone; all ranks together.
+struct MemoryPlan {
+  uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
+  uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total
+  uint64_t kv_bytes = 0;
+  uint64_t kv_bytes_per_token = 0;
+  uint64_t swap_bytes = 0;
+  int64_t num_blocks = 0;
+  uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
+  uint64_t total_bytes = 0;
+  uint64_t allowed_bytes = 0;
+  int num_ranks = 1;
+  uint64_t rank_bytes = 0;  // of the total, what each takes for itself: all but what is mapped
+  bool fits = false;
+  std::string advice;  // when it does not fit: the settings that would
+};
+
+using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
+
+}  // namespace quire

@@ -1,0 +1,138 @@
+#include "models/running/model_runner.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "kernels/select.h"
+#include "models/architectures/registry.h"
+#include "models/loading/weight_loader.h"
+#include "models/planning/load_plan.h"
+#include "models/planning/memory_plan.h"
+#include "models/running/rank_runner.h"
+#include "parallel/rank_threads.h"
+
+namespace quire {
+
+struct ModelRunner::Impl {
+  Impl(const Checkpoint& checkpoint, MeasuredModel model, const LoadProgress& progress);
+  // Ranks end as they began, each on its thread.
+  ~Impl() {
+    on_all_ranks([](std::unique_ptr<RankRunner>& rank) { rank.reset(); });
+  }
+
+  // Calls body on every rank, one that is alone without further ado.
+  template <typename Body>
+  void on_all_ranks(const Body& body) {
+    if (ranks.size() == 1) return body(ranks[0]);
+    threads.run([&](int rank) { body(ranks[static_cast<size_t>(rank)]); });
+  }
+  RankRunner& first() const { return *ranks[0]; }
+
+  MeasuredModel measured;
+  Communicators communicators;  // none for one rank
+  RankThreads threads;
+  std::vector<std::unique_ptr<RankRunner>> ranks;
+};
+
+ModelRunner::Impl::Impl(const Checkpoint& checkpoint, MeasuredModel model, const LoadProgress& progress)
+    : measured(std::move(model)),
+      threads(measured.options.tensor_parallel),
+      ranks(static_cast<size_t>(measured.options.tensor_parallel)) {
+  const RunnerOptions& options = measured.options;
+  const auto num_ranks = ranks.size();
+  // All load alike, so the first speaks for them.
+  const auto report = [&](uint64_t done_bytes) {
+    if (progress) progress(num_ranks * done_bytes, measured.plan.weight_bytes);
+  };
+  Backend backend = std::exchange(measured.backend, {});
+  if (num_ranks == 1) {
+    ranks[0] = std::make_unique<RankRunner>(checkpoint, measured, std::move(backend), single_communicator(), report);
+    return;
+  }
+  communicators = make_communicators(options.tensor_parallel, backend.device->is_host());
+  try {
+    threads.run([&](int rank) {
+      const auto index = static_cast<size_t>(rank);
+      Backend own =
+          rank == 0 ? std::move(backend) : select_backend(options.device, options.isa, options.one_answer, rank);
+      ranks[index] = std::make_unique<RankRunner>(checkpoint, measured, std::move(own), *communicators[index],
+                                                  rank == 0 ? report : RankRunner::Progress{});
+    });
+  } catch (...) {
+    on_all_ranks([](std::unique_ptr<RankRunner>& rank) { rank.reset(); });
+    throw;
+  }
+}
+
+MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
+  return measure(checkpoint, options).plan;
+}
+
+ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {.device = "cpu"}).info; }
+
+std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
+  WeightLoader loader(checkpoint, select_kernels(isa), /*on_host=*/true);
+  make_model(checkpoint, loader);
+  return loader.matrices();
+}
+
+std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, const RunnerOptions& options,
+                                               const LoadProgress& progress) {
+  MeasuredModel measured = measure(checkpoint, options);
+  if (!measured.plan.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), measured.plan));
+  if (measured.options.max_context > measured.info.max_context) {
+    log::warning("{}: context {} is more than the {} positions the model was made for", checkpoint.name(),
+                 measured.options.max_context, measured.info.max_context);
+  }
+  return std::unique_ptr<ModelRunner>(
+      new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(measured), progress)));
+}
+
+ModelRunner::ModelRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ModelRunner::~ModelRunner() = default;
+
+const ModelInfo& ModelRunner::info() const { return impl_->first().info(); }
+const MemoryPlan& ModelRunner::plan() const { return impl_->measured.plan; }
+const RunnerOptions& ModelRunner::options() const { return impl_->measured.options; }
+const char* ModelRunner::isa() const { return impl_->measured.options.isa.c_str(); }
+std::string ModelRunner::device() const {
+  const std::string one = impl_->first().device().description();
+  return impl_->ranks.size() == 1 ? one : fmt::format("{} ranks on {}", impl_->ranks.size(), one);
+}
+
+void ModelRunner::start(const Batch& batch) {
+  impl_->on_all_ranks([&](auto& rank) { rank->start(batch); });
+}
+std::span<const float> ModelRunner::finish() {
+  impl_->on_all_ranks([](auto& rank) { rank->finish(); });
+  return impl_->first().logits();
+}
+std::span<const float> ModelRunner::run(const Batch& batch) {
+  start(batch);
+  return finish();
+}
+void ModelRunner::wait() {
+  impl_->on_all_ranks([](auto& rank) { rank->device().synchronize(); });
+}
+bool ModelRunner::runs_ahead() const { return impl_->first().runs_ahead(); }
+bool ModelRunner::can_sample() const { return impl_->first().can_sample(); }
+std::span<const int32_t> ModelRunner::tokens() const { return impl_->first().tokens(); }
+std::span<const float> ModelRunner::hidden() const { return impl_->first().hidden(); }
+void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
+  impl_->first().pool().parallel_for(count, [&](int64_t i, int) { body(i); });
+}
+void ModelRunner::copy_block(int32_t from, int32_t to) {
+  impl_->on_all_ranks([=](auto& rank) { rank->kv().copy_block(from, to); });
+}
+void ModelRunner::swap_out(int32_t block, int32_t slot) {
+  impl_->on_all_ranks([=](auto& rank) { rank->kv().swap_out(block, slot); });
+}
+void ModelRunner::swap_in(int32_t slot, int32_t block) {
+  impl_->on_all_ranks([=](auto& rank) { rank->kv().swap_in(slot, block); });
+}
+
+}  // namespace quire

@@ -1,0 +1,72 @@
+// Loads a model and runs batches: the only way from the engine to arithmetic.
+//
+// Owns weights, KV pool and activation workspace, all sized before loading; a step allocates nothing and throws nothing
+// for a batch inside the limits. With tensor parallelism it is several ranks that go in step (rank_runner.h), each with
+// a part of every layer, and what it hands out is rank 0's. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "models/batch.h"
+#include "models/loading/checkpoint.h"
+#include "models/loading/matmul_tuning.h"
+#include "models/model.h"
+#include "models/runner_options.h"
+
+namespace quire {
+
+class ModelRunner {
+ public:
+  // Reads no weights. Throws Error for an architecture, format or configuration this build does not know.
+  static MemoryPlan plan(const Checkpoint& checkpoint, const RunnerOptions& options);
+  static ModelInfo info(const Checkpoint& checkpoint);
+  // The distinct matrices that its steps multiply by, with the kernel table of this name (empty = the best).
+  static std::set<MatrixShape> matrices(const Checkpoint& checkpoint, const std::string& isa);
+  // Throws Error kOutOfMemory with the ledger's numbers and the settings that would fit. The checkpoint must outlive
+  // the runner: on the host embedding rows are read from its mapping.
+  static std::unique_ptr<ModelRunner> load(const Checkpoint& checkpoint, const RunnerOptions& options,
+                                           const LoadProgress& progress = {});
+  ~ModelRunner();
+
+  const ModelInfo& info() const;
+  const MemoryPlan& plan() const;
+  const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
+  const char* isa() const;               // the kernel table's name
+  std::string device() const;            // for people: Device::description
+  // Whether batches may bring their wishes for sampling (Batch::sampling).
+  bool can_sample() const;
+  // Has a step computed. On a device other than the host it returns when the step is queued, and with runs_ahead() a
+  // second one may be started before the first is finished, if that one wants nothing but tokens (Batch::sampling).
+  void start(const Batch& batch);
+  // Waits for the step that was started first. Logits of its logit_rows: [logit_rows.size(), vocab_size] float32, valid
+  // until the next start. None when it wants tokens.
+  std::span<const float> finish();
+  std::span<const float> run(const Batch& batch);  // both
+  // Whether two steps may be in flight, the tokens of the second being those that the first chooses (chosen_token).
+  bool runs_ahead() const;
+  // The tokens that the finished step chose: [sampling.size()], as long valid as its logits; -1 where logits hold a NaN
+  // or nothing finite.
+  std::span<const int32_t> tokens() const;
+  // Final hidden states of its hidden_rows: [hidden_rows.size(), hidden_size] float32, as long valid.
+  std::span<const float> hidden() const;
+  // Returns when everything that was started or moved is done; its results still wait for finish().
+  void wait();
+  // Calls body(i) for i in [0, count) on the runner's threads, between runs. The body must not throw.
+  void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
+  void copy_block(int32_t from, int32_t to);
+  void swap_out(int32_t block, int32_t slot);
+  void swap_in(int32_t slot, int32_t block);
+
+ private:
+  struct Impl;
+  explicit ModelRunner(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quire

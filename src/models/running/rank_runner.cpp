@@ -1,0 +1,167 @@
+#include "models/running/rank_runner.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "models/architectures/registry.h"
+#include "models/loading/weight_loader.h"
+
+namespace quire {
+
+static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
+
+RankRunner::RankRunner(const Checkpoint& checkpoint, const MeasuredModel& measured, Backend backend,
+                       Communicator& communicator, const Progress& progress)
+    : kernels_(*backend.kernels),
+      device_(std::move(backend.device)),
+      communicator_(communicator),
+      limits_(limits_of(measured.options, device_->is_host())),
+      share_prefixes_(measured.options.share_prefixes),
+      pool_(limits_.num_threads),
+      exec_(make_exec(pool_, device_->stream())),
+      weights_(*device_, measured.weight_bytes),
+      workspace_(*device_, measured.workspace_bytes),
+      inputs_(*device_, measured.input_bytes),
+      staging_(*device_, device_->is_host() ? 0 : kInputSlots * measured.input_bytes),
+      kv_(measured.kv, *device_, measured.plan.num_blocks, measured.options.num_swap_blocks) {
+  MatmulTunings tunings;
+  if (device_->is_host()) tunings = load_tuning(measured.options.tuning_file, kernels_.name, limits_.num_threads);
+  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
+                      {.rank = communicator_.rank(), .size = communicator_.size()});
+  model_ = make_model(checkpoint, loader);
+  device_->synchronize();
+  checkpoint.release_pages();
+  Arena arena(workspace_);
+  const std::span<std::byte> on_device(inputs_.data(), inputs_.size_bytes());
+  InputArena input_arena(staging_.bytes(), on_device);
+  model_->take_workspace(arena, input_arena, kernels_, limits_);
+  arrays_.take(arena, input_arena, kernels_, limits_);
+  exec_.scratch = arena.take_bytes(kernels_.scratch_bytes);
+  if (device_->is_host())
+    prepare_pool(measured.options.populate_kv);
+  else
+    make_room_for_results();
+}
+
+// The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they would
+// otherwise be cleared one after the other in the first step.
+void RankRunner::prepare_pool(bool populate) {
+  pool_.parallel_for(kv_.shape().num_layers, [this](int64_t i, int) {
+    const KvLayer layer = kv_.layer(static_cast<int>(i));
+    layer.k[0] = layer.v[0] = std::byte{};
+  });
+  if (!populate) return;
+  populating_ = std::jthread([this](const std::stop_token& stop) {
+    const sched_param idle{};
+    ::sched_setscheduler(0, SCHED_IDLE, &idle);  // of this thread; a failure only makes it less polite
+    kv_.populate(stop);
+  });
+}
+
+void RankRunner::make_room_for_results() {
+  choices_.emplace(*device_, kInputSlots * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
+  if (communicator_.rank() > 0) return;  // nobody asks for its results
+  const int64_t row_size = std::max(model_->info().vocab_size, model_->info().hidden_size);
+  results_.emplace(*device_, static_cast<size_t>(limits_.max_logit_rows * row_size) * sizeof(float));
+}
+
+bool RankRunner::can_sample() const {
+  return kernels_.sample_rows != nullptr && model_->info().vocab_size <= kMaxSampledVocab;
+}
+
+int32_t* RankRunner::choices_of(int slot) {
+  if (!choices_) return arrays_.tokens();
+  return reinterpret_cast<int32_t*>(choices_->bytes().data()) + slot * limits_.max_logit_rows;
+}
+
+void RankRunner::start(const Batch& batch) {
+  // What wants more than tokens reads it from where the next step writes.
+  const Started& before = steps_[kInputSlots - 1 - next_slot_];
+  CHECK(num_in_flight_ == 0 ||
+        (runs_ahead() && num_in_flight_ < kInputSlots && before.logit_floats == 0 && before.hidden_floats == 0));
+  Step step = prepare(batch);
+  const bool samples = !batch.sampling.empty();
+  uint64_t key = 0;
+  if (!limits_.on_host && arrays_.is_recurrent(step)) {
+    arrays_.pad(step);
+    key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 3 |
+          static_cast<uint64_t>(step.input_slot) << 2 | static_cast<uint64_t>(samples) << 1 |
+          static_cast<uint64_t>(step.share_prefixes);
+  }
+  const ModelInfo& info = model_->info();
+  const size_t num_logit_rows = samples ? 0 : batch.logit_rows.size();
+  steps_[next_slot_] = {.output = forward(step, samples, key),
+                        .logit_floats = num_logit_rows * static_cast<size_t>(info.vocab_size),
+                        .hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(info.hidden_size),
+                        .num_tokens = batch.sampling.size()};
+  device_->mark(next_slot_);
+  next_slot_ = (next_slot_ + 1) % kInputSlots;
+  ++num_in_flight_;
+}
+
+Step RankRunner::prepare(const Batch& batch) {
+  const Started& before = steps_[kInputSlots - 1 - next_slot_];
+  Step step = arrays_.place(batch, next_slot_,
+                            {.vocab_size = model_->info().vocab_size,
+                             .num_blocks = kv_.num_blocks(),
+                             .can_sample = can_sample(),
+                             .num_chosen = static_cast<int64_t>(before.num_tokens)});
+  step.kernels = &kernels_;
+  step.exec = exec_;
+  step.device = device_.get();
+  step.kv = &kv_;
+  step.communicator = &communicator_;
+  // On a device it chooses tokens, which the next step reads.
+  step.wants_output = !limits_.on_host || communicator_.rank() == 0;
+  step.share_prefixes = step.share_prefixes && share_prefixes_;
+  return step;
+}
+
+Model::Output RankRunner::forward(const Step& step, bool samples, uint64_t key) {
+  model_->prepare(step);
+  Model::Output output;
+  device_->run(key, [&] {
+    arrays_.upload(*device_, step, samples);
+    output = model_->forward(step);
+    if (!samples) return;
+    kernels_.sample_rows(exec_, output.logits, step.num_logit_rows, static_cast<int>(model_->info().vocab_size),
+                         arrays_.sampling(), arrays_.tokens());
+    device_->download_staged(reinterpret_cast<std::byte*>(choices_of(step.input_slot)),
+                             reinterpret_cast<const std::byte*>(arrays_.tokens()),
+                             static_cast<size_t>(step.num_logit_rows) * sizeof(int32_t));
+  });
+  if (key == 0) return output;
+  if (output.logits != nullptr) recorded_[key] = output;
+  return recorded_.at(key);
+}
+
+// The results of the step that was started first to the host, wherever they are.
+void RankRunner::finish() {
+  CHECK(num_in_flight_ > 0);
+  const int slot = (next_slot_ + kInputSlots - num_in_flight_) % kInputSlots;
+  --num_in_flight_;
+  device_->wait_for(slot);
+  const Started& step = steps_[slot];
+  Model::Output output = step.output;
+  if (results_) {
+    std::byte* const place = results_->bytes().data();
+    const auto download = [&](const float* from, size_t first, size_t count) -> const float* {
+      auto* const to = reinterpret_cast<float*>(place) + first;
+      if (count > 0) {
+        device_->download(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                          count * sizeof(float));
+      }
+      return to;
+    };
+    output = {.logits = download(output.logits, 0, step.logit_floats),
+              .hidden = download(output.hidden, step.logit_floats, step.hidden_floats)};
+  }
+  tokens_ = {choices_of(slot), step.num_tokens};
+  logits_ = {output.logits, step.logit_floats};
+  hidden_ = {output.hidden, step.hidden_floats};
+}
+
+}  // namespace quire

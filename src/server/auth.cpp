@@ -98,10 +98,10 @@ struct ApiKeys::Impl {
     try {
       load();
       file_time = time;
-      log::info("API keys read anew: {}", keys->size());
+      log::info("API keys reloaded: {}", keys->size());
     } catch (const Error& error) {
       file_time = time;  // said once for each change
-      log::warning("the API keys in use stay: {}", error.what());
+      log::warning("the previous API keys stay in use: {}", error.what());
     }
     return keys;
   }

@@ -15,7 +15,7 @@ namespace quire {
 
 class ApiKeys {
  public:
-  // `key_file` (may be empty) has one key per line, or name:key; it is read anew when it changes. Throws Error when it
+  // `key_file` (may be empty) has one key per line, or name:key; it is reloaded when it changes. Throws Error when it
   // cannot be read or holds no key.
   ApiKeys(const std::vector<std::string>& keys, std::string key_file);
   ~ApiKeys();

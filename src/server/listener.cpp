@@ -81,13 +81,13 @@ struct Listener::Impl {
     const std::string allowed = is_server ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
     if (allowed.empty()) {
       return error_response(ApiError(404, "not_found_error", "not_found",
-                                     "there is no such path here; GET /openapi.json lists what there is"));
+                                     "unknown path; GET /openapi.json lists the paths of this server"));
     }
     http::Response response =
         request.method == "OPTIONS"
             ? http::Response{.status = 204, .content_type = "", .body = ""}
             : error_response(ApiError(405, "invalid_request_error", "method_not_allowed",
-                                      "this path does not know this method; it knows " + allowed));
+                                      "method not allowed; allowed here: " + allowed));
     response.headers.emplace_back("Allow", allowed);
     return response;
   }

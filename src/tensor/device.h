@@ -107,7 +107,7 @@ inline constexpr int kInputSlots = 2;
 
 // An array that the host fills before a step and kernels read in it: one memory on the host. Another device has a copy,
 // and the host as many pieces of staging memory as there are slots, so that it can fill one for the next step while the
-// other is on its way. Owned by whoever prepares steps.
+// other is on its way. Owned by the code that prepares steps.
 template <typename T>
 struct StepInput {
   T* staged[kInputSlots] = {};

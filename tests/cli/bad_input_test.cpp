@@ -1,6 +1,6 @@
 // What users meet when something is wrong: a hundred bad inputs, each with a message of at most five lines that says
 // what was found, what was expected and what to do. bad_input.snapshot holds every message for review;
-// QUIRE_UPDATE_SNAPSHOT=1 writes it anew.
+// QUIRE_UPDATE_SNAPSHOT=1 rewrites it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -292,7 +292,7 @@ TEST(BadInput, IsAnsweredInAFewLinesThatHelp) {
   }
   const std::vector<std::string> expected = blocks_of(read_bytes(snapshot));
   const std::vector<std::string> now = blocks_of(found);
-  ASSERT_EQ(now.size(), expected.size()) << "cases came or went: QUIRE_UPDATE_SNAPSHOT=1 writes the snapshot anew";
+  ASSERT_EQ(now.size(), expected.size()) << "cases came or went: QUIRE_UPDATE_SNAPSHOT=1 rewrites the snapshot";
   for (size_t i = 0; i < now.size(); ++i) EXPECT_EQ(now[i], expected[i]);
 }
 

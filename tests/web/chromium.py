@@ -162,7 +162,7 @@ class Page:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {seconds} s in vain for {what}; console: {self.console[-5:]}")
+                raise AssertionError(f"{what} did not appear within {seconds} s; console: {self.console[-5:]}")
             time.sleep(0.03)
 
     def click(self, selector):

@@ -31,7 +31,7 @@ class EmbeddingReader : public StreamReader {
           {503, "unavailable_error", "draining", "the server is shutting down and ended this request", "", 1000});
     }
     if (event.finish == FinishReason::kError) {
-      return fail({500, "server_error", "numeric_error", "the model produced a number that is none for this input"});
+      return fail({500, "server_error", "numeric_error", "the model produced NaN or infinity for this input"});
     }
     if (event.embedding.empty()) {
       return fail({501, "not_supported_error", "not_supported", "this model gives no embeddings"});

@@ -285,7 +285,7 @@ void Connection::finish(const Request& request, int status, uint64_t bytes) {
     const double seconds = std::chrono::duration<double>(Clock::now() - request.received).count();
     shared_->options.on_finished({.request = request, .status = status, .bytes = bytes, .seconds = seconds});
   }
-  exchange_ = nullptr;  // `request` may be the exchange's own: it is held by whoever called
+  exchange_ = nullptr;  // `request` may be the exchange's own: the caller holds it
 }
 
 void Connection::flush() {

@@ -30,7 +30,7 @@ void ConnectionExchange::send(std::string data) {
   // An endpoint that waits for on_sent never comes near this.
   constexpr uint64_t kRunawayFactor = 64;
   if (connection_->unsent() > kRunawayFactor * connection_->shared()->options.limits.stream_buffer_bytes) {
-    log::warning("{}: a stream was given up, its client reads too slowly", request_.id);
+    log::warning("{}: the stream was closed because its client reads too slowly", request_.id);
     return connection_->lose();
   }
   sent_bytes_ += data.size();

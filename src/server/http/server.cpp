@@ -129,7 +129,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
   static void refuse(int socket) {
     const std::string body =
-        error_body("unavailable_error", "too_many_connections", "this server has as many connections as it may have");
+        error_body("unavailable_error", "too_many_connections", "this server has reached its limit of connections");
     const std::string reply = fmt::format(
         "HTTP/1.1 503 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 1\r\n"
         "x-request-id: {}\r\nConnection: close\r\n\r\n{}",
@@ -213,7 +213,7 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>()) {
 Server::~Server() {
   impl_->stop_listening();
   impl_->for_each(&Connection::abort);
-  if (!impl_->wait_until_empty(kStopTime)) log::warning("some connections could not be ended in time");
+  if (!impl_->wait_until_empty(kStopTime)) log::warning("some connections did not close in time");
   impl_->shared->is_stopped = true;
   impl_->work.reset();
   impl_->shared->io.stop();

@@ -166,7 +166,7 @@ struct TlsFiles::Impl {
       context = load_context(certificate_file, key_file);
       certificate_stamp = new_certificate;
       key_stamp = new_key;
-      log::info("TLS certificate read anew");
+      log::info("TLS certificate reloaded");
     } catch (const Error& error) {
       // The two files change one after the other: the pair that fits stays in use until the next look.
       log::warning("the TLS certificate was not renewed: {}", error.what());

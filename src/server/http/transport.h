@@ -35,7 +35,7 @@ class Transport {
 // `socket` stays its caller's.
 std::unique_ptr<Transport> make_plain_transport(int socket);
 
-// Certificate and key from files, read anew when either file changes. Any thread.
+// Certificate and key from files, reloaded when either file changes. Any thread.
 class TlsFiles {
  public:
   // Throws Error naming the file that is missing or wrong.

@@ -101,7 +101,7 @@ class Chat {
         settings_.raw ? text_.encode_plain(input) : text_.encode_rendered(text_.render_chat(messages, true));
     clear_interrupt();
     const Generation result = generate(
-        engine_, text_, make_request(text_, settings_, std::move(prompt)), settings_.stops,
+        engine_, text_, make_input(text_, settings_, std::move(prompt)),
         [](std::string_view piece) {
           std::fwrite(piece.data(), 1, piece.size(), stdout);
           std::fflush(stdout);
@@ -203,14 +203,14 @@ class Chat {
 
 }  // namespace
 
-GenerateRequest make_request(const TextProcessor& text, const ChatSettings& settings, std::vector<int32_t> prompt) {
+GenerationInput make_input(const TextProcessor& text, const ChatSettings& settings, std::vector<int32_t> prompt) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
   request.sampling = settings.sampling;
   request.max_tokens = settings.max_tokens;
   request.ignore_eos = settings.ignore_eos;
   request.eog_ids = text.eog_ids();
-  return request;
+  return {.request = std::move(request), .stops = settings.stops, .continues_prompt = settings.raw};
 }
 
 json::array first_messages(const ChatSettings& settings) {

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "apps/generation.h"
 #include "apps/options.h"
 #include "dialogue/text_processor.h"
 #include "engine/engine.h"
@@ -20,7 +21,7 @@ struct ChatSettings {
 };
 
 // The prompt of one request in these settings.
-GenerateRequest make_request(const TextProcessor& text, const ChatSettings& settings, std::vector<int32_t> prompt);
+GenerationInput make_input(const TextProcessor& text, const ChatSettings& settings, std::vector<int32_t> prompt);
 // Messages of a fresh conversation: the system message, if there is one.
 json::array first_messages(const ChatSettings& settings);
 

@@ -4,44 +4,43 @@
 
 #include "apps/units.h"
 #include "base/error.h"
-#include "dialogue/stop_matcher.h"
-#include "text/detokenizer.h"
+#include "dialogue/choice_text.h"
 
 namespace quire {
 
-Generation generate(Engine& engine, const TextProcessor& text, GenerateRequest request,
-                    const std::vector<std::string>& stops, const std::function<void(std::string_view)>& on_text,
-                    const std::function<bool()>& is_interrupted) {
+Generation generate(Engine& engine, const TextProcessor& text, GenerationInput input,
+                    const std::function<void(std::string_view)>& on_text, const std::function<bool()>& is_interrupted) {
   Generation result;
-  result.stats.prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  Detokenizer detokenizer(text.tokenizer());
-  StopMatcher matcher(stops, /*include_stop=*/false);
-  const auto emit = [&](const std::string& piece) {
-    if (piece.empty()) return;
-    result.text += piece;
-    on_text(piece);
+  const std::vector<int32_t>& prompt = input.request.prompt;
+  result.stats.prompt_tokens = static_cast<int64_t>(prompt.size());
+  ChoiceText answer(text.tokenizer(),
+                    {.stops = std::move(input.stops), .min_tokens = input.request.sampling.min_tokens},
+                    input.continues_prompt ? std::span(prompt) : std::span<const int32_t>());
+  const auto emit = [&](const TextPiece& piece) {
+    if (piece.text.empty()) return;
+    result.text += piece.text;
+    on_text(piece.text);
   };
 
-  const auto stream = engine.submit(std::move(request)).stream;
+  const auto stream = engine.submit(std::move(input.request)).stream;
   if (!stream) fail(ErrorCode::kLimit, "the engine's queue is full");
   while (!stream->is_drained()) {
-    if (is_interrupted() || matcher.is_matched()) stream->cancel();
+    if (is_interrupted() || answer.is_stopped()) stream->cancel();
     engine.step();
     while (const auto event = stream->try_next()) {
       if (event->has_token) {
         ++result.stats.generated_tokens;
         result.tokens.push_back(event->token);
-        if (!event->is_stop_token) emit(matcher.push(detokenizer.push(event->token.id)));
+        emit(answer.push(event->token, event->is_stop_token));
       }
       if (event->finish == FinishReason::kNone) continue;
-      emit(matcher.push(detokenizer.finish()));
-      emit(matcher.finish());
-      result.finish = matcher.is_matched() ? FinishReason::kStop : event->finish;
+      emit(answer.finish());
+      result.finish = answer.is_stopped() ? FinishReason::kStop : event->finish;
       result.stats.ttft_ms = event->timing.first_token_ms - event->timing.arrival_ms;
       result.stats.decode_ms = event->timing.last_token_ms - event->timing.first_token_ms;
     }
   }
-  result.stop = matcher.matched();
+  result.stop = answer.stop_string();
   const int64_t positions = result.stats.prompt_tokens + result.stats.generated_tokens;
   const int64_t blocks = (positions + kKvBlockSize - 1) / kKvBlockSize;
   const MemoryPlan& plan = engine.runner().plan();

@@ -34,11 +34,16 @@ struct Generation {
   GenerationStats stats;
 };
 
+struct GenerationInput {
+  GenerateRequest request;
+  std::vector<std::string> stops;
+  bool continues_prompt = false;  // the text goes on where the prompt ends, instead of answering it
+};
+
 // Runs one request to its end on this thread. `on_text` gets each piece of text as it becomes certain; when
 // `is_interrupted` turns true the request is cancelled.
-Generation generate(Engine& engine, const TextProcessor& text, GenerateRequest request,
-                    const std::vector<std::string>& stops, const std::function<void(std::string_view)>& on_text,
-                    const std::function<bool()>& is_interrupted);
+Generation generate(Engine& engine, const TextProcessor& text, GenerationInput input,
+                    const std::function<void(std::string_view)>& on_text, const std::function<bool()>& is_interrupted);
 
 // The largest resident size of this process so far.
 uint64_t peak_memory_bytes();

@@ -81,7 +81,7 @@ void answer_once(Engine& engine, const TextProcessor& text, const ChatSettings& 
       settings.raw ? text.encode_plain(prompt) : text.encode_rendered(text.render_chat(messages, true));
   catch_interrupts();
   const Generation result = generate(
-      engine, text, make_request(text, settings, std::move(ids)), settings.stops,
+      engine, text, make_input(text, settings, std::move(ids)),
       [&](std::string_view piece) {
         if (options.json) return;
         std::fwrite(piece.data(), 1, piece.size(), stdout);

@@ -40,8 +40,7 @@ LoadedTokenizer from_directory(const std::filesystem::path& directory) {
   }
   fail(ErrorCode::kNotFound,
        "{} holds no tokenizer: expected tokenizer.json, tokenizer.model, or vocab.json with merges.txt; copy it from "
-       "the "
-       "model's original files",
+       "the model's original files",
        directory.string());
 }
 
@@ -118,7 +117,7 @@ void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
 }
 
 std::string TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
-                                       const json::object& extra) const {
+                                       const json::object& variables) const {
   if (!template_) {
     if (!template_error_.empty()) {
       fail(ErrorCode::kUnsupported,
@@ -126,15 +125,20 @@ std::string TextProcessor::render_chat(const json::array& messages, bool add_gen
     }
     fail(ErrorCode::kUnsupported, "the model has no chat template; give it plain text to continue instead");
   }
+  return render_chat(*template_, messages, add_generation_prompt, variables);
+}
+
+std::string TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
+                                       const json::object& variables) const {
   json::object context =
-      chat_context(with_content_style(messages, template_->content_style()), nullptr, nullptr, add_generation_prompt);
-  for (const auto& [key, value] : extra) context[key] = value;
+      chat_context(with_content_style(messages, by.content_style()), nullptr, nullptr, add_generation_prompt);
   const auto piece = [&](std::optional<int32_t> id) {
-    return id ? std::string(tokenizer_.token_text(*id)) : std::string();
+    return json::string(id ? tokenizer_.token_text(*id) : std::string_view());
   };
-  if (!context.contains("bos_token")) context["bos_token"] = piece(tokenizer_.bos_id());
-  if (!context.contains("eos_token")) context["eos_token"] = piece(tokenizer_.eos_id());
-  return template_->render(context);
+  context["bos_token"] = piece(tokenizer_.bos_id());
+  context["eos_token"] = piece(tokenizer_.eos_id());
+  for (const auto& [key, value] : variables) context[key] = value;
+  return by.render(context);
 }
 
 std::vector<int32_t> TextProcessor::encode_rendered(std::string_view rendered) const {

@@ -1,7 +1,7 @@
 // Everything a checkpoint says about text: its tokenizer, its chat template, and which tokens end a generation.
 //
-// Immutable after load; any thread. Used by whoever turns requests into token ids and tokens into text (HTTP workers,
-// the commands of the program), never by the engine thread.
+// Immutable after load; any thread. HTTP workers and the program's commands use it to turn requests into token ids and
+// tokens into text; the engine thread never does.
 #pragma once
 
 #include <memory>
@@ -30,12 +30,17 @@ class TextProcessor {
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
-  // The prompt text of a conversation: messages as OpenAI writes them, `extra` further template variables. Throws Error
-  // kUnsupported when the model has no template, kInvalidArgument with the template's own words when it refuses.
+  // The prompt text of a conversation: messages as OpenAI writes them; `variables` are added to the template's and win
+  // over them. Throws Error kUnsupported when the model has no template, kInvalidArgument with the template's own words
+  // when it refuses.
   std::string render_chat(const json::array& messages, bool add_generation_prompt,
-                          const json::object& extra = {}) const;
-  // Rendered templates name their special tokens themselves; plain text gets the tokenizer's.
+                          const json::object& variables = {}) const;
+  // The same by another template than the model's own, with the model's special tokens.
+  std::string render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
+                          const json::object& variables) const;
+  // A rendered conversation: its special tokens stand in the text, none are added.
   std::vector<int32_t> encode_rendered(std::string_view rendered) const;
+  // Plain text: the tokenizer adds its special tokens, and reads none in the text.
   std::vector<int32_t> encode_plain(std::string_view text) const;
 
  private:

@@ -14,7 +14,7 @@
 namespace quire {
 namespace {
 
-// Of what the system reports as free, so that the rest of the process and its neighbours can breathe.
+// Share of the free memory that may be used; the rest is left to the process itself and to others.
 constexpr double kMemoryMargin = 0.95;
 
 void check_option(const char* option, int64_t value, int64_t least, int64_t most) {
@@ -29,7 +29,7 @@ void check_kv_format(const char* option, Format format) {
        option, weight_format(format).name);
 }
 
-// Every zero becomes what it stands for, except num_blocks: the plan chooses that.
+// Replaces every 0 by the default it stands for, except num_blocks: plan_memory chooses that.
 RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernels& kernels) {
   check_option("the number of threads", options.num_threads, 0, 1024);
   check_option("the tokens of a batch", options.max_batch_tokens, 1, int64_t{1} << 20);
@@ -56,7 +56,7 @@ KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
           .v_format = options.v_format};
 }
 
-// What the device with least has free; each on a thread of its own, whose current device it becomes.
+// The least free memory of any device. Each is asked on a thread of its own, because it becomes that thread's device.
 uint64_t least_free_bytes(const RunnerOptions& options) {
   std::vector<uint64_t> free(static_cast<size_t>(options.tensor_parallel));
   RankThreads(options.tensor_parallel).run([&](int rank) {
@@ -79,25 +79,25 @@ uint64_t allowed_bytes(const RunnerOptions& options, const Device& device) {
 void check_sums(const RunnerOptions& options, bool on_host) {
   if (on_host || options.tensor_parallel <= 2 || !options.one_answer) return;
   fail(ErrorCode::kUnsupported,
-       "{} GPUs are added up in an order that hangs on the batch: use --tensor-parallel 2, or give up one answer with "
-       "--no-one-answer",
+       "{} GPUs add their results in an order that depends on the batch, so that answers would depend on it too: use "
+       "--tensor-parallel 2, or allow it with --no-one-answer",
        options.tensor_parallel);
 }
 
 }  // namespace
 
-MeasuredModel measure(const Checkpoint& checkpoint, const RunnerOptions& asked) {
+LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   check_option("tensor parallelism", asked.tensor_parallel, 1, Divisor::kMostRanks);
-  MeasuredModel measured;
-  measured.backend = select_backend(asked.device, asked.isa, asked.one_answer);
-  const Kernels& kernels = *measured.backend.kernels;
-  const Device& device = *measured.backend.device;
+  LoadPlan plan;
+  plan.backend = select_backend(asked.device, asked.isa, asked.one_answer);
+  const Kernels& kernels = *plan.backend.kernels;
+  const Device& device = *plan.backend.device;
   const bool on_host = device.is_host();
   check_sums(asked, on_host);
   WeightLoader loader(checkpoint, kernels, on_host, {.rank = 0, .size = asked.tensor_parallel});
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
-  measured.info = model->info();
-  RunnerOptions& options = measured.options = resolve(asked, model->info(), kernels);
+  plan.info = model->info();
+  RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
   const StepLimits limits = limits_of(options, on_host);
   Arena workspace;
@@ -105,27 +105,27 @@ MeasuredModel measure(const Checkpoint& checkpoint, const RunnerOptions& asked) 
   model->take_workspace(workspace, inputs, kernels, limits);
   StepArrays{}.take(workspace, inputs, kernels, limits);
   workspace.take_bytes(kernels.scratch_bytes);
-  measured.kv = kv_shape_of(model->info(), options);
-  measured.weight_bytes = loader.packed_bytes();
-  measured.input_bytes = inputs.used_bytes();
-  measured.workspace_bytes = workspace.used_bytes();
+  plan.kv = kv_shape_of(model->info(), options);
+  plan.weight_bytes = loader.packed_bytes();
+  plan.input_bytes = inputs.used_bytes();
+  plan.workspace_bytes = workspace.used_bytes();
 
   const auto num_ranks = static_cast<uint64_t>(options.tensor_parallel);
-  KvShape all_kv = measured.kv;
+  KvShape all_kv = plan.kv;
   all_kv.num_kv_heads = model->info().num_kv_heads;
   if (options.num_swap_blocks == 0) {
     options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / all_kv.block_bytes());
   }
   options.memory_bytes = allowed_bytes(options, device);
-  measured.plan = plan_memory({.weight_bytes = num_ranks * measured.weight_bytes,
+  plan.memory = plan_memory({.weight_bytes = num_ranks * plan.weight_bytes,
                                .mapped_bytes = loader.mapped_bytes(),
-                               .workspace_bytes = num_ranks * (measured.workspace_bytes + measured.input_bytes),
+                               .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
                                .kv = all_kv,
                                .swap_on_device = on_host,
                                .allowed_bytes = options.memory_bytes},
                               options);
-  options.num_blocks = measured.plan.num_blocks;
-  return measured;
+  options.num_blocks = plan.memory.num_blocks;
+  return plan;
 }
 
 StepLimits limits_of(const RunnerOptions& options, bool on_host) {

@@ -1,4 +1,5 @@
-// A model measured, not loaded: what its options come to on this machine and the memory that it takes.
+// What loading a model will take, computed from its headers: the options with every default resolved for this machine,
+// and the memory. ModelRunner::load follows the plan; `quire plan` prints it.
 #pragma once
 
 #include "kernels/select.h"
@@ -10,22 +11,23 @@
 
 namespace quire {
 
-struct MeasuredModel {
+struct LoadPlan {
   Backend backend;  // of rank 0
   ModelInfo info;
   RunnerOptions options;  // with every 0 and empty name replaced by what was chosen
-  MemoryPlan plan;
-  // Of one rank; of rank 0, which has most:
+  MemoryPlan memory;  // of all ranks together
+  // Of one rank (rank 0, which has most):
   KvShape kv;
   uint64_t weight_bytes = 0;
   uint64_t input_bytes = 0;
-  uint64_t workspace_bytes = 0;  // without these
+  uint64_t workspace_bytes = 0;  // without input_bytes
 };
 
-// Reads headers. Throws Error for an architecture, format or configuration this build does not know.
-MeasuredModel measure(const Checkpoint& checkpoint, const RunnerOptions& asked);
+// Reads headers, not weights. Throws Error for an architecture, format or configuration this build does not know.
+// Where the memory does not suffice, memory.fits is false.
+LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked);
 
-// Of a rank. `options` resolved.
+// Of one rank; `options` as LoadPlan has them.
 StepLimits limits_of(const RunnerOptions& options, bool on_host);
 
 }  // namespace quire

@@ -18,7 +18,7 @@
 namespace quire {
 
 struct ModelRunner::Impl {
-  Impl(const Checkpoint& checkpoint, MeasuredModel model, const LoadProgress& progress);
+  Impl(const Checkpoint& checkpoint, LoadPlan load_plan, const LoadProgress& progress);
   // Ranks end as they began, each on its thread.
   ~Impl() {
     on_all_ranks([](std::unique_ptr<RankRunner>& rank) { rank.reset(); });
@@ -32,25 +32,25 @@ struct ModelRunner::Impl {
   }
   RankRunner& first() const { return *ranks[0]; }
 
-  MeasuredModel measured;
+  LoadPlan plan;
   Communicators communicators;  // none for one rank
   RankThreads threads;
   std::vector<std::unique_ptr<RankRunner>> ranks;
 };
 
-ModelRunner::Impl::Impl(const Checkpoint& checkpoint, MeasuredModel model, const LoadProgress& progress)
-    : measured(std::move(model)),
-      threads(measured.options.tensor_parallel),
-      ranks(static_cast<size_t>(measured.options.tensor_parallel)) {
-  const RunnerOptions& options = measured.options;
+ModelRunner::Impl::Impl(const Checkpoint& checkpoint, LoadPlan load_plan, const LoadProgress& progress)
+    : plan(std::move(load_plan)),
+      threads(plan.options.tensor_parallel),
+      ranks(static_cast<size_t>(plan.options.tensor_parallel)) {
+  const RunnerOptions& options = plan.options;
   const auto num_ranks = ranks.size();
   // All load alike, so the first speaks for them.
   const auto report = [&](uint64_t done_bytes) {
-    if (progress) progress(num_ranks * done_bytes, measured.plan.weight_bytes);
+    if (progress) progress(num_ranks * done_bytes, plan.memory.weight_bytes);
   };
-  Backend backend = std::exchange(measured.backend, {});
+  Backend backend = std::exchange(plan.backend, {});
   if (num_ranks == 1) {
-    ranks[0] = std::make_unique<RankRunner>(checkpoint, measured, std::move(backend), single_communicator(), report);
+    ranks[0] = std::make_unique<RankRunner>(checkpoint, plan, std::move(backend), single_communicator(), report);
     return;
   }
   communicators = make_communicators(options.tensor_parallel, backend.device->is_host());
@@ -59,7 +59,7 @@ ModelRunner::Impl::Impl(const Checkpoint& checkpoint, MeasuredModel model, const
       const auto index = static_cast<size_t>(rank);
       Backend own =
           rank == 0 ? std::move(backend) : select_backend(options.device, options.isa, options.one_answer, rank);
-      ranks[index] = std::make_unique<RankRunner>(checkpoint, measured, std::move(own), *communicators[index],
+      ranks[index] = std::make_unique<RankRunner>(checkpoint, plan, std::move(own), *communicators[index],
                                                   rank == 0 ? report : RankRunner::Progress{});
     });
   } catch (...) {
@@ -69,10 +69,10 @@ ModelRunner::Impl::Impl(const Checkpoint& checkpoint, MeasuredModel model, const
 }
 
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
-  return measure(checkpoint, options).plan;
+  return plan_load(checkpoint, options).memory;
 }
 
-ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return measure(checkpoint, {.device = "cpu"}).info; }
+ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return plan_load(checkpoint, {.device = "cpu"}).info; }
 
 std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
   WeightLoader loader(checkpoint, select_kernels(isa), /*on_host=*/true);
@@ -82,23 +82,23 @@ std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const 
 
 std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, const RunnerOptions& options,
                                                const LoadProgress& progress) {
-  MeasuredModel measured = measure(checkpoint, options);
-  if (!measured.plan.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), measured.plan));
-  if (measured.options.max_context > measured.info.max_context) {
+  LoadPlan plan = plan_load(checkpoint, options);
+  if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
+  if (plan.options.max_context > plan.info.max_context) {
     log::warning("{}: context {} is more than the {} positions the model was made for", checkpoint.name(),
-                 measured.options.max_context, measured.info.max_context);
+                 plan.options.max_context, plan.info.max_context);
   }
   return std::unique_ptr<ModelRunner>(
-      new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(measured), progress)));
+      new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(plan), progress)));
 }
 
 ModelRunner::ModelRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ModelRunner::~ModelRunner() = default;
 
 const ModelInfo& ModelRunner::info() const { return impl_->first().info(); }
-const MemoryPlan& ModelRunner::plan() const { return impl_->measured.plan; }
-const RunnerOptions& ModelRunner::options() const { return impl_->measured.options; }
-const char* ModelRunner::isa() const { return impl_->measured.options.isa.c_str(); }
+const MemoryPlan& ModelRunner::plan() const { return impl_->plan.memory; }
+const RunnerOptions& ModelRunner::options() const { return impl_->plan.options; }
+const char* ModelRunner::isa() const { return impl_->plan.options.isa.c_str(); }
 std::string ModelRunner::device() const {
   const std::string one = impl_->first().device().description();
   return impl_->ranks.size() == 1 ? one : fmt::format("{} ranks on {}", impl_->ranks.size(), one);

@@ -13,22 +13,22 @@ namespace quire {
 
 static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
 
-RankRunner::RankRunner(const Checkpoint& checkpoint, const MeasuredModel& measured, Backend backend,
+RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend,
                        Communicator& communicator, const Progress& progress)
     : kernels_(*backend.kernels),
       device_(std::move(backend.device)),
       communicator_(communicator),
-      limits_(limits_of(measured.options, device_->is_host())),
-      share_prefixes_(measured.options.share_prefixes),
+      limits_(limits_of(plan.options, device_->is_host())),
+      share_prefixes_(plan.options.share_prefixes),
       pool_(limits_.num_threads),
       exec_(make_exec(pool_, device_->stream())),
-      weights_(*device_, measured.weight_bytes),
-      workspace_(*device_, measured.workspace_bytes),
-      inputs_(*device_, measured.input_bytes),
-      staging_(*device_, device_->is_host() ? 0 : kInputSlots * measured.input_bytes),
-      kv_(measured.kv, *device_, measured.plan.num_blocks, measured.options.num_swap_blocks) {
+      weights_(*device_, plan.weight_bytes),
+      workspace_(*device_, plan.workspace_bytes),
+      inputs_(*device_, plan.input_bytes),
+      staging_(*device_, device_->is_host() ? 0 : kInputSlots * plan.input_bytes),
+      kv_(plan.kv, *device_, plan.memory.num_blocks, plan.options.num_swap_blocks) {
   MatmulTunings tunings;
-  if (device_->is_host()) tunings = load_tuning(measured.options.tuning_file, kernels_.name, limits_.num_threads);
+  if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
   WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
                       {.rank = communicator_.rank(), .size = communicator_.size()});
   model_ = make_model(checkpoint, loader);
@@ -41,7 +41,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const MeasuredModel& measur
   arrays_.take(arena, input_arena, kernels_, limits_);
   exec_.scratch = arena.take_bytes(kernels_.scratch_bytes);
   if (device_->is_host())
-    prepare_pool(measured.options.populate_kv);
+    prepare_pool(plan.options.populate_kv);
   else
     make_room_for_results();
 }

@@ -23,7 +23,7 @@ class RankRunner {
   using Progress = std::function<void(uint64_t done_bytes)>;
 
   // Loads the weights. `backend`: the rank's own.
-  RankRunner(const Checkpoint& checkpoint, const MeasuredModel& measured, Backend backend, Communicator& communicator,
+  RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend, Communicator& communicator,
              const Progress& progress);
 
   const ModelInfo& info() const { return model_->info(); }

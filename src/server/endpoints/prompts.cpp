@@ -12,18 +12,13 @@ namespace {
 
 constexpr double kMaxTimeoutSeconds = 86400.0;
 
-// As TextProcessor::render_chat does with the model's own.
-std::string render_request_template(const ServerContext& context, const ApiRequest& request) {
-  const ChatTemplate chat = ChatTemplate::parse(request.chat_template);
-  const Tokenizer& tokenizer = context.text->tokenizer();
-  json::object variables = chat_context(request.messages, nullptr, nullptr, request.add_generation_prompt);
-  const auto piece = [&](std::optional<int32_t> id) {
-    return json::string(id ? tokenizer.token_text(*id) : std::string_view());
-  };
-  variables["bos_token"] = piece(tokenizer.bos_id());
-  variables["eos_token"] = piece(tokenizer.eos_id());
-  for (const auto& [key, value] : request.template_variables) variables[key] = value;
-  return chat.render(variables);
+// By the request's own template, where it brings one.
+std::string render(const TextProcessor& text, const ApiRequest& request) {
+  if (request.chat_template.empty()) {
+    return text.render_chat(request.messages, request.add_generation_prompt, request.template_variables);
+  }
+  return text.render_chat(ChatTemplate::parse(request.chat_template), request.messages, request.add_generation_prompt,
+                          request.template_variables);
 }
 
 // The template closed the last message; what follows its own text is cut off.
@@ -72,10 +67,7 @@ ParseContext parse_context(const ServerContext& context) {
 std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
   std::string rendered;
   try {
-    rendered =
-        request.chat_template.empty()
-            ? context.text->render_chat(request.messages, request.add_generation_prompt, request.template_variables)
-            : render_request_template(context, request);
+    rendered = render(*context.text, request);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kUnsupported) refuse_unsupported("messages", error.what());
     refuse_field(request.chat_template.empty() ? "messages" : "chat_template",

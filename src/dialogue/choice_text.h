@@ -31,7 +31,7 @@ struct TextPiece {
 };
 
 struct ChoiceTextOptions {
-  std::vector<std::string> stops;
+  std::vector<std::string> stops = {};
   bool include_stop = false;
   bool skip_special_tokens = true;
   int64_t min_tokens = 0;    // stop strings are not looked for before

@@ -21,11 +21,17 @@ std::vector<int32_t> ids_of(std::string_view text) {
 
 constexpr int32_t kEnd = 2;  // "</s>"
 
+SampledToken token(int32_t id) {
+  SampledToken result;
+  result.id = id;
+  return result;
+}
+
 // All the text of these tokens, the last of them the end.
 std::string read(ChoiceText& choice, const std::vector<int32_t>& ids) {
   std::string text;
-  for (const int32_t id : ids) text += choice.push({.id = id}, false).text;
-  text += choice.push({.id = kEnd}, true).text;
+  for (const int32_t id : ids) text += choice.push(token(id), false).text;
+  text += choice.push(token(kEnd), true).text;
   return text + choice.finish().text;
 }
 
@@ -73,8 +79,8 @@ TEST(ChoiceText, GivesTokensWithTheTextTheyBecame) {
     for (PieceToken& token : piece.tokens) tokens.push_back(std::move(token));
   };
   for (const int32_t id : ids) {
-    TextPiece piece = choice.push({.id = id}, false);
-    if (piece.text.empty()) EXPECT_TRUE(piece.tokens.empty());
+    TextPiece piece = choice.push(token(id), false);
+    EXPECT_TRUE(!piece.text.empty() || piece.tokens.empty());
     take(std::move(piece));
   }
   take(choice.finish());
@@ -85,7 +91,7 @@ TEST(ChoiceText, GivesTokensWithTheTextTheyBecame) {
     EXPECT_EQ(tokens[i].token.id, ids[i]);
     EXPECT_GE(tokens[i].text_offset, i == 0 ? 10 : tokens[i - 1].text_offset);
   }
-  EXPECT_EQ(tokens.back().text_offset, 10 + 3);  // behind "a", space and sign
+  EXPECT_EQ(tokens.back().text_offset, 10 + 4);  // the last letter, behind four characters
 }
 
 TEST(EchoPiece, IsThePromptsTextAndNumbers) {

@@ -1,5 +1,5 @@
-// Ranks compute one model together, each with its part of the weights, a device and a thread of its own. A communicator
-// is a rank's voice among them.
+// Ranks compute one model together: each has a part of the weights, a device and a thread of its own. A rank exchanges
+// data with the others through its communicator.
 //
 // Owned by the model runner; used by the thread of its rank alone.
 #pragma once
@@ -30,13 +30,13 @@ class Communicator {
 
 using Communicators = std::vector<std::unique_ptr<Communicator>>;  // by rank
 
-// The one of a rank that is alone. Any thread.
+// The communicator of the only rank. Any thread.
 Communicator& single_communicator();
 
-// Of `size` ranks of this process: over the host's memory, or on its first `size` devices. Throws Error where the build
-// or the machine has no way to do it.
+// The communicators of `size` ranks of this process: over the host's memory, or on its first `size` devices. Throws
+// Error kUnsupported where the build or the machine cannot do it.
 Communicators make_communicators(int size, bool on_host);
-// What it makes for devices. Null in builds without NCCL; tests put the emulated ones here.
+// Makes those for devices. Null in builds without NCCL; tests assign the emulated ones.
 extern Communicators (*make_device_communicators)(int size);
 
 }  // namespace quire

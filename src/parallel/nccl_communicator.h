@@ -5,8 +5,8 @@
 
 namespace quire {
 
-// Leaves device 0 the current one of the calling thread. The sum of two is the same in either order; in which order
-// more are added is NCCL's choice and hangs on how many elements there are and where.
+// Leaves device 0 the current one of the calling thread. Two ranks' sum has the same bits in either order. With
+// more ranks NCCL chooses the order, and its choice depends on the number of elements and their position.
 Communicators make_nccl_communicators(int size);
 
 }  // namespace quire

@@ -8,15 +8,14 @@
 namespace quire {
 namespace {
 
-constexpr const char* kFiles[] = {"libnccl.so.2"};  // of the header's generation: its types are the ones passed
+constexpr const char* kFiles[] = {"libnccl.so.2"};  // of the header's major version, whose types are passed
 static_assert(NCCL_MAJOR == 2);
 
 [[noreturn]] void refuse(const std::string& why) {
-  fail(
-      ErrorCode::kUnsupported,
-      "several GPUs take NVIDIA's NCCL, {}; install it (package libnccl2), add its folder to LD_LIBRARY_PATH, or leave "
-      "--tensor-parallel away",
-      why);
+  fail(ErrorCode::kUnsupported,
+       "a model on several GPUs needs NVIDIA's NCCL, {}; install it (package libnccl2), add its folder to "
+       "LD_LIBRARY_PATH, or run without --tensor-parallel",
+       why);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The functions of NVIDIA's NCCL that Quire calls. The library is opened at run time, when somebody wants several GPUs.
+// The functions of NVIDIA's NCCL that Quire calls. The library is opened at run time, when a model is divided
+// among several GPUs.
 // Emulated, they work on the CPU (emulated_nccl.h). Reference: NVIDIA's NCCL manual, "Collective Communication
 // Functions".
 #pragma once

@@ -1,4 +1,4 @@
-// The threads of the ranks of one process, which do the same thing at the same time.
+// A thread for each rank of this process; all run the same function at the same time.
 //
 // Owned by the model runner; run is called by one thread at a time.
 #pragma once

@@ -5,7 +5,8 @@
 
 namespace quire {
 
-// Sums go in the order of ranks, so they are the same bits each time. Whoever waits spins for a moment and then sleeps.
+// Sums are added in the order of ranks, so their bits are the same each time. A waiting rank spins for a moment and
+// then sleeps.
 Communicators make_thread_communicators(int size);
 
 }  // namespace quire

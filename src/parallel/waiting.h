@@ -1,4 +1,4 @@
-// Waits between threads that go in step: what is waited for mostly comes within microseconds.
+// Waiting for threads that run in step, mostly for microseconds only.
 #pragma once
 
 #include <atomic>

@@ -8,9 +8,7 @@ namespace quire {
 
 DecoderConfig read_gemma_config(const Checkpoint& checkpoint);
 // One layer with its four norms.
-DecoderLayer load_gemma_layer(WeightLoader& loader, const Checkpoint& checkpoint, int layer,
-                              const DecoderConfig& config, bool qk_norm);
-void load_gemma_ends(WeightLoader& loader, const Checkpoint& checkpoint, const DecoderConfig& config,
-                     DecoderParts& parts);
+DecoderLayer load_gemma_layer(WeightLoader& loader, const DecoderConfig& config, int layer,
+                              const AttentionForm& attention);
 
 }  // namespace quire

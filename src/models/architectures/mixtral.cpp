@@ -1,5 +1,5 @@
 // Mixtral: Mistral with a mixture of experts in every layer (arXiv 2401.04088).
-#include <utility>
+#include <algorithm>
 
 #include "models/architectures/registry.h"
 #include "models/loading/decoder_parts.h"
@@ -9,23 +9,20 @@ namespace quire {
 std::unique_ptr<Model> make_mixtral(const Checkpoint& checkpoint, WeightLoader& loader) {
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint, {.norm_eps = 1e-5});
-  const Routing router = read_router(json, "num_local_experts", 8, 2);
-  config.info.num_experts = router.num_experts;
-  config.info.num_experts_per_token = router.per_row;
-  DecoderParts parts;
-  parts.ropes = {read_rope(json, config.info.head_dim, {.theta = 1e6})};
-  for (int i = 0; i < config.info.num_layers; ++i) {
-    const MoeNames names{.block = layer_prefix(i) + "block_sparse_moe.",
-                         .gate = "w1",
-                         .up = "w3",
-                         .down = "w2",
-                         .intermediate_size = config.info.intermediate_size,
-                         .router = router};
-    parts.layers.push_back(load_pre_norm_layer(loader, i, config, {}, load_moe(loader, names, config)));
-    parts.layers.back().attention.window = read_window(json);
-  }
-  load_ends(loader, config, 0.0f, parts);
-  return finish_decoder(loader, config, std::move(parts));
+  config.ropes = {read_rope(json, config.info.head_dim, {.theta = 1e6})};
+  config.routing = read_router(json, "num_local_experts", 8, 2);
+  std::ranges::fill(config.info.windows, read_window(json));
+  const MoeForm moe = {.block = "block_sparse_moe.",
+                       .gate = "w1",
+                       .up = "w3",
+                       .down = "w2",
+                       .intermediate_size = config.info.intermediate_size};
+  return load_decoder(loader, config, [&](int i) {
+    DecoderLayer layer = load_norms(loader, config, i);
+    layer.attention = load_attention(loader, config, i);
+    layer.feed_forward = load_moe(loader, config, i, moe);
+    return layer;
+  });
 }
 
 }  // namespace quire

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "models/loading/gguf_config.h"
 #include "models/loading/gguf_names.h"
 #include "tensor/files/safetensors.h"
 
@@ -34,7 +35,7 @@ class GgufCheckpoint : public Checkpoint {
   std::vector<NamedTensor> all_tensors() const override { return named(file_.tensors()); }
   uint64_t file_bytes() const override { return file_.size_bytes(); }
   bool rope_is_interleaved() const override { return architecture_.rope_is_interleaved; }
-  bool norms_include_one() const override { return architecture_.is_gemma; }
+  bool norms_include_one() const override { return architecture_.norms_include_one; }
   void release_pages() const override { file_.release_pages(); }
 
  private:

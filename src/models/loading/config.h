@@ -15,19 +15,27 @@
 
 namespace quire {
 
-// What an architecture assumes where the file is silent.
+// What an architecture assumes where the file says nothing.
 struct ConfigDefaults {
   double norm_eps = 1e-6;
   int head_dim = 0;  // 0 = hidden_size / num_attention_heads
   bool tied_embeddings = false;
 };
 
+// All that a decoder is besides its weights. read_decoder_config fills in what every configuration says; the rest
+// keeps its defaults until the architecture sets it.
 struct DecoderConfig {
-  ModelInfo info;  // sizes; windows all 0
+  ModelInfo info;  // sizes; windows are 0 for every layer until the architecture sets them
   float norm_eps = 0.0f;
-  float attention_scale = 0.0f;  // head_dim ^ -0.5
+  float norm_offset = 0.0f;        // added to the weights of every norm
+  float attention_scale = 0.0f;    // head_dim ^ -0.5
+  float attention_softcap = 0.0f;  // 0 = none
   Activation activation = Activation::kSilu;
   bool rope_interleaved = false;
+  std::vector<RopeSettings> ropes;  // the distinct ones; Attention::rope is an index
+  Routing routing;                  // of mixtures of experts
+  float embedding_scale = 1.0f;
+  float logit_softcap = 0.0f;  // 0 = none
 
   AttentionSizes attention_sizes() const {
     return {info.hidden_size, info.num_heads, info.num_kv_heads, info.head_dim};

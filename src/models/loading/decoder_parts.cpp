@@ -2,85 +2,128 @@
 
 #include <utility>
 
-namespace quire {
+#include "base/check.h"
 
-AttentionNames read_attention_bias(const json::object& config) {
+namespace quire {
+namespace {
+
+constexpr auto kRows = Division::kRows;
+constexpr auto kColumns = Division::kColumns;
+
+std::string layer_prefix(int layer) { return "model.layers." + std::to_string(layer) + "."; }
+
+void load_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSizes& sizes, const AttentionForm& form,
+              Attention& attention) {
+  const int64_t hidden = sizes.hidden_size;
+  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), hidden, kRows);
+  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), hidden, kRows);
+  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), hidden, kRows);
+  if (!form.qkv_bias) return;
+  attention.q.bias = loader.bias(prefix + "q_proj.bias", sizes.q_size(), kRows);
+  attention.k.bias = loader.bias(prefix + "k_proj.bias", sizes.kv_size(), kRows);
+  attention.v.bias = loader.bias(prefix + "v_proj.bias", sizes.kv_size(), kRows);
+}
+
+void load_fused_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSizes& sizes,
+                    Attention& attention) {
+  const std::string name = prefix + "qkv_proj.weight";
+  const int64_t q = sizes.q_size();
+  const int64_t kv = sizes.kv_size();
+  attention.q = loader.linear_rows(name, q + 2 * kv, 0, q, sizes.hidden_size);
+  attention.k = loader.linear_rows(name, q + 2 * kv, q, kv, sizes.hidden_size);
+  attention.v = loader.linear_rows(name, q + 2 * kv, q + kv, kv, sizes.hidden_size);
+}
+
+}  // namespace
+
+AttentionForm read_attention_biases(const json::object& config) {
   const bool bias = find_bool(config, "attention_bias", false);
   return {.qkv_bias = bias, .output_bias = find_bool(config, "attention_output_bias", bias)};
 }
 
-Attention plain_attention(WeightLoader& loader, const DecoderConfig& config) {
-  Attention attention;
-  attention.sizes = loader.share_of(config.attention_sizes());
-  attention.scale = config.attention_scale;
-  attention.rope_interleaved = config.rope_interleaved;
-  return attention;
+DecoderLayer load_norms(WeightLoader& loader, const DecoderConfig& config, int layer, const NormNames& names) {
+  const auto norm = [&](const std::string& name) {
+    if (name.empty()) return Norm{};
+    return loader.norm(layer_prefix(layer) + name + ".weight", config.info.hidden_size, config.norm_eps,
+                       config.norm_offset);
+  };
+  DecoderLayer result;
+  result.attention_norm = norm(names.attention);
+  result.post_attention_norm = norm(names.post_attention);
+  result.feed_forward_norm = norm(names.feed_forward);
+  result.post_feed_forward_norm = norm(names.post_feed_forward);
+  return result;
 }
 
-Attention load_attention(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config,
-                         const AttentionNames& names) {
-  Attention attention = plain_attention(loader, config);
+Attention load_attention(WeightLoader& loader, const DecoderConfig& config, int layer, const AttentionForm& form) {
+  CHECK(!form.is_fused || !form.qkv_bias);
+  const std::string prefix = layer_prefix(layer) + "self_attn.";
   const AttentionSizes sizes = config.attention_sizes();
-  const auto rows = Division::kRows;
-  const auto columns = Division::kColumns;
-  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), sizes.hidden_size, rows);
-  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), sizes.hidden_size, rows);
-  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), sizes.hidden_size, rows);
-  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size(), columns);
-  if (names.qkv_bias) {
-    attention.q.bias = loader.bias(prefix + "q_proj.bias", sizes.q_size(), rows);
-    attention.k.bias = loader.bias(prefix + "k_proj.bias", sizes.kv_size(), rows);
-    attention.v.bias = loader.bias(prefix + "v_proj.bias", sizes.kv_size(), rows);
+  Attention attention;
+  attention.sizes = loader.share_of(sizes);
+  attention.scale = config.attention_scale;
+  attention.softcap = config.attention_softcap;
+  attention.window = config.info.windows[static_cast<size_t>(layer)];
+  attention.rope_interleaved = config.rope_interleaved;
+  if (form.is_fused) {
+    load_fused_qkv(loader, prefix, sizes, attention);
+  } else {
+    load_qkv(loader, prefix, sizes, form, attention);
   }
-  if (names.output_bias) attention.o.bias = loader.bias(prefix + "o_proj.bias", sizes.hidden_size, columns);
-  if (names.qk_norm) {
-    attention.q_norm = loader.norm(prefix + "q_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
-    attention.k_norm = loader.norm(prefix + "k_norm.weight", sizes.head_dim, config.norm_eps, names.norm_offset);
+  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size(), kColumns);
+  if (form.output_bias) attention.o.bias = loader.bias(prefix + "o_proj.bias", sizes.hidden_size, kColumns);
+  if (form.qk_norm) {
+    attention.q_norm = loader.norm(prefix + "q_norm.weight", sizes.head_dim, config.norm_eps, config.norm_offset);
+    attention.k_norm = loader.norm(prefix + "k_norm.weight", sizes.head_dim, config.norm_eps, config.norm_offset);
   }
   return attention;
 }
 
-Mlp load_mlp(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config, bool bias) {
+Mlp load_mlp(WeightLoader& loader, const DecoderConfig& config, int layer, const MlpForm& form) {
+  CHECK(!form.is_fused || !form.bias);
+  const std::string prefix = layer_prefix(layer) + "mlp.";
   const int64_t hidden = config.info.hidden_size;
   const int64_t inner = config.info.intermediate_size;
   Mlp mlp;
   mlp.activation = config.activation;
-  const auto rows = Division::kRows;
-  const auto columns = Division::kColumns;
-  mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden, rows);
-  mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden, rows);
-  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner, columns);
-  if (bias) {
-    mlp.gate.bias = loader.bias(prefix + "gate_proj.bias", inner, rows);
-    mlp.up.bias = loader.bias(prefix + "up_proj.bias", inner, rows);
-    mlp.down.bias = loader.bias(prefix + "down_proj.bias", hidden, columns);
+  if (form.is_fused) {
+    mlp.gate = loader.linear_rows(prefix + "gate_up_proj.weight", 2 * inner, 0, inner, hidden);
+    mlp.up = loader.linear_rows(prefix + "gate_up_proj.weight", 2 * inner, inner, inner, hidden);
+  } else {
+    mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden, kRows);
+    mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden, kRows);
+  }
+  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner, kColumns);
+  if (form.bias) {
+    mlp.gate.bias = loader.bias(prefix + "gate_proj.bias", inner, kRows);
+    mlp.up.bias = loader.bias(prefix + "up_proj.bias", inner, kRows);
+    mlp.down.bias = loader.bias(prefix + "down_proj.bias", hidden, kColumns);
   }
   return mlp;
 }
 
-Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& config) {
+Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const MoeForm& form) {
+  const std::string block = layer_prefix(layer) + form.block;
   const int64_t hidden = config.info.hidden_size;
-  const int64_t inner = names.intermediate_size;
-  const int64_t count = names.router.num_experts;
-  const auto rows = Division::kRows;
-  const auto columns = Division::kColumns;
+  const int64_t inner = form.intermediate_size;
+  const int64_t count = config.routing.num_experts;
   Moe moe;
-  moe.routing = names.router;
-  moe.router = loader.choosing_linear(names.block + "gate.weight", count, hidden);
-  const std::string stacked_gate_up = names.block + "experts.gate_up_proj";
+  moe.routing = config.routing;
+  moe.router = loader.choosing_linear(block + "gate.weight", count, hidden);
+  const std::string stacked_gate_up = block + "experts.gate_up_proj";
   const bool is_stacked = loader.has(stacked_gate_up);
   for (int64_t e = 0; e < count; ++e) {
-    const std::string prefix = names.block + "experts." + std::to_string(e) + ".";
+    const std::string prefix = block + "experts." + std::to_string(e) + ".";
     Mlp mlp;
     mlp.activation = config.activation;
     if (is_stacked) {
-      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden, rows);
-      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden, rows);
-      mlp.down = loader.linear_of_stack(names.block + "experts.down_proj", count, hidden, e, 0, hidden, inner, columns);
+      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden, kRows);
+      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden, kRows);
+      mlp.down = loader.linear_of_stack(block + "experts.down_proj", count, hidden, e, 0, hidden, inner, kColumns);
     } else {
-      mlp.gate = loader.expert_linear(prefix + names.gate + ".weight", inner, hidden, rows);
-      mlp.up = loader.expert_linear(prefix + names.up + ".weight", inner, hidden, rows);
-      mlp.down = loader.expert_linear(prefix + names.down + ".weight", hidden, inner, columns);
+      mlp.gate = loader.expert_linear(prefix + form.gate + ".weight", inner, hidden, kRows);
+      mlp.up = loader.expert_linear(prefix + form.up + ".weight", inner, hidden, kRows);
+      mlp.down = loader.expert_linear(prefix + form.down + ".weight", hidden, inner, kColumns);
     }
     for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
       moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
@@ -106,35 +149,29 @@ Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& c
   return moe;
 }
 
-DecoderLayer load_pre_norm_layer(WeightLoader& loader, int layer, const DecoderConfig& config,
-                                 const AttentionNames& names, std::variant<Mlp, Moe> feed_forward) {
-  const std::string prefix = layer_prefix(layer);
-  const int64_t hidden = config.info.hidden_size;
-  DecoderLayer result;
-  result.attention_norm = loader.norm(prefix + "input_layernorm.weight", hidden, config.norm_eps);
-  result.attention = load_attention(loader, prefix + "self_attn.", config, names);
-  result.feed_forward_norm = loader.norm(prefix + "post_attention_layernorm.weight", hidden, config.norm_eps);
-  result.feed_forward = std::move(feed_forward);
-  return result;
-}
-
-void load_ends(WeightLoader& loader, const DecoderConfig& config, float norm_offset, DecoderParts& parts) {
-  const int64_t vocab = config.info.vocab_size;
-  const int64_t hidden = config.info.hidden_size;
+std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& config,
+                                    const std::function<DecoderLayer(int layer)>& make_layer) {
+  DecoderParts parts;
+  parts.ropes = config.ropes;
+  for (int i = 0; i < config.info.num_layers; ++i) parts.layers.push_back(make_layer(i));
+  const ModelInfo& sizes = config.info;
   const std::string embedding = "model.embed_tokens.weight";
-  parts.head.norm = loader.norm("model.norm.weight", hidden, config.norm_eps, norm_offset);
-  const bool is_tied = config.info.tied_embeddings;
-  parts.head.output = loader.linear(is_tied ? embedding : "lm_head.weight", vocab, hidden);
-  parts.embedding.table = loader.table(embedding, vocab, hidden, is_tied ? &parts.head.output : nullptr);
-}
+  const bool is_tied = sizes.tied_embeddings;
+  parts.head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
+  parts.head.output = loader.linear(is_tied ? embedding : "lm_head.weight", sizes.vocab_size, sizes.hidden_size);
+  parts.head.softcap = config.logit_softcap;
+  parts.embedding.table =
+      loader.table(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
+  parts.embedding.scale = config.embedding_scale;
 
-std::unique_ptr<Model> finish_decoder(const WeightLoader& loader, DecoderConfig config, DecoderParts parts) {
-  for (size_t i = 0; i < parts.layers.size(); ++i) config.info.windows[i] = parts.layers[i].attention.window;
-  for (const RopeSettings& rope : parts.ropes) {
-    if (rope.short_factors != rope.long_factors) config.info.rope_switch_length = rope.original_max_positions;
+  ModelInfo info = config.info;
+  info.num_experts = config.routing.num_experts;
+  info.num_experts_per_token = config.routing.per_row;
+  info.num_parameters = loader.num_parameters();
+  for (const RopeSettings& rope : config.ropes) {
+    if (rope.short_factors != rope.long_factors) info.rope_switch_length = rope.original_max_positions;
   }
-  config.info.num_parameters = loader.num_parameters();
-  return std::make_unique<Decoder>(std::move(config.info), std::move(parts));
+  return std::make_unique<Decoder>(std::move(info), std::move(parts));
 }
 
 }  // namespace quire

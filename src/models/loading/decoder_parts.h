@@ -1,10 +1,10 @@
-// The parts of a decoder under Hugging Face's usual names, loaded into layers/. Architectures that name or fuse things
-// otherwise load those parts themselves.
+// The parts of a decoder under Hugging Face's usual names, loaded into layers/. An architecture reads its configuration
+// and says, layer by layer, which parts there are and how they are called; load_decoder makes the model of them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
-#include <variant>
 
 #include "models/layers/decoder.h"
 #include "models/loading/config.h"
@@ -12,41 +12,47 @@
 
 namespace quire {
 
-inline std::string layer_prefix(int layer) { return "model.layers." + std::to_string(layer) + "."; }
+// The model: config.info.num_layers layers, made by `make_layer`, between embedding and head.
+std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& config,
+                                    const std::function<DecoderLayer(int layer)>& make_layer);
 
-struct AttentionNames {
+// Names of the norms of a layer, without ".weight"; an empty one does not exist.
+struct NormNames {
+  const char* attention = "input_layernorm";
+  const char* post_attention = "";
+  const char* feed_forward = "post_attention_layernorm";
+  const char* post_feed_forward = "";
+};
+// A layer with its norms and nothing else.
+DecoderLayer load_norms(WeightLoader& loader, const DecoderConfig& config, int layer, const NormNames& names = {});
+
+struct AttentionForm {
   bool qkv_bias = false;
   bool output_bias = false;
-  bool qk_norm = false;      // q_norm, k_norm over each head
-  float norm_offset = 0.0f;  // of q_norm and k_norm
+  bool qk_norm = false;   // q_norm, k_norm over each head
+  bool is_fused = false;  // Q, K and V are the rows of one qkv_proj, without biases
 };
 // `attention_bias`: on all four matrices, unless a GGUF file has them on Q, K and V alone (`attention_output_bias`).
-AttentionNames read_attention_bias(const json::object& config);
-// `prefix`: "model.layers.3.self_attn."
-Attention load_attention(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config,
-                         const AttentionNames& names = {});
-// The rank's heads, scale and RoPE form without weights: what load_attention starts from.
-Attention plain_attention(WeightLoader& loader, const DecoderConfig& config);
-// `prefix`: "model.layers.3.mlp."
-Mlp load_mlp(WeightLoader& loader, const std::string& prefix, const DecoderConfig& config, bool bias = false);
+AttentionForm read_attention_biases(const json::object& config);
+// "self_attn." of a layer.
+Attention load_attention(WeightLoader& loader, const DecoderConfig& config, int layer, const AttentionForm& form = {});
 
-struct MoeNames {
-  std::string block;           // "model.layers.3.mlp."
-  std::string gate, up, down;  // inside "<block>experts.<n>."
-  int64_t intermediate_size = 0;
-  Routing router;
+struct MlpForm {
+  bool bias = false;
+  bool is_fused = false;  // gate and up are the rows of one gate_up_proj, without biases
 };
-// Experts one by one, or stacked as `experts.gate_up_proj` and `experts.down_proj`.
-Moe load_moe(WeightLoader& loader, const MoeNames& names, const DecoderConfig& config);
+// "mlp." of a layer.
+Mlp load_mlp(WeightLoader& loader, const DecoderConfig& config, int layer, const MlpForm& form = {});
 
-// A layer with one norm before each block.
-DecoderLayer load_pre_norm_layer(WeightLoader& loader, int layer, const DecoderConfig& config,
-                                 const AttentionNames& names, std::variant<Mlp, Moe> feed_forward);
-
-// Embedding, final norm and output matrix (the embedding again when tied).
-void load_ends(WeightLoader& loader, const DecoderConfig& config, float norm_offset, DecoderParts& parts);
-
-// The model from its parts: info gets its windows and parameter count from them.
-std::unique_ptr<Model> finish_decoder(const WeightLoader& loader, DecoderConfig config, DecoderParts parts);
+struct MoeForm {
+  const char* block = "mlp.";
+  const char* gate = "gate_proj";  // inside "<block>experts.<n>."
+  const char* up = "up_proj";
+  const char* down = "down_proj";
+  int64_t intermediate_size = 0;
+};
+// `block` of a layer, whose experts config.routing counts: one by one, or stacked as `experts.gate_up_proj` and
+// `experts.down_proj`.
+Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const MoeForm& form);
 
 }  // namespace quire

@@ -1,9 +1,9 @@
-// GGUF in Hugging Face's words: metadata to config.json keys, Hugging Face tensor names to GGUF ones. The tables are
-// the contents of gguf_names.cpp; GGUF's own names are described in ggml's documentation.
+// The GGUF architectures that this build reads, a row each, and Hugging Face's tensor names in GGUF's words. GGUF's own
+// names are described in ggml's documentation.
 #pragma once
 
 #include <optional>
-#include <string>
+#include <span>
 #include <string_view>
 
 #include "base/json.h"
@@ -11,19 +11,25 @@
 
 namespace quire {
 
+struct NamePair {
+  std::string_view hf;
+  std::string_view gguf;
+};
+
 // What one GGUF architecture means. "llama" covers Llama, Mistral and Mixtral.
 struct GgufArchitecture {
-  const char* name;          // general.architecture
-  const char* model_type;    // of config.json
-  const char* architecture;  // of config.json
-  bool rope_is_interleaved;  // Q and K rows are permuted for pairs (2i, 2i + 1)
-  bool is_gemma;             // four norms a layer, stored as 1 + weight
+  const char* name;                      // general.architecture
+  const char* model_type;                // of config.json
+  const char* architecture;              // of config.json
+  std::span<const NamePair> norm_names;  // of the norms around a layer's blocks
+  bool rope_is_interleaved = false;      // Q and K rows are permuted for pairs (2i, 2i + 1)
+  bool norms_include_one = false;        // the files have 1 + w where Hugging Face's have w
+  // Adds what the metadata leave out to the keys that were made of them; may be null.
+  void (*add_missing_keys)(const GgufFile& file, json::object& config) = nullptr;
 };
 
 // Throws Error kUnsupported: found X in FILE, this build knows ...
 const GgufArchitecture& gguf_architecture(const GgufFile& file);
-// The same keys that config.json would have.
-json::object gguf_config(const GgufFile& file, const GgufArchitecture& architecture);
 // The tensor that Hugging Face calls `hf_name`; a view into the stack for one expert of many.
 std::optional<TensorView> find_gguf_tensor(const GgufFile& file, const GgufArchitecture& architecture,
                                            std::string_view hf_name);

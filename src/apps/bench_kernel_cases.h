@@ -29,7 +29,7 @@ struct KernelCase {
   bool is_from_memory = true;  // the bytes lie in no cache
   std::function<void()> call = {};
   // Another way to the same result, measured in turns with it.
-  std::string against = {};  // "rms_norm + quantize_q8"; empty: none
+  std::string against = {};  // "rms_norm + pack_rows"; empty: none
   std::function<void()> against_call = {};
 
   std::string text() const;

@@ -48,14 +48,14 @@ ColdMatmul::ColdMatmul(const Kernels& table, const Exec& exec, PackedCopies& cop
       x_(random_floats(num_rows * copies.shape().cols)),
       y_(buffer_of(static_cast<size_t>(num_rows * copies.shape().rows) * sizeof(float))),
       num_rows_(num_rows) {
-  if (!table.takes_q8(copies.shape().format)) return;
-  q8_ = buffer_of(table.q8_row_bytes(copies.shape().cols) * static_cast<size_t>(num_rows));
-  table.quantize_q8(exec, floats(x_), num_rows, copies.shape().cols, q8_.data());
+  if (!table.takes_packed(copies.shape().format)) return;
+  packed_ = buffer_of(table.packed_row_bytes(copies.shape().cols) * static_cast<size_t>(num_rows));
+  table.pack_rows(exec, floats(x_), num_rows, copies.shape().cols, packed_.data());
 }
 
 void ColdMatmul::call(const MatmulTuning& tuning) {
   const MatrixShape& shape = copies_.shape();
-  const MatmulInput input{.num_rows = num_rows_, .cols = shape.cols, .f32 = floats(x_), .q8 = q8_.data()};
+  const MatmulInput input{.num_rows = num_rows_, .cols = shape.cols, .f32 = floats(x_), .packed = packed_.data()};
   const MatmulOutput output{.weights = {shape.format, shape.rows, shape.cols, copies_.next(), tuning},
                             .y = floats(y_),
                             .y_stride = shape.rows};

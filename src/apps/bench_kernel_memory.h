@@ -45,7 +45,7 @@ class ColdMatmul {
   Exec exec_;
   PackedCopies& copies_;
   AlignedBuffer x_;
-  AlignedBuffer q8_;
+  AlignedBuffer packed_;
   AlignedBuffer y_;
   int64_t num_rows_;
 };

@@ -17,9 +17,9 @@ constexpr float kEps = 1e-5f;
 // The rows of one case.
 struct Rows {
   int64_t m;
-  float* x;       // [2 * m, dim] random numbers
-  float* out;     // [m, dim]
-  std::byte* q8;  // [m, q8_row_bytes]
+  float* x;           // [2 * m, dim] random numbers
+  float* out;         // [m, dim]
+  std::byte* packed;  // [m, packed_row_bytes]
 };
 
 struct RowCase {
@@ -35,8 +35,8 @@ void measure_rows(const KernelRun& run, const RowCase& row) {
   for (const int64_t m : run.settings.tokens) {
     AlignedBuffer x = random_floats(2 * m * row.dim);
     AlignedBuffer out = buffer_of(static_cast<size_t>(m * row.dim) * sizeof(float));
-    AlignedBuffer q8 = buffer_of(run.table.q8_row_bytes((row.dim + 31) / 32 * 32) * static_cast<size_t>(m));
-    const Rows rows{m, floats(x), floats(out), q8.data()};
+    AlignedBuffer packed = buffer_of(run.table.packed_row_bytes((row.dim + 31) / 32 * 32) * static_cast<size_t>(m));
+    const Rows rows{m, floats(x), floats(out), packed.data()};
     run.measure({.operation = row.operation,
                  .shape = fmt::format("{}", row.dim),
                  .tokens = m,
@@ -58,23 +58,24 @@ void rms_norm(const KernelRun& run) {
                      }});
 }
 
-void quantize_q8(const KernelRun& run) {
+void pack_rows(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden / 32 * 32;
   measure_rows(
-      run, {"quantize_q8", dim, 1.25, [&](const Rows& r) { run.table.quantize_q8(run.exec, r.x, r.m, dim, r.q8); }});
+      run, {"pack_rows", dim, 1.25, [&](const Rows& r) { run.table.pack_rows(run.exec, r.x, r.m, dim, r.packed); }});
 }
 
-void rms_norm_q8(const KernelRun& run) {
+void rms_norm_packed(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden / 32 * 32;
   AlignedBuffer weight = random_floats(dim);
-  measure_rows(run,
-               {"rms_norm_q8", dim, 1.25,
-                [&](const Rows& r) { run.table.rms_norm_q8(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.q8); },
-                "rms_norm + quantize_q8",
-                [&](const Rows& r) {
-                  run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
-                  run.table.quantize_q8(run.exec, r.out, r.m, dim, r.q8);
-                }});
+  measure_rows(run, {"rms_norm_packed", dim, 1.25,
+                     [&](const Rows& r) {
+                       run.table.rms_norm_packed(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.packed);
+                     },
+                     "rms_norm + pack_rows",
+                     [&](const Rows& r) {
+                       run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
+                       run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
+                     }});
 }
 
 void add(const KernelRun& run) {
@@ -106,18 +107,18 @@ void gated_activation(const KernelRun& run) {
                      }});
 }
 
-void gated_activation_q8(const KernelRun& run) {
+void gated_activation_packed(const KernelRun& run) {
   const int64_t dim = run.settings.shape->inner / 32 * 32;
-  measure_rows(run, {"gated_activation_q8", dim, 2.25,
+  measure_rows(run, {"gated_activation_packed", dim, 2.25,
                      [&](const Rows& r) {
-                       run.table.gated_activation_q8(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
-                                                     dim, r.q8);
+                       run.table.gated_activation_packed(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim,
+                                                         r.m, dim, r.packed);
                      },
-                     "gated_activation + quantize_q8",
+                     "gated_activation + pack_rows",
                      [&](const Rows& r) {
                        run.table.gated_activation(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
                                                   dim, r.out, dim);
-                       run.table.quantize_q8(run.exec, r.out, r.m, dim, r.q8);
+                       run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
                      }});
 }
 
@@ -174,13 +175,13 @@ void norm_rope(const KernelRun& run) {
                      }});
 }
 
-constexpr KernelOperation kRows[] = {{"quantize_q8", quantize_q8},
+constexpr KernelOperation kRows[] = {{"pack_rows", pack_rows},
                                      {"rms_norm", rms_norm},
-                                     {"rms_norm_q8", rms_norm_q8},
+                                     {"rms_norm_packed", rms_norm_packed},
                                      {"add", add},
                                      {"add_rms_norm", add_rms_norm},
                                      {"gated_activation", gated_activation},
-                                     {"gated_activation_q8", gated_activation_q8},
+                                     {"gated_activation_packed", gated_activation_packed},
                                      {"softcap", softcap},
                                      {"rope", rope},
                                      {"norm_rope", norm_rope}};

@@ -152,7 +152,7 @@ class RoofShare {
         shared_prefix_(shared_prefix) {
     std::fill(memory_.as<std::byte>().begin(), memory_.as<std::byte>().end(), std::byte{1});
     const auto matrix = checkpoint.find_tensor("model.layers.0.mlp.down_proj.weight");
-    is_integer_ = !matrix || table_.takes_q8(matrix->format);
+    is_integer_ = !matrix || table_.takes_packed(matrix->format);
   }
 
   double measure(const Cell& cell, double seconds) {

@@ -10,18 +10,18 @@ namespace {
 constexpr double kMargin = 1.02;
 
 // What a tuning amounts to for so many rows.
-auto path_of(const MatmulTuning& tuning, bool takes_q8, int64_t num_rows) {
-  return std::tuple(takes_q8 && num_rows <= tuning.packed_tokens,
+auto path_of(const MatmulTuning& tuning, bool takes_packed, int64_t num_rows) {
+  return std::tuple(takes_packed && num_rows <= tuning.packed_tokens,
                     num_rows <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels, tuning.fetch_ahead);
 }
 
 class Tuner {
  public:
-  Tuner(bool takes_q8, const MatmulTuning& usual, const CompareTunings& compare)
-      : takes_q8_(takes_q8), usual_(usual), compare_(compare), best_(usual) {}
+  Tuner(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare)
+      : takes_packed_(takes_packed), usual_(usual), compare_(compare), best_(usual) {}
 
   TunedMatrix tune() {
-    if (takes_q8_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 24, 48});  // 4: one tile
+    if (takes_packed_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 24, 48});  // 4: one tile
     try_all(&MatmulTuning::few_tokens, {8, 32});
     try_all(&MatmulTuning::few_panels, {1, 2, 4, 8});
     try_all(&MatmulTuning::many_panels, {4});
@@ -40,7 +40,7 @@ class Tuner {
   }
 
   bool differ(const MatmulTuning& a, const MatmulTuning& b, int64_t num_rows) const {
-    return path_of(a, takes_q8_, num_rows) != path_of(b, takes_q8_, num_rows);
+    return path_of(a, takes_packed_, num_rows) != path_of(b, takes_packed_, num_rows);
   }
 
   bool wins(const MatmulTuning& tuning) const {
@@ -77,7 +77,7 @@ class Tuner {
     return result;
   }
 
-  bool takes_q8_;
+  bool takes_packed_;
   MatmulTuning usual_;
   const CompareTunings& compare_;
   MatmulTuning best_;
@@ -85,8 +85,8 @@ class Tuner {
 
 }  // namespace
 
-TunedMatrix tune_matrix(bool takes_q8, const MatmulTuning& usual, const CompareTunings& compare) {
-  return Tuner(takes_q8, usual, compare).tune();
+TunedMatrix tune_matrix(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare) {
+  return Tuner(takes_packed, usual, compare).tune();
 }
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b) {

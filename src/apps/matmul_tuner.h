@@ -25,10 +25,10 @@ struct TunedMatrix {
   std::vector<TuningTimes> times;  // of kTunedRows: a with the defaults, b with `tuning`
 };
 
-// `usual`: the defaults, Kernels::usual_tuning. `takes_q8`: Kernels::takes_q8 of the format; others have no codes to
-// decode. What replaces a default wins by more than 2 % in the mean of the row counts where it makes a difference,
-// loses that much at none, and does so again in the end: noise does not tune.
-TunedMatrix tune_matrix(bool takes_q8, const MatmulTuning& usual, const CompareTunings& compare);
+// `usual`: the defaults, Kernels::usual_tuning. `takes_packed`: Kernels::takes_packed of the format; others have no
+// codes to decode. What replaces a default wins by more than 2 % in the mean of the row counts where it makes a
+// difference, loses that much at none, and does so again in the end: noise does not tune.
+TunedMatrix tune_matrix(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare);
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b);
 

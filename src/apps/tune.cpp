@@ -117,7 +117,7 @@ std::map<MatrixShape, TunedMatrix> measure(const TuneOptions& options, const Ker
     bar.show("tune", static_cast<int64_t>(results.size()), static_cast<int64_t>(shapes.size()), shape.text());
     Duel duel(options, table, pool, shape);
     results[shape] = tune_matrix(
-        table.takes_q8(shape.format), table.usual_tuning,
+        table.takes_packed(shape.format), table.usual_tuning,
         [&](int64_t num_rows, const MatmulTuning& a, const MatmulTuning& b) { return duel.compare(num_rows, a, b); });
   }
   return results;

@@ -56,13 +56,15 @@ struct PackedMatrix {
   bool is_dense = false;  // by Kernels::pack_dense, dense_bytes(format, rows, cols) bytes
 };
 
-// The m input rows of one or more matrices: as floats, as int8 groups, or both (see Kernels::takes_q8).
+// The m input rows of one or more matrices: as floats, packed, or both (see Kernels::takes_packed).
 struct MatmulInput {
-  int64_t num_rows = 0;           // m
-  int64_t cols = 0;               // in_features
-  const float* f32 = nullptr;     // [m, cols], rows contiguous
-  const std::byte* q8 = nullptr;  // [m, q8_row_bytes(cols)], made by Kernels::quantize_q8; 64-byte aligned
+  int64_t num_rows = 0;               // m
+  int64_t cols = 0;                   // in_features
+  const float* f32 = nullptr;         // [m, cols], rows contiguous
+  const std::byte* packed = nullptr;  // [m, packed_row_bytes(cols)], made by Kernels::pack_rows; 64-byte aligned
 };
+
+inline constexpr int64_t kPackedRowGroup = 32;  // the columns of packed rows come in whole groups
 
 struct MatmulOutput {
   PackedMatrix weights;
@@ -232,24 +234,25 @@ struct Kernels {
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
   size_t scratch_bytes;  // of Exec::scratch
-  // Whether matrices of this format multiply int8 rows (q8) or float rows (f32).
-  bool (*takes_q8)(Format format);
-  // int8 form of a row: groups of 32 values share a float scale max|x| / 127, codes round to nearest, and whatever sums
-  // the table's matmul wants; the layout is the table's own (CUDA: groups of 64, beside bf16 for formats that it does
-  // not multiply in integers). cols is a multiple of 32.
-  // A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100 counts as zeros.
-  size_t (*q8_row_bytes)(int64_t cols);
-  void (*quantize_q8)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8);
-  // quantize_q8 of what rms_norm and gated_activation give, bit for bit, without the floats in between.
-  void (*rms_norm_q8)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
-                      int64_t num_rows, int64_t dim, std::byte* q8);
-  void (*gated_activation_q8)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride,
-                              const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8);
+  // Whether matrices of this format multiply packed rows or float rows (MatmulInput::packed, f32).
+  bool (*takes_packed)(Format format);
+  // Packed rows: the form in which the table's matmul wants them, in a layout of its own. On the CPU it is int8: groups
+  // of 32 values share a float scale max|x| / 127, codes round to nearest; beside them stand the sums that matmul
+  // wants. On CUDA it is int8 in groups of 64, and bf16 for formats that it does not multiply in integers. cols is a
+  // multiple of kPackedRowGroup. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100
+  // counts as zeros.
+  size_t (*packed_row_bytes)(int64_t cols);
+  void (*pack_rows)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed);
+  // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.
+  void (*rms_norm_packed)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
+                          int64_t num_rows, int64_t dim, std::byte* packed);
+  void (*gated_activation_packed)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride,
+                                  const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed);
   // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
   // own (experts).
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
   // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
-  // the input * experts[e]^T. Matrices of one call share the input's form (takes_q8).
+  // the input * experts[e]^T. Matrices of one call share the input's form (takes_packed).
   void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                          const ExpertMatrices* matrices, int num_matrices);
 

@@ -144,11 +144,11 @@ class Runner {
     const auto exact_x = aligned_bytes(static_cast<size_t>(m * cols) * sizeof(float), 0);
     std::memcpy(exact_x.get(), x, static_cast<size_t>(m * cols) * sizeof(float));
     input.f32 = reinterpret_cast<const float*>(exact_x.get());
-    Bytes q8;
-    if (table_.takes_q8(outputs.front().weights.format)) {
-      q8 = aligned_bytes(static_cast<size_t>(m) * table_.q8_row_bytes(cols), 0xdd);
-      table_.quantize_q8(make_exec(pool_), input.f32, m, cols, q8.get());
-      input.q8 = q8.get();
+    Bytes packed;
+    if (table_.takes_packed(outputs.front().weights.format)) {
+      packed = aligned_bytes(static_cast<size_t>(m) * table_.packed_row_bytes(cols), 0xdd);
+      table_.pack_rows(make_exec(pool_), input.f32, m, cols, packed.get());
+      input.packed = packed.get();
       input.f32 = nullptr;
     }
     table_.matmul(make_exec(pool_), input, outputs.data(), static_cast<int>(outputs.size()));
@@ -266,7 +266,7 @@ TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
       exact += w * static_cast<double>(x[k]);
       double step = 0;
       for (size_t i = k / 32 * 32; i < k / 32 * 32 + 32; ++i) step = std::max(step, std::abs(double{x[i]}) / 127);
-      allowed += std::abs(w) * ((table().takes_q8(format()) ? 0.5 * step : 0) + 1e-5 * std::abs(double{x[k]}));
+      allowed += std::abs(w) * ((table().takes_packed(format()) ? 0.5 * step : 0) + 1e-5 * std::abs(double{x[k]}));
     }
     ASSERT_NEAR(y[static_cast<size_t>(o)], exact, allowed) << "output " << o;
   }
@@ -352,16 +352,16 @@ TEST_P(Matmul, OutputsWithRowsOfTheirOwn) {
   const int64_t num_rows[] = {3, 0, 17, 20};
   std::vector<Runner::Packed> packed;
   std::vector<std::vector<float>> want, y(4);
-  const bool q8 = table().takes_q8(format());
-  const size_t q8_row = q8 ? table().q8_row_bytes(cols) : 0;
-  Bytes q8_rows = aligned_bytes(40 * q8_row + 1, 0);
+  const bool takes_packed = table().takes_packed(format());
+  const size_t packed_row = takes_packed ? table().packed_row_bytes(cols) : 0;
+  Bytes packed_rows = aligned_bytes(40 * packed_row + 1, 0);
   ThreadPool pool(2);
-  if (q8) table().quantize_q8(make_exec(pool), x.data(), 40, cols, q8_rows.get());
+  if (takes_packed) table().pack_rows(make_exec(pool), x.data(), 40, cols, packed_rows.get());
   const auto input = [&](int64_t first, int64_t count) {
     return MatmulInput{.num_rows = count,
                        .cols = cols,
                        .f32 = x.data() + first * cols,
-                       .q8 = q8_rows.get() + static_cast<size_t>(first) * q8_row};
+                       .packed = packed_rows.get() + static_cast<size_t>(first) * packed_row};
   };
   MatmulInput own[4];
   std::vector<MatmulOutput> outputs;
@@ -468,7 +468,7 @@ TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
     const MatmulInput none{.num_rows = 0, .cols = 32};
     const MatmulOutput output{.weights = {Format::kQ8_0, 0, 32, nullptr}};
     table->matmul(make_exec(pool), none, &output, 1);
-    table->quantize_q8(make_exec(pool), nullptr, 0, 32, nullptr);
+    table->pack_rows(make_exec(pool), nullptr, 0, 32, nullptr);
   }
 }
 

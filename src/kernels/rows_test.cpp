@@ -305,20 +305,20 @@ TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
       const std::vector<float> up = random_floats(rows * dim, 2);
       const std::vector<float> weight = random_floats(dim, 3);
       if (rows > 1) gate[static_cast<size_t>(dim + 5)] = std::numeric_limits<float>::infinity();
-      const size_t bytes = static_cast<size_t>(rows) * table().q8_row_bytes(dim);
+      const size_t bytes = static_cast<size_t>(rows) * table().packed_row_bytes(dim);
       AlignedBuffer want(bytes), got(bytes);
       std::vector<float> floats(gate.size());
       const auto expect_equal = [&](const char* name) {
-        table().quantize_q8(exec(), floats.data(), rows, dim, want.data());
+        table().pack_rows(exec(), floats.data(), rows, dim, want.data());
         EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
       };
       table().rms_norm(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, floats.data(), dim);
-      table().rms_norm_q8(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, got.data());
-      expect_equal("rms_norm_q8");
+      table().rms_norm_packed(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, got.data());
+      expect_equal("rms_norm_packed");
       for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
         table().gated_activation(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, floats.data(), dim);
-        table().gated_activation_q8(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, got.data());
-        expect_equal("gated_activation_q8");
+        table().gated_activation_packed(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, got.data());
+        expect_equal("gated_activation_packed");
       }
     }
   }

@@ -26,13 +26,13 @@
 
 #include "kernels/vector/matmul.h"
 
-#include "kernels/vector/rows_q8.h"
+#include "kernels/vector/packed_rows.h"
 
 namespace quire {
 
 void override_matmul_avx512(Kernels& table) {
   override_matmul(table);
-  override_rows_q8(table);
+  override_packed_rows(table);
 }
 
 }  // namespace quire

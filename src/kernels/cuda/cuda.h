@@ -10,7 +10,7 @@
 
 namespace quire {
 
-// packed_bytes, pack, takes_q8, q8_row_bytes, matmul, matmul_experts.
+// packed_bytes, pack, takes_packed, packed_row_bytes, matmul, matmul_experts.
 void fill_matmul_cuda(Kernels& table);
 void fill_rows_cuda(Kernels& table);
 void fill_rope_cuda(Kernels& table);

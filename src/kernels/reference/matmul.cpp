@@ -1,5 +1,5 @@
 // Matmul, plainly: weights stay as the file has them, every product is accumulated in double in ascending k. Also the
-// definition of the int8 form of a row, which every table computes to the same codes and scales.
+// definition of int8 rows, which every vector table packs to the same codes and scales.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -24,7 +24,7 @@ void parallel_for(const Exec& exec, int64_t num_tiles, const F& body) {
 }
 
 // Blocks of integers do; F8's values have exponents of their own.
-bool takes_q8(Format format) {
+bool takes_packed(Format format) {
   const WeightFormat& info = weight_format(format);
   return info.is_weight() && info.block_elements > 1 && format != Format::kF8_G128;
 }
@@ -60,9 +60,9 @@ float quantize_group(const float* x, std::byte* codes) {
   return has_codes ? max / 127.0f : 0.0f;
 }
 
-void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
+void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
   const auto body = [=](int64_t row) {
-    std::byte* to = q8 + static_cast<size_t>(row) * reference_q8_row_bytes(cols);
+    std::byte* to = packed + static_cast<size_t>(row) * reference_packed_row_bytes(cols);
     for (int64_t k = 0; k < cols; k += kGroup) quantize_q8_group(x + row * cols + k, cols, k / kGroup, to);
   };
   parallel_for(exec, num_rows, body);
@@ -76,7 +76,7 @@ double dot_f32(const MatmulInput& input, int64_t token, int64_t first, int64_t c
 }
 
 double dot_q8(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
-  const std::byte* row = input.q8 + static_cast<size_t>(token) * reference_q8_row_bytes(input.cols);
+  const std::byte* row = input.packed + static_cast<size_t>(token) * reference_packed_row_bytes(input.cols);
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) {
     float scale = 0;
@@ -92,7 +92,7 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
   const PackedMatrix& matrix = output.weights;
   const WeightFormat& info = weight_format(matrix.format);
   const std::byte* src = matrix.data + static_cast<size_t>(row) * info.bytes_of(matrix.cols);
-  const auto dot = takes_q8(matrix.format) ? dot_q8 : dot_f32;
+  const auto dot = takes_packed(matrix.format) ? dot_q8 : dot_f32;
   for (int64_t first_token = 0; first_token < input.num_rows; first_token += kTokens) {
     const int64_t num_tokens = std::min(kTokens, input.num_rows - first_token);
     double sums[kTokens] = {};
@@ -127,7 +127,7 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
 }  // namespace
 
 // A row: cols int8 codes, then one float scale per group.
-size_t reference_q8_row_bytes(int64_t cols) {
+size_t reference_packed_row_bytes(int64_t cols) {
   const auto bytes = static_cast<size_t>(cols + cols / kGroup * static_cast<int64_t>(sizeof(float)));
   return (bytes + 63) / 64 * 64;
 }
@@ -140,11 +140,11 @@ void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q
 void fill_matmul_reference(Kernels& table) {
   table.packed_bytes = packed_bytes;
   table.pack = pack;
-  table.takes_q8 = takes_q8;
-  table.q8_row_bytes = reference_q8_row_bytes;
-  table.quantize_q8 = quantize_q8;
+  table.takes_packed = takes_packed;
+  table.packed_row_bytes = reference_packed_row_bytes;
+  table.pack_rows = pack_rows;
   table.matmul = matmul;
-  table.matmul_experts = multiply_experts<matmul, reference_q8_row_bytes>;
+  table.matmul_experts = multiply_experts<matmul, reference_packed_row_bytes>;
 }
 
 }  // namespace quire

@@ -6,9 +6,9 @@
 
 namespace quire {
 
-// Group `group` (32 values) of the int8 form of a row of `cols`: see Kernels::quantize_q8.
+// Group `group` (32 values) of a packed row of `cols`: see Kernels::pack_rows.
 void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q8_row);
-size_t reference_q8_row_bytes(int64_t cols);
+size_t reference_packed_row_bytes(int64_t cols);
 
 void fill_matmul_reference(Kernels& table);
 void fill_rows_reference(Kernels& table);

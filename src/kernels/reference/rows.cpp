@@ -14,8 +14,6 @@ void for_each_row(const Exec& exec, int64_t num_rows, F body) {
       exec.pool, num_rows, [](void* context, int64_t row, int) { (*static_cast<F*>(context))(row); }, &body);
 }
 
-constexpr int64_t kQ8Group = 32;
-
 float rms_scale(const float* x, float eps, int64_t dim) {
   double sum = 0;
   for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(x[i]) * x[i];
@@ -31,15 +29,16 @@ void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* w
   });
 }
 
-void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-                 int64_t dim, std::byte* q8) {
+void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
+                     int64_t num_rows, int64_t dim, std::byte* packed) {
   for_each_row(exec, num_rows, [=](int64_t row) {
     const float* in = x + row * x_stride;
     const float scale = rms_scale(in, eps, dim);
-    for (int64_t k = 0; k < dim; k += kQ8Group) {
-      float normed[kQ8Group];
-      for (int64_t i = 0; i < kQ8Group; ++i) normed[i] = in[k + i] * scale * weight[k + i];
-      quantize_q8_group(normed, dim, k / kQ8Group, q8 + static_cast<size_t>(row) * reference_q8_row_bytes(dim));
+    for (int64_t k = 0; k < dim; k += kPackedRowGroup) {
+      float normed[kPackedRowGroup];
+      for (int64_t i = 0; i < kPackedRowGroup; ++i) normed[i] = in[k + i] * scale * weight[k + i];
+      quantize_q8_group(normed, dim, k / kPackedRowGroup,
+                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
     }
   });
 }
@@ -76,15 +75,16 @@ void gated_activation(const Exec& exec, Activation kind, const float* gate, int6
   });
 }
 
-void gated_activation_q8(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                         int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
+void gated_activation_packed(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                             int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
   for_each_row(exec, num_rows, [=](int64_t row) {
-    for (int64_t k = 0; k < dim; k += kQ8Group) {
-      float product[kQ8Group];
-      for (int64_t i = 0; i < kQ8Group; ++i) {
+    for (int64_t k = 0; k < dim; k += kPackedRowGroup) {
+      float product[kPackedRowGroup];
+      for (int64_t i = 0; i < kPackedRowGroup; ++i) {
         product[i] = static_cast<float>(activate(kind, gate[row * gate_stride + k + i])) * up[row * up_stride + k + i];
       }
-      quantize_q8_group(product, dim, k / kQ8Group, q8 + static_cast<size_t>(row) * reference_q8_row_bytes(dim));
+      quantize_q8_group(product, dim, k / kPackedRowGroup,
+                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
     }
   });
 }
@@ -160,11 +160,11 @@ void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, 
 
 void fill_rows_reference(Kernels& table) {
   table.rms_norm = rms_norm;
-  table.rms_norm_q8 = rms_norm_q8;
+  table.rms_norm_packed = rms_norm_packed;
   table.add_rms_norm = add_rms_norm;
   table.add = add;
   table.gated_activation = gated_activation;
-  table.gated_activation_q8 = gated_activation_q8;
+  table.gated_activation_packed = gated_activation_packed;
   table.rope = rope;
   table.norm_rope = norm_rope;
   table.add_expert_rows = add_expert_rows;

@@ -7,14 +7,14 @@
 namespace quire {
 namespace {
 
-template <auto kMatmul, auto kQ8RowBytes>
+template <auto kMatmul, auto kPackedRowBytes>
 void multiply_experts(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                       const ExpertMatrices* matrices, int num_matrices) {
   constexpr int kExperts = 64;  // with rows, in one call
   constexpr int kMatrices = 2;
   MatmulInput inputs[kExperts];
   MatmulOutput outputs[kExperts * kMatrices];
-  const auto q8_bytes = static_cast<int64_t>(input.q8 == nullptr ? 0 : kQ8RowBytes(input.cols));
+  const auto row_bytes = static_cast<int64_t>(input.packed == nullptr ? 0 : kPackedRowBytes(input.cols));
   for (const ExpertMatrices* part = matrices; part < matrices + num_matrices; part += kMatrices) {
     const auto left = static_cast<int>(matrices + num_matrices - part);
     int num_inputs = 0;
@@ -27,7 +27,7 @@ void multiply_experts(const Exec& exec, const MatmulInput& input, const int32_t*
         own = {.num_rows = count,
                .cols = input.cols,
                .f32 = input.f32 == nullptr ? nullptr : input.f32 + at * input.cols,
-               .q8 = input.q8 == nullptr ? nullptr : input.q8 + at * q8_bytes};
+               .packed = input.packed == nullptr ? nullptr : input.packed + at * row_bytes};
         for (int i = 0; i < (left < kMatrices ? left : kMatrices); ++i) {
           MatmulOutput& output = outputs[num_outputs++];
           output = {};

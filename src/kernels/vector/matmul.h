@@ -111,15 +111,15 @@ size_t packed_matrix_bytes(Format format, int64_t rows, int64_t cols) {
   return multiply_panels_for(format) == nullptr ? 0 : matrix_bytes(format, rows, cols);
 }
 
-bool format_takes_q8(Format format) { return is_code_format(format); }
+bool format_takes_packed(Format format) { return is_code_format(format); }
 
 void override_matmul(Kernels& table) {
   table.usual_tuning = kUsualTuning;
   table.packed_bytes = packed_matrix_bytes;
   table.pack = pack_matrix;
-  table.takes_q8 = format_takes_q8;
-  table.q8_row_bytes = q8_bytes;
-  table.quantize_q8 = quantize_rows;
+  table.takes_packed = format_takes_packed;
+  table.packed_row_bytes = q8_bytes;
+  table.pack_rows = quantize_rows;
   table.matmul = matmul_outputs;
   table.matmul_experts = multiply_experts<matmul_outputs, q8_bytes>;
 }

@@ -270,7 +270,7 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   Q8Product product;
   product.zero = code_zero(kScheme);
   product.q8_stride = q8_bytes(w.cols);
-  product.q8 = x.q8 + static_cast<size_t>(first_token) * product.q8_stride;
+  product.q8 = x.packed + static_cast<size_t>(first_token) * product.q8_stride;
   product.sums_stride = num_tokens * kPanelRows;
   if (num_tokens <= kQ8Tile.tokens) {
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {

@@ -1,5 +1,5 @@
-// What is done to one row, for the kernels that do only that (rows.h) and those that make the int8 form of the result
-// (rows_q8.h): both must give the same bits. See math.h for how files of this folder are used.
+// What is done to one row, for the kernels that do only that (rows.h) and those that pack the result
+// (packed_rows.h): both must give the same bits. See math.h for how files of this folder are used.
 #pragma once
 
 namespace quire {

@@ -8,7 +8,7 @@ void Attention::Buffers::take(Arena& arena, const Kernels& kernels, const StepLi
   k = arena.take<float>(limits.max_rows * sizes.kv_size());
   v = arena.take<float>(limits.max_rows * sizes.kv_size());
   out = arena.take<float>(limits.max_rows * sizes.q_size());
-  q8.take(arena, kernels, limits.max_rows, sizes.q_size());
+  packed.take(arena, kernels, limits.max_rows, sizes.q_size());
   workspace = arena.take_bytes(kernels.attention_workspace_bytes({.num_threads = limits.num_threads,
                                                                   .max_rows = limits.max_rows,
                                                                   .max_sequences = limits.max_sequences,
@@ -43,7 +43,7 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                 .window = window,
                                 .share_prefixes = step.share_prefixes,
                                 .workspace = buffers.workspace});
-  linear(step, plain_input(step, buffers.out, num_rows, sizes.q_size(), forms_read_by({&o}), buffers.q8),
+  linear(step, plain_input(step, buffers.out, num_rows, sizes.q_size(), forms_read_by({&o}), buffers.packed),
          {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});
 }
 

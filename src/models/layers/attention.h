@@ -38,7 +38,7 @@ class Attention {
     float* k = nullptr;    // [max_rows, kv_size]
     float* v = nullptr;    // [max_rows, kv_size]
     float* out = nullptr;  // [max_rows, q_size]
-    Q8Buffer q8;           // of rows of `out`
+    PackedRows packed;     // of rows of `out`
     std::byte* workspace = nullptr;
 
     void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const AttentionSizes& sizes);

@@ -12,8 +12,8 @@ namespace {
 MatmulInput gather(const Step& step, const MatmulInput& input, const ColumnOrder& order, int64_t first, int64_t count) {
   step.kernels->gather_columns(step.exec, input.f32 + first * input.cols, order.columns, count, input.cols,
                                order.gathered);
-  step.kernels->quantize_q8(step.exec, order.gathered, count, input.cols, order.q8);
-  return {.num_rows = count, .cols = input.cols, .f32 = order.gathered, .q8 = order.q8};
+  step.kernels->pack_rows(step.exec, order.gathered, count, input.cols, order.packed);
+  return {.num_rows = count, .cols = input.cols, .f32 = order.gathered, .packed = order.packed};
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   const int64_t rows = limits.max_rows;
   residual_ = arena.take<float>(rows * sizes.hidden_size);
   normed_ = arena.take<float>(rows * sizes.hidden_size);
-  normed_q8_.take(arena, kernels, rows, sizes.hidden_size);
+  normed_packed_.take(arena, kernels, rows, sizes.hidden_size);
   block_ = arena.take<float>(rows * sizes.hidden_size);
   cos_sin_.clear();
   for (Rotary& rope : ropes_) {
@@ -84,7 +84,7 @@ void Decoder::run_attention(const Step& step, int index) {
   layer.attention.apply(step, attention_buffers_,
                         {.layer = index,
                          .x = normed_input(step, layer.attention_norm, residual_, step.num_rows,
-                                           layer.attention.input_forms(), normed_, normed_q8_),
+                                           layer.attention.input_forms(), normed_, normed_packed_),
                          .cos_sin = cos_sin_[rope].device,
                          .half_dim = ropes_[rope].half_dim(),
                          .y = y,
@@ -95,7 +95,7 @@ void Decoder::run_attention(const Step& step, int index) {
 
 void Decoder::run_feed_forward(const Step& step, const DecoderLayer& layer) {
   const auto input = [&](InputForms forms) {
-    return normed_input(step, layer.feed_forward_norm, residual_, step.num_rows, forms, normed_, normed_q8_);
+    return normed_input(step, layer.feed_forward_norm, residual_, step.num_rows, forms, normed_, normed_packed_);
   };
   if (const Mlp* mlp = std::get_if<Mlp>(&layer.feed_forward)) {
     const bool direct = !layer.post_feed_forward_norm.exists();

@@ -62,7 +62,7 @@ class Decoder : public Model {
   std::vector<StepInput<float>> cos_sin_;  // per rope: [max_rows, 2, half_dim]
   float* residual_ = nullptr;              // [max_rows, hidden_size] begins as the embedded rows
   float* normed_ = nullptr;                // [max_rows, hidden_size] a block's input, in either form
-  Q8Buffer normed_q8_;
+  PackedRows normed_packed_;
   float* block_ = nullptr;  // [max_rows, hidden_size] a block's output on its way to the residual
   Attention::Buffers attention_buffers_;
   Mlp::Buffers mlp_buffers_;

@@ -21,7 +21,7 @@ class Head {
  private:
   float* rows_ = nullptr;    // [max_logit_rows, hidden_size]
   float* logits_ = nullptr;  // [max_logit_rows, vocab_size]
-  Q8Buffer q8_;
+  PackedRows packed_;
 };
 
 }  // namespace quire

@@ -215,16 +215,16 @@ class RandomMoe {
   std::vector<float> apply(const std::vector<float>& x, int64_t max_rows) {
     Arena counted;
     Moe::Buffers buffers;
-    Q8Buffer q8;
+    PackedRows packed;
     buffers.take(counted, table_, {.max_rows = max_rows}, moe_);
-    q8.take(counted, table_, max_rows, kHidden);
+    packed.take(counted, table_, max_rows, kHidden);
     AlignedBuffer memory(counted.used_bytes());
     Arena arena(std::span(memory.data(), memory.size_bytes()));
     buffers.take(arena, table_, {.max_rows = max_rows}, moe_);
-    q8.take(arena, table_, max_rows, kHidden);
+    packed.take(arena, table_, max_rows, kHidden);
     std::vector<float> y(x.size(), 17.0f);
     const auto rows = static_cast<int64_t>(x.size()) / kHidden;
-    moe_.apply(step_, buffers, plain_input(step_, x.data(), rows, kHidden, moe_.input_forms(), q8), y.data());
+    moe_.apply(step_, buffers, plain_input(step_, x.data(), rows, kHidden, moe_.input_forms(), packed), y.data());
     return y;
   }
 
@@ -241,7 +241,7 @@ class RandomMoe {
     packed_.emplace_back(table_.packed_bytes(format, rows, cols));
     table_.pack(step_.exec, format, rows, cols, file.data(), packed_.back().data());
     return {.weights = {.format = format, .rows = rows, .cols = cols, .data = packed_.back().data()},
-            .takes_q8 = table_.takes_q8(format)};
+            .takes_packed = table_.takes_packed(format)};
   }
 
   const Kernels& table_;
@@ -292,21 +292,21 @@ TEST(ColumnOrder, IsTheInputGathered) {
   format.quantize(values.data(), blocks.data(), kRows * kCols);
   AlignedBuffer packed(kernels.packed_bytes(format.format, kRows, kCols));
   kernels.pack(step.exec, format.format, kRows, kCols, blocks.data(), packed.data());
-  Linear plain{.weights = {format.format, kRows, kCols, packed.data()}, .takes_q8 = true};
+  Linear plain{.weights = {format.format, kRows, kCols, packed.data()}, .takes_packed = true};
 
   std::vector<int32_t> columns(kCols);
   std::iota(columns.begin(), columns.end(), 0);
   std::ranges::shuffle(columns, random);
   AlignedBuffer gathered(ColumnOrder::kRows * kCols * sizeof(float));
-  AlignedBuffer q8(ColumnOrder::kRows * kernels.q8_row_bytes(kCols));
+  AlignedBuffer packed_rows(ColumnOrder::kRows * kernels.packed_row_bytes(kCols));
   Linear ordered = plain;
-  ordered.order = {columns.data(), gathered.as<float>().data(), q8.data()};
+  ordered.order = {columns.data(), gathered.as<float>().data(), packed_rows.data()};
   std::vector<float> by_hand(x.size());
   for (size_t i = 0; i < x.size(); ++i) by_hand[i] = x[i / kCols * kCols + static_cast<size_t>(columns[i % kCols])];
 
-  AlignedBuffer buffer(kTokens * kernels.q8_row_bytes(kCols));
+  AlignedBuffer buffer(kTokens * kernels.packed_row_bytes(kCols));
   const auto multiply = [&](const float* rows, int64_t count, std::initializer_list<LinearOutput> outputs) {
-    linear(step, plain_input(step, rows, count, kCols, {.f32 = true, .q8 = true}, {buffer.data()}), outputs);
+    linear(step, plain_input(step, rows, count, kCols, {.f32 = true, .packed = true}, {buffer.data()}), outputs);
   };
   std::vector<float> expected(kTokens * kRows), in_place(kTokens * kRows), first(kTokens * kRows, 1.0f),
       second(kTokens * kRows), alone(kRows);

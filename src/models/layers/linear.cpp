@@ -6,47 +6,42 @@
 #include "models/layers/column_order.h"
 
 namespace quire {
-namespace {
 
-constexpr int64_t kQ8Group = 32;  // kernels.h: quantize_q8
-
-}  // namespace
-
-void Q8Buffer::take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols) {
-  const int64_t cols = (max_cols + kQ8Group - 1) / kQ8Group * kQ8Group;
-  data = arena.take_bytes(static_cast<uint64_t>(max_rows) * kernels.q8_row_bytes(cols));
+void PackedRows::take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols) {
+  const int64_t cols = (max_cols + kPackedRowGroup - 1) / kPackedRowGroup * kPackedRowGroup;
+  data = arena.take_bytes(static_cast<uint64_t>(max_rows) * kernels.packed_row_bytes(cols));
 }
 
 InputForms forms_read_by(std::initializer_list<const Linear*> linears) {
   InputForms forms;
-  for (const Linear* linear : linears) (linear->takes_input_q8() ? forms.q8 : forms.f32) = true;
+  for (const Linear* linear : linears) (linear->takes_packed_input() ? forms.packed : forms.f32) = true;
   return forms;
 }
 
 MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
-                        const Q8Buffer& q8) {
-  if (forms.q8) step.kernels->quantize_q8(step.exec, x, num_rows, cols, q8.data);
-  return {.num_rows = num_rows, .cols = cols, .f32 = x, .q8 = forms.q8 ? q8.data : nullptr};
+                        const PackedRows& packed) {
+  if (forms.packed) step.kernels->pack_rows(step.exec, x, num_rows, cols, packed.data);
+  return {.num_rows = num_rows, .cols = cols, .f32 = x, .packed = forms.packed ? packed.data : nullptr};
 }
 
 MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
-                         float* f32, const Q8Buffer& q8) {
+                         float* f32, const PackedRows& packed) {
   if (forms.f32) {
     norm.apply(step, x, num_rows, f32);
-    return plain_input(step, f32, num_rows, norm.dim, forms, q8);
+    return plain_input(step, f32, num_rows, norm.dim, forms, packed);
   }
-  step.kernels->rms_norm_q8(step.exec, x, norm.dim, norm.weight, norm.eps, num_rows, norm.dim, q8.data);
-  return {.num_rows = num_rows, .cols = norm.dim, .f32 = nullptr, .q8 = q8.data};
+  step.kernels->rms_norm_packed(step.exec, x, norm.dim, norm.weight, norm.eps, num_rows, norm.dim, packed.data);
+  return {.num_rows = num_rows, .cols = norm.dim, .f32 = nullptr, .packed = packed.data};
 }
 
 MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
-                        int64_t cols, InputForms forms, const Q8Buffer& q8) {
+                        int64_t cols, InputForms forms, const PackedRows& packed) {
   if (forms.f32) {
     step.kernels->gated_activation(step.exec, activation, gate, cols, up, cols, num_rows, cols, gate, cols);
-    return plain_input(step, gate, num_rows, cols, forms, q8);
+    return plain_input(step, gate, num_rows, cols, forms, packed);
   }
-  step.kernels->gated_activation_q8(step.exec, activation, gate, cols, up, cols, num_rows, cols, q8.data);
-  return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .q8 = q8.data};
+  step.kernels->gated_activation_packed(step.exec, activation, gate, cols, up, cols, num_rows, cols, packed.data);
+  return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .packed = packed.data};
 }
 
 MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own) {
@@ -65,7 +60,7 @@ void linear(const Step& step, const MatmulInput& input, std::initializer_list<Li
   size_t count = 0;
   for (const LinearOutput& output : outputs) {
     DCHECK(output.linear->weights.cols == input.cols);
-    DCHECK(output.linear->takes_input_q8() ? input.q8 != nullptr : input.f32 != nullptr);
+    DCHECK(output.linear->takes_packed_input() ? input.packed != nullptr : input.f32 != nullptr);
     if (output.linear->order.columns == nullptr) matrices[count++] = matmul_output(output);
   }
   if (count > 0) step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(count));

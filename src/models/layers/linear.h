@@ -1,5 +1,5 @@
 // Matrix multiplication by weights: several matrices that share an input go to the kernel in one call. The input exists
-// in the forms its readers want, floats or int8 groups (Kernels::takes_q8), and is made once, by the kernel that makes
+// in the forms its readers want, floats or packed (Kernels::takes_packed), and is made once, by the kernel that makes
 // its values where there is one.
 #pragma once
 
@@ -17,21 +17,21 @@ struct ColumnOrder {
 
   const int32_t* columns = nullptr;  // [cols]; null: as they are
   float* gathered = nullptr;         // [kRows, cols]
-  std::byte* q8 = nullptr;           // [kRows, q8_row_bytes(cols)]
+  std::byte* packed = nullptr;       // [kRows, packed_row_bytes(cols)]
 };
 
 struct Linear {
   PackedMatrix weights;
   const float* bias = nullptr;  // [weights.rows] or none
-  bool takes_q8 = false;        // Kernels::takes_q8 of the weights' format
-  ColumnOrder order = {};       // of matrices that take q8
+  bool takes_packed = false;    // Kernels::takes_packed of the weights' format
+  ColumnOrder order = {};       // of matrices that take packed rows
 
-  // Whether it multiplies the int8 form of the input as it comes.
-  bool takes_input_q8() const { return takes_q8 && order.columns == nullptr; }
+  // Whether it multiplies the packed form of the input as it comes.
+  bool takes_packed_input() const { return takes_packed && order.columns == nullptr; }
 };
 
-// Room for the int8 form of `max_rows` rows of up to `max_cols` values.
-struct Q8Buffer {
+// Memory for up to `max_rows` packed rows of up to `max_cols` values (Kernels::pack_rows).
+struct PackedRows {
   std::byte* data = nullptr;
 
   void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols);
@@ -39,21 +39,21 @@ struct Q8Buffer {
 
 struct InputForms {
   bool f32 = false;
-  bool q8 = false;
+  bool packed = false;
 };
 InputForms forms_read_by(std::initializer_list<const Linear*> linears);
 
 // What the following return points to the memory they are given.
 
-// x [num_rows, cols] as it is, and in `q8` when that form is wanted.
+// x [num_rows, cols] as it is, and in `packed` when that form is wanted.
 MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
-                        const Q8Buffer& q8);
-// The norm of x [num_rows, norm.dim] in `f32`, in `q8` or in both.
+                        const PackedRows& packed);
+// The norm of x [num_rows, norm.dim] in `f32`, in `packed` or in both.
 MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
-                         float* f32, const Q8Buffer& q8);
-// activation(gate) * up, all [num_rows, cols], in `gate` or in `q8`. Overwrites gate in either case.
+                         float* f32, const PackedRows& packed);
+// activation(gate) * up, all [num_rows, cols], in `gate` or in `packed`. Overwrites gate in either case.
 MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
-                        int64_t cols, InputForms forms, const Q8Buffer& q8);
+                        int64_t cols, InputForms forms, const PackedRows& packed);
 
 struct LinearOutput {
   const Linear* linear = nullptr;

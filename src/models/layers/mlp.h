@@ -18,7 +18,7 @@ class Mlp {
   struct Buffers {
     float* gate = nullptr;  // [max_rows, intermediate_size]
     float* up = nullptr;    // [max_rows, intermediate_size]
-    Q8Buffer q8;            // of down's input
+    PackedRows packed;      // of down's input
 
     void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t intermediate_size);
   };

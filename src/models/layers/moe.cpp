@@ -40,10 +40,10 @@ void Moe::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& 
              .rows = arena.take<int32_t>(max_slots),
              .first = arena.take<int32_t>(moe.routing.num_experts + 1)};
   gathered = arena.take<float>(wave_rows * moe.hidden_size());
-  gathered_q8.take(arena, kernels, wave_rows, moe.hidden_size());
+  packed_gathered.take(arena, kernels, wave_rows, moe.hidden_size());
   gate = arena.take<float>(wave_rows * moe.intermediate_size());
   up = arena.take<float>(wave_rows * moe.intermediate_size());
-  inner_q8.take(arena, kernels, wave_rows, moe.intermediate_size());
+  packed_inner.take(arena, kernels, wave_rows, moe.intermediate_size());
   expert_out = arena.take<float>(wave_rows * moe.hidden_size());
 }
 
@@ -71,7 +71,7 @@ void Moe::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, 
 }
 
 InputForms Moe::input_forms() const {
-  return any_column_order ? InputForms{.f32 = true, .q8 = true}
+  return any_column_order ? InputForms{.f32 = true, .packed = true}
                           : forms_read_by({&router, &experts[0].gate, &experts[0].up});
 }
 
@@ -88,7 +88,7 @@ Moe::Wave Moe::next_wave(const Buffers& buffers, int64_t num_slots, int32_t firs
   return {first_expert, last, first[first_expert], first[last]};
 }
 
-// A row's int8 form does not depend on its neighbours, so it is copied, not made again.
+// A packed row does not depend on its neighbours, so it is copied, not made again.
 void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
   const auto copy = [&](const void* from, size_t row_bytes, void* to) {
     step.kernels->gather_rows(step.exec, static_cast<const std::byte*>(from), row_bytes,
@@ -96,7 +96,7 @@ void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x,
   };
   const InputForms forms = gathered_forms();
   if (forms.f32) copy(x.f32, static_cast<size_t>(hidden_size()) * sizeof(float), buffers.gathered);
-  if (forms.q8) copy(x.q8, step.kernels->q8_row_bytes(hidden_size()), buffers.gathered_q8.data);
+  if (forms.packed) copy(x.packed, step.kernels->packed_row_bytes(hidden_size()), buffers.packed_gathered.data);
 }
 
 void Moe::run_wave(const Step& step, const Buffers& buffers, const Wave& wave) const {
@@ -110,11 +110,11 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const Wave& wave) c
   const MatmulInput gathered{.num_rows = wave.num_slots(),
                              .cols = hidden_size(),
                              .f32 = forms.f32 ? buffers.gathered : nullptr,
-                             .q8 = forms.q8 ? buffers.gathered_q8.data : nullptr};
+                             .packed = forms.packed ? buffers.packed_gathered.data : nullptr};
   const ExpertMatrices inner[] = {of_wave(any.gate, gates, buffers.gate), of_wave(any.up, ups, buffers.up)};
   step.kernels->matmul_experts(step.exec, gathered, first, num_experts, inner, 2);
   const MatmulInput product = gated_input(step, any.activation, buffers.gate, buffers.up, wave.num_slots(),
-                                          intermediate_size(), forms_read_by({&any.down}), buffers.inner_q8);
+                                          intermediate_size(), forms_read_by({&any.down}), buffers.packed_inner);
   const ExpertMatrices outer = of_wave(any.down, downs, buffers.expert_out);
   step.kernels->matmul_experts(step.exec, product, first, num_experts, &outer, 1);
 }
@@ -128,15 +128,16 @@ void Moe::run_ordered_wave(const Step& step, const Buffers& buffers, const Wave&
     const int64_t at = first[expert] - wave.first_slot;
     if (count == 0) continue;
     const Mlp& mlp = experts[static_cast<size_t>(expert)];
-    const MatmulInput x{.num_rows = count,
-                        .cols = hidden,
-                        .f32 = buffers.gathered + at * hidden,
-                        .q8 = buffers.gathered_q8.data + static_cast<size_t>(at) * step.kernels->q8_row_bytes(hidden)};
+    const MatmulInput x{
+        .num_rows = count,
+        .cols = hidden,
+        .f32 = buffers.gathered + at * hidden,
+        .packed = buffers.packed_gathered.data + static_cast<size_t>(at) * step.kernels->packed_row_bytes(hidden)};
     float* const gate = buffers.gate + at * inner;
     float* const up = buffers.up + at * inner;
     linear(step, x, {{.linear = &mlp.gate, .y = gate}, {.linear = &mlp.up, .y = up}});
     const MatmulInput product =
-        gated_input(step, mlp.activation, gate, up, count, inner, input_forms(), buffers.inner_q8);
+        gated_input(step, mlp.activation, gate, up, count, inner, input_forms(), buffers.packed_inner);
     linear(step, product, {{.linear = &mlp.down, .y = buffers.expert_out + at * hidden}});
   }
 }
@@ -146,22 +147,22 @@ void Moe::run_ordered_slots(const Step& step, const Buffers& buffers, const Matm
   const int64_t num_slots = x.num_rows * routing.per_row;
   const int32_t* first = buffers.choices.first;
   const auto in_order = [&](const float* from, const int32_t* rows, const int32_t* const* columns, const Linear& like,
-                            float* to, const Q8Buffer& q8) {
+                            float* to, const PackedRows& packed) {
     const int64_t cols = like.weights.cols;
     const ExpertColumns orders{.rows = rows, .first = first, .columns = columns, .num_experts = routing.num_experts};
     step.kernels->gather_expert_columns(step.exec, from, orders, num_slots, cols, to);
-    return plain_input(step, to, num_slots, cols, {.f32 = true, .q8 = like.takes_q8}, q8);
+    return plain_input(step, to, num_slots, cols, {.f32 = true, .packed = like.takes_packed}, packed);
   };
   const auto multiply = [&](const MatmulInput& input, std::initializer_list<ExpertMatrices> matrices) {
     step.kernels->matmul_experts(step.exec, input, first, routing.num_experts, matrices.begin(),
                                  static_cast<int>(matrices.size()));
   };
   const auto of_slots = [&](const int32_t* const* columns, const Linear& like) {
-    return in_order(x.f32, buffers.choices.rows, columns, like, buffers.gathered, buffers.gathered_q8);
+    return in_order(x.f32, buffers.choices.rows, columns, like, buffers.gathered, buffers.packed_gathered);
   };
   const ExpertMatrices gate{.like = any.gate.weights, .experts = gates, .y = buffers.gate};
   const ExpertMatrices up{.like = any.up.weights, .experts = ups, .y = buffers.up};
-  if (share_orders(experts) && any.gate.takes_q8 == any.up.takes_q8) {
+  if (share_orders(experts) && any.gate.takes_packed == any.up.takes_packed) {
     multiply(of_slots(gate_columns, any.gate), {gate, up});
   } else {
     multiply(of_slots(gate_columns, any.gate), {gate});
@@ -170,7 +171,7 @@ void Moe::run_ordered_slots(const Step& step, const Buffers& buffers, const Matm
   const int64_t inner = intermediate_size();
   step.kernels->gated_activation(step.exec, any.activation, buffers.gate, inner, buffers.up, inner, num_slots, inner,
                                  buffers.gate, inner);
-  multiply(in_order(buffers.gate, nullptr, down_columns, any.down, buffers.up, buffers.inner_q8),
+  multiply(in_order(buffers.gate, nullptr, down_columns, any.down, buffers.up, buffers.packed_inner),
            {{.like = any.down.weights, .experts = downs, .y = buffers.expert_out}});
 }
 

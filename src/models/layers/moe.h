@@ -38,10 +38,10 @@ class Moe {
     ExpertSlots choices;
     int64_t wave_rows = 0;
     float* gathered = nullptr;  // [wave_rows, hidden_size]
-    Q8Buffer gathered_q8;
+    PackedRows packed_gathered;
     float* gate = nullptr;  // [wave_rows, intermediate_size]
     float* up = nullptr;
-    Q8Buffer inner_q8;
+    PackedRows packed_inner;
     float* expert_out = nullptr;  // [wave_rows, hidden_size]
 
     void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe);

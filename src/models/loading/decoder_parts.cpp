@@ -7,8 +7,8 @@
 namespace quire {
 namespace {
 
-constexpr auto kRows = Division::kRows;
-constexpr auto kColumns = Division::kColumns;
+constexpr auto kRows = Partition::kRows;
+constexpr auto kColumns = Partition::kColumns;
 
 std::string layer_prefix(int layer) { return "model.layers." + std::to_string(layer) + "."; }
 
@@ -109,7 +109,7 @@ Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const
   const int64_t count = config.routing.num_experts;
   Moe moe;
   moe.routing = config.routing;
-  moe.router = loader.choosing_linear(block + "gate.weight", count, hidden);
+  moe.router = loader.router_linear(block + "gate.weight", count, hidden);
   const std::string stacked_gate_up = block + "experts.gate_up_proj";
   const bool is_stacked = loader.has(stacked_gate_up);
   for (int64_t e = 0; e < count; ++e) {

@@ -8,13 +8,13 @@
 
 namespace quire {
 
-void Divisor::expect(int64_t count, int64_t unit) {
+void PartitionCheck::expect(int64_t count, int64_t unit) {
   for (int ranks = 2; ranks <= kMostRanks; ++ranks) {
     if (count % (ranks * unit) != 0) possible_.reset(static_cast<size_t>(ranks));
   }
 }
 
-void Divisor::check(const std::string& what, int64_t count, int64_t unit) {
+void PartitionCheck::check(const std::string& what, int64_t count, int64_t unit) {
   if (share_.size == 1) return;
   expect(count, unit);
   if (count % (share_.size * unit) == 0) return;
@@ -22,7 +22,7 @@ void Divisor::check(const std::string& what, int64_t count, int64_t unit) {
        unit == 1 ? "" : fmt::format(" in whole blocks of {}", unit), possible());
 }
 
-std::string Divisor::possible() const {
+std::string PartitionCheck::possible() const {
   std::vector<int> sizes;
   for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
     if (possible_.test(static_cast<size_t>(ranks))) sizes.push_back(ranks);

@@ -8,7 +8,7 @@
 
 namespace quire {
 
-struct Share {
+struct RankShare {
   int rank = 0;
   int size = 1;
 
@@ -16,25 +16,26 @@ struct Share {
   int64_t first_of(int64_t count) const { return rank * of(count); }
 };
 
-enum class Division : uint8_t { kNone, kRows, kColumns };
+// What ranks divide of a matrix.
+enum class Partition : uint8_t { kNone, kRows, kColumns };
 
-// Sees to it that everything can be divided evenly, and knows in how many parts else. One thread.
-class Divisor {
+// Checks that everything can be divided evenly, and knows the numbers of ranks that can. One thread.
+class PartitionCheck {
  public:
   static constexpr int kMostRanks = 64;
 
-  explicit Divisor(Share share) : share_(share) { possible_.set(); }
+  explicit PartitionCheck(RankShare share) : share_(share) { possible_.set(); }
 
-  // Keeps in mind that `count` pieces will have to be divided, by units that stay whole.
+  // Notes that `count` pieces will be divided, in units that stay whole.
   void expect(int64_t count, int64_t unit = 1);
-  // Divides them now. Throws Error kUnsupported, with `what` it is about and the numbers of ranks that suit all that is
-  // known.
+  // Throws Error kUnsupported when they cannot be divided, with `what` it is about and the numbers of ranks that can
+  // divide everything known so far.
   void check(const std::string& what, int64_t count, int64_t unit = 1);
 
  private:
   std::string possible() const;  // "1, 2 or 4"
 
-  Share share_;
+  RankShare share_;
   std::bitset<kMostRanks + 1> possible_;
 };
 

@@ -33,26 +33,26 @@ TensorView rows_of(const TensorView& view, int64_t first_row, int64_t rows) {
 }
 
 // Heads are known before they are loaded, so that the first refusal names no number of ranks that they refuse later.
-Divisor divisor_of(const Checkpoint& checkpoint, Share share) {
-  Divisor divisor(share);
+PartitionCheck check_of(const Checkpoint& checkpoint, RankShare share) {
+  PartitionCheck check(share);
   for (const char* key : {"num_attention_heads", "num_key_value_heads"}) {
-    if (share.size > 1) divisor.expect(find_int(checkpoint.config(), key, 0));
+    if (share.size > 1) check.expect(find_int(checkpoint.config(), key, 0));
   }
-  return divisor;
+  return check;
 }
 
 }  // namespace
 
-WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, Share share)
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, RankShare share)
     : checkpoint_(checkpoint),
       kernels_(kernels),
       on_host_(on_host),
       share_(share),
-      divisor_(divisor_of(checkpoint, share)),
+      partition_check_(check_of(checkpoint, share)),
       scheme_(QuantizationScheme::read(checkpoint)) {}
 
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
-                           DeviceBuffer& memory, MatmulTunings tunings, Progress progress, Share share)
+                           DeviceBuffer& memory, MatmulTunings tunings, Progress progress, RankShare share)
     : checkpoint_(checkpoint),
       kernels_(kernels),
       on_host_(device.is_host()),
@@ -61,50 +61,50 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels,
       arena_(memory),
       tunings_(std::move(tunings)),
       share_(share),
-      divisor_(divisor_of(checkpoint, share)),
+      partition_check_(check_of(checkpoint, share)),
       progress_(std::move(progress)),
       scheme_(QuantizationScheme::read(checkpoint)) {}
 
-Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols, Division division) {
-  return rows_in({Layout::kDense, division}, name, rows, 0, rows, cols);
+Linear WeightLoader::linear(std::string_view name, int64_t rows, int64_t cols, Partition partition) {
+  return rows_in({Layout::kDense, partition}, name, rows, 0, rows, cols);
 }
 
-Linear WeightLoader::choosing_linear(std::string_view name, int64_t rows, int64_t cols) {
+Linear WeightLoader::router_linear(std::string_view name, int64_t rows, int64_t cols) {
   if (find_quantized(name, rows, cols)) return rows_in({Layout::kCommon}, name, rows, 0, rows, cols);
   const TensorView view = checked(name, {rows, cols});
-  if (weight_format(view.format).block_elements > 1 || !kernels_.takes_q8(view.format)) {
+  if (weight_format(view.format).block_elements > 1 || !kernels_.takes_packed(view.format)) {
     return pack(name, view, {Layout::kCommon});
   }
   const MatrixShape shape{Format::kF32, rows, cols};
-  const Room room = take_room(name, shape, Layout::kCommon);
+  const PackTarget target = take_target(name, shape, Layout::kCommon);
   count(view.data, view.num_elements());
-  if (room.data != nullptr) {
+  if (target.data != nullptr) {
     std::vector<float> values(static_cast<size_t>(view.num_elements()));
     dequantize(view, values);
-    fill(room, shape, reinterpret_cast<const std::byte*>(values.data()));
+    fill(target, shape, reinterpret_cast<const std::byte*>(values.data()));
   }
-  return {.weights = tuned(shape, room), .takes_q8 = false};
+  return {.weights = tuned(shape, target), .takes_packed = false};
 }
 
-Linear WeightLoader::expert_linear(std::string_view name, int64_t rows, int64_t cols, Division division) {
-  return rows_in({Layout::kCommon, division}, name, rows, 0, rows, cols);
+Linear WeightLoader::expert_linear(std::string_view name, int64_t rows, int64_t cols, Partition partition) {
+  return rows_in({Layout::kCommon, partition}, name, rows, 0, rows, cols);
 }
 
 Linear WeightLoader::linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
                                  int64_t cols) {
-  return rows_in({Layout::kDense, Division::kRows}, name, total_rows, first_row, rows, cols);
+  return rows_in({Layout::kDense, Partition::kRows}, name, total_rows, first_row, rows, cols);
 }
 
-Linear WeightLoader::rows_in(How how, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
-                             int64_t cols) {
-  if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows, how);
-  return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows), how);
+Linear WeightLoader::rows_in(PackRequest request, std::string_view name, int64_t total_rows, int64_t first_row,
+                             int64_t rows, int64_t cols) {
+  if (const auto matrix = find_quantized(name, total_rows, cols)) return pack(name, *matrix, first_row, rows, request);
+  return pack(name, rows_of(checked(name, {total_rows, cols}), first_row, rows), request);
 }
 
 Linear WeightLoader::linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index,
-                                     int64_t first_row, int64_t rows, int64_t cols, Division division) {
+                                     int64_t first_row, int64_t rows, int64_t cols, Partition partition) {
   return pack(name, rows_of(checked(name, {count, rows_of_each, cols}), index * rows_of_each + first_row, rows),
-              {Layout::kCommon, division});
+              {Layout::kCommon, partition});
 }
 
 std::vector<float> WeightLoader::floats(std::string_view name, int64_t size) {
@@ -127,17 +127,18 @@ const float* WeightLoader::vector(std::string_view name, int64_t size, float off
   return place_floats(values);
 }
 
-const float* WeightLoader::bias(std::string_view name, int64_t rows, Division division) {
+const float* WeightLoader::bias(std::string_view name, int64_t rows, Partition partition) {
   const std::vector<float> values = floats(name, rows);
-  if (division != Division::kRows)
-    return division == Division::kColumns && share_.rank > 0 ? nullptr : place_floats(values);
+  if (partition != Partition::kRows)
+    return partition == Partition::kColumns && share_.rank > 0 ? nullptr : place_floats(values);
   return place_floats(
       std::span(values).subspan(static_cast<size_t>(share_.first_of(rows)), static_cast<size_t>(share_.of(rows))));
 }
 
 AttentionSizes WeightLoader::share_of(AttentionSizes sizes) {
-  divisor_.check(fmt::format("{} has {} attention heads", checkpoint_.name(), sizes.num_heads), sizes.num_heads);
-  divisor_.check(fmt::format("{} has {} KV heads", checkpoint_.name(), sizes.num_kv_heads), sizes.num_kv_heads);
+  partition_check_.check(fmt::format("{} has {} attention heads", checkpoint_.name(), sizes.num_heads),
+                         sizes.num_heads);
+  partition_check_.check(fmt::format("{} has {} KV heads", checkpoint_.name(), sizes.num_kv_heads), sizes.num_kv_heads);
   sizes.num_heads = static_cast<int>(share_.of(sizes.num_heads));
   sizes.num_kv_heads = static_cast<int>(share_.of(sizes.num_kv_heads));
   return sizes;
@@ -169,7 +170,7 @@ TensorView WeightLoader::checked(std::string_view name, std::initializer_list<in
   return view;
 }
 
-WeightLoader::Room WeightLoader::take_room(std::string_view name, const MatrixShape& shape, Layout layout) {
+WeightLoader::PackTarget WeightLoader::take_target(std::string_view name, const MatrixShape& shape, Layout layout) {
   if (layout == Layout::kDense && kernels_.dense_bytes != nullptr) {
     if (const size_t bytes = kernels_.dense_bytes(shape.format, shape.rows, shape.cols); bytes > 0) {
       matrices_.insert(shape);
@@ -186,30 +187,30 @@ WeightLoader::Room WeightLoader::take_room(std::string_view name, const MatrixSh
   return {.data = arena_.take_bytes(packed_bytes), .is_dense = false};
 }
 
-void WeightLoader::fill(const Room& room, const MatrixShape& shape, const std::byte* blocks) {
-  const auto pack = room.is_dense ? kernels_.pack_dense : kernels_.pack;
-  pack(exec_, shape.format, shape.rows, shape.cols, blocks, room.data);
+void WeightLoader::fill(const PackTarget& target, const MatrixShape& shape, const std::byte* blocks) {
+  const auto pack = target.is_dense ? kernels_.pack_dense : kernels_.pack;
+  pack(exec_, shape.format, shape.rows, shape.cols, blocks, target.data);
   report();
 }
 
-PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const Room& room) const {
+PackedMatrix WeightLoader::tuned(const MatrixShape& shape, const PackTarget& target) const {
   const auto found = tunings_.find(shape);
   return {.format = shape.format,
           .rows = shape.rows,
           .cols = shape.cols,
-          .data = room.data,
+          .data = target.data,
           .tuning = found == tunings_.end() ? kernels_.usual_tuning : found->second,
-          .is_dense = room.is_dense};
+          .is_dense = target.is_dense};
 }
 
-WeightLoader::Part WeightLoader::part_of(std::string_view name, const MatrixShape& whole, Division division) {
+WeightLoader::Part WeightLoader::part_of(std::string_view name, const MatrixShape& whole, Partition partition) {
   Part part{.rows = whole.rows, .cols = whole.cols};
-  if (share_.size == 1 || division == Division::kNone) return part;
+  if (share_.size == 1 || partition == Partition::kNone) return part;
   const WeightFormat& format = weight_format(whole.format);
-  const bool by_rows = division == Division::kRows;
-  divisor_.check(fmt::format("{}: tensor \"{}\" is {} with {} {}", checkpoint_.name(), printable(name), format.name,
-                             by_rows ? whole.rows : whole.cols, by_rows ? "rows" : "columns"),
-                 by_rows ? whole.rows : whole.cols, by_rows ? 1 : format.block_elements);
+  const bool by_rows = partition == Partition::kRows;
+  partition_check_.check(fmt::format("{}: tensor \"{}\" is {} with {} {}", checkpoint_.name(), printable(name),
+                                     format.name, by_rows ? whole.rows : whole.cols, by_rows ? "rows" : "columns"),
+                         by_rows ? whole.rows : whole.cols, by_rows ? 1 : format.block_elements);
   int64_t& count = by_rows ? part.rows : part.cols;
   (by_rows ? part.first_row : part.first_col) = share_.first_of(count);
   count = share_.of(count);
@@ -233,13 +234,13 @@ const std::byte* WeightLoader::blocks_of(const TensorView& matrix, const Part& p
   return to;
 }
 
-Linear WeightLoader::pack(std::string_view name, const TensorView& matrix, How how) {
-  const Part part = part_of(name, {matrix.format, matrix.rows(), matrix.cols()}, how.division);
+Linear WeightLoader::pack(std::string_view name, const TensorView& matrix, PackRequest request) {
+  const Part part = part_of(name, {matrix.format, matrix.rows(), matrix.cols()}, request.partition);
   const MatrixShape shape{matrix.format, part.rows, part.cols};
-  const Room room = take_room(name, shape, how.layout);
+  const PackTarget target = take_target(name, shape, request.layout);
   count(matrix.data, matrix.num_elements());
-  if (room.data != nullptr) fill(room, shape, blocks_of(matrix, part));
-  return {.weights = tuned(shape, room), .takes_q8 = kernels_.takes_q8(matrix.format)};
+  if (target.data != nullptr) fill(target, shape, blocks_of(matrix, part));
+  return {.weights = tuned(shape, target), .takes_packed = kernels_.takes_packed(matrix.format)};
 }
 
 std::optional<QuantizedMatrix> WeightLoader::find_quantized(std::string_view name, int64_t rows, int64_t cols) const {
@@ -268,26 +269,26 @@ void WeightLoader::write_blocks(const QuantizedMatrix& matrix, const Part& part,
 }
 
 Linear WeightLoader::pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows,
-                          How how) {
-  if (share_.size > 1 && how.division == Division::kColumns && !matrix.column_order.empty()) {
+                          PackRequest request) {
+  if (share_.size > 1 && request.partition == Partition::kColumns && !matrix.column_order.empty()) {
     fail(ErrorCode::kUnsupported,
          "{}: the columns of \"{}\" are in an order of their own (GPTQ's act-order), which ranks do not divide; leave "
          "--tensor-parallel away",
          checkpoint_.name(), printable(name));
   }
-  Part part = part_of(name, {matrix.format, rows, matrix.cols}, how.division);
+  Part part = part_of(name, {matrix.format, rows, matrix.cols}, request.partition);
   part.first_row += first_row;
   const MatrixShape shape{matrix.format, part.rows, part.cols};
-  const Room room = take_room(name, shape, how.layout);
+  const PackTarget target = take_target(name, shape, request.layout);
   count(matrix.identity + first_row, rows * matrix.cols);
   const ColumnOrder order = take_order(matrix.column_order);
-  if (room.data != nullptr) {
+  if (target.data != nullptr) {
     std::byte* const blocks =
         make_blocks(weight_format(shape.format).bytes_of(shape.cols) * static_cast<size_t>(shape.rows));
     write_blocks(matrix, part, blocks);
-    fill(room, shape, blocks);
+    fill(target, shape, blocks);
   }
-  return {.weights = tuned(shape, room), .takes_q8 = kernels_.takes_q8(matrix.format), .order = order};
+  return {.weights = tuned(shape, target), .takes_packed = kernels_.takes_packed(matrix.format), .order = order};
 }
 
 ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {
@@ -297,7 +298,8 @@ ColumnOrder WeightLoader::take_order(const std::vector<int32_t>& columns) {
   const auto [scratch, is_new] = order_scratch_.try_emplace(cols);
   if (is_new) {
     scratch->second.gathered = arena_.take<float>(ColumnOrder::kRows * cols);
-    scratch->second.q8 = arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.q8_row_bytes(cols));
+    scratch->second.packed =
+        arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.packed_row_bytes(cols));
   }
   ColumnOrder order = scratch->second;
   order.columns = place(std::span(columns));

@@ -34,27 +34,27 @@ class WeightLoader {
   using Progress = std::function<void(uint64_t done_bytes)>;
 
   // measures; on_host: for the tables of the host
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, Share share = {});
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, RankShare share = {});
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
-               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, Share share = {});
+               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, RankShare share = {});
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
-  Linear linear(std::string_view name, int64_t rows, int64_t cols, Division division = Division::kNone);
+  Linear linear(std::string_view name, int64_t rows, int64_t cols, Partition partition = Partition::kNone);
   // The same, of one of a mixture's experts.
-  Linear expert_linear(std::string_view name, int64_t rows, int64_t cols, Division division);
-  // The same, of a matrix whose products choose, as a router's do: they must not hang on how a table rounds its input.
-  // A plain matrix that the table multiplies by rounded rows is loaded as F32.
-  Linear choosing_linear(std::string_view name, int64_t rows, int64_t cols);
+  Linear expert_linear(std::string_view name, int64_t rows, int64_t cols, Partition partition);
+  // The same, of a router: its products choose experts, so they must not depend on how a table rounds its input. A
+  // plain matrix that the table multiplies by packed rows is loaded as F32.
+  Linear router_linear(std::string_view name, int64_t rows, int64_t cols);
   // Rows [first_row, first_row + rows) of a fused tensor of `total_rows`, divided.
   Linear linear_rows(std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
   // An expert's matrix of a stack [count, rows_of_each, cols], and of it the rows [first_row, first_row + rows).
   Linear linear_of_stack(std::string_view name, int64_t count, int64_t rows_of_each, int64_t index, int64_t first_row,
-                         int64_t rows, int64_t cols, Division division);
+                         int64_t rows, int64_t cols, Partition partition);
   // Floats, with `offset` added to each.
   const float* vector(std::string_view name, int64_t size, float offset = 0.0f);
   // Of a matrix of so many rows: where its columns are divided rank 0 adds the bias, the others have none.
-  const float* bias(std::string_view name, int64_t rows, Division division);
+  const float* bias(std::string_view name, int64_t rows, Partition partition);
   Norm norm(std::string_view name, int64_t dim, float eps, float offset = 0.0f);
   // Values beside the weights; null while measuring.
   template <typename T>
@@ -86,14 +86,17 @@ class WeightLoader {
   TensorView checked(std::string_view name, std::initializer_list<int64_t> shape);
   // Which of the table's layouts a matrix may have: PackedMatrix::is_dense, or the one that everything can read.
   enum class Layout : uint8_t { kDense, kCommon };
-  struct How {
+  // How the caller wants it packed.
+  struct PackRequest {
     Layout layout = Layout::kCommon;
-    Division division = Division::kNone;
+    Partition partition = Partition::kNone;
   };
-  Linear rows_in(How how, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows, int64_t cols);
-  Linear pack(std::string_view name, const TensorView& matrix, How how);
+  Linear rows_in(PackRequest request, std::string_view name, int64_t total_rows, int64_t first_row, int64_t rows,
+                 int64_t cols);
+  Linear pack(std::string_view name, const TensorView& matrix, PackRequest request);
   std::optional<QuantizedMatrix> find_quantized(std::string_view name, int64_t rows, int64_t cols) const;
-  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows, How how);
+  Linear pack(std::string_view name, const QuantizedMatrix& matrix, int64_t first_row, int64_t rows,
+              PackRequest request);
   // What the rank keeps of a matrix.
   struct Part {
     int64_t first_row = 0;
@@ -101,18 +104,18 @@ class WeightLoader {
     int64_t first_col = 0;
     int64_t cols = 0;
   };
-  Part part_of(std::string_view name, const MatrixShape& whole, Division division);
+  Part part_of(std::string_view name, const MatrixShape& whole, Partition partition);
   const std::byte* blocks_of(const TensorView& matrix, const Part& part);
   void write_blocks(const QuantizedMatrix& matrix, const Part& part, std::byte* to) const;
   std::byte* make_blocks(size_t size_bytes);
-  // Room for a packed matrix; data is null while measuring.
-  struct Room {
+  // The memory of a packed matrix; data is null while measuring.
+  struct PackTarget {
     std::byte* data = nullptr;
     bool is_dense = false;
   };
-  Room take_room(std::string_view name, const MatrixShape& shape, Layout layout);
-  void fill(const Room& room, const MatrixShape& shape, const std::byte* blocks);
-  PackedMatrix tuned(const MatrixShape& shape, const Room& room) const;
+  PackTarget take_target(std::string_view name, const MatrixShape& shape, Layout layout);
+  void fill(const PackTarget& target, const MatrixShape& shape, const std::byte* blocks);
+  PackedMatrix tuned(const MatrixShape& shape, const PackTarget& target) const;
   ColumnOrder take_order(const std::vector<int32_t>& columns);
   void count(const std::byte* place, int64_t num_elements);
   void report();
@@ -124,8 +127,8 @@ class WeightLoader {
   Device* device_ = nullptr;
   Arena arena_;
   MatmulTunings tunings_;
-  Share share_;
-  Divisor divisor_;
+  RankShare share_;
+  PartitionCheck partition_check_;
   Progress progress_;
   std::set<MatrixShape> matrices_;
   uint64_t mapped_bytes_ = 0;

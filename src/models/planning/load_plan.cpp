@@ -87,7 +87,7 @@ void check_sums(const RunnerOptions& options, bool on_host) {
 }  // namespace
 
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
-  check_option("tensor parallelism", asked.tensor_parallel, 1, Divisor::kMostRanks);
+  check_option("tensor parallelism", asked.tensor_parallel, 1, PartitionCheck::kMostRanks);
   LoadPlan plan;
   plan.backend = select_backend(asked.device, asked.isa, asked.one_answer);
   const Kernels& kernels = *plan.backend.kernels;

@@ -108,9 +108,9 @@ void bench_matmul(const Kernels& table, const Exec& exec, bool is_dense, const R
     const auto weights = random_array<std::byte>(stride * static_cast<size_t>(copies));
     for (int64_t m : {1, 4, 16, 32, 64, 256, 2048}) {
       const auto x = random_array<float>(static_cast<size_t>(m * cols));
-      auto q8 = random_array<std::byte>(static_cast<size_t>(m) * table.q8_row_bytes(cols));
+      auto packed = random_array<std::byte>(static_cast<size_t>(m) * table.packed_row_bytes(cols));
       auto y = random_array<float>(static_cast<size_t>(m * rows));
-      const MatmulInput input{.num_rows = m, .cols = cols, .f32 = x.data(), .q8 = q8.data()};
+      const MatmulInput input{.num_rows = m, .cols = cols, .f32 = x.data(), .packed = packed.data()};
       const double seconds = seconds_of([&](int i) {
         PackedMatrix matrix{.format = format, .rows = rows, .cols = cols};
         matrix.data = weights.data() + stride * static_cast<size_t>(i % copies);
@@ -214,15 +214,15 @@ void bench_rows(const Kernels& table, const Roofs& roofs) {
     const auto up = random_array<float>(static_cast<size_t>(rows * inner));
     const auto cos_sin = random_array<float>(static_cast<size_t>(rows * 128));
     auto heads = random_array<float>(static_cast<size_t>(rows * dim));
-    auto q8 = random_array<std::byte>(static_cast<size_t>(rows) * table.q8_row_bytes(inner));
+    auto packed = random_array<std::byte>(static_cast<size_t>(rows) * table.packed_row_bytes(inner));
     const auto time = [&](const char* op, double moved, const std::function<void(int)>& body) {
       report(roofs, fmt::format("\"op\": \"{}\", \"rows\": {}", op, rows), seconds_of(body), moved);
     };
-    time("rms_norm_q8", 1.875 * bytes,
-         [&](int) { table.rms_norm_q8(gpu_exec(), x.data(), dim, up.data(), 1e-5f, rows, dim, q8.data()); });
-    time("gated_activation_q8", 2.875 * bytes * inner / dim, [&](int) {
-      table.gated_activation_q8(gpu_exec(), Activation::kSilu, x.data(), inner, up.data(), inner, rows, inner,
-                                q8.data());
+    time("rms_norm_packed", 1.875 * bytes,
+         [&](int) { table.rms_norm_packed(gpu_exec(), x.data(), dim, up.data(), 1e-5f, rows, dim, packed.data()); });
+    time("gated_activation_packed", 2.875 * bytes * inner / dim, [&](int) {
+      table.gated_activation_packed(gpu_exec(), Activation::kSilu, x.data(), inner, up.data(), inner, rows, inner,
+                                    packed.data());
     });
     time("rope", 2.0 * bytes,
          [&](int) { table.rope(gpu_exec(), heads.data(), dim, rows, 32, 128, 64, cos_sin.data(), false); });

@@ -1,4 +1,4 @@
-// The compact form of activation rows on CUDA: what the table's `q8` functions make and its matmul reads. A row of
+// The compact form of activation rows on CUDA: what the table's `packed` functions make and its matmul reads. A row of
 // `cols` floats, and zeros up to columns = compact_columns(cols), becomes
 //   bf16 [columns]          the values, rounded to nearest even
 //   float [columns / 16]    for each 16 of them the sum of the rounded values
@@ -6,7 +6,7 @@
 //   [columns / 64] of       64 int8 codes, their float scale, 12 bytes of any content
 //   padding as above
 // Weights that are multiplied in integers read the codes, all others what comes before. Codes and scales follow the
-// rule of Kernels::quantize_q8, in groups of 64. The sums multiply what a group of weights has in common (the minimums
+// rule of Kernels::pack_rows, in groups of 64. The sums multiply what a group of weights has in common (the minimums
 // of Q4_1, Q4_K ...). Their order is part of the form, so that every kernel makes the same bits: neighbours are added
 // in a tree, ((0 + 1) + (2 + 3)) + ..., which is also what shuffles by 1, 2, 4, 8 give. Plain functions for host and
 // device; any thread.

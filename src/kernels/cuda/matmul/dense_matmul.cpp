@@ -117,7 +117,7 @@ void DenseMatmul::multiply_bf16(const MatmulInput& input, const MatmulOutput& ou
                                .rows = output.weights.rows,
                                .cols = dense_columns(input.cols),
                                .weights = output.weights.data,
-                               .x = input.q8,
+                               .x = input.packed,
                                .x_stride = compact_row_bytes(input.cols) / 2,
                                .num_rows = input.num_rows,
                                .y = output.y,
@@ -138,11 +138,11 @@ DenseMatmul::Rows DenseMatmul::next_rows(const MatmulInput& input, int64_t first
 
 // Outputs of one call mostly share their rows.
 void DenseMatmul::quantize(const MatmulInput& input, const Rows& rows) {
-  if (quantized_x_ == input.q8 && quantized_.first == rows.first && quantized_.count == rows.count) return;
-  quantized_x_ = input.q8;
+  if (quantized_x_ == input.packed && quantized_.first == rows.first && quantized_.count == rows.count) return;
+  quantized_x_ = input.packed;
   quantized_ = rows;
   const int64_t padded = round_to(rows.count, kRowsAtOnce);
-  quantize_e4m3({.x = input.q8 + rows.first * compact_row_bytes(input.cols),
+  quantize_e4m3({.x = input.packed + rows.first * compact_row_bytes(input.cols),
                  .cols = input.cols,
                  .count = rows.count,
                  .padded = padded,

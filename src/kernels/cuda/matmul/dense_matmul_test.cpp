@@ -118,8 +118,8 @@ class CudaDense : public GpuTest {
   DeviceArray<std::byte> rows_of(const std::vector<float>& x, int64_t cols) {
     const auto m = static_cast<int64_t>(x.size()) / cols;
     const DeviceArray<float> floats(x);
-    DeviceArray<std::byte> rows(static_cast<size_t>(m) * kernels().q8_row_bytes(cols));
-    kernels().quantize_q8(exec_, floats.data(), m, cols, rows.data());
+    DeviceArray<std::byte> rows(static_cast<size_t>(m) * kernels().packed_row_bytes(cols));
+    kernels().pack_rows(exec_, floats.data(), m, cols, rows.data());
     return rows;  // what frees the floats waits for the kernel
   }
 
@@ -151,7 +151,7 @@ void CudaDense::expect_products(const Weights& weights, int64_t m, Wish wish) {
   const int64_t stride = weights.rows + wish.gap;
   const std::vector<float> before = random_floats(m * stride, 9);
   DeviceArray<float> y(before);
-  const MatmulInput input{.num_rows = m, .cols = weights.cols, .q8 = rows.data()};
+  const MatmulInput input{.num_rows = m, .cols = weights.cols, .packed = rows.data()};
   const MatmulOutput output{.weights = packed.matrix,
                             .bias = wish.bias ? device_bias.data() : nullptr,
                             .y = y.data(),
@@ -227,8 +227,8 @@ TEST_F(CudaDense, AmongOtherOutputs) {
   const PackedMatrix in_tiles{.format = format, .rows = 8, .cols = 256, .data = tiles.data()};
   const std::vector<float> x[] = {random_floats(5 * 256, 15), random_floats(9 * 256, 16)};
   const DeviceArray<std::byte> rows[] = {rows_of(x[0], 256), rows_of(x[1], 256)};
-  const MatmulInput input{.num_rows = 5, .cols = 256, .q8 = rows[0].data()};
-  const MatmulInput other{.num_rows = 9, .cols = 256, .q8 = rows[1].data()};
+  const MatmulInput input{.num_rows = 5, .cols = 256, .packed = rows[0].data()};
+  const MatmulInput other{.num_rows = 9, .cols = 256, .packed = rows[1].data()};
   DeviceArray<float> y[] = {DeviceArray<float>(5 * 16), DeviceArray<float>(5 * 12), DeviceArray<float>(5 * 8),
                             DeviceArray<float>(9 * 8)};
   const MatmulOutput outputs[] = {{.weights = first.matrix, .y = y[0].data(), .y_stride = 16},
@@ -255,7 +255,7 @@ TEST_F(CudaDense, NotANumberTouchesItsOwnRowOnly) {
     x[256 + 200] = kNan;
     const DeviceArray<std::byte> rows = rows_of(x, 256);
     DeviceArray<float> y(3 * 16);
-    const MatmulInput input{.num_rows = 3, .cols = 256, .q8 = rows.data()};
+    const MatmulInput input{.num_rows = 3, .cols = 256, .packed = rows.data()};
     const MatmulOutput output{.weights = packed.matrix, .y = y.data(), .y_stride = 16};
     kernels().matmul(exec_, input, &output, 1);
     const std::vector<float> got = y.download();
@@ -270,7 +270,7 @@ TEST_F(CudaDense, RowsOfZerosAndTinyOnes) {
   for (size_t k = 0; k < 256; ++k) x[256 + k] = 1e-38f;
   const DeviceArray<std::byte> rows = rows_of(x, 256);
   DeviceArray<float> y(4 * 16);
-  const MatmulInput input{.num_rows = 4, .cols = 256, .q8 = rows.data()};
+  const MatmulInput input{.num_rows = 4, .cols = 256, .packed = rows.data()};
   const MatmulOutput output{.weights = packed.matrix, .y = y.data(), .y_stride = 16};
   kernels().matmul(exec_, input, &output, 1);
   for (const float value : y.download()) ASSERT_EQ(value, 0.0f);
@@ -314,13 +314,13 @@ TEST_F(CudaDense, CanBeRecorded) {
   const Format format = takes(Format::kF8_G128) ? Format::kF8_G128 : Format::kBF16;
   const Weights weights = random_weights(format, 16, 256, 51);
   DeviceBuffer packed(device, kernels().dense_bytes(format, 16, 256));
-  DeviceBuffer rows(device, 2 * kernels().q8_row_bytes(256));
+  DeviceBuffer rows(device, 2 * kernels().packed_row_bytes(256));
   DeviceBuffer y(device, 2 * 16 * sizeof(float));
   DeviceBuffer room(device, kernels().scratch_bytes);
   Exec exec = make_exec(pool_, device.stream());
   exec.scratch = room.data();
   kernels().pack_dense(exec, format, 16, 256, weights.bytes.data(), packed.data());
-  const MatmulInput input{.num_rows = 2, .cols = 256, .q8 = rows.data()};
+  const MatmulInput input{.num_rows = 2, .cols = 256, .packed = rows.data()};
   const PackedMatrix matrix{
       .format = format, .rows = 16, .cols = 256, .data = packed.data(), .tuning = {}, .is_dense = true};
   const MatmulOutput output{.weights = matrix, .y = reinterpret_cast<float*>(y.data()), .y_stride = 16};
@@ -342,7 +342,7 @@ TEST_F(CudaDense, AlgorithmsAreAskedForWhenWeightsAreLoaded) {
   DeviceArray<float> y(40 * 24);
   const int asked = emulated::num_algorithms_asked();
   for (int64_t m = 1; m <= 40; ++m) {
-    const MatmulInput input{.num_rows = m, .cols = 64, .q8 = rows.data()};
+    const MatmulInput input{.num_rows = m, .cols = 64, .packed = rows.data()};
     const MatmulOutput output{.weights = packed.matrix, .y = y.data(), .y_stride = 24};
     kernels().matmul(exec_, input, &output, 1);
   }

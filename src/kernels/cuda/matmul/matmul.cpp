@@ -18,9 +18,9 @@ namespace {
 // Blocks that keep an H100 or H200 busy, one on each multiprocessor. Decides about speed only.
 constexpr int64_t kBusyBlocks = 132;
 
-bool takes_q8(Format format) { return tile_format(format).has_value(); }
+bool takes_packed(Format format) { return tile_format(format).has_value(); }
 
-size_t q8_row_bytes(int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); }
+size_t packed_row_bytes(int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); }
 
 // Straight into the pinned memory of uploads, on the threads of exec.
 void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
@@ -102,7 +102,7 @@ class Launches {
   explicit Launches(const Exec& exec) : exec_(exec) {}
 
   void add(Format format, const MatmulInput& input, const MatmulPart& part) {
-    const std::byte* x = format == Format::kF32 ? reinterpret_cast<const std::byte*>(input.f32) : input.q8;
+    const std::byte* x = format == Format::kF32 ? reinterpret_cast<const std::byte*>(input.f32) : input.packed;
     const bool fits = job_.num_parts < kMaxMatmulParts && tiles_of(format) == tiles_of(format_) && x == job_.x &&
                       input.num_rows == job_.num_rows;
     if (!fits) {
@@ -170,8 +170,8 @@ void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* f
 void fill_matmul_cuda(Kernels& table) {
   table.packed_bytes = cuda_packed_bytes;
   table.pack = pack;
-  table.takes_q8 = takes_q8;
-  table.q8_row_bytes = q8_row_bytes;
+  table.takes_packed = takes_packed;
+  table.packed_row_bytes = packed_row_bytes;
   table.matmul = matmul;
   table.matmul_experts = matmul_experts;
 }

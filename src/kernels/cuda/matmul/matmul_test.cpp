@@ -169,10 +169,10 @@ class DeviceMatrix {
 class DeviceRows {
  public:
   DeviceRows(Format format, const std::vector<float>& x, int64_t cols)
-      : floats_(x), compact_(table().takes_q8(format) ? compact_rows(x, cols) : std::vector<std::byte>(1)) {
+      : floats_(x), compact_(table().takes_packed(format) ? compact_rows(x, cols) : std::vector<std::byte>(1)) {
     input_ = {.num_rows = static_cast<int64_t>(x.size()) / cols, .cols = cols};
-    if (table().takes_q8(format)) {
-      input_.q8 = compact_.data();
+    if (table().takes_packed(format)) {
+      input_.packed = compact_.data();
     } else {
       input_.f32 = floats_.data();
     }
@@ -225,7 +225,7 @@ std::vector<Seen> as_multiplied(Format format, const float* x, int64_t cols) {
       const int64_t first = k / kInt8Group * kInt8Group;
       const Int8Group group = int8_group(x + first, std::min<int64_t>(kInt8Group, cols - first));
       seen.push_back({double{group.scale} * group.codes[k - first], 0.5001 * double{group.scale}});
-    } else if (table().takes_q8(format)) {
+    } else if (table().takes_packed(format)) {
       seen.push_back({bf16_to_f32(f32_to_bf16(x[k])), 0x1p-8 * std::abs(value)});  // half a step of bf16
     } else {
       seen.push_back({value, 0});
@@ -457,7 +457,7 @@ void expect_shapes_agree() {
                                   BlockChoice::kSmallSquare, BlockChoice::kLargeSquare}) {
     DeviceArray<float> y(static_cast<size_t>(m * rows));
     TilesLaunch tiles;
-    tiles.job.x = input.input().q8;
+    tiles.job.x = input.input().packed;
     tiles.job.num_rows = m;
     tiles.job.cols = cols;
     tiles.job.num_parts = 1;
@@ -524,10 +524,10 @@ TEST_F(CudaMatmulFormats, W8A8LikeTheReference) {
 
   const Kernels& reference = reference_kernels();
   const Exec exec = threads_exec();
-  std::vector<std::byte> q8(static_cast<size_t>(m) * reference.q8_row_bytes(cols));
-  reference.quantize_q8(exec, x.data(), m, cols, q8.data());
+  std::vector<std::byte> packed(static_cast<size_t>(m) * reference.packed_row_bytes(cols));
+  reference.pack_rows(exec, x.data(), m, cols, packed.data());
   std::vector<float> want(static_cast<size_t>(m * rows));
-  const MatmulInput input{.num_rows = m, .cols = cols, .q8 = q8.data()};
+  const MatmulInput input{.num_rows = m, .cols = cols, .packed = packed.data()};
   const PackedMatrix plain{.format = Format::kI8_G128, .rows = rows, .cols = cols, .data = weights.bytes.data()};
   const MatmulOutput output{.weights = plain, .y = want.data(), .y_stride = rows};
   reference.matmul(exec, input, &output, 1);

@@ -61,13 +61,13 @@ void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weigh
   move_whole_rows(exec, normed(y, dim, weight, eps, dim), AddedRows{x, fours(x, dim, dim)}, num_rows, dim);
 }
 
-void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-                 int64_t dim, std::byte* q8) {
-  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{q8, dim}, num_rows, dim);
+void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
+                     int64_t num_rows, int64_t dim, std::byte* packed) {
+  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{packed, dim}, num_rows, dim);
 }
 
-void quantize_q8(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
-  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{q8, cols}, num_rows, cols);
+void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
+  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{packed, cols}, num_rows, cols);
 }
 
 void add(const Exec& exec, float* x, const float* y, int64_t n) {
@@ -115,23 +115,23 @@ void gated_activation(const Exec& exec, Activation kind, const float* gate_rows,
        FloatRows{out, out_stride, fours(out, out_stride, dim)});
 }
 
-void gated_activation_q8(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride,
-                         const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
-  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{q8, dim});
+void gated_activation_packed(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride,
+                             const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
+  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{packed, dim});
 }
 
 }  // namespace
 
 void fill_rows_cuda(Kernels& table) {
-  table.q8_row_bytes = [](int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); };
-  table.quantize_q8 = quantize_q8;
+  table.packed_row_bytes = [](int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); };
+  table.pack_rows = pack_rows;
   table.rms_norm = rms_norm;
-  table.rms_norm_q8 = rms_norm_q8;
+  table.rms_norm_packed = rms_norm_packed;
   table.add_rms_norm = add_rms_norm;
   table.add = add;
   table.softcap = softcap;
   table.gated_activation = gated_activation;
-  table.gated_activation_q8 = gated_activation_q8;
+  table.gated_activation_packed = gated_activation_packed;
 }
 
 }  // namespace quire

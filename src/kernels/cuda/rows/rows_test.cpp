@@ -270,7 +270,7 @@ TEST_F(CudaRows, CodesOfWhatIsNoNumberOrTooSmall) {
   for (size_t i = 192; i < 256; ++i) x[i] = 0;
   const DeviceArray<float> from(x);
   DeviceArray<uint8_t> out(static_cast<size_t>(compact_row_bytes(dim)));
-  cuda().quantize_q8(exec_, from.data(), 1, dim, reinterpret_cast<std::byte*>(out.data()));
+  cuda().pack_rows(exec_, from.data(), 1, dim, reinterpret_cast<std::byte*>(out.data()));
   const std::vector<uint8_t> got = out.download();
   for (int64_t first = 0; first < dim; first += kInt8Group) {
     check_codes(x.data() + first, kInt8Group,
@@ -283,22 +283,22 @@ TEST_F(CudaRows, CompactForm) {
     const int64_t rows = 3;
     const std::vector<float> x = random_floats(rows * dim, 1, 3.0f);
     const DeviceArray<float> from(x);
-    ASSERT_EQ(cuda().q8_row_bytes(dim), static_cast<size_t>(compact_row_bytes(dim)));
+    ASSERT_EQ(cuda().packed_row_bytes(dim), static_cast<size_t>(compact_row_bytes(dim)));
     DeviceArray<uint8_t> out(static_cast<size_t>(rows * compact_row_bytes(dim)));
-    auto* const q8 = reinterpret_cast<std::byte*>(out.data());
-    cuda().quantize_q8(exec_, from.data(), rows, dim, q8);
+    auto* const packed = reinterpret_cast<std::byte*>(out.data());
+    cuda().pack_rows(exec_, from.data(), rows, dim, packed);
     check_compact(x, dim, out.download());
 
     const DeviceArray<float> weight(random_floats(dim, 2));
     DeviceArray<float> floats(x.size());
     cuda().rms_norm(exec_, from.data(), dim, weight.data(), 1e-5f, rows, dim, floats.data(), dim);
-    cuda().rms_norm_q8(exec_, from.data(), dim, weight.data(), 1e-5f, rows, dim, q8);
+    cuda().rms_norm_packed(exec_, from.data(), dim, weight.data(), 1e-5f, rows, dim, packed);
     check_compact(floats.download(), dim, out.download());
 
     const DeviceArray<float> up(random_floats(rows * dim, 3));
     for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
       cuda().gated_activation(exec_, kind, from.data(), dim, up.data(), dim, rows, dim, floats.data(), dim);
-      cuda().gated_activation_q8(exec_, kind, from.data(), dim, up.data(), dim, rows, dim, q8);
+      cuda().gated_activation_packed(exec_, kind, from.data(), dim, up.data(), dim, rows, dim, packed);
       check_compact(floats.download(), dim, out.download());
     }
   }

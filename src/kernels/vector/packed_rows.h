@@ -1,5 +1,5 @@
-// Norm and activation straight into the int8 form of their result: the floats exist 256 at a time, in the first cache.
-// See math.h for how files of this folder are used. The bits are those of rows.h followed by quantize_rows.
+// Norm and activation straight into packed rows, which are int8 here: the floats exist 256 at a time, in the first
+// cache. See math.h for how files of this folder are used. The bits are those of rows.h followed by quantize_rows.
 #pragma once
 
 namespace quire {
@@ -16,8 +16,8 @@ inline int64_t block_width(int64_t first, int64_t dim) {
   return dim - first < kBlockColumns ? dim - first : kBlockColumns;
 }
 
-void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-                 int64_t dim, std::byte* q8) {
+void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
+                     int64_t num_rows, int64_t dim, std::byte* packed) {
   for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       const float* in = x + row * x_stride;
@@ -26,15 +26,15 @@ void rms_norm_q8(const Exec& exec, const float* x, int64_t x_stride, const float
         const int64_t count = block_width(k, dim);
         alignas(64) float strip[kBlockColumns];
         for (int64_t i = 0; i < count; i += kLanes) store(strip + i, normed(in + k + i, scale, weight + k + i, kLanes));
-        quantize_block(strip, k, count, q8 + static_cast<size_t>(row) * q8_bytes(dim));
+        quantize_block(strip, k, count, packed + static_cast<size_t>(row) * q8_bytes(dim));
       }
     }
   });
 }
 
 // A block of a row needs nothing of the others: long rows are shared by threads too.
-void gated_activation_q8(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                         int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* q8) {
+void gated_activation_packed(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
+                             int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
   const GateRow gate_row = gate_row_for(kind);
   const int64_t blocks = divide_up(dim, kBlockColumns);
   for_slices(exec, num_rows * blocks, 2 * kBlockColumns, [=](int64_t first, int64_t last) {
@@ -44,14 +44,14 @@ void gated_activation_q8(const Exec& exec, Activation kind, const float* gate, i
       const int64_t count = block_width(k, dim);
       alignas(64) float strip[kBlockColumns];
       gate_row(gate + row * gate_stride + k, up + row * up_stride + k, count, strip);
-      quantize_block(strip, k, count, q8 + static_cast<size_t>(row) * q8_bytes(dim));
+      quantize_block(strip, k, count, packed + static_cast<size_t>(row) * q8_bytes(dim));
     }
   });
 }
 
-void override_rows_q8(Kernels& table) {
-  table.rms_norm_q8 = rms_norm_q8;
-  table.gated_activation_q8 = gated_activation_q8;
+void override_packed_rows(Kernels& table) {
+  table.rms_norm_packed = rms_norm_packed;
+  table.gated_activation_packed = gated_activation_packed;
 }
 
 }  // namespace

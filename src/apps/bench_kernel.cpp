@@ -10,6 +10,7 @@
 #include "apps/bench_kernel_cases.h"
 #include "apps/bench_kernel_results.h"
 #include "apps/options.h"
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "kernels/roofs.h"
 #include "kernels/select.h"

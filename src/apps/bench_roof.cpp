@@ -9,6 +9,7 @@
 #include "apps/bench.h"
 #include "apps/bench_rows.h"
 #include "apps/options.h"
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "kernels/roofs.h"
 #include "kernels/select.h"

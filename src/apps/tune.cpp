@@ -13,6 +13,7 @@
 #include "apps/command.h"
 #include "apps/matmul_tuner.h"
 #include "apps/options.h"
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "kernels/roofs.h"
 #include "kernels/select.h"

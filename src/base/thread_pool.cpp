@@ -1,18 +1,16 @@
 #include "base/thread_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
-#include <fstream>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "base/check.h"
+#include "base/cpu_pause.h"
 
 namespace quire {
 namespace {
@@ -30,8 +28,6 @@ using Clock = std::chrono::steady_clock;
 constexpr Clock::duration kLongWait = std::chrono::microseconds(500);
 constexpr Clock::duration kLeastRest = std::chrono::milliseconds(8);
 constexpr Clock::duration kMostRest = std::chrono::milliseconds(64);
-
-inline void pause() { __builtin_ia32_pause(); }
 
 // What a thread has had of a processor.
 Clock::duration processor_time(pthread_t thread) {
@@ -100,7 +96,7 @@ struct ThreadPool::Shared {
       bool found = false;
       for (int spin = 0; spin < kSpins && !found; ++spin) {
         found = drain(thread, &self.has_tile);
-        pause();
+        cpu_pause();
       }
       self.has_tile.store(false, std::memory_order_relaxed);
       const Clock::time_point rest_until{Clock::duration(self.rest_until.load(std::memory_order_relaxed))};
@@ -127,7 +123,7 @@ void ThreadPool::Shared::wait_asleep(int64_t num) {
 void ThreadPool::Shared::wait_for_all(int64_t num, Clock::time_point start) {
   for (int spin = 0; spin < kSpins; ++spin) {
     if (num_done.load(std::memory_order_acquire) == num) return;
-    pause();
+    cpu_pause();
   }
   const Clock::time_point asleep = Clock::now();
   for (size_t i = 0; i < workers.size(); ++i) {
@@ -187,17 +183,5 @@ void ThreadPool::run(int64_t num_tiles, Body body, void* context) {
 }
 
 int64_t ThreadPool::num_rests() const { return shared_->num_rests.load(std::memory_order_relaxed); }
-
-int available_processors() {
-  cpu_set_t set;
-  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  std::ifstream file("/sys/fs/cgroup/cpu.max");  // cgroup v2: "<quota|max> <period>", in microseconds
-  std::string quota;
-  double period = 0;
-  if (file >> quota >> period && quota != "max" && period > 0) {
-    count = std::min(count, static_cast<int>(std::max(1.0, std::stod(quota) / period)));
-  }
-  return std::max(1, count);
-}
 
 }  // namespace quire

@@ -45,7 +45,4 @@ class ThreadPool {
   std::unique_ptr<Shared> shared_;
 };
 
-// Processors this process may use: affinity mask and cgroup quota, at least 1.
-int available_processors();
-
 }  // namespace quire

@@ -3,13 +3,9 @@
 
 #include <atomic>
 
-namespace quire {
+#include "base/cpu_pause.h"
 
-inline void pause_thread() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
+namespace quire {
 
 // Returns when `value` is no longer `before`: spins for some 50 us, then sleeps until it is notified.
 template <typename T>
@@ -17,7 +13,7 @@ void wait_while(const std::atomic<T>& value, T before) {
   constexpr int kSpins = 1500;
   for (int spin = 0; spin < kSpins; ++spin) {
     if (value.load(std::memory_order_acquire) != before) return;
-    pause_thread();
+    cpu_pause();
   }
   value.wait(before, std::memory_order_acquire);
 }

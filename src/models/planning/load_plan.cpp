@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "models/architectures/registry.h"
 #include "models/loading/weight_loader.h"
 #include "models/planning/memory_plan.h"
-#include "models/planning/system_memory.h"
 #include "models/step_arrays.h"
 #include "parallel/rank_threads.h"
 

@@ -3,16 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <limits>
-
-#include "models/planning/system_memory.h"
 
 namespace quire {
 namespace {
-
-namespace fs = std::filesystem;
 
 // 4 layers x 2 KV heads x 64 x 32 positions x (2 + 2) bytes = 64 KiB a block.
 constexpr KvShape kShape{.num_layers = 4, .num_kv_heads = 2, .head_dim = 64};
@@ -97,44 +90,6 @@ TEST(MemoryPlan, WeightsAloneTooLargeAndNumbersBeyondAnything) {
   monstrous.kv = {.num_layers = 4096, .num_kv_heads = 4096, .head_dim = 4096};
   EXPECT_FALSE(plan_memory(monstrous, options(1, 1000, int64_t{1} << 30)).fits);
 }
-
-class CgroupTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "quire-cgroup-XXXXXX").string();
-    root_ = mkdtemp(pattern.data());
-  }
-  void TearDown() override { fs::remove_all(root_); }
-  void write(const std::string& file, const std::string& text) {
-    fs::create_directories((root_ / file).parent_path());
-    std::ofstream(root_ / file) << text;
-  }
-  fs::path root_;
-};
-
-constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
-
-TEST_F(CgroupTest, TakesTheTightestOfAllParents) {
-  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), kNoLimit);
-  write("a/memory.max", "1000\n");
-  write("a/memory.current", "600\n");
-  write("a/memory.stat", "anon 300\ninactive_file 250\n");
-  write("a/b/memory.max", "max\n");
-  write("a/b/memory.current", "100\n");
-  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), 650u);
-  write("a/b/memory.max", "400\n");
-  EXPECT_EQ(cgroup_available_memory(root_, "0::/a/b\n"), 300u);
-  EXPECT_EQ(cgroup_available_memory(root_, "0::/\n"), kNoLimit);
-}
-
-TEST_F(CgroupTest, Version1AndOddText) {
-  write("memory/x/memory.limit_in_bytes", "500\n");
-  write("memory/x/memory.usage_in_bytes", "700\n");
-  EXPECT_EQ(cgroup_available_memory(root_, "5:cpu,cpuacct:/x\n4:memory:/x\n"), 0u);
-  EXPECT_EQ(cgroup_available_memory(root_, "nonsense\n:\n0::\n"), kNoLimit);
-}
-
-TEST(SystemMemory, IsSomething) { EXPECT_GT(available_memory(), kMiB); }
 
 }  // namespace
 }  // namespace quire

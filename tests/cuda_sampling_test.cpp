@@ -7,7 +7,6 @@
 #include <random>
 #include <vector>
 
-#include "base/random.h"
 #include "decoding/sampler.h"
 #include "kernels/cuda/device/device_array.h"
 
@@ -26,17 +25,11 @@ std::vector<int32_t> sample(const std::vector<float>& logits, const std::vector<
   return tokens.download();
 }
 
-SamplingRow row_of(const SamplingParams& params, uint64_t seed) {
-  return {.random = uniform(seed, 0),
-          .temperature = params.temperature,
-          .top_k = params.top_k,
-          .top_p = params.top_p,
-          .min_p = params.min_p};
-}
+SamplingRow row_of(const SamplingParams& params, uint64_t seed) { return *Sampler(params, seed, {}, {}).wish(); }
 
 std::vector<SamplingParams> wishes() {
   std::vector<SamplingParams> all;
-  for (float temperature : {0.0f, 0.7f, 1.0f, 3.0f}) {
+  for (float temperature : {0.0f, kLeastTemperature, 0.7f, 1.0f, 3.0f}) {
     const auto add = [&](int32_t top_k, float top_p, float min_p) {
       SamplingParams& wish = all.emplace_back();
       wish.temperature = temperature;
@@ -67,7 +60,8 @@ void expect_as_on_the_host(int vocab_size, int num_draws, const Logit& logit) {
       for (float& x : row) x = logit();
       logits.insert(logits.end(), row.begin(), row.end());
       rows.push_back(row_of(params, seed));
-      want.push_back(Sampler(params, seed, {}, {}).sample(row)->id);
+      SamplerScratch scratch(vocab_size);
+      want.push_back(Sampler(params, seed, {}, {}).sample(row, scratch)->id);
     }
   }
   const std::vector<int32_t> got = sample(logits, rows);
@@ -100,6 +94,18 @@ TEST_F(SamplingCuda, ImpossibleTokens) {
   int index = 0;
   expect_as_on_the_host(500, 2,
                         [&] { return index++ % 3 != 1 ? -std::numeric_limits<float>::infinity() : normal(random); });
+}
+
+// Differences beyond the range of float32, and below it.
+TEST_F(SamplingCuda, LogitsAtTheEdge) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const float far[] = {-kMost, kMost, 0.0f, -kMost / 2, 1e30f, -std::numeric_limits<float>::infinity()};
+  const float near[] = {0.0f, -0.0f, 1e-45f, -1e-45f, 1e-38f};
+  int index = 0;
+  expect_as_on_the_host(200, 1, [&] { return far[index++ % std::size(far)]; });
+  expect_as_on_the_host(200, 1, [&] { return near[index++ % std::size(near)]; });
+  expect_as_on_the_host(50, 1, [] { return kMost; });
+  expect_as_on_the_host(50, 1, [] { return -kMost; });
 }
 
 // A row's token does not follow from its neighbours, and what is no number is said of its row alone.

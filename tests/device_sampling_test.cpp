@@ -179,6 +179,36 @@ TEST_F(DeviceSampling, EmbeddingsBesideTokens) {
   EXPECT_FALSE(expected[1].embedding.empty());
 }
 
+// Where dividing by the temperature has no finite answer, sampling is greedy; neighbours need not notice.
+TEST_F(DeviceSampling, TinyTemperaturesAreGreedy) {
+  std::vector<GenerateRequest> requests = {request(0, sampling(0.0f, 0, 1.0f, 0.0f)),
+                                           request(1, sampling(1.0f, 0, 0.9f, 0.0f))};
+  const std::vector<Answer> expected = answers(requests);
+  for (const float temperature : {1e-45f, 1e-39f, 1e-38f, 9e-6f}) {
+    requests[0].sampling = sampling(temperature, 5, 0.9f, 0.1f);
+    for (const bool host : {false, true}) {
+      EXPECT_EQ(answers(host ? on_host(requests) : requests), expected) << temperature;
+      EXPECT_EQ(num_device_steps_ == 0, host);
+    }
+  }
+}
+
+// Rows of a prompt are reported though nothing is sampled from them.
+TEST_F(DeviceSampling, NanInAReportFailsItsRequestOnly) {
+  load({.poisoned_token = kPoison});
+  std::vector<GenerateRequest> requests;
+  for (int index = 0; index < 2; ++index) {
+    GenerateRequest& asked = requests.emplace_back(request(index, {}));
+    asked.max_tokens = 0;
+    asked.num_prompt_logprobs = 2;
+  }
+  requests[1].prompt[1] = kPoison;
+  const std::vector<Answer> given = answers(requests);
+  EXPECT_EQ(given[0].finish, FinishReason::kLength);
+  EXPECT_EQ(given[1].finish, FinishReason::kError);
+  EXPECT_EQ(engine_->status().num_failed, 1);
+}
+
 // Whoever draws the poisoned token fails too, one step later.
 TEST_F(DeviceSampling, NanFailsItsRequestOnly) {
   load({.poisoned_token = kPoison});

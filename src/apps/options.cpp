@@ -8,6 +8,7 @@
 #include "apps/loaded_model.h"
 #include "apps/units.h"
 #include "base/error.h"
+#include "decoding/sampler_scratch.h"
 #include "kernels/select.h"
 
 namespace quire {
@@ -121,6 +122,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.one_answer = one_answer;
   options.tensor_parallel = tensor_parallel;
   options.tuning_file = tuning_file_of(*this);
+  options.sampling_bytes_per_token = SamplerScratch::kBytesPerToken;
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);
   options.max_logit_rows = max_sequences;

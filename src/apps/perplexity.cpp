@@ -91,7 +91,7 @@ class Scorer {
   void take(std::span<const float> logits, std::span<const int32_t> next, Score& score) {
     const auto vocab_size = static_cast<size_t>(runner_.info().vocab_size);
     surprises_.resize(batch_.logit_rows.size());
-    runner_.parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i) {
+    runner_.parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i, int) {
       const auto row = static_cast<size_t>(i);
       surprises_[row] =
           surprise(logits.subspan(row * vocab_size, vocab_size), next[static_cast<size_t>(batch_.logit_rows[row])]);

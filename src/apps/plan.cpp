@@ -29,6 +29,7 @@ void plan(const PlanOptions& options) {
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
                               {"swap_bytes", ledger.swap_bytes},
                               {"workspace_bytes", ledger.workspace_bytes},
+                              {"sampling_bytes", ledger.sampling_bytes},
                               {"total_bytes", ledger.total_bytes},
                               {"allowed_bytes", ledger.allowed_bytes},
                               {"ranks", ledger.num_ranks},
@@ -47,6 +48,9 @@ void plan(const PlanOptions& options) {
                      info.num_layers, info.num_kv_heads, info.head_dim, weight_format(runner.k_format).name,
                      weight_format(runner.v_format).name));
     line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
+    if (ledger.sampling_bytes > 0) {
+      line("sampling", ledger.sampling_bytes, "work memory of the threads that choose tokens");
+    }
     if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
     line("total", ledger.total_bytes, "");
     if (ledger.num_ranks > 1) line("each rank", ledger.rank_bytes, fmt::format("of {}", ledger.num_ranks));

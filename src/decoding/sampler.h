@@ -1,51 +1,37 @@
 // Logits -> one token, for one sequence.
 //
 // Steps in order: logit bias, penalties, minimum length; then greedy, or temperature, top-k, typical, top-p, min-p and
-// a draw. One object per sequence, used by the engine thread; the i-th token of a sequence uses the i-th random number
-// of its seed, so the same seed gives the same text in any company.
+// a draw. One object per sequence, which is as large as the tokens it must remember; what is as large as the vocabulary
+// is lent to it by the thread it runs on. The i-th token of a sequence uses the i-th random number of its seed, so the
+// same seed gives the same text in any company.
+//
+// It ends whatever the parameters and the logits are: the arithmetic keeps finite logits finite, a token at -infinity is
+// never chosen, and from a row that holds a NaN or +infinity nothing is chosen.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
+#include "decoding/sampler_scratch.h"
 #include "decoding/sampling_params.h"
+#include "decoding/token_report.h"
 #include "kernels/kernels.h"
 
 namespace quire {
 
-struct TokenLogprob {
-  int32_t id = 0;
-  float logprob = 0.0f;  // natural logarithm, of the model's own distribution before any step
-};
-
-struct SampledToken {
-  int32_t id = 0;
-  float logprob = 0.0f;           // set when num_logprobs >= 0
-  int32_t rank = 0;               // 0 = the model's likeliest token; set when num_logprobs >= 0
-  std::vector<TokenLogprob> top;  // the num_logprobs likeliest, descending
-};
-
-// Log probability and rank of a token under a row of logits, with the `count` likeliest tokens. logits: [vocab_size].
-SampledToken report_token(std::span<const float> logits, int32_t id, int count);
-
-struct Candidate {
-  int32_t id = 0;
-  float logit = 0.0f;
-  float probability = 0.0f;
-};
-
 class Sampler {
  public:
-  // `seed` overrides params.seed when that is empty; `eog_ids` are suppressed below min_tokens.
+  // `params` validated; `seed` holds where params.seed is empty; `eog_ids` are impossible below min_tokens. `prompt`
+  // is not kept.
   Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> prompt, std::vector<int32_t> eog_ids);
 
-  // Chooses and remembers the next token. Nothing when the logits hold no finite number or a NaN: the request must
-  // fail, its neighbours need not notice. logits: [vocab_size], left unchanged.
-  std::optional<SampledToken> sample(std::span<const float> logits);
+  // Chooses and remembers the next token. Nothing when the logits hold a NaN or +infinity, or when no token is
+  // possible: the request must fail, its neighbours need not notice. logits: [vocab_size], left unchanged, no more than
+  // `scratch` was made for. Samplers with a scratch each may run at the same time.
+  std::optional<SampledToken> sample(std::span<const float> logits, SamplerScratch& scratch);
 
   // How the next token is chosen, where its logits alone decide: no bias, penalties, minimum length in force, typical-p
   // or log probabilities. A kernel table that samples then does what sample() does, and accept() is told.
@@ -58,27 +44,17 @@ class Sampler {
   int64_t num_generated() const { return num_generated_; }
 
  private:
-  void adjust(std::vector<float>& logits) const;
+  bool has_penalties() const;
   bool adjusts(int64_t num_generated) const;
-  int32_t draw(float top);
-  int32_t pick(double target) const;
-  void collect_top_k(size_t k);
-  void collect_likely(double mass);
-  int32_t pick_among_candidates(double random, double mass);
+  void adjust(std::span<float> logits) const;
+  std::optional<int32_t> choose(std::span<const float> logits, float top, SamplerScratch& scratch) const;
 
   SamplingParams params_;
   uint64_t seed_;
   std::vector<int32_t> eog_ids_;
-  std::unordered_set<int32_t> prompt_;
-  std::unordered_map<int32_t, int32_t> counts_;  // of generated tokens
+  std::vector<int32_t> prompt_;                  // its distinct tokens, ascending; empty without repetition penalty
+  std::unordered_map<int32_t, int32_t> counts_;  // of generated tokens; empty without penalties
   int64_t num_generated_ = 0;
-  std::vector<float> adjusted_;
-  std::vector<float> probabilities_;
-  std::vector<Candidate> candidates_;
 };
-
-// Keeps the most typical candidates up to mass p, at least one. Candidates in descending order of logit (ties:
-// ascending id), probabilities normalised; so they leave. Exposed for its test.
-void keep_typical(std::vector<Candidate>& candidates, float p);
 
 }  // namespace quire

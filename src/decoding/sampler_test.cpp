@@ -23,8 +23,14 @@ std::vector<double> softmax(const std::vector<float>& logits, double temperature
   return p;
 }
 
+std::optional<SampledToken> sample(Sampler& sampler, const std::vector<float>& logits) {
+  SamplerScratch scratch(static_cast<int64_t>(logits.size()));
+  return sampler.sample(logits, scratch);
+}
+
 int32_t one(const SamplingParams& params, const std::vector<float>& logits, uint64_t seed = 1) {
-  return Sampler(params, seed, {}, {}).sample(logits)->id;
+  Sampler sampler(params, seed, {}, {});
+  return sample(sampler, logits)->id;
 }
 
 // Pearson's chi-square of n draws against expected probabilities; zero-probability tokens must not occur.
@@ -87,6 +93,13 @@ TEST(Sampler, FiltersKeepWhatTheyShould) {
   expect_distribution(tiny, renormalised({1}));
 }
 
+TEST(Sampler, TypicalIsOfTheDistributionAtItsTemperature) {
+  SamplingParams params;
+  params.temperature = 4.0f;
+  params.typical_p = 0.99f;  // all tokens: no four of them have that mass
+  expect_distribution(params, softmax(kLogits, 4.0));
+}
+
 TEST(Sampler, TypicalKeepsTokensNearTheEntropy) {
   // One sure token and many unlikely ones: the sure one is far less surprising than the entropy.
   std::vector<Candidate> candidates = {{0, 0, 0.4f}};
@@ -101,15 +114,16 @@ TEST(Sampler, PenaltiesAndBias) {
   params.temperature = 0.0f;
   params.repetition_penalty = 2.0f;
   const std::vector<int32_t> prompt = {1};
-  EXPECT_EQ(Sampler(params, 0, prompt, {}).sample(kLogits)->id, 2);  // 3 / 2 < 2
+  Sampler repetition(params, 0, prompt, {});
+  EXPECT_EQ(sample(repetition, kLogits)->id, 2);  // 3 / 2 < 2
 
   SamplingParams frequency;
   frequency.temperature = 0.0f;
   frequency.frequency_penalty = 0.6f;
   Sampler sampler(frequency, 0, prompt, {});
-  EXPECT_EQ(sampler.sample(kLogits)->id, 1);  // the prompt does not count
-  EXPECT_EQ(sampler.sample(kLogits)->id, 1);  // 3 - 0.6
-  EXPECT_EQ(sampler.sample(kLogits)->id, 2);  // 3 - 1.2 < 2
+  EXPECT_EQ(sample(sampler, kLogits)->id, 1);  // the prompt does not count
+  EXPECT_EQ(sample(sampler, kLogits)->id, 1);  // 3 - 0.6
+  EXPECT_EQ(sample(sampler, kLogits)->id, 2);  // 3 - 1.2 < 2
 
   SamplingParams bias;
   bias.temperature = 0.0f;
@@ -122,9 +136,9 @@ TEST(Sampler, MinTokensSuppressesTheEnd) {
   params.temperature = 0.0f;
   params.min_tokens = 2;
   Sampler sampler(params, 0, {}, {1});
-  EXPECT_EQ(sampler.sample(kLogits)->id, 2);
-  EXPECT_EQ(sampler.sample(kLogits)->id, 2);
-  EXPECT_EQ(sampler.sample(kLogits)->id, 1);
+  EXPECT_EQ(sample(sampler, kLogits)->id, 2);
+  EXPECT_EQ(sample(sampler, kLogits)->id, 2);
+  EXPECT_EQ(sample(sampler, kLogits)->id, 1);
 }
 
 TEST(Sampler, SameSeedSameTokensWhateverCameBetween) {
@@ -132,10 +146,10 @@ TEST(Sampler, SameSeedSameTokensWhateverCameBetween) {
   params.seed = 42;
   Sampler a(params, 7, {}, {});
   Sampler b(params, 8, {}, {});
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(a.sample(kLogits)->id, b.sample(kLogits)->id);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(sample(a, kLogits)->id, sample(b, kLogits)->id);
   Sampler restored(params, 9, {}, {});
   for (int i = 0; i < 100; ++i) restored.accept(0);
-  EXPECT_EQ(restored.sample(kLogits)->id, a.sample(kLogits)->id);
+  EXPECT_EQ(sample(restored, kLogits)->id, sample(a, kLogits)->id);
 }
 
 TEST(Sampler, LogprobsAreTheModelsOwn) {
@@ -143,7 +157,8 @@ TEST(Sampler, LogprobsAreTheModelsOwn) {
   params.temperature = 0.0f;
   params.num_logprobs = 2;
   params.logit_bias = {{2, 10.0f}};
-  const auto token = *Sampler(params, 0, {}, {}).sample(kLogits);
+  Sampler sampler(params, 0, {}, {});
+  const SampledToken token = *sample(sampler, kLogits);
   const auto p = softmax(kLogits, 1.0);
   EXPECT_EQ(token.id, 2);
   EXPECT_EQ(token.rank, 1);
@@ -158,10 +173,10 @@ TEST(Sampler, NumbersThatAreNoneFailOnlyThisRequest) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
   Sampler sampler({}, 0, {}, {});
-  EXPECT_FALSE(sampler.sample(std::vector<float>{1.0f, nan}));
-  EXPECT_FALSE(sampler.sample(std::vector<float>{1.0f, inf}));
-  EXPECT_FALSE(sampler.sample(std::vector<float>{-inf, -inf}));
-  EXPECT_EQ(sampler.sample(std::vector<float>{-inf, 0.0f})->id, 1);
+  EXPECT_FALSE(sample(sampler, std::vector<float>{1.0f, nan}));
+  EXPECT_FALSE(sample(sampler, std::vector<float>{1.0f, inf}));
+  EXPECT_FALSE(sample(sampler, std::vector<float>{-inf, -inf}));
+  EXPECT_EQ(sample(sampler, std::vector<float>{-inf, 0.0f})->id, 1);
 }
 
 TEST(SamplingParams, RefusesWhatIsOutOfRange) {
@@ -191,7 +206,8 @@ TEST(Sampler, WishesForWhatLogitsAloneDecide) {
     return Sampler(params, 1, {}, {0}).wish();
   };
   EXPECT_TRUE(wish([](auto& p) { p.temperature = 0.0f; }));
-  EXPECT_FALSE(wish([](auto& p) { p.temperature = 1e-40f; })) << "its inverse is infinite";
+  EXPECT_EQ(wish([](auto& p) { p.temperature = 1e-40f; })->temperature, 0.0f) << "its inverse is infinite";
+  EXPECT_EQ(wish([](auto& p) { p.temperature = kLeastTemperature; })->temperature, kLeastTemperature);
   EXPECT_FALSE(wish([](auto& p) { p.typical_p = 0.9f; }));
   EXPECT_FALSE(wish([](auto& p) { p.repetition_penalty = 1.1f; }));
   EXPECT_FALSE(wish([](auto& p) { p.presence_penalty = 0.1f; }));

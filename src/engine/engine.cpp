@@ -55,7 +55,8 @@ struct Engine::Choice {
   bool is_padding = false;  // finished for its reader, computing on for a padded batch
   RequestTiming timing;
   std::vector<SampledToken> prompt_logprobs;
-  std::vector<double> pooled;  // sum of hidden states so far
+  bool has_bad_prompt = false;  // a row of its prompt that was to be reported holds no usable number
+  std::vector<double> pooled;   // sum of hidden states so far
   int64_t num_pooled = 0;
 
   bool wants_token() const { return !is_padding && max_length > sequence.num_prompt_tokens; }
@@ -72,6 +73,9 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
       options_(std::move(options)),
       scheduler_(within_limits(options_.scheduler, *runner_)) {
   if (!options_.now_ms) options_.now_ms = steady_now_ms;
+  for (int thread = 0; thread < runner_->num_host_threads(); ++thread) {
+    sampler_scratch_.emplace_back(runner_->info().vocab_size);
+  }
   counted_.blocks_total = scheduler_.blocks().num_total();
   counted_.block_size = kKvBlockSize;
   status_ = counted_;
@@ -391,9 +395,10 @@ void Engine::decode(const RunningStep& step) {
 void Engine::choose_tokens(bool were_chosen) {
   if (!were_chosen) {
     // Samplers know nothing of each other.
-    return runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i) {
+    return runner_->parallel_for(static_cast<int64_t>(draws_.size()), [this](int64_t i, int thread) {
       Draw& draw = draws_[static_cast<size_t>(i)];
-      if (draw.choice->wants_token()) draw.token = draw.choice->sampler.sample(logits_of(draw.row));
+      SamplerScratch& scratch = sampler_scratch_[static_cast<size_t>(thread)];
+      if (draw.choice->wants_token()) draw.token = draw.choice->sampler.sample(logits_of(draw.row), scratch);
     });
   }
   for (Draw& draw : draws_) {
@@ -414,7 +419,10 @@ void Engine::collect_prompt_rows(Choice& choice, const Part& part) {
     // After a preemption rows come a second time.
     if (next >= sequence.num_prompt_tokens || next != static_cast<int64_t>(known.size())) continue;
     const size_t row = part.first_row + static_cast<size_t>(i);
-    known.push_back(report_token(logits_of(row), sequence.tokens[next], choice.request->num_prompt_logprobs));
+    std::optional<SampledToken> report =
+        report_token(logits_of(row), sequence.tokens[next], choice.request->num_prompt_logprobs, sampler_scratch_[0]);
+    choice.has_bad_prompt = choice.has_bad_prompt || !report;
+    known.push_back(std::move(report).value_or(SampledToken{}));
   }
   // What was asked for is known; from now on it is a sequence like any other.
   if (part.samples) choice.sequence.needs_all_rows = false;
@@ -450,6 +458,7 @@ void Engine::fork_choices(Choice& parent, size_t row) {
                              philox(parent.seed, static_cast<uint64_t>(index)), index);
     child->stream = parent.stream;
     child->is_queued = false;
+    child->has_bad_prompt = parent.has_bad_prompt;
     child->timing = parent.timing;
     scheduler_.fork(&parent.sequence, &child->sequence);
     draws_.push_back({child.get(), row, {}});
@@ -466,6 +475,7 @@ void Engine::take(Draw& draw) {
   if (choice.timing.first_token_ms == 0.0) choice.timing.first_token_ms = now;
   choice.timing.last_token_ms = now;
   if (choice.index == 0) event.prompt_logprobs = std::exchange(choice.prompt_logprobs, {});
+  if (choice.has_bad_prompt) return finish(choice, {}, FinishReason::kError);
   if (!choice.wants_token()) return finish(choice, std::move(event), FinishReason::kLength);
   std::optional<SampledToken>& token = draw.token;
   if (!token) return finish(choice, std::move(event), FinishReason::kError);

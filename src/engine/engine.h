@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "decoding/sampler_scratch.h"
 #include "engine/engine_status.h"
 #include "engine/output_stream.h"
 #include "engine/request.h"
@@ -127,10 +128,11 @@ class Engine {
   std::unordered_map<const Sequence*, std::unique_ptr<Choice>> choices_;
   Batch batch_;
   std::span<const float> logits_;
-  std::optional<RunningStep> running_;  // between calls of step(): the one that was started ahead
-  std::optional<RunningStep> next_;     // started while running_ was
-  double last_ran_ms_ = 0.0;            // when the step before running_ had run
-  std::vector<Draw> draws_;             // of the step that ran
+  std::optional<RunningStep> running_;           // between calls of step(): the one that was started ahead
+  std::optional<RunningStep> next_;              // started while running_ was
+  double last_ran_ms_ = 0.0;                     // when the step before running_ had run
+  std::vector<Draw> draws_;                      // of the step that ran
+  std::vector<SamplerScratch> sampler_scratch_;  // of each of the runner's host threads
 
   std::atomic<int64_t> queued_requests_{0};  // submitted, not yet started
   std::atomic<int64_t> queued_tokens_{0};    // of their prompts

@@ -29,6 +29,8 @@ struct RunnerOptions {
   // of each block, which would stretch that step.
   bool populate_kv = false;
   uint64_t memory_bytes = 0;  // allowed in all; 0 = what the machine and the cgroup leave
+  // What each host thread keeps per token of the vocabulary to choose tokens: the engine's memory, counted here.
+  uint64_t sampling_bytes_per_token = 0;
   // What `quire tune` wrote (matmul_tuning.h): only faster. Empty = the defaults; a file that is not there is none.
   std::string tuning_file = {};
 };
@@ -42,6 +44,7 @@ struct MemoryPlan {
   uint64_t swap_bytes = 0;
   int64_t num_blocks = 0;
   uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
+  uint64_t sampling_bytes = 0;   // of the threads that choose tokens; 0 where a device's memory is planned
   uint64_t total_bytes = 0;
   uint64_t allowed_bytes = 0;
   int num_ranks = 1;

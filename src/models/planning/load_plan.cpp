@@ -116,14 +116,17 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   if (options.num_swap_blocks == 0) {
     options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / all_kv.block_bytes());
   }
+  const uint64_t sampling_bytes = static_cast<uint64_t>(limits.num_threads) *
+                                  static_cast<uint64_t>(model->info().vocab_size) * options.sampling_bytes_per_token;
   options.memory_bytes = allowed_bytes(options, device);
   plan.memory = plan_memory({.weight_bytes = num_ranks * plan.weight_bytes,
-                               .mapped_bytes = loader.mapped_bytes(),
-                               .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
-                               .kv = all_kv,
-                               .swap_on_device = on_host,
-                               .allowed_bytes = options.memory_bytes},
-                              options);
+                             .mapped_bytes = loader.mapped_bytes(),
+                             .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
+                             .sampling_bytes = on_host ? sampling_bytes : 0,
+                             .kv = all_kv,
+                             .swap_on_device = on_host,
+                             .allowed_bytes = options.memory_bytes},
+                            options);
   options.num_blocks = plan.memory.num_blocks;
   return plan;
 }

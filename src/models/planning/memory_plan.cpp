@@ -16,8 +16,13 @@ std::string size_text(uint64_t bytes) {
   return fmt::format("{:.2f} MiB", value / (1 << 20));
 }
 
+// All but the KV cache.
+uint64_t fixed_bytes(const MemoryPlan& plan) {
+  return plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.sampling_bytes + plan.swap_bytes;
+}
+
 std::string advice_for(const PlanInput& input, const RunnerOptions& options, const MemoryPlan& plan) {
-  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.swap_bytes;
+  const uint64_t fixed = fixed_bytes(plan);
   const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
   const auto fitting_blocks = static_cast<int64_t>(left / std::max<uint64_t>(1, input.kv.block_bytes()));
   if (fitting_blocks == 0) {
@@ -52,11 +57,12 @@ MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) {
   plan.weight_bytes = input.weight_bytes;
   plan.mapped_bytes = input.mapped_bytes;
   plan.workspace_bytes = input.workspace_bytes;
+  plan.sampling_bytes = input.sampling_bytes;
   plan.allowed_bytes = input.allowed_bytes;
   plan.kv_bytes_per_token = input.kv.token_bytes();
   if (input.swap_on_device) plan.swap_bytes = static_cast<uint64_t>(options.num_swap_blocks) * input.kv.block_bytes();
 
-  const uint64_t fixed = plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.swap_bytes;
+  const uint64_t fixed = fixed_bytes(plan);
   const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
   const int64_t one_sequence = blocks_per_sequence(options.max_context);
   const auto fitting = static_cast<int64_t>(left / input.kv.block_bytes());
@@ -77,12 +83,12 @@ std::string refusal_text(const std::string& model_name, const MemoryPlan& plan) 
   if (plan.num_ranks > 1) ranks = fmt::format(" ({} for each of {} ranks)", size_text(plan.rank_bytes), plan.num_ranks);
   return fmt::format(
       "{} does not fit: it needs {}{}, allowed are {}\n"
-      "  weights {} + embedding {} + workspace {}\n"
+      "  weights {} + embedding {} + workspace {} + sampling {}\n"
       "  KV cache {} ({} blocks of {} tokens, {} bytes a token)\n"
       "  {}",
       model_name, size_text(plan.total_bytes), ranks, size_text(plan.allowed_bytes), size_text(plan.weight_bytes),
-      size_text(plan.mapped_bytes), size_text(plan.workspace_bytes), size_text(plan.kv_bytes), plan.num_blocks,
-      kKvBlockSize, plan.kv_bytes_per_token, plan.advice);
+      size_text(plan.mapped_bytes), size_text(plan.workspace_bytes), size_text(plan.sampling_bytes),
+      size_text(plan.kv_bytes), plan.num_blocks, kKvBlockSize, plan.kv_bytes_per_token, plan.advice);
 }
 
 }  // namespace quire

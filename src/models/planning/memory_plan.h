@@ -13,6 +13,7 @@ struct PlanInput {
   uint64_t weight_bytes = 0;
   uint64_t mapped_bytes = 0;
   uint64_t workspace_bytes = 0;
+  uint64_t sampling_bytes = 0;
   KvShape kv;
   bool swap_on_device = true;  // the swap space lies in the memory that is planned
   uint64_t allowed_bytes = 0;

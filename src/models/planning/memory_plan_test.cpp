@@ -51,6 +51,17 @@ TEST(MemoryPlan, ShrinksToWhatFits) {
   EXPECT_EQ(plan.total_bytes, 15 * kMiB);
 }
 
+TEST(MemoryPlan, CountsWhatSamplingTakes) {
+  PlanInput sampling = input(16 * kMiB);
+  EXPECT_EQ(plan_memory(sampling, options(4, 1000)).num_blocks, 64);
+  sampling.sampling_bytes = 2 * kMiB;
+  const MemoryPlan plan = plan_memory(sampling, options(4, 1000));
+  EXPECT_EQ(plan.sampling_bytes, 2 * kMiB);
+  EXPECT_EQ(plan.num_blocks, 32);
+  EXPECT_EQ(plan.total_bytes, 16 * kMiB);
+  EXPECT_TRUE(plan.fits);
+}
+
 TEST(MemoryPlan, RefusesLessThanOneSequence) {
   const MemoryPlan plan = plan_memory(input(13 * kMiB), options(4, 1000));
   EXPECT_FALSE(plan.fits);

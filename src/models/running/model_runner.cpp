@@ -122,9 +122,10 @@ bool ModelRunner::runs_ahead() const { return impl_->first().runs_ahead(); }
 bool ModelRunner::can_sample() const { return impl_->first().can_sample(); }
 std::span<const int32_t> ModelRunner::tokens() const { return impl_->first().tokens(); }
 std::span<const float> ModelRunner::hidden() const { return impl_->first().hidden(); }
-void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
-  impl_->first().pool().parallel_for(count, [&](int64_t i, int) { body(i); });
+void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) {
+  impl_->first().pool().parallel_for(count, body);
 }
+int ModelRunner::num_host_threads() const { return impl_->first().pool().num_threads(); }
 void ModelRunner::copy_block(int32_t from, int32_t to) {
   impl_->on_all_ranks([=](auto& rank) { rank->kv().copy_block(from, to); });
 }

@@ -57,8 +57,10 @@ class ModelRunner {
   std::span<const float> hidden() const;
   // Returns when everything that was started or moved is done; its results still wait for finish().
   void wait();
-  // Calls body(i) for i in [0, count) on the runner's threads, between runs. The body must not throw.
-  void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
+  // Calls body(i, thread) for i in [0, count) on the runner's threads, between runs, thread in [0, num_host_threads()).
+  // The body must not throw.
+  void parallel_for(int64_t count, const std::function<void(int64_t, int)>& body);
+  int num_host_threads() const;
   void copy_block(int32_t from, int32_t to);
   void swap_out(int32_t block, int32_t slot);
   void swap_in(int32_t slot, int32_t block);

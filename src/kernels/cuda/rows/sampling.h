@@ -10,7 +10,7 @@
 
 namespace quire {
 
-// 1 / SamplingRow::temperature must be finite, unless the temperature is 0.
+// SamplingRow::temperature is 0 or at least 1e-5 (kLeastTemperature), so that dividing by it is finite.
 void sample_rows(const Exec& exec, const float* logits, int64_t num_rows, int vocab_size, const SamplingRow* rows,
                  int32_t* tokens);
 

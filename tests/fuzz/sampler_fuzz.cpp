@@ -1,0 +1,118 @@
+// Any parameters that validate() lets through and any logits, a few tokens in a row: the sampler ends, its tokens are
+// possible ones with finite log probabilities, and equal seeds choose equal tokens.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "decoding/sampler.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kMostVocab = 600;
+constexpr int kMostSteps = 4;
+
+// Values taken from the input's front; zeros when it has ended.
+class Bytes {
+ public:
+  explicit Bytes(std::span<const uint8_t> left) : left_(left) {}
+
+  template <typename T>
+  T take() {
+    T value{};
+    const size_t size = std::min(sizeof value, left_.size());
+    if (size > 0) std::memcpy(&value, left_.data(), size);
+    left_ = left_.subspan(size);
+    return value;
+  }
+
+  bool is_empty() const { return left_.empty(); }
+
+ private:
+  std::span<const uint8_t> left_;
+};
+
+void require(bool holds) {
+  if (!holds) __builtin_trap();
+}
+
+SamplingParams take_params(Bytes& bytes, int64_t vocab_size) {
+  SamplingParams params;
+  params.temperature = bytes.take<float>();
+  params.top_p = bytes.take<float>();
+  params.min_p = bytes.take<float>();
+  params.typical_p = bytes.take<float>();
+  params.repetition_penalty = bytes.take<float>();
+  params.presence_penalty = bytes.take<float>();
+  params.frequency_penalty = bytes.take<float>();
+  params.top_k = bytes.take<int32_t>();
+  params.min_tokens = bytes.take<uint8_t>() % 3;
+  params.num_logprobs = static_cast<int32_t>(bytes.take<uint16_t>() % (vocab_size + 2)) - 1;
+  for (int left = bytes.take<uint8_t>() % 4; left > 0; --left) {
+    const int32_t id = bytes.take<uint16_t>();
+    params.logit_bias.emplace_back(id, bytes.take<float>());
+  }
+  params.seed = bytes.take<uint64_t>();
+  return params;
+}
+
+void check_token(const SampledToken& token, std::span<const float> logits, int num_logprobs) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  require(token.id >= 0 && static_cast<size_t>(token.id) < logits.size());
+  require(std::isfinite(logits[static_cast<size_t>(token.id)]));
+  if (num_logprobs < 0) return;
+  require(std::isfinite(token.logprob));
+  require(token.rank >= 0 && static_cast<size_t>(token.rank) < logits.size());
+  require(token.top.size() == static_cast<size_t>(num_logprobs));
+  float last = kInfinity;
+  for (const TokenLogprob& top : token.top) {
+    require(top.logprob <= last && top.logprob < kInfinity);
+    last = top.logprob;
+  }
+}
+
+}  // namespace
+}  // namespace quire
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace quire;
+  Bytes bytes({data, size});
+  const int64_t vocab_size = 1 + bytes.take<uint16_t>() % kMostVocab;
+  const SamplingParams params = take_params(bytes, vocab_size);
+  try {
+    params.validate(vocab_size);
+  } catch (const Error&) {
+    return 0;
+  }
+  const std::vector<int32_t> prompt = {0, static_cast<int32_t>(vocab_size - 1), 0};
+  const std::vector<int32_t> eog_ids = {static_cast<int32_t>(vocab_size / 2), 1 << 20};
+  Sampler sampler(params, 0, prompt, eog_ids);
+  Sampler again(params, 1, prompt, eog_ids);
+  SamplerScratch scratch(vocab_size);
+  SamplerScratch other_scratch(vocab_size);
+  std::vector<float> logits(static_cast<size_t>(vocab_size));
+  for (int step = 0; step < kMostSteps; ++step) {
+    // Where the input has ended the row before is sampled again.
+    for (float& logit : logits) {
+      if (bytes.is_empty()) break;
+      logit = bytes.take<float>();
+    }
+    if (const auto row = sampler.wish()) require(row->temperature == 0.0f || row->temperature >= kLeastTemperature);
+    const std::optional<SampledToken> token = sampler.sample(logits, scratch);
+    const std::optional<SampledToken> same = again.sample(logits, other_scratch);
+    require(token.has_value() == same.has_value());
+    require(token.has_value() || sampler.num_generated() <= step);
+    if (!token) continue;
+    require(token->id == same->id);
+    check_token(*token, logits, params.num_logprobs);
+    const std::optional<SampledToken> report = report_token(logits, token->id, params.num_logprobs + 1, scratch);
+    require(report.has_value() && std::isfinite(report->logprob));
+  }
+  return 0;
+}

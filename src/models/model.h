@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "models/step.h"
 
 namespace quire {
+
+struct Linear;
 
 // What the rest of the program may know of a model.
 struct ModelInfo {
@@ -46,6 +49,8 @@ class Model {
   const ModelInfo& info() const { return info_; }
   // Takes the activations of steps within `limits` from the arenas; null pointers while they count.
   virtual void take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) = 0;
+  // Calls `visit` for every matrix that multiplies, each once: layer by layer, then the head's.
+  virtual void visit_matrices(const std::function<void(const Linear&)>& visit) const = 0;
   struct Output {
     const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
     const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]

@@ -43,6 +43,24 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   head_.take_workspace(arena, kernels, limits);
 }
 
+void Decoder::visit_matrices(const std::function<void(const Linear&)>& visit) const {
+  const auto visit_mlp = [&](const Mlp& mlp) {
+    for (const Linear* matrix : {&mlp.gate, &mlp.up, &mlp.down}) visit(*matrix);
+  };
+  for (const DecoderLayer& layer : layers_) {
+    const Attention& attention = layer.attention;
+    for (const Linear* matrix : {&attention.q, &attention.k, &attention.v, &attention.o}) visit(*matrix);
+    if (const auto* mlp = std::get_if<Mlp>(&layer.feed_forward)) {
+      visit_mlp(*mlp);
+    } else {
+      const Moe& moe = std::get<Moe>(layer.feed_forward);
+      visit(moe.router);
+      for (const Mlp& expert : moe.experts) visit_mlp(expert);
+    }
+  }
+  visit(head_.output);
+}
+
 void Decoder::prepare(const Step& step) {
   for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host(step.input_slot));
 }

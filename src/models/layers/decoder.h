@@ -39,6 +39,7 @@ class Decoder : public Model {
   Decoder(ModelInfo info, DecoderParts parts);
 
   void take_workspace(Arena& arena, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) override;
+  void visit_matrices(const std::function<void(const Linear&)>& visit) const override;
   void prepare(const Step& step) override;
   Output forward(const Step& step) override;
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <string>
 
 #include "models/arena.h"
 #include "models/layers/norm.h"
@@ -25,6 +26,10 @@ struct Linear {
   const float* bias = nullptr;  // [weights.rows] or none
   bool takes_packed = false;    // Kernels::takes_packed of the weights' format
   ColumnOrder order = {};       // of matrices that take packed rows
+  // What the checkpoint calls it, in Hugging Face's words, whatever part of it a rank keeps: its tensor, and the row of
+  // the tensor where it begins (fused matrices and stacks of experts).
+  std::string name = {};
+  int64_t first_row = 0;
 
   // Whether it multiplies the packed form of the input as it comes.
   bool takes_packed_input() const { return takes_packed && order.columns == nullptr; }

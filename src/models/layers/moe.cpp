@@ -13,11 +13,14 @@ constexpr int64_t kWaveRows = 512;
 // A device multiplies the matrices of a kind by one kernel.
 void check_formats(const Moe& moe) {
   for (const auto kind : {&Mlp::gate, &Mlp::up, &Mlp::down}) {
-    const Format format = (moe.experts[0].*kind).weights.format;
+    const Linear& first = moe.experts[0].*kind;
     for (const Mlp& mlp : moe.experts) {
-      if ((mlp.*kind).weights.format == format) continue;
-      fail(ErrorCode::kUnsupported, "the experts' matrices are {} and {}, which only the CPU mixes; use --device cpu",
-           weight_format(format).name, weight_format((mlp.*kind).weights.format).name);
+      const Linear& matrix = mlp.*kind;
+      if (matrix.weights.format == first.weights.format) continue;
+      fail(ErrorCode::kUnsupported,
+           "\"{}\" is {} and \"{}\" is {}: only the CPU mixes formats of experts; use --device cpu",
+           printable(first.name), weight_format(first.weights.format).name, printable(matrix.name),
+           weight_format(matrix.weights.format).name);
     }
   }
 }

@@ -15,9 +15,9 @@ std::string layer_prefix(int layer) { return "model.layers." + std::to_string(la
 void load_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSizes& sizes, const AttentionForm& form,
               Attention& attention) {
   const int64_t hidden = sizes.hidden_size;
-  attention.q = loader.linear(prefix + "q_proj.weight", sizes.q_size(), hidden, kRows);
-  attention.k = loader.linear(prefix + "k_proj.weight", sizes.kv_size(), hidden, kRows);
-  attention.v = loader.linear(prefix + "v_proj.weight", sizes.kv_size(), hidden, kRows);
+  attention.q = loader.linear({prefix + "q_proj.weight", sizes.q_size(), hidden, kRows});
+  attention.k = loader.linear({prefix + "k_proj.weight", sizes.kv_size(), hidden, kRows});
+  attention.v = loader.linear({prefix + "v_proj.weight", sizes.kv_size(), hidden, kRows});
   if (!form.qkv_bias) return;
   attention.q.bias = loader.bias(prefix + "q_proj.bias", sizes.q_size(), kRows);
   attention.k.bias = loader.bias(prefix + "k_proj.bias", sizes.kv_size(), kRows);
@@ -26,12 +26,19 @@ void load_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSi
 
 void load_fused_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSizes& sizes,
                     Attention& attention) {
-  const std::string name = prefix + "qkv_proj.weight";
   const int64_t q = sizes.q_size();
   const int64_t kv = sizes.kv_size();
-  attention.q = loader.linear_rows(name, q + 2 * kv, 0, q, sizes.hidden_size);
-  attention.k = loader.linear_rows(name, q + 2 * kv, q, kv, sizes.hidden_size);
-  attention.v = loader.linear_rows(name, q + 2 * kv, q + kv, kv, sizes.hidden_size);
+  const auto rows_of = [&](int64_t first_row, int64_t rows) {
+    return loader.linear({.name = prefix + "qkv_proj.weight",
+                          .rows = rows,
+                          .cols = sizes.hidden_size,
+                          .partition = kRows,
+                          .first_row = first_row,
+                          .total_rows = q + 2 * kv});
+  };
+  attention.q = rows_of(0, q);
+  attention.k = rows_of(q, kv);
+  attention.v = rows_of(q + kv, kv);
 }
 
 }  // namespace
@@ -70,7 +77,7 @@ Attention load_attention(WeightLoader& loader, const DecoderConfig& config, int 
   } else {
     load_qkv(loader, prefix, sizes, form, attention);
   }
-  attention.o = loader.linear(prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size(), kColumns);
+  attention.o = loader.linear({prefix + "o_proj.weight", sizes.hidden_size, sizes.q_size(), kColumns});
   if (form.output_bias) attention.o.bias = loader.bias(prefix + "o_proj.bias", sizes.hidden_size, kColumns);
   if (form.qk_norm) {
     attention.q_norm = loader.norm(prefix + "q_norm.weight", sizes.head_dim, config.norm_eps, config.norm_offset);
@@ -87,13 +94,19 @@ Mlp load_mlp(WeightLoader& loader, const DecoderConfig& config, int layer, const
   Mlp mlp;
   mlp.activation = config.activation;
   if (form.is_fused) {
-    mlp.gate = loader.linear_rows(prefix + "gate_up_proj.weight", 2 * inner, 0, inner, hidden);
-    mlp.up = loader.linear_rows(prefix + "gate_up_proj.weight", 2 * inner, inner, inner, hidden);
+    MatrixRequest half = {.name = prefix + "gate_up_proj.weight",
+                          .rows = inner,
+                          .cols = hidden,
+                          .partition = kRows,
+                          .total_rows = 2 * inner};
+    mlp.gate = loader.linear(half);
+    half.first_row = inner;
+    mlp.up = loader.linear(half);
   } else {
-    mlp.gate = loader.linear(prefix + "gate_proj.weight", inner, hidden, kRows);
-    mlp.up = loader.linear(prefix + "up_proj.weight", inner, hidden, kRows);
+    mlp.gate = loader.linear({prefix + "gate_proj.weight", inner, hidden, kRows});
+    mlp.up = loader.linear({prefix + "up_proj.weight", inner, hidden, kRows});
   }
-  mlp.down = loader.linear(prefix + "down_proj.weight", hidden, inner, kColumns);
+  mlp.down = loader.linear({prefix + "down_proj.weight", hidden, inner, kColumns});
   if (form.bias) {
     mlp.gate.bias = loader.bias(prefix + "gate_proj.bias", inner, kRows);
     mlp.up.bias = loader.bias(prefix + "up_proj.bias", inner, kRows);
@@ -109,7 +122,7 @@ Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const
   const int64_t count = config.routing.num_experts;
   Moe moe;
   moe.routing = config.routing;
-  moe.router = loader.router_linear(block + "gate.weight", count, hidden);
+  moe.router = loader.router_linear({block + "gate.weight", count, hidden});
   const std::string stacked_gate_up = block + "experts.gate_up_proj";
   const bool is_stacked = loader.has(stacked_gate_up);
   for (int64_t e = 0; e < count; ++e) {
@@ -117,13 +130,27 @@ Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const
     Mlp mlp;
     mlp.activation = config.activation;
     if (is_stacked) {
-      mlp.gate = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, 0, inner, hidden, kRows);
-      mlp.up = loader.linear_of_stack(stacked_gate_up, count, 2 * inner, e, inner, inner, hidden, kRows);
-      mlp.down = loader.linear_of_stack(block + "experts.down_proj", count, hidden, e, 0, hidden, inner, kColumns);
+      MatrixRequest half = {.name = stacked_gate_up,
+                            .rows = inner,
+                            .cols = hidden,
+                            .partition = kRows,
+                            .first_row = e * 2 * inner,
+                            .total_rows = count * 2 * inner,
+                            .num_stacked = count};
+      mlp.gate = loader.expert_linear(half);
+      half.first_row += inner;
+      mlp.up = loader.expert_linear(half);
+      mlp.down = loader.expert_linear({.name = block + "experts.down_proj",
+                                       .rows = hidden,
+                                       .cols = inner,
+                                       .partition = kColumns,
+                                       .first_row = e * hidden,
+                                       .total_rows = count * hidden,
+                                       .num_stacked = count});
     } else {
-      mlp.gate = loader.expert_linear(prefix + form.gate + ".weight", inner, hidden, kRows);
-      mlp.up = loader.expert_linear(prefix + form.up + ".weight", inner, hidden, kRows);
-      mlp.down = loader.expert_linear(prefix + form.down + ".weight", hidden, inner, kColumns);
+      mlp.gate = loader.expert_linear({prefix + form.gate + ".weight", inner, hidden, kRows});
+      mlp.up = loader.expert_linear({prefix + form.up + ".weight", inner, hidden, kRows});
+      mlp.down = loader.expert_linear({prefix + form.down + ".weight", hidden, inner, kColumns});
     }
     for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
       moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
@@ -158,10 +185,10 @@ std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& c
   const std::string embedding = "model.embed_tokens.weight";
   const bool is_tied = sizes.tied_embeddings;
   parts.head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
-  parts.head.output = loader.linear(is_tied ? embedding : "lm_head.weight", sizes.vocab_size, sizes.hidden_size);
+  parts.head.output = loader.linear({is_tied ? embedding : "lm_head.weight", sizes.vocab_size, sizes.hidden_size});
   parts.head.softcap = config.logit_softcap;
-  parts.embedding.table =
-      loader.table(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
+  parts.embedding =
+      loader.embedding(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
   parts.embedding.scale = config.embedding_scale;
 
   ModelInfo info = config.info;

@@ -1,0 +1,181 @@
+#include "models/loading/tensor_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kRowsPerTile = 32;  // made by one thread at a time
+
+std::string weight_formats() {
+  std::string names;
+  for (int i = 0; i < kNumFormats; ++i) {
+    const WeightFormat& format = weight_format(static_cast<Format>(i));
+    if (!format.is_weight()) continue;
+    names += names.empty() ? "" : ", ";
+    names += format.name;
+  }
+  return names;
+}
+
+// The numbers of heads are known before any weight is read: the first refusal should not recommend a number of ranks
+// that the heads would refuse later.
+PartitionCheck check_of(const Checkpoint& checkpoint, RankShare share) {
+  PartitionCheck check(share);
+  for (const char* key : {"num_attention_heads", "num_key_value_heads"}) {
+    if (share.size > 1) check.expect(find_int(checkpoint.config(), key, 0));
+  }
+  return check;
+}
+
+}  // namespace
+
+TensorSource::TensorSource(const Checkpoint& checkpoint, RankShare share)
+    : checkpoint_(checkpoint),
+      scheme_(QuantizationScheme::read(checkpoint)),
+      share_(share),
+      partition_check_(check_of(checkpoint, share)) {}
+
+TensorView TensorSource::plain_tensor(std::string_view name, std::initializer_list<int64_t> shape) {
+  const TensorView view = checkpoint_.tensor(name);
+  const std::span<const int64_t> expected(shape.begin(), shape.size());
+  if (!std::ranges::equal(view.dimensions(), expected)) {
+    fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" has the shape {}, expected {} from the configuration", file_name(),
+         printable(name), shape_text(view.dimensions()), shape_text(expected));
+  }
+  if (!weight_format(view.format).is_weight()) {
+    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, expected a weight format: {}", file_name(), printable(name),
+         weight_format(view.format).name, weight_formats());
+  }
+  count(view.data, view.num_elements());
+  return view;
+}
+
+std::optional<QuantizedMatrix> TensorSource::find_quantized(const MatrixRequest& request) const {
+  constexpr std::string_view kWeight = ".weight";
+  if (!scheme_ || !request.name.ends_with(kWeight)) return std::nullopt;
+  const std::string module = request.name.substr(0, request.name.size() - kWeight.size());
+  return scheme_->find(QuantizedModule(checkpoint_, module, request.total_rows, request.cols));
+}
+
+TensorView TensorSource::table(const std::string& name, int64_t rows, int64_t cols) {
+  const TensorView view = plain_tensor(name, {rows, cols});
+  if (find_quantized({.name = name, .cols = cols, .total_rows = rows})) {
+    fail(ErrorCode::kUnsupported, "{}: the table \"{}\" is {} with a scale beside it, which this build does not read",
+         file_name(), printable(name), weight_format(view.format).name);
+  }
+  return view;
+}
+
+SourceMatrix TensorSource::matrix(const MatrixRequest& asked) {
+  MatrixRequest request = asked;
+  if (request.total_rows == 0) request.total_rows = request.rows;
+  DCHECK(request.first_row + request.rows <= request.total_rows);
+  SourceMatrix matrix{.name = request.name, .first_row = request.first_row, .part_row = request.first_row};
+  if (auto quantized = find_quantized(request)) {
+    matrix.shape = {quantized->format, request.rows, request.cols};
+    count(quantized->identity + request.first_row, request.rows * request.cols);
+    matrix.column_order = std::move(quantized->column_order);
+    matrix.whole = std::move(*quantized);
+  } else {
+    const int64_t stacked = request.num_stacked;
+    const TensorView view = stacked > 0
+                                ? plain_tensor(request.name, {stacked, request.total_rows / stacked, request.cols})
+                                : plain_tensor(request.name, {request.total_rows, request.cols});
+    matrix.shape = {view.format, request.rows, request.cols};
+    matrix.whole = view;
+  }
+  divide(request.partition, matrix);
+  return matrix;
+}
+
+void TensorSource::divide(Partition partition, SourceMatrix& matrix) {
+  if (share_.size == 1 || partition == Partition::kNone) return;
+  const bool by_rows = partition == Partition::kRows;
+  if (!by_rows && !matrix.column_order.empty()) {
+    fail(ErrorCode::kUnsupported,
+         "{}: the columns of \"{}\" are in an order of their own (GPTQ's act-order), which ranks cannot divide; run it "
+         "without --tensor-parallel",
+         file_name(), printable(matrix.name));
+  }
+  const WeightFormat& format = weight_format(matrix.shape.format);
+  int64_t& size = by_rows ? matrix.shape.rows : matrix.shape.cols;
+  partition_check_.check(fmt::format("{}: tensor \"{}\" is {} with {} {}", file_name(), printable(matrix.name),
+                                     format.name, size, by_rows ? "rows" : "columns"),
+                         size, by_rows ? 1 : format.block_elements);
+  (by_rows ? matrix.part_row : matrix.part_col) += share_.first_of(size);
+  size = share_.of(size);
+}
+
+AttentionSizes TensorSource::share_of(AttentionSizes sizes) {
+  partition_check_.check(fmt::format("{} has {} attention heads", file_name(), sizes.num_heads), sizes.num_heads);
+  partition_check_.check(fmt::format("{} has {} KV heads", file_name(), sizes.num_kv_heads), sizes.num_kv_heads);
+  sizes.num_heads = static_cast<int>(share_.of(sizes.num_heads));
+  sizes.num_kv_heads = static_cast<int>(share_.of(sizes.num_kv_heads));
+  return sizes;
+}
+
+const std::byte* TensorSource::blocks(const SourceMatrix& matrix, const Exec& exec) {
+  if (const auto* view = std::get_if<TensorView>(&matrix.whole)) return plain_blocks(matrix, *view, exec);
+  return quantized_blocks(matrix, std::get<QuantizedMatrix>(matrix.whole), exec);
+}
+
+std::byte* TensorSource::take_buffer(const MatrixShape& shape) {
+  const size_t bytes = weight_format(shape.format).bytes_of(shape.cols) * static_cast<size_t>(shape.rows);
+  if (buffer_.size_bytes() < bytes) buffer_ = AlignedBuffer(bytes);
+  return buffer_.data();
+}
+
+const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const TensorView& whole, const Exec& exec) {
+  const auto [format, rows, cols] = matrix.shape;
+  if (format == whole.format && cols == whole.cols()) return whole.row(matrix.part_row);
+  CHECK(format == whole.format || (format == Format::kF32 && cols == whole.cols()));
+  std::byte* const to = take_buffer(matrix.shape);
+  const WeightFormat& from_format = weight_format(whole.format);
+  const size_t row_bytes = weight_format(format).bytes_of(cols);
+  for_rows(exec, rows, kRowsPerTile, [&](int64_t row) {
+    std::byte* const row_to = to + static_cast<size_t>(row) * row_bytes;
+    const std::byte* const from = whole.row(matrix.part_row + row) + from_format.bytes_of(matrix.part_col);
+    if (format == whole.format) {
+      std::memcpy(row_to, from, row_bytes);
+    } else {
+      from_format.dequantize(from, reinterpret_cast<float*>(row_to), cols);
+    }
+  });
+  return to;
+}
+
+// Schemes write whole rows; where columns are divided, the rank's part is copied out of them.
+const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, const QuantizedMatrix& whole,
+                                                const Exec& exec) {
+  CHECK(matrix.shape.format == whole.format);
+  std::byte* const to = take_buffer(matrix.shape);
+  const auto [id, rows, cols] = matrix.shape;
+  const WeightFormat& format = weight_format(id);
+  const size_t row_bytes = format.bytes_of(cols);
+  const size_t whole_bytes = format.bytes_of(whole.cols);
+  parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+    const int64_t row = tile * kRowsPerTile;
+    const int64_t num_rows = std::min(kRowsPerTile, rows - row);
+    std::byte* const rows_to = to + static_cast<size_t>(row) * row_bytes;
+    if (cols == whole.cols) return whole.write_rows(matrix.part_row + row, num_rows, rows_to);
+    AlignedBuffer whole_rows(whole_bytes * static_cast<size_t>(num_rows));
+    whole.write_rows(matrix.part_row + row, num_rows, whole_rows.data());
+    for (size_t i = 0; i < static_cast<size_t>(num_rows); ++i) {
+      std::memcpy(rows_to + i * row_bytes, whole_rows.data() + i * whole_bytes + format.bytes_of(matrix.part_col),
+                  row_bytes);
+    }
+  });
+  return to;
+}
+
+void TensorSource::count(const std::byte* place, int64_t num_elements) {
+  if (counted_.insert(place).second) num_parameters_ += static_cast<uint64_t>(num_elements);
+}
+
+}  // namespace quire

@@ -1,0 +1,96 @@
+// The weights of a checkpoint as architectures ask for them: by Hugging Face's name and the shape that the
+// configuration gives them. Checks both, finds matrices that a quantisation scheme keeps in several tensors by the name
+// that the plain one would have, and of what is divided among ranks gives the part of its rank. Knows nothing of
+// kernels.
+//
+// Used by the thread that loads; blocks are made on the threads of the `exec` it is given.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "models/layers/attention.h"
+#include "models/loading/checkpoint.h"
+#include "models/loading/matmul_tuning.h"
+#include "models/loading/quantization/scheme.h"
+#include "models/loading/rank_share.h"
+
+namespace quire {
+
+// A matrix of the whole model, before ranks divide it.
+struct MatrixRequest {
+  std::string name;  // of its tensor
+  int64_t rows = 0;
+  int64_t cols = 0;
+  Partition partition = Partition::kNone;
+  // Where the tensor holds more than this matrix: its rows begin at first_row of total_rows (0 = it is all there is).
+  int64_t first_row = 0;
+  int64_t total_rows = 0;
+  // > 0: the tensor is a stack [num_stacked, total_rows / num_stacked, cols].
+  int64_t num_stacked = 0;
+};
+
+// What this rank keeps of a matrix.
+struct SourceMatrix {
+  std::string name;                        // as asked for
+  int64_t first_row = 0;                   // as asked for
+  MatrixShape shape = {};                  // of the rank's part, as TensorSource::blocks gives it
+  std::vector<int32_t> column_order = {};  // QuantizedMatrix::column_order
+
+  std::variant<TensorView, QuantizedMatrix> whole = {};  // of the tensor
+  int64_t part_row = 0;                                  // where the rank's part begins in it
+  int64_t part_col = 0;
+
+  bool is_plain() const { return std::holds_alternative<TensorView>(whole); }
+};
+
+class TensorSource {
+ public:
+  // `checkpoint` must outlive this.
+  TensorSource(const Checkpoint& checkpoint, RankShare share);
+
+  const std::string& file_name() const { return checkpoint_.name(); }
+  bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }
+
+  // These throw Error naming the file, the tensor, what was found and what was expected.
+  SourceMatrix matrix(const MatrixRequest& request);
+  // A tensor as it lies in the mapped file, whole on every rank. A table is a matrix that is looked into, not
+  // multiplied.
+  TensorView plain_tensor(std::string_view name, std::initializer_list<int64_t> shape);
+  TensorView table(const std::string& name, int64_t rows, int64_t cols);
+  // The rank's heads.
+  AttentionSizes share_of(AttentionSizes sizes);
+  RankShare share() const { return share_; }
+
+  // The rows of a matrix in blocks of its shape's format, one after the other; valid until the next call. A plain
+  // matrix may be given another shape.format than it has: F32.
+  const std::byte* blocks(const SourceMatrix& matrix, const Exec& exec);
+
+  // Of the tensors that were asked for, whole; tied ones count once.
+  uint64_t num_parameters() const { return num_parameters_; }
+  // Gives back the file's pages that were read so far.
+  void release_pages() const { checkpoint_.release_pages(); }
+
+ private:
+  std::optional<QuantizedMatrix> find_quantized(const MatrixRequest& request) const;
+  void divide(Partition partition, SourceMatrix& matrix);
+  const std::byte* plain_blocks(const SourceMatrix& matrix, const TensorView& whole, const Exec& exec);
+  const std::byte* quantized_blocks(const SourceMatrix& matrix, const QuantizedMatrix& whole, const Exec& exec);
+  std::byte* take_buffer(const MatrixShape& shape);
+  void count(const std::byte* place, int64_t num_elements);
+
+  const Checkpoint& checkpoint_;
+  std::unique_ptr<QuantizationScheme> scheme_;  // none: everything is plain
+  RankShare share_;
+  PartitionCheck partition_check_;
+  AlignedBuffer buffer_;                // blocks of one matrix that do not lie in the file as they are wanted
+  std::set<const std::byte*> counted_;  // where tensors lie
+  uint64_t num_parameters_ = 0;
+};
+
+}  // namespace quire

@@ -1,0 +1,98 @@
+#include "models/loading/weight_packer.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr uint64_t kReleaseEvery = uint64_t{64} << 20;  // what the file may add to the peak of memory
+
+std::string multiplied_formats(const Kernels& kernels) {
+  std::string names;
+  for (int i = 0; i < kNumFormats; ++i) {
+    const WeightFormat& format = weight_format(static_cast<Format>(i));
+    if (!format.is_weight() || kernels.packed_bytes(format.format, 1, format.block_elements) == 0) continue;
+    names += names.empty() ? "" : ", ";
+    names += format.name;
+  }
+  return names;
+}
+
+}  // namespace
+
+WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory,
+                           MatmulTunings tunings, Progress progress)
+    : kernels_(kernels),
+      on_host_(device.is_host()),
+      exec_(exec),
+      device_(&device),
+      arena_(memory),
+      tunings_(std::move(tunings)),
+      progress_(std::move(progress)) {}
+
+Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layout layout) {
+  const MatrixShape& shape = matrix.shape;
+  const PackTarget target = take_target(source, matrix, layout);
+  const ColumnOrder order = take_order(matrix.column_order);
+  if (target.data != nullptr) fill(source, matrix, target);
+  return {.weights = {.format = shape.format,
+                      .rows = shape.rows,
+                      .cols = shape.cols,
+                      .data = target.data,
+                      .tuning = tuning_of(shape),
+                      .is_dense = target.is_dense},
+          .takes_packed = kernels_.takes_packed(shape.format),
+          .order = order,
+          .name = matrix.name,
+          .first_row = matrix.first_row};
+}
+
+WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, const SourceMatrix& matrix,
+                                                   Layout layout) {
+  const auto& [format, rows, cols] = matrix.shape;
+  const size_t dense_bytes =
+      layout == Layout::kDense && kernels_.dense_bytes != nullptr ? kernels_.dense_bytes(format, rows, cols) : 0;
+  const size_t bytes = dense_bytes > 0 ? dense_bytes : kernels_.packed_bytes(format, rows, cols);
+  if (bytes == 0) {
+    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
+         source.file_name(), printable(matrix.name), weight_format(format).name, kernels_.name,
+         multiplied_formats(kernels_));
+  }
+  matrices_.insert(matrix.shape);
+  return {.data = arena_.take_bytes(bytes), .is_dense = dense_bytes > 0};
+}
+
+void WeightPacker::fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target) {
+  const auto pack = target.is_dense ? kernels_.pack_dense : kernels_.pack;
+  pack(exec_, matrix.shape.format, matrix.shape.rows, matrix.shape.cols, source.blocks(matrix, exec_), target.data);
+  if (packed_bytes() - released_bytes_ >= kReleaseEvery) {
+    source.release_pages();
+    released_bytes_ = packed_bytes();
+  }
+  if (progress_) progress_(packed_bytes());
+}
+
+MatmulTuning WeightPacker::tuning_of(const MatrixShape& shape) const {
+  const auto found = tunings_.find(shape);
+  return found == tunings_.end() ? kernels_.usual_tuning : found->second;
+}
+
+ColumnOrder WeightPacker::take_order(const std::vector<int32_t>& columns) {
+  if (columns.empty()) return {};
+  if (const auto known = orders_.find(columns); known != orders_.end()) return known->second;
+  const auto cols = static_cast<int64_t>(columns.size());
+  const auto [scratch, is_new] = order_scratch_.try_emplace(cols);
+  if (is_new) {
+    scratch->second.gathered = arena_.take<float>(ColumnOrder::kRows * cols);
+    scratch->second.packed =
+        arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.packed_row_bytes(cols));
+  }
+  ColumnOrder order = scratch->second;
+  order.columns = place(std::span(columns));
+  orders_.emplace(columns, order);
+  return order;
+}
+
+}  // namespace quire

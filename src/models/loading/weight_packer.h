@@ -1,0 +1,77 @@
+// Packs matrices into the layouts that a kernel table multiplies, one after the other into one arena of its device.
+// Without memory it only counts: the same code, run twice, first learns the size and then fills it.
+//
+// Used by the thread that loads; packing runs on the threads of `exec`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "models/arena.h"
+#include "models/layers/linear.h"
+#include "models/loading/matmul_tuning.h"
+#include "models/loading/tensor_source.h"
+
+namespace quire {
+
+class WeightPacker {
+ public:
+  using Progress = std::function<void(uint64_t done_bytes)>;
+  // Which of the table's layouts a matrix may have: PackedMatrix::is_dense where the table has it, or only the one that
+  // all its operations read.
+  enum class Layout : uint8_t { kDense, kCommon };
+
+  // counts; on_host: for the tables of the host
+  WeightPacker(const Kernels& kernels, bool on_host) : kernels_(kernels), on_host_(on_host) {}
+  // packs
+  WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory, MatmulTunings tunings,
+               Progress progress);
+
+  bool on_host() const { return on_host_; }
+  bool counts_only() const { return arena_.counts_only(); }
+  uint64_t packed_bytes() const { return arena_.used_bytes(); }
+  // The distinct matrices so far.
+  const std::set<MatrixShape>& matrices() const { return matrices_; }
+
+  // Without a bias. Throws Error kUnsupported, naming file and tensor, for a format that the table does not multiply.
+  Linear pack(TensorSource& source, const SourceMatrix& matrix, Layout layout);
+  // Values beside the weights; null while counting.
+  template <typename T>
+  const T* place(std::span<const T> values) {
+    T* const to = arena_.take<T>(static_cast<int64_t>(values.size()));
+    if (to != nullptr) {
+      device_->upload(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(values.data()),
+                      values.size_bytes());
+    }
+    return to;
+  }
+
+ private:
+  // The memory of a packed matrix; data is null while counting.
+  struct PackTarget {
+    std::byte* data = nullptr;
+    bool is_dense = false;
+  };
+  PackTarget take_target(const TensorSource& source, const SourceMatrix& matrix, Layout layout);
+  void fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target);
+  ColumnOrder take_order(const std::vector<int32_t>& columns);
+  MatmulTuning tuning_of(const MatrixShape& shape) const;
+
+  const Kernels& kernels_;
+  bool on_host_;
+  Exec exec_{};
+  Device* device_ = nullptr;
+  Arena arena_;
+  MatmulTunings tunings_;
+  Progress progress_;
+  std::set<MatrixShape> matrices_;
+  uint64_t released_bytes_ = 0;                         // packed so far when the file's pages were last given back
+  std::map<std::vector<int32_t>, ColumnOrder> orders_;  // matrices that share an input mostly share the order
+  std::map<int64_t, ColumnOrder> order_scratch_;        // by columns: one step uses it at a time
+};
+
+}  // namespace quire

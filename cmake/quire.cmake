@@ -1,20 +1,39 @@
 # quire_module(<folder> SOURCES ... [TESTS ...] [DEPS ...]): the library of one floor and its test program.
 # A floor's public dependencies are the floors below it and what its headers include.
+# UNITY: the presets that are compiled for their tests alone take eight sources at once. Sources that use one name for two
+# things must not be among them: take the word away, or give such a source the property SKIP_UNITY_BUILD_INCLUSION.
+# TEST_SHARDS: see quire_test.
 function(quire_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;TESTS;DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "UNITY" "TEST_SHARDS" "SOURCES;TESTS;DEPS;TEST_DEPS" ${ARGN})
   add_library(quire_${name} STATIC ${ARG_SOURCES})
   target_include_directories(quire_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(quire_${name} PUBLIC ${ARG_DEPS} PRIVATE quire_options)
+  if(QUIRE_UNITY AND ARG_UNITY)
+    set_target_properties(quire_${name} PROPERTIES UNITY_BUILD ON)
+    # GCC takes what a source includes for a header, in which unnamed namespaces would be an error.
+    target_compile_options(quire_${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+  endif()
   if(QUIRE_BUILD_TESTS AND ARG_TESTS)
-    quire_test(quire_${name}_test SOURCES ${ARG_TESTS} DEPS quire_${name} ${ARG_TEST_DEPS})
+    quire_test(quire_${name}_test SOURCES ${ARG_TESTS} DEPS quire_${name} ${ARG_TEST_DEPS} SHARDS ${ARG_TEST_SHARDS})
   endif()
 endfunction()
 
-# quire_test(<program> SOURCES ... DEPS ...): one GoogleTest program, one CTest entry.
+# quire_test(<program> SOURCES ... DEPS ... [SHARDS n]): one GoogleTest program, one CTest entry; or n entries with a
+# part of its tests each, for a program that would keep one processor busy when all others are done.
 function(quire_test program)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS" "SOURCES;DEPS" ${ARGN})
   add_executable(${program} ${ARG_SOURCES})
   target_link_libraries(${program} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gtest_main quire_options)
   target_compile_definitions(${program} PRIVATE QUIRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  add_test(NAME ${program} COMMAND ${program} --gtest_brief=1)
+  if(NOT ARG_SHARDS)
+    add_test(NAME ${program} COMMAND ${program} --gtest_brief=1)
+    return()
+  endif()
+  foreach(shard RANGE 1 ${ARG_SHARDS})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${program}.${shard} COMMAND ${program} --gtest_brief=1)
+    # The cost lets CTest begin with it.
+    set_tests_properties(${program}.${shard} PROPERTIES
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}" COST 100)
+  endforeach()
 endfunction()

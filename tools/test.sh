@@ -1,22 +1,81 @@
 #!/usr/bin/env bash
-# Everything `make test` checks, cheapest first. QUIRE_TEST_DATA may name a folder of public models, tokenizers and
-# templates; without it the tests that need it skip and say so.
+# What a change must pass. It stops at the first failure; at the end it says how long each step took.
+#   tools/test.sh           everything, cheapest first (make test)
+#   tools/test.sh --quick   layers, format, clang-tidy and the release build with all its tests (make check)
+# QUIRE_TEST_DATA may name a folder of public models, tokenizers and templates; without it the tests that need it skip
+# and say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 jobs=$(nproc)
-# Another checkout's objects serve this one: what ccache keeps must not hold the folder's name.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
-step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
+mkdir -p build
+
+# ---- steps -------------------------------------------------------------------------------------------------------------
+
+rows=() current="" began=0 cpu_before=0
+cpu_file=$(mktemp)
+
+# Processor seconds of all programs that have ended so far.
+cpu_seconds() {
+  times >"$cpu_file"  # in this shell: a subshell has no children of its own
+  awk 'END { split($1, user, /[ms]/); split($2, kernel, /[ms]/)
+             printf "%d", 60 * (user[1] + kernel[1]) + user[2] + kernel[2] }' "$cpu_file"
+}
+
+# step NAME: ends the step before, begins another.
+step() {
+  if [ -n "$current" ]; then
+    cpu_seconds >"$cpu_file.now"
+    rows+=("$(printf '%7d %7d   %s' $((SECONDS - began)) $(($(<"$cpu_file.now") - cpu_before)) "$current")")
+  fi
+  cpu_seconds >"$cpu_file.now"
+  cpu_before=$(<"$cpu_file.now") current=$1 began=$SECONDS
+  [ -z "$current" ] || printf '\n== %s\n' "$current"
+}
+
+report() {
+  local status=$? failed=$current
+  trap - EXIT
+  jobs -p | xargs -r kill 2>/dev/null || true
+  step ""
+  printf '\n%7s %7s\n' seconds "of CPU"
+  printf '%s\n' "${rows[@]}"
+  printf '%7d           together\n' "$SECONDS"
+  rm -f "$cpu_file" "$cpu_file.now"
+  [ "$status" -eq 0 ] || echo "FAILED: $failed"
+  exit "$status"
+}
+trap report EXIT
+trap 'exit 130' INT TERM
+
+# run_tests PRESET PROGRAM...: these programs as CTest knows them, in one entry or in parts.
+run_tests() {
+  local preset=$1
+  shift
+  ctest --preset "$preset" -j "$jobs" -R "^($(echo "$@" | tr ' ' '|'))(\.[0-9]+)?\$"
+}
+
+# ---- checks ------------------------------------------------------------------------------------------------------------
 
 step "layers and format"
 tools/check_layers.py
 tools/check_limits.py
 git ls-files '*.h' '*.cpp' '*.cu' | xargs -r clang-format --dry-run -Werror
 
+if [ "${1:-}" = --quick ]; then
+  step "static analysis"
+  tools/tidy.py
+  step "build, release"
+  cmake --preset release >/dev/null
+  cmake --build --preset release -j "$jobs"
+  step "tests, release"
+  ctest --preset release -j "$jobs"
+  exit
+fi
+
+step "build, release"
 # What optimisation could change: the kernels and what stands on their bits.
 release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test
   quire_simulation_test"
-step "build, release"
 cmake --preset release >/dev/null
 # shellcheck disable=SC2086
 cmake --build --preset release -j "$jobs" --target quire $release_tests
@@ -28,7 +87,14 @@ for processor in Haswell:avx2 Nehalem:reference; do
     -p "Tell me a story." 2>&1 | grep -v "doesn't support requested feature"
 done
 
+step "static analysis"
+cmake --preset dev >/dev/null
+tools/tidy.py
+
 step "build, cuda (takes no GPU)"
+# The browser mostly waits, so it waits beside a compiler; the next step but one asks how it went.
+timeout 300 tools/test_web_page.sh >build/web_page.log 2>&1 &
+web_page=$!
 if command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
   cmake --preset cuda >/dev/null
   cmake --build --preset cuda -j "$jobs" --target quire quire_kernels_cuda_test
@@ -37,29 +103,29 @@ else
   echo "skipped: nvcc is not installed (in CUDA_PATH, /usr/local/cuda or PATH)"
 fi
 
-step "build, dev (AddressSanitizer, UBSan)"
-cmake --preset dev >/dev/null
-cmake --build --preset dev -j "$jobs"
-
-step "static analysis"
-tools/tidy.sh
+step "web page, headless Chromium"
+wait "$web_page" || { cat build/web_page.log; exit 1; }
+tail -1 build/web_page.log
 
 step "fuzz targets, a few seconds each"
 tools/fuzz.sh 4
 
-step "ThreadSanitizer: what threads share"
+step "build, ThreadSanitizer"
+threaded_tests="quire_base_test quire_engine_test quire_http_test quire_server_test"  # what threads share
 cmake --preset tsan >/dev/null
-threaded_tests="base/quire_base_test engine/quire_engine_test server/quire_http_test server/quire_server_test"
-# shellcheck disable=SC2046,SC2086
-cmake --build --preset tsan -j "$jobs" --target $(basename -a $threaded_tests)
-for test in $threaded_tests; do timeout 300 "build/tsan/src/$test" --gtest_brief=1; done
+# shellcheck disable=SC2086
+cmake --build --preset tsan -j "$jobs" --target $threaded_tests
+
+step "tests, ThreadSanitizer"
+# shellcheck disable=SC2086
+run_tests tsan $threaded_tests
+
+step "build, dev (AddressSanitizer, UBSan)"
+cmake --build --preset dev -j "$jobs"
 
 step "tests, release"
-ctest --preset release -j "$jobs" -R "^($(echo $release_tests | tr ' ' '|'))\$"
-
-step "web page, headless Chromium"
-timeout 300 tools/test_web_page.sh
+# shellcheck disable=SC2086
+run_tests release $release_tests
 
 step "tests, dev"
 ctest --preset dev -j "$jobs"
-step "done"

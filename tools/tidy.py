@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""clang-tidy over the sources of the dev build. A file that passed before, and that nothing has changed since, is not
+read again.
+
+  tools/tidy.py            every source that the dev build compiles, tests left out
+  tools/tidy.py FILE...    only these
+  tools/tidy.py --full     every source by itself, whatever passed before, with the static analyzer, which doubles the time
+
+Most of the time goes into the headers of libraries. So a long list is read eight sources at once, as one that includes
+them; when that fails, for a finding or for equal names, its halves are tried, down to single sources, which alone may
+complain. The one thing that clang sees in single sources only, a function that nothing uses, GCC refuses in the build.
+
+What passed is remembered beside ccache's folder (QUIRE_TIDY_CACHE names another): one empty file per key. A key is the
+hash of everything that clang-tidy's answer depends on: its program, this script, .clang-tidy, the compiler's command and
+the content of each file that the preprocessor would open, as clang-scan-deps lists them anew in each run, the system's
+headers included. Names below the checkout are hashed relative to it, so that all checkouts share what passed.
+"""
+import argparse
+import concurrent.futures
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/dev"
+KEEP_DAYS = 60  # a key that no run has asked for since is forgotten
+
+
+def cache_folder():
+    default = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "quire-tidy"
+    return pathlib.Path(os.environ.get("QUIRE_TIDY_CACHE") or default)
+
+
+@functools.cache
+def content(path):
+    """The hash of a file, and what tells whether it has changed since."""
+    before = stamp(path)
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(), before
+
+
+def stamp(path):
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.cache
+def program():
+    found = shutil.which("clang-tidy")
+    return pathlib.Path(found).resolve() if found else sys.exit("clang-tidy is not installed: tools/install_dependencies.sh test")
+
+
+@functools.cache
+def tool():
+    """What checks: the program's version, its file, this script."""
+    version = subprocess.run([program(), "--version"], capture_output=True, check=True).stdout
+    return f"{version} {stamp(program())} {content(__file__)[0]}"
+
+
+def rules(source):
+    """The .clang-tidy files that could speak about a source."""
+    return [str(folder / ".clang-tidy") for folder in source.parents if (folder / ".clang-tidy").is_file()]
+
+
+def dependencies(commands):
+    """Object file -> every file its compilation opens. Nothing without clang-scan-deps: then no file is skipped."""
+    scanner = program().parent / "clang-scan-deps"  # of the same clang, with the same headers of its own
+    if not scanner.exists():
+        return {}
+    database = BUILD / "tidy_commands.json"
+    database.write_text(json.dumps(commands))
+    scan = [scanner, "-compilation-database", str(database), "-format", "make", "-j", str(os.cpu_count())]
+    made = subprocess.run(scan, stdout=subprocess.PIPE, text=True, check=False).stdout
+    lists = {}
+    for line in made.replace("\\\n", " ").splitlines():
+        target, _, files = line.partition(": ")
+        lists[target] = [name.replace("\\ ", " ") for name in re.split(r"(?<!\\)\s+", files) if name]
+    return lists
+
+
+class Source:
+    """One source with its commands: several when several targets compile it."""
+
+    def __init__(self, path, commands, lists):
+        self.path = path
+        self.files = set(rules(path))
+        self.known = True  # whether clang-scan-deps understood each command
+        for command in commands:
+            found = lists.get(re.search(r" -o (\S+)", command["command"]).group(1))
+            self.known = self.known and found is not None
+            self.files.update(found or [])
+        self.commands = sorted(command["command"] for command in commands)
+
+    def flags(self):
+        """Of the first command, without its input and output."""
+        words = shlex.split(self.commands[0])[1:]
+        return [word for i, word in enumerate(words) if word not in ("-o", "-c") and words[i - 1] not in ("-o", "-c")]
+
+    def mark(self):
+        parts = [tool()] + self.commands + [f"{name} {content(name)[0]}" for name in sorted(self.files)]
+        key = hashlib.sha256("\n".join(parts).replace(str(ROOT), ".").encode()).hexdigest()
+        return cache_folder() / key[:2] / key[2:]
+
+    def passed_before(self):
+        if not self.known or not self.mark().exists():
+            return False
+        self.mark().touch()
+        return True
+
+    def remember(self):
+        # What was edited meanwhile has not passed.
+        if self.known and all(content(name)[1] == stamp(name) for name in self.files):
+            self.mark().parent.mkdir(parents=True, exist_ok=True)
+            self.mark().touch()
+
+
+def sources_of_the_build(wanted):
+    everything = json.loads((BUILD / "compile_commands.json").read_text())
+    by_file = {}
+    for command in everything:
+        path = pathlib.Path(command["file"])
+        chosen = path in wanted if wanted else (
+            path.is_relative_to(ROOT / "src") and path.suffix == ".cpp" and not path.stem.endswith(("_test", "_bench")))
+        if chosen:
+            by_file.setdefault(path, []).append(command)
+    lists = dependencies([command for commands in by_file.values() for command in commands])
+    return [Source(path, commands, lists) for path, commands in sorted(by_file.items())]
+
+
+def run(arguments, full):
+    """What clang-tidy complains of; empty when it found nothing."""
+    command = [program(), "--quiet", "--extra-arg=-Wno-unknown-warning-option", "--extra-arg=-Wno-shadow"]
+    command += [] if full else ["--checks=-clang-analyzer-*"]
+    result = subprocess.run(command + arguments, capture_output=True, text=True, check=False)
+    if result.returncode == 0 and not result.stdout.strip():
+        return ""
+    noise = re.compile(r"warnings? .*generated|warnings? treated")
+    return result.stdout + "\n".join(line for line in result.stderr.splitlines() if not noise.search(line))
+
+
+def passes_together(sources):
+    """Reads sources with equal flags as one."""
+    digest = hashlib.sha256("".join(str(source.path) for source in sources).encode()).hexdigest()
+    together = BUILD / "tidy" / f"{digest[:16]}.cpp"
+    together.parent.mkdir(exist_ok=True)
+    together.write_text("".join(f'#include "{source.path}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources))
+    return not run([str(together), "--"] + sources[0].flags(), full=False)
+
+
+def check(sources, full):
+    """True when nothing was found in any of them."""
+    if len(sources) > 1 and not passes_together(sources):
+        half = len(sources) // 2
+        return check(sources[:half], full) & check(sources[half:], full)
+    if len(sources) == 1:
+        complaints = run(["-p", str(BUILD), str(sources[0].path)], full)
+        if complaints:
+            print(complaints, flush=True)
+            return False
+    if not full:
+        for source in sources:
+            source.remember()
+    return True
+
+
+def batches(sources, full):
+    """Sources with equal flags side by side, at most eight; few sources stay apart, so that every processor has some."""
+    size = 1 if full else max(1, min(8, len(sources) // (2 * os.cpu_count())))
+    groups = {}
+    for source in sources:
+        groups.setdefault(tuple(source.flags()), []).append(source)
+    return [group[i:i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+def forget_old():
+    for mark in cache_folder().glob("*/*"):
+        if mark.stat().st_mtime < time.time() - KEEP_DAYS * 86400:
+            mark.unlink(missing_ok=True)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("files", nargs="*", metavar="FILE")
+    arguments.add_argument("--full", action="store_true")
+    options = arguments.parse_args()
+    if not (BUILD / "compile_commands.json").exists():
+        subprocess.run(["cmake", "--preset", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    wanted = {pathlib.Path(name).resolve() for name in options.files}
+    sources = sources_of_the_build(wanted)
+    for missing in wanted - {source.path for source in sources}:
+        sys.exit(f"{missing}: the dev build does not compile it")
+
+    unread = [source for source in sources if options.full or not source.passed_before()]
+    print(f"clang-tidy: {len(unread)} files to read, {len(sources) - len(unread)} passed before", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        passed = list(pool.map(lambda batch: check(batch, options.full), batches(unread, options.full)))
+    forget_old()
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

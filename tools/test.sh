@@ -88,7 +88,6 @@ for processor in Haswell:avx2 Nehalem:reference; do
 done
 
 step "static analysis"
-cmake --preset dev >/dev/null
 tools/tidy.py
 
 step "build, cuda (takes no GPU)"
@@ -121,6 +120,7 @@ step "tests, ThreadSanitizer"
 run_tests tsan $threaded_tests
 
 step "build, dev (AddressSanitizer, UBSan)"
+cmake --preset dev >/dev/null
 cmake --build --preset dev -j "$jobs"
 
 step "tests, release"

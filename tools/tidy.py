@@ -54,7 +54,7 @@ def stamp(path):
 @functools.cache
 def program():
     found = shutil.which("clang-tidy")
-    return pathlib.Path(found).resolve() if found else sys.exit("clang-tidy is not installed: tools/install_dependencies.sh test")
+    return pathlib.Path(found or sys.exit("no clang-tidy: run tools/install_dependencies.sh test")).resolve()
 
 
 @functools.cache
@@ -81,8 +81,14 @@ def dependencies(commands):
     lists = {}
     for line in made.replace("\\\n", " ").splitlines():
         target, _, files = line.partition(": ")
-        lists[target] = [name.replace("\\ ", " ") for name in re.split(r"(?<!\\)\s+", files) if name]
+        lists[target] = [str(BUILD / name.replace("\\ ", " ")) for name in re.split(r"(?<!\\)\s+", files) if name]
     return lists
+
+
+def flags_of(command):
+    """Without the compiler, the input and the output."""
+    words = shlex.split(command)
+    return [word for before, word in zip(words, words[1:]) if word not in ("-o", "-c") and before not in ("-o", "-c")]
 
 
 class Source:
@@ -96,15 +102,11 @@ class Source:
             found = lists.get(re.search(r" -o (\S+)", command["command"]).group(1))
             self.known = self.known and found is not None
             self.files.update(found or [])
-        self.commands = sorted(command["command"] for command in commands)
-
-    def flags(self):
-        """Of the first command, without its input and output."""
-        words = shlex.split(self.commands[0])[1:]
-        return [word for i, word in enumerate(words) if word not in ("-o", "-c") and words[i - 1] not in ("-o", "-c")]
+        self.flags = sorted(flags_of(command["command"]) for command in commands)  # of each command
 
     def mark(self):
-        parts = [tool()] + self.commands + [f"{name} {content(name)[0]}" for name in sorted(self.files)]
+        parts = [tool(), repr(self.flags), str(self.path)]
+        parts += [f"{name} {content(name)[0]}" for name in sorted(self.files)]
         key = hashlib.sha256("\n".join(parts).replace(str(ROOT), ".").encode()).hexdigest()
         return cache_folder() / key[:2] / key[2:]
 
@@ -126,9 +128,9 @@ def sources_of_the_build(wanted):
     by_file = {}
     for command in everything:
         path = pathlib.Path(command["file"])
-        chosen = path in wanted if wanted else (
-            path.is_relative_to(ROOT / "src") and path.suffix == ".cpp" and not path.stem.endswith(("_test", "_bench")))
-        if chosen:
+        by_default = (path.is_relative_to(ROOT / "src") and path.suffix == ".cpp" and
+                      not path.stem.endswith(("_test", "_bench")))
+        if path in wanted or (by_default and not wanted):
             by_file.setdefault(path, []).append(command)
     lists = dependencies([command for commands in by_file.values() for command in commands])
     return [Source(path, commands, lists) for path, commands in sorted(by_file.items())]
@@ -142,7 +144,8 @@ def run(arguments, full):
     if result.returncode == 0 and not result.stdout.strip():
         return ""
     noise = re.compile(r"warnings? .*generated|warnings? treated")
-    return result.stdout + "\n".join(line for line in result.stderr.splitlines() if not noise.search(line))
+    found = result.stdout + "\n".join(line for line in result.stderr.splitlines() if not noise.search(line))
+    return found or f"clang-tidy ended with {result.returncode}: {' '.join(arguments)}"
 
 
 def passes_together(sources):
@@ -150,8 +153,9 @@ def passes_together(sources):
     digest = hashlib.sha256("".join(str(source.path) for source in sources).encode()).hexdigest()
     together = BUILD / "tidy" / f"{digest[:16]}.cpp"
     together.parent.mkdir(exist_ok=True)
-    together.write_text("".join(f'#include "{source.path}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources))
-    return not run([str(together), "--"] + sources[0].flags(), full=False)
+    lines = [f'#include "{source.path}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources]
+    together.write_text("".join(lines))
+    return all(not run([str(together), "--"] + flags, full=False) for flags in sources[0].flags)
 
 
 def check(sources, full):
@@ -175,7 +179,7 @@ def batches(sources, full):
     size = 1 if full else max(1, min(8, len(sources) // (2 * os.cpu_count())))
     groups = {}
     for source in sources:
-        groups.setdefault(tuple(source.flags()), []).append(source)
+        groups.setdefault(repr(source.flags), []).append(source)
     return [group[i:i + size] for group in groups.values() for i in range(0, len(group), size)]
 
 
@@ -190,8 +194,7 @@ def main():
     arguments.add_argument("files", nargs="*", metavar="FILE")
     arguments.add_argument("--full", action="store_true")
     options = arguments.parse_args()
-    if not (BUILD / "compile_commands.json").exists():
-        subprocess.run(["cmake", "--preset", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["cmake", "--preset", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     wanted = {pathlib.Path(name).resolve() for name in options.files}
     sources = sources_of_the_build(wanted)
     for missing in wanted - {source.path for source in sources}:

@@ -72,5 +72,5 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
   target_compile_definitions(quire_kernels_cuda_emulated PUBLIC QUIRE_GPU_EMULATED)
   # Kernels read the same memory as numbers of several types, which CUDA allows; `unroll` is a pragma of nvcc.
   target_compile_options(quire_kernels_cuda_emulated PUBLIC -fno-strict-aliasing -Wno-unknown-pragmas)
-  quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels_cuda_emulated)
+  quire_test(quire_kernels_cuda_test SOURCES ${cuda_tests} DEPS quire_kernels_cuda_emulated SHARDS 4)
 endif()

@@ -5,8 +5,8 @@
 // is lent to it by the thread it runs on. The i-th token of a sequence uses the i-th random number of its seed, so the
 // same seed gives the same text in any company.
 //
-// It ends whatever the parameters and the logits are: the arithmetic keeps finite logits finite, a token at -infinity is
-// never chosen, and from a row that holds a NaN or +infinity nothing is chosen.
+// It ends whatever the parameters and the logits are: the arithmetic keeps finite logits finite, a token at -infinity
+// is never chosen, and from a row that holds a NaN or +infinity nothing is chosen.
 #pragma once
 
 #include <cstdint>

@@ -83,11 +83,10 @@ struct Listener::Impl {
       return error_response(ApiError(404, "not_found_error", "not_found",
                                      "unknown path; GET /openapi.json lists the paths of this server"));
     }
-    http::Response response =
-        request.method == "OPTIONS"
-            ? http::Response{.status = 204, .content_type = "", .body = ""}
-            : error_response(ApiError(405, "invalid_request_error", "method_not_allowed",
-                                      "method not allowed; allowed here: " + allowed));
+    http::Response response = request.method == "OPTIONS"
+                                  ? http::Response{.status = 204, .content_type = "", .body = ""}
+                                  : error_response(ApiError(405, "invalid_request_error", "method_not_allowed",
+                                                            "method not allowed; allowed here: " + allowed));
     response.headers.emplace_back("Allow", allowed);
     return response;
   }

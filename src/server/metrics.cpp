@@ -286,7 +286,8 @@ void Metrics::Impl::write_own(MetricsText& text, const EngineStatus& engine) con
   text.counter("quire:swaps_total", "Preemptions that moved KV instead of dropping it.", count(engine.num_swaps));
   text.counter("quire:choices_cancelled_total", "Choices cancelled by their clients.", count(engine.num_cancelled));
   text.counter("quire:choices_timed_out_total", "Choices that reached their timeout.", count(engine.num_timed_out));
-  text.counter("quire:choices_failed_total", "Choices that ended because the model produced NaN or infinity.", count(engine.num_failed));
+  text.counter("quire:choices_failed_total", "Choices that ended because the model produced NaN or infinity.",
+               count(engine.num_failed));
   text.counter("quire:computed_tokens_total", "Rows that went through the model.", count(engine.computed_tokens));
   text.counter("quire:client_disconnects_total", "Clients that left before their answer was complete.",
                static_cast<double>(disconnects.load(std::memory_order_relaxed)));

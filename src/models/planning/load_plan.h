@@ -15,7 +15,7 @@ struct LoadPlan {
   Backend backend;  // of rank 0
   ModelInfo info;
   RunnerOptions options;  // with every 0 and empty name replaced by what was chosen
-  MemoryPlan memory;  // of all ranks together
+  MemoryPlan memory;      // of all ranks together
   // Of one rank (rank 0, which has most):
   KvShape kv;
   uint64_t weight_bytes = 0;

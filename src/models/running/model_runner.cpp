@@ -88,8 +88,7 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
     log::warning("{}: context {} is more than the {} positions the model was made for", checkpoint.name(),
                  plan.options.max_context, plan.info.max_context);
   }
-  return std::unique_ptr<ModelRunner>(
-      new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(plan), progress)));
+  return std::unique_ptr<ModelRunner>(new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(plan), progress)));
 }
 
 ModelRunner::ModelRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

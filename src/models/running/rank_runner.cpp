@@ -13,8 +13,8 @@ namespace quire {
 
 static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
 
-RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend,
-                       Communicator& communicator, const Progress& progress)
+RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend, Communicator& communicator,
+                       const Progress& progress)
     : kernels_(*backend.kernels),
       device_(std::move(backend.device)),
       communicator_(communicator),

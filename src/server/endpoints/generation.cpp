@@ -28,9 +28,8 @@ ApiError failure(FinishReason reason) {
             "fewer tokens or a lower priority value"};
   }
   if (reason == FinishReason::kError) {
-    return {
-        500, "server_error", "numeric_error",
-        "the model produced NaN or infinity, so no token could be chosen; only this request is affected"};
+    return {500, "server_error", "numeric_error",
+            "the model produced NaN or infinity, so no token could be chosen; only this request is affected"};
   }
   return {503,        "unavailable_error",
           "draining", "the server is shutting down and ended this request before its last token",

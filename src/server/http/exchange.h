@@ -1,8 +1,8 @@
 // One HTTP request and its reply, as endpoints see them: no sockets, no library types, so that an endpoint is tested
 // with a fake exchange and the HTTP library stays in this folder.
 //
-// Made by the connection, held by the code that still has to answer. Every member is called on the exchange's own executor
-// (handlers are started there); other threads get there with post(). A connection has one exchange at a time.
+// Made by the connection, held by the code that still has to answer. Every member is called on the exchange's own
+// executor (handlers are started there); other threads get there with post(). A connection has one exchange at a time.
 #pragma once
 
 #include <chrono>

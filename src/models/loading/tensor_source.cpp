@@ -132,13 +132,14 @@ std::byte* TensorSource::take_buffer(const MatrixShape& shape) {
 }
 
 const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const TensorView& whole, const Exec& exec) {
-  const auto [format, rows, cols] = matrix.shape;
+  const Format format = matrix.shape.format;
+  const int64_t cols = matrix.shape.cols;
   if (format == whole.format && cols == whole.cols()) return whole.row(matrix.part_row);
   CHECK(format == whole.format || (format == Format::kF32 && cols == whole.cols()));
   std::byte* const to = take_buffer(matrix.shape);
   const WeightFormat& from_format = weight_format(whole.format);
   const size_t row_bytes = weight_format(format).bytes_of(cols);
-  for_rows(exec, rows, kRowsPerTile, [&](int64_t row) {
+  for_rows(exec, matrix.shape.rows, kRowsPerTile, [&](int64_t row) {
     std::byte* const row_to = to + static_cast<size_t>(row) * row_bytes;
     const std::byte* const from = whole.row(matrix.part_row + row) + from_format.bytes_of(matrix.part_col);
     if (format == whole.format) {
@@ -155,8 +156,9 @@ const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, cons
                                                 const Exec& exec) {
   CHECK(matrix.shape.format == whole.format);
   std::byte* const to = take_buffer(matrix.shape);
-  const auto [id, rows, cols] = matrix.shape;
-  const WeightFormat& format = weight_format(id);
+  const int64_t rows = matrix.shape.rows;
+  const int64_t cols = matrix.shape.cols;
+  const WeightFormat& format = weight_format(whole.format);
   const size_t row_bytes = format.bytes_of(cols);
   const size_t whole_bytes = format.bytes_of(whole.cols);
   parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {

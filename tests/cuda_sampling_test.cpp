@@ -25,17 +25,19 @@ std::vector<int32_t> sample(const std::vector<float>& logits, const std::vector<
   return tokens.download();
 }
 
-SamplingRow row_of(const SamplingParams& params, uint64_t seed) { return *Sampler(params, seed, {}, {}).wish(); }
+SamplingRow row_of(const SamplingParams& params, uint64_t seed) {
+  return *Sampler(params, seed, {}, {}).device_sampling();
+}
 
 std::vector<SamplingParams> wishes() {
   std::vector<SamplingParams> all;
   for (float temperature : {0.0f, kLeastTemperature, 0.7f, 1.0f, 3.0f}) {
     const auto add = [&](int32_t top_k, float top_p, float min_p) {
-      SamplingParams& wish = all.emplace_back();
-      wish.temperature = temperature;
-      wish.top_k = top_k;
-      wish.top_p = top_p;
-      wish.min_p = min_p;
+      SamplingParams& params = all.emplace_back();
+      params.temperature = temperature;
+      params.top_k = top_k;
+      params.top_p = top_p;
+      params.min_p = min_p;
     };
     add(0, 1, 0);
     for (int32_t top_k : {1, 2, 40, 5000}) add(top_k, 1, 0);
@@ -47,7 +49,7 @@ std::vector<SamplingParams> wishes() {
   return all;
 }
 
-// One row per wish and draw, all over logits of the same kind.
+// One row per kind and draw, all over logits of the same kind.
 template <typename Logit>
 void expect_as_on_the_host(int vocab_size, int num_draws, const Logit& logit) {
   std::vector<float> logits;
@@ -121,12 +123,12 @@ TEST_F(SamplingCuda, BadRows) {
   std::fill_n(logits.begin() + 4 * kVocab, kVocab, -kInfinity);
   logits[5 * kVocab + 3] = -std::numeric_limits<float>::quiet_NaN();
   for (float temperature : {0.0f, 1.0f}) {
-    const SamplingRow wish = {.random = 0.4, .temperature = temperature, .top_p = 0.9f};
-    const std::vector<int32_t> tokens = sample(logits, std::vector<SamplingRow>(6, wish));
+    const SamplingRow row = {.random = 0.4, .temperature = temperature, .top_p = 0.9f};
+    const std::vector<int32_t> tokens = sample(logits, std::vector<SamplingRow>(6, row));
     for (size_t bad : {1, 2, 4, 5}) EXPECT_EQ(tokens[bad], -1) << bad;
     for (size_t good : {0, 3}) {
       const auto begin = logits.begin() + static_cast<int64_t>(good * kVocab);
-      EXPECT_EQ(tokens[good], sample({begin, begin + kVocab}, {wish})[0]);
+      EXPECT_EQ(tokens[good], sample({begin, begin + kVocab}, {row})[0]);
       EXPECT_GE(tokens[good], 0);
     }
   }

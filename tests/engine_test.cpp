@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <thread>
 
@@ -206,20 +207,26 @@ TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {
   EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
 }
 
-TEST_F(EngineTest, PaddedBatchesComputeForNothingAndAnswerTheSame) {
+// The baseline of a batch that is one tensor: all run as long as the longest, and the answers are the same.
+TEST_F(EngineTest, StaticBatchesOfOneLengthComputeForNothingAndAnswerTheSame) {
   int64_t computed[2];
   std::vector<int32_t> tokens[2];
   for (const int padded : {0, 1}) {
     EngineOptions options;
-    options.scheduler.static_batching = padded != 0 ? StaticBatching::kPadded : StaticBatching::kRefilled;
+    options.scheduler.static_batching = StaticBatching::kRefilled;
     auto engine = make_engine(4, 128, 32, options);
     std::vector<std::shared_ptr<OutputStream>> streams;
-    for (int i = 0; i < 6; ++i) streams.push_back(engine->submit(request(i, i % 2 == 0 ? 4 : 40)).stream);
+    for (int i = 0; i < 6; ++i) {
+      GenerateRequest asked = request(i, i % 2 == 0 && padded == 0 ? 4 : 40);
+      asked.ignore_eos = true;
+      streams.push_back(engine->submit(asked).stream);
+    }
     std::map<int, Answer> answers;
     while (engine->step()) {
     }
-    for (const auto& stream : streams) drain(*stream, answers);
+    drain(*streams[0], answers);
     tokens[padded] = answers[0].tokens;
+    tokens[padded].resize(4);
     computed[padded] = engine->status().computed_tokens;
     EXPECT_EQ(engine->status().num_running, 0);
   }
@@ -311,6 +318,80 @@ TEST_F(EngineTest, RefusesWhatCanNeverRunAndWhatDoesNotFitTheQueue) {
   EXPECT_NE(engine->submit(request(1)).stream, nullptr);
   EXPECT_NE(engine->submit(request(2)).stream, nullptr);
   EXPECT_EQ(engine->submit(request(3)).stream, nullptr);
+}
+
+// Numbers from outside may be any: nothing is added to them before they are known to be small.
+TEST_F(EngineTest, RefusesLengthsThatNoSumCanHold) {
+  auto engine = make_engine(2, 16, 16);
+  for (const int64_t max_tokens : {std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max() - 12}) {
+    GenerateRequest asked = request(1, max_tokens);
+    try {
+      engine->submit(asked);
+      ADD_FAILURE() << max_tokens << " tokens were accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kLimit);
+      EXPECT_NE(std::string(error.what()).find(std::to_string(max_tokens) + " in the completion"), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find("requested 9223372036854775807"), std::string::npos);
+    }
+  }
+  EXPECT_NE(engine->submit(request(1, 3)).stream, nullptr);
+}
+
+TEST_F(EngineTest, ItsEndWakesReadersThatWait) {
+  auto engine = make_engine(1, 128, 8);
+  const auto running = engine->submit(request(1)).stream;
+  const auto waiting = engine->submit(request(2)).stream;
+  for (int i = 0; i < 3; ++i) engine->step();
+  const auto arrived = engine->submit(request(3)).stream;
+  std::vector<FinishReason> ends(3);
+  std::vector<std::thread> readers;
+  for (const auto& stream : {running, waiting, arrived}) {
+    readers.emplace_back([stream, end = &ends[readers.size()]] {
+      while (const auto event = stream->next()) *end = event->finish;
+    });
+  }
+  engine.reset();
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(ends, std::vector<FinishReason>(3, FinishReason::kCancelled));
+}
+
+TEST_F(EngineTest, IsNotWellWhenWorkMakesNoProgress) {
+  double now = 0;
+  EngineOptions options;
+  options.now_ms = [&] { return now; };
+  options.stall_ms = 1000;
+  auto engine = make_engine(2, 128, 16, options);
+  now = 1e6;
+  EXPECT_EQ(engine->health(), EngineHealth::kWell) << "there is nothing to do";
+  const auto stream = engine->submit(request(1, 6)).stream;
+  now += 999;
+  engine->submit(request(2, 3));
+  EXPECT_EQ(engine->health(), EngineHealth::kWell);
+  now += 2;
+  EXPECT_EQ(engine->health(), EngineHealth::kStalled) << "nobody steps";
+  engine->step();
+  EXPECT_EQ(engine->health(), EngineHealth::kWell);
+  now += 1001;
+  EXPECT_EQ(engine->health(), EngineHealth::kStalled) << "half way through";
+  while (engine->step()) {
+  }
+  now += 1e6;
+  EXPECT_EQ(engine->health(), EngineHealth::kWell) << "all is done";
+}
+
+TEST_F(EngineTest, WhoDeclinesTheCacheNeitherUsesNorFillsIt) {
+  auto engine = make_engine(1, 128, 8);
+  GenerateRequest asked;
+  for (int i = 0; i < 70; ++i) asked.prompt.push_back((i * 13) % 96);
+  asked.max_tokens = 20;
+  asked.shares_cache = false;
+  answer(*engine, asked);
+  EXPECT_EQ(engine->status().blocks_cached, 0);
+  asked.shares_cache = true;
+  EXPECT_EQ(answer(*engine, asked)[0].last.num_cached_tokens, 0);
+  EXPECT_EQ(answer(*engine, asked)[0].last.num_cached_tokens, 64);
+  asked.shares_cache = false;
+  EXPECT_EQ(answer(*engine, asked)[0].last.num_cached_tokens, 0);
 }
 
 // Readers on threads of their own, as a server has them.

@@ -1,5 +1,5 @@
-// The production scheduler through a million simulated steps of random configurations, and the promises made about
-// storms, tenants and urgency. A failure names its seed: SimulationOptions::seed repeats it exactly.
+// The production step loop and scheduler through a million simulated steps of random configurations, and the promises
+// made about storms, tenants and urgency. A failure names its seed: SimulationOptions::seed repeats it exactly.
 #include "engine/simulator.h"
 
 #include <gtest/gtest.h>
@@ -28,11 +28,15 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   int64_t preemptions = 0;
   int64_t swaps = 0;
   int64_t cached = 0;
+  int64_t accepted = 0;
+  int64_t rejected = 0;
   for (uint64_t seed = 1; steps < kSwarmSteps; ++seed) {
     const SimulationResult result = simulate(random_case(seed, 200));
     steps += result.num_steps;
     preemptions += result.num_preemptions;
     swaps += result.num_swaps;
+    accepted += result.num_accepted_drafts;
+    rejected += result.num_rejected_drafts;
     for (const SimulatedOutcome& outcome : result.outcomes) {
       ++ends[outcome.end];
       cached += outcome.cached_tokens;
@@ -44,6 +48,8 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(swaps, 100);
   EXPECT_GT(cached, 1'000);
+  EXPECT_GT(accepted, 1'000);
+  EXPECT_GT(rejected, 1'000);
 }
 
 TEST(Simulation, ASeedRepeatsItself) {

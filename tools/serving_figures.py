@@ -82,7 +82,7 @@ def static(args):
     results = {}
     for name, flags in {"continuous, 32": ["--max-num-seqs", "32"],
                         "static of 8, refilled": ["--max-num-seqs", "8", "--static-batching", "refilled"],
-                        "static of 8, padded": ["--max-num-seqs", "8", "--static-batching", "padded"]}.items():
+                        "static of 8, padded": ["--max-num-seqs", "8", "--static-batching", "refilled", "--pad-outputs"]}.items():
         with tempfile.NamedTemporaryFile(suffix=".json") as out:
             subprocess.run([args.quire, "bench", "batch", args.model, "--random", str(args.jobs), "--input-len", "16",
                             "--output-len", "lognormal:12:1.6:512", "--json", out.name, *flags], check=True,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <numeric>
 
@@ -31,6 +32,7 @@ struct BenchBatchOptions {
   int64_t num_random = 0;
   LengthOptions lengths;
   int64_t max_tokens = 64;
+  bool pad_outputs = false;
   std::string output_path;
   std::string json_path;
 };
@@ -47,6 +49,31 @@ std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Ch
   options.lengths.apply_to(workload);
   workload.seed = options.lengths.seed;
   return load::random_batch(workload, ModelRunner::info(checkpoint).vocab_size);
+}
+
+// The tokens that each job is there for. With padding all of a batch then run as long as the longest of them, as where
+// a batch is one tensor.
+std::vector<int64_t> pad_outputs(const BenchBatchOptions& options, std::vector<load::BatchJob>& jobs) {
+  std::vector<int64_t> num_counted;
+  for (const load::BatchJob& job : jobs) num_counted.push_back(job.request.max_tokens);
+  if (!options.pad_outputs) return num_counted;
+  if (options.num_random == 0 || options.scheduling.static_batching != "refilled") {
+    fail(ErrorCode::kInvalidArgument, "--pad-outputs is for --random with --static-batching refilled");
+  }
+  const auto batch_size = static_cast<size_t>(options.model.max_sequences);
+  for (size_t first = 0; first < jobs.size(); first += batch_size) {
+    const size_t end = std::min(jobs.size(), first + batch_size);
+    const int64_t longest = *std::max_element(num_counted.begin() + static_cast<int64_t>(first),
+                                              num_counted.begin() + static_cast<int64_t>(end));
+    for (size_t i = first; i < end; ++i) jobs[i].request.max_tokens = longest;
+  }
+  return num_counted;
+}
+
+// The file may say anything; what is too long for the model is refused with its numbers.
+int64_t positions_of(const load::BatchJob& job) {
+  const auto prompt = static_cast<int64_t>(job.request.prompt.size());
+  return prompt + std::min(job.request.max_tokens, std::numeric_limits<int64_t>::max() - prompt);
 }
 
 EngineOptions engine_options(const BenchBatchOptions& options, const std::vector<load::BatchJob>& jobs) {
@@ -67,9 +94,15 @@ EngineOptions engine_options(const BenchBatchOptions& options, const std::vector
 // The jobs on their way through the engine, all submitted at once.
 class BatchRun {
  public:
+  // Of each job's tokens the first num_counted count.
   BatchRun(Engine& engine, const TextProcessor& text, const std::vector<load::BatchJob>& jobs,
-           std::function<double()> now_ms)
-      : engine_(engine), text_(text), jobs_(jobs), now_ms_(std::move(now_ms)), records_(jobs.size()) {}
+           std::vector<int64_t> num_counted, std::function<double()> now_ms)
+      : engine_(engine),
+        text_(text),
+        jobs_(jobs),
+        num_counted_(std::move(num_counted)),
+        now_ms_(std::move(now_ms)),
+        records_(jobs.size()) {}
 
   void run(std::ofstream* output) {
     start_ms_ = now_ms_();
@@ -108,7 +141,7 @@ class BatchRun {
     record.sent_ms = 0;
     record.status = 200;
     record.planned_input = static_cast<int64_t>(request.prompt.size());
-    record.planned_output = request.max_tokens;
+    record.planned_output = num_counted_[index];
     record.prompt_tokens = record.planned_input;
     auto stream = engine_.submit(request).stream;
     if (!stream) fail(ErrorCode::kLimit, "the engine's queue refused request {}", index + 1);
@@ -123,7 +156,7 @@ class BatchRun {
   bool read(Open& open, std::ofstream* output) {
     load::RequestRecord& record = records_[open.index];
     while (const auto event = open.stream->try_next()) {
-      if (event->has_token) {
+      if (event->has_token && static_cast<int64_t>(record.token_ms.size()) < num_counted_[open.index]) {
         ++num_tokens_;
         record.token_ms.push_back(step_end_ms_);
         if (output != nullptr && !event->is_stop_token) open.text += open.detokenizer->push(event->token.id);
@@ -136,7 +169,8 @@ class BatchRun {
 
   void finish(Open& open, const OutputEvent& event, std::ofstream* output) {
     load::RequestRecord& record = records_[open.index];
-    record.end_ms = step_end_ms_;
+    const bool is_padded = num_counted_[open.index] < jobs_[open.index].request.max_tokens;
+    record.end_ms = is_padded && !record.token_ms.empty() ? record.token_ms.back() : step_end_ms_;
     record.completion_tokens = static_cast<int64_t>(record.token_ms.size());
     record.cached_tokens = event.num_cached_tokens;
     if (event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) record.error = name(event.finish);
@@ -151,6 +185,7 @@ class BatchRun {
   Engine& engine_;
   const TextProcessor& text_;
   const std::vector<load::BatchJob>& jobs_;
+  const std::vector<int64_t> num_counted_;
   const std::function<double()> now_ms_;
   std::vector<load::RequestRecord> records_;
   std::vector<Open> open_;
@@ -178,6 +213,7 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   out["prefill_ms_p50"] = prefill.p50;
   out["num_steps"] = engine.status().num_steps;
   out["scheduling"] = {{"static_batching", options.scheduling.static_batching},
+                       {"pad_outputs", options.pad_outputs},
                        {"prefix_caching", options.scheduling.prefix_caching},
                        {"run_ahead", options.scheduling.run_ahead},
                        {"target", options.scheduling.target}};
@@ -192,13 +228,13 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
 void bench_batch(const BenchBatchOptions& options) {
   const auto checkpoint = open_checkpoint(options.model.model);
   const auto text = TextProcessor::load(*checkpoint);
-  const std::vector<load::BatchJob> jobs = find_jobs(options, *checkpoint, *text);
+  std::vector<load::BatchJob> jobs = find_jobs(options, *checkpoint, *text);
+  const std::vector<int64_t> num_counted = pad_outputs(options, jobs);
   RunnerOptions runner_options = options.model.runner_options();
   options.scheduling.apply_to(runner_options);
   if (runner_options.max_context == 0) {  // no more than the longest job needs: the KV pool is sized by it
     for (const load::BatchJob& job : jobs) {
-      const auto positions = static_cast<int64_t>(job.request.prompt.size()) + job.request.max_tokens;
-      runner_options.max_context = std::max(runner_options.max_context, positions);
+      runner_options.max_context = std::max(runner_options.max_context, positions_of(job));
     }
   }
   std::ofstream output;
@@ -209,7 +245,7 @@ void bench_batch(const BenchBatchOptions& options) {
   const EngineOptions settings = engine_options(options, jobs);
   Engine engine(load_runner(*checkpoint, runner_options), settings);
   catch_interrupts();
-  BatchRun run(engine, *text, jobs, settings.now_ms);
+  BatchRun run(engine, *text, jobs, num_counted, settings.now_ms);
   run.run(output.is_open() ? &output : nullptr);
   if (output.is_open() && !output.flush()) {
     fail(ErrorCode::kIo, "'{}' could not be written to its end", printable(options.output_path));
@@ -237,6 +273,8 @@ void add_bench_batch_command(CLI::App& bench) {
   options->model.add_compute(*command);
   options->scheduling.add(*command);
   options->scheduling.add_run_ahead(*command);
+  command->add_flag("--pad-outputs", options->pad_outputs,
+                    "Static batches: all of a batch run as long as its longest; what is beyond is not counted");
   command->callback([options] { bench_batch(*options); });
 }
 

@@ -1,7 +1,6 @@
 #include "apps/scheduling_options.h"
 
 #include <algorithm>
-#include <random>
 
 #include "apps/options.h"
 #include "apps/units.h"
@@ -41,10 +40,8 @@ void SchedulingOptions::add(CLI::App& to) {
       to.add_option("--preemption-mode", preemption, "When KV blocks run out: recompute, swap or cheapest (default)"));
   add_option(to.add_option("--swap-space", swap_space,
                            "Memory for the KV of preempted sequences, for example 1GiB (default: none)"));
-  add_option(
-      to.add_option("--static-batching", static_batching,
-                    "Baselines: refilled (a batch starts when the last has ended), padded (and computes on until "
-                    "its longest ends); default off"));
+  add_option(to.add_option("--static-batching", static_batching,
+                           "A baseline: refilled (a batch starts when the last has ended); default off"));
 }
 
 void SchedulingOptions::add_run_ahead(CLI::App& to) {
@@ -63,9 +60,6 @@ SchedulerOptions SchedulingOptions::scheduler_options() const {
   options.prefix_caching = prefix_caching;
   options.static_batching = parse_static_batching(static_batching);
   options.preemption = parse_preemption(preemption);
-  std::random_device random;
-  const auto word = [&random] { return (uint64_t{random()} << 32) | random(); };
-  options.hash_key = {word(), word()};
   return options;
 }
 

@@ -72,6 +72,14 @@ class StopSignals {
     const std::lock_guard lock(mutex_);
     is_serving_ = true;
   }
+  // As a signal does.
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      has_arrived_ = true;
+    }
+    arrived_.notify_all();
+  }
   void wait() {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [this] { return has_arrived_; });
@@ -252,7 +260,11 @@ void serve(const ServeOptions& options) {
   text = TextProcessor::load(*checkpoint);
   const EngineOptions settings = engine_options(options);
   engine = std::make_unique<Engine>(load_runner(*checkpoint, runner_options(options)), settings);
-  const EngineThread engine_thread(*engine);
+  std::string stop_reason;  // of an engine that cannot go on; set before the signals are told
+  const EngineThread engine_thread(*engine, [&](const std::string& reason) {
+    stop_reason = reason;
+    signals.stop();
+  });
   context.engine = engine.get();
   context.text = text.get();
   context.default_sampling = default_sampling(*checkpoint);
@@ -263,6 +275,9 @@ void serve(const ServeOptions& options) {
 
   signals.wait();
   listener.drain(std::chrono::seconds(options.drain_seconds));
+  if (engine->health() == EngineHealth::kStopped) {
+    fail(ErrorCode::kIo, "the model cannot be run any more: {}", stop_reason);
+  }
 }
 
 void add_listening(CLI::App& app, ServeOptions& options) {

@@ -188,7 +188,7 @@ bool Sampler::adjusts(int64_t num_generated) const {
   return !params_.logit_bias.empty() || has_penalties() || num_generated < params_.min_tokens;
 }
 
-std::optional<SamplingRow> Sampler::wish(int64_t num_to_come) const {
+std::optional<SamplingRow> Sampler::device_sampling(int64_t num_to_come) const {
   const int64_t num_generated = num_generated_ + num_to_come;
   if (adjusts(num_generated) || params_.typical_p < 1.0f || params_.num_logprobs >= 0) return std::nullopt;
   return SamplingRow{.random = uniform(seed_, static_cast<uint64_t>(num_generated)),

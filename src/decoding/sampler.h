@@ -36,7 +36,7 @@ class Sampler {
   // How the next token is chosen, where its logits alone decide: no bias, penalties, minimum length in force, typical-p
   // or log probabilities. A kernel table that samples then does what sample() does, and accept() is told.
   // `num_to_come`: tokens before that one which accept() has not been told yet.
-  std::optional<SamplingRow> wish(int64_t num_to_come = 0) const;
+  std::optional<SamplingRow> device_sampling(int64_t num_to_come = 0) const;
 
   // Remembers a token that was chosen elsewhere: on a device, or before this object existed.
   void accept(int32_t id);

@@ -200,20 +200,20 @@ TEST(SamplingParams, RefusesWhatIsOutOfRange) {
 }
 
 TEST(Sampler, WishesForWhatLogitsAloneDecide) {
-  const auto wish = [](auto change) {
+  const auto device_sampling = [](auto change) {
     SamplingParams params;
     change(params);
-    return Sampler(params, 1, {}, {0}).wish();
+    return Sampler(params, 1, {}, {0}).device_sampling();
   };
-  EXPECT_TRUE(wish([](auto& p) { p.temperature = 0.0f; }));
-  EXPECT_EQ(wish([](auto& p) { p.temperature = 1e-40f; })->temperature, 0.0f) << "its inverse is infinite";
-  EXPECT_EQ(wish([](auto& p) { p.temperature = kLeastTemperature; })->temperature, kLeastTemperature);
-  EXPECT_FALSE(wish([](auto& p) { p.typical_p = 0.9f; }));
-  EXPECT_FALSE(wish([](auto& p) { p.repetition_penalty = 1.1f; }));
-  EXPECT_FALSE(wish([](auto& p) { p.presence_penalty = 0.1f; }));
-  EXPECT_FALSE(wish([](auto& p) { p.frequency_penalty = 0.1f; }));
-  EXPECT_FALSE(wish([](auto& p) { p.logit_bias = {{1, 1.0f}}; }));
-  EXPECT_FALSE(wish([](auto& p) { p.num_logprobs = 0; }));
+  EXPECT_TRUE(device_sampling([](auto& p) { p.temperature = 0.0f; }));
+  EXPECT_EQ(device_sampling([](auto& p) { p.temperature = 1e-40f; })->temperature, 0.0f) << "its inverse is infinite";
+  EXPECT_EQ(device_sampling([](auto& p) { p.temperature = kLeastTemperature; })->temperature, kLeastTemperature);
+  EXPECT_FALSE(device_sampling([](auto& p) { p.typical_p = 0.9f; }));
+  EXPECT_FALSE(device_sampling([](auto& p) { p.repetition_penalty = 1.1f; }));
+  EXPECT_FALSE(device_sampling([](auto& p) { p.presence_penalty = 0.1f; }));
+  EXPECT_FALSE(device_sampling([](auto& p) { p.frequency_penalty = 0.1f; }));
+  EXPECT_FALSE(device_sampling([](auto& p) { p.logit_bias = {{1, 1.0f}}; }));
+  EXPECT_FALSE(device_sampling([](auto& p) { p.num_logprobs = 0; }));
 
   SamplingParams params;
   params.temperature = 0.5f;
@@ -222,9 +222,9 @@ TEST(Sampler, WishesForWhatLogitsAloneDecide) {
   params.min_p = 0.1f;
   params.min_tokens = 1;
   Sampler sampler(params, 7, {}, {0});
-  EXPECT_FALSE(sampler.wish());
+  EXPECT_FALSE(sampler.device_sampling());
   sampler.accept(2);
-  const std::optional<SamplingRow> second = sampler.wish();
+  const std::optional<SamplingRow> second = sampler.device_sampling();
   ASSERT_TRUE(second);
   EXPECT_EQ(second->random, uniform(7, 1));
   EXPECT_EQ(second->temperature, 0.5f);

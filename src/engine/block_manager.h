@@ -26,6 +26,7 @@ class BlockManager {
   std::optional<int32_t> allocate();
   void hold(int32_t block);     // one more holder, of an active or a cached block
   void release(int32_t block);  // one holder less; after the last one the block is cached if published, otherwise free
+  int32_t num_holders(int32_t block) const { return references_[block]; }
   bool is_shared(int32_t block) const { return references_[block] > 1; }
   BlockState state(int32_t block) const;
   bool is_cached(int32_t block) const { return references_[block] == 0 && content_[block].is_published; }

@@ -35,7 +35,9 @@ struct EngineStatus {
   int64_t num_swaps = 0;      // of the preemptions, those that moved KV instead of dropping it
   int64_t num_cancelled = 0;  // choices
   int64_t num_timed_out = 0;
-  int64_t num_failed = 0;
+  int64_t num_failed = 0;                                          // for which the model gave no number
+  int64_t num_aborted = 0;                                         // whose step could not be carried out
+  int64_t num_failed_steps = 0;                                    // that could not be carried out
   int64_t refused_requests = 0;                                    // Refusal::kQueueRequests
   int64_t refused_tokens = 0;                                      // Refusal::kQueueTokens
   double plan_ms = 0;                                              // time of all steps by part: admit, cancel and plan

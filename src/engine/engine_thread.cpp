@@ -1,8 +1,14 @@
 #include "engine/engine_thread.h"
 
+#include <exception>
+#include <utility>
+
+#include "base/log.h"
+
 namespace quire {
 
-EngineThread::EngineThread(Engine& engine) : engine_(engine), thread_([this] { work(); }) {}
+EngineThread::EngineThread(Engine& engine, std::function<void(const std::string& reason)> on_stopped)
+    : engine_(engine), on_stopped_(std::move(on_stopped)), thread_([this] { work(); }) {}
 
 EngineThread::~EngineThread() {
   stop_ = true;
@@ -11,11 +17,23 @@ EngineThread::~EngineThread() {
 }
 
 void EngineThread::work() {
-  while (true) {
+  while (!is_stopped_) {
     // Read before the work is looked for: a request that arrives after that look changes it.
     const uint32_t seen = engine_.num_wakes();
     if (stop_) return;
-    if (!engine_.step()) engine_.wait_for_wake(seen);
+    if (!step()) engine_.wait_for_wake(seen);
+  }
+}
+
+// False when there was nothing to do.
+bool EngineThread::step() {
+  try {
+    return engine_.step();
+  } catch (const std::exception& error) {
+    log::warning("a step failed, and the requests in it with it: {}", error.what());
+    is_stopped_ = !engine_.recover();
+    if (is_stopped_ && on_stopped_) on_stopped_(error.what());
+    return true;
   }
 }
 

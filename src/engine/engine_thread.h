@@ -4,6 +4,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <string>
 #include <thread>
 
 #include "engine/engine.h"
@@ -12,15 +14,20 @@ namespace quire {
 
 class EngineThread {
  public:
-  explicit EngineThread(Engine& engine);
+  // `on_stopped` is called on the thread, at most once, when the engine cannot go on (Engine::recover), with the
+  // reason.
+  explicit EngineThread(Engine& engine, std::function<void(const std::string& reason)> on_stopped = {});
   ~EngineThread();
   EngineThread(const EngineThread&) = delete;
   EngineThread& operator=(const EngineThread&) = delete;
 
  private:
   void work();
+  bool step();
 
   Engine& engine_;
+  const std::function<void(const std::string& reason)> on_stopped_;
+  bool is_stopped_ = false;  // the engine; on the thread only
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

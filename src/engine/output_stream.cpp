@@ -10,6 +10,7 @@ const char* name(FinishReason reason) {
     case FinishReason::kCancelled: return "cancelled";
     case FinishReason::kTimeout: return "timeout";
     case FinishReason::kError: return "error";
+    case FinishReason::kAborted: return "aborted";
   }
   return "unknown";
 }
@@ -43,18 +44,20 @@ size_t OutputStream::num_unread() const {
 }
 
 void OutputStream::set_listener(std::function<void()> listener) {
-  // The old one goes after the lock: it may hold the last reference to whoever holds this stream.
+  // The old one goes after the lock: it may hold the last reference to the holder of this stream.
   const std::lock_guard lock(mutex_);
   listener_.swap(listener);
   if (listener_ && !events_.empty()) listener_();
 }
 
-void OutputStream::push(OutputEvent event) {
+void OutputStream::push(std::vector<OutputEvent> events) {
   {
     // The listener is called under the lock, so that none runs after set_listener() took it away.
     const std::lock_guard lock(mutex_);
-    if (event.finish != FinishReason::kNone) --num_open_;
-    events_.push_back(std::move(event));
+    for (OutputEvent& event : events) {
+      if (event.finish != FinishReason::kNone) --num_open_;
+      events_.push_back(std::move(event));
+    }
     if (listener_) listener_();
   }
   ready_.notify_all();

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "engine/request.h"
 
@@ -24,7 +25,7 @@ class OutputStream {
   // Reader. next() waits for an event and gives nothing once every choice has finished and all was read.
   std::optional<OutputEvent> next();
   std::optional<OutputEvent> try_next();
-  // `listener` is called by the engine thread after each event, and once at once when events are there already. It
+  // `listener` is called by the engine thread after each push, and once at once when events are there already. It
   // must neither block nor throw nor take long: post to an executor. An empty one ends it: none runs after the return.
   void set_listener(std::function<void()> listener);
   // Asks the engine to stop all choices, or one; takes effect at its next step. Any thread.
@@ -36,8 +37,8 @@ class OutputStream {
   bool is_drained() const;    // finished and read to the end
   size_t num_unread() const;  // events waiting for the reader
 
-  // Engine.
-  void push(OutputEvent event);
+  // Engine. The events of a step come together: the listener is called once.
+  void push(std::vector<OutputEvent> events);
 
  private:
   std::optional<OutputEvent> take();

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <random>
 
 namespace quire {
 namespace {
@@ -64,6 +65,12 @@ void add_bytes(SipHash128& hash, std::span<const std::byte> bytes, uint64_t tota
 }
 
 }  // namespace
+
+HashKey random_hash_key() {
+  std::random_device device;
+  const auto word = [&device] { return (uint64_t{device()} << 32) | device(); };
+  return {word(), word()};
+}
 
 PrefixHash siphash128(const HashKey& key, std::span<const std::byte> bytes) {
   SipHash128 hash(key);

@@ -24,6 +24,8 @@ struct HashKey {
   uint64_t high = 0;
 };
 
+HashKey random_hash_key();  // from the system's source of randomness
+
 PrefixHash siphash128(const HashKey& key, std::span<const std::byte> bytes);
 
 // Chains of different salts never meet.

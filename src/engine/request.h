@@ -30,10 +30,11 @@ struct GenerateRequest {
   Pooling pooling = Pooling::kNone;
 
   // Who asks and how urgent it is.
-  int32_t priority = 0;     // lower runs earlier (policy "priority")
-  std::string tenant;       // whose share the work counts to (policy "fair"); never shown
-  std::string cache_salt;   // prompts share cached KV blocks only under an equal salt
-  double timeout_ms = 0.0;  // from arrival to the last token; 0: none
+  int32_t priority = 0;      // lower runs earlier (policy "priority")
+  std::string tenant;        // whose share the work counts to (policy "fair"); never shown
+  std::string cache_salt;    // prompts share cached KV blocks only under an equal salt
+  bool shares_cache = true;  // off: neither uses cached blocks nor leaves any
+  double timeout_ms = 0.0;   // from arrival to the last token; 0: none
 };
 
 enum class FinishReason : uint8_t {
@@ -43,6 +44,7 @@ enum class FinishReason : uint8_t {
   kCancelled,  // by the caller
   kTimeout,    // timeout_ms passed
   kError,      // the model produced no usable number for this sequence
+  kAborted,    // its step could not be carried out, or the engine has stopped
 };
 
 const char* name(FinishReason reason);

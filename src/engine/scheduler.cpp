@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -22,14 +23,20 @@ double deadline_of(const Sequence* sequence) {
   return sequence->deadline_ms > 0 ? sequence->deadline_ms : std::numeric_limits<double>::infinity();
 }
 
-void add_shape(StepShape& shape, const StepPlan::Item& item, int sign) {
-  const auto n = static_cast<double>(item.num_tokens);
-  shape.rows += sign * item.num_tokens;
-  shape.sequences += sign * (item.samples ? 1 : 0);
-  shape.attended += sign * n * (static_cast<double>(item.sequence->num_computed_tokens) + (n + 1) / 2);
+// Whether its next step depends on tokens that are still on their way.
+bool must_settle_first(const Sequence& sequence) {
+  if (sequence.num_promised == 0) return false;
+  return sequence.num_open_drafts > 0 || sequence.awaits_tokens || sequence.num_choices > 1;
 }
 
 }  // namespace
+
+void add_to_shape(StepShape& shape, const StepPlan::Item& item, int sign) {
+  const auto n = static_cast<double>(item.num_tokens);
+  shape.rows += sign * item.num_tokens;
+  shape.sequences += sign * (item.samples ? 1 + item.num_drafts : 0);
+  shape.attended += sign * n * (static_cast<double>(item.first_position) + (n + 1) / 2);
+}
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options), blocks_(options.num_blocks, options.block_size), free_swap_slots_(options.num_swap_slots) {
@@ -39,9 +46,9 @@ Scheduler::Scheduler(const SchedulerOptions& options)
   std::iota(free_swap_slots_.rbegin(), free_swap_slots_.rend(), 0);
 }
 
-bool Scheduler::can_ever_fit(int64_t num_tokens, int num_slots) const {
+bool Scheduler::can_ever_fit(int64_t num_tokens, int num_choices) const {
   // One sequence alone must fit the whole pool; forks can be preempted down to one.
-  return blocks_for(num_tokens) <= blocks_.num_total() && num_slots <= options_.max_sequences;
+  return num_tokens <= blocks_.num_total() * options_.block_size && num_choices <= options_.max_sequences;
 }
 
 bool Scheduler::comes_before(const Sequence* a, const Sequence* b) const {
@@ -65,49 +72,55 @@ void Scheduler::insert_running(Sequence* sequence) {
 
 void Scheduler::add(Sequence* sequence) {
   CHECK(sequence->state == SequenceState::kWaiting && sequence->blocks.empty() && !sequence->tokens.empty());
-  Tenant& tenant = tenants_[sequence->tenant];
-  if (tenant.num_sequences == 0) {
-    // Who comes back from a pause brings no credit for it.
-    double least = std::numeric_limits<double>::infinity();
-    for (const auto& [name, other] : tenants_) {
-      if (other.num_sequences > 0) least = std::min(least, other.served);
-    }
-    if (least < std::numeric_limits<double>::infinity()) tenant.served = std::max(tenant.served, least);
-  }
-  tenant.num_sequences += sequence->num_slots;
+  if (is_fair()) tenants_.arrive(sequence->tenant, sequence->num_choices);
   insert_waiting(sequence);
 }
 
 const StepPlan& Scheduler::plan() {
-  plan_.items.clear();
+  CHECK(plan_.items.empty());
   plan_.moves.clear();
   plan_.shape = {};
-  plan_.num_preempted = 0;
-  plan_.num_swapped_out = 0;
+  has_preempted_ = false;
   budget_ = options_.max_batch_tokens;
+  draft_budget_ = options_.max_batch_tokens - options_.max_sequences;
   logit_budget_ = options_.max_logit_rows - options_.max_sequences;
+  set_ending_apart();
   is_forming_ = running_.empty();
   const bool prefill_first = options_.first_served == FirstServed::kPrefill || !options_.chunked_prefill;
   if (!prefill_first) plan_running(/*decodes=*/true);
   plan_running(/*decodes=*/false);
-  if (plan_.num_preempted == 0) admit();
+  if (!has_preempted_) admit();
   // Without chunks a prompt has its steps to itself.
   if (prefill_first && (options_.chunked_prefill || plan_.items.empty())) plan_running(/*decodes=*/true);
   return plan_;
+}
+
+// Those whose last token is on its way make room for others at once.
+void Scheduler::set_ending_apart() {
+  const auto is_ending = [](const Sequence* sequence) {
+    return sequence->num_promised > 0 && sequence->max_tokens > 0 && sequence->num_tokens() >= sequence->max_tokens &&
+           sequence->num_choices == 1;
+  };
+  const auto first = std::stable_partition(running_.begin(), running_.end(), std::not_fn(is_ending));
+  for (auto at = first; at != running_.end(); ++at) {
+    (*at)->state = SequenceState::kEnding;
+    ending_.push_back(*at);
+  }
+  running_.erase(first, running_.end());
 }
 
 void Scheduler::plan_running(bool decodes) {
   // By index: preemption removes sequences from the end while this walks forward.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence* sequence = running_[i];
-    if ((sequence->num_uncomputed_tokens() == 1) != decodes) continue;
-    const bool is_planned = std::any_of(plan_.items.begin(), plan_.items.end(),
-                                        [&](const StepPlan::Item& item) { return item.sequence == sequence; });
-    if (is_planned) continue;  // a prompt of one new token, started in this step
-    const int64_t num_tokens = decodes ? 1 : slice(*sequence, sequence->num_computed_tokens);
+    if (sequence->is_prefilling() == decodes || must_settle_first(*sequence)) continue;
+    // One that decodes may have been started in this very plan, from swap space.
+    if (std::ranges::find(plan_.items, sequence, &StepPlan::Item::sequence) != plan_.items.end()) continue;
+    const int64_t num_tokens = decodes ? std::min(sequence->num_uncomputed_tokens(), budget_)
+                                       : slice(*sequence, sequence->num_computed_tokens);
     if (num_tokens == 0) continue;
     if (!make_room(sequence)) return;  // it was the last itself
-    add_item(sequence, num_tokens);
+    add_item(sequence, num_tokens, decodes ? take_drafts(sequence) : 0);
   }
 }
 
@@ -144,85 +157,80 @@ int64_t Scheduler::slice_within_target(int64_t first_position, int64_t most) con
   return std::max(low, least);
 }
 
-// Gives the sequence every block it may write in this step: a new one past the end of its table, a private copy where
-// a fork shares the block. False when the sequence itself had to go.
-bool Scheduler::make_room(Sequence* sequence) {
-  const int64_t num_new = blocks_for(sequence->num_tokens()) - static_cast<int64_t>(sequence->blocks.size());
-  const auto first_written = static_cast<size_t>(sequence->num_computed_tokens / options_.block_size);
-  // Asked anew after each preemption: the one that went may have been the other holder.
-  const auto must_copy = [&] {
-    return first_written < sequence->blocks.size() && blocks_.is_shared(sequence->blocks[first_written]);
-  };
-  while (blocks_.num_available() < num_new + (must_copy() ? 1 : 0)) {
-    const bool was_last = running_.back() == sequence;
-    preempt_last();
-    if (was_last) return false;
-  }
-  if (must_copy()) {
-    const int32_t fresh = *blocks_.allocate();
-    plan_.moves.push_back({StepPlan::Move::Kind::kCopy, sequence->blocks[first_written], fresh});
-    blocks_.release(sequence->blocks[first_written]);
-    sequence->blocks[first_written] = fresh;
-  }
-  take_blocks(sequence, num_new);
-  return true;
-}
-
 void Scheduler::admit() {
   if (options_.static_batching != StaticBatching::kOff && !is_forming_) return;
   if (!options_.chunked_prefill && is_prefilling()) return;
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = next_waiting();
+    if (sequence->num_promised > 0) return;  // preempted while a step chooses its next token
     Hit hit = find_prefix(sequence);
-    while (!is_admissible(*sequence, hit, slots_in_use())) {
-      if (!yield_to(*sequence)) return;
-      hit = find_prefix(sequence);
-    }
     const bool is_swapped = !sequence->swap_slots.empty();
-    const int64_t computed = is_swapped ? sequence->num_computed_tokens : hit.num_blocks * options_.block_size;
+    const int64_t computed = is_swapped ? sequence->num_computed_tokens : hit.num_blocks() * options_.block_size;
     if (slice(*sequence, computed) == 0) return;
+    if (!is_admissible(*sequence, hit, running_.size(), 0)) {
+      if (options_.policy != SchedulingPolicy::kPriority) return;
+      // The most urgent need not wait for those that can: but they only go when it then has room.
+      release_ending();
+      hit = find_prefix(sequence);
+      const std::optional<size_t> num_kept = count_yielding(*sequence, hit);
+      if (!num_kept) return;
+      while (running_.size() > *num_kept) preempt_last();
+      hit = find_prefix(sequence);
+      CHECK(is_admissible(*sequence, hit, running_.size(), 0));
+    }
     start(sequence, hit);
     if (!options_.chunked_prefill && sequence->num_uncomputed_tokens() > budget_) return;
   }
 }
 
 Sequence* Scheduler::next_waiting() const {
-  if (options_.policy != SchedulingPolicy::kFair) return waiting_.front();
+  if (!is_fair()) return waiting_.front();
   return *std::min_element(waiting_.begin(), waiting_.end(), [this](const Sequence* a, const Sequence* b) {
-    const double served_a = tenants_.at(a->tenant).served;
-    const double served_b = tenants_.at(b->tenant).served;
+    const double served_a = tenants_.served(a->tenant);
+    const double served_b = tenants_.served(b->tenant);
     return served_a != served_b ? served_a < served_b : a->id < b->id;
   });
 }
 
-bool Scheduler::is_admissible(const Sequence& sequence, const Hit& hit, int64_t slots) const {
-  if (slots + sequence.num_slots > options_.max_sequences) return false;
-  const int64_t needed = blocks_for(sequence.num_tokens()) - hit.num_blocks;
-  const int64_t available = blocks_.num_available() - hit.num_cached;
+// Whether it may start beside the first `num_running` of those that run, when the others have freed `num_freed` blocks
+// that it does not share.
+bool Scheduler::is_admissible(const Sequence& sequence, const Hit& hit, size_t num_running, int64_t num_freed) const {
+  int64_t num_choices = sequence.num_choices;
+  for (size_t i = 0; i < num_running; ++i) num_choices += running_[i]->num_choices;
+  if (num_choices > options_.max_sequences) return false;
+  const int64_t needed = blocks_for(sequence.num_tokens()) - hit.num_blocks();
+  const int64_t available = blocks_.num_available() - hit.num_cached + num_freed;
   // Alone a sequence always fits: it was refused at once otherwise.
-  return needed + (running_.empty() ? 0 : reserve_for(sequence)) <= available;
+  return needed + (num_running == 0 ? 0 : reserve_for(sequence, num_running)) <= available;
 }
 
 // Room that must stay free for the growth of those who run, and of the candidate, so that it does not soon have to go
 // again.
-int64_t Scheduler::reserve_for(const Sequence& candidate) const {
+int64_t Scheduler::reserve_for(const Sequence& candidate, size_t num_running) const {
   const int64_t growth = candidate.num_preemptions >= kPatience ? std::numeric_limits<int32_t>::max()
                                                                 : int64_t{1} << (2 * candidate.num_preemptions);
-  const auto wish = [&](const Sequence& sequence) {
+  const auto grows_by = [&](const Sequence& sequence) {
     const int64_t end = std::max(sequence.max_tokens, sequence.num_tokens());
-    return std::min(growth, blocks_for(end) - blocks_for(sequence.num_tokens())) * sequence.num_slots;
+    return std::min(growth, blocks_for(end) - blocks_for(sequence.num_tokens())) * sequence.num_choices;
   };
-  int64_t reserve = wish(candidate);
-  for (const Sequence* sequence : running_) reserve += wish(*sequence);
+  int64_t reserve = grows_by(candidate);
+  for (size_t i = 0; i < num_running; ++i) reserve += grows_by(*running_[i]);
   return reserve;
 }
 
-// The most urgent need not wait for those that can.
-bool Scheduler::yield_to(const Sequence& urgent) {
-  if (options_.policy != SchedulingPolicy::kPriority || running_.empty()) return false;
-  if (running_.back()->priority <= urgent.priority) return false;
-  preempt_last();
-  return true;
+// How many of those that run may stay when lesser ones go for an urgent one; nothing when it has no room even then.
+std::optional<size_t> Scheduler::count_yielding(const Sequence& urgent, const Hit& hit) const {
+  if (is_admissible(urgent, hit, running_.size(), 0)) return running_.size();
+  std::unordered_map<int32_t, int64_t> released;
+  int64_t num_freed = 0;
+  for (const int32_t block : hit.blocks) released[block] = std::numeric_limits<int32_t>::min();  // it needs them itself
+  for (size_t kept = running_.size(); kept > 0 && running_[kept - 1]->priority > urgent.priority;) {
+    for (const int32_t block : running_[--kept]->blocks) {
+      if (++released[block] == blocks_.num_holders(block)) ++num_freed;
+    }
+    if (is_admissible(urgent, hit, kept, num_freed)) return kept;
+  }
+  return std::nullopt;
 }
 
 void Scheduler::start(Sequence* sequence, const Hit& hit) {
@@ -231,141 +239,114 @@ void Scheduler::start(Sequence* sequence, const Hit& hit) {
   if (!sequence->swap_slots.empty()) {
     swap_in(sequence);
   } else {
-    extend_hashes(sequence, hit.num_blocks);
-    for (int64_t i = 0; i < hit.num_blocks; ++i) {
-      const auto tokens = std::span(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
-      const auto block = blocks_.find(sequence->hashes[i], sequence->hashes[i + 1], tokens);
-      CHECK(block.has_value());
-      blocks_.hold(*block);
-      sequence->blocks.push_back(*block);
-    }
-    sequence->num_computed_tokens = hit.num_blocks * options_.block_size;
-    sequence->num_published = hit.num_blocks;
+    for (const int32_t block : hit.blocks) blocks_.hold(block);
+    sequence->blocks = hit.blocks;
+    sequence->num_prefill_tokens = sequence->num_tokens();
+    sequence->num_computed_tokens = hit.num_blocks() * options_.block_size;
+    sequence->num_settled_tokens = sequence->num_computed_tokens;
+    sequence->num_published = hit.num_blocks();
     if (sequence->num_preemptions == 0) sequence->num_cached_tokens = sequence->num_computed_tokens;
   }
   take_blocks(sequence, blocks_for(sequence->num_tokens()) - static_cast<int64_t>(sequence->blocks.size()));
-  add_item(sequence, slice(*sequence, sequence->num_computed_tokens));
+  add_item(sequence, slice(*sequence, sequence->num_computed_tokens), 0);
 }
 
-void Scheduler::add_item(Sequence* sequence, int64_t num_tokens) {
-  const StepPlan::Item item{sequence, num_tokens, num_tokens == sequence->num_uncomputed_tokens()};
+void Scheduler::add_item(Sequence* sequence, int64_t num_tokens, int64_t num_drafts) {
+  const StepPlan::Item item{.sequence = sequence,
+                            .first_position = sequence->num_computed_tokens,
+                            .num_tokens = num_tokens + num_drafts,
+                            .num_drafts = num_drafts,
+                            .samples = num_tokens == sequence->num_uncomputed_tokens(),
+                            .num_restarts = sequence->num_restarts};
   plan_.items.push_back(item);
-  add_shape(plan_.shape, item, 1);
-  budget_ -= num_tokens;
-  if (sequence->needs_all_rows) logit_budget_ -= num_tokens - 1;
+  add_to_shape(plan_.shape, item);
+  budget_ -= item.num_tokens;
+  draft_budget_ -= num_drafts;
+  logit_budget_ -= sequence->needs_all_rows ? num_tokens - 1 : num_drafts;
 }
 
-void Scheduler::commit() {
+// A sequence that was planned before one that goes first ran out of room. Its moves stay: they are carried out in
+// order, and what they wrote is read or overwritten later.
+void Scheduler::leave_plan(const Sequence* sequence) {
+  const auto found = std::ranges::find(plan_.items, sequence, &StepPlan::Item::sequence);
+  if (found == plan_.items.end()) return;
+  add_to_shape(plan_.shape, *found, -1);
+  budget_ += found->num_tokens;
+  draft_budget_ += found->num_drafts;
+  logit_budget_ += sequence->needs_all_rows ? found->num_tokens - 1 : found->num_drafts;
+  plan_.items.erase(found);
+}
+
+void Scheduler::begin() {
   for (const StepPlan::Item& item : plan_.items) {
-    if (options_.policy == SchedulingPolicy::kFair) charge(item);
-    item.sequence->num_computed_tokens += item.num_tokens;
-    if (options_.prefix_caching) publish_full_blocks(item.sequence);
+    Sequence& sequence = *item.sequence;
+    const bool is_decode = item.samples && item.num_tokens == 1 + item.num_drafts;
+    if (is_fair()) tenants_.charge(sequence.tenant, is_decode ? kDecodeWork : static_cast<double>(item.num_tokens));
+    sequence.num_computed_tokens += item.num_tokens;
+    sequence.num_promised += item.samples ? 1 : 0;
+    sequence.num_open_drafts = item.num_drafts;
   }
   plan_.items.clear();
-  plan_.moves.clear();
 }
 
-void Scheduler::charge(const StepPlan::Item& item) {
-  const bool is_decode = item.samples && item.num_tokens == 1;
-  tenants_.at(item.sequence->tenant).served += is_decode ? kDecodeWork : static_cast<double>(item.num_tokens);
+void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> tokens) {
+  Sequence& sequence = *item.sequence;
+  const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
+  CHECK(num_accepted <= item.num_drafts && (item.samples || tokens.empty()));
+  if (item.samples) {
+    // In place of the promised one; no further one is promised where drafts are open.
+    sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+    --sequence.num_promised;
+    sequence.num_open_drafts = 0;
+    sequence.drafts.clear();
+    sequence.needs_all_rows = false;
+    if (is_fair()) tenants_.charge(sequence.tenant, kDecodeWork * static_cast<double>(num_accepted));
+  }
+  if (item.num_restarts != sequence.num_restarts) return;  // what it computed was dropped since
+  const int64_t end = item.first_position + item.num_tokens - item.num_drafts + num_accepted;
+  sequence.num_settled_tokens = end;
+  if (num_accepted < item.num_drafts) roll_back(&sequence, end);
+  if (!sequence.blocks.empty() && may_publish(sequence)) publish_full_blocks(&sequence);
 }
 
-void Scheduler::fork(Sequence* parent, Sequence* child) {
-  CHECK(parent->state == SequenceState::kRunning && parent->num_slots > 1 && child->blocks.empty());
+void Scheduler::fork(Sequence* parent, Sequence* child, int32_t token) {
+  CHECK(parent->num_choices > 1 && parent->num_promised == 0 && child->blocks.empty());
   const uint64_t id = child->id;
   *child = *parent;
   child->id = id;
-  child->num_slots = 1;
-  --parent->num_slots;
-  for (const int32_t block : child->blocks) blocks_.hold(block);
-  insert_running(child);
+  child->num_choices = 1;
+  child->tokens.back() = token;
+  --parent->num_choices;
+  if (parent->state == SequenceState::kRunning) {
+    for (const int32_t block : child->blocks) blocks_.hold(block);
+    return insert_running(child);
+  }
+  child->swap_slots.clear();
+  child->num_computed_tokens = child->num_settled_tokens = 0;
+  insert_waiting(child);
 }
 
 void Scheduler::finish(Sequence* sequence) {
   if (sequence->state == SequenceState::kFinished) return;
-  leave_plan(sequence);
   release_blocks(sequence);
   release_swap(sequence);
-  tenants_.at(sequence->tenant).num_sequences -= sequence->num_slots;
+  if (is_fair()) tenants_.leave(sequence->tenant, sequence->num_choices);
   sequence->state = SequenceState::kFinished;
   std::erase(running_, sequence);
   std::erase(waiting_, sequence);
+  std::erase(ending_, sequence);
 }
 
-int64_t Scheduler::slots_in_use() const {
-  int64_t slots = 0;
-  for (const Sequence* sequence : running_) slots += sequence->num_slots;
-  return slots;
+int64_t Scheduler::num_choices_running() const {
+  return std::accumulate(running_.begin(), running_.end(), int64_t{0},
+                         [](int64_t sum, const Sequence* sequence) { return sum + sequence->num_choices; });
 }
 
-bool Scheduler::is_prefilling() const {
-  return std::any_of(running_.begin(), running_.end(),
-                     [](const Sequence* sequence) { return sequence->num_uncomputed_tokens() > 1; });
-}
+bool Scheduler::is_prefilling() const { return std::ranges::any_of(running_, &Sequence::is_prefilling); }
 
 int64_t Scheduler::num_swapped() const {
   return std::count_if(waiting_.begin(), waiting_.end(),
                        [](const Sequence* sequence) { return !sequence->swap_slots.empty(); });
-}
-
-std::optional<StepPlan::Item> Scheduler::leave_plan(const Sequence* sequence) {
-  const auto found = std::find_if(plan_.items.begin(), plan_.items.end(),
-                                  [&](const StepPlan::Item& item) { return item.sequence == sequence; });
-  if (found == plan_.items.end()) return std::nullopt;
-  const StepPlan::Item item = *found;
-  plan_.items.erase(found);
-  return item;
-}
-
-void Scheduler::preempt_last() {
-  Sequence* sequence = running_.back();
-  running_.pop_back();
-  if (const auto item = leave_plan(sequence)) {
-    // It was planned before one that goes first ran out of room. Its moves stay: they are carried out in order, and
-    // what they wrote is read or overwritten later.
-    add_shape(plan_.shape, *item, -1);
-    budget_ += item->num_tokens;
-    if (sequence->needs_all_rows) logit_budget_ += item->num_tokens - 1;
-  }
-  if (should_swap(*sequence)) {
-    swap_out(sequence);
-  } else {
-    sequence->num_computed_tokens = 0;
-  }
-  release_blocks(sequence);
-  sequence->num_published = 0;
-  sequence->state = SequenceState::kWaiting;
-  ++sequence->num_preemptions;
-  ++plan_.num_preempted;
-  insert_waiting(sequence);
-}
-
-bool Scheduler::should_swap(const Sequence& sequence) const {
-  const int64_t num_blocks = blocks_for(sequence.num_computed_tokens);
-  if (num_blocks == 0 || num_blocks > static_cast<int64_t>(free_swap_slots_.size())) return false;
-  if (options_.preemption != Preemption::kCheapest) return options_.preemption == Preemption::kSwap;
-  const auto n = static_cast<double>(sequence.num_computed_tokens);
-  const double recompute_ms = cost_.predict_ms({sequence.num_computed_tokens, 1, n * n / 2});
-  return 2 * move_ms_ * static_cast<double>(num_blocks) < recompute_ms;
-}
-
-void Scheduler::swap_out(Sequence* sequence) {
-  for (int64_t i = 0; i < blocks_for(sequence->num_computed_tokens); ++i) {
-    const int32_t slot = free_swap_slots_.back();
-    free_swap_slots_.pop_back();
-    plan_.moves.push_back({StepPlan::Move::Kind::kSwapOut, sequence->blocks[i], slot});
-    sequence->swap_slots.push_back(slot);
-  }
-  ++plan_.num_swapped_out;
-}
-
-void Scheduler::swap_in(Sequence* sequence) {
-  take_blocks(sequence, static_cast<int64_t>(sequence->swap_slots.size()));
-  for (size_t i = 0; i < sequence->swap_slots.size(); ++i) {
-    plan_.moves.push_back({StepPlan::Move::Kind::kSwapIn, sequence->swap_slots[i], sequence->blocks[i]});
-  }
-  // Free at once: a slot that is given out again in this plan is written by a later move.
-  release_swap(sequence);
 }
 
 void Scheduler::observe_step_ms(const StepShape& shape, double step_ms) {
@@ -373,82 +354,5 @@ void Scheduler::observe_step_ms(const StepShape& shape, double step_ms) {
 }
 
 void Scheduler::observe_move_ms(double ms_per_block) { move_ms_ += 0.1 * (ms_per_block - move_ms_); }
-
-void Scheduler::take_blocks(Sequence* sequence, int64_t num_blocks) {
-  for (int64_t i = 0; i < num_blocks; ++i) {
-    const auto block = blocks_.allocate();
-    CHECK(block.has_value());
-    sequence->blocks.push_back(*block);
-  }
-}
-
-void Scheduler::release_blocks(Sequence* sequence) {
-  // From the end: of a prefix that nobody uses any more the tail is forgotten first.
-  for (size_t i = sequence->blocks.size(); i-- > 0;) blocks_.release(sequence->blocks[i]);
-  sequence->blocks.clear();
-}
-
-void Scheduler::release_swap(Sequence* sequence) {
-  free_swap_slots_.insert(free_swap_slots_.end(), sequence->swap_slots.begin(), sequence->swap_slots.end());
-  sequence->swap_slots.clear();
-}
-
-void Scheduler::extend_hashes(Sequence* sequence, int64_t num_blocks) const {
-  std::vector<PrefixHash>& hashes = sequence->hashes;
-  if (hashes.empty()) hashes.push_back(prefix_root(options_.hash_key, sequence->cache_salt));
-  while (static_cast<int64_t>(hashes.size()) <= num_blocks) {
-    const int64_t first = (static_cast<int64_t>(hashes.size()) - 1) * options_.block_size;
-    const auto tokens = std::span<const int32_t>(sequence->tokens).subspan(first, options_.block_size);
-    DCHECK(tokens.back() != kTokenToCome);
-    hashes.push_back(extend_prefix(options_.hash_key, hashes.back(), tokens));
-  }
-}
-
-Scheduler::Hit Scheduler::find_prefix(Sequence* sequence) const {
-  Hit hit;
-  if (!may_use_cache(*sequence) || !sequence->swap_slots.empty()) return hit;
-  // The last known token is always computed: its logits are wanted.
-  const int64_t most = (sequence->num_tokens() - 1) / options_.block_size;
-  for (; hit.num_blocks < most; ++hit.num_blocks) {
-    const int64_t i = hit.num_blocks;
-    extend_hashes(sequence, i + 1);
-    const auto tokens =
-        std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
-    const auto block = blocks_.find(sequence->hashes[i], sequence->hashes[i + 1], tokens);
-    if (!block) break;
-    hit.num_cached += blocks_.is_cached(*block) ? 1 : 0;
-  }
-  return hit;
-}
-
-void Scheduler::publish_full_blocks(Sequence* sequence) {
-  const int64_t full = sequence->num_computed_tokens / options_.block_size;
-  for (int64_t i = sequence->num_published; i < full; ++i) {
-    extend_hashes(sequence, i + 1);
-    const auto tokens =
-        std::span<const int32_t>(sequence->tokens).subspan(i * options_.block_size, options_.block_size);
-    blocks_.publish(sequence->blocks[i], sequence->hashes[i], sequence->hashes[i + 1], tokens);
-  }
-  sequence->num_published = std::max(sequence->num_published, full);
-}
-
-void Scheduler::check() const {
-  blocks_.check();
-  int64_t held = 0;
-  for (const Sequence* sequence : running_) {
-    CHECK(sequence->state == SequenceState::kRunning && sequence->swap_slots.empty());
-    CHECK(blocks_for(sequence->num_computed_tokens) <= static_cast<int64_t>(sequence->blocks.size()));
-    held += static_cast<int64_t>(sequence->blocks.size());
-  }
-  int64_t swapped = 0;
-  for (const Sequence* sequence : waiting_) {
-    CHECK(sequence->state == SequenceState::kWaiting && sequence->blocks.empty());
-    CHECK(sequence->swap_slots.empty() == (sequence->num_computed_tokens == 0));
-    swapped += static_cast<int64_t>(sequence->swap_slots.size());
-  }
-  CHECK(held == blocks_.num_references());
-  CHECK(swapped + static_cast<int64_t>(free_swap_slots_.size()) == options_.num_swap_slots);
-  CHECK(slots_in_use() <= options_.max_sequences);
-}
 
 }  // namespace quire

@@ -3,127 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <memory>
-#include <random>
-#include <set>
 
-#include "base/error.h"
+#include "engine/test_harness.h"
 
 namespace quire {
 namespace {
 
-constexpr int64_t kBlock = 4;
-
-// Plays the engine and a model whose KV cache remembers what was written where, so that a wrong block table, a missed
-// copy or a use after free is seen as a wrong token.
-class Harness {
- public:
-  explicit Harness(const SchedulerOptions& limits)
-      : scheduler(limits),
-        cache(limits.num_blocks * limits.block_size, -1),
-        swap(limits.num_swap_slots * limits.block_size, -1) {}
-
-  struct Ask {
-    int64_t num_prompt = 0;
-    int64_t max_length = 0;
-    int num_slots = 1;
-    int64_t num_shared = 0;  // leading tokens that all such prompts have in common
-    int32_t priority = 0;
-    std::string tenant = {};
-    std::string salt = {};
-    double deadline_ms = 0;
-  };
-
-  Sequence* add(const Ask& ask) {
-    auto sequence = std::make_unique<Sequence>();
-    sequence->id = next_id;
-    next_id += static_cast<uint64_t>(ask.num_slots);
-    for (int64_t i = 0; i < ask.num_prompt; ++i) {
-      sequence->tokens.push_back(i < ask.num_shared ? static_cast<int32_t>(i) : static_cast<int32_t>(random() % 1000));
-    }
-    sequence->num_prompt_tokens = ask.num_prompt;
-    sequence->max_tokens = ask.max_length;
-    sequence->num_slots = ask.num_slots;
-    sequence->priority = ask.priority;
-    sequence->tenant = ask.tenant;
-    sequence->cache_salt = ask.salt;
-    sequence->deadline_ms = ask.deadline_ms;
-    Sequence* raw = sequence.get();
-    owned.push_back(std::move(sequence));
-    scheduler.add(raw);
-    return raw;
-  }
-  Sequence* add(int64_t num_prompt, int64_t max_length, int num_slots = 1) {
-    return add({.num_prompt = num_prompt, .max_length = max_length, .num_slots = num_slots});
-  }
-
-  // Returns the number of items run.
-  size_t step() {
-    const StepPlan& plan = scheduler.plan();
-    scheduler.check();
-    for (const StepPlan::Move& move : plan.moves) {
-      using enum StepPlan::Move::Kind;
-      const auto& source = move.kind == kSwapIn ? swap : cache;
-      auto& target = move.kind == kSwapOut ? swap : cache;
-      for (int64_t i = 0; i < kBlock; ++i) target[move.to * kBlock + i] = source[move.from * kBlock + i];
-      num_swapped += move.kind == kCopy ? 0 : 1;
-    }
-    std::set<int64_t> written;
-    int64_t num_tokens = 0;
-    for (const StepPlan::Item& item : plan.items) {
-      const Sequence& sequence = *item.sequence;
-      num_tokens += item.num_tokens;
-      for (int64_t p = sequence.num_computed_tokens; p < sequence.num_computed_tokens + item.num_tokens; ++p) {
-        const int64_t slot = sequence.blocks[p / kBlock] * kBlock + p % kBlock;
-        EXPECT_TRUE(written.insert(slot).second) << "two sequences write one slot";
-        cache[slot] = sequence.tokens[p];
-      }
-    }
-    for (const StepPlan::Item& item : plan.items) verify_cache(*item.sequence, item.num_tokens);
-    items = plan.items;
-    most_tokens = std::max(most_tokens, num_tokens);
-    scheduler.commit();
-    if (cost_ms) scheduler.observe_step_ms(plan.shape, cost_ms(plan.shape));
-    for (const auto& item : items) {
-      if (item.samples) sampled(item.sequence);
-    }
-    scheduler.check();
-    return items.size();
-  }
-
-  void sampled(Sequence* sequence) {
-    while (sequence->num_slots > 1) {
-      auto child = std::make_unique<Sequence>();
-      child->id = sequence->id + static_cast<uint64_t>(sequence->num_slots) - 1;
-      scheduler.fork(sequence, child.get());
-      owned.push_back(std::move(child));
-      append(owned.back().get());
-    }
-    append(sequence);
-  }
-
-  void append(Sequence* sequence) {
-    sequence->tokens.push_back(static_cast<int32_t>(random() % 1000));
-    if (sequence->num_tokens() >= sequence->max_tokens) scheduler.finish(sequence);
-  }
-
-  void verify_cache(const Sequence& sequence, int64_t num_tokens) {
-    for (int64_t p = 0; p < sequence.num_computed_tokens + num_tokens; ++p) {
-      ASSERT_EQ(cache[sequence.blocks[p / kBlock] * kBlock + p % kBlock], sequence.tokens[p]) << "position " << p;
-    }
-  }
-
-  std::mt19937_64 random{7};
-  Scheduler scheduler;
-  std::vector<int32_t> cache;
-  std::vector<int32_t> swap;
-  std::vector<StepPlan::Item> items;  // of the last step
-  std::function<double(const StepShape&)> cost_ms;
-  std::vector<std::unique_ptr<Sequence>> owned;
-  int64_t num_swapped = 0;
-  uint64_t next_id = 0;
-  int64_t most_tokens = 0;
-};
+using test::begun;
+using test::Harness;
+using test::kBlock;
+using test::sequence_of;
 
 TEST(Scheduler, ChunksAPromptAndMixesItWithDecodes) {
   Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 8, .max_sequences = 4});
@@ -336,53 +225,75 @@ TEST(Scheduler, WithoutChunksAPromptHasItsStepsToItself) {
 
 TEST(Scheduler, NamesOfChoices) {
   EXPECT_EQ(parse_scheduling_policy("fair"), SchedulingPolicy::kFair);
-  EXPECT_EQ(parse_static_batching("padded"), StaticBatching::kPadded);
+  EXPECT_EQ(parse_static_batching("refilled"), StaticBatching::kRefilled);
   EXPECT_EQ(parse_preemption("swap"), Preemption::kSwap);
   EXPECT_THROW(parse_scheduling_policy("random"), Error);
 }
 
-// Random arrivals, forks and cancellations under block shortage; check() and the cache model see every step.
-TEST(Scheduler, SeededStormKeepsTheInvariantsAndProgresses) {
-  for (uint64_t seed = 0; seed < 150; ++seed) {
-    std::mt19937_64 random(seed);
-    const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
-    const int64_t num_blocks = 6 + below(30);
-    const int64_t max_sequences = 1 + below(8);
-    Harness harness({.block_size = kBlock,
-                     .num_blocks = num_blocks,
-                     .max_batch_tokens = max_sequences + below(20),
-                     .max_sequences = max_sequences,
-                     .policy = static_cast<SchedulingPolicy>(below(4)),
-                     .first_served = static_cast<FirstServed>(below(2)),
-                     .chunked_prefill = below(4) != 0,
-                     .prefix_caching = below(3) != 0,
-                     .preemption = static_cast<Preemption>(below(3)),
-                     .num_swap_slots = below(2) * below(20)});
-    for (int event = 0; event < 300; ++event) {
-      if (below(3) == 0) {
-        const int64_t length = 2 + below(static_cast<uint64_t>(num_blocks * kBlock - 1));
-        const int slots = static_cast<int>(1 + below(static_cast<uint64_t>(std::min<int64_t>(3, max_sequences))));
-        const int64_t num_prompt = 1 + below(static_cast<uint64_t>(length - 1));
-        harness.add({.num_prompt = num_prompt,
-                     .max_length = length,
-                     .num_slots = slots,
-                     .num_shared = below(2) * num_prompt,
-                     .priority = static_cast<int32_t>(below(3)),
-                     .tenant = std::string(1, static_cast<char>('a' + below(3))),
-                     .salt = std::string(1, static_cast<char>('a' + below(2)))});
-      }
-      if (!harness.owned.empty() && below(10) == 0) {
-        Sequence* victim = harness.owned[static_cast<size_t>(below(harness.owned.size()))].get();
-        if (victim->state != SequenceState::kFinished) harness.scheduler.finish(victim);
-      }
-      harness.step();
-      if (HasFatalFailure()) return;
-    }
-    int idle = 0;
-    while (harness.step() > 0) ASSERT_LT(++idle, 100000) << "seed " << seed;
-    EXPECT_EQ(harness.scheduler.num_waiting(), 0) << "seed " << seed << ": nothing runs, somebody waits";
-    EXPECT_EQ(harness.scheduler.blocks().num_available(), num_blocks) << "seed " << seed;
+TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
+  const auto preempted_for = [](int64_t num_urgent) {
+    Scheduler scheduler({.block_size = kBlock,
+                         .num_blocks = 10,
+                         .max_batch_tokens = 64,
+                         .max_sequences = 4,
+                         .policy = SchedulingPolicy::kPriority,
+                         .prefix_caching = false});
+    Sequence holder = sequence_of(0, 7 * kBlock - 2, 7 * kBlock);
+    Sequence lesser = sequence_of(1, 2 * kBlock - 2, 2 * kBlock);
+    Sequence urgent = sequence_of(2, num_urgent, num_urgent + 1);
+    holder.awaits_tokens = lesser.awaits_tokens = true;
+    lesser.priority = 5;
+    scheduler.add(&holder);
+    scheduler.add(&lesser);
+    const auto items = begun(scheduler);
+    EXPECT_EQ(items.size(), 2u);
+    scheduler.add(&urgent);
+    scheduler.plan();
+    return scheduler.num_preemptions();
+  };
+  EXPECT_EQ(preempted_for(5 * kBlock - 1), 0) << "not even the lesser one's blocks would be enough";
+  EXPECT_EQ(preempted_for(3 * kBlock - 1), 1);
+}
+
+TEST(Scheduler, WhatIsNotSharedIsNotPublished) {
+  Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 64, .max_sequences = 8});
+  harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16, .shares_cache = false});
+  while (harness.step() > 0) {
   }
+  EXPECT_EQ(harness.scheduler.blocks().num_cached(), 0);
+  harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16});
+  while (harness.step() > 0) {
+  }
+  EXPECT_EQ(harness.scheduler.blocks().num_cached(), 5);
+  const Sequence* alone = harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16, .shares_cache = false});
+  harness.step();
+  EXPECT_EQ(alone->num_cached_tokens, 0);
+}
+
+TEST(Scheduler, KeysOfHashesAreSecretByDefault) {
+  const HashKey first = SchedulerOptions().hash_key;
+  const HashKey second = SchedulerOptions().hash_key;
+  EXPECT_TRUE(first.low != second.low && first.high != second.high);
+  EXPECT_TRUE(first.low != 0 || first.high != 0);
+}
+
+TEST(TenantShares, RemembersDebtsAndForgetsStrangers) {
+  TenantShares shares;
+  shares.arrive("steady", 1);
+  shares.arrive("greedy", 1);
+  shares.charge("steady", 10);
+  shares.charge("greedy", 1000);
+  shares.leave("greedy", 1);
+  for (int i = 0; i < 20'000; ++i) {
+    shares.arrive(std::to_string(i), 2);
+    EXPECT_EQ(shares.served(std::to_string(i)), 10) << "a newcomer has the share of the least served";
+    shares.leave(std::to_string(i), 1);
+    shares.leave(std::to_string(i), 1);
+  }
+  EXPECT_LE(shares.num_known(), 2 * TenantShares::kMostIdle + 2);
+  shares.arrive("greedy", 1);
+  EXPECT_EQ(shares.served("greedy"), 1000) << "leaving for a moment forgives nothing";
+  EXPECT_EQ(shares.served("steady"), 10);
 }
 
 }  // namespace

@@ -30,8 +30,7 @@ SchedulingPolicy parse_scheduling_policy(std::string_view name) {
 
 StaticBatching parse_static_batching(std::string_view name) {
   using enum StaticBatching;
-  return parse<StaticBatching, 3>("static batching", name,
-                                  {{{"off", kOff}, {"refilled", kRefilled}, {"padded", kPadded}}});
+  return parse<StaticBatching, 2>("static batching", name, {{{"off", kOff}, {"refilled", kRefilled}}});
 }
 
 Preemption parse_preemption(std::string_view name) {

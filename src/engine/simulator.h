@@ -1,6 +1,5 @@
-// The production scheduler and block manager over a model that computes nothing: time passes as a cost model says,
-// tokens are a pure function of what stands before them, and the KV cache remembers who wrote what. Millions of
-// requests a minute, each run repeated exactly by its seed.
+// The production step loop, scheduler and block manager over a model that computes nothing (simulated_model.h): time
+// passes as a cost model says. Millions of requests a minute, each run repeated exactly by its seed.
 //
 // What must hold is checked as it runs (SimulationOptions::check): block ownership; what a sequence reads from its
 // blocks is what it wrote; every answer is the one the request gives alone; somebody advances while anybody waits; no
@@ -22,6 +21,7 @@ struct SimulatedRequest {
   int64_t output_tokens = 1;
   int64_t stop_after = 0;  // > 0: ends after so many, as by an end token, which nobody knows before
   int num_choices = 1;
+  int num_drafts = 0;         // tokens guessed before each step, some of them wrong
   int64_t shared_tokens = 0;  // leading prompt tokens that all requests of the same group have in common
   int32_t group = 0;
   int32_t priority = 0;
@@ -35,9 +35,9 @@ struct SimulationOptions {
   CostModel::Weights cost = {25.0, 0.2, 2.8, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
-  // Steps are planned while those before them run, as by an engine whose device runs beside it; now and then, as the
-  // dice fall, one needs the host and is not.
-  bool run_ahead = false;
+  // More than 1: steps are planned while those before them run, as by an engine whose device runs beside it; now and
+  // then, as the dice fall, one needs the host and is not followed.
+  int max_steps_in_flight = 1;
   bool check = true;
   bool keep_token_times = false;
   uint64_t seed = 0;
@@ -62,6 +62,8 @@ struct SimulationResult {
   int64_t computed_tokens = 0;
   int64_t num_preemptions = 0;
   int64_t num_swaps = 0;
+  int64_t num_accepted_drafts = 0;
+  int64_t num_rejected_drafts = 0;
   double worst_decode_gap_ms = 0.0;  // longest time between two tokens of one choice
 };
 

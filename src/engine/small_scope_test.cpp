@@ -4,44 +4,51 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
 
-#include "engine/scheduler.h"
+#include "engine/step_loop.h"
 
 namespace quire {
 namespace {
 
 constexpr int64_t kBlock = 2;
+constexpr int32_t kGuess = 2000;
 
 struct SmallRequest {
   int64_t num_prompt;
   int64_t num_output;
-  int num_slots = 1;
+  int num_choices = 1;
   int32_t first_token = 0;  // equal ones share their prefix
   int32_t priority = 0;
   int64_t num_known_output = 0;  // what the scheduler expects: more where an end token comes before; 0: the same
+  int num_drafts = 0;            // guessed before each step
 };
 
 struct Scope {
   SchedulerOptions scheduler;
   std::vector<SmallRequest> requests;
-  bool run_ahead = false;  // a step is planned while the one before it runs
+  int max_in_flight = 1;  // steps planned while those before them run
   int num_cancellations = 2;
 };
 
-// One path of actions, replayed from the start: 's' steps, 'a' lets the next request arrive, '0'.. cancels one.
-class World {
+// One path of actions, replayed from the start: 's' steps, all guesses of the step that settles being right; 'w' steps,
+// all being wrong; 'h' steps, the first being right; 'a' lets the next request arrive; '0'.. cancels one.
+class World : public Executor {
  public:
-  explicit World(const Scope& scope) : scope_(scope), scheduler_(scope.scheduler) {}
+  explicit World(const Scope& scope)
+      : scope_(scope), scheduler_(scope.scheduler), loop_(scheduler_, *this, scope.max_in_flight) {}
 
-  // False when the action is not possible here.
+  // False when the action is not possible here, or is no other than 's'.
   bool act(char action) {
     if (action == 'a') return arrive();
-    if (action == 's') return step();
+    if (action == 's') return step(std::numeric_limits<int64_t>::max());
+    if (action == 'w') return step(0) && has_judged_;
+    if (action == 'h') return step(1) && has_judged_;
     return cancel(static_cast<size_t>(action - '0'));
   }
 
@@ -55,19 +62,26 @@ class World {
       add(static_cast<int64_t>(sequence->id));
       add(static_cast<int64_t>(sequence->state));
       if (sequence->state == SequenceState::kFinished) continue;
-      add(sequence->num_tokens());
+      add(sequence->num_known_tokens());
+      add(sequence->num_promised);
       add(sequence->num_computed_tokens);
-      add(sequence->num_slots);
+      add(sequence->num_settled_tokens);
+      add(sequence->num_open_drafts);
+      add(sequence->num_choices);
       add(std::min<int64_t>(sequence->num_preemptions, 3));
       for (const int32_t block : sequence->blocks) add(block);
       out += '/';
       for (const int32_t slot : sequence->swap_slots) add(slot);
       out += ';';
     }
-    for (const StepPlan::Item& item : running_) {
-      add(item.sequence == nullptr ? -1 : static_cast<int64_t>(item.sequence->id));
-      add(item.num_tokens);
-      add(item.samples ? 1 : 0);
+    for (const StartedStep& step : loop_.in_flight()) {
+      for (const StepPlan::Item& item : step.items) {
+        add(item.sequence == nullptr ? -1 : static_cast<int64_t>(item.sequence->id));
+        add(item.num_tokens);
+        add(item.num_drafts);
+        add(item.samples ? 1 : 0);
+      }
+      out += '|';
     }
     for (int32_t block = 0; block < scheduler_.blocks().num_total(); ++block) {
       add(static_cast<int64_t>(scheduler_.blocks().state(block)));
@@ -75,7 +89,7 @@ class World {
     return out;
   }
 
-  bool is_over() const { return next_ == scope_.requests.size() && !has_work() && running_.empty(); }
+  bool is_over() const { return next_ == scope_.requests.size() && !has_work() && loop_.in_flight().empty(); }
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
@@ -89,7 +103,8 @@ class World {
     }
     sequence->num_prompt_tokens = request.num_prompt;
     sequence->max_tokens = request.num_prompt + std::max(request.num_output, request.num_known_output);
-    sequence->num_slots = request.num_slots;
+    sequence->num_choices = request.num_choices;
+    sequence->awaits_tokens = request.num_drafts > 0;
     sequence->priority = request.priority;
     scheduler_.add(sequence.get());
     sequences_.push_back(std::move(sequence));
@@ -100,50 +115,36 @@ class World {
 
   bool has_work() const { return scheduler_.num_running() + scheduler_.num_waiting() > 0; }
 
-  bool step() {
-    if (running_.empty()) {
-      const bool had_work = has_work();
-      running_ = start_step();
-      EXPECT_EQ(!running_.empty(), had_work) << "somebody must advance while anybody waits";
+  bool step(int64_t num_right) {
+    num_right_ = num_right;
+    has_judged_ = false;
+    const bool is_fresh = loop_.in_flight().empty();
+    const bool had_work = has_work();
+    for (const auto& sequence : sequences_) {
+      if (sequence->state != SequenceState::kRunning || sequence->num_promised > 0) continue;
+      sequence->drafts.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kGuess);
     }
-    if (running_.empty()) return false;
-    scheduler_.commit();
-    if (promise_tokens()) ahead_ = start_step();
-    for (size_t i = 0; i < running_.size(); ++i) {
-      if (running_[i].sequence != nullptr && running_[i].samples) sample(running_[i].sequence);
+    const StartedStep* step = loop_.step();
+    scheduler_.check();
+    EXPECT_TRUE(!is_fresh || (step != nullptr) == had_work) << "somebody must advance while anybody waits";
+    if (step == nullptr) return false;
+    for (const StepPlan::Item& item : step->items) {
+      if (item.sequence != nullptr && item.samples) finish_if_at_end(item.sequence);
     }
-    running_ = std::exchange(ahead_, {});
+    for (const StepResults::Fork& fork : loop_.results().forks) finish_if_at_end(fork.child);
     scheduler_.check();
     return true;
   }
 
-  std::vector<StepPlan::Item> start_step() {
-    const StepPlan& plan = scheduler_.plan();
-    scheduler_.check();
-    verify_writes(plan);
-    return plan.items;
-  }
-
-  // A step that forks is waited for.
-  bool promise_tokens() {
-    const auto forks = [](const StepPlan::Item& item) {
-      return item.sequence != nullptr && item.samples && item.sequence->num_slots > 1;
-    };
-    if (!scope_.run_ahead || std::ranges::any_of(running_, forks)) return false;
-    for (const StepPlan::Item& item : running_) {
-      if (item.sequence == nullptr || !item.samples) continue;
-      item.sequence->tokens.push_back(kTokenToCome);
-      if (item.sequence->num_tokens() == item.sequence->max_tokens) scheduler_.finish(item.sequence);
-    }
-    return true;
-  }
+  void move(std::span<const StepPlan::Move>) override {}
 
   // No two sequences write one slot, and nobody writes a block that another holds.
-  void verify_writes(const StepPlan& plan) const {
+  void start(std::span<const StepPlan::Item> items) override {
+    scheduler_.check();
     std::set<int64_t> written;
-    for (const StepPlan::Item& item : plan.items) {
+    for (const StepPlan::Item& item : items) {
       const Sequence& sequence = *item.sequence;
-      for (int64_t p = sequence.num_computed_tokens; p < sequence.num_computed_tokens + item.num_tokens; ++p) {
+      for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
         const int32_t block = sequence.blocks[static_cast<size_t>(p / kBlock)];
         EXPECT_TRUE(written.insert(block * kBlock + p % kBlock).second);
         EXPECT_FALSE(scheduler_.blocks().is_shared(block));
@@ -151,47 +152,53 @@ class World {
     }
   }
 
-  void sample(Sequence* sequence) {
-    while (sequence->num_slots > 1) {
-      auto child = std::make_unique<Sequence>();
-      child->id = sequence->id + static_cast<uint64_t>(sequence->num_slots) - 1;
-      scheduler_.fork(sequence, child.get());
-      append(child.get());
-      sequences_.push_back(std::move(child));
-    }
-    append(sequence);
-  }
+  bool may_start_ahead() const override { return true; }
 
-  void append(Sequence* sequence) {
-    const SmallRequest& request = scope_.requests[sequence->id / 10];
-    if (sequence->tokens.back() == kTokenToCome) sequence->tokens.pop_back();
-    sequence->tokens.push_back(static_cast<int32_t>(1000 + sequence->id));
-    if (sequence->num_tokens() == request.num_prompt + request.num_output) finish(sequence);
-  }
-
-  void finish(Sequence* sequence) {
-    for (std::vector<StepPlan::Item>* items : {&running_, &ahead_}) {
-      for (StepPlan::Item& item : *items) {
-        if (item.sequence == sequence) item.sequence = nullptr;
+  void finish(std::span<const StepPlan::Item> items, StepResults& results) override {
+    chosen_.assign(items.size(), {});
+    for (size_t i = 0; i < items.size(); ++i) {
+      const StepPlan::Item& item = items[i];
+      if (item.sequence == nullptr || !item.samples) continue;
+      const Sequence& sequence = *item.sequence;
+      const SmallRequest& request = scope_.requests[sequence.id / 10];
+      has_judged_ = has_judged_ || item.num_drafts > 0;
+      const int64_t room = request.num_prompt + request.num_output - sequence.num_known_tokens();
+      const int64_t num_chosen = std::min({item.num_drafts, num_right_, room - 1}) + 1;
+      chosen_[i].assign(static_cast<size_t>(num_chosen), kGuess);
+      chosen_[i].back() = token_of(sequence.id);
+      results.tokens[i] = chosen_[i];
+      for (int left = sequence.num_choices - 1; left > 0; --left) {
+        auto child = std::make_unique<Sequence>();
+        child->id = sequence.id + static_cast<uint64_t>(left);
+        results.forks.push_back({i, child.get(), token_of(child->id)});
+        sequences_.push_back(std::move(child));
       }
     }
-    scheduler_.finish(sequence);
+  }
+
+  static int32_t token_of(uint64_t id) { return static_cast<int32_t>(1000 + id); }
+
+  void finish_if_at_end(Sequence* sequence) {
+    const SmallRequest& request = scope_.requests[sequence->id / 10];
+    if (sequence->num_known_tokens() == request.num_prompt + request.num_output) loop_.finish(sequence);
   }
 
   bool cancel(size_t index) {
     if (index >= sequences_.size() || cancelled_ == scope_.num_cancellations) return false;
     if (sequences_[index]->state == SequenceState::kFinished) return false;
     ++cancelled_;
-    finish(sequences_[index].get());
+    loop_.finish(sequences_[index].get());
     scheduler_.check();
     return true;
   }
 
   const Scope& scope_;
   Scheduler scheduler_;
+  StepLoop loop_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
-  std::vector<StepPlan::Item> running_;  // of the step that runs; who has ended is null
-  std::vector<StepPlan::Item> ahead_;    // of one that was started meanwhile
+  std::vector<std::vector<int32_t>> chosen_;  // by item of the step that settles
+  int64_t num_right_ = 0;                     // guesses of each sequence that hold in it
+  bool has_judged_ = false;                   // it had guesses
   size_t next_ = 0;
   int cancelled_ = 0;
 };
@@ -204,7 +211,7 @@ size_t explore(const Scope& scope) {
   while (!paths.empty() && !testing::Test::HasFailure()) {
     const std::string path = std::move(paths.front());
     paths.pop_front();
-    for (const char action : std::string("sa012345")) {
+    for (const char action : std::string("swha012345")) {
       World world(scope);
       for (const char done : path) world.act(done);
       if (!world.act(action)) continue;
@@ -269,18 +276,48 @@ TEST(SmallScope, PrioritiesTakeSlots) {
 // Steps planned while those before them run, of sequences that turn out to have ended.
 TEST(SmallScope, RunningAhead) {
   const std::vector<SmallRequest> ending = {{3, 4, 1, 0, 0, 6}, {2, 7}, {1, 2, 1, 0, 0, 5}, {4, 4}};
-  EXPECT_GT(explore({tiny(5), ending, true}), 1000u);
+  EXPECT_GT(explore({tiny(5), ending, 2}), 1000u);
   SchedulerOptions swapping = tiny(5);
   swapping.preemption = Preemption::kSwap;
   swapping.num_swap_slots = 3;
-  EXPECT_GT(explore({swapping, ending, true}), 1000u);
-  EXPECT_GT(explore({tiny(6), {{5, 3, 1, 0, 0, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, true}), 400u);
+  EXPECT_GT(explore({swapping, ending, 2}), 1000u);
+  EXPECT_GT(explore({tiny(6), {{5, 3, 1, 0, 0, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, 2}), 400u);
 }
 
 TEST(SmallScope, RunningAheadOfForksAndPriorities) {
   SchedulerOptions options = tiny(6);
   options.policy = SchedulingPolicy::kPriority;
-  EXPECT_GT(explore({options, {{3, 4, 2, 0, 1}, {2, 2, 1, 0, 2, 4}, {3, 3, 2, 0, 0}}, true}), 400u);
+  EXPECT_GT(explore({options, {{3, 4, 2, 0, 1}, {2, 2, 1, 0, 2, 4}, {3, 3, 2, 0, 0}}, 2}), 400u);
+}
+
+TEST(SmallScope, ThreeStepsInFlight) {
+  const std::vector<SmallRequest> ending = {{3, 4, 1, 0, 0, 6}, {2, 5}, {1, 2, 1, 0, 0, 5}};
+  SchedulerOptions options = tiny(5);
+  EXPECT_GT(explore({options, ending, 3}), 400u);
+  options.preemption = Preemption::kSwap;
+  options.num_swap_slots = 3;
+  EXPECT_GT(explore({options, ending, 3}), 400u);
+}
+
+// Every outcome of guesses: all, one or none right, of some while others decode, end and are preempted.
+TEST(SmallScope, Drafts) {
+  const std::vector<SmallRequest> drafting = {{3, 6, 1, 0, 0, 0, 3}, {2, 4}, {3, 5, 1, 0, 0, 8, 2}};
+  SchedulerOptions options = tiny(5);
+  options.max_batch_tokens = 7;
+  for (const int max_in_flight : {1, 2, 3}) {
+    EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
+  }
+  options.preemption = Preemption::kSwap;
+  options.num_swap_slots = 3;
+  for (const int max_in_flight : {1, 2, 3}) {
+    EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
+  }
+}
+
+TEST(SmallScope, DraftsOfForksAndSharedPrefixes) {
+  SchedulerOptions options = tiny(6);
+  options.max_batch_tokens = 7;
+  EXPECT_GT(explore({options, {{3, 4, 2, 1, 0, 0, 2}, {3, 3, 1, 1}, {4, 3, 1, 1, 0, 0, 3}}, 2}), 400u);
 }
 
 }  // namespace

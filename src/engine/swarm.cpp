@@ -25,7 +25,7 @@ SimulationOptions random_options(uint64_t seed) {
   scheduler.static_batching = below(6) == 0 ? StaticBatching::kRefilled : StaticBatching::kOff;
   scheduler.preemption = static_cast<Preemption>(below(3));
   scheduler.num_swap_slots = below(2) * below(64);
-  options.run_ahead = below(2) == 0;
+  options.max_steps_in_flight = below(2) == 0 ? 1 : static_cast<int>(2 + below(3));
   return options;
 }
 
@@ -41,6 +41,7 @@ std::vector<SimulatedRequest> random_requests(uint64_t seed, size_t count) {
     request.prompt_tokens = 1 + below(below(8) == 0 ? 400 : 60);
     request.output_tokens = 1 + below(below(8) == 0 ? 200 : 30);
     request.num_choices = below(6) == 0 ? static_cast<int>(1 + below(4)) : 1;
+    request.num_drafts = below(3) == 0 ? static_cast<int>(1 + below(6)) : 0;
     request.shared_tokens = below(2) * below(static_cast<uint64_t>(request.prompt_tokens) + 1);
     request.group = static_cast<int32_t>(below(4));
     request.priority = static_cast<int32_t>(below(3));

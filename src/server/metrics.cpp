@@ -79,7 +79,8 @@ Ending ending_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop: return kEndedByStop;
     case FinishReason::kLength: return kEndedByLength;
-    case FinishReason::kError: return kEndedByError;
+    case FinishReason::kError:
+    case FinishReason::kAborted: return kEndedByError;
     case FinishReason::kNone:
     case FinishReason::kCancelled:
     case FinishReason::kTimeout: break;
@@ -288,6 +289,9 @@ void Metrics::Impl::write_own(MetricsText& text, const EngineStatus& engine) con
   text.counter("quire:choices_timed_out_total", "Choices that reached their timeout.", count(engine.num_timed_out));
   text.counter("quire:choices_failed_total", "Choices that ended because the model produced NaN or infinity.",
                count(engine.num_failed));
+  text.counter("quire:choices_aborted_total", "Choices that ended because their step failed.",
+               count(engine.num_aborted));
+  text.counter("quire:steps_failed_total", "Steps that could not be carried out.", count(engine.num_failed_steps));
   text.counter("quire:computed_tokens_total", "Rows that went through the model.", count(engine.computed_tokens));
   text.counter("quire:client_disconnects_total", "Clients that left before their answer was complete.",
                static_cast<double>(disconnects.load(std::memory_order_relaxed)));

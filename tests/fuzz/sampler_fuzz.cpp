@@ -103,7 +103,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (bytes.is_empty()) break;
       logit = bytes.take<float>();
     }
-    if (const auto row = sampler.wish()) require(row->temperature == 0.0f || row->temperature >= kLeastTemperature);
+    if (const auto row = sampler.device_sampling())
+      require(row->temperature == 0.0f || row->temperature >= kLeastTemperature);
     const std::optional<SampledToken> token = sampler.sample(logits, scratch);
     const std::optional<SampledToken> same = again.sample(logits, other_scratch);
     require(token.has_value() == same.has_value());

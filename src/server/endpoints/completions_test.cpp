@@ -162,7 +162,7 @@ class FedStreams {
   }
 
   FedStreams& push(OutputEvent event, size_t prompt = 0) {
-    streams_[prompt]->push(std::move(event));
+    streams_[prompt]->push({std::move(event)});
     exchange_->run_posted();
     return *this;
   }
@@ -311,7 +311,7 @@ TEST_F(CompletionsTest, FailuresOfTheEngine) {
   };
   for (const Case& expected :
        {Case{FinishReason::kTimeout, 408, "timeout"}, Case{FinishReason::kError, 500, "numeric_error"},
-        Case{FinishReason::kCancelled, 503, "draining"}}) {
+        Case{FinishReason::kAborted, 500, "step_failed"}, Case{FinishReason::kCancelled, 503, "draining"}}) {
     for (const bool is_stream : {false, true}) {
       FedStreams fed(context_, {{"stream", is_stream}, {"n", 2}}, {ids});
       fed.push(token_event({.id = ids.back(), .top = {}}, FinishReason::kNone, 1));

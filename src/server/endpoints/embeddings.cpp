@@ -33,6 +33,9 @@ class EmbeddingReader : public StreamReader {
     if (event.finish == FinishReason::kError) {
       return fail({500, "server_error", "numeric_error", "the model produced NaN or infinity for this input"});
     }
+    if (event.finish == FinishReason::kAborted) {
+      return fail({500, "server_error", "step_failed", "the server could not run the model for this input; try again"});
+    }
     if (event.embedding.empty()) {
       return fail({501, "not_supported_error", "not_supported", "this model gives no embeddings"});
     }

@@ -22,7 +22,7 @@ class EmbeddingsTest : public ServerTest {
       OutputEvent event;
       event.finish = FinishReason::kLength;
       event.embedding = {3.0f, static_cast<float>(i), 4.0f};
-      streams[i]->push(std::move(event));
+      streams[i]->push({std::move(event)});
       exchange->run_posted();
     }
     EXPECT_TRUE(exchange->is_done());

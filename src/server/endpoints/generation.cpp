@@ -31,6 +31,10 @@ ApiError failure(FinishReason reason) {
     return {500, "server_error", "numeric_error",
             "the model produced NaN or infinity, so no token could be chosen; only this request is affected"};
   }
+  if (reason == FinishReason::kAborted) {
+    return {500, "server_error", "step_failed",
+            "the server could not run the model for this request, which ended before its last token; try again"};
+  }
   return {503,        "unavailable_error",
           "draining", "the server is shutting down and ended this request before its last token",
           "",         1000};

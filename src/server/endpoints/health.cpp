@@ -8,9 +8,21 @@ namespace {
 
 constexpr double kRetryMs = 1000.0;
 
+void answer_by_engine(const ServerContext& context, const ExchangePtr& exchange) {
+  switch (context.engine != nullptr ? context.engine->health() : EngineHealth::kWell) {
+    case EngineHealth::kWell: return exchange->reply({.body = R"({"status":"ok"})"});
+    case EngineHealth::kStalled:
+      return exchange->reply(error_response(ApiError(503, "unavailable_error", "engine_stalled",
+                                                     "requests wait and the engine makes no progress", "", kRetryMs)));
+    case EngineHealth::kStopped:
+      return exchange->reply(error_response(
+          ApiError(503, "unavailable_error", "engine_stopped", "the model cannot be run any more", "", kRetryMs)));
+  }
+}
+
 void answer_by_state(const ServerContext& context, const ExchangePtr& exchange) {
   switch (context.state) {
-    case ServerState::kReady: return exchange->reply({.body = R"({"status":"ok"})"});
+    case ServerState::kReady: return answer_by_engine(context, exchange);
     case ServerState::kLoading:
       return exchange->reply(error_response(
           ApiError(503, "unavailable_error", "model_loading", "the model is being loaded", "", kRetryMs)));

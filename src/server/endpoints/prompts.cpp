@@ -1,7 +1,6 @@
 #include "server/endpoints/prompts.h"
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 
 #include "base/error.h"
@@ -101,7 +100,7 @@ bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t
     }
   }
   const auto size = static_cast<int64_t>(prompt.size());
-  if (size + completion > context_length) {
+  if (completion > context_length - size) {
     throw ApiError(400, "invalid_request_error", "context_length_exceeded",
                    fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} "
                                "in the messages, {} in the completion). Please reduce the length of the messages or "
@@ -122,10 +121,9 @@ GenerateRequest engine_request(const ServerContext& context, const http::Request
   out.priority = request.priority;
   out.tenant = from.tenant;
   out.timeout_ms = request.timeout_ms > 0.0 ? request.timeout_ms : header_timeout_ms(from);
-  // Prompts of other keys are never shared; a caller who declines the cache gets a salt that no other request has.
-  static std::atomic<uint64_t> num_unshared{0};
-  out.cache_salt = from.tenant +
-                   (request.cache_prompt ? "/salt/" + request.cache_salt : fmt::format("/unshared/{}", num_unshared++));
+  // Prompts of other keys are never shared.
+  out.cache_salt = from.tenant + "/salt/" + request.cache_salt;
+  out.shares_cache = request.cache_prompt;
   return out;
 }
 

@@ -48,6 +48,8 @@ json::object engine_json(const EngineStatus& status) {
           {"num_cancelled", status.num_cancelled},
           {"num_timed_out", status.num_timed_out},
           {"num_failed", status.num_failed},
+          {"num_aborted", status.num_aborted},
+          {"num_failed_steps", status.num_failed_steps},
           {"refused_requests", status.refused_requests},
           {"refused_tokens", status.refused_tokens},
           {"plan_ms", status.plan_ms},

@@ -8,7 +8,12 @@ namespace quire {
 
 namespace {
 
-ApiError queue_full(const Submission& refused) {
+ApiError refusal_of(const Submission& refused) {
+  if (refused.refusal == Refusal::kStopped) {
+    return {
+        503, "unavailable_error",   "engine_stopped", "the model cannot be run any more; the server must be restarted",
+        "",  refused.retry_after_ms};
+  }
   const bool is_tokens = refused.refusal == Refusal::kQueueTokens;
   return {429,
           "rate_limit_error",
@@ -22,7 +27,7 @@ ApiError queue_full(const Submission& refused) {
 }  // namespace
 
 void require_room(Engine& engine) {
-  if (const std::optional<Submission> refused = engine.refuse_when_full()) throw queue_full(*refused);
+  if (const std::optional<Submission> refused = engine.refuse_when_full()) throw refusal_of(*refused);
 }
 
 std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, std::vector<GenerateRequest> requests) {
@@ -40,7 +45,7 @@ std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, s
     }
     if (submission.stream == nullptr) {
       cancel_all();
-      throw queue_full(submission);
+      throw refusal_of(submission);
     }
     streams.push_back(std::move(submission.stream));
   }

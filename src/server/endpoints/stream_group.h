@@ -26,7 +26,7 @@ class StreamReader {
   virtual void on_gone() = 0;
 };
 
-// Throws the ApiError 429 of a full queue before a prompt has cost anything.
+// Throws the ApiError 429 of a full queue, or 503 of a stopped engine, before a prompt has cost anything.
 void require_room(Engine& engine);
 
 class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
@@ -36,7 +36,8 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
 
   ~StreamGroup();  // the engine stops what nobody will read
 
-  // All requests or none. Throws ApiError: 429 when the queue is full, 400 for what can never run.
+  // All requests or none. Throws ApiError: 429 when the queue is full, 503 when the engine
+  // has stopped, 400 for what can never run.
   static std::vector<std::shared_ptr<OutputStream>> submit(Engine& engine, std::vector<GenerateRequest> requests);
 
   // From here on the group owns the reader and calls it.

@@ -1,0 +1,151 @@
+#include "engine/admission.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "base/random.h"
+
+namespace quire {
+namespace {
+
+// When a client that was refused may try again: half the queue should have gone.
+constexpr double kLeastRetryMs = 250.0;
+constexpr double kMostRetryMs = 60'000.0;
+
+// Tokens that it must at least have room for.
+int64_t completion_tokens(const GenerateRequest& request) {
+  if (request.pooling != Pooling::kNone) return 0;
+  return request.max_tokens < 0 ? 1 : request.max_tokens;
+}
+
+int64_t saturating_sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
+}
+
+}  // namespace
+
+void Admission::validate(const GenerateRequest& request) const {
+  const ModelInfo& info = runner_.info();
+  const int64_t context = max_sequence_tokens();
+  const auto prompt_size = static_cast<int64_t>(request.prompt.size());
+  request.sampling.validate(info.vocab_size);
+  if (prompt_size == 0) fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
+  for (const int32_t id : request.prompt) {
+    if (id < 0 || id >= info.vocab_size) {
+      fail(ErrorCode::kInvalidArgument, "the prompt holds token id {}, the model knows 0 to {}", id,
+           info.vocab_size - 1);
+    }
+  }
+  const int64_t completion = completion_tokens(request);
+  // Before anything is computed from it: any number may stand there.
+  if (completion > context - prompt_size) {
+    fail(
+        ErrorCode::kLimit,
+        "This model's maximum context length is {} tokens. However, you requested {} tokens ({} in the messages, {} in "
+        "the completion). Shorten the prompt, lower max_tokens or raise --ctx-size.",
+        context, saturating_sum(prompt_size, completion), prompt_size, completion);
+  }
+  if (request.num_choices < 1 || !scheduler_.can_ever_fit(prompt_size + completion, request.num_choices)) {
+    fail(ErrorCode::kLimit,
+         "{} choices of {} tokens can never run here: at most {} sequences, {} KV blocks of {} tokens",
+         request.num_choices, prompt_size + completion, runner_.options().max_sequences, runner_.options().num_blocks,
+         kKvBlockSize);
+  }
+  if (request.num_choices > 1 && completion == 0) {
+    fail(ErrorCode::kInvalidArgument, "{} choices are asked for, but no token is to be generated", request.num_choices);
+  }
+}
+
+// A sequence alone must be able to reach its end, or there would be no progress.
+int64_t Admission::max_sequence_tokens() const {
+  return std::min(runner_.options().max_context, scheduler_.blocks().num_total() * kKvBlockSize);
+}
+
+int64_t Admission::max_length_of(const GenerateRequest& request) const {
+  const bool is_open = request.max_tokens < 0 && request.pooling == Pooling::kNone;
+  return is_open ? max_sequence_tokens() : static_cast<int64_t>(request.prompt.size()) + completion_tokens(request);
+}
+
+Submission Admission::submit(GenerateRequest request) {
+  validate(request);
+  const int64_t max_length = max_length_of(request);
+  // Sequences on different sides of the model's RoPE switch have different K for the same tokens.
+  const int64_t rope_switch = runner_.info().rope_switch_length;
+  request.cache_salt += rope_switch > 0 && max_length > rope_switch ? "/long" : "/";
+  const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
+  uint64_t id = 0;
+  if (std::optional<Submission> refused = enter_queue(*shared, id)) return *std::move(refused);
+
+  // Prompts may be long: they are copied without the lock that every step takes.
+  auto choice = make_choice(shared, id, shared->sampling.seed.value_or(philox(options_.seed, id)), max_length);
+  choice->stream = std::make_shared<OutputStream>(shared->num_choices);
+  choice->timing.arrival_ms = options_.now_ms();
+  if (shared->timeout_ms > 0) choice->sequence.deadline_ms = choice->timing.arrival_ms + shared->timeout_ms;
+  std::shared_ptr<OutputStream> stream = choice->stream;
+  const std::lock_guard lock(mutex_);
+  if (is_stopped_) return refuse(Refusal::kStopped);
+  arrived_.push_back(std::move(choice));
+  return {.stream = std::move(stream)};
+}
+
+// Takes a place in the queue and an id for each choice; or the refusal.
+std::optional<Submission> Admission::enter_queue(const GenerateRequest& request, uint64_t& id) {
+  const auto num_tokens = static_cast<int64_t>(request.prompt.size());
+  const std::lock_guard lock(mutex_);
+  if (is_stopped_) return refuse(Refusal::kStopped);
+  if (queued_requests_ >= options_.max_queued_requests) return refuse(Refusal::kQueueRequests);
+  // Alone in the queue any prompt is welcome.
+  if (queued_requests_ > 0 && num_tokens > options_.max_queued_tokens - queued_tokens_) {
+    return refuse(Refusal::kQueueTokens);
+  }
+  id = next_id_;
+  next_id_ += static_cast<uint64_t>(request.num_choices);
+  ++queued_requests_;
+  queued_tokens_ += num_tokens;
+  return std::nullopt;
+}
+
+std::optional<Submission> Admission::refuse_when_full() {
+  const std::lock_guard lock(mutex_);
+  if (is_stopped_) return refuse(Refusal::kStopped);
+  if (queued_requests_ < options_.max_queued_requests) return std::nullopt;
+  return refuse(Refusal::kQueueRequests);
+}
+
+// With the mutex held.
+Submission Admission::refuse(Refusal refusal) {
+  if (refusal == Refusal::kStopped) return {.refusal = refusal, .retry_after_ms = kMostRetryMs};
+  ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
+  const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
+  return {.refusal = refusal, .retry_after_ms = std::clamp(wait, kLeastRetryMs, kMostRetryMs)};
+}
+
+std::vector<std::unique_ptr<Choice>> Admission::take_arrived() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(arrived_, {});
+}
+
+void Admission::leave_queue(Choice& choice) {
+  if (!choice.is_queued) return;
+  choice.is_queued = false;
+  --queued_requests_;
+  queued_tokens_ -= choice.sequence.num_prompt_tokens;
+}
+
+void Admission::observe_finish(double now_ms) {
+  if (last_finish_ms_ > 0) {
+    const double interval = finish_interval_ms_;
+    finish_interval_ms_ = interval + 0.1 * (now_ms - last_finish_ms_ - interval);
+  }
+  last_finish_ms_ = now_ms;
+}
+
+void Admission::stop() {
+  const std::lock_guard lock(mutex_);
+  is_stopped_ = true;
+}
+
+}  // namespace quire

@@ -1,0 +1,79 @@
+// The way into the engine: whether a request can ever run, whether the queue has room for it, its ids; and how long the
+// queue is.
+//
+// submit() and the like: any thread. The rest: engine thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/choice.h"
+#include "engine/scheduler.h"
+#include "models/running/model_runner.h"
+
+namespace quire {
+
+enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens, kStopped };
+
+struct Submission {
+  std::shared_ptr<OutputStream> stream = nullptr;  // null when refused
+  Refusal refusal = Refusal::kNone;
+  double retry_after_ms = 0.0;  // when refused: until about half the queue will have gone, at the measured speed
+};
+
+class Admission {
+ public:
+  struct Options {
+    int64_t max_queued_requests = 0;  // waiting, not yet started
+    int64_t max_queued_tokens = 0;    // of their prompts
+    uint64_t seed = 0;                // of requests that bring none
+    std::function<double()> now_ms;
+  };
+  // Both outlive it; of the scheduler only what never changes is asked.
+  Admission(const ModelRunner& runner, const Scheduler& scheduler, Options options)
+      : runner_(runner), scheduler_(scheduler), options_(std::move(options)) {}
+
+  // As Engine's.
+  Submission submit(GenerateRequest request);
+  std::optional<Submission> refuse_when_full();
+  int64_t max_sequence_tokens() const;
+
+  int64_t num_queued() const { return queued_requests_; }  // submitted, not yet started
+  int64_t num_refused_requests() const { return refused_requests_; }
+  int64_t num_refused_tokens() const { return refused_tokens_; }
+
+  // Those that have arrived since the last call.
+  std::vector<std::unique_ptr<Choice>> take_arrived();
+  // The choice has started, or ends without: it counts to the queue no longer.
+  void leave_queue(Choice& choice);
+  // A choice has ended: the speed by which the queue moves.
+  void observe_finish(double now_ms);
+  // Nothing is taken any more.
+  void stop();
+
+ private:
+  void validate(const GenerateRequest& request) const;
+  int64_t max_length_of(const GenerateRequest& request) const;
+  std::optional<Submission> enter_queue(const GenerateRequest& request, uint64_t& id);
+  Submission refuse(Refusal refusal);
+
+  const ModelRunner& runner_;
+  const Scheduler& scheduler_;
+  const Options options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Choice>> arrived_;
+  bool is_stopped_ = false;
+  uint64_t next_id_ = 0;
+  std::atomic<int64_t> queued_requests_{0};
+  std::atomic<int64_t> queued_tokens_{0};
+  std::atomic<int64_t> refused_requests_{0};
+  std::atomic<int64_t> refused_tokens_{0};
+  double last_finish_ms_ = 0.0;
+  std::atomic<double> finish_interval_ms_{0.0};  // between the ends of choices, lately
+};
+
+}  // namespace quire

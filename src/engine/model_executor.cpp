@@ -1,0 +1,189 @@
+#include "engine/model_executor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace quire {
+
+ModelExecutor::ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks)
+    : runner_(runner), choices_(choices), hooks_(std::move(hooks)) {
+  for (int thread = 0; thread < runner_.num_host_threads(); ++thread) {
+    scratch_.emplace_back(runner_.info().vocab_size);
+  }
+}
+
+void ModelExecutor::move(std::span<const StepPlan::Move> moves) {
+  using enum StepPlan::Move::Kind;
+  int64_t num_swaps = 0;
+  // The time that swapping takes is measured, so it must not hold that of a step which still runs.
+  if (std::ranges::any_of(moves, [](const StepPlan::Move& move) { return move.kind != kCopy; })) runner_.wait();
+  const double start = hooks_.now_ms();
+  for (const StepPlan::Move& move : moves) {
+    switch (move.kind) {
+      case kCopy: runner_.copy_block(move.from, move.to); break;
+      case kSwapOut: runner_.swap_out(move.from, move.to); break;
+      case kSwapIn: runner_.swap_in(move.from, move.to); break;
+    }
+    num_swaps += move.kind == kCopy ? 0 : 1;
+  }
+  if (num_swaps > 0) hooks_.observe_move_ms((hooks_.now_ms() - start) / static_cast<double>(num_swaps));
+}
+
+void ModelExecutor::start(std::span<const StepPlan::Item> items) {
+  batch_.clear();
+  StepRows step;
+  step.entries.resize(items.size());
+  for (size_t i = 0; i < items.size(); ++i) add_to_batch(items[i], step.entries[i]);
+  if (runner_.can_sample()) choose_on_device(step);
+  step.chooses_tokens = !batch_.sampling.empty();
+  last_wants_tokens_only_ = batch_.hidden_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
+  step.started_ms = last_started_ms_ = hooks_.now_ms();
+  runner_.start(batch_);
+  started_.push_back(std::move(step));
+}
+
+bool ModelExecutor::may_start_ahead() const { return runner_.runs_ahead() && last_wants_tokens_only_; }
+
+void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
+  const Sequence& sequence = *item.sequence;
+  Choice& choice = *choices_.at(item.sequence);
+  if (choice.timing.first_scheduled_ms == 0.0) hooks_.on_first_step(choice);
+  const auto first_row = static_cast<int32_t>(batch_.token_ids.size());
+  const auto end_row = first_row + static_cast<int32_t>(item.num_tokens);
+  const int64_t end = item.first_position + item.num_tokens - item.num_drafts;
+  const int64_t num_known = std::min(end, sequence.num_known_tokens());
+  batch_.token_ids.insert(batch_.token_ids.end(), sequence.tokens.begin() + item.first_position,
+                          sequence.tokens.begin() + num_known);
+  if (num_known < end) {
+    // The step before chooses it: a device reads back no further.
+    CHECK(end == num_known + 1 && started_.size() == 1);
+    batch_.token_ids.push_back(chosen_token(choice.chosen_row));
+  }
+  entry.drafts.assign(sequence.drafts.begin(), sequence.drafts.begin() + item.num_drafts);
+  batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.begin(), entry.drafts.end());
+  batch_.sequences.push_back({.num_tokens = item.num_tokens,
+                              .first_position = item.first_position,
+                              .block_table = sequence.blocks,
+                              .length_limit = sequence.max_tokens});
+
+  std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;
+  entry.choice = &choice;
+  entry.first_row = wanted.size();
+  entry.samples = item.samples;
+  if (sequence.needs_all_rows) {
+    entry.num_rows = item.num_tokens;
+  } else if (item.samples) {
+    entry.num_rows = 1 + item.num_drafts;
+  }
+  entry.first_position = item.first_position + item.num_tokens - entry.num_rows;
+  for (int32_t row = end_row - static_cast<int32_t>(entry.num_rows); row < end_row; ++row) wanted.push_back(row);
+  choice.chosen_row = static_cast<int64_t>(wanted.size()) - 1;
+}
+
+// All of a step's tokens are chosen by the runner, or none.
+void ModelExecutor::choose_on_device(const StepRows& step) {
+  for (const StepEntry& entry : step.entries) {
+    if (entry.choice->is_embedding()) continue;
+    // The step itself promises one.
+    const int64_t num_ahead = entry.choice->sequence.num_promised - 1;
+    for (int64_t row = 0; row < entry.num_rows; ++row) {
+      const std::optional<SamplingRow> sampling = entry.choice->device_sampling(num_ahead + row);
+      if (!sampling) return batch_.sampling.clear();
+      batch_.sampling.push_back(*sampling);
+    }
+  }
+}
+
+void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& results) {
+  const StepRows step = std::move(started_.front());
+  started_.pop_front();
+  const std::span<const float> logits = runner_.finish();
+  ran_ms_ = hooks_.now_ms();
+
+  pending_.clear();
+  siblings_.clear();
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].sequence == nullptr || step.entries[i].num_rows == 0) continue;
+    const PendingRows rows{i, step.entries[i].choice, rows_of(step.entries[i], step, logits)};
+    pending_.push_back(rows);
+    if (rows.rows.samples) add_siblings(rows);
+  }
+  consume(/*is_light=*/step.chooses_tokens);
+  collect(results);
+  const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
+  results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
+}
+
+Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const {
+  Rows rows{.first_position = entry.first_position,
+            .num_rows = entry.num_rows,
+            .samples = entry.samples,
+            .drafts = entry.drafts};
+  const auto num_rows = static_cast<size_t>(entry.num_rows);
+  const auto part_of = [&](std::span<const float> all, int64_t width) {
+    return all.subspan(entry.first_row * static_cast<size_t>(width), num_rows * static_cast<size_t>(width));
+  };
+  if (entry.choice->is_embedding()) {
+    rows.hidden = part_of(runner_.hidden(), runner_.info().hidden_size);
+  } else if (step.chooses_tokens) {
+    rows.chosen = runner_.tokens().subspan(entry.first_row, num_rows);
+  } else {
+    rows.logits = part_of(logits, runner_.info().vocab_size);
+  }
+  return rows;
+}
+
+// The prompt of a request with several choices is in the cache: the others start from its blocks and its last row.
+void ModelExecutor::add_siblings(const PendingRows& parent) {
+  for (int index = 1; index < parent.choice->sequence.num_choices; ++index) {
+    siblings_.push_back(make_sibling(*parent.choice, index));
+    pending_.push_back({parent.item, siblings_.back().get(), parent.rows, /*is_sibling=*/true});
+  }
+}
+
+// Takes the rows in: outputs know nothing of each other. What is light is not worth waking other threads.
+void ModelExecutor::consume(bool is_light) {
+  pieces_.clear();
+  for (size_t i = 0; i < pending_.size(); ++i) {
+    for (const auto& output : pending_[i].choice->outputs) {
+      const int64_t num_pieces = output->num_pieces(pending_[i].rows);
+      for (int64_t piece = 0; piece < num_pieces; ++piece) pieces_.push_back({output.get(), i, piece});
+    }
+  }
+  const auto take_in = [this](int64_t i, int thread) {
+    const Piece& piece = pieces_[static_cast<size_t>(i)];
+    piece.output->consume(pending_[piece.pending].rows, piece.index, scratch_[static_cast<size_t>(thread)]);
+  };
+  const auto num_pieces = static_cast<int64_t>(pieces_.size());
+  if (!is_light) return runner_.parallel_for(num_pieces, take_in);
+  for (int64_t i = 0; i < num_pieces; ++i) take_in(i, 0);
+}
+
+void ModelExecutor::collect(StepResults& results) {
+  for (const PendingRows& pending : pending_) {
+    Update& update = pending.choice->update;
+    for (const auto& output : pending.choice->outputs) output->publish(pending.rows, update);
+    if (!pending.is_sibling) {
+      results.tokens[pending.item] = update.tokens;
+    } else if (!update.tokens.empty() && !results.tokens[pending.item].empty()) {
+      results.forks.push_back({pending.item, &pending.choice->sequence, update.tokens[0]});
+    }
+  }
+  // Where the first choice has no token, it ends all of them.
+  for (std::unique_ptr<Choice>& sibling : siblings_) {
+    const Sequence* sequence = &sibling->sequence;
+    if (std::ranges::find(results.forks, sequence, &StepResults::Fork::child) == results.forks.end()) continue;
+    choices_.emplace(sequence, std::move(sibling));
+  }
+}
+
+void ModelExecutor::abandon() {
+  while (!started_.empty()) {
+    started_.pop_front();
+    runner_.finish();
+  }
+}
+
+}  // namespace quire

@@ -1,0 +1,94 @@
+// Carries out the steps of an engine: a model runner computes the rows, and what the requests want of them takes them
+// in (outputs/).
+//
+// Owned by the engine; engine thread only.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/choice.h"
+#include "engine/step_loop.h"
+#include "models/running/model_runner.h"
+
+namespace quire {
+
+class ModelExecutor : public Executor {
+ public:
+  struct Hooks {
+    std::function<double()> now_ms;
+    std::function<void(double ms_per_block)> observe_move_ms;
+    std::function<void(Choice& choice)> on_first_step;  // before the step in which it runs first
+  };
+  // When a prompt is through, the other choices of its request are added to `choices`.
+  ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks);
+
+  void move(std::span<const StepPlan::Move> moves) override;
+  void start(std::span<const StepPlan::Item> items) override;
+  // Where nothing but tokens comes back from the last step, the device itself reads them for the next one.
+  bool may_start_ahead() const override;
+  // Leaves what it brought in Choice::update.
+  void finish(std::span<const StepPlan::Item> items, StepResults& results) override;
+
+  // After a step threw: waits for those that were started and forgets them. May throw too.
+  void abandon();
+
+  double started_ms() const { return last_started_ms_; }  // when the last step was started
+  double ran_ms() const { return ran_ms_; }               // when the step that finished last had run
+  double finished_ms() const { return finished_ms_; }     // when its results were taken in
+
+ private:
+  // What of a step's rows belongs to an item.
+  struct StepEntry {
+    Choice* choice = nullptr;
+    size_t first_row = 0;  // among the step's rows with logits; of an embedding, with hidden states
+    int64_t num_rows = 0;
+    int64_t first_position = 0;  // of the first of these rows
+    bool samples = false;
+    std::vector<int32_t> drafts = {};
+  };
+  struct StepRows {
+    std::vector<StepEntry> entries;  // by item
+    bool chooses_tokens = false;     // on the device
+    double started_ms = 0.0;
+  };
+  // Rows that a choice awaits.
+  struct PendingRows {
+    size_t item = 0;
+    Choice* choice = nullptr;
+    Rows rows;
+    bool is_sibling = false;  // a choice that begins with this step, from the rows of the item's
+  };
+  struct Piece {
+    Output* output = nullptr;
+    size_t pending = 0;
+    int64_t index = 0;
+  };
+
+  void add_to_batch(const StepPlan::Item& item, StepEntry& entry);
+  void choose_on_device(const StepRows& step);
+  Rows rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const;
+  void add_siblings(const PendingRows& parent);
+  void consume(bool is_light);
+  void collect(StepResults& results);
+
+  ModelRunner& runner_;
+  Choices& choices_;
+  const Hooks hooks_;
+  std::vector<SamplerScratch> scratch_;  // of each of the runner's host threads
+  Batch batch_;
+  std::deque<StepRows> started_;  // oldest first
+  bool last_wants_tokens_only_ = false;
+  double last_started_ms_ = 0.0;
+  double ran_ms_ = 0.0;
+  double finished_ms_ = 0.0;
+
+  // Of the step that finishes.
+  std::vector<PendingRows> pending_;
+  std::vector<std::unique_ptr<Choice>> siblings_;
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace quire

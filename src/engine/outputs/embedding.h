@@ -1,0 +1,24 @@
+// A prompt's embedding: its final hidden states, pooled.
+#pragma once
+
+#include <vector>
+
+#include "engine/outputs/output.h"
+
+namespace quire {
+
+class Embedding : public Output {
+ public:
+  explicit Embedding(Pooling pooling) : pooling_(pooling) {}
+
+  int64_t num_pieces(const Rows& rows) override { return rows.num_rows > 0 ? 1 : 0; }
+  void consume(const Rows& rows, int64_t piece, SamplerScratch& scratch) override;
+  void publish(const Rows& rows, Update& update) override;
+
+ private:
+  const Pooling pooling_;
+  std::vector<double> sum_;  // [hidden_size], of the rows so far
+  int64_t num_summed_ = 0;   // rows
+};
+
+}  // namespace quire

@@ -1,0 +1,81 @@
+#include "engine/outputs/generated_tokens.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace quire {
+namespace {
+
+// The choices of one request have seeds of their own, whatever the request says.
+SamplingParams with_seed(SamplingParams params, uint64_t seed) {
+  params.seed = seed;
+  return params;
+}
+
+}  // namespace
+
+GeneratedTokens::GeneratedTokens(std::shared_ptr<const GenerateRequest> request, uint64_t seed, int64_t max_length)
+    : request_(std::move(request)),
+      max_length_(max_length),
+      sampler_(with_seed(request_->sampling, seed), seed, request_->prompt, request_->eog_ids) {}
+
+std::optional<SamplingRow> GeneratedTokens::device_sampling(int64_t num_ahead) const {
+  return wants_tokens() ? sampler_.device_sampling(num_ahead) : SamplingRow{};
+}
+
+bool GeneratedTokens::is_stop(int32_t token) const {
+  return (!request_->ignore_eos && std::ranges::count(request_->eog_ids, token) > 0) ||
+         std::ranges::count(request_->stop_token_ids, token) > 0;
+}
+
+void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& scratch) {
+  tokens_.clear();
+  if (!wants_tokens()) {
+    finish_ = FinishReason::kLength;
+    return;
+  }
+  const auto num_drafts = static_cast<int64_t>(rows.drafts.size());
+  const int64_t first = rows.num_rows - 1 - num_drafts;
+  for (int64_t i = 0; i <= num_drafts && finish_ == FinishReason::kNone; ++i) {
+    std::optional<SampledToken> token = choose(rows, first + i, scratch);
+    if (!token) {
+      finish_ = FinishReason::kError;
+      break;
+    }
+    const int32_t id = token->id;
+    tokens_.push_back(std::move(*token));
+    // The row of a position tells the token of the next.
+    const int64_t length = rows.first_position + first + i + 2;
+    if (is_stop(id)) {
+      finish_ = FinishReason::kStop;
+    } else if (length >= max_length_) {
+      finish_ = FinishReason::kLength;
+    }
+    if (i < num_drafts && id != rows.drafts[static_cast<size_t>(i)]) break;  // what follows was computed after another
+  }
+}
+
+std::optional<SampledToken> GeneratedTokens::choose(const Rows& rows, int64_t row, SamplerScratch& scratch) {
+  if (rows.chosen.empty()) return sampler_.sample(rows.logits_of(row), scratch);
+  const int32_t id = rows.chosen[static_cast<size_t>(row)];
+  if (id < 0) return std::nullopt;
+  sampler_.accept(id);
+  return SampledToken{.id = id, .top = {}};
+}
+
+void GeneratedTokens::publish(const Rows& rows, Update& update) {
+  if (!rows.samples) return;
+  for (SampledToken& token : tokens_) {
+    update.tokens.push_back(token.id);
+    OutputEvent& event = update.events.emplace_back();
+    event.has_token = true;
+    event.token = std::move(token);
+  }
+  // What ends it without a token has an event of its own.
+  const bool has_last_token = !tokens_.empty() && finish_ != FinishReason::kError;
+  if (finish_ != FinishReason::kNone && !has_last_token) update.events.emplace_back();
+  if (finish_ == FinishReason::kStop) update.events.back().is_stop_token = true;
+  if (finish_ != FinishReason::kNone) update.events.back().finish = finish_;
+}
+
+}  // namespace quire

@@ -1,0 +1,35 @@
+// The tokens that follow: sampled from a step's logits, or chosen by the device, as far as drafts were right.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "decoding/sampler.h"
+#include "engine/outputs/output.h"
+
+namespace quire {
+
+class GeneratedTokens : public Output {
+ public:
+  // max_length: of the sequence, prompt included. A request whose prompt is that long wants no token, only to be told
+  // when the prompt is through.
+  GeneratedTokens(std::shared_ptr<const GenerateRequest> request, uint64_t seed, int64_t max_length);
+
+  std::optional<SamplingRow> device_sampling(int64_t num_ahead) const override;
+  int64_t num_pieces(const Rows& rows) override { return rows.samples ? 1 : 0; }
+  void consume(const Rows& rows, int64_t piece, SamplerScratch& scratch) override;
+  void publish(const Rows& rows, Update& update) override;
+
+ private:
+  bool wants_tokens() const { return max_length_ > static_cast<int64_t>(request_->prompt.size()); }
+  std::optional<SampledToken> choose(const Rows& rows, int64_t row, SamplerScratch& scratch);
+  bool is_stop(int32_t token) const;
+
+  const std::shared_ptr<const GenerateRequest> request_;
+  const int64_t max_length_;
+  Sampler sampler_;
+  std::vector<SampledToken> tokens_;  // of the step
+  FinishReason finish_ = FinishReason::kNone;
+};
+
+}  // namespace quire

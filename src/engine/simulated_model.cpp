@@ -1,0 +1,159 @@
+#include "engine/simulated_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+
+namespace quire {
+
+uint64_t extend_digest(uint64_t digest, int32_t token) {
+  uint64_t x = digest + 0x9e3779b97f4a7c15u + static_cast<uint32_t>(token);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+int32_t token_after(uint64_t digest) { return static_cast<int32_t>(digest % 32000); }
+
+void SimulatedChoice::push(int32_t token) {
+  digests.push_back(extend_digest(digests.empty() ? 0 : digests.back(), token));
+}
+
+SimulatedModel::SimulatedModel(const SimulationOptions& options, Choices& live)
+    : options_(options),
+      live_(live),
+      cost_(options.cost),
+      random_(options.seed),
+      cache_(options.check ? options.scheduler.num_blocks * options.scheduler.block_size : 0),
+      swap_(options.check ? options.scheduler.num_swap_slots * options.scheduler.block_size : 0) {}
+
+void SimulatedModel::violated(const std::string& what) const {
+  fail(ErrorCode::kCorrupt, "simulation: {} (step {}, {})", what, num_steps_, describe(options_));
+}
+
+void SimulatedModel::move(std::span<const StepPlan::Move> moves) {
+  if (!options_.check) return;
+  using enum StepPlan::Move::Kind;
+  const int64_t size = options_.scheduler.block_size;
+  for (const StepPlan::Move& move : moves) {
+    const uint64_t* from = (move.kind == kSwapIn ? swap_ : cache_).data() + move.from * size;
+    std::copy_n(from, size, (move.kind == kSwapOut ? swap_ : cache_).data() + move.to * size);
+  }
+}
+
+void SimulatedModel::start(std::span<const StepPlan::Item> items) {
+  constexpr uint64_t kHostEvery = 8;
+  last_may_be_followed_ = random_() % kHostEvery != 0;
+  ++num_steps_;
+  if (options_.check) {
+    for (const StepPlan::Item& item : items) write(item);
+    // After all writes: one sequence must not have overwritten another's.
+    for (const StepPlan::Item& item : items) verify(item);
+  }
+  Running step;
+  StepShape shape;
+  for (const StepPlan::Item& item : items) {
+    add_to_shape(shape, item);
+    step.chosen.push_back(item.samples ? choose(item) : Chosen{});
+  }
+  if (options_.check && shape.rows > options_.scheduler.max_batch_tokens)
+    violated("the step is larger than its budget");
+  step.ms = cost_.predict_ms(shape);
+  if (options_.noise > 0) step.ms *= std::max(0.1, std::normal_distribution<double>(1.0, options_.noise)(random_));
+  running_.push_back(std::move(step));
+}
+
+int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) const {
+  const SimulatedChoice& choice = *live_.at(item.sequence);
+  const Sequence& sequence = choice.sequence;
+  const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+  if (position >= first_draft) return sequence.drafts[static_cast<size_t>(position - first_draft)];
+  const int64_t num_known = sequence.num_known_tokens();
+  if (position >= num_known) return choice.coming[static_cast<size_t>(position - num_known)];
+  return sequence.tokens[static_cast<size_t>(position)];
+}
+
+void SimulatedModel::write(const StepPlan::Item& item) {
+  const Sequence& sequence = *item.sequence;
+  for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
+    const uint64_t before = p > 0 ? cache_[slot(sequence, p - 1)] : 0;
+    cache_[slot(sequence, p)] = extend_digest(before, token_at(item, p));
+  }
+}
+
+void SimulatedModel::verify(const StepPlan::Item& item) {
+  const SimulatedChoice& choice = *live_.at(item.sequence);
+  const int64_t end = item.first_position + item.num_tokens - item.num_drafts;
+  // Long contexts by sample: every step looks at other positions.
+  const int64_t stride = std::max<int64_t>(1, end / 64);
+  for (int64_t p = static_cast<int64_t>(random_() % static_cast<uint64_t>(stride)); p < end; p += stride) {
+    if (cache_[slot(choice.sequence, p)] != choice.digests[static_cast<size_t>(p)]) {
+      violated(fmt::format("sequence {} reads at position {} what it did not write", choice.sequence.id, p));
+    }
+  }
+}
+
+// As a model would, from what the cache holds: the tokens after the last one and after each draft that was right.
+SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
+  SimulatedChoice& choice = *live_.at(item.sequence);
+  const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+  Chosen chosen;
+  uint64_t seen = choice.digests.back();
+  for (int64_t i = 0; i <= item.num_drafts; ++i) {
+    if (options_.check) seen = cache_[slot(choice.sequence, first_draft - 1 + i)];
+    if (i == 0) chosen.seen = seen;
+    chosen.tokens.push_back(choice.token_for(seen));
+    if (i == item.num_drafts || choice.sequence.drafts[static_cast<size_t>(i)] != chosen.tokens.back()) break;
+    seen = extend_digest(seen, chosen.tokens.back());
+  }
+  // With drafts nobody depends on the tokens before they are known.
+  if (item.num_drafts == 0) {
+    choice.coming.push_back(chosen.tokens[0]);
+    choice.push(chosen.tokens[0]);
+  }
+  return chosen;
+}
+
+void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& results) {
+  const Running step = std::move(running_.front());
+  running_.pop_front();
+  results.step_ms = step.ms;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const StepPlan::Item& item = items[i];
+    if (item.sequence == nullptr || !item.samples) continue;
+    SimulatedChoice& choice = *live_.at(item.sequence);
+    choice.chosen = step.chosen[i].tokens;
+    if (item.num_drafts == 0) {
+      choice.coming.erase(choice.coming.begin());
+    } else {
+      num_accepted_ += static_cast<int64_t>(choice.chosen.size()) - 1;
+      num_rejected_ += item.num_drafts + 1 - static_cast<int64_t>(choice.chosen.size());
+      const int64_t room = choice.stop_length - choice.sequence.num_known_tokens();
+      if (static_cast<int64_t>(choice.chosen.size()) > room) choice.chosen.resize(static_cast<size_t>(room));
+      for (const int32_t token : choice.chosen) choice.push(token);
+    }
+    results.tokens[i] = choice.chosen;
+    for (int left = choice.sequence.num_choices - 1; left > 0; --left) {
+      auto child = std::make_unique<SimulatedChoice>(choice);
+      child->is_first = false;
+      child->sequence = {};
+      child->sequence.id = choice.sequence.id + static_cast<uint64_t>(left);
+      child->chosen = {child->token_for(step.chosen[i].seen)};
+      child->digests.pop_back();
+      child->push(child->chosen[0]);
+      results.forks.push_back({i, &child->sequence, child->chosen[0]});
+      live_.emplace(&child->sequence, std::move(child));
+    }
+  }
+}
+
+size_t SimulatedModel::slot(const Sequence& sequence, int64_t position) const {
+  const int64_t size = options_.scheduler.block_size;
+  return static_cast<size_t>(sequence.blocks[static_cast<size_t>(position / size)] * size + position % size);
+}
+
+}  // namespace quire

@@ -1,0 +1,70 @@
+#include "engine/status_counter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace quire {
+
+StatusCounter::StatusCounter(const Scheduler& scheduler) {
+  counted_.blocks_total = scheduler.blocks().num_total();
+  counted_.block_size = scheduler.options().block_size;
+  published_ = counted_;
+}
+
+void StatusCounter::count_start(const Sequence& sequence) {
+  counted_.prompt_tokens += sequence.num_prompt_tokens;
+  counted_.cached_tokens += sequence.num_cached_tokens;
+}
+
+void StatusCounter::count_finish(FinishReason reason) {
+  counted_.num_cancelled += reason == FinishReason::kCancelled ? 1 : 0;
+  counted_.num_timed_out += reason == FinishReason::kTimeout ? 1 : 0;
+  counted_.num_failed += reason == FinishReason::kError ? 1 : 0;
+  counted_.num_aborted += reason == FinishReason::kAborted ? 1 : 0;
+}
+
+void StatusCounter::count_step(const StepShape& shape, const StepTimes& times) {
+  const auto bucket = [](const auto& bounds, auto value) {
+    return static_cast<size_t>(std::lower_bound(bounds.begin(), bounds.end(), value) - bounds.begin());
+  };
+  ++counted_.num_steps;
+  ++counted_.step_tokens[bucket(kStepTokenBounds, shape.rows)];
+  ++counted_.step_ms[bucket(kStepMsBounds, times.plan_ms + times.run_ms + times.decode_ms)];
+  counted_.computed_tokens += shape.rows;
+  counted_.plan_ms += times.plan_ms;
+  counted_.run_ms += times.run_ms;
+  counted_.decode_ms += times.decode_ms;
+}
+
+void StatusCounter::publish(const Scheduler& scheduler) {
+  const BlockManager& blocks = scheduler.blocks();
+  counted_.num_running = scheduler.num_running();
+  counted_.num_waiting = scheduler.num_waiting();
+  counted_.num_swapped = scheduler.num_swapped();
+  counted_.num_preemptions = scheduler.num_preemptions();
+  counted_.num_swaps = scheduler.num_swaps();
+  counted_.blocks_active = blocks.num_active();
+  counted_.blocks_cached = blocks.num_cached();
+  if (wants_blocks_.exchange(false)) {
+    counted_.blocks.resize(static_cast<size_t>(blocks.num_total()));
+    for (int32_t block = 0; block < blocks.num_total(); ++block) counted_.blocks[block] = blocks.state(block);
+  }
+  const std::lock_guard lock(mutex_);
+  // The map is moved, not copied: it may be large, and most steps bring none.
+  std::vector<EngineStatus::Block> map = std::move(counted_.blocks.empty() ? published_.blocks : counted_.blocks);
+  counted_.blocks.clear();
+  published_ = counted_;
+  published_.blocks = std::move(map);
+}
+
+EngineStatus StatusCounter::read(bool with_blocks) const {
+  EngineStatus status;
+  {
+    const std::lock_guard lock(mutex_);
+    status = published_;
+  }
+  if (!with_blocks) status.blocks.clear();
+  return status;
+}
+
+}  // namespace quire

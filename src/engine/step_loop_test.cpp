@@ -1,0 +1,183 @@
+#include "engine/step_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "engine/test_harness.h"
+
+namespace quire {
+namespace {
+
+using test::begun;
+using test::Harness;
+using test::kBlock;
+using test::sequence_of;
+
+// Random arrivals, forks and cancellations under block shortage; check() and the cache model see every step.
+TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
+  int64_t num_accepted = 0;
+  int64_t num_rejected = 0;
+  int64_t num_swapped = 0;
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    std::mt19937_64 random(seed);
+    const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
+    const int64_t num_blocks = 6 + below(30);
+    const int64_t max_sequences = 1 + below(8);
+    Harness harness({.block_size = kBlock,
+                     .num_blocks = num_blocks,
+                     .max_batch_tokens = max_sequences + below(20),
+                     .max_sequences = max_sequences,
+                     .policy = static_cast<SchedulingPolicy>(below(4)),
+                     .first_served = static_cast<FirstServed>(below(2)),
+                     .chunked_prefill = below(4) != 0,
+                     .prefix_caching = below(3) != 0,
+                     .preemption = static_cast<Preemption>(below(3)),
+                     .num_swap_slots = below(2) * below(20)},
+                    static_cast<int>(1 + below(4)));
+    const int64_t num_drafts = below(2) * below(6);
+    const bool awaits_tokens = below(2) == 0;
+    for (int event = 0; event < 300; ++event) {
+      if (below(3) == 0) {
+        const int64_t length = 2 + below(static_cast<uint64_t>(num_blocks * kBlock - 1));
+        const int num_choices = static_cast<int>(1 + below(static_cast<uint64_t>(std::min<int64_t>(3, max_sequences))));
+        const int64_t num_prompt = 1 + below(static_cast<uint64_t>(length - 1));
+        harness.add({.num_prompt = num_prompt,
+                     .max_length = length,
+                     .num_choices = num_choices,
+                     .num_shared = below(2) * num_prompt,
+                     .priority = static_cast<int32_t>(below(3)),
+                     .tenant = std::string(1, static_cast<char>('a' + below(3))),
+                     .salt = std::string(1, static_cast<char>('a' + below(2))),
+                     .shares_cache = below(4) != 0,
+                     .awaits_tokens = awaits_tokens});
+      }
+      if (!harness.owned.empty() && below(10) == 0) {
+        Sequence* victim = harness.owned[static_cast<size_t>(below(harness.owned.size()))].get();
+        if (victim->state != SequenceState::kFinished) harness.loop.finish(victim);
+      }
+      harness.propose(num_drafts);
+      harness.step();
+      if (HasFatalFailure()) return;
+    }
+    int idle = 0;
+    do {
+      harness.propose(num_drafts);
+      ASSERT_LT(++idle, 100000) << "seed " << seed;
+    } while (harness.step() > 0);
+    EXPECT_EQ(harness.scheduler.num_waiting(), 0) << "seed " << seed << ": nothing runs, somebody waits";
+    EXPECT_EQ(harness.scheduler.blocks().num_available(), num_blocks) << "seed " << seed;
+    num_accepted += harness.num_accepted;
+    num_rejected += harness.num_rejected;
+    num_swapped += harness.num_swapped;
+  }
+  EXPECT_GT(num_accepted, 1000);
+  EXPECT_GT(num_rejected, 1000);
+  EXPECT_GT(num_swapped, 100);
+}
+
+TEST(StepLoop, WrongDraftsAreRolledBack) {
+  Scheduler scheduler({.block_size = kBlock, .num_blocks = 16, .max_batch_tokens = 16, .max_sequences = 2});
+  Sequence sequence = sequence_of(0, 7, 40);
+  scheduler.add(&sequence);
+  scheduler.settle(begun(scheduler)[0], std::vector<int32_t>{100});
+  sequence.drafts = {1, 2, 3, 4, 5};
+  const auto items = begun(scheduler);
+  ASSERT_EQ(items.size(), 1u);
+  EXPECT_EQ(items[0].first_position, 7);
+  EXPECT_EQ(items[0].num_tokens, 6);
+  EXPECT_EQ(items[0].num_drafts, 5);
+  EXPECT_EQ(sequence.num_computed_tokens, 13);
+  EXPECT_EQ(sequence.blocks.size(), 4u);
+  EXPECT_TRUE(begun(scheduler).empty()) << "how far it gets is not known yet";
+  scheduler.settle(items[0], std::vector<int32_t>{1, 2, 50});
+  scheduler.check();
+  EXPECT_EQ(sequence.num_known_tokens(), 11);
+  EXPECT_EQ(sequence.num_tokens(), 11);
+  EXPECT_EQ(sequence.num_computed_tokens, 10);
+  EXPECT_EQ(sequence.blocks.size(), 3u);
+  EXPECT_EQ(sequence.num_published, 2) << "the third block is not full of tokens that hold";
+  EXPECT_TRUE(sequence.drafts.empty());
+  const auto next = begun(scheduler);
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_EQ(next[0].first_position, 10);
+  EXPECT_EQ(next[0].num_tokens, 1);
+  EXPECT_EQ(next[0].num_drafts, 0);
+}
+
+// Drafts may not take what others are sure to need, nor go beyond the sequence's end.
+TEST(StepLoop, DraftsTakeOnlyWhatIsLeft) {
+  Scheduler scheduler({.block_size = kBlock, .num_blocks = 7, .max_batch_tokens = 16, .max_sequences = 2});
+  Sequence first = sequence_of(0, 4, 30);
+  Sequence second = sequence_of(1, 4, 7, 50);
+  scheduler.add(&first);
+  scheduler.add(&second);
+  for (const auto& item : begun(scheduler)) scheduler.settle(item, std::vector<int32_t>{9});
+  first.drafts.assign(12, 1);
+  second.drafts.assign(12, 1);
+  const auto items = begun(scheduler);
+  ASSERT_EQ(items.size(), 2u);
+  // Of seven blocks four are left when the first has its second one; one for each sequence stays.
+  EXPECT_EQ(items[0].num_drafts, 4 * kBlock - 5);
+  EXPECT_EQ(items[1].num_drafts, 1) << "two tokens more end it";
+}
+
+TEST(StepLoop, ABlockIsSharedWhenItsStepHasSettled) {
+  Scheduler scheduler({.block_size = kBlock, .num_blocks = 32, .max_batch_tokens = 32, .max_sequences = 4});
+  Sequence first = sequence_of(0, 9, 20);
+  Sequence early = sequence_of(1, 9, 20);
+  Sequence late = sequence_of(2, 9, 20);
+  scheduler.add(&first);
+  const auto items = begun(scheduler);
+  scheduler.add(&early);
+  begun(scheduler);
+  EXPECT_EQ(early.num_cached_tokens, 0) << "what a step computes is not known to be there before it has";
+  scheduler.settle(items[0], std::vector<int32_t>{9});
+  scheduler.add(&late);
+  begun(scheduler);
+  EXPECT_EQ(late.num_cached_tokens, 8);
+}
+
+// The last token is on its way: its slot and, when they are needed, its blocks are free for others.
+TEST(StepLoop, AnEndingSequenceMakesRoom) {
+  Scheduler scheduler({.block_size = kBlock, .num_blocks = 3, .max_batch_tokens = 16, .max_sequences = 1});
+  Sequence first = sequence_of(0, 9, 10);
+  Sequence second = sequence_of(1, 2, 9, 50);
+  scheduler.add(&first);
+  const auto items = begun(scheduler);
+  scheduler.add(&second);
+  EXPECT_TRUE(begun(scheduler).empty()) << "it waits for the blocks";
+  EXPECT_EQ(first.state, SequenceState::kEnding);
+  scheduler.settle(items[0], std::vector<int32_t>{9});
+  EXPECT_EQ(first.num_published, 2);
+  scheduler.finish(&first);
+  EXPECT_EQ(scheduler.blocks().num_cached(), 2);
+  EXPECT_EQ(begun(scheduler).size(), 1u);
+}
+
+// What a step in flight computes is in doubt when one throws; sequences that are in none go on.
+TEST(StepLoop, AbandonsWhatIsInFlight) {
+  for (const bool fails_at_start : {true, false}) {
+    Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 10, .max_sequences = 4}, 2);
+    const Sequence* first = harness.add(4, 30);
+    const Sequence* second = harness.add(4, 30);
+    const Sequence* third = harness.add(4, 30);
+    harness.step();
+    harness.step();
+    (fails_at_start ? harness.starts_until_failure : harness.finishes_until_failure) = 2;
+    EXPECT_THROW(while (harness.step() > 0){}, Error);
+    const std::vector<Sequence*> doubtful = harness.abandon();
+    EXPECT_EQ(std::set<const Sequence*>(doubtful.begin(), doubtful.end()),
+              (std::set<const Sequence*>{first, second, third}));
+    const Sequence* waiting = harness.add(4, 30);
+    for (Sequence* sequence : doubtful) harness.loop.finish(sequence);
+    harness.scheduler.check();
+    EXPECT_EQ(harness.scheduler.blocks().num_active(), 0);
+    while (harness.step() > 0) {
+    }
+    EXPECT_EQ(waiting->num_tokens(), 30);
+  }
+}
+
+}  // namespace
+}  // namespace quire

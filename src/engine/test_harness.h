@@ -1,0 +1,225 @@
+// Plays the engine and a model for tests of the scheduler and the step loop.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/step_loop.h"
+
+namespace quire::test {
+
+inline constexpr int64_t kBlock = 4;
+
+// A model whose KV cache remembers what was written where, so that a wrong block table, a missed
+// copy or a use after free is seen as a wrong token.
+class Harness : public Executor {
+ public:
+  explicit Harness(const SchedulerOptions& limits, int max_in_flight = 1)
+      : scheduler(limits),
+        loop(scheduler, *this, max_in_flight),
+        cache(limits.num_blocks * limits.block_size, -1),
+        swap(limits.num_swap_slots * limits.block_size, -1) {}
+
+  struct Ask {
+    int64_t num_prompt = 0;
+    int64_t max_length = 0;
+    int num_choices = 1;
+    int64_t num_shared = 0;  // leading tokens that all such prompts have in common
+    int32_t priority = 0;
+    std::string tenant = {};
+    std::string salt = {};
+    double deadline_ms = 0;
+    bool shares_cache = true;
+    bool awaits_tokens = false;
+  };
+
+  Sequence* add(const Ask& ask) {
+    auto sequence = std::make_unique<Sequence>();
+    sequence->id = next_id;
+    next_id += static_cast<uint64_t>(ask.num_choices);
+    for (int64_t i = 0; i < ask.num_prompt; ++i) {
+      sequence->tokens.push_back(i < ask.num_shared ? static_cast<int32_t>(i) : static_cast<int32_t>(random() % 1000));
+    }
+    sequence->num_prompt_tokens = ask.num_prompt;
+    sequence->max_tokens = ask.max_length;
+    sequence->num_choices = ask.num_choices;
+    sequence->priority = ask.priority;
+    sequence->tenant = ask.tenant;
+    sequence->cache_salt = ask.salt;
+    sequence->deadline_ms = ask.deadline_ms;
+    sequence->shares_cache = ask.shares_cache;
+    sequence->awaits_tokens = ask.awaits_tokens;
+    Sequence* raw = sequence.get();
+    owned.push_back(std::move(sequence));
+    scheduler.add(raw);
+    return raw;
+  }
+  Sequence* add(int64_t num_prompt, int64_t max_length, int num_choices = 1) {
+    return add({.num_prompt = num_prompt, .max_length = max_length, .num_choices = num_choices});
+  }
+
+  // Returns the number of items that settled.
+  size_t step() {
+    const StartedStep* step = loop.step();
+    scheduler.check();
+    items.clear();
+    if (step == nullptr) return 0;
+    items = step->items;
+    for (const StepPlan::Item& item : items) {
+      if (item.sequence != nullptr && item.samples) finish_if_at_end(item.sequence);
+    }
+    for (const StepResults::Fork& fork : loop.results().forks) finish_if_at_end(fork.child);
+    scheduler.check();
+    return items.size();
+  }
+
+  void move(std::span<const StepPlan::Move> moves) override {
+    for (const StepPlan::Move& move : moves) {
+      using enum StepPlan::Move::Kind;
+      const auto& source = move.kind == kSwapIn ? swap : cache;
+      auto& target = move.kind == kSwapOut ? swap : cache;
+      for (int64_t i = 0; i < kBlock; ++i) target[move.to * kBlock + i] = source[move.from * kBlock + i];
+      num_swapped += move.kind == kCopy ? 0 : 1;
+    }
+  }
+
+  void start(std::span<const StepPlan::Item> planned) override {
+    if (starts_until_failure >= 0 && starts_until_failure-- == 0) fail(ErrorCode::kIo, "a start that fails");
+    scheduler.check();
+    std::set<int64_t> written;
+    int64_t num_tokens = 0;
+    Started started;
+    for (const StepPlan::Item& item : planned) {
+      num_tokens += item.num_tokens;
+      for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
+        EXPECT_TRUE(written.insert(slot(*item.sequence, p)).second) << "two sequences write one slot";
+        cache[slot(*item.sequence, p)] = token_at(item, p);
+      }
+      add_to_shape(started.shape, item);
+    }
+    for (const StepPlan::Item& item : planned) {
+      for (int64_t p = 0; p < item.first_position + item.num_tokens; ++p) {
+        ASSERT_EQ(cache[slot(*item.sequence, p)], token_at(item, p)) << "position " << p;
+      }
+      started.tokens.push_back(item.samples ? choose(item) : std::vector<int32_t>{});
+    }
+    most_tokens = std::max(most_tokens, num_tokens);
+    in_flight.push_back(std::move(started));
+  }
+
+  bool may_start_ahead() const override { return true; }
+
+  void finish(std::span<const StepPlan::Item> planned, StepResults& results) override {
+    if (finishes_until_failure >= 0 && finishes_until_failure-- == 0) fail(ErrorCode::kIo, "a finish that fails");
+    settled = std::move(in_flight.front());
+    in_flight.pop_front();
+    results.step_ms = cost_ms ? cost_ms(settled.shape) : 0.0;
+    for (size_t i = 0; i < planned.size(); ++i) {
+      if (planned[i].sequence == nullptr) continue;
+      results.tokens[i] = settled.tokens[i];
+      if (!planned[i].samples) continue;
+      std::deque<int32_t>& chosen = coming[planned[i].sequence];
+      if (!chosen.empty()) chosen.pop_front();
+      for (int left = planned[i].sequence->num_choices - 1; left > 0; --left) {
+        auto child = std::make_unique<Sequence>();
+        child->id = planned[i].sequence->id + static_cast<uint64_t>(left);
+        results.forks.push_back({i, child.get(), random_token()});
+        owned.push_back(std::move(child));
+      }
+    }
+  }
+
+  // Of guesses as many as the dice allow turn out right.
+  std::vector<int32_t> choose(const StepPlan::Item& item) {
+    const auto num_right = static_cast<int64_t>(random() % static_cast<uint64_t>(item.num_drafts + 1));
+    const std::vector<int32_t>& drafts = item.sequence->drafts;
+    std::vector<int32_t> tokens(drafts.begin(), drafts.begin() + num_right);
+    tokens.push_back(random_token());
+    num_accepted += num_right;
+    num_rejected += item.num_drafts - num_right;
+    if (item.num_drafts == 0) coming[item.sequence].push_back(tokens[0]);
+    return tokens;
+  }
+
+  int32_t token_at(const StepPlan::Item& item, int64_t position) const {
+    const Sequence& sequence = *item.sequence;
+    const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+    if (position >= first_draft) return sequence.drafts[position - first_draft];
+    const int64_t num_known = sequence.num_known_tokens();
+    return position < num_known ? sequence.tokens[position] : coming.at(&sequence)[position - num_known];
+  }
+
+  void finish_if_at_end(Sequence* sequence) {
+    if (sequence->num_known_tokens() >= sequence->max_tokens) loop.finish(sequence);
+  }
+
+  // Guesses for all that may have some.
+  void propose(int64_t num_drafts) {
+    for (const auto& sequence : owned) {
+      if (sequence->num_promised > 0 || sequence->state != SequenceState::kRunning) continue;
+      sequence->drafts.clear();
+      for (int64_t i = 0; i < num_drafts; ++i) sequence->drafts.push_back(random_token());
+    }
+  }
+
+  std::vector<Sequence*> abandon() {
+    in_flight.clear();
+    return loop.abandon();
+  }
+
+  int32_t random_token() { return static_cast<int32_t>(random() % 1000); }
+  static int64_t slot(const Sequence& sequence, int64_t p) { return sequence.blocks[p / kBlock] * kBlock + p % kBlock; }
+
+  struct Started {
+    std::vector<std::vector<int32_t>> tokens;  // by item
+    StepShape shape;
+  };
+  std::mt19937_64 random{7};
+  Scheduler scheduler;
+  StepLoop loop;
+  std::vector<int32_t> cache;
+  std::vector<int32_t> swap;
+  std::vector<StepPlan::Item> items;  // of the last step
+  std::deque<Started> in_flight;
+  Started settled;
+  std::map<const Sequence*, std::deque<int32_t>> coming;
+  std::function<double(const StepShape&)> cost_ms;
+  std::vector<std::unique_ptr<Sequence>> owned;
+  int64_t num_swapped = 0;
+  // That many go well, then one throws; negative: all do.
+  int starts_until_failure = -1;
+  int finishes_until_failure = -1;
+  int64_t num_accepted = 0;
+  int64_t num_rejected = 0;
+  uint64_t next_id = 0;
+  int64_t most_tokens = 0;
+};
+
+inline Sequence sequence_of(uint64_t id, int64_t num_tokens, int64_t max_tokens, int32_t first_token = 0) {
+  Sequence sequence;
+  sequence.id = id;
+  for (int64_t i = 0; i < num_tokens; ++i) sequence.tokens.push_back(first_token + static_cast<int32_t>(i));
+  sequence.num_prompt_tokens = num_tokens;
+  sequence.max_tokens = max_tokens;
+  return sequence;
+}
+
+// Plans and begins a step; its items.
+inline std::vector<StepPlan::Item> begun(Scheduler& scheduler) {
+  std::vector<StepPlan::Item> items = scheduler.plan().items;
+  scheduler.begin();
+  scheduler.check();
+  return items;
+}
+
+}  // namespace quire::test

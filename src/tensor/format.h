@@ -1,6 +1,7 @@
 // Element and block formats of weights: how many elements share a block, how many bytes a block takes, and the plain
-// conversions to and from float that every faster kernel is checked against. Block layouts: formats/blocks.h.
-// Immutable tables; any thread.
+// conversions to and from float that every faster kernel is checked against. Each format is an enumerator here and a
+// row in formats/, listed in formats/list.h; the order means nothing. Block layouts: formats/blocks.h. Immutable
+// tables; any thread.
 #pragma once
 
 #include <cstddef>
@@ -59,8 +60,8 @@ struct WeightFormat {
   // `num_elements` is a multiple of block_elements. Block formats want `blocks` aligned to 2 bytes (F8_G128: 4), plain
   // types take any alignment. Quantising takes finite input of magnitudes up to 65504, what an f16 scale can follow;
   // anything else is safe but comes out as nonsense. Both are null for storage formats.
-  void (*dequantize)(const std::byte* blocks, float* out, int64_t num_elements);
-  void (*quantize)(const float* in, std::byte* blocks, int64_t num_elements);
+  void (*dequantize)(const std::byte* blocks, float* out, int64_t num_elements) = nullptr;
+  void (*quantize)(const float* in, std::byte* blocks, int64_t num_elements) = nullptr;
 
   bool is_weight() const { return dequantize != nullptr; }
   // Bytes of `num_elements` contiguous elements, a multiple of block_elements.

@@ -23,11 +23,11 @@ BlockF8 encode(const float* in) {
 
 }  // namespace
 
-void dequantize_f8_g128(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockF8>(blocks, out, num_elements, decode);
-}
-void quantize_f8_g128(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockF8>(in, blocks, num_elements, encode);
+FormatRows f8_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockF8, decode, encode>(Format::kF8_G128, "F8_G128"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

@@ -58,25 +58,13 @@ BlockI8 encode_i8(const float* in) {
 
 }  // namespace
 
-void dequantize_i4_g32(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockI4<32>>(blocks, out, num_elements, decode_i4<32>);
-}
-void quantize_i4_g32(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockI4<32>>(in, blocks, num_elements, encode_i4<32>);
-}
-
-void dequantize_i4_g128(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockI4<128>>(blocks, out, num_elements, decode_i4<128>);
-}
-void quantize_i4_g128(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockI4<128>>(in, blocks, num_elements, encode_i4<128>);
-}
-
-void dequantize_i8_g128(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockI8>(blocks, out, num_elements, decode_i8);
-}
-void quantize_i8_g128(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockI8>(in, blocks, num_elements, encode_i8);
+FormatRows int_group_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockI4<32>, decode_i4<32>, encode_i4<32>>(Format::kI4_G32, "I4_G32"),
+      block_format<BlockI4<128>, decode_i4<128>, encode_i4<128>>(Format::kI4_G128, "I4_G128"),
+      block_format<BlockI8, decode_i8, encode_i8>(Format::kI8_G128, "I8_G128"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

@@ -81,18 +81,12 @@ BlockIQ4_XS encode_xs(const float* in) {
 
 }  // namespace
 
-void dequantize_iq4_nl(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockIQ4_NL>(blocks, out, num_elements, decode_nl);
-}
-void quantize_iq4_nl(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockIQ4_NL>(in, blocks, num_elements, encode_nl);
-}
-
-void dequantize_iq4_xs(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockIQ4_XS>(blocks, out, num_elements, decode_xs);
-}
-void quantize_iq4_xs(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockIQ4_XS>(in, blocks, num_elements, encode_xs);
+FormatRows iq4_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockIQ4_NL, decode_nl, encode_nl>(Format::kIQ4_NL, "IQ4_NL"),
+      block_format<BlockIQ4_XS, decode_xs, encode_xs>(Format::kIQ4_XS, "IQ4_XS"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

@@ -156,25 +156,13 @@ Block encode(const float* in) {
 
 }  // namespace
 
-void dequantize_q2_k(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ2_K>(blocks, out, num_elements, decode);
-}
-void quantize_q2_k(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ2_K>(in, blocks, num_elements, encode);
-}
-
-void dequantize_q4_k(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ4_K>(blocks, out, num_elements, decode);
-}
-void quantize_q4_k(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ4_K>(in, blocks, num_elements, encode);
-}
-
-void dequantize_q5_k(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ5_K>(blocks, out, num_elements, decode);
-}
-void quantize_q5_k(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ5_K>(in, blocks, num_elements, encode);
+FormatRows q2_k_q4_k_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockQ2_K, decode, encode>(Format::kQ2_K, "Q2_K"),
+      block_format<BlockQ4_K, decode, encode>(Format::kQ4_K, "Q4_K"),
+      block_format<BlockQ5_K, decode, encode>(Format::kQ5_K, "Q5_K"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

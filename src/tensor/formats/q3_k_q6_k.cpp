@@ -102,18 +102,12 @@ BlockQ6_K encode_q6_k(const float* in) {
 
 }  // namespace
 
-void dequantize_q3_k(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ3_K>(blocks, out, num_elements, decode_q3_k);
-}
-void quantize_q3_k(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ3_K>(in, blocks, num_elements, encode_q3_k);
-}
-
-void dequantize_q6_k(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ6_K>(blocks, out, num_elements, decode_q6_k);
-}
-void quantize_q6_k(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ6_K>(in, blocks, num_elements, encode_q6_k);
+FormatRows q3_k_q6_k_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockQ3_K, decode_q3_k, encode_q3_k>(Format::kQ3_K, "Q3_K"),
+      block_format<BlockQ6_K, decode_q6_k, encode_q6_k>(Format::kQ6_K, "Q6_K"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

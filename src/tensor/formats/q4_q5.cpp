@@ -98,32 +98,14 @@ Block encode(const float* in) {
 
 }  // namespace
 
-void dequantize_q4_0(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ4_0>(blocks, out, num_elements, decode);
-}
-void quantize_q4_0(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ4_0>(in, blocks, num_elements, encode);
-}
-
-void dequantize_q4_1(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ4_1>(blocks, out, num_elements, decode);
-}
-void quantize_q4_1(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ4_1>(in, blocks, num_elements, encode);
-}
-
-void dequantize_q5_0(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ5_0>(blocks, out, num_elements, decode);
-}
-void quantize_q5_0(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ5_0>(in, blocks, num_elements, encode);
-}
-
-void dequantize_q5_1(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ5_1>(blocks, out, num_elements, decode);
-}
-void quantize_q5_1(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ5_1>(in, blocks, num_elements, encode);
+FormatRows q4_q5_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockQ4_0, decode, encode>(Format::kQ4_0, "Q4_0"),
+      block_format<BlockQ4_1, decode, encode>(Format::kQ4_1, "Q4_1"),
+      block_format<BlockQ5_0, decode, encode>(Format::kQ5_0, "Q5_0"),
+      block_format<BlockQ5_1, decode, encode>(Format::kQ5_1, "Q5_1"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

@@ -27,11 +27,11 @@ BlockQ8_0 encode(const float* in) {
 
 }  // namespace
 
-void dequantize_q8_0(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockQ8_0>(blocks, out, num_elements, decode);
-}
-void quantize_q8_0(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockQ8_0>(in, blocks, num_elements, encode);
+FormatRows q8_0_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockQ8_0, decode, encode>(Format::kQ8_0, "Q8_0"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

@@ -43,11 +43,11 @@ BlockMXFP4 encode(const float* in) {
 
 }  // namespace
 
-void dequantize_mxfp4(const std::byte* blocks, float* out, int64_t num_elements) {
-  for_each_block<BlockMXFP4>(blocks, out, num_elements, decode);
-}
-void quantize_mxfp4(const float* in, std::byte* blocks, int64_t num_elements) {
-  for_each_block<BlockMXFP4>(in, blocks, num_elements, encode);
+FormatRows fp4_formats() {
+  static constexpr WeightFormat kRows[] = {
+      block_format<BlockMXFP4, decode, encode>(Format::kMXFP4, "MXFP4"),
+  };
+  return kRows;
 }
 
 }  // namespace quire

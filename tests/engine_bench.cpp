@@ -53,13 +53,15 @@ class IdleDevice : public Device {
 Kernels idle_table() {
   Kernels table = reference_kernels();
   table.name = "idle";
-  table.packed_bytes = [](Format, int64_t, int64_t) { return size_t{64}; };
-  table.pack = [](const Exec&, Format, int64_t, int64_t, const std::byte*, std::byte*) {};
+  for (FormatKernels& row : table.formats) {
+    row.packed_bytes = [](Format, int64_t, int64_t) { return size_t{64}; };
+    row.pack = [](const Exec&, Format, int64_t, int64_t, const std::byte*, std::byte*) {};
+    row.matmul = [](const Exec&, const MatmulInput&, const MatmulOutput*, int) {};
+  }
   table.pack_rows = [](const Exec&, const float*, int64_t, int64_t, std::byte*) {};
   table.rms_norm_packed = [](const Exec&, const float*, int64_t, const float*, float, int64_t, int64_t, std::byte*) {};
   table.gated_activation_packed = [](const Exec&, Activation, const float*, int64_t, const float*, int64_t, int64_t,
                                      int64_t, std::byte*) {};
-  table.matmul = [](const Exec&, const MatmulInput&, const MatmulOutput*, int) {};
   table.rms_norm = [](const Exec&, const float*, int64_t, const float*, float, int64_t, int64_t, float*, int64_t) {};
   table.gated_activation = [](const Exec&, Activation, const float*, int64_t, const float*, int64_t, int64_t, int64_t,
                               float*, int64_t) {};

@@ -187,6 +187,13 @@ void read_one(const std::byte* row, int64_t first, BlockCodes& out) {
 
 }  // namespace
 
+const CodeScheme* find_code_scheme(Format format) {
+  for (const CodeFormat& row : kCodeFormats) {
+    if (row.format == format) return &row.scheme;
+  }
+  return nullptr;
+}
+
 void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
   out = {};
   switch (format) {

@@ -1,5 +1,5 @@
 // Block formats seen as integers: what every packer of matmul weights starts from, so that the bit layouts of files are
-// taken apart in one place. Plain data and one function; any thread.
+// taken apart in one place. Plain data and functions; any thread.
 //
 // The 256 elements from a block boundary on (fewer at the end of a row) are
 //   x[i] = scale(i) * sub_scale(i) * value(codes[i]) + min(i) * sub_min(i)
@@ -27,28 +27,31 @@ struct CodeScheme {
   bool power_scales = false;       // scales are E8M0 of half a step (tensor/float8.h), not f16
 };
 
-// From Format::kQ8_0 on, in the order of Format.
-constexpr CodeScheme kCodeSchemes[] = {
-    {.low_bits = 8, .zero = 128},                                       // Q8_0
-    {.low_bits = 4, .zero = 8},                                         // Q4_0
-    {.low_bits = 4, .has_min = true},                                   // Q4_1
-    {.low_bits = 4, .high_bits = 1, .zero = 16},                        // Q5_0
-    {.low_bits = 4, .high_bits = 1, .has_min = true},                   // Q5_1
-    {.low_bits = 2, .has_min = true, .sub_scales = 16},                 // Q2_K
-    {.low_bits = 2, .high_bits = 1, .zero = 4, .sub_scales = 16},       // Q3_K
-    {.low_bits = 4, .has_min = true, .sub_scales = 8},                  // Q4_K
-    {.low_bits = 4, .high_bits = 1, .has_min = true, .sub_scales = 8},  // Q5_K
-    {.low_bits = 4, .high_bits = 2, .zero = 32, .sub_scales = 16},      // Q6_K
-    {.low_bits = 4, .levels = kIQ4Levels},                              // IQ4_NL
-    {.low_bits = 4, .levels = kIQ4Levels, .sub_scales = 8},             // IQ4_XS
-    {.low_bits = 4, .levels = kMXFP4Levels, .power_scales = true},      // MXFP4
-    {.low_bits = 4, .has_zeros = true},                                 // I4_G32
-    {.low_bits = 4, .scale_elements = 128, .has_zeros = true},          // I4_G128
-    {.low_bits = 8, .zero = 128, .scale_elements = 128},                // I8_G128
+struct CodeFormat {
+  Format format;
+  CodeScheme scheme;
 };
-constexpr int kFirstCodeFormat = static_cast<int>(Format::kQ8_0);
-constexpr int kLastCodeFormat = static_cast<int>(Format::kI8_G128);
-static_assert(kFirstCodeFormat + sizeof kCodeSchemes / sizeof kCodeSchemes[0] == kLastCodeFormat + 1);
+
+// The formats that are multiplied in integers, by every table of the CPU. A row here and its reader in block_codes.cpp
+// make a format fast; without them it is multiplied as floats, by the reference's kernel.
+constexpr CodeFormat kCodeFormats[] = {
+    {Format::kQ8_0, {.low_bits = 8, .zero = 128}},
+    {Format::kQ4_0, {.low_bits = 4, .zero = 8}},
+    {Format::kQ4_1, {.low_bits = 4, .has_min = true}},
+    {Format::kQ5_0, {.low_bits = 4, .high_bits = 1, .zero = 16}},
+    {Format::kQ5_1, {.low_bits = 4, .high_bits = 1, .has_min = true}},
+    {Format::kQ2_K, {.low_bits = 2, .has_min = true, .sub_scales = 16}},
+    {Format::kQ3_K, {.low_bits = 2, .high_bits = 1, .zero = 4, .sub_scales = 16}},
+    {Format::kQ4_K, {.low_bits = 4, .has_min = true, .sub_scales = 8}},
+    {Format::kQ5_K, {.low_bits = 4, .high_bits = 1, .has_min = true, .sub_scales = 8}},
+    {Format::kQ6_K, {.low_bits = 4, .high_bits = 2, .zero = 32, .sub_scales = 16}},
+    {Format::kIQ4_NL, {.low_bits = 4, .levels = kIQ4Levels}},
+    {Format::kIQ4_XS, {.low_bits = 4, .levels = kIQ4Levels, .sub_scales = 8}},
+    {Format::kMXFP4, {.low_bits = 4, .levels = kMXFP4Levels, .power_scales = true}},
+    {Format::kI4_G32, {.low_bits = 4, .has_zeros = true}},
+    {Format::kI4_G128, {.low_bits = 4, .scale_elements = 128, .has_zeros = true}},
+    {Format::kI8_G128, {.low_bits = 8, .zero = 128, .scale_elements = 128}},
+};
 
 struct BlockCodes {
   static constexpr int kElements = 256;
@@ -61,6 +64,9 @@ struct BlockCodes {
   int8_t sub_scale[2 * kGroups];
   int8_t sub_min[2 * kGroups];
 };
+
+// The scheme of a format; null when it has none.
+const CodeScheme* find_code_scheme(Format format);
 
 // Takes elements [first, first + count) of the row at `row` apart; first is a multiple of 256, count of whole blocks
 // and at most 256. Entries of groups past count are zero.

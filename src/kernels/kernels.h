@@ -1,7 +1,9 @@
 // The kernel table: everything Quire computes on numbers, as plain functions over caller-owned memory.
 //
 // A table is a struct of function pointers. The reference table (reference/) is complete, slow and readable; the table
-// of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Kernels do
+// of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Matrices are
+// multiplied by a row of the table for each format: a format that an instruction set has nothing better for runs by the
+// reference's row, beside fast ones in the same model. Kernels do
 // not allocate, know no model and no request, and never fail: shapes are checked by their callers. This header is
 // included by files compiled for one instruction set: it holds plain data only, no inline functions.
 //
@@ -219,23 +221,46 @@ struct SamplingRow {
 };
 inline constexpr int kMaxSampledVocab = 1 << 20;
 
+// Which form of its input rows a matmul reads: MatmulInput::f32 or MatmulInput::packed.
+enum class RowForm : uint8_t { kFloats, kPacked };
+
+// How a table multiplies by the matrices of one format. All null where it cannot (a table of the host can always).
+struct FormatKernels {
+  RowForm input;
+  // Bytes of the packed matrix; 0 for a width that it cannot multiply.
+  size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
+  // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.
+  void (*pack)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
+  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
+  // own (experts). Formats whose rows have the same matmul may come in one call.
+  void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
+  // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
+  // the input * experts[e]^T. Null: by matmul, an output with rows of its own for every expert that has rows.
+  void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
+                         const ExpertMatrices* matrices, int num_matrices);
+};
+
 struct Kernels {
   const char* name;  // "reference", "avx2", "avx512", "cuda"
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
   // How matrices are walked unless `quire tune` found something better on the machine.
   MatmulTuning usual_tuning;
-  // Bytes of the packed matrix, 0 when this table cannot multiply the format.
-  size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
-  // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.
-  void (*pack)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
-  // The same in another layout, for matrices that matmul and embed_rows alone read: not experts'. Both null, or 0 bytes
+  FormatKernels formats[kNumFormats];  // by Format
+  const FormatKernels& format_kernels(Format format) const;
+  // Those of the format's row; 0 bytes where the table cannot multiply the matrix.
+  size_t packed_bytes(Format format, int64_t rows, int64_t cols) const;
+  void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) const;
+  bool takes_packed(Format format) const;
+  // Every output or matrix by the row of its format; the input has the forms that these rows read.
+  void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) const;
+  void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
+                      const ExpertMatrices* matrices, int num_matrices) const;
+  // Packing in another layout, for matrices that matmul and embed_rows alone read: not experts'. Both null, or 0 bytes
   // for a matrix, where there is none.
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
   size_t scratch_bytes;  // of Exec::scratch
-  // Whether matrices of this format multiply packed rows or float rows (MatmulInput::packed, f32).
-  bool (*takes_packed)(Format format);
   // Packed rows: the form in which the table's matmul wants them, in a layout of its own. On the CPU it is int8: groups
   // of 32 values share a float scale max|x| / 127, codes round to nearest; beside them stand the sums that matmul
   // wants. On CUDA it is int8 in groups of 64, and bf16 for formats that it does not multiply in integers. cols is a
@@ -248,13 +273,6 @@ struct Kernels {
                           int64_t num_rows, int64_t dim, std::byte* packed);
   void (*gated_activation_packed)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride,
                                   const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed);
-  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
-  // own (experts).
-  void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
-  // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
-  // the input * experts[e]^T. Matrices of one call share the input's form (takes_packed).
-  void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
-                         const ExpertMatrices* matrices, int num_matrices);
 
   // ---- rows -------------------------------------------------------------------------------------------------------
   // out = x / sqrt(mean(x^2) + eps) * weight; x, out [num_rows, dim] with the given strides; may be the same memory.

@@ -50,6 +50,7 @@ bool machine_has_avx512() {
 Kernels make_avx2() {
   Kernels table = reference_kernels();
   table.name = "avx2";
+  fill_float_formats_reference(table);
   override_matmul_avx2(table);
   override_rows_avx2(table);
   override_attention_avx2(table);
@@ -59,6 +60,7 @@ Kernels make_avx2() {
 Kernels make_avx512() {
   Kernels table = reference_kernels();
   table.name = "avx512";
+  fill_float_formats_reference(table);
   override_matmul_avx512(table);
   override_rows_avx512(table);
   override_attention_avx512(table);

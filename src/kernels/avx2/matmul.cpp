@@ -6,7 +6,6 @@
 #include "kernels/avx2/bytes.h"
 
 #include "kernels/block_codes.h"
-#include "kernels/vector/expert_outputs.h"
 #include "tensor/formats/blocks.h"
 
 #include "kernels/vector/loops.h"

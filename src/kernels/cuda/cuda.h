@@ -10,7 +10,7 @@
 
 namespace quire {
 
-// packed_bytes, pack, takes_packed, packed_row_bytes, matmul, matmul_experts.
+// formats, packed_row_bytes.
 void fill_matmul_cuda(Kernels& table);
 void fill_rows_cuda(Kernels& table);
 void fill_rope_cuda(Kernels& table);

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/block_codes.h"
 #include "kernels/reference/reference.h"
-#include "kernels/vector/expert_outputs.h"
 
 namespace quire {
 namespace {
@@ -23,15 +23,9 @@ void parallel_for(const Exec& exec, int64_t num_tiles, const F& body) {
   exec.run(exec.pool, num_tiles, call, const_cast<F*>(&body));
 }
 
-// Blocks of integers do; F8's values have exponents of their own.
-bool takes_packed(Format format) {
-  const WeightFormat& info = weight_format(format);
-  return info.is_weight() && info.block_elements > 1 && format != Format::kF8_G128;
-}
-
 size_t packed_bytes(Format format, int64_t rows, int64_t cols) {
   const WeightFormat& info = weight_format(format);
-  return info.is_weight() ? static_cast<size_t>(rows) * info.bytes_of(cols) : 0;
+  return static_cast<size_t>(rows) * info.bytes_of(cols);
 }
 
 void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
@@ -88,11 +82,12 @@ double dot_q8(const MatmulInput& input, int64_t token, int64_t first, int64_t co
   return sum;
 }
 
+template <RowForm kForm>
 void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t row) {
   const PackedMatrix& matrix = output.weights;
   const WeightFormat& info = weight_format(matrix.format);
   const std::byte* src = matrix.data + static_cast<size_t>(row) * info.bytes_of(matrix.cols);
-  const auto dot = takes_packed(matrix.format) ? dot_q8 : dot_f32;
+  constexpr auto dot = kForm == RowForm::kPacked ? dot_q8 : dot_f32;
   for (int64_t first_token = 0; first_token < input.num_rows; first_token += kTokens) {
     const int64_t num_tokens = std::min(kTokens, input.num_rows - first_token);
     double sums[kTokens] = {};
@@ -111,6 +106,7 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
   }
 }
 
+template <RowForm kForm>
 void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
   for (int i = 0; i < num_outputs; ++i) {
     const MatmulOutput& output = outputs[i];
@@ -118,7 +114,7 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
     const int64_t rows = output.weights.rows;
     const auto body = [&](int64_t tile) {
       const int64_t end = std::min(rows, (tile + 1) * kRowsPerTile);
-      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row(rows_in, output, row);
+      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row<kForm>(rows_in, output, row);
     };
     parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, body);
   }
@@ -137,14 +133,26 @@ void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q
   std::memcpy(q8_row + cols + group * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
 }
 
+void fill_float_formats_reference(Kernels& table) {
+  for (int i = 0; i < kNumFormats; ++i) {
+    if (!weight_format(static_cast<Format>(i)).is_weight()) continue;
+    table.formats[i] = {.input = RowForm::kFloats,
+                        .packed_bytes = packed_bytes,
+                        .pack = pack,
+                        .matmul = matmul<RowForm::kFloats>,
+                        .matmul_experts = nullptr};
+  }
+}
+
 void fill_matmul_reference(Kernels& table) {
-  table.packed_bytes = packed_bytes;
-  table.pack = pack;
-  table.takes_packed = takes_packed;
+  fill_float_formats_reference(table);
+  for (const CodeFormat& row : kCodeFormats) {
+    FormatKernels& kernels = table.formats[static_cast<size_t>(row.format)];
+    kernels.input = RowForm::kPacked;
+    kernels.matmul = matmul<RowForm::kPacked>;
+  }
   table.packed_row_bytes = reference_packed_row_bytes;
   table.pack_rows = pack_rows;
-  table.matmul = matmul;
-  table.matmul_experts = multiply_experts<matmul, reference_packed_row_bytes>;
 }
 
 }  // namespace quire

@@ -107,21 +107,19 @@ void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* 
   if (num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
 }
 
-size_t packed_matrix_bytes(Format format, int64_t rows, int64_t cols) {
-  return multiply_panels_for(format) == nullptr ? 0 : matrix_bytes(format, rows, cols);
-}
-
-bool format_takes_packed(Format format) { return is_code_format(format); }
-
 void override_matmul(Kernels& table) {
   table.usual_tuning = kUsualTuning;
-  table.packed_bytes = packed_matrix_bytes;
-  table.pack = pack_matrix;
-  table.takes_packed = format_takes_packed;
   table.packed_row_bytes = q8_bytes;
   table.pack_rows = quantize_rows;
-  table.matmul = matmul_outputs;
-  table.matmul_experts = multiply_experts<matmul_outputs, q8_bytes>;
+  for (int i = 0; i < kNumFormats; ++i) {
+    const auto format = static_cast<Format>(i);
+    if (multiply_panels_for(format) == nullptr) continue;
+    table.formats[i] = {.input = is_code_format(format) ? RowForm::kPacked : RowForm::kFloats,
+                        .packed_bytes = matrix_bytes,
+                        .pack = pack_matrix,
+                        .matmul = matmul_outputs,
+                        .matmul_experts = nullptr};
+  }
 }
 
 }  // namespace

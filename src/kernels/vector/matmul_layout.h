@@ -22,9 +22,16 @@ constexpr int kWordBytes = kPanelVectors * kVectorBytes;  // of a word of all ro
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 constexpr bool is_code_format(Format format) {
-  return static_cast<int>(format) >= kFirstCodeFormat && static_cast<int>(format) <= kLastCodeFormat;
+  for (const CodeFormat& row : kCodeFormats) {
+    if (row.format == format) return true;
+  }
+  return false;
 }
-constexpr CodeScheme scheme_of(Format format) { return kCodeSchemes[static_cast<int>(format) - kFirstCodeFormat]; }
+constexpr CodeScheme scheme_of(Format format) {
+  const CodeFormat* row = kCodeFormats;
+  while (row->format != format) ++row;
+  return row->scheme;
+}
 // 0 for formats that are not multiplied as floats.
 constexpr int float_bytes(Format format) {
   return format == Format::kF32 ? 4 : format == Format::kF16 || format == Format::kBF16 ? 2 : 0;

@@ -63,8 +63,8 @@ constexpr bool has_pack_groups(CodeScheme s) {
          (s.low_bits == 2 && s.high_bits <= 1);
 }
 constexpr bool all_have_pack_groups() {
-  for (const CodeScheme& scheme : kCodeSchemes) {
-    if (!has_pack_groups(scheme)) return false;
+  for (const CodeFormat& row : kCodeFormats) {
+    if (!has_pack_groups(row.scheme)) return false;
   }
   return true;
 }

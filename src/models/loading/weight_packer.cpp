@@ -56,17 +56,22 @@ WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, c
       layout == Layout::kDense && kernels_.dense_bytes != nullptr ? kernels_.dense_bytes(format, rows, cols) : 0;
   const size_t bytes = dense_bytes > 0 ? dense_bytes : kernels_.packed_bytes(format, rows, cols);
   if (bytes == 0) {
-    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}",
+    fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}{}",
          source.file_name(), printable(matrix.name), weight_format(format).name, kernels_.name,
-         multiplied_formats(kernels_));
+         multiplied_formats(kernels_), on_host_ ? "" : "; the CPU multiplies every format (--device cpu)");
   }
   matrices_.insert(matrix.shape);
   return {.data = arena_.take_bytes(bytes), .is_dense = dense_bytes > 0};
 }
 
 void WeightPacker::fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target) {
-  const auto pack = target.is_dense ? kernels_.pack_dense : kernels_.pack;
-  pack(exec_, matrix.shape.format, matrix.shape.rows, matrix.shape.cols, source.blocks(matrix, exec_), target.data);
+  const auto& [format, rows, cols] = matrix.shape;
+  const std::byte* const blocks = source.blocks(matrix, exec_);
+  if (target.is_dense) {
+    kernels_.pack_dense(exec_, format, rows, cols, blocks, target.data);
+  } else {
+    kernels_.pack(exec_, format, rows, cols, blocks, target.data);
+  }
   if (packed_bytes() - released_bytes_ >= kReleaseEvery) {
     source.release_pages();
     released_bytes_ = packed_bytes();

@@ -96,12 +96,11 @@ void report(const Roofs& roofs, const std::string& what, double seconds, double 
 
 // By tiles or, is_dense, by the library.
 void bench_matmul(const Kernels& table, const Exec& exec, bool is_dense, const Roofs& roofs) {
-  if (table.matmul == nullptr) return;
   const int64_t rows = 14336;
   const int64_t cols = 4096;
   for (Format format : {Format::kBF16, Format::kF16, Format::kQ8_0, Format::kQ4_0, Format::kQ4_K, Format::kQ6_K,
                         Format::kI4_G128, Format::kI8_G128, Format::kF8_G128}) {
-    const size_t bytes = (is_dense ? table.dense_bytes : table.packed_bytes)(format, rows, cols);
+    const size_t bytes = is_dense ? table.dense_bytes(format, rows, cols) : table.packed_bytes(format, rows, cols);
     if (bytes == 0) continue;
     const auto copies = static_cast<int>(kMoreThanCaches / bytes + 1);
     const size_t stride = (bytes + 255) / 256 * 256;

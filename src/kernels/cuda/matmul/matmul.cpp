@@ -1,8 +1,10 @@
 // The matmul entries of the CUDA table: which kernel, in which shape of blocks, for which outputs.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/cuda/cuda.h"
@@ -17,8 +19,6 @@ namespace {
 
 // Blocks that keep an H100 or H200 busy, one on each multiprocessor. Decides about speed only.
 constexpr int64_t kBusyBlocks = 132;
-
-bool takes_packed(Format format) { return tile_format(format).has_value(); }
 
 size_t packed_row_bytes(int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); }
 
@@ -57,31 +57,29 @@ BlockChoice choose_blocks(int64_t rows, int64_t tokens) {
   return BlockChoice::kThirtyTwoTokens;
 }
 
-// The formats with tiles of the same kind share kernels.
-Format tiles_of(Format format) { return format == Format::kQ5_0 ? Format::kQ8_0 : format; }
+// The formats with tiles of the same kind share the kernels of the first one.
+constexpr Format first_with(TileFormat tile) {
+  const MatrixTile* entry = kMatrixTiles.data();
+  while (entry->tile != tile) ++entry;
+  return entry->format;
+}
+
+// F32 has no tiles.
+Format kernels_of(Format format) {
+  const std::optional<TileFormat> tile = tile_format(format);
+  return tile ? first_with(*tile) : format;
+}
+
+// In the order of kMatrixTiles.
+constexpr auto kLaunches = []<size_t... kEntry>(std::index_sequence<kEntry...>) {
+  return std::array{launch_tiles<first_with(kMatrixTiles[kEntry].tile)>...};
+}
+(std::make_index_sequence<kMatrixTiles.size()>());
 
 void launch_format(Format format, const TilesLaunch& tiles) {
-  switch (tiles_of(format)) {
-    case Format::kF16: return launch_tiles<Format::kF16>(tiles);
-    case Format::kBF16: return launch_tiles<Format::kBF16>(tiles);
-    case Format::kQ8_0: return launch_tiles<Format::kQ8_0>(tiles);
-    case Format::kQ4_0: return launch_tiles<Format::kQ4_0>(tiles);
-    case Format::kQ4_1: return launch_tiles<Format::kQ4_1>(tiles);
-    case Format::kQ5_1: return launch_tiles<Format::kQ5_1>(tiles);
-    case Format::kQ2_K: return launch_tiles<Format::kQ2_K>(tiles);
-    case Format::kQ3_K: return launch_tiles<Format::kQ3_K>(tiles);
-    case Format::kQ4_K: return launch_tiles<Format::kQ4_K>(tiles);
-    case Format::kQ5_K: return launch_tiles<Format::kQ5_K>(tiles);
-    case Format::kQ6_K: return launch_tiles<Format::kQ6_K>(tiles);
-    case Format::kIQ4_NL: return launch_tiles<Format::kIQ4_NL>(tiles);
-    case Format::kIQ4_XS: return launch_tiles<Format::kIQ4_XS>(tiles);
-    case Format::kMXFP4: return launch_tiles<Format::kMXFP4>(tiles);
-    case Format::kI4_G32: return launch_tiles<Format::kI4_G32>(tiles);
-    case Format::kI4_G128: return launch_tiles<Format::kI4_G128>(tiles);
-    case Format::kI8_G128: return launch_tiles<Format::kI8_G128>(tiles);
-    case Format::kF8_G128: return launch_tiles<Format::kF8_G128>(tiles);
-    default: CHECK(!"a format that has tiles");
-  }
+  const auto entry = std::ranges::find(kMatrixTiles, format, &MatrixTile::format);
+  CHECK(entry != kMatrixTiles.end());
+  kLaunches[static_cast<size_t>(entry - kMatrixTiles.begin())](tiles);
 }
 
 void launch_job(const Exec& exec, Format format, const MatmulJob& job) {
@@ -103,7 +101,7 @@ class Launches {
 
   void add(Format format, const MatmulInput& input, const MatmulPart& part) {
     const std::byte* x = format == Format::kF32 ? reinterpret_cast<const std::byte*>(input.f32) : input.packed;
-    const bool fits = job_.num_parts < kMaxMatmulParts && tiles_of(format) == tiles_of(format_) && x == job_.x &&
+    const bool fits = job_.num_parts < kMaxMatmulParts && kernels_of(format) == kernels_of(format_) && x == job_.x &&
                       input.num_rows == job_.num_rows;
     if (!fits) {
       finish();
@@ -168,12 +166,16 @@ void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* f
 }  // namespace
 
 void fill_matmul_cuda(Kernels& table) {
-  table.packed_bytes = cuda_packed_bytes;
-  table.pack = pack;
-  table.takes_packed = takes_packed;
+  const auto fill = [&table](Format format, RowForm input) {
+    table.formats[static_cast<size_t>(format)] = {.input = input,
+                                                  .packed_bytes = cuda_packed_bytes,
+                                                  .pack = pack,
+                                                  .matmul = matmul,
+                                                  .matmul_experts = matmul_experts};
+  };
+  fill(Format::kF32, RowForm::kFloats);
+  for (const MatrixTile& entry : kMatrixTiles) fill(entry.format, RowForm::kPacked);
   table.packed_row_bytes = packed_row_bytes;
-  table.matmul = matmul;
-  table.matmul_experts = matmul_experts;
 }
 
 }  // namespace quire

@@ -77,7 +77,7 @@ void put_scales(TileFormat format, CodeScheme scheme, const BlockCodes& block, i
 void pack_block(Format format, int64_t num_rows, int64_t first, int64_t count, const std::byte* src, size_t row_bytes,
                 std::byte* dst) {
   const TileFormat tile_of = *tile_format(format);
-  const CodeScheme scheme = kCodeSchemes[static_cast<int>(format) - kFirstCodeFormat];
+  const CodeScheme scheme = *find_code_scheme(format);
   const bool is_signed = tile_of.codes == CodeKind::kInt8 || tile_of.codes == CodeKind::kDotInt8;
   BlockCodes blocks[kTileRows];
   Codes codes = {};

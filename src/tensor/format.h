@@ -26,6 +26,7 @@ enum class Format : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kIQ3_S,
   kIQ4_NL,
   kIQ4_XS,
   kMXFP4,

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-FORMATS = "F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4 IQ3_S".split()
+FORMATS = "F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4 IQ3_S NVFP4".split()
 CAN_QUANTIZE = "F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 MXFP4".split()
 # Where a block holds f16 scales: random bytes there would mostly be infinities and huge numbers.
 F16_OFFSETS = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82], "Q3_K": [108],
@@ -24,7 +24,7 @@ F16_OFFSETS = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0
 
 def random_blocks(name, rng):
     elements, size = gguf.GGML_QUANT_SIZES[Type[name]]
-    count = {1: 1024, 32: 20, 256: 4}[elements]
+    count = {1: 1024, 32: 20, 64: 10, 256: 4}[elements]
     blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
     if elements == 1:
         halves = blocks.view(np.uint16)
@@ -37,6 +37,9 @@ def random_blocks(name, rng):
     if name == "MXFP4":  # 255 is a NaN, which the package does not know
         blocks[:, 0] = rng.integers(0, 255, count, dtype=np.uint8)
         blocks[:3, 0] = [0, 1, 254]
+    if name == "NVFP4":  # scales without signs; zero, denormals, the largest, and what would be a NaN
+        blocks[:, :4] = rng.integers(0, 128, (count, 4), dtype=np.uint8)
+        blocks[:2, :4] = [[0, 1, 7, 8], [126, 127, 64, 0]]
     return blocks
 
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/select.h"
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace quire {
@@ -48,6 +49,8 @@ const std::vector<Format>& weight_formats() {
 std::vector<size_t> f16_fields(Format format) {
   switch (format) {
     case Format::kMXFP4:
+    case Format::kNVFP4:
+    case Format::kF4_G16:
     case Format::kF8_G128: return {};
     case Format::kQ4_1:
     case Format::kQ5_1:
@@ -90,10 +93,12 @@ void tame_block(Format format, float scale, uint32_t random, std::byte* block) {
     block[0] = static_cast<std::byte>(exponent + 128);
   } else if (format == Format::kI4_G32 || format == Format::kI4_G128) {
     block[2] = static_cast<std::byte>(random % 17);
-  } else if (format == Format::kF8_G128) {
+  } else if (format == Format::kNVFP4) {
+    for (int i = 0; i < 4; ++i) block[i] = static_cast<std::byte>(f32_to_e4m3(scale / static_cast<float>(1 + i)));
+  } else if (format == Format::kF8_G128 || format == Format::kF4_G16) {
     const float d = scale * static_cast<float>(random % 2001 - 1000.0) * 1e-3f;
     std::memcpy(block, &d, sizeof d);
-    for (int i = 4; i < 132; ++i) {
+    for (int i = 4; i < (format == Format::kF8_G128 ? 132 : 8); ++i) {  // E4M3
       if ((block[i] & std::byte{0x7f}) == std::byte{0x7f}) block[i] = std::byte{0x7e};
     }
   }
@@ -201,6 +206,7 @@ class Matmul : public testing::TestWithParam<Case> {
     switch (weight_format(format()).block_elements) {
       case 256: return {256, 512};
       case 128: return {128, 256, 384};
+      case 64: return {64, 256, 320};
       default: return {32, 64, 256, 288};
     }
   }

@@ -30,11 +30,13 @@ enum class Format : uint8_t {
   kIQ4_NL,
   kIQ4_XS,
   kMXFP4,
+  kNVFP4,
   // What the loader makes of GPTQ, AWQ, compressed-tensors and FP8 checkpoints; no file has these blocks.
   kI4_G32,
   kI4_G128,
   kI8_G128,
   kF8_G128,
+  kF4_G16,
   // Storage: read from files as they are, for schemes that give them a meaning (GPTQ, AWQ, FP8).
   kF64,
   kF8_E4M3,
@@ -58,9 +60,9 @@ struct WeightFormat {
   int block_elements;  // elements of a row that share a block; 1 for plain types
   int block_bytes;
 
-  // `num_elements` is a multiple of block_elements. Block formats want `blocks` aligned to 2 bytes (F8_G128: 4), plain
-  // types take any alignment. Quantising takes finite input of magnitudes up to 65504, what an f16 scale can follow;
-  // anything else is safe but comes out as nonsense. Both are null for storage formats.
+  // `num_elements` is a multiple of block_elements. Block formats want `blocks` aligned to 2 bytes (F8_G128, F4_G16:
+  // 4), plain types take any alignment. Quantising takes finite input of magnitudes up to 65504, what an f16 scale can
+  // follow (NVFP4: 2688); anything else is safe but comes out as nonsense. Both are null for storage formats.
   void (*dequantize)(const std::byte* blocks, float* out, int64_t num_elements) = nullptr;
   void (*quantize)(const float* in, std::byte* blocks, int64_t num_elements) = nullptr;
 

@@ -131,6 +131,15 @@ struct BlockMXFP4 {
   uint8_t q[16];
 };
 
+// 4 groups of 16. x[i] = scale(g) / 2 * kMXFP4Levels[q[i]], scale(g) in E4M3, its sign left out, 0x7f meaning 0. The
+// nibbles of a group are 8 bytes: elements 0..7 the low ones, elements 8..15 the high ones. Files have a float for the
+// whole matrix beside it.
+struct BlockNVFP4 {
+  static constexpr int kElements = 64;
+  uint8_t scales[4];  // E4M3
+  uint8_t q[32];
+};
+
 // Groups of integers with a zero point. x[i] = d * (q[i] - zero), zero 0 to 16; every 32 nibbles as in BlockQ4_0.
 template <int kGroupElements>
 struct BlockI4 {
@@ -155,6 +164,15 @@ struct BlockF8 {
   uint8_t q[128];
 };
 
+// x[i] = d * scale(g) / 2 * kMXFP4Levels[q[i]]; groups and nibbles as in BlockNVFP4, E4M3 with its sign and NaN.
+struct BlockF4 {
+  static constexpr int kElements = 64;
+  float d;
+  uint8_t scales[4];  // E4M3
+  uint8_t q[32];
+};
+
+static_assert(sizeof(BlockNVFP4) == 36 && sizeof(BlockF4) == 40);
 static_assert(sizeof(BlockMXFP4) == 17 && sizeof(BlockI4<32>) == 20 && sizeof(BlockI4<128>) == 68);
 static_assert(sizeof(BlockI8) == 130 && sizeof(BlockF8) == 132);
 static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20);

@@ -1,16 +1,18 @@
 // compressed-tensors (LLM Compressor's form) and Hugging Face's own "fp8", which differ in names only. Codes of four
-// and eight bits packed along the columns (weight_packed), int8 and E4M3 as they are (weight), E2M1 in pairs with E8M0
-// scales (weight_packed, MXFP4). Widths, groups and zero points are read off the tensors, because a file may hold
-// several schemes for several modules. Scales of activations are not used: rows of activations are quantised as they
-// come, more finely than these schemes ask for.
+// and eight bits packed along the columns (weight_packed), int8 and E4M3 as they are (weight), E2M1 in pairs
+// (weight_packed) with E8M0 scales (MXFP4) or E4M3 scales below one float (NVFP4). Widths, groups and zero points are
+// read off the tensors, because a file may hold several schemes for several modules. Scales of activations are not
+// used: rows of activations are quantised as they come, more finely than these schemes ask for.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
 #include "models/loading/quantization/scheme.h"
+#include "tensor/formats/blocks.h"
 
 namespace quire {
 namespace {
@@ -44,7 +46,8 @@ class CompressedTensors : public QuantizationScheme {
 
   std::optional<QuantizedMatrix> find(const QuantizedModule& module) const override {
     if (const auto packed = module.find("weight_packed")) {
-      return packed->format == Format::kU8 ? find_mxfp4(module) : find_packed(module);
+      if (packed->format != Format::kU8) return find_packed(module);
+      return module.find("weight_global_scale") ? find_nvfp4(module) : find_mxfp4(module);
     }
     const auto weight = module.find("weight");
     if (weight && weight->format == Format::kI8) return find_int8(module);
@@ -198,9 +201,6 @@ class CompressedTensors : public QuantizationScheme {
   }
 
   static std::optional<QuantizedMatrix> find_mxfp4(const QuantizedModule& module) {
-    if (module.find("weight_global_scale")) {
-      module.refuse("weight_global_scale", "says NVFP4, which this build does not read", "MXFP4");
-    }
     const int64_t cols = module.cols();
     if (cols % 32 != 0) module.refuse("weight_scale", "is of groups of 32 columns", "a multiple of that");
     const TensorView pairs = module.get("weight_packed", Format::kU8, {module.rows(), cols / 2});
@@ -212,13 +212,48 @@ class CompressedTensors : public QuantizationScheme {
     return matrix_of_mxfp4(module, pairs, scales);
   }
 
+  // weight(row, column) = E2M1 * E4M3 scale of 16 columns / global scale.
+  static std::optional<QuantizedMatrix> find_nvfp4(const QuantizedModule& module) {
+    const int64_t rows = module.rows();
+    const int64_t cols = module.cols();
+    if (cols % BlockF4::kElements != 0) {
+      module.refuse("weight_packed", fmt::format("belongs to a matrix of {} columns in NVFP4", cols),
+                    fmt::format("a multiple of {}", BlockF4::kElements));
+    }
+    const TensorView pairs = module.get("weight_packed", Format::kU8, {rows, cols / 2});
+    const TensorView scales = module.get("weight_scale", Format::kF8_E4M3, {rows, cols / 16});
+    const float global = float_at(module.get("weight_global_scale", Format::kF32, {1}), 0);
+    if (!(global > 0) || !std::isfinite(1 / global)) {
+      module.refuse("weight_global_scale", fmt::format("is {}", global), "a positive number");
+    }
+    auto write_rows = [pairs, scales, cols, d = 1 / global](int64_t first_row, int64_t num_rows, std::byte* dst) {
+      for (int64_t row = first_row; row < first_row + num_rows; ++row) {
+        for (int64_t c = 0; c < cols; c += BlockF4::kElements, dst += sizeof(BlockF4)) {
+          BlockF4 block = {.d = d, .scales = {}, .q = {}};
+          std::memcpy(block.scales, scales.row(row) + c / 16, sizeof block.scales);
+          write_f4_codes(reinterpret_cast<const uint8_t*>(pairs.row(row)) + c / 2, block.q);
+          std::memcpy(dst, &block, sizeof block);
+        }
+      }
+    };
+    return QuantizedMatrix{Format::kF4_G16, rows, cols, pairs.data, {}, std::move(write_rows)};
+  }
+
+  // From pairs of neighbours, the even column low, to pairs of a group's two halves.
+  static void write_f4_codes(const uint8_t* pairs, uint8_t* q) {
+    const auto code = [pairs](int column) { return (pairs[column / 2] >> (column % 2 * 4)) & 15; };
+    for (int c = 0; c < BlockF4::kElements; c += 16) {
+      for (int i = c; i < c + 8; ++i) *q++ = static_cast<uint8_t>(code(i) | (code(i + 8) << 4));
+    }
+  }
+
   std::string description_;
   BlockShape block_;
 };
 
-constexpr std::array<std::string_view, 7> kForms = {
-    "pack-quantized",  "int-quantized", "float-quantized", "naive-quantized", "mxfp4-pack-quantized",
-    "mixed-precision", "dense"};
+constexpr std::array<std::string_view, 8> kForms = {
+    "pack-quantized",       "int-quantized",        "float-quantized", "naive-quantized",
+    "mxfp4-pack-quantized", "nvfp4-pack-quantized", "mixed-precision", "dense"};
 
 std::string describe_weights(const json::object& weights) {
   const std::string strategy = find_string(weights, "strategy", "tensor");

@@ -325,6 +325,26 @@ TEST(CompressedTensors, Mxfp4) {
   });
 }
 
+TEST(CompressedTensors, Nvfp4) {
+  constexpr int64_t kRows = 5, kCols = 192;
+  constexpr float kGlobal = 1357.0f;
+  const auto pairs = random_values<uint8_t>(kRows * kCols / 2, 1);
+  auto scales = random_values<uint8_t>(kRows * kCols / 16, 2);
+  for (uint8_t& scale : scales) scale = e4m3_is_nan(scale) ? 1 : scale;
+  const Opened opened(compressed("nvfp4-pack-quantized"),
+                      {{"m.weight_packed", "U8", {kRows, kCols / 2}, bytes_of(pairs)},
+                       {"m.weight_scale", "F8_E4M3", {kRows, kCols / 16}, bytes_of(scales)},
+                       {"m.weight_global_scale", "F32", {1}, bytes_of(std::vector<float>{kGlobal})},
+                       {"m.input_global_scale", "F32", {1}, bytes_of(std::vector<float>{77.0f})}});
+  constexpr float kValues[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  expect_weights(opened.matrix(kRows, kCols), Format::kF4_G16, false, [&](int64_t row, int64_t column) {
+    const auto at = row * kCols + column;
+    const int code = (pairs[static_cast<size_t>(at / 2)] >> (at % 2 * 4)) & 15;
+    const float scale = 1 / kGlobal * e4m3_to_f32(scales[static_cast<size_t>(at / 16)]);
+    return scale * (code < 8 ? 1.0f : -1.0f) * kValues[code % 8];
+  });
+}
+
 TEST(Quantization, PlainModulesStayPlain) {
   for (const char* method : {"gptq", "awq", "compressed-tensors", "fp8"}) {
     const Opened opened({{"quant_method", method}, {"bits", 4}}, {{"m.weight", "BF16", {8, 32}}});
@@ -396,7 +416,13 @@ TEST(Quantization, TensorsThatDoNotFit) {
   expect_refusal({{"quant_method", "fp8"}}, {fp8}, "tensor \"m.weight_scale\" is missing");
   const Tensor pairs{"m.weight_packed", "U8", {16, 64}};
   expect_refusal(form, {pairs, {"m.weight_scale", "U8", {16, 3}}}, "expected [16, 4]");
-  expect_refusal(form, {pairs, {"m.weight_global_scale", "F32", {1}}}, "says NVFP4, which this build does not read");
+  const Tensor global{"m.weight_global_scale", "F32", {1}};  // zero
+  const Tensor e4m3{"m.weight_scale", "F8_E4M3", {16, 8}};
+  expect_refusal(form, {pairs, e4m3, global}, "tensor \"m.weight_global_scale\" is 0, expected a positive number");
+  expect_refusal(form, {pairs, global}, "tensor \"m.weight_scale\" is missing");
+  expect_refusal(form, {pairs, {"m.weight_scale", "F8_E4M3", {16, 4}}, global},
+                 "has the shape [16, 4], expected [16, 8]");
+  expect_refusal(form, {pairs, {"m.weight_scale", "U8", {16, 8}}, global}, "is U8, expected F8_E4M3");
 }
 
 TEST(Quantization, OptionsThatThisBuildDoesNotRead) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -99,20 +100,31 @@ std::optional<TensorView> as_optional(const TensorView* view) {
   return view == nullptr ? std::nullopt : std::optional<TensorView>(*view);
 }
 
-std::optional<TensorView> find_expert(const GgufFile& file, int64_t layer, std::string_view rest) {
+// A matrix in NVFP4 has its scale in a tensor beside it: "<matrix>.scale" beside "<matrix>.weight".
+constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kScale = ".scale";
+
+std::string with_end(std::string_view name, std::string_view end, std::string_view other) {
+  return std::string(name.substr(0, name.size() - end.size())) + std::string(other);
+}
+
+// `rest`: the matrix of an expert; end: kWeight or kScale.
+std::optional<TensorView> find_expert(const GgufFile& file, int64_t layer, std::string_view rest,
+                                      std::string_view end) {
   const auto expert = take_number(rest);
   const auto part = translate(kExpertNames, rest);
   if (!expert || !part) return std::nullopt;
-  const TensorView* stack = file.find_tensor(fmt::format("blk.{}.ffn_{}_exps.weight", layer, *part));
+  const TensorView* stack = file.find_tensor(fmt::format("blk.{}.ffn_{}_exps{}", layer, *part, end));
   if (stack == nullptr) {
-    return as_optional(file.find_tensor(fmt::format("blk.{}.ffn_{}.{}.weight", layer, *part, *expert)));
+    return as_optional(file.find_tensor(fmt::format("blk.{}.ffn_{}.{}{}", layer, *part, *expert, end)));
   }
-  if (stack->rank != 3 || *expert >= stack->shape[0]) return std::nullopt;
+  const int rank = stack->rank - 1;
+  if (rank != (end == kWeight ? 2 : 0) || *expert >= stack->shape[0]) return std::nullopt;
   TensorView view = *stack;
-  view.rank = 2;
-  view.shape = {stack->shape[1], stack->shape[2]};
-  view.data = stack->row(*expert * stack->shape[1]);
-  view.size_bytes = static_cast<size_t>(stack->shape[1]) * stack->row_bytes();
+  view.rank = rank;
+  std::copy_n(stack->shape.begin() + 1, rank, view.shape.begin());
+  view.size_bytes = weight_format(view.format).bytes_of(view.num_elements());
+  view.data = stack->data + static_cast<size_t>(*expert) * view.size_bytes;
   return view;
 }
 
@@ -132,16 +144,21 @@ const GgufArchitecture& gguf_architecture(const GgufFile& file) {
 
 std::optional<TensorView> find_gguf_tensor(const GgufFile& file, const GgufArchitecture& architecture,
                                            std::string_view hf_name) {
-  if (const auto name = translate(kModelNames, hf_name)) return as_optional(file.find_tensor(*name));
-  std::string_view rest = hf_name;
+  const std::string_view end = hf_name.ends_with(kScale) ? kScale : kWeight;
+  const std::string weight = end == kScale ? with_end(hf_name, kScale, kWeight) : std::string(hf_name);
+  const auto find = [&](const std::string& name) {
+    return as_optional(file.find_tensor(end == kScale ? with_end(name, kWeight, kScale) : name));
+  };
+  if (const auto name = translate(kModelNames, weight)) return find(std::string(*name));
+  std::string_view rest = weight;
   if (!take_prefix(rest, "model.layers.")) return std::nullopt;
   const auto layer = take_number(rest);
   if (!layer) return std::nullopt;
   auto name = translate(architecture.norm_names, rest);
   if (!name) name = translate(kLayerNames, rest);
-  if (name) return as_optional(file.find_tensor(fmt::format("blk.{}.{}", *layer, *name)));
+  if (name) return find(fmt::format("blk.{}.{}", *layer, *name));
   if (take_prefix(rest, "mlp.experts.") || take_prefix(rest, "block_sparse_moe.experts.")) {
-    return find_expert(file, *layer, rest);
+    return find_expert(file, *layer, rest, end);
   }
   return std::nullopt;
 }

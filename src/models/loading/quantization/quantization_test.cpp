@@ -345,6 +345,41 @@ TEST(CompressedTensors, Nvfp4) {
   });
 }
 
+// A float for a matrix, one for each expert of a stack.
+TEST(GgufScales, GoIntoTheBlocks) {
+  static const std::vector<float> kOne = {0.75f};
+  static const std::vector<float> kEach = {1, 2, 3, 5};
+  const auto add_scales = [](GgufWriter& writer) {
+    writer.add_tensor("blk.0.attn_q.scale", Format::kF32, std::vector<int64_t>{1}, kOne);
+    writer.add_tensor("blk.0.ffn_up_exps.scale", Format::kF32, std::vector<int64_t>{4}, kEach);
+    writer.add_tensor("blk.0.ffn_gate_inp.scale", Format::kF32, std::vector<int64_t>{1}, kOne);
+  };
+  const std::string image =
+      test::tiny_gguf({.inner = 128, .experts = 4, .format = Format::kNVFP4, .more_metadata = add_scales});
+  const auto checkpoint = Checkpoint::from_gguf_bytes(test::as_bytes(image), "tiny.gguf");
+  const auto scheme = QuantizationScheme::read(*checkpoint);
+  ASSERT_NE(scheme, nullptr);
+  const auto expect_scaled = [&](const std::string& module, int64_t rows, int64_t cols, float scale) {
+    const auto matrix = scheme->find(QuantizedModule(*checkpoint, module, rows, cols));
+    ASSERT_TRUE(matrix) << module;
+    std::vector<float> plain(static_cast<size_t>(rows * cols));
+    dequantize(checkpoint->tensor(module + ".weight"), plain);
+    expect_weights(*matrix, Format::kF4_G16, false, [&](int64_t row, int64_t column) {
+      return scale * plain[static_cast<size_t>(row * cols + column)];
+    });
+  };
+  expect_scaled("model.layers.0.self_attn.q_proj", 64, 64, 0.75f);
+  expect_scaled("model.layers.0.block_sparse_moe.experts.0.w3", 128, 64, 1);
+  expect_scaled("model.layers.0.block_sparse_moe.experts.3.w3", 128, 64, 5);
+  EXPECT_FALSE(scheme->find(QuantizedModule(*checkpoint, "model.layers.0.self_attn.k_proj", 32, 64)));
+  EXPECT_NE(error_of([&] {
+              (void)scheme->find(QuantizedModule(*checkpoint, "model.layers.0.block_sparse_moe.gate", 4, 64));
+            }).find("belongs to a matrix in F32, expected NVFP4"),
+            std::string::npos);
+  EXPECT_FALSE(
+      QuantizationScheme::read(*Checkpoint::from_gguf_bytes(test::as_bytes(test::tiny_gguf({})), "tiny.gguf")));
+}
+
 TEST(Quantization, PlainModulesStayPlain) {
   for (const char* method : {"gptq", "awq", "compressed-tensors", "fp8"}) {
     const Opened opened({{"quant_method", method}, {"bits", 4}}, {{"m.weight", "BF16", {8, 32}}});

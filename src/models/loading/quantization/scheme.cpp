@@ -22,6 +22,7 @@ constexpr Method kMethods[] = {
 }  // namespace
 
 std::unique_ptr<QuantizationScheme> QuantizationScheme::read(const Checkpoint& checkpoint) {
+  if (checkpoint.is_gguf()) return read_gguf_scales(checkpoint);
   const json::object* config = find_object(checkpoint.config(), "quantization_config");
   if (config == nullptr) config = find_object(checkpoint.config(), "compression_config");  // early compressed-tensors
   if (config == nullptr) return nullptr;

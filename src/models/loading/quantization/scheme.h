@@ -1,6 +1,6 @@
 // How the weights of a Hugging Face directory are quantised: `quantization_config` names the method and its options,
-// and the tensors say which matrices it was applied to. A method is a file beside this one and a row in scheme.cpp.
-// Immutable; one thread while loading.
+// and the tensors say which matrices it was applied to. GGUF has blocks of its own, but for the scales of NVFP4. A
+// method is a file beside this one and a row in scheme.cpp. Immutable; one thread while loading.
 #pragma once
 
 #include <memory>
@@ -15,8 +15,8 @@ namespace quire {
 
 class QuantizationScheme {
  public:
-  // Null when config.json names no method. Throws Error kUnsupported for a method or an option this build does not
-  // read.
+  // Null when config.json names no method, and for a GGUF file without NVFP4. Throws Error kUnsupported for a method or
+  // an option this build does not read.
   static std::unique_ptr<QuantizationScheme> read(const Checkpoint& checkpoint);
 
   virtual ~QuantizationScheme() = default;
@@ -32,6 +32,7 @@ std::unique_ptr<QuantizationScheme> read_gptq(const json::object& config);
 std::unique_ptr<QuantizationScheme> read_awq(const json::object& config);
 std::unique_ptr<QuantizationScheme> read_compressed_tensors(const json::object& config);
 std::unique_ptr<QuantizationScheme> read_fp8(const json::object& config);
+std::unique_ptr<QuantizationScheme> read_gguf_scales(const Checkpoint& checkpoint);
 
 // "group_size": -1 is one group for all columns.
 int64_t read_group_size(const json::object& config);

@@ -15,6 +15,7 @@ namespace {
 
 using test::append;
 using test::as_bytes;
+using test::expect_one_answer;
 using test::kVocab;
 using test::Loaded;
 using test::run;
@@ -46,21 +47,8 @@ TEST_P(RunnerTest, OneAnswer) {
     Loaded loaded(model(), isa(), num_threads, ranks());
     ModelRunner& runner = *loaded.runner;
     if (expected.empty()) expected = run(runner, sequence(70, 1, 0), 70);
-    for (const int64_t chunk : {70, 1, 7, 64}) {
-      EXPECT_TRUE(same_bits(run(runner, sequence(70, 1, 4), chunk), expected)) << num_threads << " chunk " << chunk;
-    }
-    // Amid two others, last in the batch.
-    Sequence subject = sequence(70, 1, 8), first = sequence(60, 2, 0), second = sequence(90, 3, 4);
-    std::vector<float> logits;
-    for (const int64_t count : {33, 1, 36}) {
-      Batch batch;
-      append(batch, first, 20);
-      append(batch, second, 30);
-      append(batch, subject, count);
-      const std::span<const float> rows = runner.run(batch).last(static_cast<size_t>(count * kVocab));
-      logits.insert(logits.end(), rows.begin(), rows.end());
-    }
-    EXPECT_TRUE(same_bits(logits, expected)) << num_threads << " in company";
+    SCOPED_TRACE(num_threads);
+    expect_one_answer(runner, expected);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -35,9 +36,10 @@ struct TinyGguf {
   int64_t context = 256;
   bool qk_norm = false;
   Format format = Format::kF32;
-  int64_t poisoned_token = -1;  // whose embedding is NaN
-  std::string leave_out = {};   // a tensor that is not written
-  std::string misshape = {};    // a tensor with one row too many
+  std::optional<Format> up_format = {};  // of ffn_up, if it is another
+  int64_t poisoned_token = -1;           // whose embedding is NaN
+  std::string leave_out = {};            // a tensor that is not written
+  std::string misshape = {};             // a tensor with one row too many
   std::function<void(GgufWriter&)> more_metadata = [](GgufWriter&) {};
 };
 
@@ -84,13 +86,13 @@ class TinyGgufBuilder {
     add(p + "ffn_norm.weight", Format::kF32, {o_.hidden}, 1.0f);
     if (o_.experts == 0) {
       add(p + "ffn_gate.weight", o_.format, {o_.inner, o_.hidden}, 0.3f);
-      add(p + "ffn_up.weight", o_.format, {o_.inner, o_.hidden}, 0.3f);
+      add(p + "ffn_up.weight", o_.up_format.value_or(o_.format), {o_.inner, o_.hidden}, 0.3f);
       add(p + "ffn_down.weight", o_.format, {o_.hidden, o_.inner}, 0.3f);
       return;
     }
     add(p + "ffn_gate_inp.weight", Format::kF32, {o_.experts, o_.hidden}, 1.0f);
     add(p + "ffn_gate_exps.weight", o_.format, {o_.experts, o_.inner, o_.hidden}, 0.3f);
-    add(p + "ffn_up_exps.weight", o_.format, {o_.experts, o_.inner, o_.hidden}, 0.3f);
+    add(p + "ffn_up_exps.weight", o_.up_format.value_or(o_.format), {o_.experts, o_.inner, o_.hidden}, 0.3f);
     add(p + "ffn_down_exps.weight", o_.format, {o_.experts, o_.hidden, o_.inner}, 0.3f);
   }
 

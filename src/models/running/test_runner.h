@@ -1,6 +1,8 @@
 // A runner of a tiny model and sequences to feed it with, for tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -73,6 +75,24 @@ inline std::vector<float> run(ModelRunner& runner, Sequence sequence, int64_t ch
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+// `expected`: the logits of sequence(70, 1, ...), the same however it is cut, alone and last amid two others.
+inline void expect_one_answer(ModelRunner& runner, std::span<const float> expected) {
+  for (const int64_t chunk : {70, 1, 7, 64}) {
+    EXPECT_TRUE(same_bits(run(runner, sequence(70, 1, 4), chunk), expected)) << "chunk " << chunk;
+  }
+  Sequence subject = sequence(70, 1, 8), first = sequence(60, 2, 0), second = sequence(90, 3, 4);
+  std::vector<float> logits;
+  for (const int64_t count : {33, 1, 36}) {
+    Batch batch;
+    append(batch, first, 20);
+    append(batch, second, 30);
+    append(batch, subject, count);
+    const std::span<const float> rows = runner.run(batch).last(static_cast<size_t>(count * kVocab));
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  EXPECT_TRUE(same_bits(logits, expected)) << "in company";
 }
 
 }  // namespace quire::test

@@ -75,6 +75,20 @@ class Batch {
     for (float& x : q_) x = normal(random);
   }
 
+  // Takes the blocks of these tiles away from a sequence; what lay there becomes NaN.
+  void empty(size_t sequence, const std::vector<int64_t>& tiles) {
+    auto* const table = const_cast<int32_t*>(sequences_[sequence].block_table);
+    for (const int64_t tile : tiles) {
+      const auto poison = [&](std::vector<std::byte>& cache, Format format) {
+        const int64_t bytes = shape_.num_kv_heads * kv_tile_bytes(format, shape_.head_dim);
+        std::fill_n(cache.begin() + table[tile] * bytes, bytes, std::byte{0xff});
+      };
+      poison(k_, shape_.k_format);
+      poison(v_, shape_.v_format);
+      table[tile] = kNoBlock;
+    }
+  }
+
   const std::vector<AttentionSequence>& sequences() const { return sequences_; }
   int64_t q_stride() const { return int64_t{shape_.num_heads} * shape_.head_dim + 24; }
   int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
@@ -185,8 +199,13 @@ class Batch {
     const auto tile_of = [&](int64_t p) {
       return int64_t{sequence.block_table[p / kKvBlockSize]} * shape_.num_kv_heads + kv_head;
     };
+    const auto is_empty = [&](int64_t p) { return sequence.block_table[p / kKvBlockSize] == kNoBlock; };
     std::vector<double> scores;
     for (int64_t p = first; p <= position; ++p) {
+      if (is_empty(p)) {
+        scores.push_back(-std::numeric_limits<double>::infinity());
+        continue;
+      }
       double score = 0;
       for (int d = 0; d < dim; ++d) {
         score += q[d] * value(false, tile_of(p), d, p % kKvBlockSize);
@@ -198,7 +217,7 @@ class Batch {
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - max);
     for (int64_t p = first; p <= position; ++p) {
-      for (int d = 0; d < dim; ++d) {
+      for (int d = 0; d < dim && !is_empty(p); ++d) {
         out[d] += scores[static_cast<size_t>(p - first)] / sum * value(true, tile_of(p), d, p % kKvBlockSize);
       }
     }
@@ -232,8 +251,11 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
   EXPECT_LE(worst, bound) << what << ": element " << place << " is " << got[place] << ", not " << want[place];
 }
 
-void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows) {
-  const Batch batch(shape, rows, 7);
+// empty_tiles: of the first sequences.
+void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows,
+                   const std::vector<std::vector<int64_t>>& empty_tiles = {}) {
+  Batch batch(shape, rows, 7);
+  for (size_t i = 0; i < empty_tiles.size(); ++i) batch.empty(i, empty_tiles[i]);
   const std::string what = fmt::format("{}/{} heads of {}, K {} V {}, window {}, softcap {}, {} rows at {}",
                                        shape.num_heads, shape.num_kv_heads, shape.head_dim,
                                        weight_format(shape.k_format).name, weight_format(shape.v_format).name,
@@ -303,6 +325,49 @@ TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
   for (int64_t block = 0; block < (600 - 40 + 1) / kKvBlockSize; ++block) table[static_cast<size_t>(block)] = 1 << 30;
   sequence.block_table = table.data();
   EXPECT_EQ(batch.run(*GetParam(), 2, {sequence}), want);
+}
+
+// The first, the last, lone and neighbouring ones, a whole stripe, the whole first and a middle split, all but the
+// last.
+const std::vector<std::vector<int64_t>> kEmptyTiles = {
+    {0},
+    {3, 5, 6, 8, 9, 10, 11, 17},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {2, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 33},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17},
+};
+const std::vector<Rows> kRowsOfEmptyTiles = {{0, 50}, {590, 30}, {576, 3}, {1100, 1}, {576, 1}};
+
+std::vector<std::vector<int64_t>> empty_tiles_for_rows() {
+  std::vector<std::vector<int64_t>> tiles = kEmptyTiles;
+  tiles[0].clear();  // a prompt's own positions have blocks
+  return tiles;
+}
+
+TEST_P(AttentionTest, EmptyTiles) {
+  for (const Shape& shape :
+       {Shape{4, 2, 64}, Shape{8, 1, 40, Format::kQ8_0, Format::kQ4_0},
+        Shape{2, 2, 64, Format::kBF16, Format::kF8_E4M3, 130}, Shape{4, 4, 32, Format::kF32, Format::kF32, 0, 2.0f}}) {
+    expect_oracle(*GetParam(), shape, kRowsOfEmptyTiles, empty_tiles_for_rows());
+    for (const std::vector<int64_t>& tiles : kEmptyTiles) {
+      expect_oracle(*GetParam(), shape, {{1100, 1}, {1101, 20}, {1102, 1}}, {tiles, tiles});
+    }
+  }
+}
+
+// A query that has lost the blocks before a tile, and one whose window begins with that tile.
+TEST_P(AttentionTest, EmptyTilesAreLikeThoseBeforeAWindow) {
+  for (const int64_t first_tile : {1, 4, 7, 16, 18}) {
+    Shape shape{4, 2, 64};
+    Batch lost(shape, {{600, 1}}, 5);
+    shape.window = 600 - first_tile * kKvBlockSize + 1;
+    const Batch windowed(shape, {{600, 1}}, 5);
+    const std::vector<float> want = windowed.run(*GetParam(), 2);
+    std::vector<int64_t> tiles(static_cast<size_t>(first_tile));
+    std::iota(tiles.begin(), tiles.end(), 0);
+    lost.empty(0, tiles);
+    EXPECT_EQ(lost.run(*GetParam(), 2), want) << first_tile;
+  }
 }
 
 // What one query of num_heads heads gets that sees one position.
@@ -403,6 +468,27 @@ TEST_P(AttentionTest, OneAnswer) {
   }
 }
 
+TEST_P(AttentionTest, OneAnswerOfEmptyTiles) {
+  for (const Shape& shape :
+       {Shape{8, 2, 64}, Shape{7, 1, 32, Format::kQ4_0, Format::kQ8_0}, Shape{4, 2, 40, Format::kF32, Format::kBF16},
+        Shape{8, 2, 64, Format::kF16, Format::kF16, 200}}) {
+    Batch batch(shape, kRowsOfEmptyTiles, 3);
+    const std::vector<std::vector<int64_t>> tiles = empty_tiles_for_rows();
+    for (size_t i = 0; i < tiles.size(); ++i) batch.empty(i, tiles[i]);
+    const std::vector<float> together = batch.run(*GetParam(), 1);
+    EXPECT_TRUE(same_bits(batch.run(*GetParam(), 3), together));
+    for (const AttentionSequence& sequence : batch.sequences()) {
+      const auto begin = together.begin() + sequence.first_row * batch.out_width();
+      const std::vector<float> rows(begin, begin + sequence.num_rows * batch.out_width());
+      for (int64_t chunk : {int64_t{1}, int64_t{7}, sequence.num_rows}) {
+        EXPECT_TRUE(same_bits(run_in_chunks(batch, *GetParam(), sequence, chunk, 2), rows))
+            << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", at "
+            << sequence.first_position;
+      }
+    }
+  }
+}
+
 // Sequences that begin with the same blocks, interleaved with others: together, alone and with sharing off the same
 // bits. The prefixes end inside, at the end of and beyond the first split.
 TEST_P(AttentionTest, SharedPrefixes) {
@@ -423,6 +509,7 @@ TEST_P(AttentionTest, SharedPrefixes) {
         tables.emplace_back(s.block_table, s.block_table + (s.first_position + s.num_rows - 1) / kKvBlockSize + 1);
         const AttentionSequence& leader = sequences[i % 3 == 0 ? 0 : 1];
         if (i < 12) std::copy_n(leader.block_table, prefix_blocks, tables[i].begin());
+        if (i % 3 == 0) tables[i][1] = kNoBlock;  // some have lost a block of the prefix
         sequences[i].block_table = tables[i].data();
       }
       const std::vector<float> apart = batch.run(*GetParam(), 2, sequences, false);

@@ -141,6 +141,7 @@ struct ExpertRows {
 //   Q4_0   the same of d % 16                        (p / 2 * 16 + d % 16) * 2 + p % 2
 // and Q4_0 keeps code + 8 in the low half of it for d < 16, in the high half otherwise.
 inline constexpr int kKvBlockSize = 32;
+inline constexpr int32_t kNoBlock = -1;  // an empty entry of a block table
 inline constexpr int kKvGroup = 32;
 
 inline constexpr int kMaxHeadDim = 512;
@@ -171,7 +172,9 @@ struct AttentionSequence {
   int64_t num_rows = 0;                  // query tokens, at consecutive positions
   int64_t first_position = 0;            // position of the first query token; K/V of all positions up to and including
                                          // each query's own are in the cache already
-  const int32_t* block_table = nullptr;  // block of positions [i * kKvBlockSize, ...): entry i
+  // Entry i: the block of positions [i * kKvBlockSize, ...), or kNoBlock: nobody sees these positions any more. Entries
+  // before what the first query sees through its window are not read; those of the queries' own positions are blocks.
+  const int32_t* block_table = nullptr;
 };
 
 struct AttentionArgs {
@@ -331,7 +334,8 @@ struct Kernels {
                              int64_t num_rows, int half_dim, const float* cos_sin, bool interleaved);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
   // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
-  // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding).
+  // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding). Tiles without a block are
+  // skipped and change no bit.
   void (*attention)(const Exec& exec, const AttentionArgs& args);
 
   // ---- sampling ---------------------------------------------------------------------------------------------------

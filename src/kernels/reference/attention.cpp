@@ -22,7 +22,9 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_
   float max = -std::numeric_limits<float>::infinity();
   float sum = 0;
   for (int64_t p = first; p <= position; ++p) {
-    const int64_t tile = int64_t{sequence.block_table[p / kKvBlockSize]} * kv.num_kv_heads + kv_head;
+    const int32_t block = sequence.block_table[p / kKvBlockSize];
+    if (block == kNoBlock) continue;
+    const int64_t tile = int64_t{block} * kv.num_kv_heads + kv_head;
     const auto offset = static_cast<int>(p % kKvBlockSize);
     load_k(kv.k_format, kv.k + tile * kv_tile_bytes(kv.k_format, kv.head_dim), kv.head_dim, offset, k);
     load_v(kv.v_format, kv.v + tile * kv_tile_bytes(kv.v_format, kv.head_dim), kv.head_dim, offset, v);

@@ -251,7 +251,8 @@ bool share_prefix(const AttentionArgs& args, const AttentionSequence& a, const A
   };
   const auto last_tile = [](const AttentionSequence& s) { return (s.first_position + s.num_rows - 1) / kTile; };
   const int64_t tile = first_tile(a) + (last_tile(a) - first_tile(a)) / 4;
-  return tile >= first_tile(b) && tile <= last_tile(b) && a.block_table[tile] == b.block_table[tile];
+  return tile >= first_tile(b) && tile <= last_tile(b) && a.block_table[tile] == b.block_table[tile] &&
+         a.block_table[tile] != kNoBlock;
 }
 
 // The sequence and those after it that share its prefix, up to `widest` of them, become members of the bundle.

@@ -36,9 +36,11 @@ void rows_to_floats(Format format, const std::byte* from, const std::byte* next,
   }
 }
 
-// One stripe of positions for neighbouring rows of one head. Entries of tiles that no row sees are not set.
+// Neighbouring tiles of one stripe for neighbouring rows of one head. Entries of tiles that no row sees are not set.
 struct Visit {
   int64_t stripe;
+  int first_tile;  // of the stripe [first_tile, end_tile)
+  int end_tile;
   int first;  // rows of the job [first, end)
   int end;
   const std::byte* k[kStripeTiles];
@@ -167,10 +169,11 @@ inline Positions positions_of(const Job& job, int first, int rows) {
 }
 
 // num_positions is 0 when no row sees anything.
-inline RowTile make_row_tile(const Job& job, int64_t stripe, int first, int rows) {
+inline RowTile make_row_tile(const Job& job, const Visit& visit, int first, int rows) {
   const Positions range = positions_of(job, first, rows);
-  const int64_t low = larger(0, job.first_visible(range.least) - stripe * kStripe) / kTile;
-  const int64_t high = smaller(kStripe, range.most + 1 - stripe * kStripe);
+  const int64_t begin = visit.stripe * kStripe;
+  const int64_t low = larger(visit.first_tile, (job.first_visible(range.least) - begin) / kTile);
+  const int64_t high = smaller(visit.end_tile * kTile, range.most + 1 - begin);
   if (low * kTile >= high) return {first, rows, 0, 0, 0};
   return {first, rows, static_cast<int>(low), static_cast<int>(divide_up(high, kTile)),
           static_cast<int>(high - low * kTile)};
@@ -184,7 +187,7 @@ struct TileSources {
 };
 TileSources open_tiles(const Job& job, const Visit& visit, bool one_row_tile) {
   const KvLayer& kv = job.args->kv;
-  const RowTile all = make_row_tile(job, visit.stripe, visit.first, visit.end - visit.first);
+  const RowTile all = make_row_tile(job, visit, visit.first, visit.end - visit.first);
   const auto widens = [one_row_tile](Format format) {
     return !one_row_tile && format != Format::kF32 && !is_quantised(format);
   };
@@ -284,7 +287,7 @@ void walk_stripe(const Job& job, const Visit& visit) {
   const TileSources sources = open_tiles(job, visit, num_row_tiles == 1);
   for (int first = visit.first; first < visit.end; first += row_tile) {
     const int rows = static_cast<int>(smaller(row_tile, visit.end - first));
-    const RowTile t = make_row_tile(job, visit.stripe, first, rows);
+    const RowTile t = make_row_tile(job, visit, first, rows);
     if (t.num_positions == 0) continue;
     is_quantised(kv.k_format) ? score_codes(job, visit, t) : score_floats(job, visit, t, sources.wide_k);
     Softened softened;

@@ -30,26 +30,61 @@ inline int run_of_members(const Job& job, int m, int64_t stripe) {
   return end;
 }
 
-Visit make_visit(const Job& job, int m, int end, int64_t stripe, int64_t head, int64_t later_stripe,
-                 int64_t later_head) {
+// A step of a job: one head in one stripe, and the step whose tiles are fetched meanwhile.
+struct WalkStep {
+  int64_t stripe;
+  int64_t head;
+  int64_t later_stripe;
+  int64_t later_head;
+};
+
+// The first tiles of the range that have blocks; none are left when it is empty.
+inline TileRange next_run_of_tiles(const int32_t* table, TileRange range) {
+  while (range.first < range.end && table[range.first] == kNoBlock) ++range.first;
+  int64_t end = range.first;
+  while (end < range.end && table[end] != kNoBlock) ++end;
+  return {range.first, end};
+}
+
+// Members [m, end) on the tiles of one run of their stripe.
+Visit make_visit(const Job& job, int m, int end, const WalkStep& step, TileRange run) {
   const AttentionArgs& args = *job.args;
-  const TileRange range = tiles_of(job, m, stripe);
   const int32_t* table = job.member(m).block_table;
   Visit visit;
-  visit.stripe = stripe;
-  visit.first = static_cast<int>(head * job.head_rows + job.scratch.member_begin[m]);
-  visit.end = static_cast<int>(head * job.head_rows + job.scratch.member_begin[end]);
-  for (int64_t tile = range.first; tile < range.end; ++tile) {
+  visit.stripe = step.stripe;
+  visit.first_tile = static_cast<int>(run.first - step.stripe * kStripeTiles);
+  visit.end_tile = static_cast<int>(run.end - step.stripe * kStripeTiles);
+  visit.first = static_cast<int>(step.head * job.head_rows + job.scratch.member_begin[m]);
+  visit.end = static_cast<int>(step.head * job.head_rows + job.scratch.member_begin[end]);
+  for (int64_t tile = run.first; tile < run.end; ++tile) {
     const int64_t i = tile % kStripeTiles;
-    const int64_t later = smaller(later_stripe * kStripeTiles + i, job.last_tile(m));
-    const int64_t index = table[tile] * int64_t{args.kv.num_kv_heads} + job.first_head + head;
-    const int64_t later_index = table[later] * int64_t{args.kv.num_kv_heads} + job.first_head + later_head;
+    const int64_t later = smaller(step.later_stripe * kStripeTiles + i, job.last_tile(m));
+    const int64_t later_block = table[later] == kNoBlock ? table[tile] : table[later];
+    const int64_t index = table[tile] * int64_t{args.kv.num_kv_heads} + job.first_head + step.head;
+    const int64_t later_index = later_block * args.kv.num_kv_heads + job.first_head + step.later_head;
     visit.k[i] = args.kv.k + index * job.k_bytes;
     visit.v[i] = args.kv.v + index * job.v_bytes;
     visit.later_k[i] = args.kv.k + later_index * job.k_bytes;
     visit.later_v[i] = args.kv.v + later_index * job.v_bytes;
   }
   return visit;
+}
+
+// The members of a job that see the stripe, run by run of those who read the same blocks, and these run by run of
+// tiles that have blocks. How tiles fall into runs follows from a row's own table, so its bits do too.
+void walk_members(const Job& job, const WalkStep& step) {
+  int end = 0;
+  for (int m = 0; m<job.num_members; m = end> m ? end : m + 1) {
+    end = run_of_members(job, m, step.stripe);
+    if (end == m) continue;
+    TileRange rest = tiles_of(job, m, step.stripe);
+    while (true) {
+      const TileRange run = next_run_of_tiles(job.member(m).block_table, rest);
+      if (run.first >= run.end) break;
+      walk_stripe(job, make_visit(job, m, end, step, run));
+      rest.first = run.end;
+    }
+  }
 }
 
 // All positions of one split that any row of the job sees.
@@ -66,15 +101,11 @@ void walk_split(const Job& job, int64_t split) {
   const int64_t last = smaller((split + 1) * kSplitPositions - 1, range.most) / kStripe;
   const int64_t num_steps = (last - first + 1) * job.num_heads;
   for (int64_t step = 0; step < num_steps; ++step) {
-    const int64_t stripe = first + step / job.num_heads;
     const int64_t later = smaller(step + 1, num_steps - 1);
-    int end = 0;
-    for (int m = 0; m<job.num_members; m = end> m ? end : m + 1) {
-      end = run_of_members(job, m, stripe);
-      if (end == m) continue;
-      walk_stripe(job, make_visit(job, m, end, stripe, step % job.num_heads, first + later / job.num_heads,
-                                  later % job.num_heads));
-    }
+    walk_members(job, {.stripe = first + step / job.num_heads,
+                       .head = step % job.num_heads,
+                       .later_stripe = first + later / job.num_heads,
+                       .later_head = later % job.num_heads});
   }
 }
 

@@ -33,6 +33,7 @@ class TileStream {
   __device__ __forceinline__ void open(int tile) {
     cp_async_wait<0>();
     sync_block<Shape::kWarps>();
+    empty_ = begun_empty_;
     if constexpr (Shape::kDecodes) {
       const KvLayer& kv = call_.args.kv;
       decode(kv.k_format, stored_k(), tiles_);
@@ -41,6 +42,7 @@ class TileStream {
     }
     if (tile < last_) begin_next(tile + 1);
   }
+  __device__ __forceinline__ int empty() const { return empty_; }  // TilePlace::empty of the open tile
   __device__ __forceinline__ const uint16_t* k(int tile) const { return buffer(tile); }
   __device__ __forceinline__ const uint16_t* v(int tile) const { return buffer(tile) + Shape::kTile; }
 
@@ -66,6 +68,7 @@ class TileStream {
     constexpr int kPositions = Shape::kPositions;
     constexpr int kThreads = Shape::kThreads;
     const KvLayer& kv = call_.args.kv;
+    begun_empty_ = next_.empty();
     if constexpr (Shape::kDecodes) {
       begin_stored<kPositions, kThreads>(next_, kv.k, kv_stored_bytes(kv.k_format, kv.head_dim), stored_k());
       begin_stored<kPositions, kThreads>(next_, kv.v, kv_stored_bytes(kv.v_format, kv.head_dim), stored_v());
@@ -86,6 +89,8 @@ class TileStream {
   const int last_;
   TilePlace<Shape::kPositions> next_;
   TilePlace<Shape::kPositions> opened_;  // when decoding: whose stored bytes are on their way
+  int begun_empty_ = 0;                  // of the tile whose copies were begun last
+  int empty_ = 0;
 };
 
 // The warp's part of the job.
@@ -214,8 +219,16 @@ __global__ void __launch_bounds__(Shape::kThreads, 1) attention_kernel(const Att
       stream.open(tile);
       const int first = tile * kPositions;
       const int last = first + kPositions - 1;
-      if (!part.sees_some(first, last, window)) continue;
-      walk_tile<Shape>(call, {q, stream.k(tile), stream.v(tile), first, part.sees_all(first, last, window)}, rows);
+      const int empty = stream.empty();
+      if (!part.sees_some(first, last, window) || empty == TilePlace<kPositions>::kAllEmpty) continue;
+      walk_tile<Shape>(call,
+                       {.q = q,
+                        .k = stream.k(tile),
+                        .v = stream.v(tile),
+                        .first_position = first,
+                        .empty = empty,
+                        .all_seen = empty == 0 && part.sees_all(first, last, window)},
+                       rows);
     }
     end_split<Shape>(call, job, kv_head, part, rows, totals, split, split == first_split, split == last_split);
   }

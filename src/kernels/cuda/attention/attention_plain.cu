@@ -47,6 +47,7 @@ __device__ __forceinline__ void attend(const Context& context, const float* q, f
   float sum = 0.0f;  // of the lane's positions
   float values[kLaneDims] = {};
   for (int block = context.first_seen / kKvBlockSize; block <= context.position / kKvBlockSize; ++block) {
+    if (context.block_table[block] == kNoBlock) continue;
     const float score = score_position(context, q, block, lane);
     float most = fmaxf(max, score);
     for (int step = 1; step < kWarpSize; step *= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, step));

@@ -71,6 +71,12 @@ struct TilePlace {
   static_assert(kPositions == kKvBlockSize || kPositions == 2 * kKvBlockSize);
   int first_position;
   int stored[2];  // block * num_kv_heads + head; -1 where no row of the job sees anything, or beyond kPositions
+
+  // Bit i: nobody sees the positions of stored[i].
+  __device__ __forceinline__ int empty() const {
+    return (stored[0] < 0 ? 1 : 0) | (kPositions > kKvBlockSize && stored[1] < 0 ? 2 : 0);
+  }
+  static constexpr int kAllEmpty = kPositions > kKvBlockSize ? 3 : 1;
 };
 
 // The block table is read only where the job sees something: blocks before every window may be gone.
@@ -81,7 +87,8 @@ __device__ __forceinline__ TilePlace<kPositions> place_tile(const AttentionCall&
   for (int i = 0; i < kPositions / kKvBlockSize; ++i) {
     const int block = tile * (kPositions / kKvBlockSize) + i;
     if (block < job.first_seen / kKvBlockSize || block > job.last_seen / kKvBlockSize) continue;
-    place.stored[i] = job.sequence.block_table[block] * call.args.kv.num_kv_heads + kv_head;
+    const int32_t id = job.sequence.block_table[block];
+    if (id != kNoBlock) place.stored[i] = id * call.args.kv.num_kv_heads + kv_head;
   }
   return place;
 }

@@ -91,9 +91,18 @@ __device__ __forceinline__ void score_tile(const uint16_t* q, const uint16_t* k,
   }
 }
 
+struct TileView {
+  const uint16_t* q;  // the warp's rows
+  const uint16_t* k;
+  const uint16_t* v;
+  int first_position;
+  int empty;      // TilePlace::empty
+  bool all_seen;  // every row of the warp sees every position
+};
+
 // Scores of positions that the row does not see become -infinity.
 template <typename Shape>
-__device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, int first_position, int window,
+__device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, const TileView& view, int window,
                                             Scores<Shape>& scores) {
   const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
@@ -104,8 +113,9 @@ __device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, int fir
       const int before = window > 0 ? last - window : -1;
 #pragma unroll
       for (int n = 0; n < Shape::kPositions / 8; ++n) {
-        const int position = first_position + n * 8 + column + i % 2;
-        if (position > last || position <= before) scores[tile][n][i] = -INFINITY;
+        const int position = view.first_position + n * 8 + column + i % 2;
+        const bool is_empty = (view.empty >> (n * 8 / kKvBlockSize) & 1) != 0;
+        if (position > last || position <= before || is_empty) scores[tile][n][i] = -INFINITY;
       }
     }
   }
@@ -171,14 +181,6 @@ __device__ __forceinline__ void add_values(const uint16_t* v, const Weights<Shap
   }
 }
 
-struct TileView {
-  const uint16_t* q;  // the warp's rows
-  const uint16_t* k;
-  const uint16_t* v;
-  int first_position;
-  bool all_seen;  // every row of the warp sees every position
-};
-
 template <typename Shape>
 __device__ __forceinline__ void walk_tile(const AttentionCall& call, const TileView& view, WarpRows<Shape>& rows) {
   Scores<Shape> scores;
@@ -191,7 +193,7 @@ __device__ __forceinline__ void walk_tile(const AttentionCall& call, const TileV
       score = tanhf(score * inner);
     }
   }
-  if (!view.all_seen) mask_scores<Shape>(rows, view.first_position, static_cast<int>(call.args.window), scores);
+  if (!view.all_seen) mask_scores<Shape>(rows, view, static_cast<int>(call.args.window), scores);
 
   float shrink[Shape::kRowTiles][2];
   Weights<Shape> weights;

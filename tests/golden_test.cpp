@@ -143,7 +143,7 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
     const auto reference =
         read_floats(path.parent_path() / (get_string(golden, "name") + ".logits"), count * vocab_size);
     for (const std::vector<int64_t>& feed : is_cuda(isa) ? kCudaFeeds : kFeeds) {
-      BlockPool pool(8, 1);
+      BlockPool pool(*runner, 1);
       TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool, get_int(golden, "length_limit"));
       const Difference difference = compare(run_alone(*runner, sequence, feed), reference, vocab_size);
       EXPECT_LE(difference.nmse, bounds.nmse);
@@ -194,7 +194,7 @@ TEST(OrderedExperts, GateAndUpInOneOrder) {
   for (int32_t i = 0; i < 40; ++i) tokens.push_back(i * 29 % 64);
   const auto logits_of = [&](const std::string& isa) {
     const auto runner = ModelRunner::load(*checkpoint, options_for(isa, 80));
-    BlockPool pool(8, 1);
+    BlockPool pool(*runner, 1);
     return run_alone(*runner, TestSequence(tokens, pool), {33, 1});
   };
   const Difference difference = compare(logits_of("cuda"), logits_of("reference"), 64);
@@ -259,7 +259,7 @@ class DataModelTest : public testing::TestWithParam<std::tuple<DataModel, std::s
 // Greedy decoding from the prompt; `forced` is fed whatever was chosen, so that one difference is one failure.
 std::vector<int32_t> greedy(ModelRunner& runner, const std::vector<int32_t>& prompt,
                             const std::vector<int32_t>& forced) {
-  BlockPool pool(8, 2);
+  BlockPool pool(runner, 2);
   std::vector<int32_t> all = prompt;
   all.insert(all.end(), forced.begin(), forced.end() - 1);
   const std::vector<float> logits =
@@ -287,7 +287,7 @@ TEST_P(DataModelTest, LogitsAndGreedyTokensAgree) {
   const int64_t vocab_size = runner->info().vocab_size;
   const auto reference =
       read_floats(models / model.folder / get_string(entry, "logits_file"), tokens.size() * vocab_size);
-  BlockPool pool(8, 1);
+  BlockPool pool(*runner, 1);
   const Difference difference = compare(run_alone(*runner, TestSequence(tokens, pool), {17, 1}), reference, vocab_size);
   const Bounds bounds = bounds_for(model.entry, isa, {model.max_largest, model.max_nmse});
   EXPECT_LE(difference.largest, bounds.largest) << "worst at position " << difference.position;

@@ -34,7 +34,7 @@ const Story kStories[] = {
 
 // The tokens after the beginning of sequence, each the likeliest.
 std::vector<int32_t> greedy_tokens(ModelRunner& runner, int32_t bos_id) {
-  test::BlockPool pool(8, 3);
+  test::BlockPool pool(runner, 3);
   test::TestSequence sequence(std::vector<int32_t>(kPositions, bos_id), pool);
   while (!sequence.done()) {
     const test::Slice slice{&sequence, 1};

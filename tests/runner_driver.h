@@ -1,11 +1,13 @@
 // Drives a ModelRunner as the engine does, for tests: sequences with blocks of their own, fed in slices.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -13,34 +15,51 @@
 
 namespace quire::test {
 
-// Hands out every block of a pool once, in an order of its own.
+// Hands out the blocks of every KV group of a runner, in an order of its own.
 class BlockPool {
  public:
-  // Seed 0: ascending; otherwise shuffled.
-  BlockPool(int64_t num_blocks, uint32_t seed) : blocks_(static_cast<size_t>(num_blocks)) {
-    std::iota(blocks_.rbegin(), blocks_.rend(), 0);
-    if (seed != 0) std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937(seed));
+  // Seed 0: ascending; otherwise shuffled, every group in another order. `gives_back`: blocks before a group's window
+  // are taken from their sequence and handed out again.
+  BlockPool(const ModelRunner& runner, uint32_t seed, bool gives_back = true) : gives_back_(gives_back) {
+    for (const KvGroupPlan& group : runner.plan().kv_groups) {
+      std::vector<int32_t>& free = free_.emplace_back(static_cast<size_t>(group.num_blocks));
+      std::iota(free.rbegin(), free.rend(), 0);
+      if (seed != 0) std::shuffle(free.begin(), free.end(), std::mt19937(seed + static_cast<uint32_t>(free_.size())));
+      groups_.push_back({.window = group.window});
+    }
   }
-  int32_t take() {
-    CHECK(!blocks_.empty());
-    const int32_t block = blocks_.back();
-    blocks_.pop_back();
-    return block;
+
+  size_t num_groups() const { return groups_.size(); }
+  // Makes the tables cover positions [0, end) of a sequence that has computed `fed` of them.
+  void prepare(std::vector<BlockTable>& tables, int64_t fed, int64_t end) {
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const int64_t first = gives_back_ ? groups_[g].first_block(fed) : 0;
+      for (int64_t i = 0; i < first; ++i) {
+        int32_t& entry = tables[g][static_cast<size_t>(i)];
+        if (entry != kNoBlock) free_[g].push_back(std::exchange(entry, kNoBlock));
+      }
+      while (static_cast<int64_t>(tables[g].size()) < blocks_for(end)) {
+        CHECK(!free_[g].empty());
+        tables[g].push_back(free_[g].back());
+        free_[g].pop_back();
+      }
+    }
   }
 
  private:
-  std::vector<int32_t> blocks_;  // the next one last
+  bool gives_back_;
+  std::vector<KvGroup> groups_;
+  std::vector<std::vector<int32_t>> free_;  // of every group; the next one last
 };
 
 struct TestSequence {
-  TestSequence(std::vector<int32_t> token_ids, BlockPool& pool, int64_t limit = 0)
-      : tokens(std::move(token_ids)), length_limit(limit) {
-    for (size_t i = 0; i < tokens.size(); i += kKvBlockSize) block_table.push_back(pool.take());
-  }
+  TestSequence(std::vector<int32_t> token_ids, BlockPool& block_pool, int64_t limit = 0)
+      : tokens(std::move(token_ids)), pool(&block_pool), block_tables(block_pool.num_groups()), length_limit(limit) {}
   bool done() const { return fed == static_cast<int64_t>(tokens.size()); }
 
   std::vector<int32_t> tokens;
-  std::vector<int32_t> block_table;
+  BlockPool* pool;
+  std::vector<BlockTable> block_tables;  // of every KV group
   int64_t length_limit;
   int64_t fed = 0;  // tokens already in the cache
 };
@@ -57,10 +76,10 @@ inline std::span<const float> step(ModelRunner& runner, std::span<const Slice> s
     TestSequence& sequence = *slice.sequence;
     const auto first = sequence.tokens.begin() + sequence.fed;
     batch.token_ids.insert(batch.token_ids.end(), first, first + slice.num_tokens);
-    const int64_t blocks = (sequence.fed + slice.num_tokens + kKvBlockSize - 1) / kKvBlockSize;
+    sequence.pool->prepare(sequence.block_tables, sequence.fed, sequence.fed + slice.num_tokens);
     batch.sequences.push_back({.num_tokens = slice.num_tokens,
                                .first_position = sequence.fed,
-                               .block_table = std::span(sequence.block_table).first(static_cast<size_t>(blocks)),
+                               .block_tables = sequence.block_tables,
                                .length_limit = sequence.length_limit});
     sequence.fed += slice.num_tokens;
   }

@@ -17,14 +17,14 @@ constexpr float kEps = 1e-5f;
 class Layers {
  public:
   Layers(const KernelRun& run, std::pair<Format, Format> formats, int64_t num_positions)
-      : cache_(shape_for(run, formats, num_positions), *device_, blocks_for(num_positions)) {
+      : cache_(layout_for(run, formats, num_positions), *device_, {{{.pool = blocks_for(num_positions)}}}) {
     constexpr int64_t kRows = 256;
     const ModelShape& shape = *run.settings.shape;
     const int64_t width = shape.kv_heads * shape.head_dim;
     AlignedBuffer values = random_floats(kRows * width);
     std::vector<int64_t> slots(kRows);
-    for (int layer = 0; layer < cache_.shape().num_layers; ++layer) {
-      const int64_t num_slots = cache_.num_blocks() * kKvBlockSize;
+    for (int layer = 0; layer < num_layers(); ++layer) {
+      const int64_t num_slots = cache_.num_blocks(0) * kKvBlockSize;
       for (int64_t at = 0; at < num_slots; at += kRows) {
         const int64_t count = std::min(kRows, num_slots - at);
         for (int64_t i = 0; i < count; ++i) slots[static_cast<size_t>(i)] = at + i;
@@ -34,23 +34,23 @@ class Layers {
     }
   }
 
-  KvLayer next() { return cache_.layer(next_++ % cache_.shape().num_layers); }
-  double bytes_per_position() const {
-    return static_cast<double>(cache_.shape().token_bytes()) / cache_.shape().num_layers;
-  }
+  KvLayer next() { return cache_.layer(next_++ % num_layers()); }
+  double bytes_per_position() const { return static_cast<double>(cache_.layout().token_bytes()) / num_layers(); }
 
  private:
-  static int64_t blocks_for(int64_t num_positions) { return (num_positions + kKvBlockSize - 1) / kKvBlockSize; }
-  static KvShape shape_for(const KernelRun& run, std::pair<Format, Format> formats, int64_t num_positions) {
+  int num_layers() const { return static_cast<int>(cache_.layout().layers.size()); }
+  static KvLayout layout_for(const KernelRun& run, std::pair<Format, Format> formats, int64_t num_positions) {
     const ModelShape& model = *run.settings.shape;
-    KvShape shape{.num_layers = 1,
+    KvGroup group{.num_layers = 1,
                   .num_kv_heads = static_cast<int>(model.kv_heads),
                   .head_dim = static_cast<int>(model.head_dim),
                   .k_format = formats.first,
                   .v_format = formats.second};
-    const uint64_t layer_bytes = shape.block_bytes() * static_cast<uint64_t>(blocks_for(num_positions));
-    shape.num_layers = static_cast<int>(std::max<uint64_t>(1, run.settings.cold_bytes / layer_bytes));
-    return shape;
+    const uint64_t layer_bytes = group.block_bytes() * static_cast<uint64_t>(blocks_for(num_positions));
+    group.num_layers = static_cast<int>(std::max<uint64_t>(1, run.settings.cold_bytes / layer_bytes));
+    KvLayout layout{.groups = {group}, .layers = {}};
+    for (int i = 0; i < group.num_layers; ++i) layout.layers.push_back({.group = 0, .index = i});
+    return layout;
   }
 
   std::unique_ptr<Device> device_ = make_host_device();

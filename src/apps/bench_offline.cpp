@@ -58,7 +58,7 @@ class Sequences {
     const int64_t num_sequences = runner.options().max_sequences;
     const int64_t own = (runner.options().num_blocks - num_shared_) / num_sequences;
     for (int64_t s = 0; s < num_sequences; ++s) {
-      std::vector<int32_t>& table = tables_.emplace_back();
+      BlockTable& table = tables_.emplace_back();
       for (int64_t i = 0; i < num_shared_; ++i) table.push_back(static_cast<int32_t>(i));
       for (int64_t i = 0; i < own; ++i) table.push_back(static_cast<int32_t>(num_shared_ + s * own + i));
     }
@@ -123,8 +123,8 @@ class Sequences {
       // Any ids do; these are spread over the vocabulary.
       batch_.token_ids.push_back(static_cast<int32_t>(((first + i) * 7919 + 1) % runner_.info().vocab_size));
     }
-    const std::vector<int32_t>& table = tables_[static_cast<size_t>(sequence)];
-    batch_.sequences.push_back({.num_tokens = count, .first_position = first, .block_table = table});
+    const BlockTable& table = tables_[static_cast<size_t>(sequence)];
+    batch_.sequences.push_back({.num_tokens = count, .first_position = first, .block_tables = {&table, 1}});
   }
 
   void run() {
@@ -134,7 +134,7 @@ class Sequences {
 
   ModelRunner& runner_;
   int64_t num_shared_;
-  std::vector<std::vector<int32_t>> tables_;
+  std::vector<BlockTable> tables_;
   int64_t filled_ = 0;
   Batch batch_;
 };

@@ -105,10 +105,11 @@ void print_info(const Checkpoint& checkpoint, const ModelInfo& info, const TextP
        fmt::format("{}, hidden {}, feed-forward {}", info.num_layers, info.hidden_size, info.intermediate_size));
   line("attention",
        fmt::format("{} heads, {} KV heads, {} dimensions each", info.num_heads, info.num_kv_heads, info.head_dim));
-  const auto windowed = std::count_if(info.windows.begin(), info.windows.end(), [](int64_t w) { return w > 0; });
+  const auto windowed = std::ranges::count_if(info.kv_layers, [](const LayerKv& layer) { return layer.window > 0; });
   if (windowed > 0) {
-    line("window", fmt::format("{} positions in {} of {} layers",
-                               *std::max_element(info.windows.begin(), info.windows.end()), windowed, info.num_layers));
+    line("window",
+         fmt::format("{} positions in {} of {} layers", std::ranges::max(info.kv_layers, {}, &LayerKv::window).window,
+                     windowed, info.num_layers));
   }
   if (info.num_experts > 0)
     line("experts", fmt::format("{}, {} per token", info.num_experts, info.num_experts_per_token));

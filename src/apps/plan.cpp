@@ -17,6 +17,27 @@ struct PlanOptions {
   bool json = false;
 };
 
+json::array json_of(const std::vector<KvGroupPlan>& groups) {
+  json::array list;
+  for (const KvGroupPlan& group : groups) {
+    list.push_back({{"layers", group.num_layers},
+                    {"window", group.window},
+                    {"blocks", group.num_blocks},
+                    {"block_bytes", group.block_bytes},
+                    {"kv_bytes", group.kv_bytes},
+                    {"swap_blocks", group.num_host_blocks}});
+  }
+  return list;
+}
+
+// "26 layers that see 512 positions: 51 blocks x 704 KiB".
+std::string describe(const KvGroupPlan& group) {
+  const std::string reach =
+      group.window == 0 ? "everything" : fmt::format("{} positions", format_count(static_cast<uint64_t>(group.window)));
+  return fmt::format("{} layers that see {}: {} blocks x {}", group.num_layers, reach,
+                     format_count(static_cast<uint64_t>(group.num_blocks)), format_bytes(group.block_bytes));
+}
+
 void plan(const PlanOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = options.model.open(SyntheticContent::kHoles);
   const RunnerOptions runner = options.model.runner_options();
@@ -27,6 +48,7 @@ void plan(const PlanOptions& options) {
                               {"kv_bytes", ledger.kv_bytes},
                               {"kv_bytes_per_token", ledger.kv_bytes_per_token},
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
+                              {"kv_groups", json_of(ledger.kv_groups)},
                               {"swap_bytes", ledger.swap_bytes},
                               {"workspace_bytes", ledger.workspace_bytes},
                               {"sampling_bytes", ledger.sampling_bytes},
@@ -47,6 +69,9 @@ void plan(const PlanOptions& options) {
                      format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize)), ledger.kv_bytes_per_token,
                      info.num_layers, info.num_kv_heads, info.head_dim, weight_format(runner.k_format).name,
                      weight_format(runner.v_format).name));
+    if (ledger.kv_groups.size() > 1 || ledger.kv_groups[0].window > 0) {
+      for (const KvGroupPlan& group : ledger.kv_groups) line("", group.kv_bytes, describe(group));
+    }
     line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
     if (ledger.sampling_bytes > 0) {
       line("sampling", ledger.sampling_bytes, "work memory of the threads that choose tokens");

@@ -23,7 +23,7 @@ class StepTimer {
       for (int64_t i = 0; i < count; ++i) {
         batch.token_ids.push_back(static_cast<int32_t>((first + i * 7919 + 1) % runner_.info().vocab_size));
       }
-      batch.sequences.push_back({.num_tokens = count, .first_position = first, .block_table = table_});
+      batch.sequences.push_back({.num_tokens = count, .first_position = first, .block_tables = {&table_, 1}});
       batch.logit_rows.push_back(static_cast<int32_t>(batch.token_ids.size()) - 1);
       step.shape.rows += count;
       step.shape.sequences += 1;
@@ -45,7 +45,7 @@ class StepTimer {
 
  private:
   ModelRunner& runner_;
-  std::vector<int32_t> table_;
+  BlockTable table_;
 };
 
 }  // namespace

@@ -65,7 +65,7 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.begin(), entry.drafts.end());
   batch_.sequences.push_back({.num_tokens = item.num_tokens,
                               .first_position = item.first_position,
-                              .block_table = sequence.blocks,
+                              .block_tables = {&sequence.blocks, 1},
                               .length_limit = sequence.max_tokens});
 
   std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;

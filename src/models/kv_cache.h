@@ -1,61 +1,61 @@
-// The memory behind KV blocks: one pool per layer for K and one for V, cut into blocks (kernels/kernels.h, KvLayer).
+// The memory behind KV blocks: of every group and layer a pool for K and one for V, cut into blocks (kernels/kernels.h,
+// KvLayer), and host memory for blocks that have left the pool.
 //
 // Owned by the model runner. Which block belongs to whom is the engine's affair (engine/block_manager.h).
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <stop_token>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "models/kv_layout.h"
 #include "tensor/aligned_buffer.h"
 #include "tensor/device.h"
 
 namespace quire {
 
-// Blocks that a sequence of this many positions takes.
-inline int64_t blocks_per_sequence(int64_t max_context) { return (max_context + kKvBlockSize - 1) / kKvBlockSize; }
-
-struct KvShape {
-  int num_layers = 0;
-  int num_kv_heads = 0;
-  int head_dim = 0;
-  Format k_format = Format::kF16;
-  Format v_format = Format::kF16;
-
-  // Bytes of one block over all layers: layers x KV heads x (K tile + V tile). GQA correct: query heads do not count.
-  uint64_t block_bytes() const;
-  uint64_t token_bytes() const { return block_bytes() / kKvBlockSize; }
+// Blocks of a group in each tier.
+struct KvBlockCounts {
+  int64_t pool = 0;
+  int64_t host = 0;
 };
 
 class KvCache {
  public:
-  KvCache(const KvShape& shape, Device& device, int64_t num_blocks, int64_t num_swap_slots = 0);
+  // `counts`: of every group of the layout.
+  KvCache(KvLayout layout, Device& device, std::span<const KvBlockCounts> counts);
 
-  const KvShape& shape() const { return shape_; }
-  int64_t num_blocks() const { return num_blocks_; }
-  KvLayer layer(int index);
-  // Copies a whole block in every layer (copy-on-write).
-  void copy_block(int32_t from, int32_t to);
-  // Has the system provide the pool's memory before its blocks are first used (DeviceBuffer::populate_pages).
-  void populate(const std::stop_token& stop) { memory_.populate_pages(stop); }
-  // Whole blocks to and from the swap space, which lies in host memory wherever the pool is.
-  void swap_out(int32_t block, int32_t slot);
-  void swap_in(int32_t slot, int32_t block);
+  const KvLayout& layout() const { return layout_; }
+  int num_groups() const { return static_cast<int>(pools_.size()); }
+  int64_t num_blocks(int group) const { return pools_[static_cast<size_t>(group)].counts.pool; }
+  // Where the K and V lie that the layer reads.
+  KvLayer layer(int index) { return at(layout_.layers[static_cast<size_t>(index)]); }
+  KvLayer at(KvLayout::Place place);
+  // Copies a whole block in every layer of its group: within the pool (copy-on-write), or to and from the host tier.
+  // From there and within the pool it is complete for all kernels that start later, to there when it returns.
+  void move(const KvMove& move);
+  // Has the system provide the pools' memory before their blocks are first used (DeviceBuffer::populate_pages).
+  void populate(const std::stop_token& stop);
 
  private:
-  // Calls copy(part of the block in the pool, bytes, offset in a swap slot) for K and V of every layer.
-  template <typename Copy>
-  void for_each_part(int32_t block, const Copy& copy);
+  struct Pool {
+    KvBlockCounts counts;
+    uint64_t k_block_bytes = 0;  // of one layer
+    uint64_t v_block_bytes = 0;
+    DeviceBuffer memory;  // per layer: K of all blocks, then V
+    AlignedBuffer host;   // per block: K and V of every layer
+  };
 
-  KvShape shape_;
+  // Calls copy(part of the block in the pool, bytes, offset in a block of the host tier) for K and V of every layer.
+  template <typename Copy>
+  void for_each_part(int group, int32_t block, const Copy& copy);
+  std::byte* host_block(Pool& pool, int group, int32_t index);
+  void copy_block(int group, int32_t from, int32_t to);
+
+  KvLayout layout_;
   Device* device_;
-  int64_t num_blocks_;
-  uint64_t k_layer_bytes_;
-  uint64_t v_layer_bytes_;
-  DeviceBuffer memory_;
-  int64_t num_swap_slots_;
-  AlignedBuffer swap_;  // per slot: K and V of every layer
+  std::vector<Pool> pools_;  // of every group
 };
 
 }  // namespace quire

@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.h"
 #include "models/arena.h"
+#include "models/kv_layout.h"
 #include "models/step.h"
 
 namespace quire {
@@ -28,9 +29,9 @@ struct ModelInfo {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  int64_t max_context = 0;       // positions the model was made for
-  std::vector<int64_t> windows;  // per layer; 0 = full attention
-  int num_experts = 0;           // 0 = dense
+  int64_t max_context = 0;         // positions the model was made for
+  std::vector<LayerKv> kv_layers;  // of every layer
+  int num_experts = 0;             // 0 = dense
   int num_experts_per_token = 0;
   uint64_t num_parameters = 0;
   bool tied_embeddings = false;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tensor/format.h"
 
@@ -19,11 +20,15 @@ struct RunnerOptions {
   int64_t max_sequences = 16;      // sequences of one step
   int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
   int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
-  int64_t num_blocks = 0;          // KV pool; 0 = max_sequences x max_context, or what fits memory_bytes
+  // KV blocks of a group of layers that sees everything; those with a window need fewer (planning/memory_plan.h).
+  // 0 = max_sequences x max_context, or what fits memory_bytes.
+  int64_t num_blocks = 0;
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  bool share_prefixes = true;   // sequences of a step that begin with the same blocks read them once: only faster
-  int64_t num_swap_blocks = 0;  // host copies of blocks of preempted sequences; 0 = as many as swap_bytes hold
+  bool share_prefixes = true;  // sequences of a step that begin with the same blocks read them once: only faster
+  // Host memory for blocks of preempted sequences, of the same groups in the same proportions; 0 = as many as
+  // swap_bytes hold.
+  int64_t num_swap_blocks = 0;
   uint64_t swap_bytes = 0;
   // Take the KV pool's memory in the background after loading, while the machine is idle, instead of at the first use
   // of each block, which would stretch that step.
@@ -35,14 +40,26 @@ struct RunnerOptions {
   std::string tuning_file = {};
 };
 
+// A group of layers with one shape and one reach, in the ledger (kv_layout.h).
+struct KvGroupPlan {
+  int num_layers = 0;
+  int64_t window = 0;           // positions that a token sees; 0 = all
+  uint64_t block_bytes = 0;     // over all its layers
+  int64_t num_blocks = 0;       // of its pool
+  int64_t num_host_blocks = 0;  // of its swap space
+  uint64_t kv_bytes = 0;        // of the pool
+};
+
 // The ledger: what a model will take, line by line, computed from headers alone; all ranks together.
 struct MemoryPlan {
   uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
   uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total
   uint64_t kv_bytes = 0;
-  uint64_t kv_bytes_per_token = 0;
+  uint64_t kv_bytes_per_token = 0;     // of a position that every layer keeps
+  std::vector<KvGroupPlan> kv_groups;  // those that reach furthest first
   uint64_t swap_bytes = 0;
-  int64_t num_blocks = 0;
+  int64_t num_blocks = 0;        // of a group that keeps everything
+  int64_t num_swap_blocks = 0;   // likewise
   uint64_t workspace_bytes = 0;  // activations, logits, attention workspace
   uint64_t sampling_bytes = 0;   // of the threads that choose tokens; 0 where a device's memory is planned
   uint64_t total_bytes = 0;

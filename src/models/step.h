@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "kernels/kernels.h"
 #include "models/kv_cache.h"
@@ -19,7 +20,14 @@ struct StepLimits {
   int64_t max_logit_rows = 0;  // tokens whose logits or final hidden states are wanted
   int64_t max_sequences = 0;
   int64_t max_context = 0;  // positions of one sequence
-  bool on_host = true;      // the host can read what kernels write
+  int num_kv_groups = 1;
+  bool on_host = true;  // the host can read what kernels write
+};
+
+// Where the layers of a KV group find and put K and V.
+struct KvGroupRows {
+  const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
+  const AttentionSequence* sequences = nullptr;  // [num_sequences]
 };
 
 struct Step {
@@ -35,9 +43,8 @@ struct Step {
   const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
   const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
   // In the device's, like all that kernels read:
-  EmbeddedTokens tokens = {};                    // [num_rows]
-  const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
-  const AttentionSequence* sequences = nullptr;  // [num_sequences]
+  EmbeddedTokens tokens = {};                   // [num_rows]
+  std::span<const KvGroupRows> kv_groups = {};  // the list itself lies in the host's
   int64_t num_sequences = 0;
   int64_t max_sequence_rows = 0;  // no sequence has more rows
   int64_t max_context = 0;        // none reaches further in this step

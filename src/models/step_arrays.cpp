@@ -20,12 +20,18 @@ int64_t rounded_context(int64_t context, int64_t most) {
   return std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(context))), most);
 }
 
-// Whether there is a prefix that all of them share. The host's kernels find out by themselves, a device's would have to
-// be sent looking.
+// Whether there is a prefix that all of them share, in the group that reaches furthest. The host's kernels find out by
+// themselves, a device's would have to be sent looking.
 bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
-  return sequences.size() > 1 && std::ranges::all_of(sequences, [&](const Batch::Sequence& sequence) {
-           return sequence.block_table[0] == sequences[0].block_table[0];
+  const auto first_block = [](const Batch::Sequence& sequence) { return sequence.block_tables[0][0]; };
+  return sequences.size() > 1 && first_block(sequences[0]) != kNoBlock &&
+         std::ranges::all_of(sequences, [&](const Batch::Sequence& sequence) {
+           return first_block(sequence) == first_block(sequences[0]);
          });
+}
+
+const BlockTable& table_of(const Batch::Sequence& sequence, size_t group) {
+  return sequence.block_tables[sequence.block_tables.size() == 1 ? 0 : group];
 }
 
 void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
@@ -43,15 +49,20 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const Kernels& kerne
   positions_.resize(static_cast<size_t>(limits.max_rows));
   length_limits_.resize(positions_.size());
   token_ids_ = inputs.take<int32_t>(limits.max_rows);
-  slots_ = inputs.take<int64_t>(limits.max_rows);
-  sequences_ = inputs.take<AttentionSequence>(limits.max_sequences);
+  groups_.resize(static_cast<size_t>(limits.num_kv_groups));
+  group_rows_.clear();
+  for (GroupInputs& group : groups_) {
+    group.slots = inputs.take<int64_t>(limits.max_rows);
+    group.sequences = inputs.take<AttentionSequence>(limits.max_sequences);
+    if (!limits.on_host) {
+      group.block_tables = inputs.take<int32_t>(limits.max_sequences * blocks_for(limits.max_context));
+    }
+    group_rows_.push_back({.slots = group.slots.device, .sequences = group.sequences.device});
+  }
   wanted_rows_ = inputs.take<int32_t>(limits.max_logit_rows);
   if (kernels.sample_rows != nullptr) {
     sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
     tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
-  }
-  if (!limits.on_host) {
-    block_tables_ = inputs.take<int32_t>(limits.max_sequences * blocks_per_sequence(limits.max_context));
   }
 }
 
@@ -66,8 +77,7 @@ Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds)
             .positions = positions_.data(),
             .length_limits = length_limits_.data(),
             .tokens = {.ids = token_ids_.device, .chosen = tokens_},
-            .slots = slots_.device,
-            .sequences = sequences_.device,
+            .kv_groups = group_rows_,
             .num_sequences = num_sequences,
             .share_prefixes = limits_.on_host || begin_alike(batch.sequences),
             .wanted_rows = wanted_rows_.device,
@@ -81,37 +91,47 @@ Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds)
   for (int64_t i = 0; i < num_sequences; ++i) {
     const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
     CHECK(row + sequence.num_tokens <= num_rows);
-    place_sequence(sequence, i, step, row, bounds.num_blocks);
+    place_sequence(sequence, step, row);
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const AttentionSequence rows{
+          .first_row = row, .num_rows = sequence.num_tokens, .first_position = sequence.first_position};
+      place_blocks(groups_[g], table_of(sequence, g), bounds.kv->num_blocks(static_cast<int>(g)), i, rows, step);
+    }
     row += sequence.num_tokens;
   }
   CHECK(row == num_rows);
   return step;
 }
 
-void StepArrays::place_sequence(const Batch::Sequence& sequence, int64_t index, const Step& step, int64_t first_row,
-                                int64_t num_blocks) {
+void StepArrays::place_sequence(const Batch::Sequence& sequence, const Step& step, int64_t first_row) {
   const int64_t length = sequence.first_position + sequence.num_tokens;
   CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits_.max_context);
-  CHECK(static_cast<int64_t>(sequence.block_table.size()) >= blocks_per_sequence(length));
+  const size_t num_tables = sequence.block_tables.size();
+  CHECK(num_tables == 1 || num_tables == step.kv_groups.size());
   for (int64_t i = 0; i < sequence.num_tokens; ++i) {
-    const int64_t position = sequence.first_position + i;
     const auto row = static_cast<size_t>(first_row + i);
-    const int64_t block = sequence.block_table[static_cast<size_t>(position / kKvBlockSize)];
-    CHECK(block >= 0 && block < num_blocks);
-    positions_[row] = position;
+    positions_[row] = sequence.first_position + i;
     length_limits_[row] = sequence.length_limit > 0 ? sequence.length_limit : limits_.max_context;
-    slots_.host(step.input_slot)[row] = block * kKvBlockSize + position % kKvBlockSize;
   }
-  const int32_t* table = sequence.block_table.data();
-  if (!limits_.on_host) {
-    const int64_t at = index * table_size(step);
-    std::copy_n(table, blocks_per_sequence(length), block_tables_.host(step.input_slot) + at);
-    table = block_tables_.device + at;
+}
+
+void StepArrays::place_blocks(const GroupInputs& group, const BlockTable& table, int64_t num_blocks, int64_t index,
+                              const AttentionSequence& rows, const Step& step) {
+  const int64_t table_blocks = blocks_for(rows.first_position + rows.num_rows);
+  CHECK(static_cast<int64_t>(table.size()) >= table_blocks);
+  int64_t* const slots = group.slots.host(step.input_slot) + rows.first_row;
+  for (int64_t i = 0; i < rows.num_rows; ++i) {
+    const int64_t position = rows.first_position + i;
+    const int64_t block = table[static_cast<size_t>(position / kKvBlockSize)];
+    CHECK(block >= 0 && block < num_blocks);
+    slots[i] = block * kKvBlockSize + position % kKvBlockSize;
   }
-  sequences_.host(step.input_slot)[index] = {.first_row = first_row,
-                                             .num_rows = sequence.num_tokens,
-                                             .first_position = sequence.first_position,
-                                             .block_table = table};
+  AttentionSequence& placed = group.sequences.host(step.input_slot)[index] = rows;
+  placed.block_table = table.data();
+  if (limits_.on_host) return;
+  const int64_t at = index * table_size(step);
+  std::copy_n(table.data(), table_blocks, group.block_tables.host(step.input_slot) + at);
+  placed.block_table = group.block_tables.device + at;
 }
 
 void StepArrays::place_tokens(const Batch& batch, int input_slot, const Bounds& bounds) {
@@ -132,7 +152,7 @@ void StepArrays::place_wanted_rows(const Batch& batch, int input_slot, bool can_
 }
 
 int64_t StepArrays::table_size(const Step& step) const {
-  return blocks_per_sequence(rounded_context(step.max_context, limits_.max_context));
+  return blocks_for(rounded_context(step.max_context, limits_.max_context));
 }
 
 bool StepArrays::is_recurrent(const Step& step) const {
@@ -150,8 +170,10 @@ void StepArrays::pad(Step& step) {
     token_ids_.host(slot)[row] = 0;
     positions_[i] = 0;
     length_limits_[i] = limits_.max_context;
-    slots_.host(slot)[row] = -1;
-    sequences_.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
+    for (const GroupInputs& group : groups_) {
+      group.slots.host(slot)[row] = -1;
+      group.sequences.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
+    }
     wanted_rows_.host(slot)[row] = static_cast<int32_t>(row);
     if (tokens_ != nullptr) sampling_.host(slot)[row] = {};
   }
@@ -160,10 +182,12 @@ void StepArrays::pad(Step& step) {
 void StepArrays::upload(Device& device, const Step& step, bool samples) const {
   const int slot = step.input_slot;
   token_ids_.upload(device, slot, step.num_rows);
-  slots_.upload(device, slot, step.num_rows);
-  sequences_.upload(device, slot, step.num_sequences);
+  for (const GroupInputs& group : groups_) {
+    group.slots.upload(device, slot, step.num_rows);
+    group.sequences.upload(device, slot, step.num_sequences);
+    group.block_tables.upload(device, slot, step.num_sequences * table_size(step));
+  }
   wanted_rows_.upload(device, slot, step.num_logit_rows + step.num_hidden_rows);
-  block_tables_.upload(device, slot, step.num_sequences * table_size(step));
   if (samples) sampling_.upload(device, slot, step.num_logit_rows);
 }
 

@@ -18,7 +18,7 @@ class StepArrays {
   // What a batch may ask for beside its limits.
   struct Bounds {
     int64_t vocab_size = 0;
-    int64_t num_blocks = 0;
+    const KvCache* kv = nullptr;  // whose blocks the tables name
     bool can_sample = false;
     int64_t num_chosen = 0;  // tokens that the step before chose
   };
@@ -40,23 +40,31 @@ class StepArrays {
   int32_t* tokens() const { return tokens_; }  // [num_logit_rows] on the device; null where the table does not sample
 
  private:
-  void place_sequence(const Batch::Sequence& sequence, int64_t index, const Step& step, int64_t first_row,
-                      int64_t num_blocks);
+  // What a KV group has of a step beside what every layer sees.
+  struct GroupInputs {
+    StepInput<int64_t> slots;
+    StepInput<AttentionSequence> sequences;
+    StepInput<int32_t> block_tables;  // [num_sequences, table_size]; the host's kernels read the engine's own
+  };
+
+  void place_sequence(const Batch::Sequence& sequence, const Step& step, int64_t first_row);
+  // A sequence's part of a group; `table` of the batch.
+  void place_blocks(const GroupInputs& group, const BlockTable& table, int64_t num_blocks, int64_t index,
+                    const AttentionSequence& rows, const Step& step);
   void place_tokens(const Batch& batch, int input_slot, const Bounds& bounds);
   void place_wanted_rows(const Batch& batch, int input_slot, bool can_sample);
-  // Blocks of a sequence in block_tables_: the step's context rounded up, so that it changes with that of pad().
+  // Blocks of a sequence in block_tables: the step's context rounded up, so that it changes with that of pad().
   int64_t table_size(const Step& step) const;
 
   StepLimits limits_;
   std::vector<int64_t> positions_;
   std::vector<int64_t> length_limits_;
   StepInput<int32_t> token_ids_;
-  StepInput<int64_t> slots_;
-  StepInput<AttentionSequence> sequences_;
+  std::vector<GroupInputs> groups_;
+  std::vector<KvGroupRows> group_rows_;  // the same on the device
   StepInput<int32_t> wanted_rows_;
   StepInput<SamplingRow> sampling_;  // where the table samples, like tokens_
   int32_t* tokens_ = nullptr;
-  StepInput<int32_t> block_tables_;  // [num_sequences, table_size]; the host's kernels read the engine's own
 };
 
 }  // namespace quire

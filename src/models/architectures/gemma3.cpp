@@ -15,8 +15,8 @@ std::unique_ptr<Model> make_gemma3(const Checkpoint& checkpoint, WeightLoader& l
                 {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .use_rope_scaling = false})};
   const int64_t pattern = find_int(json, "sliding_window_pattern", 6);
   if (pattern < 1) fail(ErrorCode::kCorrupt, "\"sliding_window_pattern\" is {}, expected 1 or more", pattern);
-  config.info.windows = layer_windows(json, config.info.num_layers, read_window(json),
-                                      [&](int layer) { return (layer + 1) % pattern != 0; });
+  config.windows = layer_windows(json, config.info.num_layers, read_window(json),
+                                 [&](int layer) { return (layer + 1) % pattern != 0; });
   AttentionForm attention = read_attention_biases(json);
   attention.qk_norm = true;
   return load_decoder(loader, config, [&](int i) {

@@ -10,7 +10,7 @@ std::unique_ptr<Model> make_mistral(const Checkpoint& checkpoint, WeightLoader& 
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint);
   config.ropes = {read_rope(json, config.info.head_dim)};
-  std::ranges::fill(config.info.windows, read_window(json));
+  std::ranges::fill(config.windows, read_window(json));
   return load_decoder(loader, config, [&](int i) {
     DecoderLayer layer = load_norms(loader, config, i);
     layer.attention = load_attention(loader, config, i);

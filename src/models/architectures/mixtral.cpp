@@ -11,7 +11,7 @@ std::unique_ptr<Model> make_mixtral(const Checkpoint& checkpoint, WeightLoader& 
   DecoderConfig config = read_decoder_config(checkpoint, {.norm_eps = 1e-5});
   config.ropes = {read_rope(json, config.info.head_dim, {.theta = 1e6})};
   config.routing = read_router(json, "num_local_experts", 8, 2);
-  std::ranges::fill(config.info.windows, read_window(json));
+  std::ranges::fill(config.windows, read_window(json));
   const MoeForm moe = {.block = "block_sparse_moe.",
                        .gate = "w1",
                        .up = "w3",

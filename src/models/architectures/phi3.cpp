@@ -10,7 +10,7 @@ std::unique_ptr<Model> make_phi3(const Checkpoint& checkpoint, WeightLoader& loa
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint, {.norm_eps = 1e-5});
   config.ropes = {read_rope(json, config.info.head_dim, {.yarn_is_longrope = true})};
-  std::ranges::fill(config.info.windows, read_window(json));
+  std::ranges::fill(config.windows, read_window(json));
   return load_decoder(loader, config, [&](int i) {
     DecoderLayer layer = load_norms(loader, config, i);
     layer.attention = load_attention(loader, config, i, {.is_fused = true});

@@ -8,7 +8,7 @@ std::unique_ptr<Model> make_qwen2(const Checkpoint& checkpoint, WeightLoader& lo
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint);
   config.ropes = {read_rope(json, config.info.head_dim)};
-  config.info.windows = qwen_windows(json, config.info.num_layers);
+  config.windows = qwen_windows(json, config.info.num_layers);
   return load_decoder(loader, config, [&](int i) {
     DecoderLayer layer = load_norms(loader, config, i);
     layer.attention = load_attention(loader, config, i, {.qkv_bias = true});

@@ -8,7 +8,7 @@ std::unique_ptr<Model> make_qwen3(const Checkpoint& checkpoint, WeightLoader& lo
   const json::object& json = checkpoint.config();
   DecoderConfig config = read_decoder_config(checkpoint, {.head_dim = 128});
   config.ropes = {read_rope(json, config.info.head_dim)};
-  config.info.windows = qwen_windows(json, config.info.num_layers);
+  config.windows = qwen_windows(json, config.info.num_layers);
   AttentionForm attention = read_attention_biases(json);
   attention.qk_norm = true;
   return load_decoder(loader, config, [&](int i) {

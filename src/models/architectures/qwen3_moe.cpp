@@ -22,7 +22,7 @@ std::unique_ptr<Model> make_qwen3_moe(const Checkpoint& checkpoint, WeightLoader
   config.ropes = {read_rope(json, config.info.head_dim)};
   config.routing = read_router(json, json.contains("num_experts") ? "num_experts" : "num_local_experts", 128, 8);
   config.routing.normalize = find_bool(json, "norm_topk_prob", false);
-  if (find_bool(json, "use_sliding_window", false)) std::ranges::fill(config.info.windows, read_window(json));
+  if (find_bool(json, "use_sliding_window", false)) std::ranges::fill(config.windows, read_window(json));
   AttentionForm attention = read_attention_biases(json);
   attention.qk_norm = true;
   const MoeForm moe = {.intermediate_size = read_size(json, "moe_intermediate_size")};

@@ -1,6 +1,8 @@
 // Causal self-attention over the paged KV cache: QKV, optional QK norm, RoPE, cache write, attention, output.
 #pragma once
 
+#include <span>
+
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
 
@@ -14,13 +16,14 @@ struct AttentionSizes {
 
   int64_t q_size() const { return int64_t{num_heads} * head_dim; }
   int64_t kv_size() const { return int64_t{num_kv_heads} * head_dim; }
+  bool operator==(const AttentionSizes&) const = default;
 };
 
 class Attention {
  public:
   AttentionSizes sizes;
   Linear q;     // [q_size, hidden_size]
-  Linear k;     // [kv_size, hidden_size]
+  Linear k;     // [kv_size, hidden_size]; none where kv_layer says whose K and V are read
   Linear v;     // [kv_size, hidden_size]
   Linear o;     // [hidden_size, q_size]
   Norm q_norm;  // over each head; may not exist
@@ -28,10 +31,14 @@ class Attention {
   float scale = 0.0f;
   float softcap = 0.0f;
   int64_t window = 0;  // 0 = all positions
+  int kv_layer = -1;   // an earlier layer whose K and V this one reads; -1: it writes its own
   int rope = 0;        // index of the rotary settings of this layer
   bool rope_interleaved = false;
 
-  InputForms input_forms() const { return forms_read_by({&q, &k, &v}); }
+  bool writes_kv() const { return kv_layer < 0; }
+  // The layer whose K and V this one, number `layer`, reads.
+  int source_of(int layer) const { return writes_kv() ? layer : kv_layer; }
+  InputForms input_forms() const { return writes_kv() ? forms_read_by({&q, &k, &v}) : forms_read_by({&q}); }
 
   struct Buffers {
     float* q = nullptr;    // [max_rows, q_size]
@@ -41,7 +48,8 @@ class Attention {
     PackedRows packed;     // of rows of `out`
     std::byte* workspace = nullptr;
 
-    void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const AttentionSizes& sizes);
+    // `layers`: the sizes of all layers that use them.
+    void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, std::span<const AttentionSizes> layers);
   };
   // x [num_rows, hidden_size] in its input forms -> y, written or added to; cos_sin [num_rows, 2, half_dim] of this
   // layer's rope.
@@ -54,6 +62,11 @@ class Attention {
     bool accumulate = false;
   };
   void apply(const Step& step, const Buffers& buffers, const Call& call) const;
+
+ private:
+  // Q, and K and V where they are its own, from x; heads rotated, K and V written to the cache.
+  void project(const Step& step, const Buffers& buffers, const Call& call, const KvLayer& kv,
+               const KvGroupRows& rows) const;
 };
 
 }  // namespace quire

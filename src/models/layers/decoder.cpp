@@ -29,7 +29,9 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
     // A device would wait for angles: the sines of 64 tokens take the host as long as all else that it does for them.
     if (!limits.on_host && !arena.counts_only()) rope.remember(limits.max_context);
   }
-  attention_buffers_.take(arena, kernels, limits, sizes);
+  std::vector<AttentionSizes> attention_sizes;
+  for (const DecoderLayer& layer : layers_) attention_sizes.push_back(layer.attention.sizes);
+  attention_buffers_.take(arena, kernels, limits, attention_sizes);
 
   int64_t dense_size = 0;
   const Moe* moe = nullptr;

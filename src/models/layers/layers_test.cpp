@@ -4,12 +4,16 @@
 #include <cmath>
 #include <deque>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 
 #include "base/error.h"
 #include "kernels/select.h"
+#include "models/kv_cache.h"
+#include "models/layers/attention.h"
 #include "models/layers/moe.h"
 #include "models/layers/rotary.h"
 #include "models/loading/config.h"
@@ -272,6 +276,109 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
         }
       }
     }
+  }
+}
+
+// Attention with random weights over a cache of its own, on any table.
+class RandomAttention {
+ public:
+  static constexpr AttentionSizes kSizes{.hidden_size = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
+  static constexpr int64_t kRows = 7;
+
+  // `sources`: of every layer, whose K and V it reads.
+  RandomAttention(const Kernels& table, const std::vector<int>& sources) : table_(table) {
+    std::vector<LayerKv> layers;
+    for (const int source : sources) layers.push_back({.num_kv_heads = 2, .head_dim = 16, .source = source});
+    const KvBlockCounts counts{.pool = 2};
+    cache_.emplace(make_kv_layout(layers, {.max_context = 64}), *device_, std::span(&counts, 1));
+    step_.kernels = &table;
+    step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
+    step_.device = device_.get();
+    step_.kv = &*cache_;
+    step_.num_rows = step_.max_sequence_rows = step_.max_context = kRows;
+    step_.num_sequences = 1;
+    step_.kv_groups = {&rows_, 1};
+    const StepLimits limits{.max_rows = kRows, .max_sequences = 1, .max_context = 64};
+    Arena counted;
+    buffers_.take(counted, table, limits, {&kSizes, 1});
+    memory_ = AlignedBuffer(counted.used_bytes());
+    Arena arena(std::span(memory_.data(), memory_.size_bytes()));
+    buffers_.take(arena, table, limits, {&kSizes, 1});
+  }
+
+  // Weights that follow from the seeds.
+  Attention attention(uint32_t q_seed, uint32_t kv_seed) {
+    Attention result;
+    result.sizes = kSizes;
+    result.q = random_linear(q_seed, kSizes.q_size());
+    result.k = random_linear(kv_seed, kSizes.kv_size());
+    result.v = random_linear(kv_seed + 1, kSizes.kv_size());
+    result.o = random_linear(q_seed + 1, kSizes.hidden_size);
+    result.scale = 0.25f;
+    return result;
+  }
+
+  std::vector<float> apply(const Attention& attention, int layer) {
+    const std::vector<float> x = random_floats(99, kRows * kSizes.hidden_size);
+    const std::vector<float> cos_sin = random_floats(98, kRows * kSizes.head_dim);
+    std::vector<float> y(x.size());
+    const MatmulInput input{.num_rows = kRows, .cols = kSizes.hidden_size, .f32 = x.data()};
+    attention.apply(step_, buffers_,
+                    {.layer = layer, .x = input, .cos_sin = cos_sin.data(), .half_dim = 8, .y = y.data()});
+    return y;
+  }
+
+  // K of layer 0.
+  std::vector<std::byte> k() {
+    const KvLayer layer = cache_->layer(0);
+    return {layer.k, layer.k + 2 * layer.num_kv_heads * kv_tile_bytes(layer.k_format, layer.head_dim)};
+  }
+
+ private:
+  static std::vector<float> random_floats(uint32_t seed, int64_t count) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(0.0f, 0.5f);
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = normal(random);
+    return values;
+  }
+  Linear random_linear(uint32_t seed, int64_t rows) {
+    const std::vector<float> values = random_floats(seed, rows * kSizes.hidden_size);
+    packed_.emplace_back(table_.packed_bytes(Format::kF32, rows, kSizes.hidden_size));
+    table_.pack(step_.exec, Format::kF32, rows, kSizes.hidden_size, reinterpret_cast<const std::byte*>(values.data()),
+                packed_.back().data());
+    return {
+        .weights = {.format = Format::kF32, .rows = rows, .cols = kSizes.hidden_size, .data = packed_.back().data()},
+        .takes_packed = table_.takes_packed(Format::kF32)};
+  }
+
+  const Kernels& table_;
+  std::unique_ptr<Device> device_ = make_host_device();
+  std::optional<KvCache> cache_;
+  Step step_;
+  Attention::Buffers buffers_;
+  AlignedBuffer memory_;
+  const int64_t slots_[kRows] = {0, 1, 2, 3, 4, 5, 6};
+  const int32_t block_ = 0;
+  const AttentionSequence sequence_{.first_row = 0, .num_rows = kRows, .first_position = 0, .block_table = &block_};
+  const KvGroupRows rows_{.slots = slots_, .sequences = &sequence_};
+  std::deque<AlignedBuffer> packed_;
+};
+
+TEST(Attention, ReadsAnotherLayersKeysAndValues) {
+  for (const Kernels* table : runnable_kernels()) {
+    RandomAttention own(*table, {0, 1});
+    own.apply(own.attention(10, 20), 0);
+    const std::vector<float> expected = own.apply(own.attention(30, 20), 1);
+
+    RandomAttention shared(*table, {0, 0});
+    shared.apply(shared.attention(10, 20), 0);
+    const std::vector<std::byte> k = shared.k();
+    Attention reader = shared.attention(30, 40);
+    reader.kv_layer = 0;
+    reader.k = reader.v = {};
+    EXPECT_EQ(shared.apply(reader, 1), expected) << table->name;
+    EXPECT_EQ(shared.k(), k) << table->name << ": it writes nothing";
   }
 }
 

@@ -112,7 +112,7 @@ DecoderConfig read_decoder_config(const Checkpoint& checkpoint, const ConfigDefa
          checkpoint.name(), info.head_dim, kMaxHeadDim);
   }
   info.max_context = read_size_or(config, "max_position_embeddings", 0, kMaxContext);
-  info.windows.assign(static_cast<size_t>(info.num_layers), 0);
+  result.windows.assign(static_cast<size_t>(info.num_layers), 0);
   info.tied_embeddings = find_bool(config, "tie_word_embeddings", defaults.tied_embeddings);
   if (info.num_heads % info.num_kv_heads != 0) {
     fail(ErrorCode::kCorrupt, "{}: {} attention heads are not a multiple of {} KV heads", checkpoint.name(),

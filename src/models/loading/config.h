@@ -25,7 +25,7 @@ struct ConfigDefaults {
 // All that a decoder is besides its weights. read_decoder_config fills in what every configuration says; the rest
 // keeps its defaults until the architecture sets it.
 struct DecoderConfig {
-  ModelInfo info;  // sizes; windows are 0 for every layer until the architecture sets them
+  ModelInfo info;  // sizes; no layers yet
   float norm_eps = 0.0f;
   float norm_offset = 0.0f;        // added to the weights of every norm
   float attention_scale = 0.0f;    // head_dim ^ -0.5
@@ -36,6 +36,8 @@ struct DecoderConfig {
   Routing routing;                  // of mixtures of experts
   float embedding_scale = 1.0f;
   float logit_softcap = 0.0f;  // 0 = none
+
+  std::vector<int64_t> windows;  // of every layer; 0 = it sees everything, until the architecture says otherwise
 
   AttentionSizes attention_sizes() const {
     return {info.hidden_size, info.num_heads, info.num_kv_heads, info.head_dim};

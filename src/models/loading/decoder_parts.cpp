@@ -70,7 +70,7 @@ Attention load_attention(WeightLoader& loader, const DecoderConfig& config, int 
   attention.sizes = loader.share_of(sizes);
   attention.scale = config.attention_scale;
   attention.softcap = config.attention_softcap;
-  attention.window = config.info.windows[static_cast<size_t>(layer)];
+  attention.window = config.windows[static_cast<size_t>(layer)];
   attention.rope_interleaved = config.rope_interleaved;
   if (form.is_fused) {
     load_fused_qkv(loader, prefix, sizes, attention);
@@ -195,6 +195,13 @@ std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& c
   info.num_experts = config.routing.num_experts;
   info.num_experts_per_token = config.routing.per_row;
   info.num_parameters = loader.num_parameters();
+  for (int i = 0; i < info.num_layers; ++i) {
+    const Attention& attention = parts.layers[static_cast<size_t>(i)].attention;
+    info.kv_layers.push_back({.num_kv_heads = info.num_kv_heads,
+                              .head_dim = info.head_dim,
+                              .window = attention.window,
+                              .source = attention.source_of(i)});
+  }
   for (const RopeSettings& rope : config.ropes) {
     if (rope.short_factors != rope.long_factors) info.rope_switch_length = rope.original_max_positions;
   }

@@ -102,7 +102,7 @@ std::vector<float> logits(const Checkpoint& checkpoint, const std::string& isa, 
                                                      .max_sequences = 1,
                                                      .max_context = 96,
                                                      .tuning_file = tuning_file});
-  std::vector<int32_t> blocks(3);
+  BlockTable blocks(3);
   std::iota(blocks.begin(), blocks.end(), 0);
   std::vector<float> all;
   for (int64_t at = 0; at < 70; at += chunk) {
@@ -112,7 +112,7 @@ std::vector<float> logits(const Checkpoint& checkpoint, const std::string& isa, 
       batch.token_ids.push_back(static_cast<int32_t>((at + i) * 7 % 64));
       batch.logit_rows.push_back(static_cast<int32_t>(i));
     }
-    batch.sequences.push_back({.num_tokens = count, .first_position = at, .block_table = blocks});
+    batch.sequences.push_back({.num_tokens = count, .first_position = at, .block_tables = {&blocks, 1}});
     const std::span<const float> some = runner->run(batch);
     all.insert(all.end(), some.begin(), some.end());
   }

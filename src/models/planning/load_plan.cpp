@@ -47,13 +47,11 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   return options;
 }
 
-// A rank's.
-KvShape kv_shape_of(const ModelInfo& info, const RunnerOptions& options) {
-  return {.num_layers = info.num_layers,
-          .num_kv_heads = info.num_kv_heads / options.tensor_parallel,
-          .head_dim = info.head_dim,
-          .k_format = options.k_format,
-          .v_format = options.v_format};
+KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int num_ranks) {
+  return make_kv_layout(info.kv_layers, {.max_context = options.max_context,
+                                         .k_format = options.k_format,
+                                         .v_format = options.v_format,
+                                         .num_ranks = num_ranks});
 }
 
 // The least free memory of any device. Each is asked on a thread of its own, because it becomes that thread's device.
@@ -99,23 +97,18 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   plan.info = model->info();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
-  const StepLimits limits = limits_of(options, on_host);
+  plan.kv = kv_layout_of(model->info(), options, options.tensor_parallel);
+  const StepLimits limits = limits_of(plan, on_host);
   Arena workspace;
   InputArena inputs;
   model->take_workspace(workspace, inputs, kernels, limits);
   StepArrays{}.take(workspace, inputs, kernels, limits);
   workspace.take_bytes(kernels.scratch_bytes);
-  plan.kv = kv_shape_of(model->info(), options);
   plan.weight_bytes = loader.packed_bytes();
   plan.input_bytes = inputs.used_bytes();
   plan.workspace_bytes = workspace.used_bytes();
 
   const auto num_ranks = static_cast<uint64_t>(options.tensor_parallel);
-  KvShape all_kv = plan.kv;
-  all_kv.num_kv_heads = model->info().num_kv_heads;
-  if (options.num_swap_blocks == 0) {
-    options.num_swap_blocks = static_cast<int64_t>(options.swap_bytes / all_kv.block_bytes());
-  }
   const uint64_t sampling_bytes = static_cast<uint64_t>(limits.num_threads) *
                                   static_cast<uint64_t>(model->info().vocab_size) * options.sampling_bytes_per_token;
   options.memory_bytes = allowed_bytes(options, device);
@@ -123,20 +116,23 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
                              .mapped_bytes = loader.mapped_bytes(),
                              .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
                              .sampling_bytes = on_host ? sampling_bytes : 0,
-                             .kv = all_kv,
+                             .kv = kv_layout_of(model->info(), options, 1).groups,
                              .swap_on_device = on_host,
                              .allowed_bytes = options.memory_bytes},
                             options);
   options.num_blocks = plan.memory.num_blocks;
+  options.num_swap_blocks = plan.memory.num_swap_blocks;
   return plan;
 }
 
-StepLimits limits_of(const RunnerOptions& options, bool on_host) {
+StepLimits limits_of(const LoadPlan& plan, bool on_host) {
+  const RunnerOptions& options = plan.options;
   return {.num_threads = std::max(1, options.num_threads / options.tensor_parallel),
           .max_rows = options.max_batch_tokens,
           .max_logit_rows = options.max_logit_rows,
           .max_sequences = options.max_sequences,
           .max_context = options.max_context,
+          .num_kv_groups = static_cast<int>(plan.kv.groups.size()),
           .on_host = on_host};
 }
 

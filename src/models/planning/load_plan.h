@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/select.h"
-#include "models/kv_cache.h"
+#include "models/kv_layout.h"
 #include "models/loading/checkpoint.h"
 #include "models/model.h"
 #include "models/runner_options.h"
@@ -17,7 +17,7 @@ struct LoadPlan {
   RunnerOptions options;  // with every 0 and empty name replaced by what was chosen
   MemoryPlan memory;      // of all ranks together
   // Of one rank (rank 0, which has most):
-  KvShape kv;
+  KvLayout kv;
   uint64_t weight_bytes = 0;
   uint64_t input_bytes = 0;
   uint64_t workspace_bytes = 0;  // without input_bytes
@@ -27,7 +27,7 @@ struct LoadPlan {
 // Where the memory does not suffice, memory.fits is false.
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked);
 
-// Of one rank; `options` as LoadPlan has them.
-StepLimits limits_of(const RunnerOptions& options, bool on_host);
+// Of one rank.
+StepLimits limits_of(const LoadPlan& plan, bool on_host);
 
 }  // namespace quire

@@ -10,73 +10,197 @@
 namespace quire {
 namespace {
 
+constexpr uint64_t kTooMuch = std::numeric_limits<uint64_t>::max();
+
+uint64_t times(int64_t count, uint64_t bytes) {
+  return checked_mul(static_cast<uint64_t>(count), bytes).value_or(kTooMuch);
+}
+uint64_t plus(uint64_t a, uint64_t b) { return checked_add(a, b).value_or(kTooMuch); }
+
 std::string size_text(uint64_t bytes) {
   const auto value = static_cast<double>(bytes);
   if (value >= 1e8) return fmt::format("{:.2f} GiB", value / (1 << 30));
   return fmt::format("{:.2f} MiB", value / (1 << 20));
 }
 
-// All but the KV cache.
-uint64_t fixed_bytes(const MemoryPlan& plan) {
-  return plan.weight_bytes + plan.mapped_bytes + plan.workspace_bytes + plan.sampling_bytes + plan.swap_bytes;
+// What pools are sized for.
+struct Demand {
+  int64_t num_blocks = 0;     // of a group that keeps everything
+  int64_t num_sequences = 1;  // whose windows have room
+  int64_t max_context = 0;
+  int64_t max_batch_tokens = 0;
+};
+
+// Whether whoever hands out blocks gives those back that lie before a window.
+constexpr bool kGivesBack = false;
+
+int64_t pool_blocks(const KvGroup& group, const Demand& demand) {
+  if (group.window == 0 || !kGivesBack) return demand.num_blocks;
+  const int64_t window = blocks_for(group.window) + 1;  // wherever it begins in a block
+  const int64_t running = demand.num_sequences * (window + 1) + blocks_for(demand.max_batch_tokens);
+  const int64_t context = blocks_for(demand.max_context);
+  const int64_t cached = (demand.num_blocks + context - 1) / context * window;
+  return std::min(demand.num_blocks, running + cached);
 }
 
-std::string advice_for(const PlanInput& input, const RunnerOptions& options, const MemoryPlan& plan) {
-  const uint64_t fixed = fixed_bytes(plan);
-  const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
-  const auto fitting_blocks = static_cast<int64_t>(left / std::max<uint64_t>(1, input.kv.block_bytes()));
-  if (fitting_blocks == 0) {
-    const uint64_t over = fixed - std::min(fixed, plan.allowed_bytes);
-    return fmt::format(
-        "weights and workspace alone are {} too much: use a smaller quantisation of the model, fewer batch tokens "
-        "(--batch-size), or allow more memory (--memory)",
-        size_text(over + input.kv.block_bytes()));
-  }
-  const int64_t context = fitting_blocks * kKvBlockSize;
-  std::string advice;
-  if (options.num_blocks > 0) {
-    advice = fmt::format("would fit: KV blocks <= {} ({} tokens)", fitting_blocks, context);
-  } else {
-    advice = fmt::format("would fit: --ctx-size {} (for one sequence at a time)", context);
-  }
-  KvShape less = input.kv;
-  const bool floats = less.k_format == Format::kF32 || less.v_format == Format::kF32;
-  less.k_format = less.v_format = floats ? Format::kF16 : Format::kQ8_0;
-  if (less.block_bytes() < input.kv.block_bytes()) {
-    advice += fmt::format(
-        ", or --kv-type {} with {} {}", floats ? "f16" : "q8_0", options.num_blocks > 0 ? "KV blocks <=" : "--ctx-size",
-        static_cast<int64_t>(left / less.block_bytes()) * (options.num_blocks > 0 ? 1 : kKvBlockSize));
-  }
-  return advice;
+uint64_t pool_bytes(const std::vector<KvGroup>& groups, const Demand& demand) {
+  uint64_t bytes = 0;
+  for (const KvGroup& group : groups) bytes = plus(bytes, times(pool_blocks(group, demand), group.block_bytes()));
+  return bytes;
 }
+
+// Host blocks that so many bytes hold, in the proportions of the pools.
+int64_t swap_blocks(const RunnerOptions& options, uint64_t kv_bytes, int64_t num_blocks) {
+  if (options.num_swap_blocks > 0 || options.swap_bytes == 0) return options.num_swap_blocks;
+  const auto count = static_cast<uint64_t>(num_blocks);
+  const uint64_t each = kv_bytes / count + (kv_bytes % count == 0 ? 0 : 1);
+  return static_cast<int64_t>(options.swap_bytes / std::max<uint64_t>(1, each));
+}
+
+std::vector<KvGroupPlan> plan_groups(const std::vector<KvGroup>& groups, const Demand& demand,
+                                     int64_t num_swap_blocks) {
+  std::vector<KvGroupPlan> plans;
+  for (const KvGroup& group : groups) {
+    const int64_t blocks = pool_blocks(group, demand);
+    const auto share = static_cast<double>(blocks) / static_cast<double>(demand.num_blocks);
+    const auto host_blocks = static_cast<int64_t>(static_cast<double>(num_swap_blocks) * share);
+    plans.push_back({.num_layers = group.num_layers,
+                     .window = group.window,
+                     .block_bytes = group.block_bytes(),
+                     .num_blocks = blocks,
+                     .num_host_blocks = num_swap_blocks > 0 ? std::max<int64_t>(1, host_blocks) : 0,
+                     .kv_bytes = times(blocks, group.block_bytes())});
+  }
+  return plans;
+}
+
+uint64_t swap_bytes(const std::vector<KvGroupPlan>& groups) {
+  uint64_t bytes = 0;
+  for (const KvGroupPlan& group : groups) bytes = plus(bytes, times(group.num_host_blocks, group.block_bytes));
+  return bytes;
+}
+
+// The largest number for which fits(number) is true; it is for all below. 0 when it is for none from 1 to `most`.
+template <typename Fits>
+int64_t largest(int64_t most, const Fits& fits) {
+  int64_t low = 0;
+  while (low < most) {
+    const int64_t middle = low + (most - low + 1) / 2;
+    fits(middle) ? low = middle : most = middle - 1;
+  }
+  return low;
+}
+
+// One ledger in the making.
+class Planner {
+ public:
+  Planner(const PlanInput& input, const RunnerOptions& options) : input_(input), options_(options) {}
+
+  MemoryPlan plan() const {
+    MemoryPlan plan;
+    plan.weight_bytes = input_.weight_bytes;
+    plan.mapped_bytes = input_.mapped_bytes;
+    plan.workspace_bytes = input_.workspace_bytes;
+    plan.sampling_bytes = input_.sampling_bytes;
+    plan.allowed_bytes = input_.allowed_bytes;
+    for (const KvGroup& group : input_.kv) plan.kv_bytes_per_token += group.block_bytes() / kKvBlockSize;
+    const Demand demand = choose_demand();
+    plan.num_blocks = demand.num_blocks;
+    plan.kv_bytes = pool_bytes(input_.kv, demand);
+    plan.num_swap_blocks = swap_blocks(options_, plan.kv_bytes, demand.num_blocks);
+    plan.kv_groups = plan_groups(input_.kv, demand, plan.num_swap_blocks);
+    if (input_.swap_on_device) plan.swap_bytes = swap_bytes(plan.kv_groups);
+    plan.total_bytes = plus(plus(fixed_bytes(), plan.swap_bytes), plan.kv_bytes);
+    plan.num_ranks = options_.tensor_parallel;
+    plan.rank_bytes = (plan.total_bytes - plan.mapped_bytes) / static_cast<uint64_t>(plan.num_ranks);
+    plan.fits = plan.total_bytes <= plan.allowed_bytes;
+    if (!plan.fits) plan.advice = advice();
+    return plan;
+  }
+
+ private:
+  uint64_t fixed_bytes() const {
+    return input_.weight_bytes + input_.mapped_bytes + input_.workspace_bytes + input_.sampling_bytes;
+  }
+  // What these groups leave in the memory that is allowed.
+  uint64_t left_bytes(const std::vector<KvGroup>& groups, const Demand& demand) const {
+    uint64_t used = fixed_bytes();
+    if (input_.swap_on_device) {
+      const int64_t swap = swap_blocks(options_, pool_bytes(groups, demand), demand.num_blocks);
+      used = plus(used, swap_bytes(plan_groups(groups, demand, swap)));
+    }
+    return input_.allowed_bytes - std::min(used, input_.allowed_bytes);
+  }
+  bool fits(const std::vector<KvGroup>& groups, const Demand& demand) const {
+    return pool_bytes(groups, demand) <= left_bytes(groups, demand);
+  }
+
+  Demand choose_demand() const {
+    const int64_t one = blocks_for(options_.max_context);
+    Demand demand{.num_blocks = options_.num_blocks,
+                  .num_sequences = options_.max_sequences,
+                  .max_context = options_.max_context,
+                  .max_batch_tokens = options_.max_batch_tokens};
+    if (demand.num_blocks > 0) return demand;
+    const auto with = [&](int64_t num_blocks, int64_t num_sequences) {
+      Demand changed = demand;
+      changed.num_blocks = num_blocks;
+      changed.num_sequences = num_sequences;
+      return changed;
+    };
+    // Room for every sequence's window is worth more than longer sequences, but one must fit.
+    demand.num_blocks = largest(options_.max_sequences * one,
+                                [&](int64_t blocks) { return fits(input_.kv, with(blocks, options_.max_sequences)); });
+    if (demand.num_blocks >= one) return demand;
+    return with(one, std::max<int64_t>(1, largest(options_.max_sequences, [&](int64_t sequences) {
+                                         return fits(input_.kv, with(one, sequences));
+                                       })));
+  }
+
+  // The most blocks that fit: of a pool of that size, or of one sequence.
+  int64_t fitting_blocks(const std::vector<KvGroup>& groups) const {
+    constexpr int64_t kMost = int64_t{1} << 30;
+    return largest(kMost, [&](int64_t blocks) {
+      const bool is_pool = options_.num_blocks > 0;
+      return fits(groups, {.num_blocks = blocks,
+                           .num_sequences = is_pool ? options_.max_sequences : 1,
+                           .max_context = is_pool ? options_.max_context : blocks * kKvBlockSize,
+                           .max_batch_tokens = options_.max_batch_tokens});
+    });
+  }
+
+  std::string advice() const {
+    const int64_t blocks = fitting_blocks(input_.kv);
+    if (blocks == 0) {
+      uint64_t least = fixed_bytes();
+      for (const KvGroup& group : input_.kv) least = plus(least, group.block_bytes());
+      return fmt::format(
+          "weights and workspace alone are {} too much: use a smaller quantisation of the model, fewer batch tokens "
+          "(--batch-size), or allow more memory (--memory)",
+          size_text(least - std::min(least, input_.allowed_bytes)));
+    }
+    const bool is_pool = options_.num_blocks > 0;
+    std::string advice =
+        is_pool ? fmt::format("would fit: KV blocks <= {} ({} tokens)", blocks, blocks * kKvBlockSize)
+                : fmt::format("would fit: --ctx-size {} (for one sequence at a time)", blocks * kKvBlockSize);
+    std::vector<KvGroup> less = input_.kv;
+    const bool floats = less[0].k_format == Format::kF32 || less[0].v_format == Format::kF32;
+    for (KvGroup& group : less) group.k_format = group.v_format = floats ? Format::kF16 : Format::kQ8_0;
+    if (less[0].block_bytes() < input_.kv[0].block_bytes()) {
+      advice +=
+          fmt::format(", or --kv-type {} with {} {}", floats ? "f16" : "q8_0", is_pool ? "KV blocks <=" : "--ctx-size",
+                      fitting_blocks(less) * (is_pool ? 1 : kKvBlockSize));
+    }
+    return advice;
+  }
+
+  const PlanInput& input_;
+  const RunnerOptions& options_;
+};
 
 }  // namespace
 
-MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) {
-  MemoryPlan plan;
-  plan.weight_bytes = input.weight_bytes;
-  plan.mapped_bytes = input.mapped_bytes;
-  plan.workspace_bytes = input.workspace_bytes;
-  plan.sampling_bytes = input.sampling_bytes;
-  plan.allowed_bytes = input.allowed_bytes;
-  plan.kv_bytes_per_token = input.kv.token_bytes();
-  if (input.swap_on_device) plan.swap_bytes = static_cast<uint64_t>(options.num_swap_blocks) * input.kv.block_bytes();
-
-  const uint64_t fixed = fixed_bytes(plan);
-  const uint64_t left = plan.allowed_bytes - std::min(plan.allowed_bytes, fixed);
-  const int64_t one_sequence = blocks_per_sequence(options.max_context);
-  const auto fitting = static_cast<int64_t>(left / input.kv.block_bytes());
-  plan.num_blocks = options.num_blocks;
-  if (plan.num_blocks == 0) plan.num_blocks = std::clamp(fitting, one_sequence, options.max_sequences * one_sequence);
-  constexpr uint64_t kTooMuch = std::numeric_limits<uint64_t>::max();
-  plan.kv_bytes = checked_mul(static_cast<uint64_t>(plan.num_blocks), input.kv.block_bytes()).value_or(kTooMuch);
-  plan.total_bytes = checked_add(fixed, plan.kv_bytes).value_or(kTooMuch);
-  plan.num_ranks = options.tensor_parallel;
-  plan.rank_bytes = (plan.total_bytes - plan.mapped_bytes) / static_cast<uint64_t>(plan.num_ranks);
-  plan.fits = plan.total_bytes <= plan.allowed_bytes;
-  if (!plan.fits) plan.advice = advice_for(input, options, plan);
-  return plan;
-}
+MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) { return Planner(input, options).plan(); }
 
 std::string refusal_text(const std::string& model_name, const MemoryPlan& plan) {
   std::string ranks;

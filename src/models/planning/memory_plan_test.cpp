@@ -8,7 +8,7 @@ namespace quire {
 namespace {
 
 // 4 layers x 2 KV heads x 64 x 32 positions x (2 + 2) bytes = 64 KiB a block.
-constexpr KvShape kShape{.num_layers = 4, .num_kv_heads = 2, .head_dim = 64};
+constexpr KvGroup kGroup{.num_layers = 4, .num_kv_heads = 2, .head_dim = 64};
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 RunnerOptions options(int64_t max_sequences, int64_t max_context, int64_t num_blocks = 0) {
@@ -19,14 +19,13 @@ PlanInput input(uint64_t allowed_bytes) {
   return {.weight_bytes = 10 * kMiB,
           .mapped_bytes = kMiB,
           .workspace_bytes = kMiB,
-          .kv = kShape,
+          .kv = {kGroup},
           .allowed_bytes = allowed_bytes};
 }
 
-TEST(KvShape, CountsKvHeadsOnly) {
-  EXPECT_EQ(kShape.block_bytes(), 64u << 10);
-  EXPECT_EQ(kShape.token_bytes(), 2048u);
-  KvShape mixed = kShape;
+TEST(KvGroup, CountsKvHeadsOnly) {
+  EXPECT_EQ(kGroup.block_bytes(), 64u << 10);
+  KvGroup mixed = kGroup;
   mixed.k_format = Format::kF32;
   EXPECT_EQ(mixed.block_bytes(), 96u << 10);
   mixed.k_format = Format::kQ8_0;  // 34 bytes for 32 elements
@@ -82,7 +81,7 @@ TEST(MemoryPlan, NamesTheLimitOfAFixedPool) {
 
 TEST(MemoryPlan, OffersTheSmallerKvType) {
   PlanInput wide = input(13 * kMiB);
-  wide.kv.k_format = wide.kv.v_format = Format::kF32;
+  wide.kv[0].k_format = wide.kv[0].v_format = Format::kF32;
   RunnerOptions wanted = options(1, 1000);
   wanted.k_format = wanted.v_format = Format::kF32;
   const MemoryPlan plan = plan_memory(wide, wanted);
@@ -98,7 +97,7 @@ TEST(MemoryPlan, WeightsAloneTooLargeAndNumbersBeyondAnything) {
   EXPECT_FALSE(plan.fits);
   EXPECT_NE(plan.advice.find("weights"), std::string::npos);
   PlanInput monstrous = input(5 * kMiB);
-  monstrous.kv = {.num_layers = 4096, .num_kv_heads = 4096, .head_dim = 4096};
+  monstrous.kv = {{.num_layers = 4096, .num_kv_heads = 4096, .head_dim = 4096}};
   EXPECT_FALSE(plan_memory(monstrous, options(1, 1000, int64_t{1} << 30)).fits);
 }
 

@@ -125,14 +125,19 @@ void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t, 
   impl_->first().pool().parallel_for(count, body);
 }
 int ModelRunner::num_host_threads() const { return impl_->first().pool().num_threads(); }
-void ModelRunner::copy_block(int32_t from, int32_t to) {
-  impl_->on_all_ranks([=](auto& rank) { rank->kv().copy_block(from, to); });
+void ModelRunner::move(const KvMove& move) {
+  impl_->on_all_ranks([&](auto& rank) { rank->kv().move(move); });
 }
+void ModelRunner::move_everywhere(KvPlace from, KvPlace to) {
+  const auto num_groups = static_cast<int>(plan().kv_groups.size());
+  for (int group = 0; group < num_groups; ++group) move({group, from, to});
+}
+void ModelRunner::copy_block(int32_t from, int32_t to) { move_everywhere({KvTier::kPool, from}, {KvTier::kPool, to}); }
 void ModelRunner::swap_out(int32_t block, int32_t slot) {
-  impl_->on_all_ranks([=](auto& rank) { rank->kv().swap_out(block, slot); });
+  move_everywhere({KvTier::kPool, block}, {KvTier::kHost, slot});
 }
 void ModelRunner::swap_in(int32_t slot, int32_t block) {
-  impl_->on_all_ranks([=](auto& rank) { rank->kv().swap_in(slot, block); });
+  move_everywhere({KvTier::kHost, slot}, {KvTier::kPool, block});
 }
 
 }  // namespace quire

@@ -61,12 +61,17 @@ class ModelRunner {
   // The body must not throw.
   void parallel_for(int64_t count, const std::function<void(int64_t, int)>& body);
   int num_host_threads() const;
+  // Copies a block's K and V. A block of the host tier is complete when it returns, one of the pool for all steps that
+  // start later.
+  void move(const KvMove& move);
+  // The same of every KV group, for those who keep one table for all of them.
   void copy_block(int32_t from, int32_t to);
   void swap_out(int32_t block, int32_t slot);
   void swap_in(int32_t slot, int32_t block);
 
  private:
   struct Impl;
+  void move_everywhere(KvPlace from, KvPlace to);
   explicit ModelRunner(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -11,6 +11,18 @@
 
 namespace quire {
 
+namespace {
+
+std::vector<KvBlockCounts> block_counts(const MemoryPlan& memory) {
+  std::vector<KvBlockCounts> counts;
+  for (const KvGroupPlan& group : memory.kv_groups) {
+    counts.push_back({.pool = group.num_blocks, .host = group.num_host_blocks});
+  }
+  return counts;
+}
+
+}  // namespace
+
 static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
 
 RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend, Communicator& communicator,
@@ -18,7 +30,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
     : kernels_(*backend.kernels),
       device_(std::move(backend.device)),
       communicator_(communicator),
-      limits_(limits_of(plan.options, device_->is_host())),
+      limits_(limits_of(plan, device_->is_host())),
       share_prefixes_(plan.options.share_prefixes),
       pool_(limits_.num_threads),
       exec_(make_exec(pool_, device_->stream())),
@@ -26,7 +38,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       workspace_(*device_, plan.workspace_bytes),
       inputs_(*device_, plan.input_bytes),
       staging_(*device_, device_->is_host() ? 0 : kInputSlots * plan.input_bytes),
-      kv_(plan.kv, *device_, plan.memory.num_blocks, plan.options.num_swap_blocks) {
+      kv_(plan.kv, *device_, block_counts(plan.memory)) {
   MatmulTunings tunings;
   if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
   WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
@@ -49,8 +61,14 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
 // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they would
 // otherwise be cleared one after the other in the first step.
 void RankRunner::prepare_pool(bool populate) {
-  pool_.parallel_for(kv_.shape().num_layers, [this](int64_t i, int) {
-    const KvLayer layer = kv_.layer(static_cast<int>(i));
+  std::vector<KvLayer> layers;
+  for (int group = 0; group < kv_.num_groups(); ++group) {
+    for (int i = 0; i < kv_.layout().groups[static_cast<size_t>(group)].num_layers; ++i) {
+      layers.push_back(kv_.at({group, i}));
+    }
+  }
+  pool_.parallel_for(static_cast<int64_t>(layers.size()), [&layers](int64_t i, int) {
+    const KvLayer& layer = layers[static_cast<size_t>(i)];
     layer.k[0] = layer.v[0] = std::byte{};
   });
   if (!populate) return;
@@ -106,7 +124,7 @@ Step RankRunner::prepare(const Batch& batch) {
   const Started& before = steps_[kInputSlots - 1 - next_slot_];
   Step step = arrays_.place(batch, next_slot_,
                             {.vocab_size = model_->info().vocab_size,
-                             .num_blocks = kv_.num_blocks(),
+                             .kv = &kv_,
                              .can_sample = can_sample(),
                              .num_chosen = static_cast<int64_t>(before.num_tokens)});
   step.kernels = &kernels_;

@@ -39,7 +39,7 @@ struct Loaded {
 
 struct Sequence {
   std::vector<int32_t> tokens;
-  std::vector<int32_t> blocks;
+  BlockTable blocks;
   int64_t fed = 0;
 };
 
@@ -57,7 +57,8 @@ inline void append(Batch& batch, Sequence& sequence, int64_t count) {
     batch.token_ids.push_back(sequence.tokens[static_cast<size_t>(sequence.fed + i)]);
     batch.logit_rows.push_back(row + i);
   }
-  batch.sequences.push_back({.num_tokens = count, .first_position = sequence.fed, .block_table = sequence.blocks});
+  batch.sequences.push_back(
+      {.num_tokens = count, .first_position = sequence.fed, .block_tables = {&sequence.blocks, 1}});
   sequence.fed += count;
 }
 

@@ -60,10 +60,10 @@ TEST(SyntheticCheckpoint, FormatsFollowFilesAsTheyAreMade) {
 TEST(SyntheticCheckpoint, ComputesFiniteLogitsOfItsOwn) {
   const auto checkpoint = open_synthetic(model_shape("tiny"), "Q4_K_M");
   const auto runner = ModelRunner::load(*checkpoint, {.num_threads = 1, .max_context = 64});
-  const int32_t table[] = {0, 1};
+  const BlockTable table = {0, 1};
   Batch batch;
   batch.token_ids = {3, 7};
-  batch.sequences = {{.num_tokens = 2, .first_position = 0, .block_table = table}};
+  batch.sequences = {{.num_tokens = 2, .first_position = 0, .block_tables = {&table, 1}}};
   batch.logit_rows = {0, 1};
   float least = 0, most = 0;
   for (const float logit : runner->run(batch)) {

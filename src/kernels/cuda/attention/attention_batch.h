@@ -82,6 +82,17 @@ class AttentionBatch {
     host_v_ = v_->download();
   }
 
+  // Takes the blocks of these tiles away from a sequence.
+  void empty(size_t index, const std::vector<int64_t>& tiles) {
+    const auto first = static_cast<size_t>(sequences_[index].block_table - table_->data());
+    for (const int64_t tile : tiles) blocks_[first + static_cast<size_t>(tile)] = kNoBlock;
+    auto table = std::make_unique<DeviceArray<int32_t>>(blocks_);
+    for (AttentionSequence& sequence : sequences_) {
+      sequence.block_table = table->data() + (sequence.block_table - table_->data());
+    }
+    table_ = std::move(table);
+  }
+
   const std::vector<AttentionSequence>& sequences() const { return sequences_; }
   int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
   int64_t q_stride() const { return out_width() + 24; }
@@ -196,6 +207,10 @@ class AttentionBatch {
     const auto block_of = [&](int64_t p) { return blocks_[static_cast<size_t>(first_block + p / kKvBlockSize)]; };
     std::vector<double> scores;
     for (int64_t p = first; p <= position; ++p) {
+      if (block_of(p) == kNoBlock) {
+        scores.push_back(-INFINITY);
+        continue;
+      }
       double score = 0;
       for (int d = 0; d < dim; ++d) score += double{rounded(q[d])} * value(false, block_of(p), kv_head, p, d);
       score *= shape_.scale;
@@ -205,6 +220,7 @@ class AttentionBatch {
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - max);
     for (int64_t p = first; p <= position; ++p) {
+      if (block_of(p) == kNoBlock) continue;
       const double weight = scores[static_cast<size_t>(p - first)] / sum;
       for (int d = 0; d < dim; ++d) to[d] += weight * value(true, block_of(p), kv_head, p, d);
     }

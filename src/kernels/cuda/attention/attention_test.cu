@@ -22,8 +22,7 @@ std::string describe(const AttentionTestShape& shape) {
          std::to_string(shape.softcap);
 }
 
-void expect_oracle(const AttentionTestShape& shape, const std::vector<TestRows>& rows, double factor = 1) {
-  const AttentionBatch batch(shape, rows, 7);
+void expect_oracle(const AttentionBatch& batch, const AttentionTestShape& shape, double factor) {
   const std::vector<float> got = batch.run();
   const std::vector<double> want = batch.oracle();
   // Weights are rounded to the numbers of the products.
@@ -39,6 +38,10 @@ void expect_oracle(const AttentionTestShape& shape, const std::vector<TestRows>&
   }
   EXPECT_LE(worst, bound) << describe(shape) << ": element " << place << " is " << got[place] << ", not "
                           << want[place];
+}
+
+void expect_oracle(const AttentionTestShape& shape, const std::vector<TestRows>& rows, double factor = 1) {
+  expect_oracle(AttentionBatch(shape, rows, 7), shape, factor);
 }
 
 TEST_F(AttentionCuda, HeadsAndDimensions) {
@@ -104,6 +107,47 @@ TEST_F(AttentionCuda, FreedBlocksBeforeTheWindow) {
   AttentionSequence sequence = batch.sequences()[0];
   sequence.block_table = table.data();
   EXPECT_EQ(batch.run({sequence}), batch.run());
+}
+
+// Of every sequence: none, lone and neighbouring ones, a whole split, all but the last, half of a tile of 64 positions.
+const std::vector<TestRows> kRowsOfEmptyTiles = {{0, 50}, {590, 30}, {576, 3}, {1100, 1}, {576, 1}};
+void empty_tiles(AttentionBatch& batch) {
+  batch.empty(1, {3, 5, 6, 8, 9, 10, 11, 17});
+  batch.empty(2, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15});
+  batch.empty(3, {2, 16, 17, 18, 19, 20, 21, 22, 23, 24, 33});
+  batch.empty(4, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17});
+}
+
+std::vector<AttentionTestShape> empty_tile_shapes() {
+  return {{4, 2, 64},
+          {4, 1, 136},
+          {4, 2, 64, Format::kBF16, Format::kBF16, 130},
+          {4, 2, 40, Format::kQ8_0, Format::kQ4_0, 0, 2.0f},
+          {4, 2, 40, Format::kF32, Format::kF32}};
+}
+
+TEST_F(AttentionCuda, EmptyTiles) {
+  for (const AttentionTestShape& shape : empty_tile_shapes()) {
+    AttentionBatch batch(shape, kRowsOfEmptyTiles, 7);
+    empty_tiles(batch);
+    expect_oracle(batch, shape, 1);
+  }
+}
+
+// A query that has lost the blocks before a tile, and one whose window begins with that tile.
+TEST_F(AttentionCuda, EmptyTilesAreLikeThoseBeforeAWindow) {
+  for (const Format format : {Format::kF16, Format::kQ8_0, Format::kF32}) {
+    for (const int64_t first_tile : {1, 4, 8, 18}) {
+      AttentionTestShape shape{4, 2, 64, format, format};
+      AttentionBatch lost(shape, {{600, 1}}, 5);
+      shape.window = 600 - first_tile * kKvBlockSize + 1;
+      const AttentionBatch windowed(shape, {{600, 1}}, 5);
+      std::vector<int64_t> tiles(static_cast<size_t>(first_tile));
+      std::iota(tiles.begin(), tiles.end(), 0);
+      lost.empty(0, tiles);
+      EXPECT_EQ(lost.run(), windowed.run()) << first_tile;
+    }
+  }
 }
 
 // Graphs are recorded for batches that later have fewer sequences.
@@ -204,6 +248,23 @@ TEST_F(AttentionCuda, OneAnswerHoweverChunked) {
   }
 }
 
+TEST_F(AttentionCuda, OneAnswerOfEmptyTiles) {
+  for (const AttentionTestShape& shape : empty_tile_shapes()) {
+    AttentionBatch batch(shape, kRowsOfEmptyTiles, 3);
+    empty_tiles(batch);
+    const std::vector<float> together = batch.run();
+    EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 1 << 26}), together)) << describe(shape);
+    for (const AttentionSequence& sequence : batch.sequences()) {
+      const auto begin = together.begin() + sequence.first_row * batch.out_width();
+      const std::vector<float> rows(begin, begin + sequence.num_rows * batch.out_width());
+      for (int64_t chunk : {int64_t{1}, int64_t{7}, sequence.num_rows}) {
+        EXPECT_TRUE(same_bits(run_in_chunks(batch, sequence, chunk), rows))
+            << describe(shape) << ", chunks of " << chunk << " at " << sequence.first_position;
+      }
+    }
+  }
+}
+
 // Bounds decide how a call is laid out: splits as blocks of their own, or one after the other.
 TEST_F(AttentionCuda, OneAnswerWhateverTheBounds) {
   for (const AttentionTestShape& shape : one_answer_shapes()) {
@@ -237,6 +298,11 @@ TEST_F(AttentionCuda, SharedPrefixes) {
         begins.push_back(tables.size());
         const auto num_blocks = static_cast<size_t>(ceil_div(part.first_position + part.num_rows, kKvBlockSize));
         for (size_t i = 0; i < num_blocks; ++i) {
+          // All have lost one block of the longest prefix.
+          if (i == 9 && prefix_blocks == 17) {
+            tables.push_back(kNoBlock);
+            continue;
+          }
           tables.push_back(batch.blocks()[i < static_cast<size_t>(prefix_blocks) ? i : first_block + i]);
         }
         first_block += num_blocks;

@@ -168,10 +168,10 @@ struct KvWrite {
 
 // One sequence's part of the batch.
 struct AttentionSequence {
-  int64_t first_row = 0;                 // of q and out
-  int64_t num_rows = 0;                  // query tokens, at consecutive positions
-  int64_t first_position = 0;            // position of the first query token; K/V of all positions up to and including
-                                         // each query's own are in the cache already
+  int64_t first_row = 0;       // of q and out
+  int64_t num_rows = 0;        // query tokens, at consecutive positions
+  int64_t first_position = 0;  // position of the first query token; K/V of all positions up to and including
+                               // each query's own are in the cache already
   // Entry i: the block of positions [i * kKvBlockSize, ...), or kNoBlock: nobody sees these positions any more. Entries
   // before what the first query sees through its window are not read; those of the queries' own positions are blocks.
   const int32_t* block_table = nullptr;

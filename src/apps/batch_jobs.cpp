@@ -81,7 +81,7 @@ std::vector<BatchJob> read_batch(const std::string& path, const TextProcessor& t
 }
 
 std::vector<BatchJob> random_batch(const WorkloadOptions& options, int64_t vocab_size) {
-  // The first ids of most vocabularies are special or bytes.
+  // The first ids of most vocabularies are special tokens or bytes.
   const auto last_id = static_cast<int32_t>(vocab_size - 1);
   const PromptMaker prompts(options, std::min(last_id / 4, 1000), last_id);
   std::vector<BatchJob> jobs;

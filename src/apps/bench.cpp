@@ -1,4 +1,4 @@
-// `quire bench` and its sub-commands. `offline` is the one meant when none is named.
+// `quire bench` and its sub-commands. Without one of them it is `offline`.
 
 #include "apps/bench.h"
 
@@ -9,60 +9,62 @@
 #include <vector>
 
 #include "apps/bench_rows.h"
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "models/synthetic/synthetic_checkpoint.h"
 
 namespace quire {
 namespace {
 
-void add_compare_command(CLI::App& bench) {
+void add_compare_command(Command& bench) {
   struct Options {
     std::string a, b;
     std::vector<std::string> across;
   };
-  CLI::App* command =
-      bench.add_subcommand("compare", "Compare two files that 'bench roof', 'kernel' or 'offline' --json wrote");
+  Command& command =
+      bench.add_command("compare", "Compare two files that 'bench roof', 'kernel' or 'offline' --json wrote");
   const auto options = std::make_shared<Options>();
-  command->add_option("A", options->a, "JSON file of the first run")->required();
-  command->add_option("B", options->b, "JSON file of the second run")->required();
-  command->add_option("--across", options->across, "Compare measurements that differ in this: model, isa or threads")
-      ->check(CLI::IsMember({"model", "isa", "threads"}))
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command->callback([options] { fmt::print("{}", compare_rows(options->a, options->b, options->across)); });
+  command.add(
+      {{.names = "A", .value = text(options->a, "FILE"), .help = "JSON file of the first run", .is_required = true},
+       {.names = "B", .value = text(options->b, "FILE"), .help = "JSON file of the second run", .is_required = true},
+       {.names = "--across",
+        .value = words(options->across, {"model", "isa", "threads"}),
+        .help = "Compare measurements that differ in this: model, isa or threads"}});
+  command.on_run([options] { fmt::print("{}", compare_rows(options->a, options->b, options->across)); });
 }
 
-void add_weights_command(CLI::App& bench) {
+void add_weights_command(Command& bench) {
   struct Options {
     std::string shape, format = "Q4_0", path;
   };
-  CLI::App* command = bench.add_subcommand("weights", "Write random weights of a model's shape as a GGUF file");
+  Command& command = bench.add_command("weights", "Write random weights of a model's shape as a GGUF file");
   const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "The model, such as llama-3.2-1b")->required();
-  command->add_option("--format", options->format, "Format of the weights")->capture_default_str();
-  command->add_option("-o,--output", options->path, "The file to write")->required();
-  command->callback([options] { write_synthetic_gguf(model_shape(options->shape), options->format, options->path); });
+  command.add({{.names = "--shape",
+                .value = text(options->shape, "NAME"),
+                .help = "The model, such as llama-3.2-1b",
+                .is_required = true},
+               {.names = "--format", .value = text(options->format, "FORMAT"), .help = "Format of the weights"},
+               {.names = "-o,--output",
+                .value = text(options->path, "FILE"),
+                .help = "The file to write",
+                .is_required = true}});
+  command.on_run([options] { write_synthetic_gguf(model_shape(options->shape), options->format, options->path); });
 }
 
 }  // namespace
 
-void add_bench_command(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("bench", "Measure a model (bench MODEL), kernels, the machine or a server");
-  const std::function<void()> run_offline = add_offline_options(*command);
-  command->callback([command, run_offline] {
-    if (command->get_subcommands().empty()) run_offline();
-  });
-  command->require_subcommand(0, 1);
-  CLI::App* offline = command->add_subcommand(
-      "offline", "Measure prefill and decode of a model: every prompt, depth and number of sequences asked for");
-  offline->callback(add_offline_options(*offline));
-  add_bench_kernel_command(*command);
-  add_bench_roof_command(*command);
-  add_compare_command(*command);
-  add_weights_command(*command);
-  add_bench_serve_command(*command);
-  add_bench_batch_command(*command);
+void add_bench_command(Command& program) {
+  Command& command = program.add_command("bench", "Measure a model (bench MODEL), kernels, the machine or a server");
+  command.on_run(add_offline_options(command));
+  Command& offline = command.add_command(
+      "offline", "Measure prefill and decode of a model for every prompt length, depth and number of sequences given");
+  offline.on_run(add_offline_options(offline));
+  add_bench_kernel_command(command);
+  add_bench_roof_command(command);
+  add_compare_command(command);
+  add_weights_command(command);
+  add_bench_serve_command(command);
+  add_bench_batch_command(command);
 }
 
 }  // namespace quire

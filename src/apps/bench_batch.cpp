@@ -1,4 +1,4 @@
-// `quire bench batch`: how fast a file of prompts goes through the engine, without a server.
+// `quire bench batch`: the throughput of the engine over a file of prompts, without a server.
 
 #include <fmt/format.h>
 
@@ -11,6 +11,7 @@
 
 #include "apps/batch_jobs.h"
 #include "apps/bench.h"
+#include "apps/flags/values.h"
 #include "apps/interrupt.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -91,7 +92,7 @@ EngineOptions engine_options(const BenchBatchOptions& options, const std::vector
   return engine;
 }
 
-// The jobs on their way through the engine, all submitted at once.
+// Submits all jobs at once and steps the engine until every answer is complete.
 class BatchRun {
  public:
   // Of each job's tokens the first num_counted count.
@@ -124,7 +125,7 @@ class BatchRun {
   }
 
   const std::vector<load::RequestRecord>& records() const { return records_; }
-  // From the step that first ran a request to its first token, without the wait before.
+  // From the step that first ran a request to its first token; the wait in the queue is left out.
   const std::vector<double>& prefill_ms() const { return prefill_ms_; }
 
  private:
@@ -152,7 +153,7 @@ class BatchRun {
     for (Open& open : open_) open.stream->cancel();
   }
 
-  // Takes what is there; true when the answer is complete.
+  // Reads the events that are there; true when the answer is complete.
   bool read(Open& open, std::ofstream* output) {
     load::RequestRecord& record = records_[open.index];
     while (const auto event = open.stream->try_next()) {
@@ -191,7 +192,7 @@ class BatchRun {
   std::vector<Open> open_;
   std::vector<double> prefill_ms_;
   double start_ms_ = 0;
-  double step_end_ms_ = 0;  // tokens of a step reach their readers together
+  double step_end_ms_ = 0;  // all tokens of a step have this time
   int64_t num_tokens_ = 0;
 };
 
@@ -200,8 +201,9 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   summary.label = fmt::format("{}, {} at once", model, options.model.max_sequences);
   const double total = summary.per_second(summary.input_tokens + summary.output_tokens);
   const load::Distribution prefill = load::describe(run.prefill_ms());
-  fmt::print("{}  {:.1f} tokens/s in all; a first token takes {:.1f} ms (p99 {:.1f}) once its request runs\n",
-             load::describe(summary), total, prefill.p50, prefill.p99);
+  fmt::print(
+      "{}  {:.1f} tokens/s in total; from the first step of a request to its first token {:.1f} ms (p99 {:.1f})\n",
+      load::describe(summary), total, prefill.p50, prefill.p99);
   if (options.json_path.empty()) return;
   json::object out = load::to_json(summary);
   out["kind"] = "quire bench batch";
@@ -232,7 +234,7 @@ void bench_batch(const BenchBatchOptions& options) {
   const std::vector<int64_t> num_counted = pad_outputs(options, jobs);
   RunnerOptions runner_options = options.model.runner_options();
   options.scheduling.apply_to(runner_options);
-  if (runner_options.max_context == 0) {  // no more than the longest job needs: the KV pool is sized by it
+  if (runner_options.max_context == 0) {  // the longest job sizes the KV pool
     for (const load::BatchJob& job : jobs) {
       runner_options.max_context = std::max(runner_options.max_context, positions_of(job));
     }
@@ -255,27 +257,37 @@ void bench_batch(const BenchBatchOptions& options) {
 
 }  // namespace
 
-void add_bench_batch_command(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand("batch", "Measure offline throughput of a file of prompts");
+void add_bench_batch_command(Command& bench) {
+  Command& command = bench.add_command("batch", "Measure offline throughput of a file of prompts");
   const auto options = std::make_shared<BenchBatchOptions>();
   options->model.max_sequences = 32;
-  options->model.add_model(*command);
-  command->add_option("--prompts", options->prompts_path,
-                      "JSON lines: {\"prompt\": ..., \"max_tokens\": ...} or OpenAI batch lines");
-  command->add_option("--random", options->num_random, "Draw so many prompts instead")->check(CLI::Range(1, 1000000));
-  options->lengths.add(*command, "Drawn prompts");
-  command->add_option("-n,--max-tokens", options->max_tokens, "Tokens to generate for lines that do not say")
-      ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
-      ->capture_default_str();
-  command->add_option("-o,--output", options->output_path, "Write the answers to this file, a JSON object a line");
-  command->add_option("--json", options->json_path, "Write the numbers to this file");
-  options->model.add_limits(*command);
-  options->model.add_compute(*command);
-  options->scheduling.add(*command);
-  options->scheduling.add_run_ahead(*command);
-  command->add_flag("--pad-outputs", options->pad_outputs,
-                    "Static batches: all of a batch run as long as its longest; what is beyond is not counted");
-  command->callback([options] { bench_batch(*options); });
+  options->model.add_model(command);
+  command.add(
+      {{.names = "--prompts",
+        .value = text(options->prompts_path, "FILE"),
+        .help = "JSON lines: {\"prompt\": ..., \"max_tokens\": ...} or OpenAI batch lines"},
+       {.names = "--random",
+        .value = number(options->num_random, 1, 1000000),
+        .help = "Draw so many prompts instead",
+        .default_text = "none"},
+       {.names = "-n,--max-tokens",
+        .value = number(options->max_tokens, 1, load::Lengths::kMost),
+        .help = "Tokens to generate for lines that do not say"},
+       {.names = "-o,--output",
+        .value = text(options->output_path, "FILE"),
+        .help = "Write the answers to this file, a JSON object a line"},
+       {.names = "--json", .value = text(options->json_path, "FILE"), .help = "Write the numbers to this file"},
+       {.names = "--pad-outputs",
+        .value = on_off(options->pad_outputs),
+        .help =
+            "With --static-batching: every request of a batch runs as long as the longest one; the tokens beyond its "
+            "own length do not count"}});
+  options->lengths.add(command, "Drawn prompts");
+  options->model.add_limits(command);
+  options->model.add_compute(command);
+  options->scheduling.add(command);
+  options->scheduling.add_run_ahead(command);
+  command.on_run([options] { bench_batch(*options); });
 }
 
 }  // namespace quire

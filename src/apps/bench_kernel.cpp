@@ -9,6 +9,7 @@
 #include "apps/bench.h"
 #include "apps/bench_kernel_cases.h"
 #include "apps/bench_kernel_results.h"
+#include "apps/flags/values.h"
 #include "apps/options.h"
 #include "base/cgroup.h"
 #include "base/error.h"
@@ -72,8 +73,11 @@ KernelSettings settings_of(const KernelOptions& options) {
     settings.formats.push_back(*format);
   }
   for (const std::string& text : options.kv_types) {
-    const Format format = parse_kv_type(text);
-    settings.kv_formats.emplace_back(format, format);
+    const std::optional<Format> format = find_kv_type(text);
+    if (!format) {
+      fail(ErrorCode::kInvalidArgument, "--kv-type is '{}'; expected some of {}", printable(text, 40), kKvTypes);
+    }
+    settings.kv_formats.emplace_back(*format, *format);
   }
   settings.tokens = options.tokens;
   settings.depths = options.depths;
@@ -145,13 +149,14 @@ void bench_kernel(const KernelOptions& options) {
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads = {available_processors()};
   if (options.processor_time && threads != std::vector<int>{1}) {
-    fail(ErrorCode::kInvalidArgument, "--processor-time is that of one thread; add --threads 1");
+    fail(ErrorCode::kInvalidArgument, "--processor-time measures one thread; add --threads 1");
   }
   const KernelSettings settings = settings_of(options);
   std::vector<std::string> isas = options.isas;
   if (isas.empty()) isas.emplace_back();
   AlignedBuffer memory(settings.cold_bytes);
-  std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(), std::byte{1});  // pages of its own
+  std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(),
+            std::byte{1});  // so that each page has memory
   std::vector<KernelMeasurement> measurements;
   json::array rows;
   for (const std::string& isa : isas) {
@@ -174,58 +179,67 @@ void bench_kernel(const KernelOptions& options) {
   write_roofline(options.plot_path, options.shape + " under the roofline, by tokens", measurements);
 }
 
-void add_what(CLI::App& command, KernelOptions& options) {
-  const CLI::Range sizes(1, 1 << 20);
-  add_list(command, "--op", options.operations, "Operations of the kernel table, several with commas (default: all)")
-      ->check(CLI::IsMember(kernel_operations()).description(""));
-  command.add_option("--shape", options.shape, "Sizes of this model")->capture_default_str();
-  add_list(command, "--matrix", options.matrices, "Matrices such as 5632x2048 instead of the shape's");
-  add_list(command, "--format", options.formats, "Formats of the weights")->default_str("Q4_0,Q8_0,Q4_K,Q6_K,F16");
-  add_list(command, "--kv-type", options.kv_types, "Types of K and V")->default_str("f16,q8_0,q4_0");
-  add_list(command, "--tokens", options.tokens, "Rows of a batch; attention_prefill takes those of 64 and more")
-      ->check(sizes)
-      ->default_str("1,4,16,128,512");
-  add_list(command, "--depth", options.depths, "Positions that attention_decode reads")
-      ->check(sizes)
-      ->default_str("512,4096");
-  add_list(command, "--sequences", options.sequences, "Sequences of attention_decode")->check(sizes)->default_str("1");
-  command
-      .add_option("--shared-prefix", options.shared_prefix,
-                  "Positions of the depth whose KV blocks all sequences share; in turns with sharing off")
-      ->check(CLI::Range(0, 1 << 20));
+void add_cases(Command& command, KernelOptions& options) {
+  constexpr int64_t kMost = 1 << 20;
+  command.add(
+      {{.names = "--op",
+        .value = words(options.operations, kernel_operations()),
+        .help = "Operations of the kernel table, with commas between",
+        .default_text = "all"},
+       {.names = "--shape", .value = text(options.shape, "NAME"), .help = "Sizes of this model"},
+       {.names = "--matrix",
+        .value = words(options.matrices),
+        .help = "Matrices such as 5632x2048",
+        .default_text = "those of the shape"},
+       {.names = "--format", .value = words(options.formats), .help = "Formats of the weights"},
+       {.names = "--kv-type", .value = words(options.kv_types), .help = "Types of K and V"},
+       {.names = "--tokens",
+        .value = numbers(options.tokens, 1, kMost),
+        .help = "Rows of a batch; attention_prefill takes those of 64 and more"},
+       {.names = "--depth",
+        .value = numbers(options.depths, 1, kMost),
+        .help = "Positions that attention_decode reads"},
+       {.names = "--sequences", .value = numbers(options.sequences, 1, kMost), .help = "Sequences of attention_decode"},
+       {.names = "--shared-prefix",
+        .value = number(options.shared_prefix, 0, kMost),
+        .help = "Positions of the depth whose KV blocks all sequences share; measured in turns with sharing off"}});
 }
 
-void add_how(CLI::App& command, KernelOptions& options) {
-  add_list(command, "--isa", options.isas, "Kernel tables (default: the best here)");
-  add_list(command, "-t,--threads", options.threads, "Numbers of threads (default: every processor)")
-      ->check(CLI::Range(1, 1024));
-  command.add_option("--rounds", options.rounds, "Rounds of roof and kernel; medians count")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  command.add_option("--round-ms", options.round_ms, "Milliseconds of calls in a round")
-      ->check(CLI::Range(0.0, 1e5))
-      ->capture_default_str();
-  command
-      .add_option("--megabytes", options.megabytes,
-                  "MiB of weights, of K and V, and of the read roof: far more than the caches hold")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command.add_flag("--processor-time", options.processor_time,
-                   "Processor time instead of the wall clock, for one thread on a busy machine");
-  CLI::Option* const as_json = command.add_flag("--json", options.json, "Print JSON");
-  command.add_flag("--csv", options.csv, "Print comma-separated values")->excludes(as_json);
-  command.add_option("--plot", options.plot_path, "Draw a roofline plot into this SVG file");
+void add_method(Command& command, KernelOptions& options) {
+  command.add(
+      {{.names = "--isa",
+        .value = words(options.isas),
+        .help = "Kernel tables",
+        .default_text = "the best that runs here"},
+       {.names = "-t,--threads",
+        .value = numbers(options.threads, 1, 1024),
+        .help = "Numbers of threads",
+        .default_text = "every processor"},
+       {.names = "--rounds",
+        .value = number(options.rounds, 1, 10000),
+        .help = "Rounds of roof and kernel; the median counts"},
+       {.names = "--round-ms", .value = real(options.round_ms, 0.0, 1e5), .help = "Milliseconds of calls in a round"},
+       {.names = "--megabytes",
+        .value = number(options.megabytes, 1, 1 << 20),
+        .help = "MiB of weights, of K and V, and of the read roof: far more than the caches hold"},
+       {.names = "--processor-time",
+        .value = on_off(options.processor_time),
+        .help = "Measure processor time instead of the wall clock, for one thread on a busy machine"},
+       {.names = "--json", .value = on_off(options.json), .help = "Print JSON"},
+       {.names = "--csv", .value = on_off(options.csv), .help = "Print comma-separated values", .excludes = "--json"},
+       {.names = "--plot",
+        .value = text(options.plot_path, "FILE"),
+        .help = "Draw a roofline plot into this SVG file"}});
 }
 
 }  // namespace
 
-void add_bench_kernel_command(CLI::App& bench) {
-  CLI::App* command =
-      bench.add_subcommand("kernel", "Measure operations of the kernel tables against the machine's roofs");
+void add_bench_kernel_command(Command& bench) {
+  Command& command = bench.add_command("kernel", "Measure operations of the kernel tables against the machine's roofs");
   const auto options = std::make_shared<KernelOptions>();
-  add_what(*command, *options);
-  add_how(*command, *options);
-  command->callback([options] { bench_kernel(*options); });
+  add_cases(command, *options);
+  add_method(command, *options);
+  command.on_run([options] { bench_kernel(*options); });
 }
 
 }  // namespace quire

@@ -13,7 +13,7 @@ namespace {
 
 constexpr float kEps = 1e-5f;
 
-// Layers of K and V, as many as no cache holds, full of numbers; calls go through them.
+// Layers of K and V, more than any cache holds, filled with numbers; each call uses the next layer.
 class Layers {
  public:
   Layers(const KernelRun& run, std::pair<Format, Format> formats, int64_t num_positions)
@@ -58,8 +58,8 @@ class Layers {
   int next_ = 0;
 };
 
-// `num_sequences` sequences, each of `num_rows` tokens behind `depth` positions, of which the first `shared` lie in
-// blocks of all.
+// `num_sequences` sequences, each of `num_rows` tokens behind `depth` positions; all sequences share the blocks of the
+// first `shared` positions.
 struct AttentionLoad {
   std::pair<Format, Format> formats;
   int64_t num_sequences = 1;
@@ -70,9 +70,9 @@ struct AttentionLoad {
   int64_t blocks() const { return (depth + num_rows + kKvBlockSize - 1) / kKvBlockSize; }
   int64_t shared_blocks() const { return shared / kKvBlockSize; }
   int64_t all_blocks() const { return shared_blocks() + num_sequences * (blocks() - shared_blocks()); }
-  // Whose K and V are read at least once.
+  // Positions whose K and V are read at least once.
   int64_t positions() const { return shared + num_sequences * (depth + num_rows - shared); }
-  // Pairs of a query and a position that it sees.
+  // Pairs of a query and a position that it attends to.
   double pairs() const {
     return static_cast<double>(num_sequences * num_rows) *
            (static_cast<double>(depth) + static_cast<double>(num_rows + 1) / 2);
@@ -155,7 +155,7 @@ void attention_decode(const KernelRun& run) {
 }
 
 void attention_prefill(const KernelRun& run) {
-  constexpr int64_t kLeast = 64;  // tokens of a prompt worth the name
+  constexpr int64_t kLeast = 64;  // tokens; fewer do not measure prefill
   for (const auto& formats : run.settings.kv_formats) {
     for (const int64_t m : run.settings.tokens) {
       if (m >= kLeast) attention_of(run, "attention_prefill", {.formats = formats, .num_rows = m});
@@ -177,7 +177,7 @@ void write_kv(const KernelRun& run) {
                    .shape = fmt::format("{} x {}", shape.kv_heads, shape.head_dim),
                    .tokens = m,
                    .bytes = layers.bytes_per_position() * static_cast<double>(m),
-                   .is_from_memory = false,  // written, not read: the read roof says nothing
+                   .is_from_memory = false,  // it writes and does not read, so the read roof does not apply
                    .call = [&] {
                      run.table.write_kv(run.exec, layers.next(), floats(values), width, floats(values), width,
                                         slots.data(), m);

@@ -1,5 +1,5 @@
-// Memory that kernels are measured over: weights that no cache holds, as in a step that walks through the layers, and
-// rows of numbers. Owned by a measurement and used by its thread.
+// Memory that kernels are measured over: weights that no cache holds, as in a step over all layers, and rows of
+// numbers. Owned by a measurement and used by its thread.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ float* floats(AlignedBuffer& buffer);
 // Cosines and sines for `rope`, [num_rows, 2, head_dim / 2]: a rotation, so that values neither grow nor vanish.
 AlignedBuffer rotations(int64_t num_rows, int64_t head_dim);
 
-// Copies of a packed matrix, as many as `cold_bytes` hold but at least one; calls go through them.
+// Copies of a packed matrix, as many as fit `cold_bytes` but at least one; each call uses the next copy.
 class PackedCopies {
  public:
   PackedCopies(const Kernels& table, const Exec& exec, const MatrixShape& shape, size_t cold_bytes);
@@ -34,7 +34,7 @@ class PackedCopies {
   size_t next_ = 0;
 };
 
-// A batch of `num_rows` rows times them; `copies` outlives it.
+// Multiplies a batch of `num_rows` rows by the copies; `copies` outlives it.
 class ColdMatmul {
  public:
   ColdMatmul(const Kernels& table, const Exec& exec, PackedCopies& copies, int64_t num_rows);

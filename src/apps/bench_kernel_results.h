@@ -1,4 +1,4 @@
-// What `quire bench kernel` measured, and its forms: a line, a row of JSON or CSV, a point under the roofline.
+// Results of `quire bench kernel` and how they are written: a line, a row of JSON or CSV, a point under the roofline.
 #pragma once
 
 #include <algorithm>
@@ -15,11 +15,11 @@ struct KernelRound {
   double seconds;          // of one call
   double read;             // the read roof, bytes/s
   double operations;       // the roof of the operation's arithmetic, per second
-  double against_seconds;  // of one call the other way; 0: there is none
+  double against_seconds;  // of one call of the alternative; 0: there is none
 };
 
 struct KernelMeasurement {
-  KernelCase what;  // its call is gone
+  KernelCase what;  // without its call
   const char* isa;
   int threads;
   std::vector<KernelRound> rounds;
@@ -45,11 +45,11 @@ struct KernelMeasurement {
       return round.operations > 0 ? what.operations / round.seconds / round.operations : 0.0;
     });
   }
-  // How many times faster than the other way.
+  // How many times faster than the alternative.
   double speedup() const {
     return median([](const KernelRound& round) { return round.against_seconds / round.seconds; });
   }
-  // Of what the roofline allows: the nearer of both roofs.
+  // Share of what the roofline allows: of the nearer of both roofs.
   double roof_share() const { return std::max(read_share(), operations_share()); }
 };
 

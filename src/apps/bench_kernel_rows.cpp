@@ -1,5 +1,5 @@
-// Operations on rows of activations for `quire bench kernel`; fused ones in turns with what they are composed of. A
-// step has just written such rows and reads them soon: they stay in the caches.
+// Operations on rows of activations for `quire bench kernel`; a fused one is measured in turns with the operations
+// that it replaces. A step reads such rows soon after it wrote them, so they stay in the caches.
 
 #include <fmt/format.h>
 
@@ -129,7 +129,7 @@ void softcap(const KernelRun& run) {
 
 // ---- heads --------------------------------------------------------------------------------------------------------
 
-// Of the longest batch.
+// Number of rows of the longest batch.
 AlignedBuffer longest_rotations(const KernelRun& run) {
   return rotations(*std::max_element(run.settings.tokens.begin(), run.settings.tokens.end()),
                    run.settings.shape->head_dim);
@@ -146,7 +146,7 @@ void rope(const KernelRun& run) {
                      }});
 }
 
-// Queries and keys, as they lie beside each other.
+// Queries and keys, one after the other in memory.
 void norm_rope(const KernelRun& run) {
   const ModelShape& shape = *run.settings.shape;
   const int64_t head_dim = shape.head_dim, dim = (shape.heads + shape.kv_heads) * head_dim;

@@ -8,6 +8,7 @@
 
 #include "apps/bench.h"
 #include "apps/bench_rows.h"
+#include "apps/flags/values.h"
 #include "apps/options.h"
 #include "base/cgroup.h"
 #include "base/error.h"
@@ -35,7 +36,7 @@ struct RoofResult {
   double best() const { return *std::max_element(values.begin(), values.end()) * scale; }
 };
 
-// The three in turns, so that a disturbance meets all of them.
+// Measures the three in turns, so that other load on the machine disturbs all of them.
 std::vector<RoofResult> measure(const RoofMeter& meter, std::span<const std::byte> memory, int passes) {
   std::vector<RoofResult> results = {{"read", "GB/s", 1e-9, {}},
                                      {"int8 dot products", "Gop/s", 1e-9, {}},
@@ -51,7 +52,8 @@ std::vector<RoofResult> measure(const RoofMeter& meter, std::span<const std::byt
 void bench_roof(const RoofOptions& options) {
   const Kernels& table = select_kernels(options.isa);
   AlignedBuffer memory(static_cast<size_t>(options.megabytes) << 20);
-  std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(), std::byte{1});  // pages of its own
+  std::fill(memory.as<std::byte>().begin(), memory.as<std::byte>().end(),
+            std::byte{1});  // so that each page has memory
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads = {1};
   if (options.threads.empty() && available_processors() > 1) threads.push_back(available_processors());
@@ -77,21 +79,26 @@ void bench_roof(const RoofOptions& options) {
 
 }  // namespace
 
-void add_bench_roof_command(CLI::App& bench) {
-  CLI::App* command =
-      bench.add_subcommand("roof", "Measure what the machine can do at most: reading memory, int8 and FP32 arithmetic");
+void add_bench_roof_command(Command& bench) {
+  Command& command =
+      bench.add_command("roof", "Measure what the machine can do at most: reading memory, int8 and FP32 arithmetic");
   const auto options = std::make_shared<RoofOptions>();
-  add_list(*command, "-t,--threads", options->threads, "Threads, several with commas (default: 1 and all)")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--isa", options->isa, "Instructions of this kernel table (default: the best here)");
-  command->add_option("--megabytes", options->megabytes, "MiB of memory to read, far more than the caches hold")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--passes", options->passes, "Times each is measured, in turns")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "Print JSON");
-  command->callback([options] { bench_roof(*options); });
+  command.add({{.names = "-t,--threads",
+                .value = numbers(options->threads, 1, 1024),
+                .help = "Numbers of threads, with commas between",
+                .default_text = "1 and every processor"},
+               {.names = "--isa",
+                .value = text(options->isa, "NAME"),
+                .help = "Instructions of this kernel table",
+                .default_text = "the best that runs here"},
+               {.names = "--megabytes",
+                .value = number(options->megabytes, 1, 1 << 20),
+                .help = "MiB of memory to read, far more than the caches hold"},
+               {.names = "--passes",
+                .value = number(options->passes, 1, 10000),
+                .help = "Times that each is measured, in turns"},
+               {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
+  command.on_run([options] { bench_roof(*options); });
 }
 
 }  // namespace quire

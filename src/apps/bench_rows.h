@@ -9,15 +9,15 @@
 
 namespace quire {
 
-// A measurement: `bench` and `test` say what was measured, `value` with its `unit` how much of it per second: more is
-// better. Sorted into both from the other members that a caller adds.
+// A measurement: `bench` and `test` say what was measured; `value` is an amount per second in `unit`, and more is
+// better. The caller adds further members.
 json::object bench_row(std::string_view bench, const std::string& test, double value, std::string_view unit);
 
 double median_of(std::vector<double> values);
 
-// "A against B": every measurement that both files hold, with value and ratio. Rows belong together when bench, test
+// "A against B": every measurement in both files, with values and ratio. Two rows match when bench, test
 // and the members model, isa and threads are equal; `across` names members of these that may differ. Throws Error when
-// a file is no such file or nothing is in both.
+// a file has another form, or no measurement is in both.
 std::string compare_rows(const std::string& path_a, const std::string& path_b, const std::vector<std::string>& across);
 
 }  // namespace quire

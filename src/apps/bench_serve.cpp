@@ -1,18 +1,16 @@
-// `quire bench serve`: load on an OpenAI-compatible server, and what its users would feel.
+// `quire bench serve`: load on an OpenAI-compatible server, and what its users would notice.
 
 #include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <fstream>
 #include <memory>
 
 #include "apps/bench.h"
+#include "apps/bench_serve_options.h"
 #include "apps/interrupt.h"
-#include "apps/options.h"
-#include "apps/workload_options.h"
 #include "base/error.h"
 #include "measure/client.h"
 #include "measure/progress_bar.h"
@@ -20,118 +18,6 @@
 
 namespace quire {
 namespace {
-
-struct BenchServeOptions {
-  std::string base_url = "http://127.0.0.1:8080";
-  std::string endpoint = "completions";
-  load::ClientOptions client;
-  std::string extra;
-  bool new_connections = false;
-  bool stop_at_eos = false;
-
-  std::string arrival;
-  std::string rates = "1";
-  std::string concurrency;
-  int64_t num_requests = 100;
-  double duration_s = 0;
-  TraceOptions trace;
-  int64_t warmup = 1;
-
-  LengthOptions lengths;
-  int64_t max_input = load::Lengths::kMost;
-  int64_t max_output = load::Lengths::kMost;
-  int32_t first_id = 1000;
-  int32_t last_id = 28999;
-  uint64_t prefix_seed = 1;
-
-  load::Objective objective;
-  std::string json_path, dump_path, plot_path;
-  std::vector<std::string> compare;
-};
-
-std::vector<double> parse_numbers(const std::string& text, const char* what) {
-  std::vector<double> numbers;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (true) {
-    double value = 0;
-    const auto [rest, error] = std::from_chars(at, end, value);
-    const bool is_number = error == std::errc() && std::isfinite(value) && value > 0 && value <= 1e6;
-    if (!is_number || (rest != end && *rest != ',')) {
-      fail(ErrorCode::kInvalidArgument, "{} is '{}'; write numbers above 0 with commas between, such as 0.5,1,2", what,
-           printable(text, 60));
-    }
-    numbers.push_back(value);
-    if (rest == end) break;
-    at = rest + 1;
-  }
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
-}
-
-load::Arrival choose_arrival(const BenchServeOptions& options) {
-  if (options.arrival.empty()) return options.concurrency.empty() ? load::Arrival::kPoisson : load::Arrival::kClosed;
-  const load::Arrival arrival = load::parse_arrival(options.arrival);
-  if (!options.concurrency.empty() && arrival != load::Arrival::kClosed) {
-    fail(ErrorCode::kInvalidArgument, "--concurrency makes a closed loop, but --arrival is {}", options.arrival);
-  }
-  if (arrival == load::Arrival::kTrace && options.trace.path.empty()) {
-    fail(ErrorCode::kInvalidArgument, "--arrival trace needs the times of a trace: give --trace FILE.csv");
-  }
-  return arrival;
-}
-
-load::WorkloadOptions workload_options(const BenchServeOptions& options) {
-  load::WorkloadOptions workload;
-  workload.arrival = choose_arrival(options);
-  workload.num_requests = options.num_requests;
-  options.lengths.apply_to(workload);
-  workload.max_input = options.max_input;
-  workload.max_output = options.max_output;
-  workload.prefix_seed = options.prefix_seed;
-  options.trace.apply_to(workload);
-  if (workload.arrival == load::Arrival::kTrace && !options.trace.has_times()) {
-    fail(ErrorCode::kInvalidArgument, "{} has lengths but no times; choose another --arrival", options.trace.path);
-  }
-  if (options.first_id < 0 || options.first_id > options.last_id) {
-    fail(ErrorCode::kInvalidArgument, "the token ids from {} to {} are no range", options.first_id, options.last_id);
-  }
-  return workload;
-}
-
-// What changes from run to run of a sweep.
-std::vector<double> choose_steps(const BenchServeOptions& options, load::Arrival arrival) {
-  if (arrival == load::Arrival::kTrace) return {options.trace.speed};
-  if (arrival != load::Arrival::kClosed) return parse_numbers(options.rates, "--rates");
-  std::vector<double> clients = parse_numbers(options.concurrency.empty() ? "1" : options.concurrency, "--concurrency");
-  for (const double count : clients) {
-    if (count == std::floor(count) && count <= static_cast<double>(options.client.max_in_flight)) continue;
-    fail(ErrorCode::kInvalidArgument, "--concurrency is {:g}; write whole numbers up to --max-in-flight, {}", count,
-         options.client.max_in_flight);
-  }
-  return clients;
-}
-
-load::ClientOptions client_options(const BenchServeOptions& options) {
-  load::ClientOptions client = options.client;
-  client.target = load::Target::parse(options.base_url);
-  client.chat = options.endpoint == "chat";
-  client.keep_alive = !options.new_connections;
-  client.ignore_eos = !options.stop_at_eos;
-  if (client.chat && client.token_ids) {
-    fail(ErrorCode::kInvalidArgument, "--ids sends prompts of token ids, which only --endpoint completions takes");
-  }
-  for (const unsigned char c : client.api_key) {
-    if (c <= ' ' || c >= 0x7f) fail(ErrorCode::kInvalidArgument, "--api-key has characters that no HTTP header takes");
-  }
-  if (!options.extra.empty()) {
-    const json::value extra = parse_json(options.extra, "--extra");
-    if (!extra.is_object()) fail(ErrorCode::kInvalidArgument, "--extra is no JSON object, such as {{\"top_k\": 1}}");
-    client.extra = extra.get_object();
-  }
-  if (client.model.empty()) client.model = load::first_model(client.target, client.api_key);
-  return client;
-}
 
 // Each request in flight is a connection.
 void raise_file_limit() {
@@ -165,9 +51,9 @@ class BenchServe {
  public:
   explicit BenchServe(const BenchServeOptions& options)
       : options_(options),
-        workload_(workload_options(options)),
-        steps_(choose_steps(options, workload_.arrival)),
-        client_(client_options(options)) {
+        workload_(options.workload_options()),
+        steps_(options.choose_steps(workload_.arrival)),
+        client_(options.client_options()) {
     if (!options.dump_path.empty()) open(dump_, options.dump_path);
     if (!options.json_path.empty()) open(json_, options.json_path);
     if (!options.plot_path.empty()) open(plot_, options.plot_path);
@@ -178,7 +64,7 @@ class BenchServe {
     catch_interrupts();
     warm_up();
     for (size_t i = 0; i < steps_.size() && !is_interrupted(); ++i) {
-      // Another seed for each step: the prompts of one would lie in the server's cache for the next.
+      // Another seed for each step: otherwise the server would have the prompts in its cache.
       workload_.seed = load::derived_seed(options_.lengths.seed, 1 + i);
       run_step(steps_[i]);
     }
@@ -223,7 +109,7 @@ class BenchServe {
     run.summary.label = label;
     run.summary.concurrency = concurrency;
     if (!is_closed) {
-      // What a trace offers is its mean.
+      // A trace has no single rate; its mean stands for it.
       run.summary.rate = workload_.arrival != load::Arrival::kTrace || records.back().due_ms <= 0
                              ? step
                              : 1000.0 * static_cast<double>(records.size()) / records.back().due_ms;
@@ -283,93 +169,13 @@ class BenchServe {
   std::ofstream dump_, json_, plot_;
 };
 
-void add_server_options(CLI::App& app, BenchServeOptions& options) {
-  const std::string group = "Server";
-  app.add_option("--base-url", options.base_url, "The server, plain HTTP")->capture_default_str()->group(group);
-  app.add_option("--endpoint", options.endpoint, "completions or chat")
-      ->check(CLI::IsMember({"completions", "chat"}))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--model", options.client.model, "Model id (default: the first one the server lists)")->group(group);
-  with_environment(app.add_option("--api-key", options.client.api_key, "Sent as a bearer token")->group(group));
-  app.add_option("--extra", options.extra, "JSON object whose members are added to every request")->group(group);
-  app.add_flag("--new-connections", options.new_connections, "A connection for each request, instead of keep-alive")
-      ->group(group);
-  app.add_option("--timeout", options.client.timeout_s, "Seconds a request may take")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--max-in-flight", options.client.max_in_flight, "Unanswered requests; one due beyond them fails")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str()
-      ->group(group);
-}
-
-void add_arrival_options(CLI::App& app, BenchServeOptions& options) {
-  const std::string group = "Arrivals";
-  app.add_option("--arrival", options.arrival, "poisson (default), fixed, closed or trace")->group(group);
-  app.add_option("--rate,--rates,--request-rate,--qps", options.rates, "Requests/s; several with commas are a sweep")
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--concurrency,--max-concurrency", options.concurrency,
-                 "Closed loop of so many clients; several with commas are a sweep")
-      ->group(group);
-  CLI::Option* const count = app.add_option("-n,--requests,--num-prompts", options.num_requests, "Requests of each run")
-                                 ->check(CLI::Range(1, 1000000))
-                                 ->capture_default_str()
-                                 ->group(group);
-  app.add_option("--duration", options.duration_s, "Seconds of arrivals of each run, instead of --requests")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->excludes(count)
-      ->group(group);
-  options.trace.add(app, group);
-  app.add_option("--warmup", options.warmup, "Requests sent at once before those that count")
-      ->check(CLI::Range(0, 10000))
-      ->capture_default_str()
-      ->group(group);
-}
-
-void add_prompt_options(CLI::App& app, BenchServeOptions& options) {
-  const std::string group = "Prompts";
-  options.lengths.add(app, group);
-  app.add_option("--max-input-len", options.max_input, "Prompts are cut to this")
-      ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
-      ->group(group);
-  app.add_option("--max-output-len", options.max_output, "Answers are cut to this")
-      ->check(CLI::Range(int64_t{1}, load::Lengths::kMost))
-      ->group(group);
-  app.add_flag("--ids", options.client.token_ids, "Prompts as token ids; otherwise words, about a token each")
-      ->group(group);
-  app.add_option("--first-id", options.first_id, "Least token id of --ids")->capture_default_str()->group(group);
-  app.add_option("--last-id", options.last_id, "Greatest token id of --ids")->capture_default_str()->group(group);
-  app.add_flag("--stop-at-eos", options.stop_at_eos, "Let answers end by themselves (no ignore_eos)")->group(group);
-  app.add_option("--prefix-seed", options.prefix_seed, "Of the shared prefix")->capture_default_str()->group(group);
-}
-
-void add_result_options(CLI::App& app, BenchServeOptions& options) {
-  const std::string group = "Results";
-  app.add_option("--slo-ttft", options.objective.ttft_ms, "Goodput counts answers whose TTFT is at most this, ms")
-      ->group(group);
-  app.add_option("--slo-tpot", options.objective.tpot_ms, "The same for TPOT, ms")->group(group);
-  app.add_option("--json", options.json_path, "Write the numbers to this file")->group(group);
-  app.add_option("--dump", options.dump_path, "Write each request to this file, a JSON object a line")->group(group);
-  app.add_option("--plot", options.plot_path, "Draw the results into this SVG file")->group(group);
-  app.add_option("--compare", options.compare, "Only compare two files that --json wrote: A.json B.json")
-      ->expected(2)
-      ->group(group);
-}
-
 }  // namespace
 
-void add_bench_serve_command(CLI::App& bench) {
-  CLI::App* command =
-      bench.add_subcommand("serve", "Measure a running server under load: latency, throughput, goodput");
+void add_bench_serve_command(Command& bench) {
+  Command& command = bench.add_command("serve", "Measure a running server under load: latency, throughput, goodput");
   const auto options = std::make_shared<BenchServeOptions>();
-  add_server_options(*command, *options);
-  add_arrival_options(*command, *options);
-  add_prompt_options(*command, *options);
-  add_result_options(*command, *options);
-  command->callback([options] {
+  options->add(command);
+  command.on_run([options] {
     if (options->compare.empty()) {
       BenchServe(*options).run();
     } else {

@@ -42,7 +42,7 @@ class Chat {
       : engine_(engine), text_(text), settings_(std::move(settings)), messages_(first_messages(settings_)) {}
 
   void run() {
-    // The line editor reads characters, not bytes, only where the locale says how.
+    // The line editor reads characters instead of bytes only in a locale that names an encoding.
     if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
     catch_interrupts();
     fmt::print(stderr, "Type a message, /help for commands, /bye to leave.\n");
@@ -59,7 +59,7 @@ class Chat {
         if (error.code() == ErrorCode::kLimit) fmt::print(stderr, "/clear starts a new conversation.\n");
       }
     }
-    fmt::print("\n");  // behind the prompt that met the end of input
+    fmt::print("\n");  // ends the line of the prompt
   }
 
  private:
@@ -110,9 +110,9 @@ class Chat {
     fmt::print("\n");
     std::fflush(stdout);
     if (result.finish == FinishReason::kLength)
-      fmt::print(stderr, "(cut: max_tokens or the end of the context is reached)\n");
+      fmt::print(stderr, "(stopped: max_tokens or the end of the context is reached)\n");
     if (result.finish == FinishReason::kCancelled) fmt::print(stderr, "(stopped)\n");
-    if (result.finish == FinishReason::kError) fmt::print(stderr, "(the model produced a number that is none)\n");
+    if (result.finish == FinishReason::kError) fmt::print(stderr, "(stopped: the model produced NaN or infinity)\n");
     if (settings_.show_stats) fmt::print(stderr, "{}", describe(result.stats));
     if (!settings_.raw) {
       messages.push_back({{"role", "assistant"}, {"content", result.text}});
@@ -133,7 +133,7 @@ class Chat {
     } else if (verb == "/set") {
       set(rest);
     } else {
-      fail(ErrorCode::kInvalidArgument, "{} is no command; /help lists them", printable(verb, 40));
+      fail(ErrorCode::kInvalidArgument, "unknown command {}; /help lists the commands", printable(verb, 40));
     }
     return true;
   }
@@ -177,7 +177,7 @@ class Chat {
     } else if (name == "stats") {
       settings_.show_stats = value != "off";
     } else {
-      fail(ErrorCode::kInvalidArgument, "{} cannot be set; /help lists what can", printable(name, 40));
+      fail(ErrorCode::kInvalidArgument, "unknown setting {}; /help lists the settings", printable(name, 40));
     }
     changed.validate(engine_.runner().info().vocab_size);
     settings_.sampling = changed;

@@ -22,7 +22,7 @@ struct ChatSettings {
 
 // The prompt of one request in these settings.
 GenerationInput make_input(const TextProcessor& text, const ChatSettings& settings, std::vector<int32_t> prompt);
-// Messages of a fresh conversation: the system message, if there is one.
+// Messages of a new conversation: the system message, if there is one.
 json::array first_messages(const ChatSettings& settings);
 
 // Reads lines until /bye or the end of input. Ctrl-C stops the answer, not the program.

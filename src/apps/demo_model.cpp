@@ -1,6 +1,6 @@
 #include "apps/demo_model.h"
 
-// The assembler copies the file in; QUIRE_DEMO_GGUF is its path, given by the build.
+// The assembler copies the file into the program; QUIRE_DEMO_GGUF is its path, given by the build.
 asm(R"(
     .section .rodata
     .balign 64

@@ -1,4 +1,4 @@
-// One answer from start to end: submit, step the engine, stream the text, keep the numbers a learner wants to see.
+// One answer from start to end: submit, step the engine, stream the text, keep its statistics.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,7 @@ struct GenerationStats {
   int64_t generated_tokens = 0;
   double ttft_ms = 0.0;    // from submission to the first token: the prefill phase
   double decode_ms = 0.0;  // from the first token to the last
-  uint64_t kv_bytes = 0;   // of the blocks this sequence held at its end
+  uint64_t kv_bytes = 0;   // of the sequence's blocks at its end
   uint64_t weight_bytes = 0;
   uint64_t peak_memory_bytes = 0;  // of the process
 
@@ -28,7 +28,7 @@ struct GenerationStats {
 
 struct Generation {
   std::string text;
-  std::vector<SampledToken> tokens;  // with their log probabilities, when asked for
+  std::vector<SampledToken> tokens;  // with log probabilities when the request wants them
   FinishReason finish = FinishReason::kNone;
   std::string stop;  // the stop string that matched, if one did
   GenerationStats stats;

@@ -7,7 +7,8 @@
 #include <map>
 #include <memory>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/units.h"
@@ -40,7 +41,7 @@ std::map<std::string, FormatTotal> totals_by_format(const std::vector<Checkpoint
   return totals;
 }
 
-// A model whose text side cannot be used is still worth describing.
+// A model whose text side cannot be used can still be described.
 std::unique_ptr<TextProcessor> try_text(const Checkpoint& checkpoint, std::string& problem) {
   try {
     return TextProcessor::load(checkpoint);
@@ -140,7 +141,7 @@ void print_info(const Checkpoint& checkpoint, const ModelInfo& info, const TextP
 
 void info(const InfoOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
-  // The lines below say what is wrong with the text side themselves.
+  // A problem of the text side is one line of the output, not an error.
   std::string text_problem;
   const std::unique_ptr<TextProcessor> text = try_text(*checkpoint, text_problem);
   if (options.chat_template) {
@@ -165,15 +166,15 @@ void info(const InfoOptions& options) {
 
 }  // namespace
 
-void add_info_command(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("info", "Describe a model: architecture, sizes, types, tokenizer, template");
+void add_info_command(Command& program) {
+  Command& command = program.add_command("info", "Describe a model: architecture, sizes, types, tokenizer, template");
   const auto options = std::make_shared<InfoOptions>();
-  options->model.add_model(*command);
-  command->add_flag("--tensors", options->tensors, "List every tensor with its type and shape");
-  command->add_flag("--template", options->chat_template, "Print the chat template alone");
-  command->add_flag("--json", options->json, "Print one JSON object, tensors included");
-  command->callback([options] { info(*options); });
+  options->model.add_model(command);
+  command.add(
+      {{.names = "--tensors", .value = on_off(options->tensors), .help = "List every tensor with its type and shape"},
+       {.names = "--template", .value = on_off(options->chat_template), .help = "Print the chat template alone"},
+       {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object, tensors included"}});
+  command.on_run([options] { info(*options); });
 }
 
 }  // namespace quire

@@ -1,4 +1,4 @@
-// Ctrl-C as a question a loop can ask, instead of the end of the program.
+// Ctrl-C as a flag that a loop can read, instead of the end of the program.
 #pragma once
 
 namespace quire {

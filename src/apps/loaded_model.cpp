@@ -11,12 +11,13 @@
 namespace quire {
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& model) {
-  std::error_code error;  // a name too long or a folder without permission: there is nothing to open either
+  std::error_code error;  // set for a name that is too long or a folder without permission
   if (!std::filesystem::exists(model, error)) {
     if (model == "demo") return Checkpoint::from_gguf_bytes(demo_model_bytes(), "demo");
     fail(ErrorCode::kNotFound,
          "there is no file or folder '{}'{}\n"
-         "Give the path of a .gguf file or of a Hugging Face model directory, or 'demo' for the embedded model.",
+         "Give the path of a .gguf file or of a Hugging Face model directory, or 'demo' for the model inside the "
+         "program.",
          printable(model), error ? " (" + error.message() + ")" : "");
   }
   return Checkpoint::open(model);
@@ -26,7 +27,7 @@ std::unique_ptr<ModelRunner> load_runner(const Checkpoint& checkpoint, const Run
   if (isatty(STDERR_FILENO) == 0) return ModelRunner::load(checkpoint, options);
   uint64_t shown = 0;
   auto runner = ModelRunner::load(checkpoint, options, [&](uint64_t done, uint64_t total) {
-    // A line per percent at most; small models load before anybody could read it.
+    // At most one update per percent, and none for small models, which load in an instant.
     if (total < (uint64_t{64} << 20) || (done < total && done - shown < total / 100)) return;
     shown = done;
     std::fprintf(stderr, "\rloading %s of %s (%d %%)   ", format_bytes(done).c_str(), format_bytes(total).c_str(),

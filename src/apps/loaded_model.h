@@ -9,7 +9,7 @@
 
 namespace quire {
 
-// `model`: a path, or "demo" for the model embedded in the program.
+// `model`: a path, or "demo" for the model inside the program.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& model);
 
 // Loads the weights, with a progress line on standard error when that is a terminal.

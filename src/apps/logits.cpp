@@ -10,7 +10,8 @@
 #include <memory>
 #include <numeric>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/ids.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -26,7 +27,7 @@ struct LogitsOptions {
   std::string out;
 };
 
-// Runs the ids through the model in steps and hands every position's row to `take`.
+// Runs the ids through the model in steps and calls `take` with the row of each position.
 template <typename F>
 void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& take) {
   const auto vocab_size = static_cast<size_t>(runner.info().vocab_size);
@@ -54,7 +55,7 @@ void logits(LogitsOptions& options) {
   if (ids.empty()) fail(ErrorCode::kInvalidArgument, "no tokens: give --ids 1,2,3 or --prompt TEXT");
 
   RunnerOptions runner_options = options.model.runner_options();
-  // Every row's logits are wanted, so short steps keep their memory small; the answer does not depend on the steps.
+  // Every row has logits, so short steps keep their memory small; the result does not depend on the length of a step.
   runner_options.max_batch_tokens =
       std::min<int64_t>({static_cast<int64_t>(ids.size()), runner_options.max_batch_tokens, 64});
   runner_options.max_logit_rows = runner_options.max_batch_tokens;
@@ -78,16 +79,22 @@ void logits(LogitsOptions& options) {
 
 }  // namespace
 
-void add_logits_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("logits", "Write the float32 logits of every position to a file");
+void add_logits_command(Command& program) {
+  Command& command = program.add_command("logits", "Write the float32 logits of every position to a file");
   const auto options = std::make_shared<LogitsOptions>();
-  options->model.add_model(*command);
-  CLI::Option* ids = command->add_option("--ids", options->ids, "Token ids with commas between");
-  command->add_option("-p,--prompt", options->prompt, "Text to tokenize instead of --ids")->excludes(ids);
-  command->add_option("-o,--out", options->out, "File to write: float32, [positions, vocabulary]")->required();
-  options->model.add_limits(*command);
-  options->model.add_compute(*command);
-  command->callback([options] { logits(*options); });
+  options->model.add_model(command);
+  command.add({{.names = "--ids", .value = text(options->ids, "IDS"), .help = "Token ids with commas between"},
+               {.names = "-p,--prompt",
+                .value = text(options->prompt),
+                .help = "Text to tokenize instead of --ids",
+                .excludes = "--ids"},
+               {.names = "-o,--out",
+                .value = text(options->out, "FILE"),
+                .help = "File to write: float32, [positions, vocabulary]",
+                .is_required = true}});
+  options->model.add_limits(command);
+  options->model.add_compute(command);
+  command.on_run([options] { logits(*options); });
 }
 
 }  // namespace quire

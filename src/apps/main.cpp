@@ -2,42 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <string>
-#include <vector>
 
-#include "apps/command.h"
-#include "apps/options.h"
+#include "apps/commands.h"
+#include "apps/flags/command.h"
+#include "apps/flags/help.h"
+#include "apps/flags/values.h"
 #include "base/error.h"
 #include "base/log.h"
 
 namespace {
 
-// Documented in the man page: 0 done, 1 could not be done, 2 wrong usage.
+// The manual page documents them; 0 is success.
 constexpr int kFailure = 1;
 constexpr int kUsage = 2;
 
-std::string usage_message(const CLI::App& program, const CLI::ParseError& error) {
-  const std::vector<CLI::App*> chosen = program.get_subcommands();
-  if (!chosen.empty()) {
-    const bool is_conversion = dynamic_cast<const CLI::ConversionError*>(&error) != nullptr;
-    return fmt::format("{}{}\nSee 'quire {} --help'.", quire::printable(error.what(), 500),
-                       is_conversion ? " (expected a number)" : "", chosen.front()->get_name());
-  }
-  std::string commands;
-  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
-    commands += (commands.empty() ? "" : ", ") + command->get_name();
-  }
-  const std::vector<std::string> words = program.remaining();
-  const std::string found =
-      words.empty() ? "no command is given" : fmt::format("'{}' is no command", quire::printable(words.front(), 40));
-  return fmt::format("{}; commands are {}\nSee 'quire --help'.", found, commands);
-}
-
-// What was printed may still be on its way, and the disk may be full.
+// What was printed may still be in a buffer, and the disk may be full.
 int finish_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
   fmt::print(stderr, "quire: the output could not be written: {}\n", std::strerror(errno));
@@ -47,15 +32,21 @@ int finish_output() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App program("Quire: runs large language models, from the checkpoint to the screen.", "quire");
-  program.require_subcommand(1);
-  program.set_version_flag("--version", "quire " QUIRE_VERSION);
-  program.set_help_all_flag("--help-all", "Help of every command");
-  program.option_defaults()->always_capture_default(false);
-  program.get_formatter()->column_width(44);
+  quire::Command program("quire", "Runs large language models: one program from the checkpoint to a served model");
   std::string log_level = "warning";
-  quire::with_environment(program.add_option("--log-level", log_level, "debug, info, warning (default), error or off"));
-  program.parse_complete_callback([&] { quire::log::set_level(quire::log::parse_level(log_level)); });
+  quire::FlagValue level = quire::text(log_level, "LEVEL");
+  level.parse = [](std::string_view text) {
+    quire::log::set_level(quire::log::parse_level(text));
+    return true;
+  };
+  program.add({{.names = "-V,--version",
+                .value = quire::instead([] { fmt::print("quire {}\n", QUIRE_VERSION); }),
+                .help = "Print the version"},
+               {.names = "--help-all",
+                .value = quire::instead([&program] { quire::print_help_of_all(program); }),
+                .help = "Print the help of every command"}});
+  program.add({.has_environment = true},
+              {{.names = "--log-level", .value = level, .help = "debug, info, warning, error or off"}});
 
   quire::add_run_command(program);
   quire::add_serve_command(program);
@@ -70,21 +61,18 @@ int main(int argc, char** argv) {
   quire::add_simulate_command(program);
   quire::add_man_command(program);
   quire::add_completion_command(program);
+  quire::add_version_command(program);
+  quire::add_help_command(program);
 
   try {
-    program.parse(argc, argv);
+    program.run({argv + 1, argv + std::max(argc, 1)});
     return finish_output();
-  } catch (const CLI::Success& request) {  // --help, --version
-    return program.exit(request);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "quire: {}\n", usage_message(program, error));
-    return kUsage;
   } catch (const quire::Error& error) {
     std::fflush(stdout);
     fmt::print(stderr, "quire: {}\n", error.what());
     return error.code() == quire::ErrorCode::kInvalidArgument ? kUsage : kFailure;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "quire: out of memory; 'quire plan MODEL' tells what a model takes\n");
+    fmt::print(stderr, "quire: out of memory; 'quire plan MODEL' shows how much a model needs\n");
     return kFailure;
   } catch (const std::exception& error) {
     fmt::print(stderr, "quire: unexpected error: {}\n", error.what());

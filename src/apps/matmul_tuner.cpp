@@ -9,7 +9,7 @@ namespace {
 
 constexpr double kMargin = 1.02;
 
-// What a tuning amounts to for so many rows.
+// The settings that a multiplication of so many rows uses.
 auto path_of(const MatmulTuning& tuning, bool takes_packed, int64_t num_rows) {
   return std::tuple(takes_packed && num_rows <= tuning.packed_tokens,
                     num_rows <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels, tuning.fetch_ahead);
@@ -56,7 +56,7 @@ class Tuner {
     return count > 0 && log_sum / count > std::log(kMargin);
   }
 
-  // The best against the defaults once more, which stay if it does not win again.
+  // Measures the best against the defaults once more; the defaults stay unless it wins again.
   TunedMatrix judged() const {
     TunedMatrix result{.tuning = best_, .times = {}};
     double log_sum = 0;

@@ -1,5 +1,5 @@
-// The search of `quire tune`: which MatmulTuning suits a matrix, one setting after the other from the table's own, by
-// whatever measures two of them against each other. One thread.
+// The search of `quire tune` for the fastest MatmulTuning of a matrix: starts from the table's defaults and changes one
+// setting after the other. The caller measures two tunings against each other. One thread.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct TunedMatrix {
 };
 
 // `usual`: the defaults, Kernels::usual_tuning. `takes_packed`: Kernels::takes_packed of the format; others have no
-// codes to decode. What replaces a default wins by more than 2 % in the mean of the row counts where it makes a
-// difference, loses that much at none, and does so again in the end: noise does not tune.
+// codes to decode. A setting replaces a default only if it wins by more than 2 % in the mean of the row counts where it
+// makes a difference, loses that much at none, and wins again in a last comparison; so noise changes nothing.
 TunedMatrix tune_matrix(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare);
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b);

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <limits>
 
+#include "apps/flags/values.h"
 #include "apps/loaded_model.h"
-#include "apps/units.h"
 #include "base/error.h"
 #include "decoding/sampler_scratch.h"
 #include "kernels/select.h"
@@ -27,7 +26,7 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
        printable(text, 40));
 }
 
-// What RunnerOptions::tuning_file wants of --tuning.
+// RunnerOptions::tuning_file for a value of --tuning.
 std::string tuning_file_of(const ModelOptions& options) {
   if (options.tuning == "none") return "";
   if (options.tuning == "auto") return tuning_cache_file(select_kernels(options.isa).name).string();
@@ -37,81 +36,131 @@ std::string tuning_file_of(const ModelOptions& options) {
        printable(options.tuning));
 }
 
+// A default that the model's generation_config.json overrides.
+FlagValue or_of_model(FlagValue value) {
+  value.present = "the model's own, or " + value.present;
+  return value;
+}
+
 }  // namespace
 
-Format parse_kv_type(const std::string& name) {
+std::optional<Format> find_kv_type(std::string_view name) {
   if (name == "f32" || name == "float32") return Format::kF32;
   if (name == "f16" || name == "float16" || name == "auto") return Format::kF16;
   if (name == "bf16" || name == "bfloat16") return Format::kBF16;
   if (name == "fp8" || name == "fp8_e4m3" || name == "f8_e4m3") return Format::kF8_E4M3;
   if (name == "q8_0" || name == "int8") return Format::kQ8_0;
   if (name == "q4_0" || name == "int4") return Format::kQ4_0;
-  fail(ErrorCode::kInvalidArgument, "the KV cache type is '{}'; this build knows f32, f16, bf16, fp8, q8_0 and q4_0",
-       printable(name, 40));
+  return std::nullopt;
 }
 
-CLI::Option* with_environment(CLI::Option* option) {
-  std::string name = option->get_lnames().at(0);
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
-  return option->envname("QUIRE_" + name);
+FlagValue kv_type(std::optional<Format>& to) {
+  const auto parse = [&to](std::string_view text) {
+    to = find_kv_type(text);
+    return to.has_value();
+  };
+  return {.metavar = "TYPE", .expected = kKvTypes, .parse = parse};
 }
 
-void ModelOptions::add_model(CLI::App& app) {
-  app.add_option("MODEL", model, "A .gguf file, a Hugging Face model directory, or 'demo' for the embedded model")
-      ->required();
+void ModelOptions::add_model(Command& command) {
+  command.add({{.names = "MODEL",
+                .value = text(model, "MODEL"),
+                .help = "A .gguf file, a Hugging Face model directory, or 'demo' for the model inside the program",
+                .example = "demo",
+                .is_required = true}});
 }
 
-void ModelOptions::add_shape(CLI::App& app) {
-  CLI::Option* const path = app.get_option("MODEL")->required(false);
-  app.add_option("--shape", shape,
-                 "Instead of MODEL: random weights of a published model's shape, such as llama-3.2-1b")
-      ->excludes(path);
-  app.add_option("--format", weights, "Format of the weights of --shape")->capture_default_str();
+void ModelOptions::add_shape(Command& command) {
+  command.make_optional("MODEL");
+  command.add({{.names = "--shape",
+                .value = text(shape, "NAME"),
+                .help = "Instead of MODEL: random weights of a published model's shape, such as llama-3.2-1b",
+                .excludes = "MODEL"},
+               {.names = "--format", .value = text(weights, "FORMAT"), .help = "Weight format of --shape"}});
 }
 
 std::unique_ptr<Checkpoint> ModelOptions::open(SyntheticContent content) const {
   if (!shape.empty()) return open_synthetic(model_shape(shape), weights, content);
-  if (model.empty()) throw CLI::RequiredError("MODEL");
+  if (model.empty()) {
+    fail(ErrorCode::kInvalidArgument, "no model is given; give MODEL, or --shape NAME for random weights");
+  }
   return open_checkpoint(model);
 }
 
-void ModelOptions::add_limits(CLI::App& app) {
-  with_environment(app.add_option("-c,--ctx-size,--max-model-len,--context", context_size,
-                                  "Positions of one sequence, for example 8192 or 32K (default: the model's own)"));
-  with_environment(app.add_option("--sequences,--max-num-seqs,--parallel", max_sequences, "Sequences that run at once")
-                       ->check(CLI::Range(1, 65536)));
-  with_environment(app.add_option(
-      "--kv-type,--kv-cache-dtype", kv_type,
-      "Type of the KV cache: f32, f16 (default), bf16, fp8 (E4M3), q8_0 (or int8: half of f16) or q4_0 (int4)"));
-  with_environment(app.add_option("--cache-type-k", k_type, "Type of K alone"));
-  with_environment(app.add_option("--cache-type-v", v_type, "Type of V alone"));
-  with_environment(
-      app.add_option("--memory", memory, "Memory allowed in all, for example 8GiB (default: what is available)"));
+void ModelOptions::add_kv_types(Command& command) {
+  command.add(
+      {.title = "KV cache", .has_environment = true},
+      {{.names = "--kv-type,--kv-cache-dtype",
+        .value = kv_type(kv_format),
+        .help = "Type of the KV cache: f32, f16, bf16, fp8 (E4M3), q8_0 (or int8: half the size of f16) or q4_0 "
+                "(int4)",
+        .default_text = "f16"},
+       {.names = "--cache-type-k",
+        .value = kv_type(k_format),
+        .help = "Type of K alone",
+        .default_text = "that of --kv-type"},
+       {.names = "--cache-type-v",
+        .value = kv_type(v_format),
+        .help = "Type of V alone",
+        .default_text = "that of --kv-type"}});
 }
 
-void ModelOptions::add_machine(CLI::App& app) {
-  with_environment(app.add_option("-t,--threads", threads, "Threads (default: every processor this process may use)")
-                       ->check(CLI::Range(1, 1024)));
-  with_environment(app.add_option("--isa", isa, "Kernel table: reference, avx2 or avx512 (default: the best here)"));
+void ModelOptions::add_limits(Command& command) {
+  FlagValue context = quantity(context_size, "N");
+  const auto parse = context.parse;
+  context.parse = [this, parse](std::string_view text) {
+    if (text != "auto") return parse(text);
+    context_size.reset();
+    return true;
+  };
+  command.add({.title = "Limits", .has_environment = true},
+              {{.names = "-c,--ctx-size,--max-model-len,--context",
+                .value = context,
+                .help = "Positions of one sequence, for example 8192 or 32K",
+                .default_text = "auto, the model's own"},
+               {.names = "--sequences,--max-num-seqs,--parallel",
+                .value = number(max_sequences, 1, 65536),
+                .help = "Sequences that run at once"},
+               {.names = "--memory",
+                .value = quantity(memory_bytes, "SIZE"),
+                .help = "Memory allowed in all, for example 8GiB",
+                .default_text = "what is available"}});
+  add_kv_types(command);
 }
 
-void ModelOptions::add_compute(CLI::App& app) {
-  add_machine(app);
-  with_environment(
-      app.add_option("--device", device, "cpu or cuda (default: cuda in a build that has it, where there is a GPU)"));
-  with_environment(app.add_option("--tensor-parallel,--tensor-parallel-size", tensor_parallel,
-                                  "Ranks that divide every layer: GPUs, or groups of the CPU's threads")
-                       ->check(CLI::Range(1, 64)));
-  with_environment(
-      app.add_flag("--one-answer,!--no-one-answer", one_answer,
-                   "Answers whose bits do not hang on the batch (default). Without, cuBLASLt multiplies by "
-                   "BF16 and FP8 matrices on a GPU"));
-  with_environment(app.add_option(
-      "--tuning", tuning, "File of 'quire tune': auto (default: what it left in the cache folder), a path, or none"));
-  with_environment(
-      app.add_option("--batch-size,--max-num-batched-tokens", max_batch_tokens, "Tokens of one step, at most")
-          ->check(CLI::Range(1, 1 << 20)));
+void ModelOptions::add_machine(Command& command) {
+  command.add({.title = "Compute", .has_environment = true}, {{.names = "-t,--threads",
+                                                               .value = number(threads, 1, 1024),
+                                                               .help = "Threads that compute",
+                                                               .default_text = "every processor this process may use"},
+                                                              {.names = "--isa",
+                                                               .value = text(isa, "NAME"),
+                                                               .help = "Kernel table: reference, avx2 or avx512",
+                                                               .default_text = "the best that runs here"}});
+}
+
+void ModelOptions::add_compute(Command& command) {
+  add_machine(command);
+  command.add(
+      {.title = "Compute", .has_environment = true},
+      {{.names = "--batch-size,--max-num-batched-tokens",
+        .value = number(max_batch_tokens, 1, 1 << 20),
+        .help = "Most tokens of one step"},
+       {.names = "--device",
+        .value = text(device, "NAME"),
+        .help = "cpu or cuda",
+        .default_text = "cuda in a build that has it, where there is a GPU"},
+       {.names = "--tensor-parallel,--tensor-parallel-size",
+        .value = number(tensor_parallel, 1, 64),
+        .help = "Ranks that divide every layer: GPUs, or groups of the CPU's threads"},
+       {.names = "--one-answer,!--no-one-answer",
+        .value = on_off(one_answer),
+        .help =
+            "Bit-identical answers regardless of batching; --no-one-answer lets cuBLASLt run BF16 and FP8 matmuls on "
+            "a GPU"},
+       {.names = "--tuning",
+        .value = text(tuning, "FILE"),
+        .help = "Matmul settings that 'quire tune' measured: a file, none, or auto for the one in the cache folder"}});
 }
 
 RunnerOptions ModelOptions::runner_options() const {
@@ -126,56 +175,66 @@ RunnerOptions ModelOptions::runner_options() const {
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);
   options.max_logit_rows = max_sequences;
-  if (!context_size.empty() && context_size != "auto") {
-    options.max_context = static_cast<int64_t>(parse_quantity(context_size, "--ctx-size"));
-    if (options.max_context < 1) fail(ErrorCode::kInvalidArgument, "--ctx-size is 0; give at least 1 position");
-  }
-  if (!memory.empty()) {
-    options.memory_bytes = parse_quantity(memory, "--memory");
-    if (options.memory_bytes == 0) fail(ErrorCode::kInvalidArgument, "--memory is 0; give a size such as 8GiB");
-  }
-  if (!kv_type.empty()) options.k_format = options.v_format = parse_kv_type(kv_type);
-  if (!k_type.empty()) options.k_format = parse_kv_type(k_type);
-  if (!v_type.empty()) options.v_format = parse_kv_type(v_type);
+  if (context_size) options.max_context = static_cast<int64_t>(*context_size);
+  if (memory_bytes) options.memory_bytes = *memory_bytes;
+  if (kv_format) options.k_format = options.v_format = *kv_format;
+  if (k_format) options.k_format = *k_format;
+  if (v_format) options.v_format = *v_format;
   return options;
 }
 
-void SamplingOptions::add(CLI::App& to) {
-  app = &to;
+void SamplingOptions::add(Command& to) {
+  command = &to;
   params.temperature = 0.8f;
   params.top_k = 40;
   params.top_p = 0.95f;
-  const std::string group = "Sampling";
-  const auto add_flag = [&](CLI::Option* option) { with_environment(option->group(group)); };
-  add_flag(to.add_option("-n,--max-tokens,--n-predict", max_tokens,
-                         "Tokens to generate at most (-1: up to the context's end)")
-               ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40).description("")));
-  add_flag(
-      to.add_option("--temperature,--temp", params.temperature, "0 takes the likeliest token; higher is more varied")
-          ->capture_default_str());
-  add_flag(to.add_option("--top-k", params.top_k, "Keep the k likeliest tokens; 0 keeps all")->capture_default_str());
-  add_flag(to.add_option("--top-p", params.top_p, "Keep the likeliest tokens up to this mass")->capture_default_str());
-  add_flag(
-      to.add_option("--min-p", params.min_p, "Keep tokens of at least this share of the likeliest one's probability"));
-  add_flag(to.add_option("--typical-p,--typical", params.typical_p,
-                         "Keep the most typical tokens up to this mass; 1 is off"));
-  add_flag(to.add_option("--repetition-penalty,--repeat-penalty", params.repetition_penalty,
-                         "Above 1 discourages tokens seen before"));
-  add_flag(to.add_option("--presence-penalty", params.presence_penalty,
-                         "Subtracted from tokens already generated, -2 to 2"));
-  add_flag(to.add_option("--frequency-penalty", params.frequency_penalty, "The same, once per occurrence"));
-  add_flag(to.add_option("--logit-bias", logit_bias, "Add to a token's logit: ID:BIAS, repeatable"));
-  add_flag(to.add_option("-s,--seed", seed, "The same seed gives the same text (default, or -1: a new one each time)")
-               ->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()).description("")));
-  add_flag(to.add_option("--stop,--reverse-prompt", stop, "Stop before this text; repeatable"));
-  add_flag(to.add_option("--min-tokens", params.min_tokens, "No end before this many tokens"));
-  add_flag(to.add_flag("--ignore-eos", ignore_eos, "Go on past the model's end tokens"));
-  add_flag(to.add_option("--logprobs", params.num_logprobs,
-                         "Report each token's log probability and this many alternatives"));
+  to.add({.title = "Sampling", .has_environment = true},
+         {{.names = "-n,--max-tokens,--n-predict",
+           .value = number(max_tokens, -1, int64_t{1} << 40),
+           .help = "Most tokens to generate; -1: up to the end of the context"},
+          {.names = "--temperature,--temp",
+           .value = or_of_model(real(params.temperature)),
+           .help = "0 takes the likeliest token; higher is more varied"},
+          {.names = "--top-k",
+           .value = or_of_model(number(params.top_k)),
+           .help = "Keep the k likeliest tokens; 0 keeps all"},
+          {.names = "--top-p",
+           .value = or_of_model(real(params.top_p)),
+           .help = "Keep the likeliest tokens whose probabilities add up to this; 1 keeps all"},
+          {.names = "--min-p",
+           .value = or_of_model(real(params.min_p)),
+           .help = "Keep tokens with at least this share of the likeliest one's probability; 0 keeps all"},
+          {.names = "--typical-p,--typical",
+           .value = real(params.typical_p),
+           .help = "Keep the most typical tokens whose probabilities add up to this; 1 keeps all"},
+          {.names = "--repetition-penalty,--repeat-penalty",
+           .value = or_of_model(real(params.repetition_penalty)),
+           .help = "Above 1 discourages tokens that occurred before"},
+          {.names = "--presence-penalty",
+           .value = real(params.presence_penalty),
+           .help = "Subtract this from the logits of tokens already generated, -2 to 2"},
+          {.names = "--frequency-penalty",
+           .value = real(params.frequency_penalty),
+           .help = "Subtract this as often as the token was generated, -2 to 2"},
+          {.names = "--logit-bias",
+           .value = texts(logit_bias, "ID:BIAS"),
+           .help = "Add a number to the logit of a token; repeatable"},
+          {.names = "-s,--seed",
+           .value = number(seed, -1),
+           .help = "The same seed gives the same text; -1: a new one each time"},
+          {.names = "--stop,--reverse-prompt", .value = texts(stop), .help = "Stop before this text; repeatable"},
+          {.names = "--min-tokens",
+           .value = number(params.min_tokens),
+           .help = "Fewest tokens before an end token counts"},
+          {.names = "--ignore-eos", .value = on_off(ignore_eos), .help = "Go on past the model's end tokens"},
+          {.names = "--logprobs",
+           .value = number(params.num_logprobs),
+           .help = "Report the log probability of each token and of this many alternatives",
+           .default_text = "none"}});
 }
 
 void SamplingOptions::take_defaults(const json::object& config, SamplingParams& resolved) const {
-  const auto given = [&](const char* name) { return app->count(name) > 0; };
+  const auto given = [&](const char* name) { return command != nullptr && command->was_given(name); };
   const auto take = [&](const char* flag, const char* key, float& value) {
     if (!given(flag)) value = static_cast<float>(find_double(config, key, value));
   };

@@ -3,17 +3,25 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <iterator>
+#include <sstream>
 
 #include "base/error.h"
 
 namespace quire {
 namespace {
 
+std::vector<std::string> words_of(const std::string& line) {
+  std::istringstream stream(line);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
 SamplingParams resolve(const std::string& line, const char* generation_config) {
-  CLI::App app;
+  Command command("test", "For tests");
   SamplingOptions options;
-  options.add(app);
-  app.parse(line);
+  options.add(command);
+  command.on_run([] {});
+  command.run(words_of(line));
   if (generation_config == nullptr) return options.resolve(nullptr);
   const json::value config = parse_json(generation_config, "generation_config.json");
   return options.resolve(&config.as_object());
@@ -38,15 +46,17 @@ TEST(SamplingOptions, LogitBias) {
 
 TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
   const auto parse = [](const std::string& line) {
-    CLI::App app;
+    Command command("test", "For tests");
     ModelOptions options;
-    options.add_limits(app);
-    options.add_compute(app);
-    app.parse(line);
+    options.add_limits(command);
+    options.add_compute(command);
+    command.on_run([] {});
+    command.run(words_of(line));
     return options.runner_options();
   };
   EXPECT_EQ(parse("-c 4K").max_context, 4096);
   EXPECT_EQ(parse("--max-model-len 4096").max_context, 4096);
+  EXPECT_EQ(parse("-c auto").max_context, 0);
   EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").k_format, Format::kF32);
   EXPECT_EQ(parse("--kv-cache-dtype f32 --cache-type-v bf16").v_format, Format::kBF16);
   EXPECT_EQ(parse("--kv-type int8").k_format, Format::kQ8_0);

@@ -1,8 +1,8 @@
-// `quire perplexity`: how well a model foretells a text; what a format of weights or of KV costs in quality.
+// `quire perplexity`: how well a model predicts a text, and what a format of weights or of KV costs in quality.
 //
-// As llama.cpp's tool of that name does it: the text is cut into windows of --ctx-size tokens, each begins with the
-// model's begin-of-sequence token in the place of its first one (if the model puts one before texts), and the tokens of
-// the second half are scored. Figures of both tools can be compared.
+// The method is that of llama.cpp's tool of the same name: the text is cut into windows of --ctx-size tokens, each
+// begins with the model's begin-of-sequence token in the place of its first one (if the model puts one before texts),
+// and the tokens of the second half are scored. The figures of both tools are comparable.
 
 #include <fmt/format.h>
 
@@ -13,7 +13,8 @@
 #include <memory>
 #include <numeric>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/standard_input.h"
@@ -39,7 +40,7 @@ std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// -log of the probability that a row of logits gives to the token.
+// The negative logarithm of the probability that a row of logits gives to the token.
 double surprise(std::span<const float> logits, int32_t id) {
   const double largest = *std::ranges::max_element(logits);
   double sum = 0;
@@ -160,22 +161,25 @@ void perplexity(PerplexityOptions& options) {
 
 }  // namespace
 
-void add_perplexity_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("perplexity", "Measure how well a model foretells a text");
+void add_perplexity_command(Command& program) {
+  Command& command = program.add_command("perplexity", "Measure how well a model predicts a text");
   const auto options = std::make_shared<PerplexityOptions>();
-  options->model.add_model(*command);
-  command->add_option("-f,--file", options->file, "The text; - for standard input")->required();
-  command->add_option("-c,--ctx-size", options->window, "Tokens of a window; its second half is scored")
-      ->check(CLI::Range(int64_t{4}, int64_t{1} << 20))
-      ->capture_default_str();
-  command->add_option("--chunks", options->max_windows, "Windows at most (default: the whole text)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  command->add_option("--kv-type,--kv-cache-dtype", options->model.kv_type, "Type of the KV cache, see quire run");
-  command->add_option("--cache-type-k", options->model.k_type, "Type of K alone");
-  command->add_option("--cache-type-v", options->model.v_type, "Type of V alone");
-  options->model.add_compute(*command);
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options] { perplexity(*options); });
+  options->model.add_model(command);
+  command.add({{.names = "-f,--file",
+                .value = text(options->file, "FILE"),
+                .help = "The text; - for standard input",
+                .is_required = true},
+               {.names = "-c,--ctx-size",
+                .value = number(options->window, 4, 1 << 20),
+                .help = "Tokens of a window; its second half is scored"},
+               {.names = "--chunks",
+                .value = number(options->max_windows, 1, int64_t{1} << 40),
+                .help = "Most windows to score",
+                .default_text = "the whole text"},
+               {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
+  options->model.add_kv_types(command);
+  options->model.add_compute(command);
+  command.on_run([options] { perplexity(*options); });
 }
 
 }  // namespace quire

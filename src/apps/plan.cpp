@@ -1,10 +1,11 @@
-// `quire plan`: the memory ledger of a model, before anything is loaded.
+// `quire plan`: how much memory a model needs, computed from its headers alone.
 
 #include <fmt/format.h>
 
 #include <memory>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/options.h"
 #include "apps/units.h"
 #include "base/error.h"
@@ -83,21 +84,21 @@ void plan(const PlanOptions& options) {
     if (!ledger.advice.empty()) fmt::print("\n{}\n", ledger.advice);
   }
   if (!ledger.fits)
-    fail(ErrorCode::kOutOfMemory, "the plan needs {} and {} are allowed", format_bytes(ledger.total_bytes),
+    fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed", format_bytes(ledger.total_bytes),
          format_bytes(ledger.allowed_bytes));
 }
 
 }  // namespace
 
-void add_plan_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("plan", "Show what memory a model takes, without loading it");
+void add_plan_command(Command& program) {
+  Command& command = program.add_command("plan", "Show how much memory a model needs, without loading it");
   const auto options = std::make_shared<PlanOptions>();
-  options->model.add_model(*command);
-  options->model.add_shape(*command);
-  options->model.add_limits(*command);
-  options->model.add_compute(*command);
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options] { plan(*options); });
+  options->model.add_model(command);
+  options->model.add_shape(command);
+  command.add({{.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
+  options->model.add_limits(command);
+  options->model.add_compute(command);
+  command.on_run([options] { plan(*options); });
 }
 
 }  // namespace quire

@@ -8,7 +8,8 @@
 #include <random>
 
 #include "apps/chat.h"
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/generation.h"
 #include "apps/interrupt.h"
 #include "apps/loaded_model.h"
@@ -31,7 +32,7 @@ struct RunOptions {
   bool json = false;
 };
 
-// The prompt from the flag, the file, or a standard input that is no terminal; nothing means conversation.
+// The prompt from the flag, the file, or a standard input that is no terminal; nothing means a conversation.
 std::optional<std::string> find_prompt(const RunOptions& options) {
   if (options.prompt) return options.prompt;
   if (!options.prompt_file.empty()) return read_text_file(options.prompt_file, kMaxPromptBytes);
@@ -103,7 +104,7 @@ void answer_once(Engine& engine, const TextProcessor& text, const ChatSettings& 
   }
   if (result.finish == FinishReason::kError) {
     fail(ErrorCode::kCorrupt,
-         "the model produced logits that are no numbers; its weights are damaged or its type overflows");
+         "the model produced NaN or infinity as logits; its weights are damaged, or its number type overflows");
   }
 }
 
@@ -122,7 +123,7 @@ void run(const RunOptions& options) {
          text->chat_template_problem());
   }
   settings.raw = options.raw || !text->has_chat_template();
-  // Before the weights, whose loading may take long.
+  // Before the weights are loaded, which may take long.
   settings.sampling.validate(ModelRunner::info(*checkpoint).vocab_size);
   const std::optional<std::string> prompt = find_prompt(options);
 
@@ -138,22 +139,33 @@ void run(const RunOptions& options) {
 
 }  // namespace
 
-void add_run_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("run", "Answer a prompt, or chat on the terminal");
+void add_run_command(Command& program) {
+  Command& command = program.add_command("run", "Answer a prompt, or chat on the terminal");
   const auto options = std::make_shared<RunOptions>();
-  options->model.add_model(*command);
-  CLI::Option* prompt = command->add_option("PROMPT,-p,--prompt", options->prompt,
-                                            "Answer this and leave; without it, chat (or read standard input)");
-  command->add_option("-f,--file", options->prompt_file, "Read the prompt from a file")->excludes(prompt);
-  with_environment(
-      command->add_option("--system,--system-prompt", options->system, "System message of the conversation"));
-  command->add_flag("--raw,--no-chat", options->raw, "Continue the text as it is, without the model's chat template");
-  command->add_flag("--stats", options->stats, "Show the numbers of both phases: TTFT, TPOT, tokens/s, memory");
-  command->add_flag("--json", options->json, "Print one JSON object with text, finish reason and numbers");
-  options->model.add_limits(*command);
-  options->model.add_compute(*command);
-  options->sampling.add(*command);
-  command->callback([options] { run(*options); });
+  options->model.add_model(command);
+  command.add({{.names = "PROMPT,-p,--prompt",
+                .value = text(options->prompt),
+                .help = "Answer this prompt and exit; without it, chat, or read the prompt from standard input"},
+               {.names = "-f,--file",
+                .value = text(options->prompt_file, "FILE"),
+                .help = "Read the prompt from a file",
+                .excludes = "--prompt"},
+               {.names = "--raw,--no-chat",
+                .value = on_off(options->raw),
+                .help = "Continue the text as it is, without the model's chat template"},
+               {.names = "--stats",
+                .value = on_off(options->stats),
+                .help = "Show the numbers of both phases: TTFT, TPOT, tokens/s, memory"},
+               {.names = "--json",
+                .value = on_off(options->json),
+                .help = "Print one JSON object with text, finish reason and numbers"}});
+  command.add({.has_environment = true}, {{.names = "--system,--system-prompt",
+                                           .value = text(options->system),
+                                           .help = "System message of the conversation"}});
+  options->sampling.add(command);
+  options->model.add_limits(command);
+  options->model.add_compute(command);
+  command.on_run([options] { run(*options); });
 }
 
 }  // namespace quire

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 
-#include "apps/options.h"
-#include "apps/units.h"
+#include "apps/flags/values.h"
 #include "base/error.h"
 
 namespace quire {
 namespace {
 
-// Steps of this many tokens keep the matrix kernels busy when nobody watches the single stream.
+// Large steps use the matrix kernels best; the latency of a single stream does not matter for this target.
 constexpr int64_t kThroughputBatchTokens = 2048;
-// Beyond one for each sequence: what a prompt with log probabilities or a mean embedding gets in a step.
+// Rows of logits in a step beyond one for each sequence: for prompts with log probabilities or a mean embedding.
 constexpr int64_t kPromptRows = 64;
 
 void check_target(const std::string& target) {
@@ -22,32 +21,43 @@ void check_target(const std::string& target) {
 
 }  // namespace
 
-void SchedulingOptions::add(CLI::App& to) {
-  app = &to;
-  const std::string group = "Scheduling";
-  const auto add_option = [&](CLI::Option* option) { with_environment(option->group(group)); };
-  add_option(to.add_option("--target", target,
-                           "balanced (default): running streams first; ttft: prompts first; throughput: large steps"));
-  add_option(to.add_option("--itl-target-ms", itl_target_ms,
-                           "Longest gap between the tokens of a stream that prompts of others may cause; 0: no limit")
-                 ->check(CLI::Range(0.0, 1e6)));
-  add_option(to.add_option("--scheduling-policy", policy, "Who comes first: fcfs (default), priority, fair, deadline"));
-  add_option(to.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching,!--no-prefix-caching", prefix_caching,
-                         "Keep the KV blocks of prompts for others that begin alike (on)"));
-  add_option(to.add_flag("--enable-chunked-prefill,!--no-enable-chunked-prefill", chunked_prefill,
-                         "Cut prompts into slices that run beside decodes (on)"));
-  add_option(
-      to.add_option("--preemption-mode", preemption, "When KV blocks run out: recompute, swap or cheapest (default)"));
-  add_option(to.add_option("--swap-space", swap_space,
-                           "Memory for the KV of preempted sequences, for example 1GiB (default: none)"));
-  add_option(to.add_option("--static-batching", static_batching,
-                           "A baseline: refilled (a batch starts when the last has ended); default off"));
+void SchedulingOptions::add(Command& to) {
+  command = &to;
+  to.add(
+      {.title = "Scheduling", .has_environment = true},
+      {{.names = "--target",
+        .value = text(target, "NAME"),
+        .help = "balanced: running streams first; ttft: prompts first; throughput: large steps"},
+       {.names = "--itl-target-ms",
+        .value = real(itl_target_ms, 0.0, 1e6),
+        .help = "Inter-token latency target: the longest gap, in ms, that the prefills of other requests may add to a "
+                "stream; 0: no limit"},
+       {.names = "--scheduling-policy",
+        .value = text(policy, "NAME"),
+        .help = "Which request runs first: fcfs, priority, fair or deadline"},
+       {.names = "--enable-prefix-caching,!--no-enable-prefix-caching,!--no-prefix-caching",
+        .value = on_off(prefix_caching),
+        .help = "Keep the KV blocks of prompts for requests that begin with the same tokens"},
+       {.names = "--enable-chunked-prefill,!--no-enable-chunked-prefill",
+        .value = on_off(chunked_prefill),
+        .help = "Divide long prompts into chunks that run beside decodes"},
+       {.names = "--preemption-mode",
+        .value = text(preemption, "NAME"),
+        .help = "When KV blocks run out: recompute, swap or cheapest"},
+       {.names = "--swap-space",
+        .value = quantity(swap_bytes, "SIZE", 0),
+        .help = "Memory for the KV of preempted sequences, for example 1GiB",
+        .default_text = "none"},
+       {.names = "--static-batching",
+        .value = text(static_batching, "NAME"),
+        .help = "A baseline to measure against: refilled (a batch starts when the last one has ended), or off"}});
 }
 
-void SchedulingOptions::add_run_ahead(CLI::App& to) {
-  with_environment(to.add_flag("--run-ahead,!--no-run-ahead", run_ahead,
-                               "On a GPU: prepare the next step while one runs (on); off to measure what it brings")
-                       ->group("Scheduling"));
+void SchedulingOptions::add_run_ahead(Command& to) {
+  to.add({.title = "Scheduling", .has_environment = true},
+         {{.names = "--run-ahead,!--no-run-ahead",
+           .value = on_off(run_ahead),
+           .help = "On a GPU, plan and launch the next step while one runs"}});
 }
 
 SchedulerOptions SchedulingOptions::scheduler_options() const {
@@ -64,11 +74,11 @@ SchedulerOptions SchedulingOptions::scheduler_options() const {
 }
 
 void SchedulingOptions::apply_to(RunnerOptions& options) const {
-  if (target == "throughput" && app->count("--batch-size") == 0) {
+  if (target == "throughput" && !command->was_given("--batch-size")) {
     options.max_batch_tokens = std::max(options.max_batch_tokens, kThroughputBatchTokens);
   }
   options.max_logit_rows = std::min(options.max_sequences + kPromptRows, options.max_batch_tokens);
-  if (!swap_space.empty()) options.swap_bytes = parse_quantity(swap_space, "--swap-space");
+  if (swap_bytes) options.swap_bytes = *swap_bytes;
 }
 
 }  // namespace quire

@@ -1,10 +1,10 @@
 // Command line flags of the scheduler, for every command that runs many sequences.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
+#include <optional>
 #include <string>
 
+#include "apps/flags/command.h"
 #include "engine/scheduler.h"
 #include "models/running/model_runner.h"
 
@@ -18,13 +18,13 @@ struct SchedulingOptions {
   bool prefix_caching = true;
   std::string static_batching = "off";
   std::string preemption = "cheapest";
-  std::string swap_space;
+  std::optional<uint64_t> swap_bytes;
   bool run_ahead = true;
-  CLI::App* app = nullptr;
+  const Command* command = nullptr;
 
-  void add(CLI::App& to);
-  void add_run_ahead(CLI::App& to);  // for commands with an engine
-  // With a hash key of its own: cached prefixes are found again within one engine only. Throws Error for a bad name.
+  void add(Command& to);
+  void add_run_ahead(Command& to);  // for commands with an engine
+  // Has a new random hash key, so cached prefixes are found again within one engine only. Throws Error for a bad name.
   SchedulerOptions scheduler_options() const;
   // Batch size by target where the command line gives none, swap space, and rows for the log probabilities of prompts.
   void apply_to(RunnerOptions& options) const;

@@ -1,5 +1,5 @@
-// `quire simulate`: the production scheduler over a model that only takes time. Plans capacity, repeats failures by
-// seed.
+// `quire simulate`: the production scheduler with a cost model in the place of the language model. Plans capacity, and
+// repeats failures by their seed.
 
 #include <fmt/format.h>
 
@@ -7,7 +7,8 @@
 #include <fstream>
 #include <memory>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/interrupt.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -86,7 +87,7 @@ SimulationOptions simulation_options(const SimulateOptions& options) {
   RunnerOptions sized = runner;
   options.scheduling.apply_to(sized);
   out.scheduler = options.scheduling.scheduler_options();
-  out.scheduler.hash_key = {options.lengths.seed, 0};  // a run is repeated by its seed
+  out.scheduler.hash_key = {options.lengths.seed, 0};  // the same seed repeats a run
   out.scheduler.block_size = kKvBlockSize;
   out.scheduler.num_blocks = options.num_blocks;
   out.scheduler.num_swap_slots = options.num_swap_blocks;
@@ -161,7 +162,7 @@ void simulate_load(const SimulateOptions& options) {
   }
 }
 
-// Random configurations until so many steps ran, every invariant checked in each.
+// Runs random configurations until so many steps ran, and checks every invariant in each step.
 void swarm(const SimulateOptions& options) {
   catch_interrupts();
   load::ProgressBar bar;
@@ -181,64 +182,70 @@ void swarm(const SimulateOptions& options) {
              requests, seed - options.lengths.seed, options.lengths.seed, seed - 1, seconds);
 }
 
-void add_workload(CLI::App& command, SimulateOptions& options) {
+void add_workload(Command& command, SimulateOptions& options) {
   const std::string group = "Workload";
-  command.add_option("--rate,--request-rate", options.rate, "Requests/s, Poisson")->capture_default_str()->group(group);
-  command.add_option("-n,--requests", options.num_requests, "Requests")
-      ->check(CLI::Range(1, 10'000'000))
-      ->capture_default_str()
-      ->group(group);
+  command.add(
+      {.title = group},
+      {{.names = "--rate,--request-rate", .value = real(options.rate), .help = "Requests/s, Poisson arrivals"},
+       {.names = "-n,--requests", .value = number(options.num_requests, 1, 10'000'000), .help = "Number of requests"}});
   options.trace.add(command, group);
   options.lengths.add(command, group);
 }
 
-void add_machine(CLI::App& command, SimulateOptions& options) {
-  const std::string group = "Machine";
-  command.add_option("--blocks", options.num_blocks, fmt::format("KV blocks of {} tokens", kKvBlockSize))
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--swap-blocks", options.num_swap_blocks, "Blocks of swap space")
-      ->check(CLI::Range(0, 1 << 24))
-      ->group(group);
-  command.add_option("--max-num-queued-reqs", options.max_queued, "Requests that may wait")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str()
-      ->group(group);
-  CLI::Option* costs =
-      command
-          .add_option("--cost", options.costs,
-                      "Milliseconds of a step: fixed, per row, per row beyond 16, per sequence, per 1,000 attended "
-                      "positions")
-          ->expected(CostModel::kFeatures)
-          ->group(group);
-  command.add_option("--measure", options.measure, "Measure the costs on this machine with this model first")
-      ->excludes(costs)
-      ->group(group);
-  command.add_option("--noise", options.noise, "Relative spread of a step's time")
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group);
+void add_machine(Command& command, SimulateOptions& options) {
+  command.add(
+      {.title = "Machine"},
+      {{.names = "--blocks",
+        .value = number(options.num_blocks, 1, 1 << 24),
+        .help = fmt::format("KV blocks of {} tokens", kKvBlockSize)},
+       {.names = "--swap-blocks", .value = number(options.num_swap_blocks, 0, 1 << 24), .help = "Blocks of swap space"},
+       {.names = "--max-num-queued-reqs",
+        .value = number(options.max_queued, 1, 1 << 24),
+        .help = "Requests that may wait"},
+       {.names = "--cost",
+        .value = reals(options.costs, CostModel::kFeatures),
+        .help = "Milliseconds of a step: fixed, per row, per row beyond 16, per sequence, per 1,000 attended "
+                "positions",
+        .default_text = "those of a small model on two cores"},
+       {.names = "--measure",
+        .value = text(options.measure, "MODEL"),
+        .help = "Measure the costs on this machine with this model first",
+        .excludes = "--cost"},
+       {.names = "--noise", .value = real(options.noise, 0.0, 1.0), .help = "Relative spread of the time of a step"}});
+}
+
+void add_results(Command& command, SimulateOptions& options) {
+  command.add({{.names = "--swarm",
+                .value = number(options.swarm_steps),
+                .help = "Instead: run random configurations for so many steps, and check every invariant in each",
+                .default_text = "off"},
+               {.names = "--slo-ttft",
+                .value = real(options.objective.ttft_ms),
+                .help = "Goodput counts answers whose TTFT is at most this, ms",
+                .default_text = "no limit"},
+               {.names = "--slo-tpot",
+                .value = real(options.objective.tpot_ms),
+                .help = "The same for TPOT, ms",
+                .default_text = "no limit"},
+               {.names = "--json",
+                .value = text(options.json_path, "FILE"),
+                .help = "Write the numbers to this file, as 'quire bench serve' does"}});
 }
 
 }  // namespace
 
-void add_simulate_command(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("simulate", "Simulate the scheduler: plan capacity, or search for broken invariants");
+void add_simulate_command(Command& program) {
+  Command& command =
+      program.add_command("simulate", "Simulate the scheduler: plan capacity, or search for broken invariants");
   const auto options = std::make_shared<SimulateOptions>();
   options->limits.max_sequences = 32;
-  add_workload(*command, *options);
-  add_machine(*command, *options);
-  command->add_option("--swarm", options->swarm_steps,
-                      "Instead: random configurations until so many steps ran, every invariant checked");
-  command->add_option("--slo-ttft", options->objective.ttft_ms,
-                      "Goodput counts answers whose TTFT is at most this, ms");
-  command->add_option("--slo-tpot", options->objective.tpot_ms, "The same for TPOT, ms");
-  command->add_option("--json", options->json_path, "Write the numbers to this file, as `bench serve` does");
-  options->limits.add_limits(*command);
-  options->limits.add_compute(*command);
-  options->scheduling.add(*command);
-  command->callback([options] {
+  add_workload(command, *options);
+  add_machine(command, *options);
+  add_results(command, *options);
+  options->limits.add_limits(command);
+  options->limits.add_compute(command);
+  options->scheduling.add(command);
+  command.on_run([options] {
     if (options->swarm_steps > 0) {
       swarm(*options);
     } else {

@@ -12,7 +12,8 @@ std::string standard_input() {
   while (const size_t count = std::fread(buffer, 1, sizeof buffer, stdin)) {
     text.append(buffer, count);
     if (text.size() > kMaxPromptBytes) {
-      fail(ErrorCode::kLimit, "standard input has more than the {} bytes that a prompt may have", kMaxPromptBytes);
+      fail(ErrorCode::kLimit, "standard input has more than {} bytes, the most that a prompt may have",
+           kMaxPromptBytes);
     }
   }
   return text;

@@ -6,10 +6,10 @@
 
 namespace quire {
 
-// Of a prompt, wherever it comes from.
+// Most bytes of a prompt from any source.
 constexpr size_t kMaxPromptBytes = size_t{64} << 20;
 
-// All of it. Throws Error kLimit above kMaxPromptBytes.
+// Reads standard input to its end. Throws Error kLimit above kMaxPromptBytes.
 std::string standard_input();
 
 }  // namespace quire

@@ -10,12 +10,12 @@ namespace {
 class StepTimer {
  public:
   explicit StepTimer(ModelRunner& runner) : runner_(runner) {
-    // All sequences read the same blocks: the time does not depend on what lies in them.
+    // All sequences read the same blocks: the time does not depend on their content.
     table_.resize(static_cast<size_t>(runner.options().num_blocks));
     std::iota(table_.begin(), table_.end(), 0);
   }
 
-  // `decodes` sequences at `depth` and a slice of `prefill` tokens after `prefill_depth`.
+  // `decodes` sequences at `depth` and a prefill chunk of `prefill` tokens after `prefill_depth`.
   MeasuredStep measure(int64_t decodes, int64_t depth, int64_t prefill, int64_t prefill_depth, int repetitions) {
     Batch batch;
     MeasuredStep step;
@@ -74,7 +74,7 @@ std::vector<MeasuredStep> measure_step_costs(ModelRunner& runner, int repetition
 
 CostModel fit_costs(const std::vector<MeasuredStep>& steps) {
   CostModel model;
-  // Several rounds, so that the fading weighs early and late shapes alike.
+  // The model forgets old steps; several rounds give early and late shapes the same weight.
   for (int round = 0; round < 4; ++round) {
     for (const MeasuredStep& step : steps) model.observe(step.shape, step.ms);
   }

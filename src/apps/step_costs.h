@@ -1,4 +1,4 @@
-// What steps of many shapes cost on this machine with a model: the numbers behind capacity planning.
+// Measures how long steps of many shapes take on this machine with a model, for capacity planning.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@ struct MeasuredStep {
   double ms = 0.0;  // median of several
 };
 
-// Runs decode steps of 1 to max_sequences sequences, prefill slices, and mixtures at several depths.
+// Runs decode steps of 1 to max_sequences sequences, prefill chunks, and mixtures at several depths.
 std::vector<MeasuredStep> measure_step_costs(ModelRunner& runner, int repetitions);
 CostModel fit_costs(const std::vector<MeasuredStep>& steps);
 

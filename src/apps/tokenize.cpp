@@ -5,8 +5,10 @@
 #include <charconv>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/ids.h"
 #include "apps/loaded_model.h"
 #include "apps/standard_input.h"
@@ -17,18 +19,18 @@ namespace {
 
 struct TokenizeOptions {
   std::string model;
-  std::string text;
+  std::optional<std::string> text;
   bool no_special = false;
   bool plain = false;
   bool pieces = false;
   bool json = false;
 };
 
-void tokenize(const TokenizeOptions& options, bool has_text) {
+void tokenize(const TokenizeOptions& options) {
   const auto checkpoint = open_checkpoint(options.model);
   const auto text = TextProcessor::load(*checkpoint);
   const Tokenizer& tokenizer = text->tokenizer();
-  const std::string input = has_text ? options.text : standard_input();
+  const std::string input = options.text ? *options.text : standard_input();
   const auto ids =
       tokenizer.encode(input, {.add_special_tokens = !options.no_special, .parse_special = !options.plain});
   if (options.json) {
@@ -45,7 +47,7 @@ void tokenize(const TokenizeOptions& options, bool has_text) {
 void detokenize(const TokenizeOptions& options) {
   const auto checkpoint = open_checkpoint(options.model);
   const auto text = TextProcessor::load(*checkpoint);
-  const auto ids = parse_ids(options.text.empty() ? standard_input() : options.text, text->tokenizer().vocab_size());
+  const auto ids = parse_ids(options.text ? *options.text : standard_input(), text->tokenizer().vocab_size());
   const std::string out = text->tokenizer().decode(ids, options.no_special);
   fmt::print("{}\n", options.json ? json::serialize(json::object{{"text", out}}) : out);
 }
@@ -76,27 +78,44 @@ std::vector<int32_t> parse_ids(std::string_view text, int64_t vocab_size) {
   return ids;
 }
 
-void add_tokenize_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("tokenize", "Turn text into token ids");
+void add_tokenize_command(Command& program) {
+  Command& command = program.add_command("tokenize", "Turn text into token ids");
   const auto options = std::make_shared<TokenizeOptions>();
-  command->add_option("MODEL", options->model, "The model whose tokenizer to use")->required();
-  const CLI::Option* text =
-      command->add_option("TEXT,-p,--prompt", options->text, "The text (default: standard input)");
-  command->add_flag("--no-bos,--no-special", options->no_special, "Do not add the model's begin and end tokens");
-  command->add_flag("--no-parse-special", options->plain, "Read names of special tokens as plain text");
-  command->add_flag("--pieces", options->pieces, "One token a line, with its text");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options, text] { tokenize(*options, text->count() > 0); });
+  command.add({{.names = "MODEL",
+                .value = text(options->model, "MODEL"),
+                .help = "The model whose tokenizer to use",
+                .is_required = true},
+               {.names = "TEXT,-p,--prompt",
+                .value = text(options->text),
+                .help = "The text",
+                .default_text = "standard input"},
+               {.names = "--no-bos,--no-special",
+                .value = on_off(options->no_special),
+                .help = "Do not add the model's begin and end tokens"},
+               {.names = "--no-parse-special",
+                .value = on_off(options->plain),
+                .help = "Read names of special tokens as plain text"},
+               {.names = "--pieces", .value = on_off(options->pieces), .help = "Print one token a line, with its text"},
+               {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
+  command.on_run([options] { tokenize(*options); });
 }
 
-void add_detokenize_command(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("detokenize", "Turn token ids into text");
+void add_detokenize_command(Command& program) {
+  Command& command = program.add_command("detokenize", "Turn token ids into text");
   const auto options = std::make_shared<TokenizeOptions>();
-  command->add_option("MODEL", options->model, "The model whose tokenizer to use")->required();
-  command->add_option("IDS,--ids", options->text, "Token ids with commas between (default: standard input)");
-  command->add_flag("--skip-special", options->no_special, "Leave special tokens out of the text");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->callback([options] { detokenize(*options); });
+  command.add({{.names = "MODEL",
+                .value = text(options->model, "MODEL"),
+                .help = "The model whose tokenizer to use",
+                .is_required = true},
+               {.names = "IDS,--ids",
+                .value = text(options->text, "IDS"),
+                .help = "Token ids with commas between",
+                .default_text = "standard input"},
+               {.names = "--skip-special",
+                .value = on_off(options->no_special),
+                .help = "Leave special tokens out of the text"},
+               {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
+  command.on_run([options] { detokenize(*options); });
 }
 
 }  // namespace quire

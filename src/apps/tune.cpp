@@ -1,5 +1,5 @@
-// `quire tune`: measures how each matrix of a model is best multiplied on this machine, and keeps it for the commands
-// that load models.
+// `quire tune`: measures how this machine multiplies each matrix of a model fastest, and keeps the settings for the
+// commands that load models.
 
 #include <fmt/format.h>
 
@@ -10,7 +10,8 @@
 #include <string>
 
 #include "apps/bench_kernel_memory.h"
-#include "apps/command.h"
+#include "apps/commands.h"
+#include "apps/flags/values.h"
 #include "apps/matmul_tuner.h"
 #include "apps/options.h"
 #include "base/cgroup.h"
@@ -61,7 +62,7 @@ class Duel {
     for (int i = 0; i < num_calls; ++i) work.call(tuning);
     return (now_s() - start) / num_calls;
   }
-  // What others do on the machine only ever adds to a time.
+  // Other load on the machine only makes a call slower, so the lower times are the better estimate.
   static double low_quartile(std::vector<double>& values) {
     std::sort(values.begin(), values.end());
     return values[values.size() / 4];
@@ -99,7 +100,7 @@ json::object row_of(const MatrixShape& shape, const TunedMatrix& tuned) {
   return row;
 }
 
-// Microseconds with the defaults, and below them with what was found.
+// A line of microseconds with the defaults, and below it one with the settings that were found.
 void print_matrix(const MatrixShape& shape, const TunedMatrix& tuned, const MatmulTuning& usual) {
   fmt::print("{:<24}", shape.text());
   for (const TuningTimes& times : tuned.times) fmt::print("{:>10.1f}", times.a_s * 1e6);
@@ -145,48 +146,50 @@ void tune(const TuneOptions& options) {
   const Kernels& table = select_kernels(options.model.isa);
   if (&table == &reference_kernels()) {
     fail(ErrorCode::kInvalidArgument,
-         "the reference kernels have nothing to tune; the others here are chosen by --isa");
+         "the reference kernels have no settings to tune; choose other kernels with --isa");
   }
   const std::string path = options.output.empty() ? tuning_cache_file(table.name).string() : options.output;
   if (path.empty() && !options.dry_run) {
-    fail(ErrorCode::kInvalidArgument, "neither XDG_CACHE_HOME nor HOME says where to write; give --output FILE");
+    fail(ErrorCode::kInvalidArgument,
+         "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; give --output FILE");
   }
   const auto checkpoint = options.model.open(SyntheticContent::kHoles);
   const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, options.model.isa);
   ThreadPool pool(options.model.threads > 0 ? options.model.threads : available_processors());
   TuningFile file{.isa = table.name, .processor = processor_name(), .num_threads = pool.num_threads()};
-  if (!options.dry_run) file.tunings = load_tuning(path, file.isa, file.num_threads);  // of other models
+  if (!options.dry_run)
+    file.tunings = load_tuning(path, file.isa, file.num_threads);  // keeps the matrices of other models
   const auto results = measure(options, table, pool, shapes);
   for (const auto& [shape, tuned] : results) file.tunings[shape] = tuned.tuning;
   show(options, table, file, results);
   if (options.dry_run) return;
   write_tuning(file, path);
-  if (!options.json) fmt::print("written to {}; it takes effect when a model is loaded\n", path);
+  if (!options.json) fmt::print("written to {}; models use it from their next start\n", path);
 }
 
 }  // namespace
 
-void add_tune_command(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("tune", "Measure how a model's matrices are best multiplied on this machine");
+void add_tune_command(Command& program) {
+  Command& command = program.add_command("tune", "Measure how this machine multiplies a model's matrices fastest");
   const auto options = std::make_shared<TuneOptions>();
-  options->model.add_model(*command);
-  options->model.add_shape(*command);
-  options->model.add_machine(*command);
-  command->add_option("-o,--output", options->output,
-                      "The file to write (default: the one in the cache folder that loading a model looks for)");
-  command->add_option("--rounds", options->rounds, "Rounds that compare two settings")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  command->add_option("--round-ms", options->round_ms, "Milliseconds of calls with each setting in a round")
-      ->check(CLI::Range(0.0, 1e5))
-      ->capture_default_str();
-  command->add_option("--megabytes", options->megabytes, "MiB of weights, far more than the caches hold")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_flag("--dry-run", options->dry_run, "Measure and show, but write nothing");
-  command->add_flag("--json", options->json, "Print JSON");
-  command->callback([options] { tune(*options); });
+  options->model.add_model(command);
+  options->model.add_shape(command);
+  options->model.add_machine(command);
+  command.add(
+      {{.names = "-o,--output",
+        .value = text(options->output, "FILE"),
+        .help = "The file to write",
+        .default_text = "the one in the cache folder that loading a model looks for"},
+       {.names = "--rounds", .value = number(options->rounds, 1, 10000), .help = "Rounds that compare two settings"},
+       {.names = "--round-ms",
+        .value = real(options->round_ms, 0.0, 1e5),
+        .help = "Milliseconds of calls with each setting in a round"},
+       {.names = "--megabytes",
+        .value = number(options->megabytes, 1, 1 << 20),
+        .help = "MiB of weights, far more than the caches hold"},
+       {.names = "--dry-run", .value = on_off(options->dry_run), .help = "Measure and show, but write nothing"},
+       {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
+  command.on_run([options] { tune(*options); });
 }
 
 }  // namespace quire

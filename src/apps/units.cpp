@@ -5,8 +5,6 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/error.h"
-
 namespace quire {
 namespace {
 
@@ -23,7 +21,7 @@ constexpr Unit kUnits[] = {{"", 1},         {"B", 1},        {"k", 1e3},     {"K
 
 }  // namespace
 
-uint64_t parse_quantity(std::string_view text, std::string_view what) {
+std::optional<uint64_t> parse_quantity(std::string_view text) {
   double number = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view suffix = error == std::errc() ? text.substr(static_cast<size_t>(end - text.data())) : text;
@@ -32,8 +30,7 @@ uint64_t parse_quantity(std::string_view text, std::string_view what) {
     const double value = std::round(number * unit.factor);
     if (value >= 0.0 && value < 0x1p62) return static_cast<uint64_t>(value);
   }
-  fail(ErrorCode::kInvalidArgument, "{} is '{}'; write a number such as 4096, 32K, 25.6k or 8GiB", what,
-       printable(text, 40));
+  return std::nullopt;
 }
 
 std::string format_bytes(uint64_t bytes) {

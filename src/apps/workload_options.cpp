@@ -1,17 +1,22 @@
 #include "apps/workload_options.h"
 
+#include "apps/flags/values.h"
+
 namespace quire {
 
-void LengthOptions::add(CLI::App& app, const std::string& group) {
+void LengthOptions::add(Command& command, const std::string& group) {
   const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
-  app.add_option("--prefix-len,--shared", prefix_tokens, "Tokens that all prompts begin with")
-      ->check(CLI::Range(int64_t{0}, load::Lengths::kMost))
-      ->group(group);
-  app.add_option("--input-len", input, "Own tokens behind the prefix: " + form)->capture_default_str()->group(group);
-  app.add_option("--output-len", output, "Tokens to generate: " + form)->capture_default_str()->group(group);
-  app.add_option("-s,--seed", seed, "The same seed repeats arrivals, lengths and own tokens")
-      ->capture_default_str()
-      ->group(group);
+  command.add({.title = group},
+              {{.names = "--prefix-len,--shared",
+                .value = number(prefix_tokens, 0, load::Lengths::kMost),
+                .help = "Tokens that all prompts begin with"},
+               {.names = "--input-len",
+                .value = text(input, "LENGTH"),
+                .help = "Tokens of each prompt behind the shared prefix: " + form},
+               {.names = "--output-len", .value = text(output, "LENGTH"), .help = "Tokens to generate: " + form},
+               {.names = "-s,--seed",
+                .value = number(seed),
+                .help = "The same seed repeats arrivals, lengths and the tokens of the prompts"}});
 }
 
 void LengthOptions::apply_to(load::WorkloadOptions& workload) const {
@@ -20,10 +25,12 @@ void LengthOptions::apply_to(load::WorkloadOptions& workload) const {
   workload.output = load::Lengths::parse(output, "--output-len");
 }
 
-void TraceOptions::add(CLI::App& app, const std::string& group) {
-  app.add_option("--trace", path, "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs")
-      ->group(group);
-  app.add_option("--trace-speed", speed, "2 replays a trace twice as fast")->check(CLI::Range(1e-6, 1e6))->group(group);
+void TraceOptions::add(Command& command, const std::string& group) {
+  command.add({.title = group},
+              {{.names = "--trace",
+                .value = text(path, "FILE"),
+                .help = "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs"},
+               {.names = "--trace-speed", .value = real(speed, 1e-6, 1e6), .help = "2 replays a trace twice as fast"}});
 }
 
 void TraceOptions::apply_to(load::WorkloadOptions& workload) const {

@@ -1,12 +1,11 @@
-// Command line flags of drawn workloads, for every command that makes up requests: `bench serve`, `bench batch` and
+// Command line flags of drawn workloads, for every command that draws requests: `bench serve`, `bench batch` and
 // `simulate`.
 #pragma once
-
-#include <CLI/CLI.hpp>
 
 #include <cstdint>
 #include <string>
 
+#include "apps/flags/command.h"
 #include "measure/workload.h"
 
 namespace quire {
@@ -17,8 +16,8 @@ struct LengthOptions {
   std::string output = "64";
   uint64_t seed = 1;
 
-  void add(CLI::App& app, const std::string& group);
-  // All but the seed, of which each command derives its own. Throws Error naming the flag.
+  void add(Command& command, const std::string& group);
+  // Sets all but the seed, which each command derives by itself. Throws Error naming the flag.
   void apply_to(load::WorkloadOptions& workload) const;
 };
 
@@ -26,7 +25,7 @@ struct TraceOptions {
   std::string path;
   double speed = 1.0;
 
-  void add(CLI::App& app, const std::string& group);
+  void add(Command& command, const std::string& group);
   // Reads as many rows as the workload has requests; nothing without a path.
   void apply_to(load::WorkloadOptions& workload) const;
   // Whether the trace says when requests arrive, not only how long they are.

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "measure/event_stream.h"
+#include "measure/http_request.h"
 
 namespace quire::load {
 namespace {
@@ -23,7 +24,6 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
-using HttpRequest = http::request<http::string_body>;
 using Stream = std::unique_ptr<beast::tcp_stream>;
 
 constexpr auto kTick = std::chrono::milliseconds(200);
@@ -33,50 +33,7 @@ Clock::duration milliseconds(double ms) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(ms));
 }
 
-asio::ip::tcp::resolver::results_type resolve(asio::io_context& io, const Target& target) {
-  error_code error;
-  auto endpoints = asio::ip::tcp::resolver(io).resolve(target.host, target.port, error);
-  if (error) {
-    fail(ErrorCode::kNotFound, "the host of --base-url, '{}', is unknown: {}", printable(target.authority()),
-         error.message());
-  }
-  return endpoints;
-}
-
-HttpRequest make_request(http::verb verb, const Target& target, const std::string& path, const std::string& api_key) {
-  HttpRequest request(verb, target.path + path, 11);
-  request.set(http::field::host, target.authority());
-  request.set(http::field::user_agent, "quire-bench/" QUIRE_VERSION);
-  if (!api_key.empty()) request.set(http::field::authorization, "Bearer " + api_key);
-  return request;
-}
-
-HttpRequest make_request(const ClientOptions& options, const PromptMaker& prompts, const PlannedRequest& planned) {
-  json::object body = {{"max_tokens", planned.output_tokens},
-                       {"temperature", 0.0},
-                       {"stream", true},
-                       {"stream_options", {{"include_usage", true}}}};
-  if (options.ignore_eos) body["ignore_eos"] = true;
-  if (!options.model.empty()) body["model"] = options.model;
-  if (options.chat) {
-    body["messages"] = json::array({{{"role", "user"}, {"content", prompts.text(planned)}}});
-  } else if (options.token_ids) {
-    body["prompt"] = json::value_from(prompts.ids(planned));
-  } else {
-    body["prompt"] = prompts.text(planned);
-  }
-  for (const auto& [key, value] : options.extra) body[key] = value;
-  HttpRequest request = make_request(http::verb::post, options.target,
-                                     options.chat ? "/v1/chat/completions" : "/v1/completions", options.api_key);
-  request.set(http::field::content_type, "application/json");
-  request.set(http::field::accept, "text/event-stream");
-  request.keep_alive(options.keep_alive);
-  request.body() = json::serialize(body);
-  request.prepare_payload();
-  return request;
-}
-
-// The clock of a run and what all of its requests share.
+// What all requests of a run share, its clock among them.
 struct Shared {
   asio::io_context io{1};
   asio::ip::tcp::resolver::results_type endpoints;
@@ -163,7 +120,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     if (answer_.is_done() && record_.end_ms == 0) record_.end_ms = now_ms;
   }
 
-  // A server may close a connection that was idle while a request is on its way to it; that is no failure of either.
+  // A server may close an idle connection while a request is being sent to it; that is no failure of the server.
   void retry_or_end(const char* what, error_code error) {
     const bool may_retry = is_reused_ && error != beast::error::timeout && !parser_->got_some();
     if (!may_retry) return end(what, error);
@@ -261,7 +218,7 @@ class Driver {
       return take_end(record);
     }
     ++progress_.num_sent;
-    // The JSON is made here, not before: a long run would hold gigabytes of it.
+    // The JSON of a request is made when it is sent: all of it would be gigabytes in a long run.
     std::make_shared<Exchange>(shared_, make_request(options_, prompts_, planned), record, options_.timeout_s)
         ->start([this, &record] {
           take_end(record);
@@ -312,66 +269,6 @@ class Driver {
 };
 
 }  // namespace
-
-Target Target::parse(std::string_view base_url) {
-  const auto refuse = [&](std::string_view why) {
-    fail(ErrorCode::kInvalidArgument, "--base-url is '{}': {}; write http://HOST:PORT", printable(base_url), why);
-  };
-  std::string_view rest = base_url;
-  if (rest.starts_with("https://")) refuse("TLS is not spoken here");
-  if (!rest.starts_with("http://")) refuse("it does not begin with http://");
-  rest.remove_prefix(7);
-  Target target;
-  const size_t slash = std::min(rest.find('/'), rest.size());
-  target.path = rest.substr(slash);
-  while (target.path.ends_with('/')) target.path.pop_back();
-  if (target.path.ends_with("/v1")) target.path.resize(target.path.size() - 3);
-  rest = rest.substr(0, slash);
-  const size_t colon = rest.rfind(':');
-  const bool has_port = colon != std::string_view::npos && rest.find(']', colon) == std::string_view::npos;
-  target.port = has_port ? rest.substr(colon + 1) : "80";
-  target.host = has_port ? rest.substr(0, colon) : rest;
-  if (target.host.starts_with('[') && target.host.ends_with(']'))
-    target.host = target.host.substr(1, target.host.size() - 2);
-  const bool is_number =
-      std::all_of(target.port.begin(), target.port.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (target.host.empty()) refuse("it names no host");
-  if (target.port.empty() || target.port.size() > 5 || !is_number) refuse("its port is no number");
-  const auto is_plain = [](char c) { return c > ' ' && c < 0x7f; };
-  if (!std::all_of(base_url.begin(), base_url.end(), is_plain)) refuse("it has characters that no URL has");
-  return target;
-}
-
-std::string Target::authority() const {
-  return host.find(':') == std::string::npos ? host + ":" + port : "[" + host + "]:" + port;
-}
-
-std::string first_model(const Target& target, const std::string& api_key) {
-  asio::io_context io{1};
-  beast::tcp_stream stream(io);
-  const auto endpoints = resolve(io, target);
-  const HttpRequest request = make_request(http::verb::get, target, "/v1/models", api_key);
-  beast::flat_buffer buffer;
-  http::response<http::string_body> response;
-  error_code error;
-  stream.connect(endpoints, error);
-  if (!error) http::write(stream, request, error);
-  if (!error) http::read(stream, buffer, response, error);
-  if (error) {
-    fail(ErrorCode::kIo,
-         "no server answers at {}: {}\nStart one, for example with 'quire serve MODEL', or name it by --base-url.",
-         printable(target.authority()), error.message());
-  }
-  if (response.result_int() == 401) {
-    fail(ErrorCode::kInvalidArgument, "{} wants an API key: give --api-key KEY", printable(target.authority()));
-  }
-  const json::value list = json::parse(response.body(), error);
-  if (error || response.result_int() != 200 || !list.is_object()) return "";
-  const json::value* data = list.get_object().if_contains("data");
-  if (data == nullptr || !data->is_array() || data->get_array().empty()) return "";
-  const json::value& model = data->get_array().front();
-  return model.is_object() ? find_string(model.get_object(), "id", "") : "";
-}
 
 std::vector<RequestRecord> run_load(const ClientOptions& options, const PromptMaker& prompts,
                                     const std::vector<PlannedRequest>& requests, int64_t concurrency,

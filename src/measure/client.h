@@ -1,5 +1,5 @@
 // Sends planned requests to an OpenAI-compatible server over plain HTTP/1.1 and records what comes back, all on the
-// calling thread. The headers of the network library stay in client.cpp.
+// calling thread. No header of the network library is included.
 #pragma once
 
 #include <functional>
@@ -47,10 +47,10 @@ struct Progress {
 // Called several times a second; false ends the run.
 using OnProgress = std::function<bool(const Progress&)>;
 
-// The id of the first model that the server offers; empty when it has no list. Throws Error when nobody answers.
+// The id of the first model that the server offers; empty when it has no list. Throws Error when no server answers.
 std::string first_model(const Target& target, const std::string& api_key);
 
-// concurrency > 0: a closed loop of so many clients, which takes no notice of due times. One record per request that
+// concurrency > 0: a closed loop of so many clients, which ignores due times. One record per request that
 // was due before the run ended. Throws Error when the host's name is unknown.
 std::vector<RequestRecord> run_load(const ClientOptions& options, const PromptMaker& prompts,
                                     const std::vector<PlannedRequest>& requests, int64_t concurrency,

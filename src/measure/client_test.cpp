@@ -1,4 +1,4 @@
-// The client against a server that plays a script. Nothing here depends on how long anything takes.
+// The client against a server that answers from a script. Nothing here depends on how long anything takes.
 #include "measure/client.h"
 
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ const std::string kUsage = chunk("data: {\"choices\":[],\"usage\":{\"prompt_toke
 const std::string kEnd = chunk("data: [DONE]\n\n") + "0\r\n\r\n";
 const std::string kGood = kStreamHead + event("a") + event("b") + kUsage + kEnd;
 
-// Answers the n-th request that arrives, on whatever connection, with the n-th reply; the last one repeats. An empty
+// Answers the n-th request that arrives, on any connection, with the n-th reply; the last one repeats. An empty
 // reply closes the connection; so does the end of the server.
 class FakeServer {
  public:
@@ -185,7 +185,7 @@ TEST(Client, SendsInAnOpenLoopWithoutWaitingForAnswers) {
   ASSERT_EQ(records.size(), 50u);
   for (size_t i = 0; i < records.size(); ++i) {
     EXPECT_TRUE(records[i].ok()) << records[i].error;
-    EXPECT_NEAR(records[i].due_ms, 0.1 * static_cast<double>(i + 1), 1e-9);  // the plan's moment, not the sending's
+    EXPECT_NEAR(records[i].due_ms, 0.1 * static_cast<double>(i + 1), 1e-9);  // the time of the plan, not of the sending
   }
 }
 

@@ -23,7 +23,7 @@ void take_count(const json::object& object, const char* key, int64_t& count) {
   if (!error && number >= 0) count = number;
 }
 
-bool brings_text(const json::object& choice) {
+bool has_text(const json::object& choice) {
   if (has_text(choice, "text")) return true;
   const json::object* delta = object_at(choice, "delta");
   if (delta == nullptr) return false;
@@ -42,7 +42,7 @@ void take_usage(const json::object& event, RequestRecord& record) {
       take_count(*details, "cached_tokens", record.cached_tokens);
     }
   }
-  // llama-server's own place for it.
+  // llama-server reports them here.
   if (const json::object* timings = object_at(event, "timings")) take_count(*timings, "cache_n", record.cached_tokens);
 }
 
@@ -100,7 +100,7 @@ void AnswerReader::take_event(std::string_view data, double now_ms) {
   if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return;
   const json::object* choice = choices->get_array().front().if_object();
   if (choice == nullptr) return;
-  if (brings_text(*choice)) record_.token_ms.push_back(now_ms);
+  if (has_text(*choice)) record_.token_ms.push_back(now_ms);
   has_finish_reason_ |= has_text(*choice, "finish_reason");
 }
 

@@ -1,5 +1,5 @@
-// Reads a server-sent event stream and what OpenAI-compatible servers put into it. Fed with bytes as they arrive; one
-// object per answer, one thread.
+// Reads a server-sent event stream with the events of OpenAI-compatible servers. Gets bytes as they arrive; one object
+// per answer, one thread.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@
 
 namespace quire::load {
 
-// Splits a stream into the data of its events, whatever the pieces it arrives in.
+// Splits a stream into the data of its events; the bytes may arrive in any pieces.
 class EventReader {
  public:
   static constexpr size_t kMaxEventBytes = size_t{4} << 20;
@@ -31,7 +31,7 @@ class AnswerReader {
 
   // `now_ms`: when the bytes arrived.
   void push(std::string_view bytes, double now_ms);
-  // The body has ended: says in the record what is missing, if anything.
+  // Call when the body has ended: the record's error then says what is missing, if anything.
   void finish();
   bool is_done() const { return is_done_; }  // the server said so
 

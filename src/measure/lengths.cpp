@@ -21,7 +21,7 @@ std::vector<std::string_view> split(std::string_view text) {
   }
 }
 
-// GCC 12 reads a double with from_chars, so no locale can change what a comma means.
+// from_chars ignores the locale, which could give a comma another meaning.
 template <typename T>
 bool read(std::string_view text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -38,7 +38,7 @@ int64_t Draws::between(int64_t low, int64_t high) {
 
 double Draws::exponential(double mean) { return -mean * std::log1p(-uniform()); }
 
-double Draws::normal() {  // Box and Muller; the second number is not kept, so a draw always takes two
+double Draws::normal() {  // Box and Muller 1958; the second number is dropped, so each draw uses two
   const double radius = std::sqrt(-2.0 * std::log1p(-uniform()));
   return radius * std::cos(2.0 * std::numbers::pi * uniform());
 }

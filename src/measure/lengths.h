@@ -24,7 +24,7 @@ class Draws {
   uint64_t counter_ = 0;
 };
 
-// A seed for one purpose, so that changing what one part of a workload draws leaves the other parts alone.
+// A seed for one purpose: a change in what one part of a workload draws does not change the other parts.
 uint64_t derived_seed(uint64_t seed, uint64_t purpose);
 
 struct Lengths {

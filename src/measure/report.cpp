@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kKind = "quire bench serve";
 constexpr size_t kMaxReportBytes = size_t{64} << 20;
-constexpr size_t kMaxCurves = 8;  // as many as there are colours
+constexpr size_t kMaxCurves = 8;  // one for each colour
 
 struct Metric {
   const char* name;
@@ -48,7 +48,7 @@ json::array read_runs(const std::string& path) {
   const json::object* object = report.if_object();
   const json::array* runs = object != nullptr ? find_array(*object, "runs") : nullptr;
   if (runs == nullptr || find_string(*object, "kind", "") != kKind) {
-    fail(ErrorCode::kCorrupt, "{} is no report of 'quire bench serve --json'", path);
+    fail(ErrorCode::kCorrupt, "{} is not a report of 'quire bench serve --json'", path);
   }
   return *runs;
 }

@@ -164,7 +164,7 @@ std::string describe(const LoadSummary& summary) {
   out += row("per token (TPOT)", summary.tpot);
   out += row("gaps (ITL)", summary.itl);
   out += row("whole answer", summary.e2e);
-  // Above a few ms this machine, not the server, may be what was measured.
+  // Above a few ms the measurement may show this machine instead of the server.
   if (summary.send_delay.p99 > 5.0) out += row("sent late by", summary.send_delay);
   return out;
 }

@@ -1,4 +1,4 @@
-// What happened to each request of a load test, and the numbers made of it. Plain data and pure functions.
+// What happened to each request of a load test, and the statistics of all. Plain data and pure functions.
 //
 // Every latency counts from the moment at which the request was due, not from when it was sent: a server or a client
 // that stalls cannot hide the requests which should have been sent meanwhile. In a closed loop a request is due when
@@ -22,14 +22,14 @@ struct RequestRecord {
   int64_t planned_output = 0;
   int status = 0;                // of HTTP; 0 when there was no answer
   std::string error;             // empty: answered in full
-  std::string error_detail;      // the server's own words
-  std::vector<double> token_ms;  // of each event that brought text
-  int64_t prompt_tokens = -1;    // as the server counts them; -1: it did not say
+  std::string error_detail;      // as the server words it
+  std::vector<double> token_ms;  // of each event with text
+  int64_t prompt_tokens = -1;    // as the server counts them; -1: it sent no count
   int64_t completion_tokens = -1;
   int64_t cached_tokens = -1;
 
   bool ok() const { return error.empty(); }
-  int64_t num_output() const;  // the server's count, or else the events
+  int64_t num_output() const;  // the server's count, or else the number of events
   double ttft_ms() const { return token_ms.front() - due_ms; }
   double tpot_ms() const;  // mean time per token after the first; 0 for a single token
   double e2e_ms() const { return end_ms - due_ms; }
@@ -62,7 +62,7 @@ struct LoadSummary {
   int64_t concurrency = 0;
   int64_t num_requests = 0;
   int64_t num_ok = 0;
-  int64_t num_good = 0;  // met the objective
+  int64_t num_good = 0;  // within the objective
   bool has_objective = false;
   double wall_s = 0;  // from the start to the last answer
   int64_t input_tokens = 0;
@@ -83,7 +83,7 @@ json::object to_json(const LoadSummary& summary);
 json::object to_json(const RequestRecord& record);
 std::string describe(const LoadSummary& summary);
 
-// The index of the knee of a concave curve, where more x stops to bring more y in proportion: the point farthest above
+// The index of the knee of a concave curve, where y stops to grow in proportion to x: the point farthest above
 // the line between both ends (Satopaa et al. 2011, "Finding a kneedle in a haystack"); -1 when the curve has none.
 // x rises.
 int64_t find_knee(const std::vector<double>& x, const std::vector<double>& y);

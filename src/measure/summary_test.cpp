@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "measure/event_stream.h"
 #include "measure/report.h"
+#include "measure/svg_axis.h"
 #include "measure/svg_plot.h"
 
 namespace quire::load {
@@ -21,7 +22,7 @@ RequestRecord answered(double due_ms, double sent_ms, std::vector<double> token_
 }
 
 TEST(Summary, LatenciesCountFromWhenARequestWasDue) {
-  // Due at 100, sent only at 400: the 300 ms are the user's too.
+  // Due at 100 and sent at 400: the user waits these 300 ms too.
   const LoadSummary summary = summarise({answered(100, 400, {500, 520, 560})}, {});
   EXPECT_EQ(summary.ttft.mean, 400.0);
   EXPECT_EQ(summary.e2e.mean, 460.0);
@@ -32,7 +33,7 @@ TEST(Summary, LatenciesCountFromWhenARequestWasDue) {
 
 TEST(Summary, TokensThatShareAnEventStillCount) {
   RequestRecord record = answered(0, 0, {100, 160});
-  record.completion_tokens = 4;  // two events brought them
+  record.completion_tokens = 4;  // in two events
   EXPECT_EQ(record.tpot_ms(), 20.0);
   EXPECT_EQ(summarise({record}, {}).output_tokens, 4);
 }

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <utility>
+
+#include "measure/svg_axis.h"
 
 namespace quire::load {
 namespace {
@@ -17,9 +18,8 @@ constexpr double kLeft = 66, kRight = 18, kTop = 40, kBottom = 92;  // around th
 constexpr double kTitleHeight = 44;
 constexpr double kLegendLine = 17;
 constexpr int kNumColours = 8;
-constexpr double kLogMargin = 1.12;  // between the outermost points and the ends of a logarithmic axis
 
-// Of middling lightness, so that they stand out on white and on near-black; told apart by the colour-blind.
+// Of medium lightness, so that they stand out on white and on near-black; colour-blind readers can tell them apart.
 constexpr std::string_view kStyle = R"(<style>
 text{font-family:system-ui,"Segoe UI",Helvetica,Arial,"DejaVu Sans",sans-serif;font-size:12px;fill:#1f2328}
 .ground{fill:#ffffff}.title{font-size:16px;font-weight:600}.panel{font-size:13px;font-weight:600}
@@ -54,51 +54,12 @@ std::string number(double value) {
   return fmt::format("{:.6g}", value);
 }
 
-// One direction of a panel: data to pixels.
-class Axis {
- public:
-  Axis(bool is_log, double from_px, double to_px) : is_log_(is_log), from_px_(from_px), to_px_(to_px) {}
-
-  bool can_show(double value) const { return std::isfinite(value) && (!is_log_ || value > 0); }
-  void include(double value) {
-    if (!can_show(value)) return;
-    low_ = std::min(low_, value);
-    high_ = std::max(high_, value);
-  }
-  void close(int wanted_ticks) {
-    if (low_ > high_) low_ = is_log_ ? 1 : 0, high_ = is_log_ ? 10 : 1;
-    if (is_log_) {
-      if (high_ < low_ * 2) low_ /= 1.5, high_ *= 1.5;
-      low_ /= kLogMargin, high_ *= kLogMargin;
-      ticks_ = log_ticks(low_, high_);
-    } else {
-      if (high_ <= low_) high_ = low_ + 1;
-      ticks_ = linear_ticks(low_, high_, wanted_ticks);
-      const double step = ticks_.size() > 1 ? ticks_[1] - ticks_[0] : high_;
-      if (ticks_.back() < high_) ticks_.push_back(ticks_.back() + step);  // the top line stands above the data
-      high_ = std::max(high_, ticks_.back());
-    }
-  }
-  double px(double value) const {
-    const double share = is_log_ ? std::log(value / low_) / std::log(high_ / low_) : (value - low_) / (high_ - low_);
-    return from_px_ + share * (to_px_ - from_px_);
-  }
-  const std::vector<double>& ticks() const { return ticks_; }
-
- private:
-  bool is_log_;
-  double from_px_, to_px_;
-  double low_ = std::numeric_limits<double>::infinity();
-  double high_ = -std::numeric_limits<double>::infinity();
-  std::vector<double> ticks_;
-};
-
 struct Box {
   double left, right, top, bottom;
   static Box around(double x, double y, double half_width, double half_height) {
     return {x - half_width, x + half_width, y - half_height, y + half_height};
   }
-  bool meets(const Box& other) const {
+  bool overlaps(const Box& other) const {
     return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
   }
 };
@@ -120,7 +81,7 @@ std::vector<LegendPlace> legend_places(const Panel& panel) {
   return places;
 }
 
-// With the room that its legend takes beyond two lines.
+// With the space of its legend beyond two lines.
 double height_of(const Panel& panel) {
   const std::vector<LegendPlace> places = legend_places(panel);
   return kPanelHeight + kLegendLine * std::max(0, (places.empty() ? 0 : places.back().line) - 1);
@@ -225,7 +186,7 @@ class PanelDrawing {
         if (is_shown(series, i)) taken.push_back(Box::around(x_.px(series.x[i]), y_.px(series.y[i]), 3, 3));
       }
     }
-    std::multimap<std::string, Box> near;  // where each text stands already
+    std::multimap<std::string, Box> near;  // places of the texts drawn so far
     for (const Series& series : panel_.series) {
       for (size_t i = 0; i < series.labels.size(); ++i) {
         if (is_shown(series, i)) draw_label(series.labels[i], x_.px(series.x[i]), y_.px(series.y[i]), taken, near);
@@ -237,12 +198,12 @@ class PanelDrawing {
                   std::multimap<std::string, Box>& near) {
     const auto [first, last] = near.equal_range(text);
     const Box around = Box::around(x, y, 12, 24);
-    if (std::any_of(first, last, [&](const auto& other) { return around.meets(other.second); })) return;
+    if (std::any_of(first, last, [&](const auto& other) { return around.overlaps(other.second); })) return;
     const double half_width = 3.3 * static_cast<double>(text.size());
     const std::pair<double, double> places[] = {{0, -10}, {0, 11}, {half_width + 6, 0}, {-half_width - 6, 0}};
     for (const auto& [dx, dy] : places) {
       const Box box = Box::around(x + dx, y + dy, half_width, 5);
-      if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.meets(other); })) continue;
+      if (std::any_of(taken.begin(), taken.end(), [&](const Box& other) { return box.overlaps(other); })) continue;
       taken.push_back(box);
       near.emplace(text, around);
       add("<text class=\"point\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n", x + dx, y + dy + 4,
@@ -286,39 +247,6 @@ Series cumulative(std::string name, std::vector<double> values, size_t max_point
     series.y.push_back(100.0 * static_cast<double>(at + 1) / static_cast<double>(values.size()));
   }
   return series;
-}
-
-std::vector<double> linear_ticks(double low, double high, int wanted) {
-  const double raw = (high - low) / std::max(1, wanted);
-  if (!(raw > 0)) return {low};
-  const double decade = std::pow(10.0, std::floor(std::log10(raw)));
-  double step = 10 * decade;
-  for (const double factor : {1.0, 2.0, 2.5, 5.0}) {
-    if (factor * decade >= raw * (1 - 1e-9)) {
-      step = factor * decade;
-      break;
-    }
-  }
-  std::vector<double> ticks;
-  for (auto i = static_cast<int64_t>(std::ceil(low / step - 1e-9)); static_cast<double>(i) * step <= high + 1e-9 * step;
-       ++i) {
-    ticks.push_back(static_cast<double>(i) * step);
-  }
-  return ticks;
-}
-
-std::vector<double> log_ticks(double low, double high) {
-  const int first = static_cast<int>(std::floor(std::log10(low)));
-  const int last = static_cast<int>(std::ceil(std::log10(high)));
-  std::vector<double> ticks;
-  for (int decade = first; decade <= last; ++decade) {
-    for (const double factor : {1.0, 2.0, 5.0}) {
-      if (factor > 1 && last - first > 4) continue;  // decades alone are enough
-      const double tick = factor * std::pow(10.0, decade);
-      if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) ticks.push_back(tick);
-    }
-  }
-  return ticks;
 }
 
 std::string draw_svg(std::string_view title, const std::vector<Panel>& panels) {

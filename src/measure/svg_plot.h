@@ -1,4 +1,4 @@
-// Line plots as one SVG file that needs nothing else: axes with units, legend, light and dark by the reader's own
+// Line plots as one SVG file without other files: axes with units, legend, light and dark by the reader's
 // setting. Pure functions.
 #pragma once
 
@@ -15,9 +15,9 @@ struct Series {
   bool has_markers = false;
   bool has_line = true;
   std::vector<std::string> labels =
-      {};  // beside the points, where there is room and the same is not near; none or one for each
+      {};  // beside the points, where there is space and no equal label is near; none or one for each
   bool is_dashed = false;
-  bool is_guide = false;  // grey, and no colour is spent on it
+  bool is_guide = false;  // drawn in grey
 };
 
 struct Panel {
@@ -33,10 +33,6 @@ struct Panel {
 
 // The share of values at or below each value, with at most `max_points` points.
 Series cumulative(std::string name, std::vector<double> values, size_t max_points = 300);
-
-// Round numbers that divide an axis, first and last at or within the range.
-std::vector<double> linear_ticks(double low, double high, int wanted);
-std::vector<double> log_ticks(double low, double high);
 
 std::string draw_svg(std::string_view title, const std::vector<Panel>& panels);
 

@@ -1,4 +1,4 @@
-// Reading traces of real traffic.
+// Reads traces of real traffic.
 
 #include <charconv>
 #include <fstream>

@@ -9,7 +9,7 @@
 namespace quire::load {
 namespace {
 
-// What a seed is drawn for; see derived_seed().
+// The purposes of seeds; see derived_seed().
 enum Purpose : uint64_t { kArrivals, kInputs, kOutputs, kPrompts };
 
 constexpr auto kWords = std::to_array<std::string_view>(

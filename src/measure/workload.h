@@ -1,5 +1,5 @@
 // Which requests a load test sends and when each is due: decided before the first is sent, from seeds alone, so that
-// two servers meet the same requests at the same moments.
+// two servers get the same requests at the same times.
 #pragma once
 
 #include <cstdint>

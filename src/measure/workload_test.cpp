@@ -80,7 +80,7 @@ TEST(Workload, PoissonGapsAreExponential) {
   const double mean = sum / 20000;
   const double deviation = std::sqrt(squares / 20000 - mean * mean);
   EXPECT_NEAR(mean, 250.0, 8.0);
-  EXPECT_NEAR(deviation, 250.0, 12.0);  // of an exponential law: the mean
+  EXPECT_NEAR(deviation, 250.0, 12.0);  // an exponential distribution: equal to the mean
 }
 
 TEST(Workload, IsDecidedBySeedsAlone) {
@@ -93,7 +93,7 @@ TEST(Workload, IsDecidedBySeedsAlone) {
   for (size_t i = 0; i < plan.size(); ++i) {
     EXPECT_EQ(plan[i].due_ms, again[i].due_ms);
     EXPECT_NEAR(plan[i].due_ms, 2.0 * faster[i].due_ms, 1e-6);
-    EXPECT_EQ(plan[i].input_tokens, faster[i].input_tokens);  // no matter how the answers are drawn
+    EXPECT_EQ(plan[i].input_tokens, faster[i].input_tokens);  // the draw of answers does not change it
     EXPECT_EQ(plan[i].prompt_seed, faster[i].prompt_seed);
   }
   options.seed = 2;

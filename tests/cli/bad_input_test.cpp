@@ -96,6 +96,8 @@ std::vector<Case> usage_cases() {
   std::vector<Case> cases = {
       {{}},
       {{"rum"}},
+      {{"pull", "smollm2"}},
+      {{"help", "serv"}},
       {{"run"}},
       {{"run", "good.gguf", "abc", "def"}},
       {{"run", "good.gguf"}},
@@ -128,6 +130,9 @@ std::vector<Case> flag_cases() {
   std::vector<Case> cases;
   const std::vector<std::vector<std::string>> flags = {
       {"--bogus"},
+      {"--prot", "9000", "--xyzzy=1"},
+      {"-hf", "org/name"},
+      {"-n"},
       {"-n", "many"},
       {"-n", "-2"},
       {"-n", "500"},
@@ -164,6 +169,9 @@ std::vector<Case> flag_cases() {
       {"--isa", "mmx"},
       {"--batch-size", "0"},
       {"--sequences", "0"},
+      {"--max-num-seqs", "0"},
+      {"-n", "3", "--max-tokens", "4"},
+      {"--one-answer=maybe"},
   };
   for (const auto& flag : flags) cases.push_back({run_with("good", flag)});
   cases.push_back({run_with("good", {}), "", {"QUIRE_TOP_P=7"}});
@@ -244,6 +252,7 @@ std::vector<Case> serving_cases() {
   };
   // With --check nothing is listened on, so that a case that wrongly passes ends too.
   const std::vector<std::vector<std::string>> flags = {{"--port", "70000"},
+                                                       {"--itl-target-ms", "fast"},
                                                        {"--host", ""},
                                                        {"--scheduling-policy", "luck"},
                                                        {"--static-batching", "yes"},

@@ -153,7 +153,7 @@ MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view is
   } catch (const Error& problem) {
     reason = problem.what();
   }
-  log::warning("the tuning file '{}' is ignored: {}; 'quire tune' measures anew, '--tuning none' does without",
+  log::warning("the tuning file '{}' is ignored: {}; 'quire tune' measures again, '--tuning none' ignores it silently",
                printable(path.string()), reason);
   return {};
 }

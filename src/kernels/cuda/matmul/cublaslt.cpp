@@ -18,7 +18,7 @@ constexpr const char* kFiles[] = {"libcublasLt.so." QUIRE_TEXT(CUBLAS_VER_MAJOR)
   fail(
       ErrorCode::kUnsupported,
       "multiplying without one answer takes NVIDIA's cuBLASLt, {}; install it (package libcublas of the CUDA toolkit), "
-      "add its folder to LD_LIBRARY_PATH, or leave --no-one-answer away",
+      "add its folder to LD_LIBRARY_PATH, or omit --no-one-answer",
       why);
 }
 

@@ -31,7 +31,7 @@ struct LogitsOptions {
 template <typename F>
 void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& take) {
   const auto vocab_size = static_cast<size_t>(runner.info().vocab_size);
-  std::vector<int32_t> table((ids.size() + kKvBlockSize - 1) / kKvBlockSize);
+  BlockTable table(static_cast<size_t>(blocks_for(static_cast<int64_t>(ids.size()))));
   std::iota(table.begin(), table.end(), 0);
   const auto chunk = static_cast<size_t>(runner.options().max_batch_tokens);
   for (size_t first = 0; first < ids.size(); first += chunk) {
@@ -39,7 +39,9 @@ void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& t
     Batch batch;
     batch.token_ids.assign(ids.begin() + static_cast<int64_t>(first),
                            ids.begin() + static_cast<int64_t>(first + count));
-    batch.sequences.push_back({static_cast<int64_t>(count), static_cast<int64_t>(first), table});
+    batch.sequences.push_back({.num_tokens = static_cast<int64_t>(count),
+                               .first_position = static_cast<int64_t>(first),
+                               .block_tables = {&table, 1}});
     batch.logit_rows.resize(count);
     std::iota(batch.logit_rows.begin(), batch.logit_rows.end(), 0);
     const std::span<const float> logits = runner.run(batch);

@@ -79,7 +79,7 @@ class Scorer {
       batch_.clear();
       const auto part = ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
       batch_.token_ids.assign(part.begin(), part.end());
-      batch_.sequences.push_back({count, first, blocks_});
+      batch_.sequences.push_back({.num_tokens = count, .first_position = first, .block_tables = {&blocks_, 1}});
       for (int64_t row = std::max<int64_t>(0, scored - first); row < count; ++row) {
         batch_.logit_rows.push_back(static_cast<int32_t>(row));
       }

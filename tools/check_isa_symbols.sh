@@ -1,13 +1,13 @@
 #!/bin/sh
 # Usage: check_isa_symbols.sh BUILD_FOLDER
-# Fails when an object file of an instruction-set folder (kernels/avx2, kernels/avx512) defines a symbol that the linker
-# may take in the place of another file's: weak (W, V) or unique (u). Such a function was compiled for an instruction
+# Fails when an object file that is compiled for one instruction set (quire_isa in src/kernels/CMakeLists.txt) defines a
+# symbol that the linker may take in the place of another file's: weak (W, V) or unique (u). Such a function was compiled for an instruction
 # set that the machine may lack, and could end up in code that runs everywhere. DW.ref.* are compiler-made pointers to the
 # exception personality, the same in every file.
 set -eu
 [ $# -eq 1 ] || { echo "usage: $0 BUILD_FOLDER" >&2; exit 2; }
 
-objects=$(find "$1" -path '*quire_kernels_avx*' -name '*.o')
+objects=$(find "$1" -path '*quire_kernels_isa_*' -name '*.o')
 [ -n "$objects" ] || { echo "no object files of instruction sets under $1: build quire_kernels first" >&2; exit 2; }
 
 failed=0

@@ -53,6 +53,8 @@ constexpr CodeFormat kCodeFormats[] = {
     {Format::kI8_G128, {.low_bits = 8, .zero = 128, .scale_elements = 128}},
 };
 
+constexpr int kNumCodeFormats = static_cast<int>(sizeof kCodeFormats / sizeof kCodeFormats[0]);
+
 struct BlockCodes {
   static constexpr int kElements = 256;
   static constexpr int kGroups = 8;  // of 32 elements

@@ -8,11 +8,7 @@
 #include <string_view>
 
 #include "kernels/select.h"
-
-#ifdef QUIRE_X86_TABLES
-#include "kernels/avx2/avx2.h"
-#include "kernels/avx512/avx512.h"
-#endif
+#include "kernels/vector_tables.h"
 
 namespace quire {
 namespace {
@@ -37,11 +33,10 @@ double no_loop(int64_t) { return 0.0; }
 
 RoofLoops choose_loops(const Kernels& table) {
   const bool is_reference = &table == &reference_kernels();
-  [[maybe_unused]] const std::string_view name = is_reference ? runnable_kernels().front()->name : table.name;
-#ifdef QUIRE_X86_TABLES
-  if (name == "avx512") return roof_loops_avx512();
-  if (name == "avx2") return roof_loops_avx2();
-#endif
+  const std::string_view name = is_reference ? runnable_kernels().front()->name : table.name;
+  for (const VectorTable& vector : vector_tables()) {
+    if (name == vector.name) return vector.roof_loops();
+  }
   return {plain_read, no_loop, no_loop};
 }
 

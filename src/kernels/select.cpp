@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "kernels/reference/reference.h"
+#include "kernels/vector_tables.h"
 
 #ifdef QUIRE_CUDA_TABLE
 #include "kernels/cuda/cuda.h"
@@ -15,8 +16,10 @@
 #ifdef QUIRE_X86_TABLES
 #include <cpuid.h>
 
-#include "kernels/avx2/avx2.h"
-#include "kernels/avx512/avx512.h"
+#include "kernels/vector/table.h"
+
+QUIRE_DECLARE_VECTOR_TABLE(avx2);
+QUIRE_DECLARE_VECTOR_TABLE(avx512);
 #endif
 
 namespace quire {
@@ -47,46 +50,48 @@ bool machine_has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-Kernels make_avx2() {
-  Kernels table = reference_kernels();
-  table.name = "avx2";
-  fill_float_formats_reference(table);
-  override_matmul_avx2(table);
-  override_rows_avx2(table);
-  override_attention_avx2(table);
-  return table;
-}
-
-Kernels make_avx512() {
-  Kernels table = reference_kernels();
-  table.name = "avx512";
-  fill_float_formats_reference(table);
-  override_matmul_avx512(table);
-  override_rows_avx512(table);
-  override_attention_avx512(table);
-  return table;
-}
+// Best first.
+constexpr VectorTable kVectorTables[] = {
+    {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops},
+    {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops},
+};
 
 #endif
+
+Kernels make_table(const VectorTable& vector) {
+  Kernels table = reference_kernels();
+  table.name = vector.name;
+  fill_float_formats_reference(table);
+  vector.override_table(table);
+  return table;
+}
+
+std::vector<Kernels> make_runnable() {
+  std::vector<Kernels> tables;
+  for (const VectorTable& vector : vector_tables()) {
+    // Made only where it can run: what fills a table in is compiled for its instruction set too.
+    if (vector.runs_here()) tables.push_back(make_table(vector));
+  }
+  return tables;
+}
 
 std::vector<const Kernels*> find_runnable() {
+  static const std::vector<Kernels> fast = make_runnable();
   std::vector<const Kernels*> tables;
-#ifdef QUIRE_X86_TABLES
-  // Made only where they can run: what fills a table in is compiled for its instruction set too.
-  if (machine_has_avx512()) {
-    static const Kernels avx512 = make_avx512();
-    tables.push_back(&avx512);
-  }
-  if (machine_has_avx2()) {
-    static const Kernels avx2 = make_avx2();
-    tables.push_back(&avx2);
-  }
-#endif
+  for (const Kernels& table : fast) tables.push_back(&table);
   tables.push_back(&reference_kernels());
   return tables;
 }
 
 }  // namespace
+
+std::span<const VectorTable> vector_tables() {
+#ifdef QUIRE_X86_TABLES
+  return kVectorTables;
+#else
+  return {};
+#endif
+}
 
 const Kernels& reference_kernels() {
   static const Kernels table = make_reference();

@@ -1,11 +1,17 @@
 // A job of attention: some rows of queries over some positions of one or more KV heads, for vectors of kLanes floats.
-// How a call becomes jobs and why their results do not depend on it: attention.h. See math.h for how files of this
+// How a call becomes jobs and why their results do not depend on it: attention.cpp. See math.h for how files of this
 // folder are used.
 //
 // The rows of a head lie member by member: a member is a sequence, and sequences that share a prefix may be members of
 // one job. Positions are walked in stripes of kStripeTiles tiles. At each stripe, neighbouring members who read the
 // same blocks are one run of rows, which reads them once; row tiles of up to kRowTile rows of a run share registers.
 #pragma once
+
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/code_product.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/tile_product.h"
 
 namespace quire {
 namespace {
@@ -20,7 +26,6 @@ constexpr float kMostWord = 32767.0f;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvGroup) * kKvGroup; }
 
 // One thread's: the state of a job.

@@ -2,6 +2,13 @@
 // is and math.h for how files of this folder are used.
 #pragma once
 
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/attention_job.h"
+#include "kernels/vector/code_product.h"
+#include "kernels/vector/math.h"
+#include "kernels/vector/tile_product.h"
+
 namespace quire {
 namespace {
 

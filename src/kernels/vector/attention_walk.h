@@ -2,6 +2,10 @@
 // for how files of this folder are used.
 #pragma once
 
+#include "kernels/kernels.h"
+#include "kernels/vector/attention_job.h"
+#include "kernels/vector/attention_stripe.h"
+
 namespace quire {
 namespace {
 

@@ -6,6 +6,12 @@
 // below 2^30.
 #pragma once
 
+#include "isa/vec.h"
+#include "isa/words.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/kv_codes.h"
+#include "kernels/vector/tile_product.h"
+
 namespace quire {
 namespace {
 

@@ -3,6 +3,10 @@
 // See math.h for how files of this folder are used.
 #pragma once
 
+#include "isa/vec.h"
+#include "isa/words.h"
+#include "kernels/kernels.h"
+
 namespace quire {
 namespace {
 

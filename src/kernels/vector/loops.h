@@ -1,8 +1,13 @@
 // Loops over the threads of an Exec and over the vectors of a row. See math.h for how files of this folder are used.
 #pragma once
 
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+
 namespace quire {
 namespace {
+
+constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Work worth handing to another thread, in floats touched: a hand-off costs about 2 us.
 constexpr int64_t kGrainFloats = 16384;

@@ -1,9 +1,12 @@
 // exp, tanh and GELU of a vector. Kernels in this folder are written once, for vectors of kLanes floats, and compiled
-// once per instruction set: a source of avx512/ or avx2/ includes its own vec.h first and these after it. Everything is
-// in unnamed namespaces, so that no code compiled for one instruction set can be linked in the place of another's.
+// once per instruction set: isa/ is the folder of that set's vocabulary (avx512/isa, avx2/isa). Everything is in
+// unnamed namespaces, or in that of the table where another source calls it (parts.h), so that no code compiled for one
+// instruction set can be linked in the place of another's.
 //
 // The coefficients are weighted least-maximum fits (Lawson's iteration); errors are of the fit, before rounding.
 #pragma once
+
+#include "isa/vec.h"
 
 namespace quire {
 namespace {

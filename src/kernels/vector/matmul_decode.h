@@ -3,6 +3,11 @@
 // folder are used.
 #pragma once
 
+#include "isa/bytes.h"
+#include "isa/vec.h"
+#include "kernels/block_codes.h"
+#include "kernels/vector/matmul_layout.h"
+
 namespace quire {
 namespace {
 

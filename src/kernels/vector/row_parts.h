@@ -1,6 +1,11 @@
-// What is done to one row, for the kernels that do only that (rows.h) and those that pack the result
-// (packed_rows.h): both must give the same bits. See math.h for how files of this folder are used.
+// What is done to one row, for the kernels that do only that (rows.cpp) and those that pack the result
+// (packed_rows.cpp): both must give the same bits. See math.h for how files of this folder are used.
 #pragma once
+
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/math.h"
 
 namespace quire {
 namespace {

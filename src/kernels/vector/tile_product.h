@@ -5,6 +5,9 @@
 // rows or columns that are computed beside it.
 #pragma once
 
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+
 namespace quire {
 namespace {
 

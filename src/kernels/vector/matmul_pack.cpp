@@ -3,9 +3,17 @@
 // One row at a time: its codes become the words of its planes, all in one pass of whole registers, and the words go to
 // the row's lane. What is written to is a few KiB of one part of one panel, so it stays in the first cache until all
 // rows have been there.
-#pragma once
+#include "isa/bytes.h"
+#include "isa/vec.h"
+#include "kernels/block_codes.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/matmul_layout.h"
+#include "kernels/vector/parts.h"
+#include "kernels/vector/tile_parts.h"
+#include "tensor/formats/blocks.h"
 
-namespace quire {
+namespace quire::QUIRE_TABLE {
 namespace {
 
 using WordPair = uint32_t __attribute__((vector_size(8)));
@@ -201,6 +209,8 @@ void pack_f8_panel(const std::byte* src, size_t row_bytes, int rows, int64_t col
   }
 }
 
+}  // namespace
+
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = static_cast<size_t>(cols / info.block_elements) * static_cast<size_t>(info.block_bytes);
@@ -221,5 +231,4 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
   run_tiles(exec, num_panels, pack_panel);
 }
 
-}  // namespace
-}  // namespace quire
+}  // namespace quire::QUIRE_TABLE

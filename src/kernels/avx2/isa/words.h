@@ -1,10 +1,12 @@
-// Pairs of 16-bit numbers for kernels/vector/code_product.h, on AVX2. After vec.h.
+// Pairs of 16-bit numbers for kernels/vector/code_product.h, on AVX2.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "isa/vec.h"
 
 namespace quire {
 namespace {

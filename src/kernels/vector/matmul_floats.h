@@ -3,6 +3,14 @@
 // One element of the result is one chain of fused multiply-adds over the columns in ascending order.
 #pragma once
 
+#include "isa/bytes.h"
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/fetch_ahead.h"
+#include "kernels/vector/matmul_decode.h"
+#include "kernels/vector/matmul_layout.h"
+#include "kernels/vector/token_tiles.h"
+
 namespace quire {
 namespace {
 
@@ -106,13 +114,13 @@ void widen_columns(const std::byte* panel, int64_t first, int columns, float* ou
   }
 }
 
-// See MultiplyPanels.
+// See MultiplyPanels (parts.h).
 template <Format kFormat>
 void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                            int64_t num_tokens, float* sums) {
   constexpr int kColumnBytes =
       kFormat == Format::kF8_G128 ? kF8PartBytes / kF8Columns : kPanelRows * float_bytes(kFormat);
-  const int64_t stride = panel_bytes(kFormat, w.cols);
+  const int64_t stride = float_panel_bytes(kFormat, w.cols);
   const float* const x_rows = x.f32 + first_token * w.cols;
   FloatProduct product;
   product.x_stride = w.cols;

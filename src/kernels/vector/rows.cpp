@@ -1,9 +1,16 @@
 // Norm, activations, rotation and the KV write, over vectors of kLanes floats. See math.h for how files of this folder
 // are used. The operations of an element depend on its index inside its row only: a tail goes through the same vector
 // code with the missing lanes loaded as zero.
-#pragma once
+#include "isa/vec.h"
+#include "isa/words.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/kv_codes.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/math.h"
+#include "kernels/vector/parts.h"
+#include "kernels/vector/row_parts.h"
 
-namespace quire {
+namespace quire::QUIRE_TABLE {
 namespace {
 
 void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
@@ -206,6 +213,8 @@ void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, 
   });
 }
 
+}  // namespace
+
 void override_rows(Kernels& table) {
   table.rms_norm = rms_norm;
   table.add_rms_norm = add_rms_norm;
@@ -219,5 +228,4 @@ void override_rows(Kernels& table) {
   table.norm_rope_write_kv = norm_rope_write_kv;
 }
 
-}  // namespace
-}  // namespace quire
+}  // namespace quire::QUIRE_TABLE

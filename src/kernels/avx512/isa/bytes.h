@@ -1,10 +1,14 @@
-// The integer vocabulary of kernels/vector/matmul for AVX-512 with VNNI: sixteen words of four bytes. After vec.h.
+// The integer vocabulary of kernels/vector/matmul for AVX-512 with VNNI: sixteen words of four bytes.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/tile_shape.h"
 
 namespace quire {
 namespace {
@@ -89,6 +93,9 @@ inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
 inline void store_i8(void* p, Vec x) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
 }
+
+// What a roof of int8 products repeats.
+inline Bytes roof_dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, {factor}, {factor}); }
 
 }  // namespace
 }  // namespace quire

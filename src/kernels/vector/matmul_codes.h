@@ -1,64 +1,21 @@
-// The int8 form of a row, and a decoded panel times such rows. See math.h for how files of this folder are used.
+// Panels of codes times int8 rows. See math.h for how files of this folder are used.
 //
 // One element of the result is one chain of operations: for every group of 32 columns in ascending order, the exact
 // integer sum times the weight's scale, rounded once, then a fused multiply-add of that with the activation's scale;
 // for formats with a minimum, another of minimum and sum of activations. Nothing depends on the tokens beside it.
 #pragma once
 
+#include "isa/bytes.h"
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/fetch_ahead.h"
+#include "kernels/vector/matmul_decode.h"
+#include "kernels/vector/matmul_layout.h"
+#include "kernels/vector/q8_rows.h"
+#include "kernels/vector/token_tiles.h"
+
 namespace quire {
 namespace {
-
-// 256 columns of a row. Everything is beside everything that is read with it, at offsets known to the compiler.
-struct Q8Block {
-  int8_t codes[kBlockColumns];
-  float scale[kBlockGroups];
-  int32_t sum[kBlockGroups];           // of the codes
-  int32_t half_sum[2 * kBlockGroups];  // of half groups
-};
-
-// Rows are an odd number of cache lines apart, so that the same columns of several tokens do not share a cache set.
-size_t q8_bytes(int64_t cols) {
-  const auto bytes = static_cast<size_t>(divide_up(cols, kBlockColumns)) * sizeof(Q8Block);
-  return ((bytes + 63) / 64 | 1) * 64;
-}
-
-// The values of one group; the contract is reference/matmul.cpp's quantize_group.
-inline void quantize_group(const float* x, int group, Q8Block& out) {
-  constexpr float kSmallestMax = 0x1p-100f;
-  Vec largest = set1(0);
-  Vec poison = set1(0);  // 0 times an infinity or a NaN is a NaN
-  for (int i = 0; i < kGroup; i += kLanes) {
-    largest = max(largest, abs(load(x + i)));
-    poison = fma(load(x + i), set1(0), poison);
-  }
-  const float not_finite = sum_lanes(poison);
-  const float peak = max_lanes(largest);
-  const bool has_codes = not_finite == 0 && peak >= kSmallestMax;
-  const float scale = has_codes ? peak / 127.0f : not_finite;
-  out.scale[group] = scale;
-  for (int half = 0; half < 2; ++half) {
-    Vec sum = set1(0);
-    for (int i = half * kGroup / 2; i < (half + 1) * kGroup / 2; i += kLanes) {
-      const Vec code = has_codes ? round_nearest(mul(load(x + i), set1(127.0f / peak))) : set1(0);
-      store_i8(out.codes + group * kGroup + i, code);
-      sum = add(sum, code);
-    }
-    out.half_sum[2 * group + half] = static_cast<int>(sum_lanes(sum));
-  }
-  out.sum[group] = out.half_sum[2 * group] + out.half_sum[2 * group + 1];
-}
-
-void quantize_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* q8) {
-  for_slices(exec, num_rows, cols, [=](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      auto* blocks = reinterpret_cast<Q8Block*>(q8 + static_cast<size_t>(row) * q8_bytes(cols));
-      if (cols % kBlockColumns != 0) blocks[cols / kBlockColumns] = {};
-      for (int64_t k = 0; k < cols; k += kGroup) {
-        quantize_group(x + row * cols + k, static_cast<int>(k % kBlockColumns / kGroup), blocks[k / kBlockColumns]);
-      }
-    }
-  });
-}
 
 // Groups of the block that starts with column k.
 inline int groups_from(int64_t k, int64_t cols) {
@@ -259,13 +216,14 @@ void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t 
   }
   totals.keep(p);
 }
-// See MultiplyPanels.
+
+// See MultiplyPanels (parts.h).
 template <Format kFormat>
 void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                           int64_t num_tokens, float* sums) {
   constexpr CodeScheme kScheme = scheme_of(kFormat);
   constexpr BlockLayout kLayout = block_layout(kScheme);
-  const int64_t stride = panel_bytes(kFormat, w.cols);
+  const int64_t stride = code_panel_bytes(kLayout, w.cols);
   const std::byte* const start = w.data + first * stride;
   Q8Product product;
   product.zero = code_zero(kScheme);
@@ -293,6 +251,19 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
     part += kLayout.header_bytes + product.groups * kLayout.group_bytes;
     product.q8 += sizeof(Q8Block);
   }
+}
+
+// What multiplies a format of the family; null for others. kIndex: the first row of kCodeFormats that is looked at.
+template <FormatFamily kFamily, int kIndex = 0>
+auto code_panels(Format format) -> decltype(&multiply_code_panels<kCodeFormats[0].format>) {
+  if constexpr (kIndex < kNumCodeFormats) {
+    constexpr CodeFormat kRow = kCodeFormats[kIndex];
+    if constexpr (family_of(kRow.scheme) == kFamily) {
+      if (format == kRow.format) return multiply_code_panels<kRow.format>;
+    }
+    return code_panels<kFamily, kIndex + 1>(format);
+  }
+  return nullptr;
 }
 
 }  // namespace

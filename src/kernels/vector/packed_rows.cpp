@@ -1,8 +1,13 @@
 // Norm and activation straight into packed rows, which are int8 here: the floats exist 256 at a time, in the first
-// cache. See math.h for how files of this folder are used. The bits are those of rows.h followed by quantize_rows.
-#pragma once
+// cache. See math.h for how files of this folder are used. The bits are those of rows.cpp followed by pack_rows.
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/parts.h"
+#include "kernels/vector/q8_rows.h"
+#include "kernels/vector/row_parts.h"
 
-namespace quire {
+namespace quire::QUIRE_TABLE {
 namespace {
 
 // Groups of `count` floats of a row from column `first` on, the start of a block.
@@ -14,6 +19,18 @@ inline void quantize_block(const float* x, int64_t first, int64_t count, std::by
 
 inline int64_t block_width(int64_t first, int64_t dim) {
   return dim - first < kBlockColumns ? dim - first : kBlockColumns;
+}
+
+void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
+  for_slices(exec, num_rows, cols, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+      auto* blocks = reinterpret_cast<Q8Block*>(packed + static_cast<size_t>(row) * q8_bytes(cols));
+      if (cols % kBlockColumns != 0) blocks[cols / kBlockColumns] = {};
+      for (int64_t k = 0; k < cols; k += kGroup) {
+        quantize_group(x + row * cols + k, static_cast<int>(k % kBlockColumns / kGroup), blocks[k / kBlockColumns]);
+      }
+    }
+  });
 }
 
 void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
@@ -49,10 +66,13 @@ void gated_activation_packed(const Exec& exec, Activation kind, const float* gat
   });
 }
 
+}  // namespace
+
 void override_packed_rows(Kernels& table) {
+  table.packed_row_bytes = q8_bytes;
+  table.pack_rows = pack_rows;
   table.rms_norm_packed = rms_norm_packed;
   table.gated_activation_packed = gated_activation_packed;
 }
 
-}  // namespace
-}  // namespace quire
+}  // namespace quire::QUIRE_TABLE

@@ -1,10 +1,14 @@
 // The matmul entries of a vector table. See math.h for how files of this folder are used, docs/kernels.md for how the
 // parts fit together.
-#pragma once
-
+#include "isa/bytes.h"
+#include "isa/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/matmul_layout.h"
+#include "kernels/vector/parts.h"
+#include "kernels/vector/tile_parts.h"
 
-namespace quire {
+namespace quire::QUIRE_TABLE {
 namespace {
 
 constexpr int64_t kTokenBlock = 128;  // sums kept at a time: with a decoded panel they fill the first cache
@@ -16,29 +20,13 @@ inline int64_t tile_panels(const MatmulTuning& tuning, int64_t num_tokens) {
   return panels < 1 ? 1 : panels < kMostTilePanels ? panels : kMostTilePanels;
 }
 
+// Null for a format without kernels here.
 MultiplyPanels multiply_panels_for(Format format) {
-  switch (format) {
-    case Format::kF32: return multiply_float_panels<Format::kF32>;
-    case Format::kF16: return multiply_float_panels<Format::kF16>;
-    case Format::kBF16: return multiply_float_panels<Format::kBF16>;
-    case Format::kQ8_0: return multiply_code_panels<Format::kQ8_0>;
-    case Format::kQ4_0: return multiply_code_panels<Format::kQ4_0>;
-    case Format::kQ4_1: return multiply_code_panels<Format::kQ4_1>;
-    case Format::kQ5_0: return multiply_code_panels<Format::kQ5_0>;
-    case Format::kQ5_1: return multiply_code_panels<Format::kQ5_1>;
-    case Format::kQ2_K: return multiply_code_panels<Format::kQ2_K>;
-    case Format::kQ3_K: return multiply_code_panels<Format::kQ3_K>;
-    case Format::kQ4_K: return multiply_code_panels<Format::kQ4_K>;
-    case Format::kQ5_K: return multiply_code_panels<Format::kQ5_K>;
-    case Format::kQ6_K: return multiply_code_panels<Format::kQ6_K>;
-    case Format::kIQ4_NL: return multiply_code_panels<Format::kIQ4_NL>;
-    case Format::kIQ4_XS: return multiply_code_panels<Format::kIQ4_XS>;
-    case Format::kMXFP4: return multiply_code_panels<Format::kMXFP4>;
-    case Format::kI4_G32: return multiply_code_panels<Format::kI4_G32>;
-    case Format::kI4_G128: return multiply_code_panels<Format::kI4_G128>;
-    case Format::kI8_G128: return multiply_code_panels<Format::kI8_G128>;
-    case Format::kF8_G128: return multiply_float_panels<Format::kF8_G128>;
-    default: return nullptr;
+  switch (kFormatFamilies.of[static_cast<int>(format)]) {
+    case FormatFamily::kBytes: return byte_panels(format);
+    case FormatFamily::kNibbles: return nibble_panels(format);
+    case FormatFamily::kPlanes: return plane_panels(format);
+    default: return float_panels(format);
   }
 }
 
@@ -107,10 +95,10 @@ void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* 
   if (num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
 }
 
+}  // namespace
+
 void override_matmul(Kernels& table) {
   table.usual_tuning = kUsualTuning;
-  table.packed_row_bytes = q8_bytes;
-  table.pack_rows = quantize_rows;
   for (int i = 0; i < kNumFormats; ++i) {
     const auto format = static_cast<Format>(i);
     if (multiply_panels_for(format) == nullptr) continue;
@@ -122,5 +110,4 @@ void override_matmul(Kernels& table) {
   }
 }
 
-}  // namespace
-}  // namespace quire
+}  // namespace quire::QUIRE_TABLE

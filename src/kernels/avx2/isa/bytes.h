@@ -1,10 +1,14 @@
-// The integer vocabulary of kernels/vector/matmul for AVX2: eight words of four bytes. After vec.h.
+// The integer vocabulary of kernels/vector/matmul for AVX2: eight words of four bytes.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/tile_shape.h"
 
 namespace quire {
 namespace {
@@ -111,6 +115,10 @@ inline void store_i8(void* p, Vec x) {
   const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
 }
+
+// What a roof of int8 products repeats: the products alone, because what a sum needs beside them (Dots) is the price of
+// having no VNNI. Each result is the next one's operand: a chain, as a sum would be.
+inline Bytes roof_dot_step(Bytes sum, Bytes factor) { return _mm256_maddubs_epi16(sum, factor); }
 
 }  // namespace
 }  // namespace quire

@@ -11,9 +11,14 @@
 // all (prefill) or by the last of those that walked one each (decode). A tile or split in which a row sees nothing
 // changes none of its bits: weights there are exactly 0 and the rescaling factor is exactly 1. (A sum may turn from -0
 // to +0; the result has +0 added.) So neither the other rows of a job nor the number of jobs can be seen in the result.
-#pragma once
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/attention_job.h"
+#include "kernels/vector/attention_walk.h"
+#include "kernels/vector/loops.h"
+#include "kernels/vector/parts.h"
 
-namespace quire {
+namespace quire::QUIRE_TABLE {
 namespace {
 
 // Decoding sequences are divided by splits as long as their partial results fit here; one row of one sequence may
@@ -328,10 +333,11 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   run_tiles(exec, num_jobs, run_one);
 }
 
+}  // namespace
+
 void override_attention(Kernels& table) {
   table.attention_workspace_bytes = attention_workspace_bytes;
   table.attention = attention;
 }
 
-}  // namespace
-}  // namespace quire
+}  // namespace quire::QUIRE_TABLE

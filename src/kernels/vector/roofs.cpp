@@ -1,9 +1,11 @@
-// The loops of roof_loops.h over the vector vocabulary. After vec.h and bytes.h.
-#pragma once
-
+// The loops of roof_loops.h over the vector vocabulary.
 #include "kernels/roof_loops.h"
 
-namespace quire {
+#include "isa/bytes.h"
+#include "isa/vec.h"
+#include "kernels/vector/parts.h"
+
+namespace quire::QUIRE_TABLE {
 namespace {
 
 constexpr size_t kRoofLine = 64;     // bytes of a cache line
@@ -56,11 +58,13 @@ double multiply_add_loop(int64_t num_steps) {
   return 2.0 * kLanes * kRoofChains * static_cast<double>(num_steps);
 }
 
-template <Bytes (*step)(Bytes sum, Bytes factor)>
 double dot_loop(int64_t num_steps) {
-  run_chains<Bytes, step>(set1_byte(1), set1_byte(1), num_steps);
+  run_chains<Bytes, roof_dot_step>(set1_byte(1), set1_byte(1), num_steps);
   return 2.0 * sizeof(Bytes) * kRoofChains * static_cast<double>(num_steps);
 }
 
 }  // namespace
-}  // namespace quire
+
+RoofLoops roof_loops() { return {read_memory, multiply_add_loop, dot_loop}; }
+
+}  // namespace quire::QUIRE_TABLE

@@ -1,0 +1,64 @@
+// Fetching from memory what a multiplication will read later. It changes the speed only. See math.h for how files of
+// this folder are used.
+#pragma once
+
+#include "isa/vec.h"
+#include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
+
+namespace quire {
+namespace {
+
+// How far from `at` bytes into a panel that is fetched which will be read then: behind a panel's end comes the next
+// tile's, not its neighbour's in this tile of `count`.
+inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTuning& tuning) {
+  return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
+}
+
+// Where in the first of some panels that will be read later fetching has come to: every round of a multiplication
+// fetches some more, of all of them.
+struct Ahead {
+  const std::byte* at;
+  const std::byte* due;  // fetched up to here by now
+  int64_t stride;        // bytes between panels
+  int64_t per_round;     // bytes
+};
+
+inline Ahead fetch_from(const std::byte* first, int64_t stride, int64_t per_round) {
+  return {first, first, stride, per_round};
+}
+
+// Of kPanels panels that are multiplied together to their end: behind that come not those beside the first.
+template <int kPanels>
+inline void skip_panels(Ahead& ahead, const std::byte* end_of_first) {
+  if (kPanels == 1 || ahead.at < end_of_first || ahead.at >= end_of_first + ahead.stride * (kPanels - 1)) return;
+  ahead.at += ahead.stride * (kPanels - 1);
+  ahead.due += ahead.stride * (kPanels - 1);
+}
+
+// `bytes` from `from` on in equal parts, one for each of num_tiles tiles of tokens.
+struct AheadShares {
+  const std::byte* from;
+  int64_t stride;
+  int64_t tile_bytes;
+  int64_t per_round;
+
+  AheadShares(const std::byte* first, int64_t panel_stride, int64_t bytes, int64_t num_tiles, int rounds)
+      : from(first),
+        stride(panel_stride),
+        tile_bytes(divide_up(bytes, num_tiles)),
+        per_round(divide_up(tile_bytes, rounds)) {}
+  Ahead of_tile(int64_t index) const { return fetch_from(from + index * tile_bytes, stride, per_round); }
+};
+
+template <int kPanels>
+[[gnu::always_inline]] inline void fetch(Ahead& ahead) {
+  ahead.due += ahead.per_round;
+  for (; ahead.at < ahead.due; ahead.at += 64) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPanels; ++i) prefetch_far(ahead.at + i * ahead.stride);
+  }
+}
+
+}  // namespace
+}  // namespace quire

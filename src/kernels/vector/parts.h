@@ -1,0 +1,31 @@
+// What the sources of a vector table call of each other. See table.h for how they are compiled.
+#pragma once
+
+#include "kernels/vector/table.h"
+
+QUIRE_DECLARE_VECTOR_TABLE(QUIRE_TABLE);
+
+namespace quire::QUIRE_TABLE {
+
+// Each replaces its entries of the table.
+void override_matmul(Kernels& table);
+void override_packed_rows(Kernels& table);
+void override_rows(Kernels& table);
+void override_attention(Kernels& table);
+
+// Kernels::pack.
+void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
+
+// sums += panels * tokens^T for `count` panels from `first` on, over all columns; sums:
+// [count][num_tokens][kPanelRows].
+using MultiplyPanels = void (*)(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x,
+                                int64_t first_token, int64_t num_tokens, float* sums);
+
+// Of formats by family (matmul_layout.h), null for others: each family is a source of its own, so that they are
+// compiled side by side.
+MultiplyPanels float_panels(Format format);
+MultiplyPanels byte_panels(Format format);
+MultiplyPanels nibble_panels(Format format);
+MultiplyPanels plane_panels(Format format);
+
+}  // namespace quire::QUIRE_TABLE

@@ -60,15 +60,15 @@ const Field kFields[] = {
      }},
     {"input", kEmbeddings, kOther, "string, list of strings, list of token ids, or list of such lists",
      [](Out& out, const Value& value, const Context& context) { out.prompts = read_prompts("input", value, context); }},
-    {"content", kTokenize, kString, "the text, answered in llama-server's shape",
+    {"content", kTokenize, kString, "the text; the answer has llama-server's form",
      [](Out& out, const Value& value, const Context&) { out.content = text(value); }},
     {"tokens", kDetokenize, kOther, "list of token ids",
      [](Out& out, const Value& value, const Context& context) {
        out.tokens = read_token_ids("tokens", value, context, std::numeric_limits<int32_t>::max());
      }},
     {"suffix", kCompletions, kRefused, "text after the completion"},
-    {"prompt_embeds", kGenerate, kRefused, "embeddings in the place of tokens"},
-    {"add_generation_prompt", kChat | kTokenize, kBool, "ends the prompt with the head of the assistant's turn; default true",
+    {"prompt_embeds", kGenerate, kRefused, "embeddings instead of tokens"},
+    {"add_generation_prompt", kChat | kTokenize, kBool, "ends the prompt with the start of the assistant's turn; default true",
      [](Out& out, const Value& value, const Context&) { out.add_generation_prompt = value.get_bool(); }},
     {"continue_final_message", kChat | kTokenize, kBool,
      "leaves the last message open, so that the answer continues it; needs add_generation_prompt false",
@@ -80,15 +80,15 @@ const Field kFields[] = {
      [](Out& out, const Value& value, const Context&) { out.add_special_tokens = value.get_bool(); }},
     {"parse_special", kTokenize, kBool, "reads names of special tokens in the text as those tokens; default false, true for `content`",
      [](Out& out, const Value& value, const Context&) { out.parse_special = value.get_bool(); }},
-    {"reasoning_effort", kChat | kTokenize, kString, "given to the chat template under this name",
+    {"reasoning_effort", kChat | kTokenize, kString, "passed to the chat template under this name",
      [](Out& out, const Value& value, const Context&) { out.template_variables["reasoning_effort"] = value; },
      1, 64},
-    {"documents", kChat | kTokenize, kOther, "list of documents, given to the chat template under this name",
+    {"documents", kChat | kTokenize, kOther, "list of documents, passed to the chat template under this name",
      [](Out& out, const Value& value, const Context&) {
        if (!value.is_array()) refuse_value("documents", "a list", value);
        out.template_variables["documents"] = value;
      }},
-    {"chat_template_kwargs", kChat | kTokenize, kOther, "object of further variables for the chat template",
+    {"chat_template_kwargs", kChat | kTokenize, kOther, "object of more variables for the chat template",
      [](Out& out, const Value& value, const Context&) { read_template_variables(out, value); }},
     {"chat_template", kChat | kTokenize, kString, "replaces the model's chat template; only where the operator allows it (403)",
      [](Out& out, const Value& value, const Context& context) {
@@ -116,7 +116,7 @@ const Field kFields[] = {
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 1, kInt32Max},
     {"max_tokens", kCompletions, kInteger, "most tokens to generate; default 16",
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 0, kInt32Max},
-    {"max_completion_tokens", kGenerate, kInteger, "newer name of max_tokens, wins over it",
+    {"max_completion_tokens", kGenerate, kInteger, "newer name of max_tokens; if both are given, this one counts",
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 1, kInt32Max},
     {"min_tokens", kGenerate, kInteger, "neither an end-of-generation token nor a stop string ends the text before this many tokens",
      [](Out& out, const Value& value, const Context&) { out.sampling.min_tokens = small(value); }, 0, 1 << 30},
@@ -127,7 +127,7 @@ const Field kFields[] = {
        out.stop_token_ids =
            read_token_ids("stop_token_ids", value, context, static_cast<size_t>(context.limits.stop_token_ids));
      }},
-    {"ignore_eos", kGenerate, kBool, "the model's end-of-generation tokens do not stop",
+    {"ignore_eos", kGenerate, kBool, "the model's end-of-generation tokens do not end the text",
      [](Out& out, const Value& value, const Context&) { out.ignore_eos = value.get_bool(); }},
     {"include_stop_str_in_output", kGenerate, kBool, "keeps the stop string in the text",
      [](Out& out, const Value& value, const Context&) { out.include_stop = value.get_bool(); }},
@@ -183,12 +183,12 @@ const Field kFields[] = {
        out.logprobs = value.get_bool();
        if (!out.logprobs) out.top_logprobs.reset();
      }},
-    {"top_logprobs", kChat, kInteger, "and those of the likeliest tokens",
+    {"top_logprobs", kChat, kInteger, "reports log probabilities of that many of the likeliest tokens, too",
      [](Out& out, const Value& value, const Context&) {
        if (integer(value) > 0 || out.logprobs) out.top_logprobs = small(value);
      },
      0, 0, false, &Limits::top_logprobs},
-    {"logprobs", kCompletions, kInteger, "reports log probabilities: each token's and those of so many of the likeliest",
+    {"logprobs", kCompletions, kInteger, "reports log probabilities: each token's and those of that many of the likeliest",
      [](Out& out, const Value& value, const Context&) {
        out.logprobs = true;
        out.top_logprobs = small(value);
@@ -196,7 +196,7 @@ const Field kFields[] = {
      0, 0, false, &Limits::logprobs},
     {"echo", kCompletions, kBool, "puts the prompt before the completion, with log probabilities when these are asked for",
      [](Out& out, const Value& value, const Context&) { out.echo = value.get_bool(); }},
-    {"prompt_logprobs", kGenerate, kInteger, "reports the prompt's log probabilities with so many alternatives; not in a stream",
+    {"prompt_logprobs", kGenerate, kInteger, "reports the prompt's log probabilities with that many alternatives; not in a stream",
      [](Out& out, const Value& value, const Context&) { out.prompt_logprobs = small(value); },
      0, 0, false, &Limits::logprobs},
     {"return_token_ids", kGenerate, kBool, "adds `token_ids` and `prompt_token_ids`",
@@ -219,23 +219,23 @@ const Field kFields[] = {
        }
        out.base64 = is_base64;
      }},
-    {"dimensions", kEmbeddings, kInteger, "keeps the first so many numbers and scales them to length 1 again",
+    {"dimensions", kEmbeddings, kInteger, "keeps that many of the first numbers and scales them to length 1 again",
      [](Out& out, const Value& value, const Context&) { out.dimensions = small(value); }, 1, 1 << 20},
 
     // How it is served.
-    {"priority", kGenerate | kEmbeddings, kInteger, "lower runs earlier, where the server runs by priority",
+    {"priority", kGenerate | kEmbeddings, kInteger, "lower runs earlier, if the server schedules by priority",
      [](Out& out, const Value& value, const Context&) { out.priority = static_cast<int32_t>(integer(value)); },
      -kInt32Max, kInt32Max},
-    {"timeout", kGenerate | kEmbeddings, kNumber, "seconds until the last token, or the request ends with timeout_error; wins over the header x-request-timeout",
+    {"timeout", kGenerate | kEmbeddings, kNumber, "seconds until the last token, after which the request ends with timeout_error; overrides the header x-request-timeout",
      [](Out& out, const Value& value, const Context&) { out.timeout_ms = value.to_number<double>() * 1000.0; },
      0, 86400, true},
     {"request_id", kGenerate | kEmbeddings, kString, "becomes part of the answer's id",
      [](Out& out, const Value& value, const Context&) { out.request_id = text(value); },
      1, 0, false, nullptr, &Limits::request_id_bytes},
-    {"cache_salt", kGenerate | kEmbeddings, kString, "cached prompts are shared only under an equal salt",
+    {"cache_salt", kGenerate | kEmbeddings, kString, "cached prompts are shared only between requests with the same salt",
      [](Out& out, const Value& value, const Context&) { out.cache_salt = text(value); },
      1, 0, false, nullptr, &Limits::cache_salt_bytes},
-    {"cache_prompt", kGenerate, kBool, "false: nothing cached is used; default true",
+    {"cache_prompt", kGenerate, kBool, "false: no cached prefix is used; default true",
      [](Out& out, const Value& value, const Context&) { out.cache_prompt = value.get_bool(); }},
     {"response_format", kGenerate, kOther, "`{\"type\": \"text\"}`; other types are not supported",
      [](Out&, const Value& value, const Context&) { read_response_format(value); }},

@@ -1,4 +1,4 @@
-// Sampling on the device, or emulated, chooses what the sampler on the host chooses.
+// Sampling on the device, or emulated, chooses the same tokens as the sampler on the host.
 #include "kernels/cuda/rows/sampling.h"
 
 #include <gtest/gtest.h>
@@ -110,7 +110,7 @@ TEST_F(SamplingCuda, LogitsAtTheEdge) {
   expect_as_on_the_host(50, 1, [] { return -kMost; });
 }
 
-// A row's token does not follow from its neighbours, and what is no number is said of its row alone.
+// A row's token does not depend on its neighbours, and NaN is reported only for its own row.
 TEST_F(SamplingCuda, BadRows) {
   constexpr size_t kVocab = 1500;
   std::mt19937 random(8);

@@ -138,7 +138,7 @@ TEST_F(DeviceSampling, ChoosesAsTheHostDoes) {
   EXPECT_EQ(answers({requests[1]}), std::vector{expected[1]}) << "alone";
 }
 
-// Who needs logits takes the whole step to the host, as long as it runs; nobody's answer changes by it.
+// A request that needs logits moves the whole step to the host while it runs; no answer changes.
 TEST_F(DeviceSampling, MixedSteps) {
   std::vector<GenerateRequest> requests = plain_requests();
   std::vector<Answer> expected;
@@ -179,7 +179,7 @@ TEST_F(DeviceSampling, EmbeddingsBesideTokens) {
   EXPECT_FALSE(expected[1].embedding.empty());
 }
 
-// Where dividing by the temperature has no finite answer, sampling is greedy; neighbours need not notice.
+// Where dividing by the temperature gives no finite result, sampling is greedy; other requests are unaffected.
 TEST_F(DeviceSampling, TinyTemperaturesAreGreedy) {
   std::vector<GenerateRequest> requests = {request(0, sampling(0.0f, 0, 1.0f, 0.0f)),
                                            request(1, sampling(1.0f, 0, 0.9f, 0.0f))};
@@ -209,7 +209,7 @@ TEST_F(DeviceSampling, NanInAReportFailsItsRequestOnly) {
   EXPECT_EQ(engine_->status().num_failed, 1);
 }
 
-// Whoever draws the poisoned token fails too, one step later.
+// A request that draws the poisoned token fails too, one step later.
 TEST_F(DeviceSampling, NanFailsItsRequestOnly) {
   load({.poisoned_token = kPoison});
   std::vector<GenerateRequest> requests = plain_requests();
@@ -264,7 +264,7 @@ TEST_F(DeviceSampling, TablesOfTheHostLeaveItToTheSampler) {
 
 // ---- running ahead --------------------------------------------------------------------------------------------------
 
-// Everything that ends, forks or needs the host, at lengths of its own.
+// Requests that end, fork or need the host, at various lengths.
 std::vector<GenerateRequest> mixed_requests() {
   std::vector<GenerateRequest> all = plain_requests();
   for (size_t i = 0; i < all.size(); ++i) all[i].max_tokens = 6 + static_cast<int64_t>(7 * i % 30);
@@ -307,14 +307,14 @@ TEST_F(DeviceSampling, RunningAheadChangesNoAnswer) {
     std::vector<Answer> short_of_blocks = with(true, 4, preemption);
     EXPECT_GT(engine_->status().num_preemptions, 0);
     EXPECT_EQ(engine_->status().num_swaps > 0, preemption == Preemption::kSwap);
-    for (Answer& answer : short_of_blocks) answer.num_cached_tokens = 0;  // others were there to begin like
+    for (Answer& answer : short_of_blocks) answer.num_cached_tokens = 0;  // prefix hits depend on which blocks are cached
     std::vector<Answer> all = expected;
     for (Answer& answer : all) answer.num_cached_tokens = 0;
     EXPECT_EQ(short_of_blocks, all);
   }
 }
 
-// Whoever ends by a token has one row in the step that was started meanwhile; who ends by length has none.
+// A sequence that ends by a token has one row in the step that was started meanwhile; one that ends by length has none.
 TEST_F(DeviceSampling, OnlyUnforeseenEndsWasteARow) {
   GenerateRequest asked = request(3, {});
   const Answer whole = answers({asked})[0];
@@ -332,7 +332,7 @@ TEST_F(DeviceSampling, OnlyUnforeseenEndsWasteARow) {
   EXPECT_EQ(computed_for(true), num_prompt + num_tokens);
 }
 
-// Cancelled, as by a stop string, after any of its tokens: nothing more comes of it, and nobody else notices.
+// Cancelled, as by a stop string, after any of its tokens: it produces nothing more, and other requests are unaffected.
 TEST_F(DeviceSampling, CancelledWhileItsNextStepRuns) {
   const std::vector<GenerateRequest> requests = plain_requests();
   const std::vector<Answer> expected = answers(requests);
@@ -370,7 +370,7 @@ TEST_F(DeviceSampling, TimeRunsOutWhileTheNextStepRuns) {
   EXPECT_EQ(given.tokens, std::vector<int32_t>(whole.tokens.begin(), whole.tokens.begin() + 5));
 }
 
-// Blocks that were filled while running ahead are found again, up to where the answer went and no further.
+// Blocks filled while steps are started ahead are found in the prefix cache, up to the answer's end and no further.
 TEST_F(DeviceSampling, PrefixesOfAnswersAreFoundAgain) {
   GenerateRequest first = request(3, {});
   first.prompt.assign(20, 7);

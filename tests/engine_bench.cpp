@@ -1,6 +1,6 @@
-// What the host does for a step of 64 sequences that decode: plan, fill, place, start, decode, publish. The model has
-// the sizes of a real one and computes nothing: its device does not exist and is done at once, and a recorded step is
-// not even called. So the time is the host's alone, without what a driver takes to queue a recording.
+// The host's work for a step of 64 sequences that decode: plan, fill, place, start, decode, publish. The model has the
+// sizes of a real one and computes nothing: its device is a fake that is done at once, and a recorded step is not even
+// called. So only the host's time is measured, without the driver's time to queue a recording.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ constexpr int64_t kContext = 1536;
 constexpr int kSteps = 1300;
 constexpr int kWarmUp = 200;  // steps that hold prompts, and others until memory is touched and steps are recorded
 
-// The host's memory behind the back of everybody.
+// The host's memory, presented as a device.
 class IdleDevice : public Device {
  public:
   std::string description() const override { return "a device that computes nothing"; }
@@ -49,7 +49,7 @@ class IdleDevice : public Device {
   std::set<uint64_t> recorded_;
 };
 
-// Of the reference table what has to do with sizes; nothing computes.
+// Only the reference table's entries about sizes; no kernel computes.
 Kernels idle_table() {
   Kernels table = reference_kernels();
   table.name = "idle";

@@ -1,4 +1,4 @@
-// The engine over a real (tiny) model: what a request gets must not depend on its company, its chunks or preemption.
+// The engine over a real (tiny) model: a request's result must not depend on the batch, on its chunks or on preemption.
 
 #include "engine/engine.h"
 
@@ -162,7 +162,7 @@ TEST_F(EngineTest, PromptLogprobsAreTheSameInAnyCut) {
     }
     EXPECT_EQ(given.logprobs, expected.logprobs);
   }
-  // Scored as prompt or drawn as the next token: the same number.
+  // A token has the same log probability as part of a prompt and as the next token drawn.
   GenerateRequest longer = asked;
   longer.prompt.push_back(expected.tokens[0]);
   longer.max_tokens = 0;
@@ -287,7 +287,7 @@ TEST_F(EngineTest, CancellationFreesEverythingWithinAStep) {
   EXPECT_TRUE(running->is_drained() && queued->is_drained());
   EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
 
-  // Before the prompt is through, no fork exists yet; every choice must end all the same.
+  // Before the prompt's prefill ends no fork exists yet; still every choice must end.
   const auto early = engine->submit(forked).stream;
   engine->step();
   early->cancel();
@@ -394,7 +394,7 @@ TEST_F(EngineTest, WhoDeclinesTheCacheNeitherUsesNorFillsIt) {
   EXPECT_EQ(answer(*engine, asked)[0].last.num_cached_tokens, 0);
 }
 
-// Readers on threads of their own, as a server has them.
+// Readers on other threads, as in a server.
 TEST_F(EngineTest, ReadersOnOtherThreads) {
   auto engine = make_engine(4, 32, 32);
   std::vector<std::thread> readers;

@@ -87,11 +87,11 @@ Difference compare(const std::vector<float>& logits, const std::vector<float>& r
 
 // Every way in which a sequence may come: whole, prompts that end around block borders, chunks, prefill and decode.
 const std::vector<std::vector<int64_t>> kFeeds = {{128}, {1}, {7}, {31, 8}, {32, 16}, {33, 1}, {64, 3}, {65, 2}};
-// Of these the CUDA table, whose emulation is slow; that the cut changes no bit is one_answer_test's.
+// A part of these for the CUDA table, whose emulation is slow; one_answer_test checks that chunks change no bit.
 const std::vector<std::vector<int64_t>> kCudaFeeds = {{33, 8}};
 
-// What a logit may be off, as a part of the reference's range, and the mean of it squared. CUDA multiplies all weights
-// but F32 and I8_G128 by rows of bf16, which rounds them by 2^-9 at most.
+// The largest error of a logit, as a part of the reference's range, and the mean square error. CUDA multiplies all
+// weights but F32 and I8_G128 by rows of bf16, which rounds them by 2^-9 at most.
 struct Bounds {
   double largest;
   double nmse;
@@ -99,7 +99,7 @@ struct Bounds {
 
 Bounds bounds_for(const std::string& name, const std::string& isa, Bounds bounds) {
   if (!is_cuda(isa)) return bounds;
-  // Random routers have near-ties, in which that rounding chooses other experts.
+  // Random routers have near-ties, where that rounding chooses other experts.
   if (name.starts_with("qwen3moe")) return {1.0, 0.1};
   // The library's rows of FP8 weights are FP8 themselves: 2^-4 at most, 2^-6 in the mean.
   if (isa == kCudaLibrary && name.find("fp8") != std::string::npos) return {3e-2, 2e-3};
@@ -217,8 +217,8 @@ INSTANTIATE_TEST_SUITE_P(Transformers, GoldenTest,
                                           testing::ValuesIn(table_names_and_library()), testing::Values(1)),
                          test_name);
 
-// Of what two ranks can divide, one of each kind: grouped heads, biases, norms after the blocks, experts one by one and
-// stacked, quantised columns.
+// One model of each kind that two ranks can divide: grouped heads, biases, norms after the blocks, experts one by one
+// and stacked, quantised columns.
 const std::string kDivided[] = {"llama3-gqa-tied/.",
                                 "qwen2-bias-tied/.",
                                 "gemma2/model.gguf",
@@ -239,7 +239,7 @@ struct DataModel {
   // about what reference.json says of llama.cpp's own kernels.
   double max_largest;  // of the range
   double max_nmse;
-  bool same_greedy = true;  // false where the two best tokens come nearer than that rounding
+  bool same_greedy = true;  // false if the two best tokens are closer than that rounding
 };
 
 const DataModel kDataModels[] = {
@@ -256,7 +256,7 @@ const DataModel kDataModels[] = {
 
 class DataModelTest : public testing::TestWithParam<std::tuple<DataModel, std::string>> {};
 
-// Greedy decoding from the prompt; `forced` is fed whatever was chosen, so that one difference is one failure.
+// Greedy decoding from the prompt; the next input is always from `forced`, so that one difference is one failure.
 std::vector<int32_t> greedy(ModelRunner& runner, const std::vector<int32_t>& prompt,
                             const std::vector<int32_t>& forced) {
   BlockPool pool(runner, 2);
@@ -295,7 +295,7 @@ TEST_P(DataModelTest, LogitsAndGreedyTokensAgree) {
 
   const json::array* expected = find_array(entry, entry.contains("greedy48") ? "greedy48" : "greedy16");
   ASSERT_NE(expected, nullptr);
-  // Random weights leave the best two tokens near each other.
+  // With random weights the best two tokens may be close.
   const bool is_certain = !is_cuda(isa) || std::string(model.folder) != "tiny-random";
   if (model.same_greedy && is_certain) {
     EXPECT_EQ(greedy(*runner, tokens, to_tokens(*expected)), to_tokens(*expected));

@@ -1,5 +1,6 @@
-// Trained models of the public test data tell the story that greedy decoding must tell: file, tokenizer, arithmetic and
-// cache in one chain, under every kernel table this machine runs and with 16-bit keys and values too.
+// Trained models of the public test data must produce the expected text with greedy decoding. This tests file,
+// tokenizer, arithmetic and cache together, under every kernel table this machine runs, and also with 16-bit keys and
+// values.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -51,9 +51,9 @@ std::vector<int32_t> random_tokens(int64_t count, uint32_t seed) {
   return tokens;
 }
 
-// Feeds the subject in slices of `chunk` amid `others` sequences that come and go with slices of their own; the
-// subject's place in the batch moves from step to step. Logits of all its positions. `gives_back`: blocks before a
-// window go to others, whose K and V overwrite them.
+// Feeds the subject in slices of `chunk`, in a batch with `others` sequences that come and go in other slices; the
+// subject's place in the batch changes from step to step. Returns the logits of all its positions. `gives_back`: blocks
+// before a window go to others, whose K and V overwrite them.
 std::vector<float> run_in_company(ModelRunner& runner, int64_t chunk, int others, uint32_t seed,
                                   bool gives_back = true) {
   std::mt19937 rng(seed + 1);
@@ -86,7 +86,7 @@ std::vector<float> run_in_company(ModelRunner& runner, int64_t chunk, int others
   return logits;
 }
 
-// Every number of threads, cut and company, and every pair of a cut and a company.
+// Every number of threads, chunk size and number of other sequences, and every pair of the last two.
 struct Variation {
   int threads;
   int others;

@@ -1,4 +1,4 @@
-// Drives a ModelRunner as the engine does, for tests: sequences with blocks of their own, fed in slices.
+// Drives a ModelRunner as the engine does, for tests: sequences with their own blocks, fed in slices.
 #pragma once
 
 #include <algorithm>

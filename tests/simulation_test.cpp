@@ -1,5 +1,5 @@
-// The production step loop and scheduler through a million simulated steps of random configurations, and the promises
-// made about storms, tenants and urgency. A failure names its seed: SimulationOptions::seed repeats it exactly.
+// The production step loop and scheduler through a million simulated steps of random configurations, and guarantees
+// about overload, tenants and priorities. A failure names its seed: SimulationOptions::seed repeats it exactly.
 #include "engine/simulator.h"
 
 #include <gtest/gtest.h>
@@ -87,7 +87,7 @@ TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
     most = std::max(most, outcome.num_preemptions);
   }
   EXPECT_LE(most, 3);
-  // Work done twice, against the work there was.
+  // Work done twice, relative to all work.
   EXPECT_LT(static_cast<double>(storm.computed_tokens), static_cast<double>(ideal.computed_tokens) / 0.7);
 }
 

@@ -53,7 +53,7 @@ class TokenizerData : public testing::Test {
   std::filesystem::path root_, data_;
 };
 
-// What an engine does with a GGUF file's metadata.
+// The vocabulary of a GGUF file's metadata, as an engine loads it.
 GgufVocabulary read_vocabulary(const std::filesystem::path& path) {
   const MappedFile file = MappedFile::open(path);
   const GgufFile gguf = GgufFile::from_bytes(file.bytes(), path.string());

@@ -8,7 +8,7 @@
 
 Every program reads the same files, random weights that `quire bench weights` writes. A figure is the median over the
 rounds with its lowest and highest; a ratio is Quire's median over the other's. Nothing else should run meanwhile.
-Beside both other programs the whole takes most of an hour; with --resume FILE a run that was interrupted goes on where
+Beside both other programs the whole takes most of an hour; with --resume FILE an interrupted run continues where
 it was.
 """
 
@@ -26,7 +26,7 @@ STREAM_PROMPT, STREAM_ANSWER = 32, 64
 
 
 class Memory:
-    """What commands have printed, in a file: of each command's runs the n-th is found again by the n-th that asks."""
+    """Keeps the output of commands in a file: the n-th request for a command gets the output of its n-th run."""
 
     def __init__(self):
         self.path, self.known, self.asked = None, {}, {}
@@ -136,7 +136,7 @@ class Llama:
 
 
 class Table:
-    """Cells measured by all programs in turns; of a program with several settings the best one counts."""
+    """Cells that all programs measure in turns; of a program with several settings the best one counts."""
 
     def __init__(self, programs, rounds):
         self.programs, self.rounds = programs, rounds
@@ -291,7 +291,7 @@ def main():
     parser.add_argument("--answer", type=int, default=128, help="tokens of the decode test")
     parser.add_argument("--streams", type=numbers, default=[2, 4, 8, 16, 32])
     parser.add_argument("--depths", type=numbers, default=[4096])
-    parser.add_argument("--stream-formats", default="Q4_0", help="of --formats, those with several streams and depths")
+    parser.add_argument("--stream-formats", default="Q4_0", help="which of --formats also run with several streams and depths")
     parser.add_argument("--resume", metavar="FILE", help="keep measurements there, and do not repeat those it has")
     args = parser.parse_args()
     if args.quick:

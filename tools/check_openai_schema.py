@@ -22,7 +22,7 @@ SCHEMAS = {
 
 
 def allow_null(node):
-    """OpenAPI 3.0's "nullable" in the words of JSON Schema."""
+    """Converts OpenAPI 3.0's "nullable" to JSON Schema."""
     if isinstance(node, list):
         return [allow_null(element) for element in node]
     if not isinstance(node, dict):
@@ -32,7 +32,7 @@ def allow_null(node):
 
 
 def allow_what_clients_expect(schemas):
-    """What OpenAI's own server sends and its schema of completions forbids: null before the end of a stream, and in the
+    """Values that OpenAI's own server sends and its schema of completions forbids: null before the end of a stream, and in the
     place of the first prompt token's log probability."""
     choice = schemas["CreateCompletionResponse"]["properties"]["choices"]["items"]["properties"]
     choice["finish_reason"] = {"anyOf": [choice["finish_reason"], {"type": "null"}]}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one run of at most ten minutes: tests, checks and times of the CUDA table.
 #   tools/gpu_check.sh OUT              builds the preset `cuda` and runs
-#   tools/gpu_check.sh --pack DIR       builds, and gathers in DIR what a machine without our dependencies needs
+#   tools/gpu_check.sh --pack DIR       builds, and gathers in DIR all that a machine without our dependencies needs
 #   DIR/tools/gpu_check.sh --packed OUT runs that there
 # OUT gets a log per step and summary.json: the machine, and what became of each step. Ends with 1 when a step failed,
 # with 2 when there was nothing to run on. QUIRE_CHECK_SECONDS is the limit of the whole run (default 600).

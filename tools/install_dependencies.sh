@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the Debian 12 packages that a target needs and that are missing; does nothing, needs no root, when all are there.
-#   tools/install_dependencies.sh build   what building and running takes
-#   tools/install_dependencies.sh test    that and what the tests and checks take
+# Installs the Debian 12 packages that a target needs and that are missing; when all are installed it does nothing and needs no root.
+#   tools/install_dependencies.sh build   what building and running need
+#   tools/install_dependencies.sh test    the same and what tests and checks need
 set -eu
 
 build="g++ make cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev libfmt-dev libspdlog-dev

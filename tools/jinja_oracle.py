@@ -21,7 +21,7 @@ NOW = datetime.datetime(2025, 7, 10, 12, 0, 0)
 
 
 class GenerationTag(jinja2.ext.Extension):
-    """{% generation %}: the body is rendered as it is, in a scope of its own."""
+    """{% generation %}: the body is rendered as it is, in its own scope."""
 
     tags = {"generation"}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what docs/serving.md states about the server, each part on a server of its own, one after the other.
+"""Measures what docs/serving.md states about the server, each part with a new server, one after the other.
 
     tools/serving_figures.py MODEL.gguf [--parts prefix,static,gap,host] [--quire PATH] [--json FILE]
 

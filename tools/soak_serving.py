@@ -226,7 +226,7 @@ async def overload(program, scale):
     def request():
         return story(" ".join(rng.choices(["fox", "girl", "the", "ran"], k=30)), tokens)
 
-    # The server and its load on processors of their own: what the load takes is not taken from the server.
+    # The server and its load run on different processors, so that the load does not slow down the server.
     *servers, loads = sorted(os.sched_getaffinity(0))
     if servers:
         os.sched_setaffinity(0, {loads})
@@ -378,7 +378,7 @@ async def slow(program, scale):
                 await asyncio.sleep(1)
 
         trickles = [asyncio.create_task(trickle(reader)) for reader in readers]
-        # Until their answers are computed: from then on they are a burden by what is unsent alone.
+        # Until their answers are computed: from then on only unsent data is a burden.
         while (await engine_status(server))["num_running"]:
             await asyncio.sleep(0.2)
         fewest = connected.value
@@ -449,7 +449,7 @@ async def drain(program, scale):
         outcomes += results
         codes.append(code)
     counts = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
-    # A request that was still on its way may find nobody; one that has been answered at all is answered to its end.
+    # A request that was still on its way may be refused; an answer that has begun is completed.
     allowed = {"whole", "status 503", "not connected", "closed before an answer"}
     return verdict("drain", not set(outcomes) - allowed and not any(codes),
                    f"{rounds} starts and drains in {time.monotonic() - began:.0f} s, streams {counts}, "

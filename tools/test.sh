@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a change must pass. It stops at the first failure; at the end it says how long each step took.
+# The tests that a change must pass. Stops at the first failure; at the end it prints how long each step took.
 #   tools/test.sh           everything, cheapest first (make test)
 #   tools/test.sh --quick   layers, format, clang-tidy and the release build with all its tests (make check)
 # QUIRE_TEST_DATA may name a folder of public models, tokenizers and templates; without it the tests that need it skip
@@ -74,7 +74,7 @@ if [ "${1:-}" = --quick ]; then
 fi
 
 step "build, release"
-# What optimisation could change: the kernels and what stands on their bits.
+# Tests that optimisation could change: the kernels and everything that depends on their bits.
 release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test
   quire_simulation_test"
 cmake --preset release >/dev/null
@@ -92,7 +92,7 @@ step "static analysis"
 tools/tidy.py
 
 step "build, cuda (takes no GPU)"
-# The browser mostly waits, so it waits beside a compiler; the next step but one asks how it went.
+# The browser mostly waits, so it runs beside a compiler; the next step but one checks its result.
 timeout 300 tools/test_web_page.sh >build/web_page.log 2>&1 &
 web_page=$!
 if command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
@@ -111,7 +111,7 @@ step "fuzz targets, a few seconds each"
 tools/fuzz.sh 4
 
 step "build, ThreadSanitizer"
-threaded_tests="quire_base_test quire_engine_test quire_http_test quire_server_test"  # what threads share
+threaded_tests="quire_base_test quire_engine_test quire_http_test quire_server_test"  # state that threads share
 cmake --preset tsan >/dev/null
 # shellcheck disable=SC2086
 cmake --build --preset tsan -j "$jobs" --target $threaded_tests

@@ -12,7 +12,7 @@ complain. The one thing that clang sees in single sources only, a function that 
 
 What passed is remembered beside ccache's folder (QUIRE_TIDY_CACHE names another): one empty file per key. A key is the
 hash of everything that clang-tidy's answer depends on: its program, this script, .clang-tidy, the compiler's command and
-the content of each file that the preprocessor would open, as clang-scan-deps lists them anew in each run, the system's
+the content of each file that the preprocessor would open, as clang-scan-deps lists them in each run, the system's
 headers included. Names below the checkout are hashed relative to it, so that all checkouts share what passed.
 """
 import argparse
@@ -71,7 +71,7 @@ def rules(source):
 
 def dependencies(commands):
     """Object file -> every file its compilation opens. Nothing without clang-scan-deps: then no file is skipped."""
-    scanner = program().parent / "clang-scan-deps"  # of the same clang, with the same headers of its own
+    scanner = program().parent / "clang-scan-deps"  # of the same clang, with the same builtin headers
     if not scanner.exists():
         return {}
     database = BUILD / "tidy_commands.json"

@@ -188,7 +188,7 @@ def tokenizers_by_name(charsmap):
     }
 
 
-# A character map small enough to commit: single characters, sequences, nothing, several characters.
+# A character map small enough to commit, with replacements by a character, by a sequence and by nothing.
 RULES = ([(f"{c:X}", f"{c - 0xFEE0:X}") for c in range(0xFF01, 0xFF5F)] + [(f"{c:X}", f"{c + 32:X}") for c in range(65, 91)] +
          [("FB01", "66 69"), ("65 301", "E9"), ("61 308", "E4"), ("200B", ""), ("3000", "20"), ("A0", "20"),
           ("9", "20"), ("A", "20"), ("BD", "31 2044 32"), ("FDFA", "635 644 649 20 627 644 644 647"), ("1F468 200D", "6D")])

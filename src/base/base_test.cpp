@@ -51,7 +51,7 @@ TEST(ThreadPool, EndsWhereverItsWorkersAre) {
   }
 }
 
-// A worker off its processor with a tile in its hands is sent to rest; loops go on without it and end all the same.
+// A worker that is off its processor while it holds a tile is sent to rest; loops still end without it.
 TEST(ThreadPool, LateWorkersRest) {
   using Clock = std::chrono::steady_clock;
   ThreadPool pool(2);

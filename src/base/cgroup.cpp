@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "max" and an absent file are no number.
+// nullopt for "max" and for an absent file.
 template <typename T>
 std::optional<T> read_number(const fs::path& path) {
   std::ifstream file(path);
@@ -65,7 +65,7 @@ void limit_processors_2(CgroupLimits& limits, const fs::path& group) {
   if (file >> quota >> period) limit_processors(limits, quota, period);
 }
 
-// Version 1; a quota of -1 is none.
+// Version 1; a quota of -1 is no limit.
 void limit_processors_1(CgroupLimits& limits, const fs::path& group) {
   const auto quota = read_number<double>(group / "cpu.cfs_quota_us");
   const auto period = read_number<double>(group / "cpu.cfs_period_us");
@@ -73,7 +73,7 @@ void limit_processors_1(CgroupLimits& limits, const fs::path& group) {
 }
 
 // Calls visit(group) from the root of a hierarchy down to the process's own group. Inside a container the path may be
-// the host's, and its groups absent here: the mounted root is then the process's own.
+// the host's and its groups may not exist here: then the mounted root is the process's own group.
 template <typename Visit>
 void for_each_group(const fs::path& root, std::string_view own, const Visit& visit) {
   while (own.starts_with('/')) own.remove_prefix(1);

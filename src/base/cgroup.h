@@ -1,5 +1,5 @@
-// What this process may use of the machine: of its memory and of its processors. A control group's limit holds for all
-// groups below it, so every group from the process's own up to the root is asked. Versions 1 and 2. Any thread.
+// The memory and the processors that this process may use. A control group's limit holds for all groups below it, so
+// every group from the process's own up to the root is read. Versions 1 and 2. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,13 @@ struct CgroupLimits {
 };
 
 // `root`: where the groups are mounted. `proc_self_cgroup`: the text of /proc/self/cgroup. Files that are absent or
-// make no sense are no limit.
+// malformed count as no limit.
 CgroupLimits read_cgroup_limits(const std::filesystem::path& root, std::string_view proc_self_cgroup);
 
-// Bytes: what the machine has free, as far as control groups leave it.
+// Bytes: the machine's free memory, within the control groups' limits.
 uint64_t available_memory();
 
-// Of the affinity mask, as far as control groups leave them; at least 1.
+// Processors of the affinity mask, within the control groups' limits; at least 1.
 int available_processors();
 
 }  // namespace quire

@@ -1,5 +1,5 @@
-// CHECK: the programmer erred; always on, ends the process with the place and the condition. DCHECK: the same in debug
-// builds only, for inner loops. Neither ever guards input from outside: that is an Error.
+// CHECK: a programmer's error; always on, ends the process with the place and the condition. DCHECK: the same in debug
+// builds only, for inner loops. Neither checks input from outside: bad input is an Error.
 #pragma once
 
 namespace quire {

@@ -1,4 +1,5 @@
-// Sizes and offsets that come from files are combined only with these: overflow is an answer, never a wrap-around.
+// Sizes and offsets that come from files are combined only with these functions: they report overflow and never wrap
+// around.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What a loop that spins on another thread's word does between two looks: it leaves the core's other thread room and
-// saves power. Nothing where the processor has no word for it.
+// Called between two reads by a loop that spins on another thread's word: it lets the core's other hardware thread run
+// and saves power. Does nothing on processors without such an instruction.
 #pragma once
 
 namespace quire {

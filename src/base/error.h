@@ -15,7 +15,7 @@ namespace quire {
 enum class ErrorCode {
   kInvalidArgument,  // the caller's value is wrong
   kNotFound,         // the named thing does not exist
-  kUnsupported,      // well formed, but this build does not know it
+  kUnsupported,      // well formed, but not supported by this build
   kCorrupt,          // a file contradicts itself or its format
   kOutOfMemory,      // does not fit the memory that is allowed
   kIo,               // the operating system refused

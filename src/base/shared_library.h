@@ -1,4 +1,4 @@
-// A library that is opened when somebody wants it, so that the program starts without.
+// A library that is opened when it is first needed, so that the program starts without it.
 #pragma once
 
 #include <span>
@@ -9,7 +9,7 @@ namespace quire {
 // Stays open for the rest of the process.
 class SharedLibrary {
  public:
-  // Throws what the user is told; `why` continues a sentence that names the library: "which cannot be opened (...)".
+  // Throws the user's error; `why` continues a sentence that names the library: "which cannot be opened (...)".
   using Refuse = void (*)(const std::string& why);
 
   // The first of the files that can be opened; calls `refuse` when there is none.

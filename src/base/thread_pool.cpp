@@ -20,16 +20,16 @@ namespace {
 constexpr int kSpins = 1500;
 constexpr uint64_t kClosed = 0xffffffffu;  // "no tile left" in the low half of the state
 
-// A worker that another process keeps off its processor in the middle of a tile holds everybody up for a time slice,
-// some milliseconds. One for which the caller waited so long, longer than the loop had taken until then, rests: loops
-// of a decoding step are a small part of a slice, and go on faster without it. It rests twice as long each time that it
-// is put aside soon after a rest.
+// A worker that loses its processor to another process in the middle of a tile delays the loop for a time slice, some
+// milliseconds. If the caller waited for it longer than the loop had taken until then, the worker rests: loops of a
+// decode step are much shorter than a time slice and run faster without it. The rest doubles each time that the worker
+// is delayed again soon after a rest.
 using Clock = std::chrono::steady_clock;
 constexpr Clock::duration kLongWait = std::chrono::microseconds(500);
 constexpr Clock::duration kLeastRest = std::chrono::milliseconds(8);
 constexpr Clock::duration kMostRest = std::chrono::milliseconds(64);
 
-// What a thread has had of a processor.
+// The processor time that a thread has used.
 Clock::duration processor_time(pthread_t thread) {
   clockid_t clock;
   timespec time;
@@ -119,7 +119,7 @@ void ThreadPool::Shared::wait_asleep(int64_t num) {
   }
 }
 
-// Until `num` tiles are done; workers that were put aside meanwhile are sent to rest.
+// Waits until `num` tiles are done; workers that lost their processor meanwhile are sent to rest.
 void ThreadPool::Shared::wait_for_all(int64_t num, Clock::time_point start) {
   for (int spin = 0; spin < kSpins; ++spin) {
     if (num_done.load(std::memory_order_acquire) == num) return;

@@ -1,8 +1,8 @@
 // A fixed set of worker threads that share one loop at a time by taking tiles from a shared counter, so that a slow
-// core delays only the tile it holds. Workers spin briefly after a loop and then sleep: idle means asleep. One whose
-// processor is wanted by others rests for some milliseconds when short loops would wait for it.
+// core delays only the tile it holds. Workers spin briefly after a loop and then sleep: an idle pool sleeps. A worker
+// whose processor other processes use rests for some milliseconds when short loops would wait for it.
 //
-// Owned by whoever runs the model; parallel_for is called by one thread at a time, never from inside a loop body.
+// Owned by the code that runs the model; parallel_for is called by one thread at a time, never from inside a loop body.
 #pragma once
 
 #include <cstdint>

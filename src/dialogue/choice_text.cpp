@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// Long enough for the bytes of one character, each a token.
+// Long enough for a character whose bytes are one token each.
 constexpr size_t kTokensBefore = 8;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// One choice on its way from tokens to text: detokenised, matched against stop strings, each token's numbers kept with
-// the text it became.
+// Turns the tokens of one choice into text: detokenises, looks for stop strings, and keeps each token's log
+// probabilities with its text.
 //
 // One object per choice, used on the exchange's executor.
 #pragma once
@@ -34,8 +34,8 @@ struct ChoiceTextOptions {
   std::vector<std::string> stops = {};
   bool include_stop = false;
   bool skip_special_tokens = true;
-  int64_t min_tokens = 0;    // stop strings are not looked for before
-  bool keep_tokens = false;  // TextPiece::tokens are wanted
+  int64_t min_tokens = 0;    // no stop string counts before this many
+  bool keep_tokens = false;  // fills TextPiece::tokens
   int64_t first_offset = 0;  // characters of an echoed prompt
 };
 
@@ -44,10 +44,10 @@ class ChoiceText {
   // `before`: what the text continues. A tokenizer may write the first piece of a text differently.
   ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, std::span<const int32_t> before = {});
 
-  // Text whose end may still belong to a stop string or an incomplete character is held back, and its tokens with it.
-  // Nothing more after a stop string.
+  // Text whose end may still belong to a stop string or an incomplete character is held back, with its tokens. After a
+  // stop string nothing more is returned.
   TextPiece push(SampledToken token, bool is_end);
-  // Everything that is still held back; the choice ends.
+  // The choice ends: returns everything that is still held back.
   TextPiece finish();
 
   bool is_stopped() const { return matcher_.is_matched(); }
@@ -58,7 +58,7 @@ class ChoiceText {
   static constexpr int64_t kUnknown = -1;
   struct Pending {
     PieceToken token;
-    int64_t end_byte = kUnknown;  // of the detokenised text, once this token's own is in it
+    int64_t end_byte = kUnknown;  // of the detokenised text, once it includes this token
   };
 
   void add_text(std::string text, TextPiece& piece);

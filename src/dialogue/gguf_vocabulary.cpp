@@ -8,7 +8,7 @@ namespace {
 std::optional<int32_t> find_id(const GgufFile& gguf, const char* key, size_t vocab_size) {
   if (!gguf.has(key)) return std::nullopt;
   const int64_t id = gguf.get_int(key);
-  // Some writers mark "none" by an id outside the vocabulary.
+  // Some writers use an id outside the vocabulary for "none".
   if (id < 0 || id >= static_cast<int64_t>(vocab_size)) return std::nullopt;
   return static_cast<int32_t>(id);
 }

@@ -1,4 +1,4 @@
-// The vocabulary of a GGUF file, handed from the file's floor to the tokenizer's: neither knows the other.
+// Reads the vocabulary of a GGUF file for the tokenizer: src/tensor and src/text do not include each other.
 #pragma once
 
 #include "tensor/files/gguf.h"

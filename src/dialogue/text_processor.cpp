@@ -53,14 +53,14 @@ LoadedTokenizer from_gguf(const GgufFile& gguf) {
   return {load_gguf_vocabulary(vocabulary), "GGUF (" + vocabulary.model + ")"};
 }
 
-// A file of its own wins over the tokenizer's configuration, as in Transformers.
+// A separate template file overrides the tokenizer's configuration, as in Transformers.
 std::string find_chat_template(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
   const std::filesystem::path file = checkpoint.directory() / "chat_template.jinja";
   if (!checkpoint.is_gguf() && std::filesystem::exists(file)) return read_text_file(file, kMaxTemplateBytes);
   return tokenizer.chat_template().value_or("");
 }
 
-// Templates that only show typed parts get plain strings as one part.
+// Templates that show only typed parts get a plain string as one part.
 json::array with_content_style(json::array messages, ContentStyle style) {
   if (style != ContentStyle::kParts) return messages;
   for (json::value& message : messages) {

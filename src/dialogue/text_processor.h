@@ -1,4 +1,4 @@
-// Everything a checkpoint says about text: its tokenizer, its chat template, and which tokens end a generation.
+// What a checkpoint says about text: its tokenizer, its chat template and the tokens that end a generation.
 //
 // Immutable after load; any thread. HTTP workers and the program's commands use it to turn requests into token ids and
 // tokens into text; the engine thread never does.
@@ -19,28 +19,28 @@ namespace quire {
 
 class TextProcessor {
  public:
-  // Throws Error naming the file that is missing or wrong and what would do.
+  // Throws Error naming the file that is missing or wrong, and what to do.
   static std::unique_ptr<TextProcessor> load(const Checkpoint& checkpoint);
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   bool has_chat_template() const { return template_.has_value(); }
-  const std::string& chat_template_problem() const { return template_error_; }  // why a given one cannot be used
+  const std::string& chat_template_problem() const { return template_error_; }  // why the template cannot be used
   const ChatTemplate& chat_template() const { return *template_; }
   const std::string& chat_template_source() const { return template_source_; }
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
-  // The prompt text of a conversation: messages as OpenAI writes them; `variables` are added to the template's and win
-  // over them. Throws Error kUnsupported when the model has no template, kInvalidArgument with the template's own words
-  // when it refuses.
+  // The prompt text of a conversation. `messages` have OpenAI's form; `variables` are added to the template's variables
+  // and override them. Throws Error kUnsupported when the model has no template, kInvalidArgument with the template's
+  // message when the template refuses.
   std::string render_chat(const json::array& messages, bool add_generation_prompt,
                           const json::object& variables = {}) const;
-  // The same by another template than the model's own, with the model's special tokens.
+  // The same with another template, and with the model's special tokens.
   std::string render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
                           const json::object& variables) const;
-  // A rendered conversation: its special tokens stand in the text, none are added.
+  // Encodes a rendered conversation: the text contains its special tokens, and none are added.
   std::vector<int32_t> encode_rendered(std::string_view rendered) const;
-  // Plain text: the tokenizer adds its special tokens, and reads none in the text.
+  // Encodes plain text: the tokenizer adds its special tokens, and recognises none in the text.
   std::vector<int32_t> encode_plain(std::string_view text) const;
 
  private:

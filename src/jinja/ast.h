@@ -62,7 +62,7 @@ struct Expr {
   std::vector<Op> ops;
   std::vector<const Expr*> operands;
   Arguments arguments;
-  const Filter* filter = nullptr;  // null when no filter of that name exists: an error only if it is evaluated
+  const Filter* filter = nullptr;  // null when there is no filter of that name: an error only when it is evaluated
   const Test* test = nullptr;
 };
 
@@ -113,7 +113,7 @@ struct Stmt {
   bool uses_caller = false;
   bool uses_varargs = false;
   bool uses_kwargs = false;
-  // Names that this statement's own scope hides from its start, before they are assigned (see scopes.h).
+  // Names that this statement's scope hides from its start, before they are assigned (see scopes.h).
   std::vector<int> hidden;
   std::vector<int> hidden_otherwise;  // the same for `otherwise` of a loop
 };

@@ -104,7 +104,7 @@ constexpr MethodEntry kFloatMethods[] = {{"as_integer_ratio", nullptr},
                                          {"is_integer", float_is_integer}};
 constexpr MethodEntry kCyclerMethods[] = {{"next", cycler_next}, {"reset", cycler_reset}};
 
-// What would change a value: visible to nobody, an error when used.
+// Methods that would change a value: they do not count as attributes, and calling one is an error.
 constexpr std::string_view kDictChanges[] = {"clear", "pop", "popitem", "setdefault", "update"};
 constexpr std::string_view kListChanges[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
 

@@ -1,5 +1,5 @@
 // Attribute and item access with Jinja's fallbacks: `a.b` prefers Python's attributes (methods), `a['b']` prefers
-// items. Nothing of Python's internals exists here; what would change a list or a dict is refused when it is called.
+// items. Python's internals do not exist here; methods that would change a list or a dict are refused when called.
 #pragma once
 
 #include <string_view>

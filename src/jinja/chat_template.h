@@ -1,6 +1,6 @@
 // Chat templates: a model's Jinja text that turns messages into a prompt, rendered as Hugging Face's
-// apply_chat_template renders it. Templates come with model files and messages with requests: both are hostile, so
-// every rendering has budgets and an engine of our own that can reach nothing outside the context it is given.
+// apply_chat_template renders it. Templates come with model files and messages with requests: both may be hostile, so
+// every rendering has budgets, and the engine can reach nothing outside the context that it is given.
 //
 // A ChatTemplate is immutable and cheap to copy; any number of threads may render from it at once.
 #pragma once
@@ -43,18 +43,18 @@ class ChatTemplate {
 
   // Renders with these variables. Hugging Face always gives messages, tools, documents (null when there are none) and
   // add_generation_prompt, then bos_token, eos_token and the other special tokens; chat_context() below does the same.
-  // Throws Error: kInvalidArgument with the text of raise_exception(), or for whatever Python would refuse (a missing
-  // key used as a string, say); kLimit when a budget is spent; kUnsupported for a construct this engine lacks.
-  // Messages name the line.
+  // Throws Error: kInvalidArgument with the text of raise_exception(), or for anything that Python would refuse (for
+  // example a missing key used as a string); kLimit when a budget is spent; kUnsupported for a construct this engine
+  // lacks. Messages name the line.
   std::string render(const json::object& context, const RenderOptions& options = {}) const;
 
   // Whether the template reads a variable of this name: "tools", "documents", "enable_thinking" ...
   bool uses(std::string_view variable) const;
   // Whether it reads an attribute or a constant subscript of this name on anything: "tool_calls", "reasoning_content".
   bool reads_field(std::string_view name) const;
-  // By experiment, when parsed: a user message is rendered once with a string and once with one text part. A form
-  // counts as understood when its text shows up and, for parts, the notation of the part does not. Templates that
-  // show neither (they demand more context than the experiment gives) count as kText.
+  // Found when the template is parsed: a user message is rendered once with a string and once with one text part. A
+  // form counts as supported when its text appears in the output and, for parts, the notation of the part does not.
+  // Templates that show neither (they need more context than this test gives) count as kText.
   ContentStyle content_style() const;
 
  private:

@@ -1,4 +1,4 @@
-// map, select, reject, selectattr, rejectattr: one-pass sequences that work only as far as they are read.
+// map, select, reject, selectattr, rejectattr: one-pass sequences that are evaluated only as far as they are read.
 #include "jinja/attribute_path.h"
 #include "jinja/filter_tables.h"
 #include "jinja/operators.h"

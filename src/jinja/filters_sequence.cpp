@@ -110,8 +110,8 @@ class SortKey {
 
 using Keyed = std::pair<Value, Value>;  // key, item
 
-// Elements that compare as the same key stay in order, as in Python; equal keys are found before `<` is asked, as
-// Python's tuple keys do, so that undefined values sort among themselves.
+// Elements with equal keys stay in order, as in Python. Equality is tested before `<`, as for Python's tuple keys, so
+// that undefined values can be sorted among themselves.
 bool key_less(Runtime& runtime, const Value& a, const Value& b, bool as_tuple) {
   if (as_tuple && (a.is_same(b) || equals(runtime, a, b))) return false;
   return less(runtime, a, b);

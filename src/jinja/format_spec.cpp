@@ -240,7 +240,7 @@ class PercentFormatter {
       if (at_ < format_.size()) directive();
       runtime_.check_allocation(out_.size());
     }
-    // Python forgives unused arguments of anything that could be subscripted by name.
+    // Python allows unused arguments when the value can be subscripted by name.
     const bool subscriptable = mapping_ != nullptr || values_.is_undefined() || values_.is_object(ObjectKind::kList) ||
                                values_.is_object(ObjectKind::kRange);
     if (used_ < count_ && !subscriptable)

@@ -89,7 +89,7 @@ Value raise_exception(Runtime& runtime, Args& args) {
   runtime.raise(ErrorCode::kInvalidArgument, to_text(runtime, given[0]));
 }
 
-// Directives one at a time, so that no padding flag can make a short format a long text.
+// Directives are formatted one at a time, so that no padding flag can turn a short format into a long text.
 Value strftime_now(Runtime& runtime, Args& args) {
   const Parameters given(runtime, "strftime_now", args, {"format"}, 1);
   const std::string_view format = given.text(0, "");

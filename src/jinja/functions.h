@@ -31,7 +31,7 @@ class Method : public Callable {
   Body body_;
 };
 
-// The values of cycler(...): each next() gives the following one, round and round.
+// The values of cycler(...): each next() gives the following one, cyclically.
 struct Cycler : Object {
   static constexpr ObjectKind kKind = ObjectKind::kCycler;
   explicit Cycler(std::vector<Value> values) : Object(kKind), items(std::move(values)) {}

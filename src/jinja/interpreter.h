@@ -77,7 +77,7 @@ class Interpreter {
   Runtime& runtime_;
   Scope* globals_;
   std::string* out_ = nullptr;
-  Value captured_;  // what the innermost filter of a filter block or set block applies to
+  Value captured_;  // the input of the innermost filter of a filter block or set block
 };
 
 }  // namespace quire::jinja

@@ -1,5 +1,5 @@
-// The `loop` variable of a for statement, and what drives the statement: it hands out the items one at a time and looks
-// ahead only when asked.
+// The `loop` variable of a for statement. It also drives the statement: it returns the items one at a time and looks
+// ahead only when a template asks for it.
 #pragma once
 
 #include <optional>

@@ -165,14 +165,14 @@ class Parser {
     expect_kind(TokenKind::kBlockEnd, "'%}'");
     return parse_block(end_names);
   }
-  // As parse_body, in a frame of its own.
+  // As parse_body, in its own frame.
   Block parse_inner_body(std::initializer_list<std::string_view> end_names) {
     const bool was_soft = std::exchange(soft_, false);
     Block block = parse_body(end_names);
     soft_ = was_soft;
     return block;
   }
-  // As parse_inner_body, for a body that runs as a function: loops outside cannot be left from within.
+  // As parse_inner_body, for a body that runs as a function: `break` and `continue` in it cannot act on loops outside.
   Block parse_function_body(std::initializer_list<std::string_view> end_names) {
     const int outer_loops = std::exchange(loop_depth_, 0);
     Block block = parse_inner_body(end_names);
@@ -367,7 +367,7 @@ class Parser {
     return stmt;
   }
 
-  // What can stand left of `=` or between `for` and `in`: names, tuples of them, in a set also ns.attribute.
+  // What may be left of `=` or between `for` and `in`: names, tuples of them, in a set also ns.attribute.
   const Expr* parse_target(bool with_namespace, std::string_view end_name) {
     const int line = peek().line;
     std::vector<const Expr*> parts;
@@ -734,7 +734,7 @@ class Parser {
     return expr;
   }
 
-  // Inside an `if`, Jinja lets an unknown filter or test pass until it is used.
+  // Inside an `if`, Jinja reports an unknown filter or test only when it is used.
   [[noreturn]] static void unknown(const char* what, const Expr& expr) {
     fail(ErrorCode::kUnsupported, "there is no {} named '{}' (chat template, line {})", what, printable(expr.text),
          expr.line);

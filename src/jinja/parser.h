@@ -1,5 +1,5 @@
 // Jinja source to a Template. Jinja's grammar and precedence (which are not quite Python's: `-1 | abs`, `a ~ b`, `**`
-// from left to right), without templates that name other templates.
+// from left to right), without tags that load other templates.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// What one rendering owns: its objects, its budgets and its place in the template (for error messages).
-// One thread; created per rendering. Everything a hostile template can make large or deep is counted here.
+// What one rendering owns: its objects, its budgets and its current line (for error messages). One thread; created per
+// rendering. Everything that a hostile template can make large or deep is counted here.
 #pragma once
 
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ class Runtime {
   }
   void charge_bytes(size_t bytes) { charge(bytes / kBytesPerOperation); }
   void charge_items(size_t count) { charge(count / 8); }
-  // Refuses, before it is allocated, a value of this size.
+  // Refuses a value of this size before it is allocated.
   void check_allocation(size_t bytes) const {
     if (bytes > limits_.memory_bytes - held_) over_limit("bytes of memory", limits_.memory_bytes);
   }
@@ -88,7 +88,7 @@ class Runtime {
     return Value(Undefined{std::make_shared<const std::string>(fmt::format(format, std::forward<Parts>(parts)...))});
   }
 
-  // An error of the template's own making, with its line: Error kInvalidArgument.
+  // An error raised by the template, with its line: Error kInvalidArgument.
   template <typename... Parts>
   [[noreturn]] void fail(fmt::format_string<Parts...> format, Parts&&... parts) const {
     raise(ErrorCode::kInvalidArgument, fmt::format(format, std::forward<Parts>(parts)...));
@@ -108,7 +108,7 @@ class Runtime {
   size_t spent_ = 0;
   size_t held_ = 0;
   size_t depth_ = 0;
-  std::vector<std::unique_ptr<Object>> objects_;  // last: objects hold strings that count against this runtime
+  std::vector<std::unique_ptr<Object>> objects_;  // last member: objects hold strings that are counted in this runtime
 };
 
 // The arguments of a builtin matched to its parameter names, as Python matches them.

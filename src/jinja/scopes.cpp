@@ -128,7 +128,7 @@ class Finder {
     names.merge(alternatives);
   }
 
-  // The mentions that belong to the scope itself, not to the scopes within.
+  // The uses of names that belong to the scope itself, not to inner scopes.
   static void visit_block(Names& names, const Block& block) {
     for (const Stmt* stmt : block) {
       switch (stmt->kind) {

@@ -1,8 +1,9 @@
 // Which names a scope hides before it assigns them.
 //
-// Jinja decides when it compiles, not when it runs, whether a name belongs to a scope. A scope whose first mention of
-// a name, in reading order and outside its inner scopes, is an assignment owns that name from the start: until then
-// it is undefined there, even inside inner scopes and even when the caller's context has a value for it.
+// Jinja decides when it compiles, not when it runs, whether a name belongs to a scope. If the first use of a name in a
+// scope, in reading order and outside its inner scopes, is an assignment, the scope owns that name from its start:
+// until the assignment the name is undefined there, even inside inner scopes and even when the caller's context has a
+// value for it.
 #pragma once
 
 #include "jinja/ast.h"

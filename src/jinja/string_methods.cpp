@@ -10,7 +10,7 @@
 namespace quire::jinja {
 namespace {
 
-// A backward search may compare everything with everything.
+// A backward search may take time in proportion to the product of both lengths.
 void charge_search(Runtime& runtime, std::string_view text, std::string_view sought, bool from_right) {
   runtime.charge_bytes(text.size());
   if (from_right) runtime.charge(text.size() / kBytesPerOperation * (sought.size() / 16));
@@ -56,7 +56,7 @@ Value is_identifier(Runtime& runtime, const Value& self, Args& args) {
   return all_points<is_word>(runtime, self, args);
 }
 
-// islower and isupper: some cased letter, and none of the other case.
+// islower and isupper: at least one cased letter, and none of the other case.
 template <bool (*Is)(char32_t), bool (*IsOther)(char32_t)>
 Value all_cased(Runtime& runtime, const Value& self, Args&) {
   runtime.charge_bytes(self.str().size());

@@ -146,7 +146,7 @@ const char* type_name(const Value& value) {
 }
 
 bool is_hashable(const Value& value) {
-  // Keys are compared without a budget, so a tuple may be a key only while it is small however it is nested.
+  // Comparing keys is not charged to a budget, so a tuple may be a key only if it is small, nested values included.
   constexpr size_t kMaxTupleParts = 1000;
   std::vector<const Value*> open = {&value};
   for (size_t num_seen = 0; !open.empty(); ++num_seen) {

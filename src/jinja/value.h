@@ -21,7 +21,8 @@ namespace quire::jinja {
 class Runtime;
 class Value;
 
-// Python's integers have no bound; 128 bits cover every 64-bit JSON number and its arithmetic, beyond is Error kLimit.
+// Python's integers have no bound; 128 bits cover every 64-bit JSON number and its arithmetic. Larger ones are Error
+// kLimit.
 using Int = __int128;
 
 struct Text {
@@ -29,7 +30,7 @@ struct Text {
   std::string_view view;        // UTF-8
   size_t num_points = 0;        // code points
   bool markup = false;          // marked safe for HTML: Jinja's Markup, which escapes what is added to it
-  Runtime* accounts = nullptr;  // whose memory this counts against; null for a template's constants
+  Runtime* accounts = nullptr;  // the runtime that counts its memory; null for a template's constants
 
   Text(std::string text, bool is_markup, Runtime* runtime);
   Text(std::string_view borrowed, Runtime* runtime);
@@ -121,7 +122,7 @@ struct Sequence : Object {
 };
 
 // A total order over hashable values in which equal keys (1, 1.0, True) are equivalent. Ordered search instead of
-// hashing leaves nothing for an attacker's collisions.
+// hashing rules out collisions made by an attacker.
 struct KeyLess {
   bool operator()(const Value& a, const Value& b) const;
 };
@@ -134,7 +135,7 @@ struct Dict : Object {
   std::vector<std::pair<Value, Value>> entries;  // in order of first insertion
 
  private:
-  std::map<Value, size_t, KeyLess> index_;  // only for dicts large enough to profit
+  std::map<Value, size_t, KeyLess> index_;  // only for large dicts
 };
 
 struct DictView : Object {
@@ -175,7 +176,7 @@ struct Callable : Object {
   explicit Callable(std::string function_name) : Object(kKind), name(std::move(function_name)) {}
   virtual Value call(Runtime& runtime, Args& args) = 0;
   virtual Value attribute(Runtime& runtime, std::string_view attribute_name);  // undefined unless it has some
-  virtual std::string description() const;                                     // what printing it gives
+  virtual std::string description() const;                                     // its text when printed
   std::string name;
 };
 

@@ -1,5 +1,5 @@
-// Cuts memory into aligned pieces, or, without memory, only counts what would be cut: code that takes its memory from
-// an arena is run once to learn the size and once to get the memory. One thread.
+// Divides memory into aligned pieces or, without memory, only counts their size: code that takes its memory from an
+// arena runs once to learn the size and once to get the memory. One thread.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,8 @@ class Arena {
   uint64_t used_bytes_ = 0;
 };
 
-// Takes arrays that the host fills and kernels read (StepInput): pieces of each slot of staging memory and, at the same
-// places, of the device's memory of that size. On the host all are the same memory.
+// Allocates arrays that the host fills and kernels read (StepInput): a piece of each slot of staging memory and, at the
+// same offset, of the device's memory of that size. On the host all of them are one memory.
 class InputArena {
  public:
   InputArena() = default;  // counts

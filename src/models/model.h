@@ -19,7 +19,7 @@ namespace quire {
 
 struct Linear;
 
-// What the rest of the program may know of a model.
+// What the rest of the program may know about a model.
 struct ModelInfo {
   std::string architecture;  // "LlamaForCausalLM"
   int64_t vocab_size = 0;
@@ -56,11 +56,10 @@ class Model {
     const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
     const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]
   };
-  // What the host does for a step before its kernels run: computes angles.
+  // The host's work for a step before its kernels run: computes angles.
   virtual void prepare(const Step& step) = 0;
-  // Runs the kernels of the step that was prepared; the same calls for every step with the same counts, whatever its
-  // arrays hold, so that a device may record them. The output lies on the device and is valid until the next call.
-  // Neither allocates.
+  // Runs the kernels of the prepared step. Steps with equal counts make the same calls, whatever their arrays hold, so
+  // that a device may record them. The output lies on the device and is valid until the next call. Neither allocates.
   virtual Output forward(const Step& step) = 0;
 
  private:

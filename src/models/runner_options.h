@@ -15,7 +15,7 @@ struct RunnerOptions {
   int tensor_parallel = 1;         // ranks that share the model: threads on the CPU, else devices 0, 1, ...
   std::string device = {};         // "cpu", "cuda"; empty = the best there is
   std::string isa = {};            // the CPU's kernel table by name; empty = the best
-  bool one_answer = true;          // false: a device may multiply in ways that hang on the batch (select_backend)
+  bool one_answer = true;          // false: results of a device may depend on the batch (select_backend)
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
   int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens

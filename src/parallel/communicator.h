@@ -1,5 +1,5 @@
-// Ranks compute one model together: each has a part of the weights, a device and a thread of its own. A rank exchanges
-// data with the others through its communicator.
+// Ranks compute one model together: each has a part of the weights, a device and a thread. A rank exchanges data with
+// the others through its communicator.
 //
 // Owned by the model runner; used by the thread of its rank alone.
 #pragma once
@@ -36,7 +36,7 @@ Communicator& single_communicator();
 // The communicators of `size` ranks of this process: over the host's memory, or on its first `size` devices. Throws
 // Error kUnsupported where the build or the machine cannot do it.
 Communicators make_communicators(int size, bool on_host);
-// Makes those for devices. Null in builds without NCCL; tests assign the emulated ones.
+// Makes communicators for devices. Null in builds without NCCL; tests assign emulated ones.
 extern Communicators (*make_device_communicators)(int size);
 
 }  // namespace quire

@@ -13,7 +13,7 @@
 namespace quire {
 namespace {
 
-// Numbers whose sum hangs on the order.
+// Numbers whose sum depends on the order.
 std::vector<float> numbers(int64_t count, int rank, int round) {
   std::mt19937 random(static_cast<uint32_t>(1000 * rank + round));
   std::vector<float> values(static_cast<size_t>(count));
@@ -66,7 +66,7 @@ TEST_P(ThreadCommunicatorTest, SumsInTheOrderOfRanks) {
   }
 }
 
-// Call after call, some ranks later than others, so that both the spinning and the sleeping are met.
+// Many calls, with some ranks later than others, so that ranks both spin and sleep.
 TEST_P(ThreadCommunicatorTest, ManyRoundsOfRanksThatComeLate) {
   const int size = GetParam();
   const Communicators ranks = make_communicators(size, /*on_host=*/true);

@@ -1,6 +1,6 @@
-// The functions of NCCL that Quire uses, on the CPU, for tests: each rank has an emulated device of its own
+// The functions of NCCL that Quire uses, on the CPU, for tests: each rank has its own emulated device
 // (kernels/cuda/emulator/emulated_runtime.h). Like a kernel, a sum runs when the thread of its rank waits for the
-// stream; there it waits until every other rank has done the same. Sums are added in the order of ranks.
+// stream; then it waits until every other rank waits too. Sums are added in the order of ranks.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The library's file, on machines with and without it; takes no GPU.
+// Opening the library, on machines with and without it; needs no GPU.
 #include <gtest/gtest.h>
 
 #include "base/error.h"

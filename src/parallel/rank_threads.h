@@ -10,14 +10,14 @@ namespace quire {
 
 class RankThreads {
  public:
-  // Rank 0 has no thread of its own: it is the caller's.
+  // Rank 0 runs on the caller's thread.
   explicit RankThreads(int size);
   ~RankThreads();
   RankThreads(const RankThreads&) = delete;
   RankThreads& operator=(const RankThreads&) = delete;
 
-  // Calls body(rank) for every rank, each on its thread, and returns when all have returned; throws what the lowest
-  // rank threw. A rank must not throw alone where the others wait for it.
+  // Calls body(rank) for every rank, each on its thread, and returns when all have returned; throws the exception of
+  // the lowest rank that threw. A rank must not throw while other ranks wait for it.
   void run(const std::function<void(int rank)>& body);
 
  private:

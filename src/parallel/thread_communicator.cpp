@@ -8,10 +8,10 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kLine = 16;    // floats of a cache line: two ranks do not write to the same one
+constexpr int64_t kLine = 16;    // floats of a cache line: no two ranks write to the same line
 constexpr int64_t kPiece = 512;  // floats summed at a time
 
-// Where the ranks meet. What a rank wrote before is seen by all of them after.
+// A barrier for the ranks. All ranks see after it what any rank wrote before it.
 struct Ranks {
   explicit Ranks(int size) : arrays(static_cast<size_t>(size)) {}
 
@@ -29,7 +29,7 @@ struct Ranks {
     float* x = nullptr;
     int64_t count = 0;
   };
-  std::vector<Array> arrays;  // of the call that goes on
+  std::vector<Array> arrays;  // of the current call
   alignas(64) std::atomic<int> num_arrived{0};
   alignas(64) std::atomic<uint32_t> round{0};
 };
@@ -39,7 +39,7 @@ class ThreadCommunicator : public Communicator {
   ThreadCommunicator(int rank, int size, std::shared_ptr<Ranks> ranks)
       : Communicator(rank, size), ranks_(std::move(ranks)) {}
 
-  // Each rank sums a part of the elements and writes it to everybody.
+  // Each rank sums a part of the elements and writes the result to every rank.
   void all_reduce_sum(float* x, int64_t count, void*) override {
     ranks_->arrays[static_cast<size_t>(rank())] = {x, count};
     ranks_->meet();

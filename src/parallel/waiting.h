@@ -1,4 +1,4 @@
-// Waiting for threads that run in step, mostly for microseconds only.
+// Waiting for other ranks' threads, usually for microseconds.
 #pragma once
 
 #include <atomic>

@@ -22,7 +22,7 @@ std::string error_json(const ApiError& error) {
 http::Response error_response(const ApiError& error) {
   http::Response response{.status = error.status(), .body = error_json(error)};
   if (error.retry_after_ms() > 0.0) {
-    // Whole seconds, rounded up: a client that comes back too early is refused again.
+    // Whole seconds, rounded up: a client that retries too early is refused again.
     const double seconds = std::max(1.0, std::ceil(error.retry_after_ms() / 1000.0));
     response.headers.emplace_back("Retry-After", fmt::format("{:.0f}", seconds));
     response.headers.emplace_back("retry-after-ms", fmt::format("{:.0f}", std::ceil(error.retry_after_ms())));

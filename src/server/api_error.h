@@ -10,7 +10,7 @@
 
 namespace quire {
 
-// Thrown by request parsing and admission, caught by the handlers' boundary.
+// Thrown by request parsing and admission, caught by answer_errors().
 class ApiError : public std::runtime_error {
  public:
   ApiError(int status, std::string type, std::string code, const std::string& message, std::string param = "",
@@ -36,9 +36,9 @@ class ApiError : public std::runtime_error {
   double retry_after_ms_;
 };
 
-// {"error": ...} alone, for the body of a reply and for an event of a stream that has begun.
+// Only {"error": ...}, for the body of a reply and for an event of a stream that has begun.
 std::string error_json(const ApiError& error);
-// The reply, with Retry-After and retry-after-ms where a time is known, and Connection: close for `draining`.
+// The reply, with Retry-After and retry-after-ms if a time is known, and Connection: close for `draining`.
 http::Response error_response(const ApiError& error);
 
 }  // namespace quire

@@ -87,7 +87,7 @@ std::string_view presented_key(const http::Request& request) {
 }  // namespace
 
 struct ApiKeys::Impl {
-  // The keys in force; the file is looked at once a second at most.
+  // The current keys; the file is checked at most once a second.
   std::shared_ptr<const Keys> current() {
     const std::lock_guard lock(mutex);
     const auto now = Clock::now();
@@ -100,7 +100,7 @@ struct ApiKeys::Impl {
       file_time = time;
       log::info("API keys reloaded: {}", keys->size());
     } catch (const Error& error) {
-      file_time = time;  // said once for each change
+      file_time = time;  // logged once for each change
       log::warning("the previous API keys stay in use: {}", error.what());
     }
     return keys;
@@ -152,7 +152,7 @@ std::optional<std::string> ApiKeys::check(const http::Request& request) {
   const Digest presented = digest_of(presented_key(request));
   unsigned matches = 0;
   for (const Digest& key : *keys) matches |= CRYPTO_memcmp(key.data(), presented.data(), key.size()) == 0 ? 1U : 0U;
-  const std::string tenant = impl_->tenant_of(presented);  // also for a wrong one: the same work
+  const std::string tenant = impl_->tenant_of(presented);  // also for a wrong key, to take the same time
   if (matches == 0) return std::nullopt;
   return tenant;
 }

@@ -1,7 +1,7 @@
-// API keys: who may use the server, and under which identity. Made once; check() from any thread.
+// API keys and the identities that they give. Made once; check() from any thread.
 //
 // Keys are kept as SHA-256 digests only. A presented key is compared with all of them in constant time, a missing one
-// as if it were empty, so that an answer's time tells nothing.
+// as if it were empty, so that the response time reveals nothing.
 #pragma once
 
 #include <memory>
@@ -21,8 +21,9 @@ class ApiKeys {
   ~ApiKeys();
 
   bool is_required() const;
-  // The tenant of a request with a right key (Authorization: Bearer, or x-api-key), "" when no key is required, nothing
-  // when the key is missing or wrong. The tenant is a digest under a secret of this process: it names no key.
+  // The tenant of a request with a valid key (Authorization: Bearer, or x-api-key), "" when no key is required, nullopt
+  // when the key is missing or wrong. The tenant is a keyed digest with a secret of this process: it does not reveal
+  // the key.
   std::optional<std::string> check(const http::Request& request);
 
  private:

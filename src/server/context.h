@@ -1,4 +1,5 @@
-// What every endpoint works with. Made by `quire serve`, outlives the listener; `state` tells what may be used.
+// The state that every endpoint uses. Made by `quire serve`, outlives the listener; `state` says which members are
+// valid.
 #pragma once
 
 #include <atomic>
@@ -16,10 +17,10 @@ class Metrics;
 enum class ServerState : uint8_t {
   kLoading,  // engine and text are null
   kReady,
-  kDraining,  // what runs may finish, nothing new starts
+  kDraining,  // running requests may finish, no new ones start
 };
 
-// What /v1/models tells of the model.
+// The model as /v1/models describes it.
 struct ModelCard {
   std::string id;    // the name clients use
   std::string root;  // the path or name it was loaded from, without folders

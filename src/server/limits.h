@@ -14,8 +14,8 @@ struct Limits {
   int header_seconds = 10;                    // for the whole header to arrive
   int body_seconds = 30;                      // for the whole body to arrive
   int idle_seconds = 60;                      // of a connection between requests
-  int write_stall_seconds = 60;               // without a byte taken by the client: it counts as gone
-  uint64_t stream_buffer_bytes = 256 * 1024;  // unsent of one stream; above it no token is turned into text
+  int write_stall_seconds = 60;               // without a byte read by the client: it counts as disconnected
+  uint64_t stream_buffer_bytes = 256 * 1024;  // unsent of one stream; above it no token is converted to text
   int connections = 20'000;
   int connections_per_address = 20'000;
 

@@ -64,7 +64,7 @@ struct Listener::Impl {
     return has_web_page && is_read(request.method) ? find_web_asset(request.path) : nullptr;
   }
 
-  // On the header alone, so that nobody without a key can make the server read a body.
+  // Checks only the header, so that the server reads no body from clients without a key.
   std::optional<http::Response> admit(http::Request& request, http::Headers& reply_headers) {
     if (auto answer = origins->check(request, reply_headers)) return answer;
     const Route* const route = find_route(request.method, request.path);

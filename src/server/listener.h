@@ -30,13 +30,14 @@ struct ListenerOptions {
 
 class Listener {
  public:
-  // Listens from now on. Throws Error for what cannot be listened on, read or meant.
+  // Listens from now on. Throws Error for addresses, files and options that cannot be used.
   Listener(ServerContext& context, ListenerOptions options);
   ~Listener();
 
   const std::vector<http::Address>& addresses() const;
   bool requires_key() const;
-  // Sets the state to draining and returns when all has ended, after `limit` at the latest; see http::Server::drain().
+  // Sets the state to draining and returns when all requests have ended, after `limit` at the latest; see
+  // http::Server::drain().
   void drain(std::chrono::milliseconds limit);
 
  private:

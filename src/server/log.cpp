@@ -33,7 +33,7 @@ RequestLog parse_request_log(std::string_view name) {
 void log_request(RequestLog form, const http::Finished& finished, std::string_view route) {
   if (form == RequestLog::kOff) return;
   const http::Request& request = finished.request;
-  // A method is a word of the client's choice.
+  // The method is text from the client.
   const std::string method = printable(request.method.empty() ? "-" : request.method, 20);
   const double ms = finished.seconds * 1000.0;
   std::string line;

@@ -42,7 +42,7 @@ class Histogram {
     counts_[bucket].fetch_add(1, std::memory_order_relaxed);
     sum_.fetch_add(value, std::memory_order_relaxed);
   }
-  // Times that do not exist are negative.
+  // Negative values are times that do not exist and are not counted.
   void observe_if_known(double value) {
     if (value >= 0) observe(value);
   }
@@ -133,7 +133,7 @@ struct Metrics::Impl {
 
   mutable std::mutex mutex;
   std::map<std::string, uint64_t, std::less<>> rejected;
-  // Method and route come from tables and the status is ours: few of each.
+  // Few combinations: method and route come from tables, and the server sets the status.
   std::map<std::tuple<std::string_view, std::string_view, int>, uint64_t> http;
 
   void write_engine(MetricsText& text, const EngineStatus& engine) const;

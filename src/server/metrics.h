@@ -1,7 +1,7 @@
 // Counts and latency histograms of the server, under vLLM's metric names plus quire's own, as Prometheus text.
 //
-// Any thread. Engine numbers come with each exposition from Engine::status(); what only the server sees is counted
-// here.
+// Any thread. Each exposition reads the engine's numbers from Engine::status(); this class counts what only the server
+// sees.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ class Metrics {
                            int num_choices);
   void add_finished(const Finished& finished);
   void add_inter_token(double seconds);
-  // A request that was answered without running; `reason` is its error code, such as "queue_full".
+  // A request that was refused without running; `reason` is its error code, such as "queue_full".
   void add_rejected(std::string_view reason);
   // `route` is the pattern of the route table, never the raw path.
   void add_http(std::string_view method, std::string_view route, int status, double seconds);

@@ -32,7 +32,7 @@ void MetricsText::family(std::string_view name, std::string_view type, std::stri
 }
 
 void MetricsText::value(double number) {
-  // Counts as integers: 1e+06 reads badly and loses digits.
+  // Counts are written as integers: 1e+06 loses digits.
   if (number >= -9e15 && number <= 9e15 && number == static_cast<double>(static_cast<int64_t>(number))) {
     fmt::format_to(std::back_inserter(text_), " {}\n", static_cast<int64_t>(number));
   } else {

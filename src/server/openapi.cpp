@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "server/routes.h"
 
-// The assembler copies the file in; QUIRE_OPENAPI_JSON is its path, given by the build.
+// The assembler embeds the file; QUIRE_OPENAPI_JSON is its path, set by the build.
 asm(R"(
     .section .rodata
     .globl quire_openapi_begin

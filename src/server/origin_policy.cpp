@@ -23,7 +23,7 @@ bool is_port(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// "Name.:8080" -> "name", "[::1]:80" -> "::1"; empty when it is no host.
+// "Name.:8080" -> "name", "[::1]:80" -> "::1"; empty when it is not a host.
 std::string host_name(std::string_view host) {
   if (host.starts_with('[')) {
     const size_t close = host.find(']');
@@ -47,7 +47,7 @@ bool is_loopback_name(const std::string& name) {
   return ::inet_pton(AF_INET6, name.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-// "https://chat.example:8443" -> "chat.example:8443"; empty when it is no web origin.
+// "https://chat.example:8443" -> "chat.example:8443"; empty when it is not a web origin.
 std::string authority_of(std::string_view origin) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!lowered(origin).starts_with(scheme)) continue;
@@ -63,7 +63,7 @@ http::Response forbidden(const char* code, const char* message) {
 
 std::string preflight_headers(const http::Request& request) {
   std::string allowed = "authorization, content-type, x-api-key, x-request-id, x-request-timeout";
-  // The openai clients describe themselves in a dozen of these.
+  // OpenAI's clients send a dozen of these header fields.
   std::string_view asked = request.header("access-control-request-headers");
   while (!asked.empty()) {
     const size_t comma = std::min(asked.find(','), asked.size());

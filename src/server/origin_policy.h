@@ -1,7 +1,7 @@
 // Which web pages may talk to this server, by the Host and Origin header fields. Immutable; any thread.
 //
-// A browser on this machine reaches a server on loopback for any page it shows. A page of another origin is refused
-// unless --cors-origin names it; a page whose own name was made to resolve to loopback (DNS rebinding) shows in Host.
+// Any page in a browser on this machine can reach a server on loopback. A page of another origin is refused unless
+// --cors-origin names it; a page whose own name resolves to loopback (DNS rebinding) is recognised by Host.
 #pragma once
 
 #include <optional>
@@ -13,18 +13,18 @@
 namespace quire {
 
 struct OriginOptions {
-  bool is_loopback = false;                     // every address listened on is loopback: Host must be so too
-  std::vector<std::string> allowed_hosts = {};  // further names; given ones switch the Host check on everywhere
+  bool is_loopback = false;                     // every address listened on is loopback: Host must be too
+  std::vector<std::string> allowed_hosts = {};  // further names; if not empty, Host is checked on every address
   std::vector<std::string> cors_origins = {};   // "https://chat.example", or "*"
 };
 
 class OriginPolicy {
  public:
-  // Throws Error for an origin or a host that cannot be one.
+  // Throws Error for a malformed origin or host.
   explicit OriginPolicy(OriginOptions options);
 
-  // A refusal, or the answer to a preflight; nothing lets the request through. `reply_headers` gets what lets the
-  // page's script read the reply.
+  // A refusal, or the answer to a preflight; nullopt lets the request through. `reply_headers` gets the fields that let
+  // the page's script read the reply.
   std::optional<http::Response> check(const http::Request& request, http::Headers& reply_headers) const;
 
  private:

@@ -1,4 +1,4 @@
-// The table of endpoints: what exists, who may use it, who answers. Immutable; any thread.
+// The table of endpoints: paths, access and handlers. Immutable; any thread.
 #pragma once
 
 #include <span>
@@ -10,17 +10,17 @@
 namespace quire {
 
 enum class Scope : uint8_t {
-  kPublic,  // without a key: answers that hold nothing of models, users or requests
+  kPublic,  // without a key: the answer reveals nothing about models, users or requests
   kKey,     // one of the API keys, when the server has any
 };
 
 struct Route {
-  // All four, so that no endpoint comes into being without a word on who may use it.
+  // All four have no default, so that every endpoint states its access.
   constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Handler its_handler)
       : method(its_method), pattern(its_pattern), scope(its_scope), handle(its_handler) {}
 
   std::string_view method;   // GET answers HEAD as well
-  std::string_view pattern;  // a path; a last segment in braces stands for anything, slashes too
+  std::string_view pattern;  // a path; a last segment in braces matches anything, slashes included
   Scope scope;
   Handler handle;
 };
@@ -28,7 +28,7 @@ struct Route {
 std::span<const Route> routes();
 // Null when there is none.
 const Route* find_route(std::string_view method, std::string_view path);
-// Of a path, for the Allow header field: "GET, HEAD"; empty when there is no such path.
+// A path's methods, for the Allow header field: "GET, HEAD"; empty when there is no such path.
 std::string allowed_methods(std::string_view path);
 
 }  // namespace quire

@@ -30,7 +30,7 @@ AlignedBuffer::AlignedBuffer(size_t size_bytes) {
   if (is_huge) {
     const auto address = reinterpret_cast<uintptr_t>(mapping_);
     data_ += (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
-    ::madvise(data_, size_bytes_, MADV_HUGEPAGE);  // advice only: everything works without huge pages
+    ::madvise(data_, size_bytes_, MADV_HUGEPAGE);  // advice only: huge pages are optional
   }
 }
 

@@ -1,6 +1,6 @@
-// Owned, aligned, zeroed memory for packed weights, KV pages and activations. Pages of an anonymous mapping: they cost
-// nothing until touched. Buffers of 2 MiB and more start on a 2 MiB boundary and ask for huge pages. Move-only; the
-// owner decides which threads write where.
+// Owned, aligned, zeroed memory for packed weights, KV pages and activations. The pages are an anonymous mapping: they
+// use no memory until touched. Buffers of 2 MiB and more start on a 2 MiB boundary and ask for huge pages. Move-only;
+// the owner decides which threads write where.
 #pragma once
 
 #include <cstddef>
@@ -41,16 +41,16 @@ class AlignedBuffer {
     return {reinterpret_cast<const T*>(data_), size_bytes_ / sizeof(T)};
   }
 
-  // Gives the pages back to the system; they read as zeros when touched again.
+  // Returns the pages to the system; they read as zeros when touched again.
   void release_pages();
-  // Has the system provide every page now instead of at its first use, piece by piece, without changing what they
-  // hold; others may use the buffer meanwhile. Does nothing on kernels before Linux 5.14.
+  // Has the system provide every page now instead of at its first use, piece by piece, without changing their contents;
+  // other threads may use the buffer meanwhile. Does nothing on kernels before Linux 5.14.
   void populate_pages(const std::stop_token& stop);
 
  private:
   std::byte* data_ = nullptr;
   size_t size_bytes_ = 0;
-  std::byte* mapping_ = nullptr;  // what munmap wants; data_ lies inside
+  std::byte* mapping_ = nullptr;  // for munmap; contains data_
   size_t mapping_bytes_ = 0;
 };
 

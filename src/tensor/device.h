@@ -1,9 +1,8 @@
-// Where a kernel table computes: memory there, the way to it and back, and the order in which things happen on it.
+// The device on which a kernel table computes: its memory, copies to and from it, and the order of its work.
 //
-// The host is the first implementation: its memory is everybody's, copies are plain and everything has happened when a
-// call returns. Others work on a stream: what is asked for happens in order, later; only download, synchronize and
-// wait_for wait.
-// Owned by the model runner; one thread at a time.
+// The host is the first implementation: its memory is the program's own, copies are plain, and work is complete when a
+// call returns. Other devices have a stream: work runs in the order in which it was queued, later; only download,
+// synchronize and wait_for wait. Owned by the model runner; one thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +26,7 @@ class Device {
 
   virtual std::string description() const = 0;  // "cpu", "NVIDIA H200, compute capability 9.0"
   virtual bool is_host() const = 0;             // its memory is the host's
-  virtual uint64_t free_bytes() const = 0;      // that can be allocated; the host knows no end
+  virtual uint64_t free_bytes() const = 0;      // that can be allocated; unlimited on the host
   virtual void* stream() = 0;                   // Exec::stream
 
   // Zeroed, 256-byte aligned. Throws Error kOutOfMemory with the size when there is not enough.
@@ -41,29 +40,29 @@ class Device {
 
   // Host to device; `from` may be written again when it returns.
   virtual void upload(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
-  // From staging memory, which stays as it is until the copy has been waited for; may be part of a recording.
+  // From staging memory, which must not change until the copy has been waited for; may be part of a recording.
   virtual void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
-  // To staging memory, complete when it has been waited for; may be part of a recording.
+  // To staging memory; complete after a wait; may be part of a recording.
   virtual void download_staged(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
-  // Device to host: complete when it returns, and so is all that was asked for before.
+  // Device to host: complete when it returns, and so is all work queued before.
   virtual void download(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   // Within the device; the ranges do not overlap.
   virtual void copy(std::byte* to, const std::byte* from, size_t size_bytes) = 0;
   virtual void synchronize() = 0;
-  // wait_for(i), i in [0, kNumMarks), returns when all that was asked for before the last mark(i) is done.
+  // wait_for(i), i in [0, kNumMarks), returns when all work queued before the last mark(i) is done.
   static constexpr int kNumMarks = 2;
   virtual void mark(int index) = 0;
   virtual void wait_for(int index) = 0;
 
-  // Does what `body` asks for. A device may record it one time and from then on replay the recording whenever the key
-  // comes again, without calling body: a key stands for the same calls with the same pointers and sizes, while what the
-  // pointers lead to may differ. Key 0 is never recorded.
+  // Runs the work that `body` queues. A device may record it once and replay the recording each time the key comes
+  // again, without calling body: equal keys mean the same calls with the same pointers and sizes, while the contents of
+  // the arrays may differ. Key 0 is never recorded.
   virtual void run(uint64_t key, const std::function<void()>& body) = 0;
 };
 
 std::unique_ptr<Device> make_host_device();
 
-// Memory on a device, given back with the object. Move-only; must not outlive the device.
+// Memory on a device, freed with the object. Move-only; must not outlive the device.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
@@ -84,7 +83,7 @@ class DeviceBuffer {
   size_t size_bytes_ = 0;
 };
 
-// Staging memory of a device, given back with the object.
+// Staging memory of a device, freed with the object.
 class StagingBuffer {
  public:
   StagingBuffer() = default;
@@ -105,16 +104,16 @@ class StagingBuffer {
 
 inline constexpr int kInputSlots = 2;
 
-// An array that the host fills before a step and kernels read in it: one memory on the host. Another device has a copy,
-// and the host as many pieces of staging memory as there are slots, so that it can fill one for the next step while the
-// other is on its way. Owned by the code that prepares steps.
+// An array that the host fills before a step and kernels read in it: a single array on the host. For another device
+// there is a copy on the device, and a piece of staging memory per slot, so that the host can fill one slot for the
+// next step while the other is being copied. Owned by the code that prepares steps.
 template <typename T>
 struct StepInput {
   T* staged[kInputSlots] = {};
   T* device = nullptr;
 
   T* host(int slot) const { return staged[slot]; }
-  // Has the first `count` elements on the device, in the order of its other work.
+  // Copies the first `count` elements to the device, in order with its other work.
   void upload(Device& to, int slot, int64_t count) const {
     if (staged[slot] == device) return;
     to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(staged[slot]),

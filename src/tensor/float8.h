@@ -34,7 +34,7 @@ constexpr uint8_t f32_to_e4m3(float value) {
   return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(0x1p14f)));
 }
 
-// Half of what an E8M0 scale means, 2^(e - 128): the factor of values that are kept doubled.
+// Half of an E8M0 scale's value, 2^(e - 128): the factor for values that are stored doubled.
 constexpr float e8m0_half_to_f32(uint8_t e) {
   if (e == 255) return std::bit_cast<float>(0x7fc00000u);
   return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);

@@ -28,7 +28,7 @@ std::vector<Format> weight_formats() {
   return found;
 }
 const std::vector<Format> kWeights = weight_formats();
-// Blocks that no file has, so that no package knows them.
+// Blocks that no file has, so the `gguf` package does not know them.
 bool is_loaders_own(Format format) { return !ggml_type_of_format(format).has_value(); }
 
 std::string fixture(const WeightFormat& format, const char* what) {
@@ -153,8 +153,8 @@ TEST(Format, QuantizesTheSimpleFormatsToTheOraclesBytes) {
   }
 }
 
-// Root mean square error of normally distributed weights relative to their own size. The bound is what the bits allow,
-// with a few percent to spare for other seeds.
+// Root mean square error of normally distributed weights relative to their own size. The bound is the least error that
+// so few bits allow, plus a few percent for other seeds.
 TEST(Format, RoundTripErrorIsWhatTheBitsAllow) {
   const std::map<Format, double> bounds = {
       {Format::kF32, 0},         {Format::kF16, 0.0003},     {Format::kBF16, 0.0025},   {Format::kQ8_0, 0.0056},
@@ -245,7 +245,7 @@ TEST(Format, OddInputsStayFiniteAndNear) {
   }
 }
 
-// Nothing sensible can come out, but nothing undefined may happen on the way (UBSan looks).
+// The result is meaningless, but there must be no undefined behaviour (UBSan checks).
 TEST(Format, QuantisingNonsenseIsSafe) {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float strange : {std::nanf(""), infinity, -infinity, 3e38f, -3e38f, 1e-45f}) {

@@ -26,7 +26,8 @@ struct TensorView {
 
   std::span<const int64_t> dimensions() const { return {shape.data(), static_cast<size_t>(rank)}; }
   int64_t num_elements() const;
-  // The matrix a tensor is to a kernel: the innermost dimension are the columns, all others together the rows.
+  // A tensor as a matrix for kernels: the innermost dimension is the columns, all other dimensions together are the
+  // rows.
   int64_t cols() const { return rank == 0 ? 1 : shape[static_cast<size_t>(rank - 1)]; }
   int64_t rows() const { return cols() == 0 ? 0 : num_elements() / cols(); }
   size_t row_bytes() const { return weight_format(format).bytes_of(cols()); }

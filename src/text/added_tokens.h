@@ -1,5 +1,5 @@
-// Added tokens: strings that become one id wherever they stand in the text, before anything else looks at it. Built
-// once by a loader, then immutable, any thread.
+// Added tokens: strings that become one id wherever they occur in the text, before any other stage. Built once by a
+// loader, then immutable, any thread.
 //
 // Of several that start at one place the longest counts (leftmost-longest). Tokens marked `normalized` are searched in
 // normalised text by their normalised content, the others in the raw text.

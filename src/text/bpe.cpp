@@ -100,14 +100,14 @@ class Bpe : public TokenModel {
   std::vector<Symbol> split(std::string_view word) const {
     std::vector<Symbol> symbols;
     symbols.reserve(word.size());
-    std::optional<Symbol> unknown;  // written late, so that its neighbours can join
+    std::optional<Symbol> unknown;  // appended late, so that neighbours can join it
     const auto flush = [&] {
       if (unknown) symbols.push_back(*unknown);
       unknown.reset();
     };
     std::string decorated;
     char32_t previous = 0;
-    bool after_known = false;  // what bytes and unknown characters merge with is not looked into
+    bool after_known = false;  // neighbours_ is checked only between two known characters
     for_each_character(word, [&](char32_t code, size_t begin, size_t size) {
       const auto at = static_cast<uint32_t>(begin);
       const auto num_bytes = static_cast<uint32_t>(size);

@@ -34,7 +34,7 @@ void order_marks(std::vector<Codepoint>& text) {
   }
 }
 
-// Composes in place, each stretch between inert characters for itself.
+// Composes in place, each run between inert characters separately.
 void compose(std::vector<utf8proc_int32_t>& codes) {
   size_t written = 0;
   for (size_t begin = 0; begin < codes.size();) {

@@ -1,5 +1,5 @@
-// Properties of Unicode characters as the libraries that Quire's ids must equal see them; unicode_versions.h says which
-// version each one froze. Pure functions, any thread.
+// Properties of Unicode characters as defined by the libraries whose ids Quire must reproduce; unicode_versions.h says
+// which Unicode version each one uses. Pure functions, any thread.
 #pragma once
 
 #include <utf8proc.h>

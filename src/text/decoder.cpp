@@ -14,7 +14,7 @@ constexpr size_t kMaxStages = 64;
 
 using PieceMap = std::function<std::string(std::string)>;
 
-// What parsing a description collects: the stages, and the same without memory for single pieces.
+// The result of parsing a description: the stages, and stateless stages for single pieces.
 struct Builder {
   std::vector<MakeStage> stages;
   std::vector<PieceMap> piece_maps;

@@ -1,5 +1,5 @@
-// Decoders turn the pieces of a token stream back into text, piece by piece: every stage passes on what is certain and
-// holds back the rest, so that decoding at once and decoding as tokens arrive give the same text.
+// Decoders turn the pieces of a token stream back into text, piece by piece: every stage passes on text that is certain
+// and holds back the rest, so that decoding all tokens at once and decoding them as they arrive give the same text.
 //
 // A Decoder is an immutable description, any thread; each stream has its own DecoderChain, used by one thread.
 #pragma once
@@ -29,12 +29,12 @@ using MakeStage = std::function<std::unique_ptr<DecoderStage>()>;
 
 struct Decoder {
   std::vector<MakeStage> stages;
-  // The bytes of one piece amid a text: what the stages would add for it, kept even when it is half a character.
+  // The bytes that the stages would add for one piece in the middle of a text, even if they are part of a character.
   std::function<std::string(std::string_view)> piece_bytes;
 };
 
-// A component of tokenizer.json; nullptr is the library's default, pieces joined by spaces. Throws Error kUnsupported
-// naming an unknown type.
+// From a component of tokenizer.json; nullptr is the library's default, pieces joined by spaces. Throws Error
+// kUnsupported naming an unknown type.
 //
 // Differs from the Hugging Face library in one point: a run of byte tokens that is not UTF-8 as a whole keeps its valid
 // characters and gives one U+FFFD for each other byte (as sentencepiece does), because they must be passed on before

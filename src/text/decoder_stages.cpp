@@ -11,7 +11,7 @@
 namespace quire {
 namespace {
 
-// A stage without memory of its own.
+// A stateless stage.
 class MapStage : public DecoderStage {
  public:
   explicit MapStage(std::function<std::string(std::string)> map) : map_(std::move(map)) {}
@@ -80,7 +80,7 @@ class SentencePieceSpaceStage : public DecoderStage {
   StripFirst strip_;
 };
 
-// Holds the last token back: only it loses its suffix without a space.
+// Holds the last token back: only its suffix is removed without adding a space.
 class BpeSuffixStage : public DecoderStage {
  public:
   explicit BpeSuffixStage(std::string suffix) : suffix_(std::move(suffix)) {}
@@ -166,7 +166,7 @@ class StripTextStage : public DecoderStage {
   std::string held_;  // dropped when the stream ends
 };
 
-// Replaces in the whole text: holds back an end that could be the beginning of an occurrence.
+// Replaces in the whole text: holds back an end that may be the beginning of a match.
 class ReplaceTextStage : public DecoderStage {
  public:
   ReplaceTextStage(std::string from, std::string to) : from_(std::move(from)), to_(std::move(to)) {}
@@ -192,7 +192,7 @@ class ReplaceTextStage : public DecoderStage {
   std::string from_, to_, held_;
 };
 
-// An expression over the whole text can be applied only when all of it is there.
+// An expression over the whole text can be applied only when all of it has arrived.
 class CollectStage : public DecoderStage {
  public:
   explicit CollectStage(std::function<std::string(std::string)> map) : map_(std::move(map)) {}

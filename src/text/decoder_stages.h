@@ -6,7 +6,7 @@
 namespace quire {
 
 MakeStage byte_level_stage();     // characters of GPT-2's alphabet -> bytes, then UTF-8 repaired over the whole stream
-MakeStage byte_fallback_stage();  // "<0xE2>" ... -> characters; a byte of none is one U+FFFD
+MakeStage byte_fallback_stage();  // "<0xE2>" ... -> characters; a byte of no character is one U+FFFD
 MakeStage utf8_stage();           // any bytes -> UTF-8
 MakeStage join_stage(std::string separator);
 MakeStage metaspace_stage(std::string replacement, bool strip_first);

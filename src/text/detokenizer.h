@@ -17,7 +17,7 @@ class Detokenizer {
   // complete or known to be malformed (then U+FFFD). All pushes and finish() together give Tokenizer::decode of all
   // ids. O(1) amortised.
   std::string push(int32_t id);
-  // What is still held back; the stream ends.
+  // The stream ends: returns the text that is still held back.
   std::string finish();
 
  private:

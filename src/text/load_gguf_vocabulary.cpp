@@ -28,7 +28,7 @@ PieceType type_of(const GgufVocabulary& gguf, size_t index) {
   return type >= 1 && type <= 6 ? static_cast<PieceType>(type) : PieceType::kNormal;
 }
 
-// Ids that no token has are as good as absent.
+// Ids that no token has count as absent.
 std::optional<int32_t> checked_id(const GgufVocabulary& gguf, std::optional<int32_t> id) {
   return id && *id >= 0 && static_cast<size_t>(*id) < gguf.tokens.size() ? id : std::nullopt;
 }
@@ -51,7 +51,7 @@ bool has_byte_pieces(const Vocabulary& vocabulary) {
   return true;
 }
 
-// Sentencepiece BPE without sentencepiece's own clean-up of the text: the way Llama's vocabulary is used.
+// Sentencepiece BPE without sentencepiece's own clean-up of the text: as Llama's vocabulary is used.
 void fill_llama(const GgufVocabulary& gguf, TokenizerParts& parts) {
   const bool prefix = gguf.add_space_prefix.value_or(true);
   std::vector<Normalizer> steps;
@@ -111,7 +111,7 @@ void fill_gpt2(const GgufVocabulary& gguf, const NamedPreTokenizer& pre, Tokeniz
   parts.decoder = make_byte_level_decoder();
 }
 
-// GGUF files write WordPiece vocabularies the other way round: U+2581 starts a word, nothing continues it.
+// GGUF files mark WordPiece vocabularies the other way round: U+2581 starts a word, and continuations have no mark.
 void fill_bert(TokenizerParts& parts) {
   parts.normalizer = make_bert_normalizer({});
   parts.pre_tokenizer = make_bert_pre_tokenizer();
@@ -137,7 +137,7 @@ Defaults fill_model(const GgufVocabulary& gguf, TokenizerParts& parts) {
        printable(gguf.model));
 }
 
-// Many files do not name their unknown token, but all mark it by its type.
+// Many files have no key for the unknown token, but all give it its type.
 std::optional<int32_t> find_unknown(const GgufVocabulary& gguf) {
   if (gguf.unk_id) return checked_id(gguf, gguf.unk_id);
   for (size_t i = 0; i < gguf.tokens.size(); ++i) {

@@ -121,7 +121,7 @@ StripFirst strip_first(const SentencePieceNormalization& normalization) {
   return normalization.add_dummy_prefix ? StripFirst::kOne : StripFirst::kNo;
 }
 
-// Without a word from the configuration: begin of sequence as Llama has it, end of sequence for the T5 family.
+// If the configuration says nothing: begin of sequence as for Llama, end of sequence for the T5 family.
 void set_post_processor(const TokenizerConfig& config, TokenizerParts& parts) {
   const bool is_t5 = config.tokenizer_class.find("T5") != std::string::npos;
   if (config.add_bos.value_or(!is_t5) && parts.bos_id) parts.post_processor.before = {*parts.bos_id};

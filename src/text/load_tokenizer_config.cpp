@@ -18,7 +18,7 @@ std::optional<bool> optional_bool(const json::object& config, std::string_view k
   return find_member(config, key) == nullptr ? std::nullopt : std::optional(find_bool(config, key, false));
 }
 
-// A string, or a list of {"name", "template"} of which "default" counts.
+// A string, or a list of {"name", "template"}, from which "default" is used.
 std::optional<std::string> find_template(const json::object& config) {
   const json::value* value = find_member(config, "chat_template");
   if (value == nullptr) return std::nullopt;

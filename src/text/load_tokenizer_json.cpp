@@ -109,7 +109,7 @@ std::unique_ptr<TokenModel> load_wordpiece(const json::object& model, Vocabulary
   return make_wordpiece(vocabulary, std::move(options));
 }
 
-// Files of early versions do not name their model's type.
+// Early files have no type of model.
 std::string type_of(const json::object& model) {
   const std::string type = find_string(model, "type", "");
   if (!type.empty()) return type;
@@ -144,7 +144,7 @@ std::vector<AddedToken> read_added_tokens(const json::object& tokenizer) {
   return tokens;
 }
 
-// Tokens that only the configuration knows: added_tokens_decoder, and the named special tokens.
+// Tokens that only the configuration has: added_tokens_decoder and the named special tokens.
 void add_config_tokens(const TokenizerConfig& config, const Vocabulary& vocabulary, std::vector<AddedToken>& tokens) {
   std::unordered_set<int32_t> ids;
   std::unordered_set<std::string> contents;
@@ -167,7 +167,7 @@ void add_config_tokens(const TokenizerConfig& config, const Vocabulary& vocabula
   }
 }
 
-// add_bos_token and add_eos_token, where given, replace whatever the file's post-processor says.
+// add_bos_token and add_eos_token, where given, replace the file's post-processor.
 void apply_bos_and_eos(const TokenizerConfig& config, TokenizerParts& parts) {
   if (!config.add_bos && !config.add_eos) return;
   parts.post_processor = {};

@@ -1,8 +1,8 @@
-// The merging loop that both byte pair models share. Scratch of one call, no thread shares it.
+// The merging loop that both byte pair models share. Its state belongs to one call, so any thread may use it.
 //
-// Symbols are merged with a linked list and a heap of candidate pairs, so a stretch of n symbols costs n log n. Two
+// Symbols are merged with a linked list and a heap of candidate pairs, so a stretch of n symbols takes O(n log n). Two
 // neighbouring characters that no piece contains side by side can never be merged across: text is cut there into
-// stretches that are mostly words, and the heap stays in the cache however long the text is.
+// stretches, mostly single words, so that the heap fits the cache for any length of text.
 #pragma once
 
 #include <algorithm>
@@ -60,8 +60,8 @@ struct PairMerge {
   int32_t id;    // of the merged symbol
 };
 
-// Merges, stretch by stretch, until find_merge(left, right), an optional<PairMerge>, knows no neighbours any more. The
-// remaining symbols are those with a size.
+// Merges each stretch until find_merge(left, right), an optional<PairMerge>, finds nothing for any neighbours. The
+// remaining symbols are those with a size above 0.
 template <typename FindMerge>
 void merge_symbols(std::vector<Symbol>& symbols, FindMerge find_merge) {
   struct Candidate {

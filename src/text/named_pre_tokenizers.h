@@ -14,7 +14,8 @@ struct NamedPreTokenizer {
     kAddBos = 4,        // unless the file says otherwise
   };
   std::vector<std::string_view> names;
-  // Applied one after the other, each splitting further; matches and the text between them are pieces.
+  // Applied one after the other; each splits the pieces of the one before. Matches and the text between them are
+  // pieces.
   std::vector<std::string_view> expressions;
   unsigned flags = 0;
 

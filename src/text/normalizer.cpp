@@ -60,8 +60,8 @@ void nmt(NormalizedText& input) {
   });
 }
 
-// The Hugging Face library looks whole graphemes up when they are short, else each character, and takes the shortest
-// key that the text starts with for all of it.
+// The Hugging Face library looks up whole graphemes if they are short, else each character, and replaces all of it by
+// the entry of the shortest key that it starts with.
 void apply_precompiled(const Charsmap& map, NormalizedText& input) {
   constexpr size_t kMaxGrapheme = 6;
   const std::string_view text = input.text;

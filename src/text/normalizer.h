@@ -1,4 +1,4 @@
-// Normalisers: the first stage of the pipeline rewrites the text between added tokens. Each is a pure function made
+// Normalisers: the first stage of the pipeline rewrites the text between added tokens. Each is a pure function, made
 // once from a tokenizer's description; any thread may call it.
 #pragma once
 

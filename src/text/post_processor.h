@@ -13,8 +13,8 @@ struct PostProcessor {
   std::vector<int32_t> before, after;  // the text's ids stand between them
 };
 
-// A component of tokenizer.json, its form for one sequence. Throws Error kUnsupported for a type or template that it
-// does not know, kCorrupt when a special token is not defined.
+// From a component of tokenizer.json, in its form for one sequence. Throws Error kUnsupported for an unknown type or
+// template, kCorrupt when a special token is not defined.
 PostProcessor parse_post_processor(const json::object& description, int depth = 0);
 
 }  // namespace quire

@@ -96,7 +96,7 @@ void split_pieces(PreTokenizedText& input, const Finder& find, SplitBehavior beh
   input.pieces = std::move(pieces);
 }
 
-// Every character of a class is a match of its own.
+// Every character of a class is a separate match.
 Finder characters_where(bool (*belongs)(char32_t)) {
   return [belongs](std::string_view text, const std::function<void(size_t, size_t)>& match) {
     for_each_character(text, [&](char32_t code, size_t begin, size_t size) {

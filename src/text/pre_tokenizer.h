@@ -1,5 +1,5 @@
-// Pre-tokenizers: split normalised text into the pieces that the token model sees one by one, rewriting them where the
-// vocabulary's alphabet asks for it. Made once from a tokenizer's description; any thread may call them.
+// Pre-tokenizers: split normalised text into pieces for the token model, and rewrite them if the vocabulary's alphabet
+// requires it. Made once from a tokenizer's description; any thread may call them.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,7 @@ struct PreTokenizedText {
 
 using PreTokenizer = std::function<void(PreTokenizedText&)>;
 
-// What becomes of the matches of a splitting pattern.
+// What happens to the matches of a splitting pattern.
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 // A component of tokenizer.json. Throws Error kUnsupported naming an unknown type, kCorrupt for a bad member.

@@ -1,4 +1,4 @@
-// A reader of protocol buffers' wire format, as little of it as sentencepiece's model files need. Reads a span that
+// A reader of the part of protocol buffers' wire format that sentencepiece's model files use. Reads a span that
 // outlives it; one thread. Page: https://protobuf.dev/programming-guides/encoding/
 #pragma once
 

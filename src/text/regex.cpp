@@ -17,10 +17,10 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kMaxExpressionBytes = 16 * 1024;
 constexpr uint32_t kHeapLimitKib = 256 * 1024;
 constexpr size_t kMaxJitStackBytes = 64 * 1024 * 1024;  // address space; touched only as needed
-// Backtracking steps of one match: a class repeated over the whole text may legitimately give back all of it.
+// Backtracking steps of one match: a class repeated over the whole text may legitimately backtrack over all of it.
 constexpr uint32_t kMatchLimit = 1'000'000;
 constexpr uint32_t kMatchLimitPerByte = 8;
-// A text may take this long; ordinary expressions need some 50 ns a byte.
+// The longest time for one text; ordinary expressions need some 50 ns per byte.
 constexpr std::chrono::seconds kBaseTime{5};
 constexpr std::chrono::microseconds kTimePerByte{2};
 constexpr int kMatchesPerTimeCheck = 64;
@@ -31,7 +31,7 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-// What a thread needs to run matches; made once per thread.
+// A thread's state for matching; made once per thread.
 struct MatchScratch {
   pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
   pcre2_match_context* context = pcre2_match_context_create(nullptr);
@@ -100,7 +100,7 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(scratch.data);
     const size_t begin = rc < 0 ? 0 : std::max<size_t>(ends[0], at);  // \K may move it
     const size_t end = rc < 0 ? 0 : ends[1];
-    // An empty match right behind the last one is none.
+    // An empty match directly after the last match does not count.
     const bool matched = rc >= 0 && begin <= end && !(begin == end && last_end == end);
     if (matched) {
       visit(begin, end);

@@ -1,5 +1,5 @@
 // Regular expressions of tokenizer files, run by PCRE2. The originals are written for Oniguruma's Ruby syntax, which
-// the Hugging Face library uses; `translate_expression` maps what differs.
+// the Hugging Face library uses; `translate_expression` maps the differences.
 //
 // Immutable after construction, any thread. Expressions come from files and text from users, so both are bounded: a
 // match that backtracks too much, or a text that costs far more than linear time, throws Error kLimit.

@@ -46,7 +46,7 @@ class ScoredBpe : public TokenModel {
   }
 
  private:
-  // For an unused piece that was merged: the size of its left part.
+  // For a merged piece of type "unused": the size of its left part.
   using UnusedParts = std::unordered_map<int32_t, uint32_t>;
 
   // Dense ranks by falling score; equal scores share a rank and merge from left to right.

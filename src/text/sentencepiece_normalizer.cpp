@@ -62,7 +62,7 @@ class SentencePieceNormalizer {
   }
 
  private:
-  // What the text at `at` becomes, and how many bytes of it that covers.
+  // The replacement of the text at `at`, and how many bytes it replaces.
   std::pair<std::string_view, size_t> next_part(std::string_view text, size_t at) const {
     if (const auto match = user_defined_.longest_match(text, at); match.size > 0) {
       return {text.substr(at, match.size), match.size};

@@ -1,4 +1,4 @@
-// Parts of the pipeline whose edges the fixtures do not reach.
+// Edge cases of the pipeline's parts that the fixtures do not cover.
 #include <gtest/gtest.h>
 
 #include <cmath>

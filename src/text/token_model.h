@@ -1,7 +1,7 @@
 // A token model turns one pre-tokenized, normalised piece of text into ids: BPE, Unigram, WordPiece ... Immutable after
 // construction, any thread.
 //
-// Text that the vocabulary cannot write becomes the unknown token; a model without one leaves it out.
+// Text that the vocabulary cannot represent becomes the unknown token; a model without one drops it.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct BpeOptions {
   std::string end_of_word;        // written after the last character of a word
   bool fuse_unknown = false;
   bool byte_fallback = false;
-  bool ignore_merges = false;    // a word that is a token as a whole is not merged up
+  bool ignore_merges = false;    // a word that is a token itself is looked up, not merged
   bool skip_bad_merges = false;  // GGUF files list merges whose result is no token; else that is Error kCorrupt
 };
 std::unique_ptr<TokenModel> make_bpe(const Vocabulary& vocabulary, BpeOptions options);
@@ -49,7 +49,7 @@ struct ScoredPieces {
   bool byte_fallback = false;
 };
 // Sentencepiece's BPE: the pair whose joint piece has the best score is merged first. User-defined pieces are matched
-// beforehand and never merged; unused ones are taken apart again.
+// first and never merged; unused pieces are split again after merging.
 std::unique_ptr<TokenModel> make_scored_bpe(const Vocabulary& vocabulary, ScoredPieces pieces);
 
 // Unigram language model (Kudo 2018): the Viterbi path of the highest total score.
@@ -58,12 +58,12 @@ struct UnigramOptions {
   std::vector<PieceType> types;
   int32_t unknown_id = kNoToken;
   bool byte_fallback = false;
-  // Sentencepiece adds up in single precision, the Hugging Face library in double: ties fall differently.
+  // Sentencepiece adds scores in single precision, the Hugging Face library in double: they break ties differently.
   bool single_precision = false;
 };
 std::unique_ptr<TokenModel> make_unigram(const Vocabulary& vocabulary, UnigramOptions options);
 
-// Greedy longest match first, of BERT; a word with any part unknown is unknown as a whole.
+// Greedy longest match first, of BERT; a word with an unknown part is unknown as a whole.
 struct WordPieceOptions {
   int32_t unknown_id = kNoToken;
   std::string first_prefix;              // written before the first part of a word

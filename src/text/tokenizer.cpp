@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-// Names under which published models end a turn. A generation that runs past them talks to itself.
+// Names of end-of-turn tokens in published models. A generation that runs past one continues with an invented user
+// turn.
 constexpr std::string_view kEndOfTurnNames[] = {"<|eot_id|>",
                                                 "<|im_end|>",
                                                 "<|end|>",
@@ -132,12 +133,12 @@ void TokenizerParts::set_added_tokens(std::vector<AddedToken> tokens) {
     all_tokens.add(token.content, token.id);
     special[token.id] = token.special;
     if (!token.normalized || !normalizer) continue;
-    // The decoder undoes what the normaliser did, so it is fed the normalised content.
+    // The decoder undoes the normaliser, so its input is the normalised content.
     NormalizedText content{token.content, true};
     normalizer(content);
     if (content.text != token.content) surfaces[token.id] = std::move(content.text);
   }
-  // An added token's content stands before a piece of the model with the same id.
+  // An added token's content takes precedence over the model's piece with the same id.
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     if (vocabulary.contains(id) && !all_tokens.contains(id)) all_tokens.add(vocabulary.text(id), id);
   }

@@ -1,4 +1,4 @@
-// Text <-> token ids, by the model's own rules. A pipeline of parts, each a file of this folder:
+// Text <-> token ids, by the model's own rules. A pipeline of parts, one per file of this folder:
 //
 //   encode: added tokens | normalizer | added tokens | pre-tokenizer | token model | post-processor
 //   decode: decoder stages (see detokenizer.h for text that arrives token by token)
@@ -25,14 +25,14 @@ struct TokenizerParts;
 class Tokenizer {
  public:
   struct EncodeOptions {
-    bool add_special_tokens = true;  // what the post-processor puts around the text: begin of sequence, separators ...
+    bool add_special_tokens = true;  // those that the post-processor puts around the text: begin of sequence, separators ...
     bool parse_special = true;       // false: the names of special tokens are ordinary text (for untrusted text)
   };
 
   explicit Tokenizer(std::unique_ptr<const TokenizerParts> parts);
 
-  // Malformed UTF-8 is read as U+FFFD. Time is near linear in the text's length. Throws Error kLimit for text above
-  // 1 GiB or when an expression of the tokenizer costs too much on this text.
+  // Malformed UTF-8 is read as U+FFFD. Time is near linear in the text's length. Throws Error kLimit for text above 1
+  // GiB, or when an expression of the tokenizer takes too long on this text.
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options) const;
   std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
 
@@ -41,7 +41,8 @@ class Tokenizer {
 
   // The piece as the vocabulary writes it; empty for an id without one.
   std::string_view token_text(int32_t id) const;
-  // The bytes that the token adds amid a text, perhaps half a character; a special token gives its name.
+  // The bytes that the token adds in the middle of a text, which may be part of a character; the name of a special
+  // token.
   std::string token_bytes(int32_t id) const;
 
   int32_t vocab_size() const;  // largest id + 1, added tokens included
@@ -52,7 +53,7 @@ class Tokenizer {
   std::optional<int32_t> eos_id() const;
   std::optional<int32_t> unk_id() const;
   std::optional<int32_t> pad_id() const;
-  // Tokens that end a generation: eos and the known names of turn ends among the special tokens. Sorted.
+  // Tokens that end a generation: eos, and special tokens with a known name for the end of a turn. Sorted.
   const std::vector<int32_t>& eog_ids() const;
   bool is_eog(int32_t id) const;
 

@@ -24,7 +24,7 @@ struct TokenizerParts {
   TokenizerParts(const TokenizerParts&) = delete;  // the model refers to the vocabulary
   TokenizerParts& operator=(const TokenizerParts&) = delete;
 
-  Vocabulary vocabulary;  // what the model knows
+  Vocabulary vocabulary;  // the model's pieces
   Vocabulary all_tokens;  // with the added tokens
   AddedTokens added;
   Normalizer normalizer;       // may be empty
@@ -44,7 +44,7 @@ struct TokenizerParts {
   // Fills eog_ids from eos_id, `more` and the known names.
   void find_eog_ids(const std::vector<int32_t>& more = {});
 
-  // What a decoder is fed for an id; empty when it gives nothing.
+  // The decoder's input for an id; empty when the id gives no text.
   std::string_view surface(int32_t id) const;
   bool is_special(int32_t id) const { return id >= 0 && id < static_cast<int32_t>(special.size()) && special[id]; }
 };

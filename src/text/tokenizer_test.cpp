@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, TokenizerFixture,
                                          "sp_bpe_bytes", "sp_bpe", "sp_unigram_bytes", "sp_unigram"),
                          [](const auto& fixture) { return std::string(fixture.param); });
 
-// Damage at any byte gives a clear Error or another tokenizer, never a crash.
+// A file damaged at any byte gives a clear Error or another tokenizer, never a crash.
 TEST(TokenizerFiles, MutatedFilesNeverCrash) {
   std::mt19937 random(3);
   for (const std::string name : {"llama2", "unigram", "wordpiece", "sp_unigram_bytes", "sp_bpe"}) {
@@ -200,7 +200,7 @@ TEST(GgufVocabularies, SentencePieceWithoutByteFallback) {
                       .eos_id = 2,
                       .unk_id = 0};
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3, 0}));
-  gguf.unk_id.reset();  // its type says it too
+  gguf.unk_id.reset();  // its type is enough
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3, 0}));
   gguf.types[0] = 3;
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3}));

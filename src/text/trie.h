@@ -1,4 +1,4 @@
-// A byte trie: finds which of many keys start at a place in a text, in time of the longest key. Immutable after
+// A byte trie: finds which of many keys start at a place in a text, in time linear in the longest key. Immutable after
 // construction, any thread.
 #pragma once
 

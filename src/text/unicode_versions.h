@@ -1,6 +1,6 @@
-// Where the data of Unicode versions differ. The libraries whose ids Quire reproduces each froze a version: the Hugging
+// Differences between Unicode versions. The libraries whose ids Quire reproduces each use a fixed version: the Hugging
 // Face library normalises by Unicode 9, sorts marks and punctuation by Unicode 8 and runs expressions by Unicode 16,
-// while utf8proc and PCRE2 have whatever the distribution built. Constant tables, any thread.
+// while utf8proc and PCRE2 have the version of the distribution's build. Constant tables, any thread.
 //
 // The tables were found by comparing every code point with tokenizers 0.23; tools/tokenizer_oracle.py repeats it.
 #pragma once

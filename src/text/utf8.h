@@ -23,7 +23,7 @@ struct Utf8Character {
 // `at` must lie inside `text`.
 Utf8Character decode_utf8(std::string_view text, size_t at);
 
-// Size of the character that starts with this byte, in text known to be valid.
+// Size of the character that starts with this byte, in valid text.
 inline uint32_t utf8_size(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
   return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
@@ -51,7 +51,7 @@ class Utf8Stream {
   enum class Replacement { kPerSubpart, kPerByte };
   explicit Utf8Stream(Replacement replacement = Replacement::kPerSubpart) : replacement_(replacement) {}
 
-  // Valid text that is certain by now. finish() gives what the held bytes become when nothing follows.
+  // Returns valid text that is certain by now. finish() returns the text of the held bytes when nothing follows.
   std::string push(std::string_view bytes);
   std::string finish();
   bool empty() const { return held_.empty(); }

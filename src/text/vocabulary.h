@@ -15,7 +15,7 @@ constexpr int32_t kMaxVocabularySize = 1 << 22;
 class Vocabulary {
  public:
   // Gives `id` the text `piece`. Ids may leave holes. Throws Error kCorrupt when the id is negative or too large or
-  // already has another text; when two ids share a text, find() knows the first.
+  // already has another text; when two ids have the same text, find() returns the first.
   void add(std::string_view piece, int32_t id);
 
   int32_t find(std::string_view piece) const;  // kNoToken when absent
@@ -36,7 +36,7 @@ class Vocabulary {
   size_t longest_piece_ = 0;
 };
 
-// The 256 pieces "<0x00>" ... "<0xFF>" that byte fallback writes unknown characters with.
+// The 256 pieces "<0x00>" ... "<0xFF>" with which byte fallback writes unknown characters.
 std::string byte_piece(uint8_t byte);
 std::optional<uint8_t> parse_byte_piece(std::string_view piece);
 

@@ -13,14 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Lengths must agree: offsets in the rest of the file stay true.
+// Both lengths must be equal, so that offsets in the rest of the file stay valid.
 std::string replaced(std::string bytes, const std::string& from, const std::string& to) {
   const size_t at = bytes.find(from);
   if (at == std::string::npos || from.size() != to.size()) throw std::runtime_error("cannot replace " + from);
   return bytes.replace(at, from.size(), to);
 }
 
-// A GGUF key's value begins behind its type of four bytes and its length of eight.
+// A GGUF string's bytes begin after four bytes of type and eight of length.
 std::string with_value(std::string bytes, const std::string& key, const std::string& value) {
   const size_t at = bytes.find(key);
   if (at == std::string::npos) throw std::runtime_error("no key " + key);

@@ -1,4 +1,4 @@
-// Files and folders that nobody can run, each made from a good one with one thing wrong.
+// Files and folders that cannot be run, each made from a good one with one thing wrong.
 #pragma once
 
 #include <filesystem>

@@ -1,6 +1,5 @@
-// What users meet when something is wrong: a hundred bad inputs, each with a message of at most five lines that says
-// what was found, what was expected and what to do. bad_input.snapshot holds every message for review;
-// QUIRE_UPDATE_SNAPSHOT=1 rewrites it.
+// Error messages: a hundred bad inputs, each with a message of at most five lines that says what was found, what was
+// expected and what to do. bad_input.snapshot holds every message for review; QUIRE_UPDATE_SNAPSHOT=1 rewrites it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -196,7 +195,7 @@ std::string command_line(const Case& item) {
   return line;
 }
 
-// What another machine could say differently.
+// Replaces text that differs between machines.
 void make_stable(std::string& text, const std::filesystem::path& folder) {
   replace_all(text, folder.string(), "TMP");
   constexpr std::string_view kTables = "this machine and build run ";
@@ -276,7 +275,7 @@ std::vector<Case> serving_cases() {
   return cases;
 }
 
-// What became of each case. Half of a case is waiting for the program to start and end, so they run side by side.
+// The result of each case. Half of a case's time is waiting for the program to start and end, so cases run in parallel.
 std::vector<Outcome> run_all(const std::vector<Case>& cases, const std::filesystem::path& folder) {
   std::vector<Outcome> outcomes(cases.size());
   std::atomic<size_t> next{0};

@@ -1,4 +1,4 @@
-// The program as its users meet it: commands, options and what they print.
+// The program as users run it: commands, options and what they print.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -161,8 +161,8 @@ TEST(Tokenize, ComesBackAsTheSameText) {
   EXPECT_EQ(find_array(answer, "ids")->size(), find_array(answer, "pieces")->size());
 }
 
-// The definition, from the logits of each window: its first token gives way to the one that begins texts, the second
-// half is scored.
+// The definition, from the logits of each window: its first token is replaced by the beginning of sequence, and the
+// second half is scored.
 TEST(Perplexity, IsWhatTheLogitsSay) {
   constexpr size_t kWindow = 16;
   const TemporaryFolder folder;

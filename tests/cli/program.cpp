@@ -16,7 +16,7 @@
 namespace quire::test {
 namespace {
 
-// Far beyond what any case takes, so that only a hang meets it.
+// Far longer than any case takes, so that only a hang reaches it.
 constexpr auto kTimeLimit = std::chrono::seconds(120);
 
 // An unnamed file in memory: unlike a pipe it never makes the program wait for its reader.
@@ -54,7 +54,7 @@ std::vector<std::string> clean_environment(const std::vector<std::string>& extra
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (!std::string_view(*entry).starts_with("QUIRE_")) result.emplace_back(*entry);
   }
-  result.emplace_back("QUIRE_TUNING=none");  // what this machine's user tuned is his own
+  result.emplace_back("QUIRE_TUNING=none");  // ignores the user's tuning file
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Runs the program as a user's shell would, without a shell: arguments, standard input, what it prints, how it ends.
+// Runs the program as a user's shell would, without a shell: arguments, standard input, output, exit.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,7 @@ struct Outcome {
   std::string out;
   std::string err;
 
-  // A crash, a hang or a sanitizer's report; empty when the program ended by its own will.
+  // A crash, a hang or a sanitizer's report; empty when the program exited normally.
   std::string trouble() const;
 };
 
@@ -28,7 +28,7 @@ struct Invocation {
 // Throws std::runtime_error when there is no such program. Any thread.
 Outcome run_program(const Invocation& invocation);
 
-// A new folder that vanishes with its owner.
+// A new folder, removed with the object.
 class TemporaryFolder {
  public:
   TemporaryFolder();

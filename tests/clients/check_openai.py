@@ -36,7 +36,7 @@ def check_chat(client):
     assert not chunks[-1].choices and chunks[-1].usage == whole.usage, chunks[-1]
     assert all(chunk.usage is None for chunk in chunks[:-1]) and len({chunk.id for chunk in chunks}) == 1
 
-    # The client's own way of putting a stream together, which takes no answer that was cut at its length.
+    # The client's own helper that joins a stream; it rejects answers that were cut at their length.
     sentence = client.chat.completions.create(model="demo", messages=MESSAGES, temperature=0, stop=".").choices[0].message
     with client.chat.completions.stream(model="demo", messages=MESSAGES, temperature=0, stop=".") as stream:
         assert stream.get_final_completion().choices[0].message.content == sentence.content
@@ -105,7 +105,7 @@ def check_embeddings(client):
     floats = client.embeddings.create(model="demo", input=texts, encoding_format="float")
     assert [item.index for item in unsaid.data] == [0, 1]
     for one, other in zip(unsaid.data, floats.data):
-        assert as_float32(one) == as_float32(other)  # text has the digits that tell float32 values apart, not those of doubles
+        assert as_float32(one) == as_float32(other)  # the text has enough digits for float32, not for doubles
         assert math.isclose(sum(x * x for x in one.embedding), 1, rel_tol=1e-5)
     assert unsaid.usage.prompt_tokens == floats.usage.prompt_tokens > 0
 

@@ -27,7 +27,7 @@ async def main():
         assert int(error.response.headers["retry-after"]) >= 1 and int(error.response.headers["retry-after-ms"]) > 0
     assert 1 <= len(refused) < 16, f"{len(refused)} of 16 were refused"
 
-    # With the client's own retries, led by Retry-After, everyone is served.
+    # With the client's own retries, which follow Retry-After, all requests succeed.
     patient = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=20)
     texts = {answer.choices[0].text for answer in await asyncio.gather(*(ask(patient) for _ in range(6)))}
     assert len(texts) == 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Published clients against `quire serve demo`: what they ask for is answered as they expect.
+# Published clients against `quire serve demo`: their requests are answered as they expect.
 #   tests/clients/run.sh [folder of the virtual environment] [quire]
 # Installs the clients from PyPI; the server listens on 127.0.0.1 on a free port and must end with 0 on SIGTERM.
 set -euo pipefail
@@ -15,7 +15,7 @@ trap '[ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true; rm -f "$tabl
 "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
 python=$environment/bin/python
 load_tool=$environment-load
-if [ ! -x "$load_tool/bin/aiperf" ]; then  # of its own: what it needs does not go together with the rest
+if [ ! -x "$load_tool/bin/aiperf" ]; then  # separate environment: its dependencies conflict with the others
   python3 -m venv "$load_tool"
   "$load_tool/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements_load.txt"
 fi

@@ -10,7 +10,7 @@
 
 namespace {
 
-// Every getter on every key: most of them throw, none may do worse.
+// Every getter on every key: most of them throw Error; none may crash.
 void read_metadata(const quire::GgufFile& file) {
   for (const auto& entry : file.metadata()) {
     const std::string& key = entry.first;

@@ -1,5 +1,5 @@
-// The HTTP request parser on any bytes: it must neither crash nor grow, and where the bytes are cut must change
-// nothing.
+// The HTTP request parser on any bytes: it must neither crash nor use unbounded memory, and splitting the bytes must
+// not change the result.
 
 #include <algorithm>
 #include <cstddef>

@@ -98,7 +98,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SamplerScratch other_scratch(vocab_size);
   std::vector<float> logits(static_cast<size_t>(vocab_size));
   for (int step = 0; step < kMostSteps; ++step) {
-    // Where the input has ended the row before is sampled again.
+    // After the end of the input the previous row is sampled again.
     for (float& logit : logits) {
       if (bytes.is_empty()) break;
       logit = bytes.take<float>();

@@ -13,7 +13,7 @@ DEADLINE_S = 20
 
 
 class Browser:
-    """One Chromium with a profile of its own that is deleted with it."""
+    """A Chromium with its own profile, which is deleted with it."""
 
     def __init__(self, program=None):
         program = program or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -24,7 +24,7 @@ class Browser:
         self.read_end, from_browser = os.pipe()
 
         def place_pipe():
-            # Chromium reads commands from descriptor 3 and writes to 4; both copies go via high numbers, as they may collide.
+            # Chromium reads commands from descriptor 3 and writes to 4; both are copied to high numbers first, as they may collide.
             high_in, high_out = os.dup2(to_browser, 90), os.dup2(from_browser, 91)
             os.dup2(high_in, 3)
             os.dup2(high_out, 4)
@@ -92,7 +92,7 @@ class Browser:
 
 
 class Page:
-    """A tab in a browser context of its own: empty storage, its own record of requests, messages and violations."""
+    """A tab in a separate browser context: empty storage, its own record of requests, messages and violations."""
 
     def __init__(self, browser, width=1280, height=800, dark=False, phone=False, before=""):
         self.browser = browser
@@ -127,7 +127,7 @@ class Page:
             self.console.append(parameters["type"] + ": " + " ".join(str(item.get("value")) for item in parameters["args"]))
         elif method == "Page.javascriptDialogOpening":
             self.dialogs.append(parameters["message"])
-            # Sent without waiting: an answer is being waited for already.
+            # Sent without waiting: another reply is being waited for already.
             message = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}, "sessionId": self.session}
             write_all(self.browser.write_end, json.dumps(message).encode() + b"\0")
 
@@ -155,7 +155,7 @@ class Page:
             try:
                 value = self.js(expression)
             except RuntimeError as error:
-                # Between two documents there is nothing to ask.
+                # Between two documents there is nothing to evaluate.
                 if "context" not in str(error).lower() and "null" not in str(error).lower():
                     raise
                 value = None

@@ -112,7 +112,7 @@ class Suite:
         page.until(f"scripted.polls > {seen} + 1", "two more readings")
         hide = "Object.defineProperty(document, 'hidden', {{configurable: true, value: {0}}}); document.dispatchEvent(new Event('visibilitychange'))"
         page.js(hide.format("true"))
-        # A reading under way may still end; after that the clock must be stopped: its period passes in the page's own time.
+        # A reading in progress may still end; after that the clock must have stopped: its period passes in the page's time.
         page.js("new Promise((done) => setTimeout(done, 1200))")
         before = page.js("scripted.polls")
         page.js("new Promise((done) => setTimeout(done, 2500))")
@@ -140,7 +140,7 @@ class Suite:
         check("active" in page.until("document.getElementById('map_point').textContent", "what is under the pointer"), "the pointer tells nothing")
         check(page.js("document.getElementById('map_legend').innerText").replace("\n", " ").find("25,000") >= 0, "the legend has no counts")
         check("p50" in page.js("document.querySelector('#latency_ttft .bars').getAttribute('aria-label')"), "no quantiles")
-        # A server without these parts is shown as far as it tells.
+        # A server whose status lacks these parts is shown without them.
         page.js("scripted.status = {state: 'loading'}")
         page.until("document.getElementById('state_text').textContent.includes('loading')", "the loading state")
 
@@ -256,7 +256,7 @@ class Suite:
         links = page.js("[...document.querySelectorAll('.prose a')].map((link) => [link.protocol, link.rel, link.host])")
         check(len(links) == 4 and all(link == ["https:", "noopener noreferrer nofollow", "example.org"] for link in links), f"links: {links}")
         check(page.js("window.harmed === undefined"), f"a script ran: {page.js('window.harmed')}")
-        # No text may be lost by not being understood.
+        # Text that is not understood must not be lost.
         text = page.js(f"document.querySelector('{ANSWER} .body').textContent")
         for word in ("<script>window.harmed = 1</script>", "javascript:window.harmed=5", "<details open"):
             check(word in text, f"{word!r} is missing")
@@ -415,7 +415,7 @@ class Suite:
         page.js("document.getElementById('search').value = 'alpha'; document.getElementById('search').dispatchEvent(new Event('input'))")
         check(page.js(names) == ["alpha question"], "the search finds something else")
         page.js("document.getElementById('search').value = ''; document.getElementById('search').dispatchEvent(new Event('input'))")
-        # A circle of parents, wrong types, an id that is markup: whatever comes in must leave the page whole.
+        # A circle of parents, wrong types, an id that is markup: no import may break the page.
         node = {"id": "node1", "parent": "node2", "role": "user", "content": "<img src=x onerror=window.harmed=1>", "children": ["node9"], "chosen": "node9"}
         hostile = {"format": "quire-conversations", "conversations": [{"id": "conv1", "title": "<b>bold</b>", "nodes": {"a": node, "b": {**node, "id": "node2", "parent": "node1"},
                    "c": {"id": "node3", "parent": None, "role": 5, "content": 7, "tokens": [None, {"text": 3}], "stats": "x", "failure": [], "state": "streaming"}}}]}

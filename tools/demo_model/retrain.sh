@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes everything in assets/demo/ again: retrain.sh WORK [MINUTES]. WORK is a folder for what lies between.
+# Makes everything in assets/demo/ again: retrain.sh WORK [MINUTES]. WORK is a folder for intermediate files.
 set -eu
 work=$1
 minutes=${2:-60}

@@ -4,7 +4,7 @@
 
 Muon for the matrices inside the layers, AdamW for the embedding and the norms, bfloat16 arithmetic on float32 weights.
 The learning rate falls linearly with the time used up, so a slow machine sees fewer tokens but a whole schedule. Every
-two minutes WORK/<name>.pt is rewritten; started again, the program goes on from there.
+two minutes WORK/<name>.pt is rewritten; when started again, the program continues from there.
 """
 
 import argparse

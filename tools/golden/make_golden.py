@@ -43,7 +43,7 @@ def stored_tensors(fixture):
 def write_checkpoint(fixture, tensors, folder):
     dtype = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[fixture.dtype]
     config = fixture.config | {"torch_dtype": dtype}
-    if "rope_parameters" in config:  # the form of transformers 5 has these instead
+    if "rope_parameters" in config:  # in the form of transformers 5 these replace it
         config["dtype"] = config.pop("torch_dtype")
         config.pop("rope_theta")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

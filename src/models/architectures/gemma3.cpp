@@ -1,5 +1,5 @@
-// Gemma 3, text (arXiv 2503.19786): five layers with a window and a RoPE base of their own to one that sees everything,
-// norms over each head of Q and K.
+// Gemma 3, text (arXiv 2503.19786): five layers with a sliding window and another RoPE base for every layer with full
+// attention, norms over each head of Q and K.
 #include "base/error.h"
 #include "models/architectures/gemma.h"
 #include "models/architectures/registry.h"

@@ -43,7 +43,7 @@ std::unique_ptr<Model> make_model(const Checkpoint& checkpoint, WeightLoader& lo
   try {
     return entry.make(checkpoint, loader);
   } catch (const Error& error) {
-    // The configuration's getters name the key alone.
+    // The configuration's getters name only the key; this adds the file.
     const std::string_view message = error.what();
     if (message.starts_with(checkpoint.name())) throw;
     fail(error.code(), "{}: {}", checkpoint.name(), message);

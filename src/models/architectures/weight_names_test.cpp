@@ -1,5 +1,5 @@
-// Every matrix of a loaded model carries the name of the tensor it came from, and the row where it begins there: held
-// against the bytes of the tensors, for every fixture and every form of its checkpoint.
+// Every matrix of a loaded model keeps the name of its tensor and the row where it begins there. This compares them
+// with the bytes of the tensors, for every fixture and every form of its checkpoint.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,7 +43,7 @@ class Loaded {
   std::unique_ptr<Model> model_;
 };
 
-// Whether the matrix that would be the tensor `name` is kept in several tensors.
+// Whether the file keeps the matrix `name` in several tensors.
 bool is_quantised(const Checkpoint& checkpoint, const std::string& name) {
   if (!name.ends_with(".weight")) return false;
   return std::ranges::any_of(std::array{".qweight", ".weight_packed", ".weight_scale", ".weight_scale_inv"},
@@ -52,7 +52,7 @@ bool is_quantised(const Checkpoint& checkpoint, const std::string& name) {
                              });
 }
 
-// Of the matrices that are multiplied: all but an embedding table that is not the output matrix too.
+// The matrices that are multiplied: all except an embedding table that is not also the output matrix.
 uint64_t matrix_bytes(const Checkpoint& checkpoint, bool tied) {
   uint64_t bytes = 0;
   for (const auto& [name, view] : checkpoint.all_tensors()) {
@@ -118,7 +118,7 @@ std::string test_name(const testing::TestParamInfo<std::string>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, WeightNames, testing::ValuesIn(checkpoints()), test_name);
 
-// Ranks hold parts of the matrices; what those are called does not depend on it.
+// Ranks hold parts of the matrices; the names stay the same.
 TEST(WeightNames, AreTheSameOnEveryRank) {
   const auto checkpoint = Checkpoint::open(fs::path(QUIRE_SOURCE_DIR) / "tests/golden/mixtral");
   const Kernels& kernels = select_kernels("reference");

@@ -26,7 +26,8 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   cos_sin_.clear();
   for (Rotary& rope : ropes_) {
     cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
-    // A device would wait for angles: the sines of 64 tokens take the host as long as all else that it does for them.
+    // A device would wait for angles: computing the sines of 64 tokens takes the host as long as all its other work for
+    // them.
     if (!limits.on_host && !arena.counts_only()) rope.remember(limits.max_context);
   }
   std::vector<AttentionSizes> attention_sizes;
@@ -77,7 +78,7 @@ Model::Output Decoder::forward(const Step& step) {
     run_feed_forward(step, layers_[i]);
   }
   run_attention(step, static_cast<int>(layers_.size()) - 1);
-  // After the last attention nobody reads the other rows.
+  // After the last attention the other rows are not read.
   const Step last = keep_wanted_rows(step);
   if (last.num_rows > 0) run_feed_forward(last, layers_.back());
   if (!step.wants_output) return {};

@@ -1,6 +1,6 @@
-// The decoder of every transformer here: embedding, then per layer norm, attention, norm, feed-forward around a
-// residual stream, then the head. Optional norms after attention and feed-forward make it Gemma's; the feed-forward is
-// dense or a mixture of experts, layer by layer.
+// The decoder of every architecture: embedding; per layer norm, attention, norm and feed-forward around a residual
+// stream; then the head. Gemma also has norms after attention and feed-forward. Each layer's feed-forward is dense or a
+// mixture of experts.
 #pragma once
 
 #include <memory>
@@ -46,11 +46,11 @@ class Decoder : public Model {
  private:
   void run_attention(const Step& step, int index);
   void run_feed_forward(const Step& step, const DecoderLayer& layer);
-  // Moves the residual rows that are wanted to the front, those with logits first; the step of these rows alone, for
-  // what treats rows one by one.
+  // Moves the residual rows whose output is needed to the front, those with logits first. Returns the step of only
+  // these rows, for operations that treat each row separately.
   Step keep_wanted_rows(const Step& step);
-  // Makes a block's output y [num_rows, hidden_size] the sum of what every rank has of it. Where y is the residual,
-  // rank 0 has added its part and the others have written theirs.
+  // Sums a block's output y [num_rows, hidden_size] over all ranks. Where y is the residual, rank 0 has added its part
+  // and the others have written theirs.
   void sum_ranks(const Step& step, float* y) const;
   void add_block(const Step& step, const Norm& norm);
 
@@ -64,7 +64,7 @@ class Decoder : public Model {
   float* residual_ = nullptr;              // [max_rows, hidden_size] begins as the embedded rows
   float* normed_ = nullptr;                // [max_rows, hidden_size] a block's input, in either form
   PackedRows normed_packed_;
-  float* block_ = nullptr;  // [max_rows, hidden_size] a block's output on its way to the residual
+  float* block_ = nullptr;  // [max_rows, hidden_size] a block's output before it is added to the residual
   Attention::Buffers attention_buffers_;
   Mlp::Buffers mlp_buffers_;
   Moe::Buffers moe_buffers_;

@@ -1,5 +1,5 @@
 // Token ids to rows of floats. On the host a step reads a few rows straight from the mapped model file, so the table is
-// neither packed nor copied; on another device it is packed, and the head's own matrix where the model ties them.
+// neither packed nor copied; on a device it is packed; where the model ties them, it is the head's matrix.
 #pragma once
 
 #include "models/step.h"

@@ -256,7 +256,7 @@ class RandomMoe {
   std::mt19937 random_{5};
 };
 
-// Enough rows for several waves of experts; the lone row goes another way than rows in company.
+// Enough rows for several waves of experts; a single row takes another code path than several rows.
 TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
   constexpr int64_t kRows = 300;
   std::mt19937 random(6);
@@ -382,8 +382,8 @@ TEST(Attention, ReadsAnotherLayersKeysAndValues) {
   }
 }
 
-// Two matrices in one column order and one in its own order give the bits that plain ones give for rows gathered
-// beforehand, however many rows come together.
+// Two matrices with the same column order and one with another give the same bits as plain matrices give for rows
+// gathered before, for any number of rows.
 TEST(ColumnOrder, IsTheInputGathered) {
   constexpr int64_t kRows = 9, kCols = 64, kTokens = 2 * ColumnOrder::kRows + 3;
   const Kernels& kernels = select_kernels("");

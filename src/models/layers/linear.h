@@ -1,6 +1,6 @@
 // Matrix multiplication by weights: several matrices that share an input go to the kernel in one call. The input exists
-// in the forms its readers want, floats or packed (Kernels::takes_packed), and is made once, by the kernel that makes
-// its values where there is one.
+// in the forms that its readers need, floats or packed (Kernels::takes_packed). It is packed once, where possible by
+// the kernel that computes its values.
 #pragma once
 
 #include <initializer_list>
@@ -25,9 +25,9 @@ struct Linear {
   PackedMatrix weights;
   const float* bias = nullptr;  // [weights.rows] or none
   bool takes_packed = false;    // Kernels::takes_packed of the weights' format
-  ColumnOrder order = {};       // of matrices that take packed rows
-  // What the checkpoint calls it, in Hugging Face's words, whatever part of it a rank keeps: its tensor, and the row of
-  // the tensor where it begins (fused matrices and stacks of experts).
+  ColumnOrder order = {};       // only for matrices that take packed rows
+  // Its tensor's name in Hugging Face's form, and the row of the tensor where it begins (fused matrices and stacks of
+  // experts). Both are the same on every rank.
   std::string name = {};
   int64_t first_row = 0;
 
@@ -48,9 +48,9 @@ struct InputForms {
 };
 InputForms forms_read_by(std::initializer_list<const Linear*> linears);
 
-// What the following return points to the memory they are given.
+// The results of the following functions point to the memory they are given.
 
-// x [num_rows, cols] as it is, and in `packed` when that form is wanted.
+// x [num_rows, cols] as it is, and in `packed` when that form is needed.
 MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
                         const PackedRows& packed);
 // The norm of x [num_rows, norm.dim] in `f32`, in `packed` or in both.
@@ -65,7 +65,7 @@ struct LinearOutput {
   float* y = nullptr;       // [num_rows, linear->weights.rows] contiguous
   bool accumulate = false;  // y += instead of y =
 };
-// What the kernel is told of it; `own` rows instead of those it shares with other outputs.
+// The kernel's description of it; with `own` rows instead of those shared with other outputs.
 MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own = nullptr);
 constexpr int kMaxLinearOutputs = 4;
 

@@ -7,10 +7,10 @@
 namespace quire {
 namespace {
 
-// Rows of a wave that steps of few tokens may fill, however few they are.
+// On the host a wave has at least this many rows, or as many as a step has slots.
 constexpr int64_t kWaveRows = 512;
 
-// A device multiplies the matrices of a kind by one kernel.
+// A device multiplies all experts' matrices of one kind in one kernel.
 void check_formats(const Moe& moe) {
   for (const auto kind : {&Mlp::gate, &Mlp::up, &Mlp::down}) {
     const Linear& first = moe.experts[0].*kind;
@@ -82,7 +82,7 @@ InputForms Moe::gathered_forms() const {
   return any_column_order ? input_forms() : forms_read_by({&experts[0].gate, &experts[0].up});
 }
 
-// One expert at least: it has a slot per row at most, and a wave has room for all rows.
+// At least one expert: it has at most one slot per row, and a wave has room for all rows.
 Moe::Wave Moe::next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const {
   if (num_slots <= buffers.wave_rows) return {0, routing.num_experts, 0, static_cast<int32_t>(num_slots)};
   const int32_t* first = buffers.choices.first;
@@ -91,7 +91,7 @@ Moe::Wave Moe::next_wave(const Buffers& buffers, int64_t num_slots, int32_t firs
   return {first_expert, last, first[first_expert], first[last]};
 }
 
-// A packed row does not depend on its neighbours, so it is copied, not made again.
+// A packed row does not depend on its neighbours, so it is copied, not packed again.
 void Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const {
   const auto copy = [&](const void* from, size_t row_bytes, void* to) {
     step.kernels->gather_rows(step.exec, static_cast<const std::byte*>(from), row_bytes,

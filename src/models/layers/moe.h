@@ -30,8 +30,8 @@ class Moe {
 
   InputForms input_forms() const;
 
-  // Slots are worked off in waves of neighbouring experts, as many as the wave's rows have room for. A device that the
-  // host cannot look into has room for all slots: one wave.
+  // Slots are processed in waves of consecutive experts, as many as fit the wave's rows. On a device the host does not
+  // know the counts, so the wave has room for all slots.
   struct Buffers {
     bool on_host = true;
     float* logits = nullptr;  // [max_rows, num_experts], then the probabilities
@@ -63,9 +63,9 @@ class Moe {
   Wave next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const;
   void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
   void run_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
-  // With column orders, expert by expert: where the host knows how many rows each has.
+  // With column orders, expert by expert; on the host, which knows the number of rows of each.
   void run_ordered_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
-  // The same for all experts together, where it does not.
+  // The same for all experts together, on a device.
   void run_ordered_slots(const Step& step, const Buffers& buffers, const MatmulInput& x) const;
 };
 

@@ -110,7 +110,7 @@ void Rotary::fill_row(int64_t position, int64_t length_limit, float* cos_sin) co
 
 void Rotary::compute_row(int64_t position, bool is_long, float* cos_sin) const {
   const int half = half_dim();
-  // Every token takes the base of the length at which it was the newest: what Hugging Face gives when it generates
+  // Every token uses the base for the length at which it was the newest token, as Hugging Face does when it generates
   // token by token.
   const bool grown = settings_.scaling == RopeScaling::kDynamic && position >= settings_.max_positions;
   const auto theta = grown ? dynamic_theta(settings_, position + 1) : 0.0;

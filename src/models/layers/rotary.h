@@ -1,7 +1,7 @@
-// Rotary position embeddings (RoFormer, arXiv 2104.09864): the angles of each position under every known scaling.
-// cos and sin are computed once per step and shared by all layers with equal settings. Everything a token's angles
-// depend on is its own position, its sequence's length limit and the settings, so chunking and batching cannot change
-// them. All arithmetic is float32 in Hugging Face's order.
+// Rotary position embeddings (RoFormer, arXiv 2104.09864): the angles of each position under every known scaling. cos
+// and sin are computed once per step and shared by all layers with equal settings. A token's angles depend only on its
+// position, its sequence's length limit and the settings, so chunking and batching cannot change them. All arithmetic
+// is float32 in Hugging Face's order.
 #pragma once
 
 #include <cstdint>

@@ -50,7 +50,8 @@ json::object read_object(const std::filesystem::path& path) {
   return std::move(value.get_object());
 }
 
-// Models with an image half keep the language half's settings in `text_config`; the name stays the whole model's.
+// Models that also read images keep the language model's settings in `text_config`; the name is that of the whole
+// model.
 json::object read_config(const std::filesystem::path& path) {
   json::object config = read_object(path);
   const json::object* text = find_object(config, "text_config");
@@ -81,7 +82,7 @@ class DirectoryCheckpoint : public Checkpoint {
   const json::object* generation_config() const override { return generation_config_ ? &*generation_config_ : nullptr; }
   std::optional<TensorView> find_tensor(std::string_view hf_name) const override {
     if (const TensorView* view = files_->find_tensor(hf_name)) return *view;
-    // The language half of a model with an image half.
+    // The language model within a model that also reads images.
     if (const TensorView* view = files_->find_tensor("language_model." + std::string(hf_name))) return *view;
     constexpr std::string_view kModel = "model.";
     if (!hf_name.starts_with(kModel)) return std::nullopt;

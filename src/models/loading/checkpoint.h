@@ -1,4 +1,4 @@
-// A model on disk, whatever its form: a Hugging Face directory or a GGUF file, seen through Hugging Face's names.
+// A model on disk: a Hugging Face directory or a GGUF file, read under Hugging Face's names.
 //
 // Architectures are written once, against config.json keys and Hugging Face tensor names; for GGUF this class
 // translates both. Owns the mapped files; read-only, any thread.
@@ -46,7 +46,7 @@ class Checkpoint {
   // GGUF "llama" and its kin store Q and K rows for interleaved RoPE pairs; Gemma's GGUF norms include the "1 +".
   virtual bool rope_is_interleaved() const = 0;
   virtual bool norms_include_one() const = 0;
-  // Lets the pages of the weights go after they were packed.
+  // Releases the pages of weights that have been packed.
   virtual void release_pages() const = 0;
 };
 

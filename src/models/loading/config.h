@@ -1,4 +1,4 @@
-// What config.json says, read into the plain sizes of layers/: the keys every decoder shares, RoPE in its old and new
+// Reads config.json into the sizes that layers/ need: the keys that every decoder shares, RoPE in its old and new
 // spelling, windows per layer. Every value is checked before anything is computed from it.
 #pragma once
 
@@ -15,14 +15,14 @@
 
 namespace quire {
 
-// What an architecture assumes where the file says nothing.
+// Defaults of an architecture, for keys that the file lacks.
 struct ConfigDefaults {
   double norm_eps = 1e-6;
   int head_dim = 0;  // 0 = hidden_size / num_attention_heads
   bool tied_embeddings = false;
 };
 
-// All that a decoder is besides its weights. read_decoder_config fills in what every configuration says; the rest
+// A decoder's description without its weights. read_decoder_config fills in what every configuration has; the rest
 // keeps its defaults until the architecture sets it.
 struct DecoderConfig {
   ModelInfo info;  // sizes; no layers yet
@@ -44,7 +44,7 @@ struct DecoderConfig {
   }
 };
 
-// Throws Error kCorrupt for sizes that cannot be, kUnsupported for an unknown activation.
+// Throws Error kCorrupt for impossible sizes, kUnsupported for an unknown activation.
 DecoderConfig read_decoder_config(const Checkpoint& checkpoint, const ConfigDefaults& defaults = {});
 
 // Rotary settings: `rope_parameters` (of `layer_type`, where they are given per type), or rope_theta and rope_scaling.
@@ -53,7 +53,7 @@ struct RopeDefaults {
   std::string_view layer_type = {};           // "full_attention"; empty = one setting for all layers
   std::string_view theta_key = "rope_theta";  // the old spelling's key
   bool use_rope_scaling = true;               // whether the old spelling's rope_scaling applies
-  bool yarn_is_longrope = false;              // Phi-3's first files say "yarn" or "su" for what is LongRoPE
+  bool yarn_is_longrope = false;              // Phi-3's first files call LongRoPE "yarn" or "su"
 };
 RopeSettings read_rope(const json::object& config, int head_dim, const RopeDefaults& defaults = {});
 
@@ -69,7 +69,7 @@ std::vector<int64_t> qwen_windows(const json::object& config, int num_layers);
 // Router of a mixture of experts: `experts_key` and num_experts_per_tok, checked against each other.
 Routing read_router(const json::object& config, std::string_view experts_key, int num_experts, int experts_per_token);
 
-// A size that must be there.
+// A required size.
 int64_t read_size(const json::object& config, std::string_view key);
 // A float that may be null or absent (softcaps).
 float read_optional_float(const json::object& config, std::string_view key);

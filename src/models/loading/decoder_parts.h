@@ -1,5 +1,5 @@
 // The parts of a decoder under Hugging Face's usual names, loaded into layers/. An architecture reads its configuration
-// and says, layer by layer, which parts there are and how they are called; load_decoder makes the model of them.
+// and says, layer by layer, which parts there are and what they are called; load_decoder makes the model from them.
 #pragma once
 
 #include <functional>
@@ -16,7 +16,7 @@ namespace quire {
 std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& config,
                                     const std::function<DecoderLayer(int layer)>& make_layer);
 
-// Names of the norms of a layer, without ".weight"; an empty one does not exist.
+// Names of the norms of a layer, without ".weight"; empty: the layer has no such norm.
 struct NormNames {
   const char* attention = "input_layernorm";
   const char* post_attention = "";

@@ -99,7 +99,7 @@ class ConfigTranslation {
     config_["num_local_experts"] = num_experts;
     config_["num_experts_per_tok"] = get_int("expert_used_count");
     config_["moe_intermediate_size"] = find_int("expert_feed_forward_length", get_int("feed_forward_length"));
-    // Every qwen3moe file means it, whatever expert_weights_norm says.
+    // True for every qwen3moe file, whatever expert_weights_norm says.
     config_["norm_topk_prob"] = true;
   }
 
@@ -117,7 +117,7 @@ class ConfigTranslation {
     std::string type(file_.find_string(key("rope.scaling.type"), "none"));
     const double factor = file_.find_double(key("rope.scaling.factor"), 1.0);
     if (file_.find_tensor("rope_freqs.weight") != nullptr) {
-      // Llama 3's scaling, worked out by the writer: one divisor for every frequency, whatever the length.
+      // Llama 3's scaling, computed by the writer: one divisor for every frequency, at any length.
       rope = {{"rope_type", "longrope"}, {"attention_factor", 1.0}};
       rope["short_factor"] = floats_of_tensor(file_, "rope_freqs.weight");
       rope["long_factor"] = rope["short_factor"];
@@ -147,7 +147,8 @@ class ConfigTranslation {
   json::object config_;
 };
 
-// What Gemma's files leave out because it was the same for all models of a generation when the first were written.
+// Keys that Gemma's files lack because all models of a generation had the same values when the first files were
+// written.
 struct GemmaDefaults {
   const char* name;  // general.architecture
   double attention_softcap;

@@ -81,7 +81,7 @@ std::optional<std::string_view> translate(std::span<const NamePair> names, std::
   return std::nullopt;
 }
 
-// Takes "<number>." off the front.
+// Removes "<number>." from the front.
 std::optional<int64_t> take_number(std::string_view& text) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -1,4 +1,4 @@
-// The GGUF architectures that this build reads, a row each, and Hugging Face's tensor names in GGUF's words. GGUF's own
+// The GGUF architectures that this build reads, one per row, and the GGUF names of Hugging Face's tensors. GGUF's own
 // names are described in ggml's documentation.
 #pragma once
 
@@ -16,7 +16,7 @@ struct NamePair {
   std::string_view gguf;
 };
 
-// What one GGUF architecture means. "llama" covers Llama, Mistral and Mixtral.
+// One GGUF architecture. "llama" covers Llama, Mistral and Mixtral.
 struct GgufArchitecture {
   const char* name;                      // general.architecture
   const char* model_type;                // of config.json
@@ -24,7 +24,7 @@ struct GgufArchitecture {
   std::span<const NamePair> norm_names;  // of the norms around a layer's blocks
   bool rope_is_interleaved = false;      // Q and K rows are permuted for pairs (2i, 2i + 1)
   bool norms_include_one = false;        // the files have 1 + w where Hugging Face's have w
-  // Adds what the metadata leave out to the keys that were made of them; may be null.
+  // Adds keys that the metadata lack to those translated from them; may be null.
   void (*add_missing_keys)(const GgufFile& file, json::object& config) = nullptr;
 };
 

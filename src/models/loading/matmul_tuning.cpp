@@ -19,7 +19,7 @@ constexpr size_t kMostMatrices = 4096;
 constexpr int64_t kMostSize = int64_t{1} << 31;  // of rows and of columns
 constexpr int64_t kMostThreads = 1024;
 
-// A number of a matrix and what it may be.
+// A setting of a matrix and its range.
 template <typename T>
 struct Setting {
   const char* key;
@@ -75,7 +75,7 @@ TuningFile parse_tuning(const json::value& value) {
   return file;
 }
 
-// What keeps the file from being this machine's; empty when nothing does.
+// Why the file is not for this machine; empty when it is.
 std::string difference(const TuningFile& file, std::string_view isa, int num_threads) {
   if (file.isa != isa) return fmt::format("it is for {}, the kernel table is {}", printable(file.isa, 40), isa);
   if (const std::string here = processor_name(); file.processor != here) {
@@ -102,7 +102,7 @@ std::filesystem::path tuning_cache_file(std::string_view isa) {
   const auto folder_in = [](const char* variable) -> std::filesystem::path {
     const char* value = std::getenv(variable);
     const std::filesystem::path path = value == nullptr ? "" : value;
-    return path.is_absolute() ? path : std::filesystem::path();  // relative ones mean nothing (XDG base directories)
+    return path.is_absolute() ? path : std::filesystem::path();  // relative ones are ignored (XDG base directories)
   };
   std::filesystem::path cache = folder_in("XDG_CACHE_HOME");
   if (cache.empty() && !folder_in("HOME").empty()) cache = folder_in("HOME") / ".cache";

@@ -1,8 +1,8 @@
 // What `quire tune` measured: MatmulTuning per format and size of a matrix, for one kernel table, processor and number
 // of threads, kept in a JSON file. It changes how fast a model is, never what it computes.
 //
-// The file is untrusted: it is checked, and its numbers are brought into the ranges that make sense. Any thread; values
-// own their memory.
+// The file is untrusted: it is checked, and its numbers are clamped to their ranges. Any thread; values own their
+// memory.
 #pragma once
 
 #include <compare>
@@ -43,12 +43,12 @@ std::filesystem::path tuning_cache_file(std::string_view isa);
 
 json::object tuning_json(const MatrixShape& shape, const MatmulTuning& tuning);
 
-// Throws Error saying what is wrong with it.
+// Throws Error saying what is wrong with the file.
 TuningFile read_tuning(const std::filesystem::path& path);
-// Makes the folder when it is missing. Readers find the old file or the new one, whole. Throws Error kIo.
+// Makes the folder when it is missing. Readers see the old file or the new one, always complete. Throws Error kIo.
 void write_tuning(const TuningFile& tuning, const std::filesystem::path& path);
-// For this machine: nothing when there is no such file; nothing and a warning that says why when it is a bad one, or of
-// another processor, kernel table or number of threads.
+// The tunings for this machine. Empty when there is no such file; empty, with a warning that says why, when it is
+// malformed or for another processor, kernel table or number of threads.
 MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view isa, int num_threads);
 
 }  // namespace quire

@@ -1,5 +1,5 @@
-// What a rank keeps of matrices that are divided among ranks (Megatron-LM, arXiv 1909.08053): of those whose outputs
-// are heads or hidden units a share of the rows, of those that read them the same share of the columns.
+// The part that a rank keeps of matrices that are divided among ranks (Megatron-LM, arXiv 1909.08053): a share of the
+// rows if the outputs are heads or hidden units, the same share of the columns if the inputs are.
 #pragma once
 
 #include <bitset>
@@ -16,20 +16,20 @@ struct RankShare {
   int64_t first_of(int64_t count) const { return rank * of(count); }
 };
 
-// What ranks divide of a matrix.
+// How ranks divide a matrix.
 enum class Partition : uint8_t { kNone, kRows, kColumns };
 
-// Checks that everything can be divided evenly, and knows the numbers of ranks that can. One thread.
+// Checks that everything can be divided evenly, and collects the numbers of ranks for which it can. One thread.
 class PartitionCheck {
  public:
   static constexpr int kMostRanks = 64;
 
   explicit PartitionCheck(RankShare share) : share_(share) { possible_.set(); }
 
-  // Notes that `count` pieces will be divided, in units that stay whole.
+  // Records that `count` pieces will be divided, in units that stay whole.
   void expect(int64_t count, int64_t unit = 1);
-  // Throws Error kUnsupported when they cannot be divided, with `what` it is about and the numbers of ranks that can
-  // divide everything known so far.
+  // Throws Error kUnsupported when they cannot be divided, naming `what` and the numbers of ranks that can divide
+  // everything recorded so far.
   void check(const std::string& what, int64_t count, int64_t unit = 1);
 
  private:

@@ -10,7 +10,7 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kRowsPerTile = 32;  // made by one thread at a time
+constexpr int64_t kRowsPerTile = 32;  // converted by one thread at a time
 
 std::string weight_formats() {
   std::string names;
@@ -23,8 +23,8 @@ std::string weight_formats() {
   return names;
 }
 
-// The numbers of heads are known before any weight is read: the first refusal should not recommend a number of ranks
-// that the heads would refuse later.
+// The numbers of heads are recorded before any weight is read, so that the first refusal does not recommend a number of
+// ranks that the heads would refuse later.
 PartitionCheck check_of(const Checkpoint& checkpoint, RankShare share) {
   PartitionCheck check(share);
   for (const char* key : {"num_attention_heads", "num_key_value_heads"}) {
@@ -151,7 +151,7 @@ const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const Te
   return to;
 }
 
-// Schemes write whole rows; where columns are divided, the rank's part is copied out of them.
+// Schemes write whole rows; where columns are divided, the rank's part is copied from them.
 const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, const QuantizedMatrix& whole,
                                                 const Exec& exec) {
   CHECK(matrix.shape.format == whole.format);

@@ -1,9 +1,8 @@
 // The weights of a checkpoint as architectures ask for them: by Hugging Face's name and the shape that the
-// configuration gives them. Checks both, finds matrices that a quantisation scheme keeps in several tensors by the name
-// that the plain one would have, and of what is divided among ranks gives the part of its rank. Knows nothing of
-// kernels.
+// configuration gives them. Checks both, finds matrices that a quantisation scheme keeps in several tensors under the
+// name of the plain tensor, and returns only the rank's part of matrices that are divided. Knows nothing about kernels.
 //
-// Used by the thread that loads; blocks are made on the threads of the `exec` it is given.
+// Used by the thread that loads; blocks are converted on the threads of the given `exec`.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +27,14 @@ struct MatrixRequest {
   int64_t rows = 0;
   int64_t cols = 0;
   Partition partition = Partition::kNone;
-  // Where the tensor holds more than this matrix: its rows begin at first_row of total_rows (0 = it is all there is).
+  // If the tensor holds more than this matrix: its rows begin at first_row of total_rows (0 = nothing else).
   int64_t first_row = 0;
   int64_t total_rows = 0;
   // > 0: the tensor is a stack [num_stacked, total_rows / num_stacked, cols].
   int64_t num_stacked = 0;
 };
 
-// What this rank keeps of a matrix.
+// This rank's part of a matrix.
 struct SourceMatrix {
   std::string name;                        // as asked for
   int64_t first_row = 0;                   // as asked for
@@ -43,7 +42,7 @@ struct SourceMatrix {
   std::vector<int32_t> column_order = {};  // QuantizedMatrix::column_order
 
   std::variant<TensorView, QuantizedMatrix> whole = {};  // of the tensor
-  int64_t part_row = 0;                                  // where the rank's part begins in it
+  int64_t part_row = 0;                                  // where the rank's part begins in `whole`
   int64_t part_col = 0;
 
   bool is_plain() const { return std::holds_alternative<TensorView>(whole); }
@@ -59,8 +58,7 @@ class TensorSource {
 
   // These throw Error naming the file, the tensor, what was found and what was expected.
   SourceMatrix matrix(const MatrixRequest& request);
-  // A tensor as it lies in the mapped file, whole on every rank. A table is a matrix that is looked into, not
-  // multiplied.
+  // A tensor in the mapped file, whole on every rank. A table is a matrix from which rows are read, not multiplied.
   TensorView plain_tensor(std::string_view name, std::initializer_list<int64_t> shape);
   TensorView table(const std::string& name, int64_t rows, int64_t cols);
   // The rank's heads.
@@ -71,9 +69,9 @@ class TensorSource {
   // matrix may be given another shape.format than it has: F32.
   const std::byte* blocks(const SourceMatrix& matrix, const Exec& exec);
 
-  // Of the tensors that were asked for, whole; tied ones count once.
+  // Of all requested tensors, undivided; tied ones count once.
   uint64_t num_parameters() const { return num_parameters_; }
-  // Gives back the file's pages that were read so far.
+  // Releases the file's pages that were read so far.
   void release_pages() const { checkpoint_.release_pages(); }
 
  private:
@@ -88,8 +86,8 @@ class TensorSource {
   std::unique_ptr<QuantizationScheme> scheme_;  // none: everything is plain
   RankShare share_;
   PartitionCheck partition_check_;
-  AlignedBuffer buffer_;                // blocks of one matrix that do not lie in the file as they are wanted
-  std::set<const std::byte*> counted_;  // where tensors lie
+  AlignedBuffer buffer_;                // blocks of one matrix that had to be converted or copied
+  std::set<const std::byte*> counted_;  // addresses of tensors
   uint64_t num_parameters_ = 0;
 };
 

@@ -1,7 +1,7 @@
-// Hands an architecture its weights, in one of two ways. Measuring, it checks that every tensor exists with the
-// expected shape in a format the kernel table multiplies, and adds up the packed bytes; pointers stay null. Loading, it
-// packs them. Architectures are built by the same code both times. Sizes are the whole model's; of what is divided
-// among ranks it hands out the part of its rank. TensorSource reads, WeightPacker packs.
+// Gives an architecture its weights, in one of two modes. Measuring checks that every tensor exists with the expected
+// shape in a format that the kernel table multiplies, and adds up the packed bytes; pointers stay null. Loading packs
+// the weights. The same code builds the architecture both times. Sizes are the whole model's; of matrices that are
+// divided among ranks the loader returns its rank's part. TensorSource reads, WeightPacker packs.
 //
 // Used by one thread; packing runs on the threads of `exec`.
 #pragma once
@@ -38,17 +38,18 @@ class WeightLoader {
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(const MatrixRequest& request);
-  // The same, of one of a mixture's experts.
+  // The same for one of a mixture's experts.
   Linear expert_linear(const MatrixRequest& request);
-  // The same, of a router: its products choose experts, so they must not depend on how a table rounds its input. A
-  // plain matrix that the table multiplies by packed rows is loaded as F32.
+  // The same for a router: its products choose experts, so they must not depend on how a table rounds its input. A
+  // plain matrix that the table would multiply by packed rows is loaded as F32.
   Linear router_linear(const MatrixRequest& request);
-  // Of a matrix of so many rows: where its columns are divided rank 0 adds the bias, the others have none.
+  // The bias of a matrix with this many rows. Where columns are divided, rank 0 adds the bias and the other ranks have
+  // none.
   const float* bias(std::string_view name, int64_t rows, Partition partition);
   // `offset` is added to each weight.
   Norm norm(std::string_view name, int64_t dim, float eps, float offset);
-  // The embedding table [rows, cols]. It stays in the file where the table is the host's; elsewhere it is packed, or is
-  // `same`, the matrix of this very tensor, when that is given.
+  // The embedding table [rows, cols]. On the host it stays in the file; on a device it is packed, or is `same`, the
+  // packed matrix of the same tensor, when that is given.
   Embedding embedding(const std::string& name, int64_t rows, int64_t cols, const Linear* same);
   // Values beside the weights; null while measuring.
   template <typename T>

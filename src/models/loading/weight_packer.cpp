@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-constexpr uint64_t kReleaseEvery = uint64_t{64} << 20;  // what the file may add to the peak of memory
+constexpr uint64_t kReleaseEvery = uint64_t{64} << 20;  // limits what the mapped file adds to peak memory
 
 std::string multiplied_formats(const Kernels& kernels) {
   std::string names;

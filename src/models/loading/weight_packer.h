@@ -21,7 +21,7 @@ namespace quire {
 class WeightPacker {
  public:
   using Progress = std::function<void(uint64_t done_bytes)>;
-  // Which of the table's layouts a matrix may have: PackedMatrix::is_dense where the table has it, or only the one that
+  // Which of the table's layouts a matrix may have: PackedMatrix::is_dense if the table has it, or only the layout that
   // all its operations read.
   enum class Layout : uint8_t { kDense, kCommon };
 
@@ -69,7 +69,7 @@ class WeightPacker {
   MatmulTunings tunings_;
   Progress progress_;
   std::set<MatrixShape> matrices_;
-  uint64_t released_bytes_ = 0;                         // packed so far when the file's pages were last given back
+  uint64_t released_bytes_ = 0;                         // packed when the file's pages were last released
   std::map<std::vector<int32_t>, ColumnOrder> orders_;  // matrices that share an input mostly share the order
   std::map<int64_t, ColumnOrder> order_scratch_;        // by columns: one step uses it at a time
 };

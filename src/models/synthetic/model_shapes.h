@@ -1,5 +1,5 @@
-// Sizes of published models, for weights made on the spot (synthetic_checkpoint.h): what a benchmark needs to know of a
-// model that is not there. From the models' own config.json files. Immutable; any thread.
+// Sizes of published models, for weights made on the spot (synthetic_checkpoint.h): a benchmark's description of a
+// model that has no file. From the models' own config.json files. Immutable; any thread.
 #pragma once
 
 #include <cstdint>

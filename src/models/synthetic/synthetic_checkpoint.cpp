@@ -33,7 +33,7 @@ Format parse_weights(std::string_view text) {
   fail(ErrorCode::kInvalidArgument, "the weight format is \"{}\"; this build makes {}", printable(text, 40), known);
 }
 
-// What llama.cpp's quantiser puts in the place of a format whose blocks do not divide the rows.
+// The format that llama.cpp's quantiser uses instead of one whose blocks do not divide the rows.
 Format with_smaller_blocks(Format format) {
   switch (format) {
     case Format::kQ2_K:
@@ -56,8 +56,8 @@ bool is_below_6_bits(Format format) {
   return 8 * weights.block_bytes < 6 * weights.block_elements;
 }
 
-// Quantised normal numbers, made once per format and repeated: a number of blocks that no row length divides, so that
-// rows differ. Each tensor starts at another place.
+// Quantised normal numbers, made once per format and repeated. No row length divides the number of blocks, so rows
+// differ. Each tensor starts at another block.
 class RandomBlocks {
  public:
   void fill(Format format, std::span<std::byte> out) {
@@ -199,7 +199,7 @@ class SyntheticFile {
   GgufWriter writer_;
 };
 
-// A file of this process alone, removed with the object; who has it mapped keeps what it holds.
+// A private file of this process, removed with the object; mappings of it stay valid.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& name) {

@@ -6,7 +6,7 @@
 namespace quire {
 namespace {
 
-// The reason stays in the log: the text of a foreign exception may hold addresses and paths.
+// Only the log gets the reason: the text of an unknown exception may hold addresses and paths.
 ApiError internal_error(const ExchangePtr& exchange, const char* reason) {
   log::warning("request {} failed: {}", exchange->request().id, reason);
   return {500, "server_error", "internal_error",

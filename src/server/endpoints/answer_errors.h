@@ -1,4 +1,4 @@
-// The boundary around a handler: whatever it throws becomes a reply. Called on the exchange's executor.
+// The boundary around a handler: its exceptions become replies. Called on the exchange's executor.
 #pragma once
 
 #include <functional>
@@ -9,13 +9,13 @@
 
 namespace quire {
 
-// Runs `handle`; what it throws before the exchange was answered is answered here and counted as rejected.
+// Runs `handle`. An exception before the exchange was answered becomes its reply and counts as rejected.
 void answer_errors(ServerContext& context, const ExchangePtr& exchange, const std::function<void()>& handle);
 
-// An Error of the floors below, as clients see it.
+// The ApiError for an Error from the engine and below.
 ApiError as_api_error(const Error& error);
 
-// Throw 503 model_loading or draining. What only reads the tokenizer may go on while the server drains.
+// Throw 503 model_loading or draining. Endpoints that only use the tokenizer still work while the server drains.
 void require_ready(const ServerContext& context);
 void require_loaded(const ServerContext& context);
 // Throws 404 model_not_found unless `model` is empty or names the loaded one.

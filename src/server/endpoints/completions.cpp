@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kDefaultMaxTokens = 16;
 
-// What was asked for must fit; the default takes the room there is.
+// A requested max_tokens must fit; the default is cut to the space left in the context.
 int64_t max_tokens(const ServerContext& context, const GenerationPlan& plan) {
   if (plan.request.max_tokens) return *plan.request.max_tokens;
   size_t longest = 0;

@@ -95,7 +95,7 @@ TEST_F(CompletionsTest, LogprobsMatchTheText) {
   EXPECT_EQ(streamed, logprobs.at("text_offset").as_array());
 }
 
-// Scoring a text gives the numbers that generating it gave, and the last prompt position is like any other.
+// Scoring a text gives the same log probabilities as generating it, also at the last prompt position.
 TEST_F(CompletionsTest, EchoScoresWhatWasGenerated) {
   const json::object made =
       answer(kHandle, completion("Once upon a time", {{"logprobs", 1}, {"return_token_ids", true}, {"max_tokens", 8}}));
@@ -143,7 +143,7 @@ TEST_F(CompletionsTest, CachedTokensAreToldAndCanBeDeclined) {
   EXPECT_NE(other->response().body.find("\"cached_tokens\":0"), std::string::npos) << "another key's prompts show";
 }
 
-// A reader over streams that the test fills itself.
+// A reader of streams that the test fills.
 class FedStreams {
  public:
   FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
@@ -222,7 +222,7 @@ TEST_F(CompletionsTest, EchoWithLogprobsAsLmEvalReadsIt) {
     }
     const std::string all = text_at(given);
     EXPECT_TRUE(all.starts_with("Once upon a time"));
-    // Offsets point at each token's own text, special tokens have none.
+    // Offsets point to each token's own text; special tokens have none.
     for (size_t i = 1; i < tokens.size(); ++i) {
       const auto offset = static_cast<size_t>(logprobs.at("text_offset").as_array()[i].as_int64());
       EXPECT_TRUE(all.substr(offset).starts_with(text_of(logprobs.at("tokens").as_array()[i]))) << i;
@@ -260,7 +260,7 @@ TEST_F(CompletionsTest, PromptLogprobsOnRequest) {
   EXPECT_EQ(choice(given).at("logprobs"), nullptr);
 }
 
-// Characters whose bytes are several tokens come whole, with all their tokens' numbers.
+// Characters of several byte tokens arrive whole, with all their tokens' log probabilities.
 TEST_F(CompletionsTest, CharactersAreNeverSplit) {
   const std::string wanted = "\xF0\x9F\x91\xA8 \xE4\xBD\xA0";
   const std::vector<int32_t> before = text().encode_plain("a ");
@@ -283,7 +283,8 @@ TEST_F(CompletionsTest, CharactersAreNeverSplit) {
   EXPECT_EQ(num_tokens, ids.size() - 1);
 }
 
-// Tokens sampled before the engine heard of a stop string neither show nor count, the finishing event may be any.
+// Tokens sampled before the engine learned of a stop string are neither shown nor counted, whatever the finishing event
+// says.
 TEST_F(CompletionsTest, NothingFollowsAStopString) {
   const std::vector<int32_t> ids = text().encode_plain("one two");
   FedStreams fed(context_, {{"stop", "one"}, {"logprobs", 0}}, {{ids[0]}});

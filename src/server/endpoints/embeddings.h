@@ -1,4 +1,4 @@
-// Parts of /v1/embeddings that its test looks at alone: the reader of the streams and the written forms of a vector.
+// Parts of /v1/embeddings that are tested separately: the reader of the streams and the written forms of a vector.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct EmbeddingPlan {
 std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, const ExchangePtr& exchange,
                                                     StreamGroup& group, EmbeddingPlan plan);
 
-// To length 1; a vector of zeros stays.
+// Scales to length 1; a vector of zeros is unchanged.
 void normalise(std::vector<float>& vector);
 // Of the little-endian float32 numbers.
 std::string base64_of(const std::vector<float>& vector);

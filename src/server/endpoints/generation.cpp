@@ -20,7 +20,7 @@ int num_prompt_logprobs(const ApiRequest& request) {
   return std::max(request.prompt_logprobs, wants_echoed_logprobs(request) ? request.top_logprobs.value_or(0) : -1);
 }
 
-// Why a choice ended that neither stopped nor ran to its length.
+// The error of a choice that ended neither by a stop nor by its length.
 ApiError failure(FinishReason reason) {
   if (reason == FinishReason::kTimeout) {
     return {408, "timeout_error", "timeout",
@@ -81,7 +81,7 @@ class GenerationReader : public StreamReader {
     choices_.resize(static_cast<size_t>(state_.num_choices));
     writer_ = state_.is_stream ? make_stream_writer(exchange, state_, context.limits.stream_buffer_bytes)
                                : make_whole_writer(exchange, state_);
-    // Without numbers to wait for, an echo is known already.
+    // If no log probabilities are needed, an echo is complete at once.
     if (num_prompt_logprobs(plan_.request) < 0) {
       for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) open_prompt(prompt, {});
     }
@@ -120,14 +120,14 @@ class GenerationReader : public StreamReader {
  private:
   struct Choice {
     std::optional<ChoiceText> text;
-    std::optional<ChoiceEnd> end;  // decided; the finishing event is still to come
+    std::optional<ChoiceEnd> end;  // decided; the finishing event has not arrived yet
     bool is_closed = false;
     int64_t num_tokens = 0;  // sampled, those after a stop string included
     double last_token_ms = 0.0;
   };
   struct PromptProgress {
     bool is_open = false;            // echo and text may be written
-    std::vector<OutputEvent> early;  // of other choices, before the first one brought the prompt's numbers
+    std::vector<OutputEvent> early;  // of other choices, before the first one has brought the prompt's log probabilities
   };
 
   size_t num_choices() const { return static_cast<size_t>(plan_.request.num_choices); }
@@ -215,7 +215,7 @@ class GenerationReader : public StreamReader {
       context_.metrics->add_inter_token((event.time_ms - choice.last_token_ms) / 1000.0);
     }
     choice.last_token_ms = event.time_ms;
-    if (choice.end) return;  // sampled before the engine heard of the stop string
+    if (choice.end) return;  // sampled before the engine learned of the stop string
     ++state_.usage.completion_tokens;
     end_token_ = event.token.id;
     TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token);
@@ -270,7 +270,7 @@ class GenerationReader : public StreamReader {
   std::vector<PromptProgress> prompts_;
   std::vector<Choice> choices_;  // prompt x choice
   int num_open_ = 0;
-  int32_t end_token_ = -1;  // the token of the event that is being handled
+  int32_t end_token_ = -1;  // the token of the current event
   bool is_failed_ = false;
 };
 
@@ -289,7 +289,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
   for (Prompt& prompt : plan.prompts) {
     if (fit_prompt(prompt.ids, request, plan.max_tokens, context.engine->max_sequence_tokens(), plan.path)) {
       is_truncated = true;
-      prompt.is_text = false;  // the text that was given is no longer the prompt's
+      prompt.is_text = false;  // the given text is no longer the prompt's text
     }
     GenerateRequest out = common;
     out.prompt = prompt.ids;

@@ -1,4 +1,4 @@
-// The common road of /v1/chat/completions and /v1/completions: admission, then tokens to text to answer.
+// What /v1/chat/completions and /v1/completions share: admission, then from tokens to text to the answer.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ struct GenerationPlan {
   ApiRequest request;
   std::vector<Prompt> prompts;
   int64_t max_tokens = -1;
-  bool is_continuation = false;  // the text goes on where the prompt ends, no new turn begins
+  bool is_continuation = false;  // the text continues the prompt, no new turn begins
   std::unique_ptr<ReplyFormat> format;
   std::string path;  // of the prompts in the request, for errors
 };
@@ -29,7 +29,7 @@ struct GenerationPlan {
 // Admits all prompts or none, then answers as tokens come. Throws ApiError when nothing was admitted.
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
 
-// Reads the streams of an admitted plan. start_generation() without an engine; choice i of prompt p has index p * n +
+// Reads the streams of an admitted plan: start_generation() without an engine. Choice i of prompt p has index p * n +
 // i.
 std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
                                                      StreamGroup& group, GenerationPlan plan, bool is_truncated);

@@ -1,4 +1,5 @@
-// /health, /livez, /readyz: what load balancers and supervisors ask. No key, and nothing worth one.
+// /health, /livez, /readyz, for load balancers and supervisors. They need no key and show nothing that needs
+// protection.
 
 #include "server/api_error.h"
 #include "server/endpoints/endpoints.h"
@@ -36,7 +37,7 @@ void answer_by_state(const ServerContext& context, const ExchangePtr& exchange) 
 
 void handle_health(ServerContext& context, const ExchangePtr& exchange) { answer_by_state(context, exchange); }
 void handle_readyz(ServerContext& context, const ExchangePtr& exchange) { answer_by_state(context, exchange); }
-// The process answers: that is all.
+// Says only that the process answers.
 void handle_livez(ServerContext&, const ExchangePtr& exchange) { exchange->reply({.body = R"({"status":"ok"})"}); }
 
 }  // namespace quire

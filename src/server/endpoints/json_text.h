@@ -1,4 +1,4 @@
-// JSON written piece by piece, for answers that are made once per token. Pure functions, any thread.
+// Writes JSON piece by piece, for output once per token. Pure functions, any thread.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@ namespace quire {
 
 // With quotes; `text` is valid UTF-8.
 void append_json_string(std::string& out, std::string_view text);
-// The shortest digits that read back as the same number, so equal floats are written equally. What JSON cannot write
-// becomes the number nearest to its meaning: -inf is -9999, as other servers write it.
+// The shortest digits that read back as the same number, so equal floats are written equally. Numbers that JSON lacks
+// become the number nearest to their meaning: -inf is -9999, as in other servers.
 void append_json_number(std::string& out, float number);
 void append_json_number(std::string& out, double number);
 void append_json_number(std::string& out, int64_t number);

@@ -1,4 +1,4 @@
-// GET /v1/models and /v1/models/{id}. Clients also take the list's 200 for readiness, so there is none while loading.
+// GET /v1/models and /v1/models/{id}. Clients also take the list's 200 as readiness, so it is not 200 while loading.
 
 #include "base/json.h"
 #include "server/api_error.h"

@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kMaxTimeoutSeconds = 86400.0;
 
-// By the request's own template, where it brings one.
+// Uses the request's own template, if it has one.
 std::string render(const TextProcessor& text, const ApiRequest& request) {
   if (request.chat_template.empty()) {
     return text.render_chat(request.messages, request.add_generation_prompt, request.template_variables);
@@ -20,7 +20,7 @@ std::string render(const TextProcessor& text, const ApiRequest& request) {
                           request.template_variables);
 }
 
-// The template closed the last message; what follows its own text is cut off.
+// The template closed the last message; everything after its text is cut off.
 void open_last_message(std::string& rendered, const json::array& messages) {
   const json::string& content = messages.back().as_object().at("content").as_string();
   std::string_view text = content;
@@ -30,7 +30,7 @@ void open_last_message(std::string& rendered, const json::array& messages) {
     refuse_field(at(at("messages", messages.size() - 1), "content"),
                  "'continue_final_message' needs a last message with text to continue");
   }
-  // Many templates trim; the whole text wins where it is there.
+  // Many templates trim the text; the untrimmed text is preferred if it is in the output.
   size_t begin = rendered.rfind(text);
   if (begin == std::string::npos) begin = rendered.rfind(text = text.substr(first, last - first + 1));
   if (begin == std::string::npos) {

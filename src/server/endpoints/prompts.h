@@ -1,4 +1,4 @@
-// From a parsed request to token ids, and to what the engine is asked. Any thread.
+// From a parsed request to token ids and to the engine's request. Any thread.
 #pragma once
 
 #include <string>
@@ -23,7 +23,7 @@ std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValu
 bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t max_tokens, int64_t context_length,
                 const std::string& path);
 
-// Everything but prompt and what is wanted of it: sampling, stops, who asks and how urgent it is.
+// Everything but the prompt and the kind of output: sampling, stops, tenant, priority and deadline.
 GenerateRequest engine_request(const ServerContext& context, const http::Request& from, const ApiRequest& request);
 
 }  // namespace quire

@@ -60,7 +60,7 @@ class ChatFormat : public ReplyFormat {
   }
 
  private:
-  // The token that ends the turn is no part of the message and is left out, as OpenAI does.
+  // The token that ends the turn is not part of the message and is left out, as in OpenAI's answers.
   void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
     std::vector<const PieceToken*> shown;
     for (const PieceToken& token : tokens) {
@@ -124,7 +124,7 @@ class CompletionFormat : public ReplyFormat {
     out += '}';
   }
 
-  // The likeliest tokens and the token itself. Two tokens may have one name: the likelier keeps it.
+  // The likeliest tokens and the token itself. If two tokens have the same name, the likelier keeps it.
   void append_top(std::string& out, const PieceToken& from) const {
     if (!from.has_logprob) {
       out += "null";

@@ -14,12 +14,12 @@
 
 namespace quire {
 
-// How tokens are called in log probabilities.
+// The names of tokens in log probabilities.
 struct TokenNames {
   const Tokenizer& tokenizer;
   bool as_ids = false;  // "token_id:123"
 
-  // The token's text; bytes that are no character alone are written as bytes:\xe2\x82.
+  // The token's text; bytes that are not a whole character are written as bytes:\xe2\x82.
   std::string name(int32_t id) const;
 };
 
@@ -46,7 +46,7 @@ class ReplyFormat {
 
   virtual std::string_view id_prefix() const = 0;
   virtual std::string_view object(bool is_stream) const = 0;
-  // Members about the prompt stand in each choice, or beside "choices".
+  // Members about the prompt are in each choice, or beside "choices".
   virtual bool has_prompt_in_choice() const = 0;
   virtual void append_choice(std::string& out, const ChoicePart& part) const = 0;
 
@@ -75,7 +75,7 @@ struct UsageCounts {
 };
 void append_usage(std::string& out, const UsageCounts& usage);
 
-// Changes when the answers of equal requests may.
+// Changes whenever the answers to equal requests may change.
 std::string system_fingerprint(const ModelCard& model);
 
 }  // namespace quire

@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// A ping follows between one and two of these of silence.
+// A ping is sent after one to two of these intervals without output.
 constexpr std::chrono::milliseconds kPingTick{7500};
 
 std::string envelope(const ReplyState& state) {
@@ -94,7 +94,7 @@ class StreamWriter : public ReplyWriter, public std::enable_shared_from_this<Str
     out_ += "}\n\n";
   }
 
-  // Proxies and clients give up on a connection that says nothing.
+  // Proxies and clients close silent connections.
   void tick() {
     exchange_->post_after(kPingTick, [weak = weak_from_this()] {
       const auto self = weak.lock();

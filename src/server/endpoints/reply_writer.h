@@ -1,4 +1,4 @@
-// Where the pieces of an answer go: into an event stream as they come, or into one reply at the end.
+// Writes the pieces of an answer: into an event stream as they arrive, or into one reply at the end.
 //
 // One object per request, used on the exchange's executor.
 #pragma once
@@ -12,7 +12,7 @@
 
 namespace quire {
 
-// What the reader of the streams and the writer share about one answer.
+// What the reader of the streams and the writer both need to know about an answer.
 struct ReplyState {
   std::unique_ptr<ReplyFormat> format;
   std::string id;
@@ -37,13 +37,13 @@ class ReplyWriter {
   virtual void piece(int index, TextPiece piece) = 0;
   // `rest`: tokens without text. `is_last`: every other choice has ended.
   virtual void end_choice(int index, TextPiece rest, ChoiceEnd end, bool is_last) = 0;
-  virtual void flush() {}  // what was written since the last time leaves
+  virtual void flush() {}  // sends what was written since the last call
   virtual void done() = 0;
   virtual void fail(const ApiError& error) = 0;
   virtual bool has_room() const { return true; }
 };
 
-// The stream begins at once. `buffer_bytes`: unsent bytes above which there is no room.
+// The stream begins at once. `buffer_bytes`: with more unsent bytes, has_room() is false.
 std::shared_ptr<ReplyWriter> make_stream_writer(ExchangePtr exchange, const ReplyState& state, uint64_t buffer_bytes);
 std::shared_ptr<ReplyWriter> make_whole_writer(ExchangePtr exchange, const ReplyState& state);
 

@@ -61,7 +61,7 @@ StreamGroup::~StreamGroup() {
 void StreamGroup::start(std::unique_ptr<StreamReader> reader) {
   reader_ = std::move(reader);
   const auto self = shared_from_this();
-  // The listeners keep the group alive, the exchange need not.
+  // The listeners keep the group alive, not the exchange.
   exchange_->on_disconnect([weak = weak_from_this()] {
     if (const auto group = weak.lock()) group->on_gone();
   });

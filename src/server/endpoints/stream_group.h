@@ -1,6 +1,6 @@
-// The engine's output streams of one HTTP request (one for each prompt), brought to the exchange's executor.
+// The engine's output streams of one HTTP request (one for each prompt), read on the exchange's executor.
 //
-// Kept alive by the streams' listeners until everything was read, the reader ended it or the client has gone. Every
+// Kept alive by the streams' listeners until everything was read, the reader ended it or the client disconnected. Every
 // member is called on the exchange's executor.
 #pragma once
 
@@ -17,12 +17,12 @@ namespace quire {
 class StreamReader {
  public:
   virtual ~StreamReader() = default;
-  // False: no event is taken until the exchange has sent what it has.
+  // False: no event is read until the exchange has sent its data.
   virtual bool has_room() const { return true; }
   virtual void on_event(size_t prompt_index, OutputEvent event) = 0;
   // After a batch of events; `is_complete` once every choice of every prompt has finished.
   virtual void on_pause(bool is_complete) = 0;
-  // The client has gone; nothing more is called.
+  // The client disconnected; nothing more is called.
   virtual void on_gone() = 0;
 };
 
@@ -34,17 +34,17 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   StreamGroup(ExchangePtr exchange, std::vector<std::shared_ptr<OutputStream>> streams)
       : exchange_(std::move(exchange)), streams_(std::move(streams)) {}
 
-  ~StreamGroup();  // the engine stops what nobody will read
+  ~StreamGroup();  // cancels the requests: nothing reads their streams any more
 
-  // All requests or none. Throws ApiError: 429 when the queue is full, 503 when the engine
-  // has stopped, 400 for what can never run.
+  // All requests or none. Throws ApiError: 429 when the queue is full, 503 when the engine has stopped, 400 for
+  // requests that can never run.
   static std::vector<std::shared_ptr<OutputStream>> submit(Engine& engine, std::vector<GenerateRequest> requests);
 
-  // From here on the group owns the reader and calls it.
+  // Starts reading: the group owns the reader and calls it.
   void start(std::unique_ptr<StreamReader> reader);
   // One choice's text has ended before its tokens; its finishing event still comes.
   void cancel(size_t prompt_index, int choice) { streams_[prompt_index]->cancel(choice); }
-  // Ends everything: the engine stops at its next step and the reader hears nothing more.
+  // Ends all requests: the engine stops at its next step, and the reader is not called again.
   void stop();
   // The reader calls this when the exchange has room again.
   void pump();
@@ -56,7 +56,7 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   ExchangePtr exchange_;
   std::vector<std::shared_ptr<OutputStream>> streams_;
   std::unique_ptr<StreamReader> reader_;
-  std::atomic<bool> is_scheduled_{false};  // at most one pump() is on its way
+  std::atomic<bool> is_scheduled_{false};  // at most one pump() is queued
   bool is_stopped_ = false;
 };
 

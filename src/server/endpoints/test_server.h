@@ -1,5 +1,5 @@
-// A server without sockets for tests: an exchange that remembers, a context over the embedded demo model, and an engine
-// stepped in the test's own thread.
+// A server without sockets for tests: an exchange that records its replies, a context over the embedded demo model, and
+// an engine that the test's thread steps.
 #pragma once
 
 #include <gtest/gtest.h>

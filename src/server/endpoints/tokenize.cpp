@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// The answer's shape follows the key of the question: `content` is llama-server's, the others are vLLM's.
+// The answer's form depends on the request's key: llama-server's for `content`, vLLM's for the others.
 std::string as_pieces(const TokenNames& names, const std::vector<int32_t>& ids, bool with_pieces) {
   std::string body = "{\"tokens\":";
   if (!with_pieces) {

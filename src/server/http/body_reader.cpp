@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kLineBytes = 4096;  // a chunk's size with its extensions, or a trailer field
 constexpr size_t kSizeDigits = 15;
-// Lines may outweigh the data of very small chunks, not by more than this.
+// For very small chunks the lines may have more bytes than the data, but at most this many more.
 constexpr uint64_t kOverheadBytes = 64 * 1024;
 constexpr uint64_t kOverheadFactor = 16;
 

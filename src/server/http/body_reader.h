@@ -1,4 +1,4 @@
-// The body of a request out of bytes, by length or in chunks. Owned by the request parser.
+// Reads the body of a request, by length or in chunks. Owned by the request parser.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ class BodyReader {
   void expect_length(uint64_t length);
   void expect_chunks();
   bool is_complete() const { return state_ == State::kComplete; }
-  // Appends to `body`; `bytes` begin where the call before stopped, `consumed` tells how many were used. Trailer fields
+  // Appends to `body`; `bytes` begin where the previous call stopped; `consumed` is how many were used. Trailer fields
   // are checked and dropped.
   Outcome feed(std::string_view bytes, size_t& consumed, std::string& body, const Limits& limits);
 

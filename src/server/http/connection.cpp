@@ -14,8 +14,8 @@ namespace quire::http {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-constexpr size_t kInputLimit = 256 * 1024;  // read ahead of what was parsed
-constexpr size_t kIdleBufferBytes = 4096;   // a buffer larger than this is given back between requests
+constexpr size_t kInputLimit = 256 * 1024;  // bytes read and not yet parsed
+constexpr size_t kIdleBufferBytes = 4096;   // a larger buffer is freed between requests
 constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr uint64_t kLingerBytes = 16 << 20;
 
@@ -94,7 +94,7 @@ void Connection::read_input() {
   }
 }
 
-// Does everything that can be done now: parses, hands out, writes, and waits for what is missing.
+// Does everything that can be done now: parses, calls the handler, writes; then waits for input or output.
 void Connection::settle() {
   if (depth_ > 0 || phase_ == Phase::kClosed) return;
   ++depth_;
@@ -148,7 +148,7 @@ void Connection::wait_for_rest(bool is_empty) {
   if (shared_->is_draining) {
     if (unsent() == 0) return close();
     phase_ = Phase::kClosing;
-  } else if (style_.is_keep_alive) {  // answered at least one
+  } else if (style_.is_keep_alive) {  // at least one request was answered
     expire_at(Clock::now() + std::chrono::seconds(limits().idle_seconds));
   }
 }
@@ -171,7 +171,7 @@ void Connection::take_header(bool has_more) {
     }
   }
   if (refusal) {
-    if (parser_.has_body()) style_.is_keep_alive = false;  // it is not going to be read
+    if (parser_.has_body()) style_.is_keep_alive = false;  // its body will not be read
     write_reply(request, *refusal);
     finish(request, refusal->status, refusal->body.size());
     is_partial_ = false;
@@ -198,13 +198,13 @@ void Connection::dispatch() {
   }
 }
 
-// `what` is a type's name: an exception's text may hold what a client wrote.
+// `what` is a type's name: an exception's text may hold text from the client.
 void Connection::fail_exchange(const ConnectionExchange& failed, const char* what) {
   const std::string& id = failed.request().id;
   log::warning("{}: an endpoint failed: {}", id, what);
   if (exchange_.get() != &failed) return;  // after its answer
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
-  if (exchange->is_streaming()) return lose();  // a broken end is the only truth left to tell
+  if (exchange->is_streaming()) return lose();  // a broken stream tells the client that the answer is incomplete
   exchange->reply(
       {.status = 500, .body = error_body("server_error", "internal_error", "internal error; request id " + id)});
 }
@@ -263,7 +263,7 @@ void Connection::write_reply(const Request& request, const Response& response) {
 
 void Connection::begin_stream(const Request& request, std::string_view content_type) {
   is_chunked_ = !style_.is_http_1_0;
-  if (!is_chunked_) style_.is_keep_alive = false;  // the end of the connection is the end of the stream
+  if (!is_chunked_) style_.is_keep_alive = false;  // the stream ends when the connection closes
   write_head(request, 200, content_type, {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}});
   out_ += is_chunked_ ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
 }
@@ -332,7 +332,7 @@ void Connection::wait_to_write() {
   if (stall < armed_) arm_timer(stall);
   socket_.async_wait(Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
     self->is_writing_ = false;
-    if (!error) self->read();  // a TLS handshake may have waited for this as well
+    if (!error) self->read();  // a TLS handshake may have waited for this, too
   });
 }
 
@@ -395,7 +395,7 @@ void Connection::close() {
 
 // ---- Time
 
-// The timer is moved only to look earlier: most deadlines are replaced before they come, and cost nothing.
+// The timer is only ever moved to an earlier time: most deadlines are replaced before they pass, and cost nothing.
 void Connection::expire_at(Clock::time_point deadline) {
   deadline_ = deadline;
   if (deadline < armed_) arm_timer(deadline);

@@ -1,7 +1,8 @@
-// One client's connection: bytes in, requests to the handler, replies out, limits and time-outs all the while.
+// One client's connection: reads bytes, passes requests to the handler, writes replies, and enforces limits and
+// time-outs.
 //
-// For this folder's sources alone, because it shows Asio. Everything runs on the connection's strand unless it says
-// otherwise. Alive as long as an operation or an exchange holds it.
+// Only for this folder's sources, because it includes Asio. Everything runs on the connection's strand unless stated
+// otherwise. Lives as long as an operation or an exchange holds it.
 #pragma once
 
 #include <atomic>
@@ -31,14 +32,14 @@ using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Strand
 class Connection;
 class ConnectionExchange;
 
-// What all connections share. Outlives the server as long as somebody holds an exchange.
+// What all connections share. Outlives the server as long as an exchange exists.
 struct Shared {
   explicit Shared(ServerOptions its_options) : options(std::move(its_options)), io(options.num_threads) {}
 
   const ServerOptions options;
   asio::io_context io;
   std::atomic<bool> is_draining{false};
-  std::atomic<bool> is_stopped{false};  // the io threads have left: nothing posted runs any more
+  std::atomic<bool> is_stopped{false};  // the io threads have ended: posted tasks no longer run
 
   std::mutex mutex;
   std::condition_variable changed;  // a connection has ended
@@ -48,28 +49,28 @@ struct Shared {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // Takes the socket over, which must not block.
+  // Takes over the socket, which must be non-blocking.
   Connection(std::shared_ptr<Shared> shared, int socket, std::unique_ptr<Transport> transport, std::string remote);
 
   // Any thread. start() registers with Shared, once.
   void start();
   void drain();  // without a request: ends now; otherwise after its answer
-  void cut();    // ends with what can still be said
+  void cut();    // ends after writing what it can
   void abort();  // ends now
 
-  // For the exchange.
+  // Called by the exchange.
   const std::shared_ptr<Shared>& shared() const { return shared_; }
   const Strand& strand() const { return strand_; }
-  // Runs a task of an exchange, then does what follows from it. An exception ends the answer.
+  // Runs a task of an exchange, then settles the connection. An exception ends the answer.
   template <typename Task>
   void run(const ConnectionExchange& exchange, const Task& task);
   void write_reply(const Request& request, const Response& response);
   void begin_stream(const Request& request, std::string_view content_type);
   void write_chunk(std::string_view data);
   void end_stream();
-  // The answer is in the queue.
+  // The whole answer is queued.
   void finish(const Request& request, int status, uint64_t bytes);
-  void lose();  // the client has gone
+  void lose();  // the client disconnected
   size_t unsent() const { return out_.size() - sent_; }
 
  private:
@@ -79,7 +80,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     kLingering /* read to the end */,
     kClosed
   };
-  struct Style {  // of the reply to the request at hand
+  struct Style {  // of the reply to the current request
     bool is_keep_alive = false;
     bool is_http_1_0 = false;
     bool is_head = false;
@@ -120,21 +121,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string out_;                               // to be written
   size_t sent_ = 0;                               // of out_
   std::shared_ptr<ConnectionExchange> exchange_;  // the one request being answered
-  Headers reply_headers_;                         // of every reply to the request at hand
+  Headers reply_headers_;                         // of every reply to the current request
   Style style_;
   Phase phase_ = Phase::kServing;
 
-  Clock::time_point deadline_ = Clock::time_point::max();  // of what is awaited from the client
-  Clock::time_point armed_ = Clock::time_point::max();     // when the timer looks
+  Clock::time_point deadline_ = Clock::time_point::max();  // for the client's next action
+  Clock::time_point armed_ = Clock::time_point::max();     // when the timer expires
   Clock::time_point last_write_;
   uint64_t lingered_bytes_ = 0;
   int depth_ = 0;            // of run() and settle()
   bool is_reading_ = false;  // a wait is pending
   bool is_writing_ = false;
-  bool has_more_input_ = false;  // left in the socket because in_ is full
-  bool is_at_end_ = false;       // the client sends no more
+  bool has_more_input_ = false;  // in the socket, because in_ is full
+  bool is_at_end_ = false;       // the client has closed its sending side
   bool is_broken_ = false;
-  bool is_partial_ = false;  // a request has begun to arrive
+  bool is_partial_ = false;  // part of a request has arrived
   bool is_chunked_ = false;  // the stream being written
 };
 

@@ -27,7 +27,7 @@ void ConnectionExchange::begin_stream(std::string content_type) {
 void ConnectionExchange::send(std::string data) {
   if (state_ == State::kLost || data.empty()) return;
   CHECK(state_ == State::kStreaming);
-  // An endpoint that waits for on_sent never comes near this.
+  // An endpoint that waits for on_sent never gets near this limit.
   constexpr uint64_t kRunawayFactor = 64;
   if (connection_->unsent() > kRunawayFactor * connection_->shared()->options.limits.stream_buffer_bytes) {
     log::warning("{}: the stream was closed because its client reads too slowly", request_.id);

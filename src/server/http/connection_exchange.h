@@ -27,12 +27,12 @@ class ConnectionExchange final : public Exchange, public std::enable_shared_from
   void post(std::function<void()> task) override;
   void post_after(std::chrono::milliseconds delay, std::function<void()> task) override;
 
-  // For the connection.
+  // Called by the connection.
   bool is_streaming() const { return state_ == State::kStreaming; }
   bool is_event_stream() const { return is_event_stream_; }
   uint64_t sent_bytes() const { return sent_bytes_; }
   void notify_sent();
-  void lose();  // the client has gone, or this side gives up
+  void lose();  // the client disconnected, or this side gives up
 
  private:
   enum class State : uint8_t { kOpen, kStreaming, kDone, kLost };

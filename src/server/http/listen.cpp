@@ -24,7 +24,7 @@ constexpr int kBacklog = 4096;
 
 std::string error_text(int error) { return std::strerror(error); }
 
-// The inode of the socket that listens on a port, from /proc/net/tcp or tcp6; empty when it tells none.
+// The inode of the socket that listens on a port, from /proc/net/tcp or tcp6; empty when there is none.
 std::string listening_inode(const char* table, uint16_t port) {
   std::ifstream lines(table);
   std::string line;
@@ -41,7 +41,7 @@ std::string listening_inode(const char* table, uint16_t port) {
   return "";
 }
 
-// "python3 (process 812)", or nothing when /proc does not tell this user.
+// "python3 (process 812)", or empty when /proc does not show it to this user.
 std::string holder_of(uint16_t port) {
   namespace fs = std::filesystem;
   std::string inode = listening_inode("/proc/net/tcp", port);
@@ -126,7 +126,7 @@ std::vector<ListeningSocket> listen_on(const Address& address) {
       if (last_error == EADDRINUSE || last_error == EACCES) break;
     }
   }
-  // A name may stand for a family this machine does not have; a port that is taken in one is taken.
+  // A name may have addresses of a family that this machine lacks; a port in use in one family counts as in use.
   if (sockets.empty() || last_error == EADDRINUSE || last_error == EACCES) {
     for (const ListeningSocket& open : sockets) ::close(open.socket);
     const bool is_v6 = address.host.find(':') != std::string::npos;

@@ -14,9 +14,9 @@ struct ListeningSocket {
   std::string unix_path;
 };
 
-// Every address a name stands for. Throws Error saying what is wrong and, for a used port, which process has it.
+// Listens on every address of a name. Throws Error saying what is wrong and, for a used port, which process has it.
 std::vector<ListeningSocket> listen_on(const Address& address);
-// Replaces the socket file of a server that is gone; refuses when one still answers there.
+// Replaces the socket file of a server that has ended; refuses when a server still answers there.
 ListeningSocket listen_on_unix(const std::string& path);
 
 }  // namespace quire::http

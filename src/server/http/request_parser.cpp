@@ -51,7 +51,7 @@ bool percent_decode(std::string_view text, std::string& out) {
   return true;
 }
 
-// Every line ends in CR LF and none continues the one before: both are read differently by different programs.
+// Every line must end in CR LF, and none may continue the line before: programs differ in how they read other forms.
 bool has_plain_lines(std::string_view header) {
   for (size_t at = header.find('\n'); at != std::string_view::npos; at = header.find('\n', at + 1)) {
     if (at == 0 || header[at - 1] != '\r') return false;
@@ -67,14 +67,14 @@ bool is_number(std::string_view text) {
 
 }  // namespace
 
-// Beast knows the grammar of the header; what is strict beyond it is decided in the callbacks. Its chunk reader is not
-// used: it asserts on a last chunk that arrives in pieces.
+// Beast parses the header's grammar; the callbacks apply the stricter rules. Its chunk reader is not used: it asserts
+// on a last chunk that arrives in pieces.
 struct RequestParser::Impl final {
   class Grammar final : public beast_http::basic_parser<true> {
    public:
     explicit Grammar(Impl& owner) : owner_(owner) {
       eager(true);
-      header_limit(std::numeric_limits<uint32_t>::max());  // limited before it gets here
+      header_limit(std::numeric_limits<uint32_t>::max());  // its limit was checked before
       body_limit(boost::none);
     }
 
@@ -115,7 +115,7 @@ struct RequestParser::Impl final {
     }
     is_http_1_0 = version < 11;
     request.method = method;
-    // The absolute form names the host once more, and that name wins.
+    // The absolute form has a host too, which overrides the Host header field.
     for (const std::string_view scheme : {"http://", "https://"}) {
       if (!target.starts_with(scheme)) continue;
       target.remove_prefix(scheme.size());
@@ -166,7 +166,7 @@ struct RequestParser::Impl final {
                        [&](const auto& field) { return field.first == key; });
   }
 
-  // Of the whole header: its end, or 0 when it has not come yet.
+  // The end of the whole header, or 0 when it has not arrived yet.
   size_t find_header_end(std::string_view bytes) {
     const size_t from = scanned > 3 ? scanned - 3 : 0;
     const size_t end = bytes.find("\r\n\r\n", from);
@@ -182,7 +182,7 @@ struct RequestParser::Impl final {
   }
 
   Progress feed_header(std::string_view bytes, size_t& consumed) {
-    // Some clients end a body with an empty line too many.
+    // Some clients send one empty line too many after a body.
     while (scanned == 0 && num_blank_lines < kBlankLines && bytes.substr(consumed).starts_with("\r\n")) {
       ++num_blank_lines;
       consumed += 2;

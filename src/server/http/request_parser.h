@@ -1,7 +1,8 @@
-// HTTP/1.1 requests out of bytes, as strictly as the standard allows: what proxies could read differently is refused.
+// Parses HTTP/1.1 requests as strictly as the standard allows: requests that proxies could read differently are
+// refused.
 //
-// Owned by a connection, or fed directly by tests and fuzzing; one thread at a time. It keeps no bytes of its own: the
-// caller offers everything not yet consumed again.
+// Owned by a connection, or fed directly by tests and fuzzing; one thread at a time. It stores no bytes: the caller
+// passes everything not yet consumed again.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,9 @@ class RequestParser {
 
   enum class Progress : uint8_t {
     kMore,      // more bytes are needed
-    kHeader,    // request() has everything but the body; told once for each request
+    kHeader,    // request() has everything but the body; returned once per request
     kComplete,  // request() is whole; take it and reset()
-    kError,     // problem() tells; the connection cannot go on
+    kError,     // problem() says why; the connection must close
   };
   struct Problem {
     int status = 0;
@@ -30,7 +31,7 @@ class RequestParser {
     const char* message = "";
   };
 
-  // Reads from `bytes`, which begin where the call before stopped; `consumed` tells how many were used.
+  // Reads from `bytes`, which begin where the previous call stopped; `consumed` is how many were used.
   Progress feed(std::string_view bytes, size_t& consumed);
   // Ready for the next request.
   void reset();
@@ -41,7 +42,7 @@ class RequestParser {
   bool is_keep_alive() const;
   bool is_http_1_0() const;
   bool expects_continue() const;
-  bool has_body() const;  // of which some is still to come
+  bool has_body() const;  // and it has not arrived completely
 
  private:
   struct Impl;

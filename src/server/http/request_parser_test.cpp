@@ -25,7 +25,7 @@ struct Parsed {
   Request request;
 };
 
-// Offers the text in pieces that end at `cuts`, as a connection would.
+// Passes the text in pieces that end at `cuts`, as a connection would.
 Parsed parse(const std::string& text, const std::vector<size_t>& cuts = {}) {
   static const Limits limits = small_limits();
   RequestParser parser(limits);
@@ -128,7 +128,7 @@ TEST(RequestParser, EachLimitHasItsAnswer) {
   const std::string end = " HTTP/1.1\r\nHost: a\r\n";
   EXPECT_TRUE(parse("GET /" + std::string(63, 'a') + end + "\r\n").is_complete);
   EXPECT_EQ(parse("GET /" + std::string(64, 'a') + end + "\r\n").status, 414);
-  EXPECT_EQ(parse("GET /" + std::string(500, 'a')).status, 414);  // before its end has come
+  EXPECT_EQ(parse("GET /" + std::string(500, 'a')).status, 414);  // before its end has arrived
   EXPECT_EQ(parse("GET /" + end + "X: " + std::string(1000, 'a') + "\r\n\r\n").status, 431);
   EXPECT_EQ(parse("GET /" + end + "X: " + std::string(1000, 'a')).status, 431);
   std::string many;
@@ -136,7 +136,7 @@ TEST(RequestParser, EachLimitHasItsAnswer) {
   EXPECT_TRUE(parse("GET /" + end + many + "\r\n").is_complete);
   EXPECT_EQ(parse("GET /" + end + many + "X: 1\r\n\r\n").status, 431);
   EXPECT_TRUE(parse("POST /" + end + "Content-Length: 100\r\n\r\n" + std::string(100, 'b')).is_complete);
-  EXPECT_EQ(parse("POST /" + end + "Content-Length: 101\r\n\r\n").status, 413);  // before its body has come
+  EXPECT_EQ(parse("POST /" + end + "Content-Length: 101\r\n\r\n").status, 413);  // before its body has arrived
   EXPECT_EQ(parse("POST /" + end + "Transfer-Encoding: chunked\r\n\r\n65\r\n").status, 413);
   EXPECT_EQ(parse("POST /" + end + "Transfer-Encoding: chunked\r\n\r\n1;" + std::string(20'000, 'x')).status, 400);
 }

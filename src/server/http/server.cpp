@@ -23,7 +23,7 @@
 namespace quire::http {
 namespace {
 
-constexpr auto kCutTime = std::chrono::seconds(1);  // for the last words of a drain
+constexpr auto kCutTime = std::chrono::seconds(1);  // to write the last events of a drain
 constexpr auto kStopTime = std::chrono::seconds(5);
 
 // Of the peer, without its port.
@@ -36,7 +36,7 @@ std::string address_of(const sockaddr_storage& storage, socklen_t size) {
 
 }  // namespace
 
-// One listening socket: accepts as long as there is somebody to accept.
+// One listening socket: accepts while connections are waiting.
 class Acceptor : public std::enable_shared_from_this<Acceptor> {
  public:
   Acceptor(std::shared_ptr<Shared> shared, std::shared_ptr<TlsFiles> tls, const ListeningSocket& listening)
@@ -54,7 +54,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   void start() {
     asio::post(strand_, [self = shared_from_this()] { self->wait(); });
   }
-  // Takes what waits in the system's queue, then listens no more; the future is that moment.
+  // Accepts the connections in the system's queue, then stops listening; the future is ready then.
   std::future<void> stop() {
     const auto done = std::make_shared<std::promise<void>>();
     asio::post(strand_, [self = shared_from_this(), done] {
@@ -92,7 +92,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     }
   }
 
-  // Out of file descriptors: the spare one lets the client be told by a closed connection instead of by silence.
+  // Out of file descriptors: with the spare one the connection is accepted and closed, instead of left waiting.
   bool turn_one_away() {
     log::warning("no file descriptor is left for another connection; raise the limit (ulimit -n)");
     if (spare_ < 0) return false;
@@ -134,7 +134,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
         "HTTP/1.1 503 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 1\r\n"
         "x-request-id: {}\r\nConnection: close\r\n\r\n{}",
         reason_phrase(503), body.size(), request_id("", 0), body);
-    // The first bytes to a new socket: they fit its buffer.
+    // The first bytes to a new socket always fit its buffer.
     [[maybe_unused]] const ssize_t sent = ::send(socket, reply.data(), reply.size(), MSG_NOSIGNAL);
     ::shutdown(socket, SHUT_WR);
   }
@@ -177,8 +177,8 @@ struct Server::Impl {
 };
 
 Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>()) {
-  // A client that leaves while it is written to is an outcome, not the end of the process (OpenSSL cannot ask for that
-  // in each call).
+  // Writing to a client that has disconnected must not end the process by SIGPIPE (OpenSSL has no flag for that per
+  // call).
   std::signal(SIGPIPE, SIG_IGN);
   impl_->shared = std::make_shared<Shared>(std::move(options));
   const ServerOptions& settings = impl_->shared->options;
@@ -218,7 +218,7 @@ Server::~Server() {
   impl_->work.reset();
   impl_->shared->io.stop();
   for (std::thread& thread : impl_->threads) thread.join();
-  // What was posted in the last moment holds its connection, and that the io context: let it go.
+  // Tasks posted at the end hold their connection, which holds the io context: drop them.
   impl_->shared->io.restart();
   impl_->shared->io.poll();
 }

@@ -1,11 +1,12 @@
-// An HTTP/1.1 server: listens, reads requests, hands each one as an Exchange to a handler. Knows no route and no model.
+// An HTTP/1.1 server: listens, reads requests, passes each one to a handler as an Exchange. Knows no routes and no
+// model.
 //
 // Made and destroyed by one thread. Handlers run on its io threads, those of one connection never at the same time. An
 // Exchange may outlive the server, but then it reaches nobody.
 //
-// A client that ends its side of the connection counts as gone as soon as that is seen: what answers at once still
-// reaches it, an answer that takes longer is cancelled (on_disconnect). An abandoned request and a half-closed one look
-// the same from here, and the former is the common one.
+// A client that closes its side of the connection counts as disconnected at once: an immediate answer still reaches it,
+// an answer that takes longer is cancelled (on_disconnect). An abandoned request and a half-closed one look the same
+// from here, and the first is the usual case.
 #pragma once
 
 #include <chrono>
@@ -26,12 +27,12 @@ struct Address {
   uint16_t port = 0;  // 0: any that is free
 };
 
-// One request that has been answered, or not.
+// A request that has ended, answered or not.
 struct Finished {
   const Request& request;
   int status = 0;      // 499: the client left before its answer was complete
   uint64_t bytes = 0;  // of the reply's body
-  double seconds = 0;  // from the whole request to its last byte handed to the socket's queue
+  double seconds = 0;  // from the end of the request to the last byte of its reply in the socket's queue
 };
 
 struct ServerOptions {
@@ -42,8 +43,8 @@ struct ServerOptions {
   int num_threads = 2;
   Limits limits;
 
-  // Sees a request when its header is there, before its body: an answer refuses it. May fill in the request's tenant
-  // and add header fields that every reply to it carries.
+  // Called when a request's header has arrived, before its body: a returned reply refuses the request. May fill in the
+  // request's tenant and add header fields for every reply to it.
   std::function<std::optional<Response>(Request& request, Headers& reply_headers)> admit;
   std::function<void(const std::shared_ptr<Exchange>&)> handle;
   std::function<void(const Finished&)> on_finished = {};  // any io thread
@@ -54,7 +55,7 @@ struct ServerOptions {
 
 class Server {
  public:
-  // Binds everything and starts; throws Error naming the address, what is wrong and who holds it.
+  // Binds everything and starts; throws Error naming the address, what is wrong and which process uses it.
   explicit Server(ServerOptions options);
   // Stops at once.
   ~Server();
@@ -63,9 +64,9 @@ class Server {
 
   // Of each TCP address, as bound.
   const std::vector<Address>& addresses() const;
-  // Accepts no more, ends idle connections, lets what runs finish, and returns when all have ended. Those that run when
-  // `limit` has passed are cut: an event stream gets cut_event and its end, a request without an answer a 503; the
-  // endpoint learns of it by on_disconnect.
+  // Stops accepting, closes idle connections, lets running requests finish, and returns when all have ended. Requests
+  // that still run after `limit` are cut: an event stream gets cut_event and ends, a request without an answer gets a
+  // 503; on_disconnect tells the endpoint.
   void drain(std::chrono::milliseconds limit);
 
  private:

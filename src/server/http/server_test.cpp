@@ -35,7 +35,7 @@ const std::string kGet = "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const std::string kStream = "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const std::string kHang = "GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-// A server whose handler does what the path says.
+// A server whose handler's behaviour depends on the path.
 struct Running {
   explicit Running(ServerOptions options = {}) {
     if (options.addresses.empty()) options.addresses = {{"127.0.0.1", 0}};
@@ -269,7 +269,7 @@ TEST(HttpServer, NoticesAClientThatLeavesWhileNothingIsWritten) {
     std::promise<bool> told_late;
     exchange->post([&] {
       EXPECT_FALSE(exchange->is_connected());
-      exchange->send("to nobody");  // reaches nobody and harms nothing
+      exchange->send("to nobody");  // arrives nowhere and does no harm
       exchange->on_disconnect([&] { told_late.set_value(true); });
     });
     EXPECT_TRUE(told_late.get_future().get());
@@ -428,7 +428,7 @@ TEST(HttpServer, ListensOnAUnixSocketAndReplacesADeadOne) {
     EXPECT_EQ(::connect(socket, reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
     return socket;
   };
-  {  // what a killed server leaves behind
+  {  // as a killed server leaves it
     sockaddr_un name = {};
     name.sun_family = AF_UNIX;
     path.copy(name.sun_path, sizeof(name.sun_path) - 1);

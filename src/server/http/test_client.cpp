@@ -12,7 +12,7 @@
 
 namespace quire::http::test {
 namespace {
-constexpr int kPatienceMs = 20'000;  // far beyond what any answer takes: only a hang gets there
+constexpr int kPatienceMs = 20'000;  // far longer than any answer takes: only a hang reaches it
 }
 
 Client::Client(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

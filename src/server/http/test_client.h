@@ -1,4 +1,4 @@
-// A raw TCP client for the server's tests: bytes out, bytes in, with a limit on every wait.
+// A raw TCP client for the server's tests, with a limit on every wait.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,14 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  void send(std::string_view bytes);  // an error of the connection is ignored: read() will tell
+  void send(std::string_view bytes);  // ignores errors of the connection: read() reports them
   void finish_sending();
   void close();
-  // Reads until `marker` has come or the connection ends; gives everything read since the last call.
+  // Reads until `marker` has arrived or the connection ends; returns everything read since the last call.
   std::string read_until(std::string_view marker);
   // One reply with its body, by Content-Length or chunks.
   std::string read_reply();
-  // To the end of the connection; `is_ended` tells whether it came in time.
+  // Reads to the end of the connection; `is_ended`: whether it ended in time.
   std::string read_all();
   bool is_ended() const { return is_ended_; }
 
@@ -38,7 +38,7 @@ int status_of(std::string_view reply);
 // The value of a header field by its name as it is written; empty when absent.
 std::string field_of(std::string_view reply, std::string_view name);
 std::string body_of(std::string_view reply);
-// The status of the reply to one request on a connection of its own.
+// The status of the reply to one request on a new connection.
 std::string ask(uint16_t port, std::string_view request);
 
 }  // namespace quire::http::test

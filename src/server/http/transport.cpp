@@ -130,7 +130,7 @@ ContextPtr load_context(const std::string& certificate_file, const std::string& 
   return context;
 }
 
-// What changes when a file is replaced or rewritten.
+// Changes when the file is replaced or rewritten.
 struct Stamp {
   ino_t inode = 0;
   off_t size = 0;
@@ -168,7 +168,7 @@ struct TlsFiles::Impl {
       key_stamp = new_key;
       log::info("TLS certificate reloaded");
     } catch (const Error& error) {
-      // The two files change one after the other: the pair that fits stays in use until the next look.
+      // The two files change one after the other: the old matching pair stays in use until the next check.
       log::warning("the TLS certificate was not renewed: {}", error.what());
     }
   }
@@ -196,7 +196,7 @@ TlsFiles::~TlsFiles() = default;
 std::unique_ptr<Transport> TlsFiles::make_transport(int socket) {
   const std::lock_guard lock(impl_->mutex);
   impl_->reload_if_changed();
-  SSL* const ssl = SSL_new(impl_->context.get());  // holds the context as long as it needs it
+  SSL* const ssl = SSL_new(impl_->context.get());  // keeps the context alive
   if (ssl == nullptr) return nullptr;
   return std::make_unique<TlsTransport>(ssl, socket);
 }

@@ -13,14 +13,14 @@ namespace quire::http {
 struct IoResult {
   enum class Kind : uint8_t {
     kDone,
-    kWantsRead,   // nothing now; again when the socket can be read
-    kWantsWrite,  // the same for writing
-    kEnd,         // the peer sends no more
+    kWantsRead,   // nothing now; try again when the socket is readable
+    kWantsWrite,  // nothing now; try again when the socket is writable
+    kEnd,         // the peer has closed its sending side
     kBroken,
   };
   Kind kind = Kind::kDone;
   size_t bytes = 0;
-  bool is_drained = false;  // of a read: nothing more is there now
+  bool is_drained = false;  // of a read: no more bytes are available now
 };
 
 class Transport {
@@ -28,11 +28,11 @@ class Transport {
   virtual ~Transport() = default;
   virtual IoResult read(std::span<char> into) = 0;
   virtual IoResult write(std::string_view bytes) = 0;
-  // Tells the peer that no more will be sent.
+  // Closes the sending side.
   virtual void finish_sending() = 0;
 };
 
-// `socket` stays its caller's.
+// `socket` stays owned by the caller.
 std::unique_ptr<Transport> make_plain_transport(int socket);
 
 // Certificate and key from files, reloaded when either file changes. Any thread.

@@ -68,7 +68,7 @@ std::string request_id(std::string_view offered, size_t limit) {
                c == '.' || c == ':';
       });
   if (is_fit) return std::string(offered);
-  // An identity, not a secret: only equal ones would do harm.
+  // An identity, not a secret: it only has to be unique.
   thread_local std::mt19937_64 random = [] {
     std::random_device device;
     std::seed_seq seed{device(), device(), device(), device()};

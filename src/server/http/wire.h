@@ -1,4 +1,4 @@
-// The fixed words of HTTP replies. Any thread.
+// Fixed texts of HTTP replies. Any thread.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@
 namespace quire::http {
 
 std::string_view reason_phrase(int status);
-// Now, as a Date header field has it.
+// The time now, in the form of a Date header field.
 std::string_view date();
 bool equals_ignoring_case(std::string_view a, std::string_view b);
-// {"error": {...}} of a failure that no endpoint has seen; the texts are this server's own.
+// {"error": {...}} for a failure outside the endpoints; the texts are the server's own.
 std::string error_body(std::string_view type, std::string_view code, std::string_view message);
 // `offered` when it is a well-formed identity of at most `limit` bytes, otherwise a new one.
 std::string request_id(std::string_view offered, size_t limit);

@@ -1,5 +1,5 @@
-// What the body of an inference request says, after its field table (fields.h) has read and checked it. One struct for
-// all inference endpoints: most fields are shared, and a field that an endpoint does not know stays at its default.
+// The body of an inference request, read and checked by the field table (fields.h). One struct for all inference
+// endpoints: most fields are shared, and a field that an endpoint does not know stays at its default.
 //
 // A plain value, owned by the handler.
 #pragma once
@@ -22,7 +22,7 @@ struct PromptValue {
 };
 
 struct ApiRequest {
-  std::string model;  // empty: whatever is loaded
+  std::string model;  // empty: the loaded model
 
   // The answer's form.
   bool stream = false;
@@ -31,7 +31,7 @@ struct ApiRequest {
   bool continuous_usage = false;
   bool timings = false;
 
-  // What to say it to.
+  // The input.
   json::array messages;
   std::vector<PromptValue> prompts;
   bool add_generation_prompt = true;
@@ -60,7 +60,7 @@ struct ApiRequest {
   bool return_token_ids = false;
   bool tokens_as_ids = false;
 
-  // How it is served.
+  // Scheduling and caching.
   int32_t priority = 0;
   std::string request_id;
   std::string cache_salt;
@@ -76,7 +76,7 @@ struct ApiRequest {
   std::optional<int> dimensions;
 
   // /tokenize, /detokenize
-  std::optional<std::string> content;  // the other server's name for the text, answered in its shape
+  std::optional<std::string> content;  // llama-server's name for the text; the answer has its form
   std::optional<bool> parse_special;
   bool with_pieces = false;
   bool return_token_strings = false;

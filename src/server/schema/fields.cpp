@@ -24,7 +24,7 @@ int small(const Value& value) { return static_cast<int>(integer(value)); }
 float real(const Value& value) { return static_cast<float>(value.to_number<double>()); }
 std::string text(const Value& value) { return std::string(value.get_string()); }
 
-// Anything but the named value would need a part that is not there.
+// Any other value than the named one would need something that this server lacks.
 template <typename Allowed>
 void allow_only(std::string_view path, const Value& value, Allowed is_allowed, std::string_view allowed) {
   if (!is_allowed(value)) {
@@ -46,7 +46,7 @@ const Field kFields[] = {
     {"model", kPrompted | kDetokenize, kString, "the loaded model's id; absent: that model",
      [](Out& out, const Value& value, const Context&) { out.model = text(value); }},
 
-    // What is said to the model.
+    // The prompt.
     {"messages", kChat | kTokenize, kOther,
      "list of messages: `role` (system, developer, user, assistant, tool) and `content` (string, null, or text parts); "
      "other members go to the chat template",
@@ -161,7 +161,7 @@ const Field kFields[] = {
     {"best_of", kGenerate, kInteger, "accepted when equal to n",
      [](Out& out, const Value& value, const Context&) { out.best_of = small(value); }, 1, 0, false, &Limits::choices},
 
-    // What is reported.
+    // Output.
     {"stream", kGenerate, kBool, "answers with an event stream",
      [](Out& out, const Value& value, const Context&) { out.stream = value.get_bool(); }},
     {"stream_options", kGenerate, kOther, "`include_usage`: a last chunk with usage; `continuous_usage_stats`: usage in every chunk",
@@ -222,7 +222,7 @@ const Field kFields[] = {
     {"dimensions", kEmbeddings, kInteger, "keeps that many of the first numbers and scales them to length 1 again",
      [](Out& out, const Value& value, const Context&) { out.dimensions = small(value); }, 1, 1 << 20},
 
-    // How it is served.
+    // Scheduling and caching.
     {"priority", kGenerate | kEmbeddings, kInteger, "lower runs earlier, if the server schedules by priority",
      [](Out& out, const Value& value, const Context&) { out.priority = static_cast<int32_t>(integer(value)); },
      -kInt32Max, kInt32Max},
@@ -253,7 +253,7 @@ const Field kFields[] = {
        }, "[\"text\"]");
      }},
 
-    // Would change the answer, and is not built: refused when switched on.
+    // Would change the answer, and is not supported: refused when switched on.
     {"functions", kChat, kRefused, "an older form of tools"},
     {"function_call", kChat, kOther, "`none`",
      [](Out&, const Value& value, const Context&) {

@@ -1,5 +1,5 @@
-// The table of request fields: name, endpoints, type, range, where the value goes and what it means. Parsing walks it,
-// docs/serving-api.md shows it (a test compares them) and the tests of hostile values are made from it.
+// The table of request fields: name, endpoints, type, range, where the value is stored and what it means. The parser
+// uses it, docs/serving-api.md shows it (a test compares them), and the tests of hostile values are generated from it.
 //
 // The table is constant; parse_request() may be called by any thread.
 #pragma once
@@ -25,7 +25,7 @@ enum Endpoint : uint8_t {
 struct ParseContext {
   const Limits& limits;
   const SamplingParams& default_sampling;
-  int64_t vocab_size = 0;  // 0: not known, token ids are checked for their sign alone
+  int64_t vocab_size = 0;  // 0: unknown, only the sign of token ids is checked
   bool allow_request_templates = false;
 };
 
@@ -34,7 +34,7 @@ enum class FieldType : uint8_t {
   kInteger,
   kNumber,
   kString,
-  kOther,    // `store` checks it all
+  kOther,    // `store` does all checks
   kIgnored,  // accepted, without effect
   kRefused,  // null, false, 0 and empty are accepted; anything else is not_supported
 };
@@ -54,10 +54,10 @@ struct Field {
   uint64_t Limits::*byte_limit = nullptr;
 };
 
-// In the order in which they are stored: an alias stands before the name that wins over it.
+// In the order in which they are stored: an alias comes before the name that overrides it.
 std::span<const Field> request_fields();
 
-// "integer, 1 to 128": the column of the documentation and the words of a refusal.
+// "integer, 1 to 128": for the documentation and for refusals.
 std::string describe_type(const Field& field, const Limits& limits);
 // The documentation's table, in Markdown.
 std::string fields_as_markdown(const Limits& limits);

@@ -22,7 +22,7 @@ class FieldsTest : public testing::Test {
     try {
       parse(body, endpoint);
     } catch (const ApiError& error) {
-      // A well formed chat template is the operator's to allow.
+      // A well-formed chat template is refused unless the operator allows it.
       EXPECT_TRUE(error.status() == 400 || (error.status() == 403 && error.param() == "chat_template"));
       EXPECT_EQ(error.type(), error.status() == 400 ? "invalid_request_error" : "permission_error");
       EXPECT_EQ(std::string(error.what()).find("0x"), std::string::npos);
@@ -37,7 +37,7 @@ class FieldsTest : public testing::Test {
 
 constexpr Endpoint kEndpoints[] = {kChat, kCompletions, kEmbeddings, kTokenize, kDetokenize};
 
-// A value is either taken, within its range, or refused by the field's own name.
+// A value is either accepted, within its range, or refused by an error that names the field.
 TEST_F(FieldsTest, HostileValues) {
   const char* const kValues[] = {"-1",
                                  "0",
@@ -77,7 +77,7 @@ TEST_F(FieldsTest, HostileValues) {
         const std::string path = refused(body, endpoint);
         const bool is_number = std::string("-0123456789").find(value[0]) != std::string::npos;
         if (path == "accepted" || path.empty()) {
-          EXPECT_TRUE(!path.empty() || is_number) << body;  // no JSON number at all
+          EXPECT_TRUE(!path.empty() || is_number) << body;  // not a JSON number
           const bool is_numeric = field.type == FieldType::kInteger || field.type == FieldType::kNumber;
           EXPECT_TRUE(path.empty() || !is_numeric || is_number) << body;
           continue;

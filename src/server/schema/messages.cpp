@@ -46,7 +46,7 @@ std::string read_content(const std::string& path, const json::value* content) {
   refuse_value(path, "a string, null, or a list of text parts", *content);
 }
 
-// Clients send the arguments of earlier calls as a string that holds JSON; templates write the value itself.
+// Clients send the arguments of earlier calls as a string that holds JSON; templates expect the value itself.
 void open_arguments(const std::string& path, json::value& calls, const ParseContext& context) {
   if (calls.is_null()) return;
   if (!calls.is_array()) refuse_value(path, "a list of tool calls", calls);
@@ -64,7 +64,7 @@ void open_arguments(const std::string& path, json::value& calls, const ParseCont
           parse_json(arguments->get_string(), "arguments", static_cast<size_t>(context.limits.json_depth));
       if (parsed.is_object()) *arguments = std::move(parsed);
     } catch (const Error&) {
-      continue;  // a template that writes text still can
+      continue;  // a template that writes the text still works
     }
   }
 }

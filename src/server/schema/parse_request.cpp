@@ -43,7 +43,7 @@ void check(const Field& field, const json::value& value, const ParseContext& con
     case FieldType::kNumber: {
       is_right = value.is_number() && (field.type == FieldType::kNumber || is_integer(value));
       if (!is_right) break;
-      // In the precision in which it will be used: what rounds to an excluded bound is excluded.
+      // In the precision in which it will be used: a number that rounds to an excluded bound is refused.
       const auto exact = value.to_number<double>();
       const double number = field.type == FieldType::kNumber ? static_cast<double>(static_cast<float>(exact)) : exact;
       is_right = number >= field.min && number <= max_of(field, context.limits) &&
@@ -92,7 +92,7 @@ void log_unknown(const json::object& body) {
   }
 }
 
-// What no field can say alone.
+// Checks that involve several fields.
 void check_together(const ApiRequest& request, Endpoint endpoint) {
   if (request.has_stream_options && !request.stream) {
     refuse_field("stream_options", "'stream_options' is allowed only together with \"stream\": true");

@@ -17,7 +17,7 @@ int32_t read_token_id(const std::string& path, const json::value& value, const P
   return static_cast<int32_t>(value.get_int64());
 }
 
-// Without a path built for each of many elements.
+// Builds no path for each of many elements.
 std::vector<int32_t> read_ids(const std::string& path, const json::array& list, const ParseContext& context) {
   std::vector<int32_t> ids;
   ids.reserve(list.size());

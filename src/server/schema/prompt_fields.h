@@ -9,7 +9,8 @@
 
 namespace quire {
 
-// Messages as chat templates expect them: content a string, developer a system, arguments of tool calls objects.
+// Messages in the form that chat templates expect: content is a string, the role developer becomes system, arguments of
+// tool calls are objects.
 json::array read_messages(const json::value& value, const ParseContext& context);
 // A string, a list of strings, a list of token ids, or a list of such lists.
 std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);

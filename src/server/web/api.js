@@ -60,7 +60,7 @@ async function failure_of(response) {
   try {
     error = JSON.parse((await response.text()).slice(0, 65536)).error ?? {};
   } catch {
-    // Not from Quire: a proxy's page, perhaps. The status must do.
+    // Not from Quire, perhaps a proxy's page: only the status is known.
   }
   return new Failure("http", text_of(error.message) || `The server answered with status ${response.status}.`, {
     status: response.status,

@@ -63,7 +63,7 @@ function server_state(status, failure) {
   by_id("state_text").textContent = {ready: "", loading: "loading the model", draining: "about to stop", locked: "key needed", away: "not reachable"}[state] ?? state;
   draw_model();
   if (changed && state === "ready" && !models.length) read_models();
-  // While the model loads, the page asks until it is there; a ready server is left alone.
+  // While the model loads, the page polls until it is ready, and no longer.
   clearTimeout(server_state.timer);
   if (state === "loading" || state === "away") {
     server_state.timer = setTimeout(() => document.hidden || live.timer || live.read(), kLoadingPeriodMs);
@@ -263,7 +263,7 @@ function other_tab({key: name, newValue: text}) {
     draw_theme();
     return;
   }
-  if (chat.busy(name?.slice(name.lastIndexOf(".") + 1))) return;  // what is being written here is newer
+  if (chat.busy(name?.slice(name.lastIndexOf(".") + 1))) return;  // this page's copy is newer while it writes
   const id = store.take_from_other_tab(name, text);
   if (id === chat.conversation.id && store.get(id)) chat.open(store.get(id));
   else if (id) sidebar.render();

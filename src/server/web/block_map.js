@@ -1,4 +1,5 @@
-// The KV cache as a map: a cell per block, or per equal group of blocks when there are more blocks than room for cells.
+// The KV cache as a map: a cell per block, or per group of equally many blocks when there are more blocks than cells
+// fit.
 
 import {by_id} from "./dom.js";
 import {count} from "./format.js";

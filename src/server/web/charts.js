@@ -7,7 +7,7 @@ import {quantile} from "./status.js";
 const kWidth = 240;
 const kHeight = 44;
 
-// `values`: oldest first, NaN where nothing was known. The newest stands at the right edge.
+// `values`: oldest first, NaN where there was no reading. The newest is at the right edge.
 export function draw_line(parent, values, length) {
   const top = Math.max(1e-9, ...values.filter(Number.isFinite)) * 1.08;
   const first = length - values.length;

@@ -64,7 +64,7 @@ export class Chat {
     if (!this.busy()) this.answer(this.conversation, this.conversation.nodes[node.parent]);
   }
 
-  // An answer of which nothing arrived is written again in its place.
+  // An answer of which nothing arrived is replaced by the new one.
   retry(node) {
     if (this.busy()) return;
     if (node.content) this.regenerate(node);

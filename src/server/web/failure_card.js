@@ -40,7 +40,7 @@ export function failure_card(node, actions) {
       retry,
       failure.status > 0 && el("span", {class: "hint"}, [failure.status, failure.code].filter(Boolean).join(" · "))));
   if (failure.status === 401) retry.classList.remove("primary");
-  // Only a fresh refusal asks for patience; one read from storage is over.
+  // Only a new refusal shows a countdown; one read from storage is over.
   const left_s = failure.retry_after_s - (Date.now() - (failure.time ?? 0)) / 1000;
   if (left_s > 0) count_down(retry, left_s);
   return card;

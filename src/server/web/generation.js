@@ -103,7 +103,7 @@ function stats_of({usage = {}, timings = {}}) {
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 
-// What the server did not say is measured here; `measured_here` tells the reader so.
+// Times that the server did not send are measured here; `measured_here` says so.
 function complete_stats(stats, {start, first, last, chunks}) {
   const result = {...stats};
   if (result.ttft_ms === undefined && first) {

@@ -123,7 +123,7 @@ class Scanner {
       return;
     }
     const label = this.text.slice(start + 1, close);
-    // Images are never loaded: a link says where one is.
+    // Images are never loaded; they become links.
     const inside = image ? [label || "image"] : render_inline(label, this.depth + 1);
     this.push(anchor(url, inside));
     this.at = target.end;

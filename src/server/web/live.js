@@ -1,4 +1,4 @@
-// The live view: what the engine does now, read from /status once a second while somebody can see it.
+// The live view: what the engine does now, read from /status once a second while the page is visible.
 
 import {BlockMap} from "./block_map.js";
 import {draw_histogram, draw_line, draw_parts} from "./charts.js";

@@ -106,7 +106,7 @@ function parse_list(lines, at, depth) {
     const item = kItem.exec(lines[end]);
     if (!item || item[2].at(-1) !== kind || item[1].length > base + 1 || kRule.test(lines[end])) break;
     const [body, to] = item_lines(lines, end, item);
-    // Blank lines between two items or two paragraphs of an item give the list air.
+    // Blank lines between two items, or between two paragraphs of an item, space out the list.
     const blank = body.findIndex((line) => !line.trim());
     loose ||= blank > 0 && body.slice(blank).some((line) => line.trim() && !kItem.test(line));
     const next = to < lines.length && kItem.test(lines[to]) && line_indent(lines[to]) <= base + 1;

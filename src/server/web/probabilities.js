@@ -32,7 +32,7 @@ export function tint_step(probability) {
 
 export function render_tokens(parent, tokens) {
   const texts = shown_texts(tokens);
-  // While an answer grows, what stands there stays.
+  // While an answer grows, existing tokens keep their elements.
   const kept = Math.min(parent.quire_tokens?.length ?? 0, parent.childNodes.length, tokens.length);
   while (parent.childNodes.length > kept) parent.lastChild.remove();
   for (let i = kept; i < tokens.length; ++i) parent.append(token_span(tokens[i], texts[i], i));

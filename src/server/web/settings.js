@@ -71,7 +71,7 @@ export class Settings {
     return result;
   }
 
-  // A few words for the composer.
+  // A short summary for the composer.
   summary() {
     const parts = kFields.filter(({name}) => this.values[name] !== undefined)
       .map(({name, label}) => `${label.toLowerCase()} ${this.values[name]}`);
@@ -116,7 +116,7 @@ export class Settings {
         slider.classList.toggle("unset", value === null);
       }
     });
-    // A field that was left with an impossible value shows again what holds.
+    // A field left with an impossible value shows the current setting again.
     input.addEventListener("change", () => show(this.values[name]));
     slider?.addEventListener("input", () => {
       this.set(name, checked(field, slider.valueAsNumber));
@@ -129,7 +129,7 @@ export class Settings {
   }
 }
 
-// Where the slider rests while the server's default holds: what most models start from.
+// The slider's place while the server's default applies: the usual value.
 function resting_place({name, min}) {
   return {temperature: 1, top_p: 1, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0, max_tokens: 512}[name] ?? min;
 }

@@ -1,4 +1,4 @@
-// The one place that knows how GET /status is written.
+// The only file that knows the format of GET /status.
 
 import {get_json} from "./api.js";
 

@@ -48,7 +48,7 @@ export function path_to(conversation, id) {
   return result;
 }
 
-// What the model thought, whether the server sent it apart or the model wrote <think> itself.
+// The model's reasoning, whether the server sent it separately or the model wrote <think>.
 export function parts(node) {
   if (node.reasoning || !node.content.trimStart().startsWith("<think>")) return {thinking: node.reasoning.trim(), answer: node.content};
   const text = node.content.trimStart().slice(7);
@@ -87,7 +87,7 @@ export class Store {
       const conversation = checked(JSON.parse(text));
       this.conversations.set(conversation.id, conversation);
     } catch {
-      // Unreadable: left where it is, so that nothing is lost to a newer version.
+      // Unreadable: kept, since a newer version may be able to read it.
     }
   }
 
@@ -167,7 +167,7 @@ const text = (value, otherwise = "") => (typeof value === "string" ? value : oth
 const time = (value) => (Number.isFinite(value) ? value : Date.now());
 const kIdForm = /^[\w-]{4,64}$/;
 
-// A conversation of exactly the expected form, built from whatever was read.
+// A conversation of exactly the expected form, built from untrusted data.
 function checked(json) {
   if (!kIdForm.test(json?.id) || typeof json.nodes !== "object") throw new Error("A conversation in the file has no id or no messages.");
   const entries = Object.values(json.nodes).slice(0, kMaxNodes).filter((node) => kIdForm.test(node?.id));
@@ -209,7 +209,7 @@ function checked_node(node) {
     role: node.role === "user" ? "user" : "assistant",
     content: text(node.content),
     reasoning: text(node.reasoning),
-    // What was streaming when the page was left is not any more.
+    // An answer that was streaming when the page was left has stopped.
     state: known_state ? node.state : node.state === "streaming" ? "broken" : "done",
     finish: text(node.finish),
     failure: object(node.failure),

@@ -19,7 +19,7 @@ export class Transcript {
     this.conversation = null;
     this.following = true;
     this.scroller.addEventListener("scroll", () => this.watch_scroll());
-    // A user who scrolls back wins at once, even while text arrives.
+    // Following stops at once when the user scrolls back, even while text arrives.
     this.scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.release(), {passive: true});
     by_id("to_end").addEventListener("click", () => this.follow());
     new ResizeObserver(() => this.keep_end()).observe(this.list);

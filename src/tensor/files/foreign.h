@@ -1,4 +1,4 @@
-// Says what a file that is not the expected kind looks like, for messages.
+// For messages: what kind of file this seems to be when it is not the expected kind.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The numbers that GGUF files give to tensor types. A type is readable once there is a format of its name. Immutable
-// table; any thread.
+// The numbers of tensor types in GGUF files. A type is readable once there is a format of its name. Immutable table;
+// any thread.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,7 @@ enum class GgufType : uint32_t {
 };
 const char* name(GgufType type);
 
-// One metadata value, still in file form: `bytes` is the payload (for a string its text, for an array its elements).
+// One metadata value, not decoded: `bytes` is the payload (for a string its text, for an array its elements).
 struct GgufValue {
   GgufType type = GgufType::kU8;
   GgufType element_type = GgufType::kU8;  // of an array

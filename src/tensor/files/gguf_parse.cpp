@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "GGUF payloads are use
 constexpr uint64_t kMaxTensors = 1 << 20;
 constexpr uint64_t kMaxKeys = 1 << 20;
 constexpr uint64_t kMaxNameBytes = 64 << 10;
-constexpr uint64_t kMinAlignment = 8;  // GGUF asks for a multiple of 8; it keeps every block readable in place
+constexpr uint64_t kMinAlignment = 8;  // GGUF requires a multiple of 8; so every block can be read in place
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 30;
 constexpr int kMaxGgufRank = 4;
 
@@ -84,7 +84,7 @@ class Parser {
   }
 
  private:
-  // A tensor whose shape is known, before its place is.
+  // A tensor whose shape is known and whose place is not yet.
   struct Pending {
     TensorMap::iterator entry;
     uint64_t offset;

@@ -22,8 +22,8 @@ struct GgufImage {
 
 GgufImage parse_gguf(std::span<const std::byte> bytes, const std::string& file_name);
 
-// The strings of an array of strings; checks lengths again, so that a file that changes under the mapping cannot lead
-// outside it.
+// The strings of an array of strings; checks lengths again, so that a file that changes while mapped cannot cause reads
+// outside the mapping.
 std::vector<std::string_view> gguf_strings(const GgufValue& value, const std::string& file_name);
 
 // nullopt when the value (or element) is not of an integer type or exceeds int64.

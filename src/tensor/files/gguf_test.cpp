@@ -291,7 +291,7 @@ TEST(Gguf, RealFiles) {
   EXPECT_GE(num_files, 12);
 }
 
-// A model that llama.cpp quantised, beside the F16 file it was made from: our codes may not be worse than its.
+// A model that llama.cpp quantised, beside the F16 file it was made from: our codes must not be worse.
 TEST(Gguf, QuantisesNoWorseThanLlamaCpp) {
   if (test_data().empty()) GTEST_SKIP() << "QUIRE_TEST_DATA is not set";
   const GgufFile original = GgufFile::open(test_data() + "/models/tiny-random/llama-dense.gguf");

@@ -1,5 +1,5 @@
-// Walks JSON text without building a tree, so that a header of 100 MiB costs no more memory than what the caller keeps,
-// and duplicate keys, which a tree would hide, are seen. One thread.
+// Walks JSON text without building a tree, so that a header of 100 MiB takes no more memory than the caller's result,
+// and duplicate keys, which a tree would hide, are found. One thread.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace quire {
 
-// What walk_json meets, in order. The defaults throw the Error of a value that has no business where it stands.
+// What walk_json meets, in order. The defaults throw the Error of a value that is not allowed in its place.
 class JsonEvents {
  public:
   virtual ~JsonEvents() = default;

@@ -1,6 +1,6 @@
 // Every header byte of a valid file, overwritten with every integer that tends to break readers, and the file cut at
-// every length: the reader either refuses with an Error or gives views that may be read to the last byte, and never
-// asks for memory out of proportion to the file.
+// every length: the reader either throws an Error or returns views that can be read to the last byte, and never
+// allocates far more memory than the file's size.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -101,7 +101,7 @@ bool opens(const std::string& bytes) {
   return opened;
 }
 
-// How many of all lies were believed: lies about values that nothing contradicts.
+// How many changed files were accepted: nothing in the file contradicts those values.
 template <typename File>
 int tell_lies(const std::string& valid, size_t header_bytes) {
   int believed = 0;
@@ -150,7 +150,7 @@ TEST(Lies, SafetensorsHeaders) {
   ASSERT_TRUE(opens<SafetensorsFile>(valid));
   tell_lies<SafetensorsFile>(valid, 8 + header.size());
   for (size_t cut = 0; cut < valid.size(); ++cut) EXPECT_FALSE(opens<SafetensorsFile>(valid.substr(0, cut)));
-  // Every number of the text replaced by every nasty one.
+  // Every number of the text replaced by every number that tends to break readers.
   for (size_t at = 0; at < header.size(); ++at) {
     if (!std::isdigit(static_cast<unsigned char>(header[at])) ||
         std::isdigit(static_cast<unsigned char>(header[at - 1])))

@@ -45,7 +45,7 @@ class SafetensorsFile {
 // All tensors of a Hugging Face model directory.
 class SafetensorsDirectory {
  public:
-  // `path` is the directory, or a .safetensors file of its own. Throws Error kNotFound when there is neither
+  // `path` is the directory, or a single .safetensors file. Throws Error kNotFound when there is neither
   // model.safetensors nor an index.
   static SafetensorsDirectory open(const std::filesystem::path& path);
 

@@ -116,7 +116,7 @@ class HeaderEvents : public JsonEvents {
   }
 
   void other(const char* kind) override {
-    // Writers that have no metadata may say so with null.
+    // Writers without metadata may write null.
     if (depth_ == 1 && is_metadata() && std::string_view(kind) == "null") return;
     unexpected(kind);
   }
@@ -173,7 +173,7 @@ class HeaderEvents : public JsonEvents {
   int depth_ = 0;         // 1: the header, 2: a tensor or the metadata
   bool in_list_ = false;  // inside shape or data_offsets
   bool has_metadata_ = false;
-  std::string name_;                            // of the tensor at hand
+  std::string name_;                            // of the current tensor
   std::string member_;                          // "dtype", "shape", ...
   std::set<std::string, std::less<>> members_;  // seen so far
   TensorView view_;

@@ -25,7 +25,7 @@ struct SafetensorsHeader {
   std::vector<SafetensorsRange> ranges;
 };
 
-// Each range has the size that its tensor's shape and type need; where it lies is for the caller to check.
+// Each range has the size that its tensor's shape and type need; the caller checks where it lies.
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, const std::string& file_name);
 
 }  // namespace quire

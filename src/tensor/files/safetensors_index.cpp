@@ -75,7 +75,7 @@ class IndexEvents : public JsonEvents {
   std::map<std::string, std::string, std::less<>> map_;
   int depth_ = 0;
   bool found_map_ = false;
-  std::string section_;  // the top-level key at hand
+  std::string section_;  // the current top-level key
   std::string key_;
 };
 

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) read(const uint4* fours, size_t coun
     const uint4 four = fours[i];
     sum ^= four.x ^ four.y ^ four.z ^ four.w;
   }
-  if (sum == 1) *out = sum;  // hardly ever, but the compiler does not know
+  if (sum == 1) *out = sum;  // almost never, but the compiler does not know
 }
 
 constexpr int kInFlight = 8;

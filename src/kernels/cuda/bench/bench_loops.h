@@ -1,4 +1,4 @@
-// What cuda_bench.cpp holds the table's entries against, and what it fills arrays with.
+// The device loops with which cuda_bench.cpp measures roofs, and the one that fills its arrays.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -8,10 +8,10 @@ namespace quire {
 // Random bits, but no exponent of any float format above that of 1.
 void fill_random(Stream stream, uint32_t* words, size_t count);
 
-// Reads every word once. `out` is written hardly ever. count is a multiple of 4.
+// Reads every word once. `out` is almost never written. count is a multiple of 4.
 void read_all(Stream stream, int processors, const uint32_t* words, size_t count, uint32_t* out);
 
-// Products of bf16 in registers on all tensor cores; gives the number of operations, two for each product.
+// Products of bf16 in registers on all tensor cores; returns the number of operations, two for each product.
 double multiply_bf16(Stream stream, int processors, int steps, uint32_t* out);
 
 }  // namespace quire

@@ -1,7 +1,7 @@
 // Times of the CUDA table's entries against the device's roofs, measured in the same run: reading memory and bf16
 // products of the tensor cores (mma.sync, which reaches about two thirds of what wgmma does on Hopper). Prints a line
 // of JSON per measurement. Arrays hold random numbers of magnitudes below 2, in every format; weights are read from
-// copies that the L2 cache does not hold together. Where cuBLASLt is installed, its products of dense matrices are
+// several copies that together exceed the L2 cache. Where cuBLASLt is installed, its products of dense matrices are
 // timed beside our own ("by": "cublaslt").
 #include <fmt/format.h>
 
@@ -83,7 +83,7 @@ Roofs measure_roofs() {
   return roofs;
 }
 
-// `operations` 0: only memory counts.
+// `operations` 0: only the memory roof applies.
 void report(const Roofs& roofs, const std::string& what, double seconds, double bytes, double operations = 0) {
   fmt::print("{{\"bench\": \"cuda\", {}, \"us\": {:.2f}, \"gb_per_s\": {:.0f}, \"of_read_roof\": {:.3f}", what,
              seconds * 1e6, bytes / seconds / 1e9, bytes / seconds / roofs.bytes_per_s);
@@ -94,7 +94,7 @@ void report(const Roofs& roofs, const std::string& what, double seconds, double 
   fmt::print("}}\n");
 }
 
-// By tiles or, is_dense, by the library.
+// By our tiles or, with is_dense, by the library.
 void bench_matmul(const Kernels& table, const Exec& exec, bool is_dense, const Roofs& roofs) {
   const int64_t rows = 14336;
   const int64_t cols = 4096;

@@ -45,8 +45,8 @@ Properties find_device(int index) {
   return {found.name, found.major, found.minor};
 }
 
-// Graphs take memory that nobody planned, a megabyte or so each. A kind of step has two, one for each of its slots of
-// staging memory.
+// Graphs take memory that is not planned, about a megabyte each. Each kind of step has two, one per slot of staging
+// memory.
 constexpr size_t kMostRecordings = 256;
 
 class CudaDevice : public Device {
@@ -188,8 +188,8 @@ void CudaDevice::copy(std::byte* to, const std::byte* from, size_t size_bytes) {
   check_gpu(cudaMemcpyAsync(to, from, size_bytes, cudaMemcpyDeviceToDevice, stream_.stream), "copying");
 }
 
-// The first time as it is, as is what comes when enough is recorded: kernels are loaded when they first run, which must
-// not happen while recording.
+// The first run of a key is not recorded, because kernels are loaded when they first run, which must not happen while
+// recording. Nothing is recorded beyond the limit.
 void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
   if (key == 0) return body();
   const auto entry = recordings_.find(key);
@@ -204,7 +204,7 @@ void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
 }
 
 cudaGraphExec_t CudaDevice::record(const std::function<void()>& body) {
-  // Of this thread only: another may allocate in the meantime.
+  // Restricts this thread only: other threads may allocate meanwhile.
   check_gpu(cudaStreamBeginCapture(stream_.stream, cudaStreamCaptureModeThreadLocal), "recording a step");
   cudaGraph_t graph = nullptr;
   try {

@@ -1,4 +1,4 @@
-// The CUDA device as a place to compute: see tensor/device.h for the contract.
+// The CUDA device: see tensor/device.h for the contract.
 //
 // Work runs on one stream of device `index` (CUDA_VISIBLE_DEVICES says which that is), which becomes the current one of
 // the thread that makes it: other threads must have the same. A key's second run is recorded as a CUDA graph, kept as
@@ -11,8 +11,8 @@
 
 namespace quire {
 
-// Throws Error where there is no device or none that this build has code for, or no library (library.h) when it is to
-// have one.
+// Throws Error when there is no device, none that this build has code for, or no library (library.h) although it is
+// needed.
 std::unique_ptr<Device> make_cuda_device(bool with_library = false, int index = 0);
 
 }  // namespace quire

@@ -1,5 +1,6 @@
 // For tests of device code: an array in device memory, filled and read from the host. Begins as bytes of 0xff: NaN for
-// floats, -1 for integers. All of it runs on the stream of gpu_exec(), so what kernels wrote before is there to read.
+// floats, -1 for integers. All of it runs on the stream of gpu_exec(), so reads see everything that kernels wrote
+// before.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +20,7 @@ inline bool gpu_present() {
   return present;
 }
 
-// Where the entries of the table run in tests; of no use where there is no device. One thread.
+// The stream on which the table's entries run in tests; needs a device. One thread.
 inline Exec gpu_exec() {
   static const auto made = [] {
     Stream stream = nullptr;

@@ -60,7 +60,7 @@ TEST_F(CudaDeviceTest, TooMuchMemoryIsRefusedWithTheSizes) {
     EXPECT_NE(std::string(error.what()).find("1073741824.0 MiB of memory asked for"), std::string::npos)
         << error.what();
   }
-  // And the device works on.
+  // The device still works.
   const DeviceBuffer memory(*device_, 4096);
 }
 
@@ -77,7 +77,7 @@ TEST_F(CudaDeviceTest, UploadsOfAllSizes) {
     std::vector<uint32_t> values = numbers(count, static_cast<uint32_t>(count));
     const std::vector<uint32_t> sent = values;
     device_->upload(memory.data(), bytes_of(values), count * sizeof(uint32_t));
-    std::ranges::fill(values, 0);  // the caller's again
+    std::ranges::fill(values, 0);  // the caller may change it again
     EXPECT_TRUE(download(memory.data(), count) == sent) << count;
   }
 }
@@ -124,7 +124,7 @@ TEST_F(CudaDeviceTest, CopiesWithinTheDevice) {
   EXPECT_EQ(download(to.data(), 1000), values);
 }
 
-// A recording stands for copies from the same places, whatever those hold when it is replayed.
+// A replay copies from the same addresses, with their contents at that time.
 TEST_F(CudaDeviceTest, RecordingsReadWhatIsThereWhenReplayed) {
   StagingBuffer staging(*device_, 4000);
   DeviceBuffer first(*device_, 4000);

@@ -6,7 +6,7 @@ namespace quire {
 
 void check_gpu(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // said here; the next launch must not say it again
+  cudaGetLastError();  // clears the error, so that the next launch does not report it again
   fail(error == cudaErrorMemoryAllocation ? ErrorCode::kOutOfMemory : ErrorCode::kIo, "CUDA: {}: {} ({})", what,
        cudaGetErrorString(error), cudaGetErrorName(error));
 }

@@ -1,8 +1,8 @@
 // The part of CUDA that Quire's kernels are written in. Every .cu file includes this and nothing of CUDA's own.
 //
 // nvcc compiles the .cu files for the device; g++ compiles the same files with QUIRE_GPU_EMULATED, and then emulated.h
-// gives the same words on the CPU, so that the kernels are tested where there is no GPU. Names with `cuda` or `__` in
-// front are CUDA's own, the rest is defined here. Both ways a multiply and an add are fused only where fmaf is written
+// defines the same names on the CPU, so that the kernels are tested where there is no GPU. Names that begin with `cuda`
+// or `__` are CUDA's; the rest is defined here. Both ways a multiply and an add are fused only where fmaf is written
 // (nvcc: --fmad=false), so two kernels that spell the same arithmetic give the same bits.
 //
 // Fragments of the tensor-core products lie in the lanes as the PTX manual says ("Matrix Fragments for mma.m16n8k16"
@@ -53,14 +53,14 @@ inline UploadStaging& gpu_staging(const Exec& exec) { return *static_cast<const 
 // For dense matrices.
 inline MatmulLibrary& gpu_library(const Exec& exec) { return *static_cast<const GpuStream*>(exec.stream)->library; }
 
-// Throws Error with `what` and CUDA's word for `error`, if it is one.
+// Throws Error with `what` and CUDA's name for `error`, unless it is success.
 void check_gpu(cudaError_t error, const char* what);
 
 constexpr int kWarpSize = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-// Beyond this, a kernel must be told that it gets more dynamic shared memory; up to 99 KiB on all supported devices.
+// A kernel with more dynamic shared memory than this must request it; up to 99 KiB on all supported devices.
 constexpr size_t kSharedBytesUnasked = 48 << 10;
-// What a kernel's parameters may take on all of them.
+// The largest size of a kernel's parameters on all supported devices.
 constexpr size_t kMostParameterBytes = 4096;
 
 __host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -117,8 +117,8 @@ __device__ __forceinline__ uint32_t float_to_tf32(float x) {
 }
 
 // Begins a copy of 16 bytes, both addresses aligned to 16; when !valid writes zeros and reads nothing. The copies since
-// the last commit are a group; wait<n> returns when all but the thread's last n groups have arrived, for this thread:
-// others see them after a __syncthreads.
+// the last commit are a group; wait<n> returns when all but the thread's last n groups have arrived, for this thread;
+// other threads see them after a __syncthreads.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(valid ? 16 : 0)

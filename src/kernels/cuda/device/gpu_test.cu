@@ -1,4 +1,4 @@
-// The words of gpu.h, on the device or emulated: each against plain arithmetic.
+// The functions of gpu.h, on the device or emulated, against plain arithmetic.
 #include "kernels/cuda/device/gpu.h"
 
 #include <gtest/gtest.h>
@@ -114,7 +114,7 @@ TEST_F(GpuWords, CopiesInTheBackground) {
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
   const DeviceArray<float> from(in);
   DeviceArray<float> to(64);
-  // More than a kernel has unasked, so that asking is tested too.
+  // More than a kernel gets by default, so that requesting it is tested too.
   launch(sum_staged, 1, 64, 64 << 10, gpu_stream(gpu_exec()), from.data(), stages, to.data());
   const std::vector<float> out = to.download();
   for (int i = 0; i < 64; ++i) EXPECT_EQ(out[static_cast<size_t>(i)], static_cast<float>(5 * i + 64 * 10));

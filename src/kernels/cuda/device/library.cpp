@@ -83,7 +83,7 @@ MatmulLibrary::Key MatmulLibrary::key_of(const LibraryProduct& product) {
           .in_fours = reinterpret_cast<uintptr_t>(product.y) % 16 == 0 && product.y_stride % 4 == 0};
 }
 
-// Those that were asked for with these very rows, else those of the power of two.
+// The algorithm asked for with exactly these rows, else the one for the power of two.
 const cublasLtMatmulAlgo_t& MatmulLibrary::algorithm(const Key& key) {
   if (const auto found = algorithms_.find(key); found != algorithms_.end()) return found->second;
   Key asked = key;
@@ -93,7 +93,7 @@ const cublasLtMatmulAlgo_t& MatmulLibrary::algorithm(const Key& key) {
 }
 
 cublasLtMatmulAlgo_t MatmulLibrary::ask(const Key& key) const {
-  // Scales and results lie elsewhere when multiplied; the library reads nothing now.
+  // Placeholders: products use other addresses for scales and results, and the library reads nothing now.
   alignas(16) static constexpr float kSomewhere[4] = {};
   Description of(*this, key, key.in_fours ? ceil_div(key.rows, 4) * 4 : key.rows);
   if (key.format != Format::kBF16) of.set_scales(kSomewhere, kSomewhere);
@@ -136,7 +136,7 @@ void MatmulLibrary::multiply(const LibraryProduct& product, std::byte* workspace
                         of.y, product.y, of.y, &algorithm, workspace, kWorkspaceBytes, stream);
   };
   cublasStatus_t status = try_with(algorithm(key));
-  // What suits the power of two need not suit fewer rows.
+  // An algorithm for the power of two may not support fewer rows.
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
     status = try_with(algorithms_.insert_or_assign(key, ask(key)).first->second);
   }

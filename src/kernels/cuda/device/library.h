@@ -1,8 +1,8 @@
-// Products by NVIDIA's cuBLASLt. Which of its kernels multiplies follows from the shape and the number of rows, so a
-// row's bits depend on its company: for tables made without one answer only.
+// Products by NVIDIA's cuBLASLt. It chooses a kernel by the shape and the number of rows, so a row's bits depend on the
+// batch: only for tables made without one answer.
 //
 // An algorithm is asked for once per shape and number of rows, rounded up to a power of two, and kept. Owned by the
-// device; the thread that queues its work.
+// device; used by the thread that queues its work.
 #pragma once
 
 #include <compare>
@@ -47,8 +47,8 @@ class MatmulLibrary {
   // Queues the product; workspace of kWorkspaceBytes, aligned to kWorkspaceAlignment. Throws Error where the library
   // has no kernel for it.
   void multiply(const LibraryProduct& product, std::byte* workspace, Stream stream);
-  // Has algorithms for what steps will usually ask, contiguous y [num_rows, rows] of any number of rows: throws Error
-  // as multiply does, when a model is loaded and not in a step.
+  // Finds algorithms for the usual products of steps, with contiguous y [num_rows, rows] and any number of rows. Throws
+  // Error as multiply does, but when a model is loaded instead of in a step.
   void prepare(Format format, int64_t rows, int64_t cols);
 
  private:
@@ -61,7 +61,7 @@ class MatmulLibrary {
     bool in_fours;  // y
     auto operator<=>(const Key&) const = default;
   };
-  struct Description;  // of a product, in the library's words
+  struct Description;  // of a product, in the library's types
 
   static Key key_of(const LibraryProduct& product);
   const cublasLtMatmulAlgo_t& algorithm(const Key& key);

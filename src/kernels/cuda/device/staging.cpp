@@ -52,7 +52,7 @@ void UploadStaging::upload(std::byte* to, size_t size_bytes, size_t unit_bytes, 
   }
 }
 
-// To the other buffer, once it has been sent.
+// Switches to the other buffer, after it has been sent.
 void UploadStaging::turn() {
   check_gpu(cudaEventRecord(buffers_[filling_].sent, stream_), "recording an event");
   filling_ = 1 - filling_;

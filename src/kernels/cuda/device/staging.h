@@ -1,5 +1,5 @@
-// Pinned memory on the way from the host to the device: two buffers, one of which travels while the other is filled, so
-// that big uploads run at the speed of the link. Owned by the device; one thread at a time, never within a recording.
+// Pinned memory between the host and the device: two buffers, one of which is copied while the other is filled, so that
+// large uploads run at the speed of the link. Owned by the device; one thread at a time, never within a recording.
 #pragma once
 
 #include <cstddef>
@@ -20,10 +20,10 @@ class UploadStaging {
   UploadStaging& operator=(const UploadStaging&) = delete;
   ~UploadStaging();
 
-  // Writes the bytes [first, first + piece.size()) of what is uploaded.
+  // Writes the bytes [first, first + piece.size()) of the upload.
   using Fill = std::function<void(size_t first, std::span<std::byte> piece)>;
-  // Has `fill` write the size_bytes of `to` in pieces of whole units (kBufferBytes at most), each exactly once, in
-  // order, and sends them. A piece begins on a 64-byte boundary and holds what it held before.
+  // Has `fill` write the size_bytes of `to` in pieces of whole units (at most kBufferBytes), each exactly once, in
+  // order, and sends them. A piece begins on a 64-byte boundary; its initial contents are arbitrary.
   void upload(std::byte* to, size_t size_bytes, size_t unit_bytes, const Fill& fill);
 
  private:

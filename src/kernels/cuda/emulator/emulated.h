@@ -1,11 +1,11 @@
-// The words of gpu.h on the CPU, to test kernels where there is no GPU. Included by gpu.h under QUIRE_GPU_EMULATED.
+// The functions of gpu.h on the CPU, to test kernels where there is no GPU. Included by gpu.h under QUIRE_GPU_EMULATED.
 //
 // A block's threads are fibers of the calling OS thread; blocks run one after another. A fiber runs until a barrier or
 // a warp-wide call; then the next thread of its warp runs, then the next warp. Odd blocks run their lanes backwards, so
-// that a missing barrier shows. What hardware leaves undefined ends the process with a word: threads of a block that
-// wait at different barriers or return while others wait, lanes of a warp that do not make the same warp-wide call, a
-// lane mask that is not full. cp_async copies when it is waited for, not before. __shared__ arrays keep what the last
-// block left, dynamic shared memory begins as NaN.
+// that a missing barrier shows. Behaviour that is undefined on hardware ends the process with a message: threads of a
+// block that wait at different barriers or return while others wait, lanes of a warp that do not make the same
+// warp-wide call, a lane mask that is not full. cp_async copies at the wait, not before. __shared__ arrays keep the
+// contents of the last block; dynamic shared memory begins as NaN.
 #pragma once
 
 #include <math.h>
@@ -60,7 +60,7 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 
 namespace quire::emulated {
 
-// Of the call that took it as a default argument. (clang 14 has no std::source_location of this library.)
+// The place of the call that took it as a default argument. (clang 14 has no std::source_location of this library.)
 struct Where {
   const char* file;
   unsigned line;
@@ -85,7 +85,7 @@ void block_barrier(const Where& where);
 // Ends the process.
 [[noreturn]] void broken(const char* what, const Where& where);
 
-// Waits until all lanes of the warp have come here; the last one runs op over what each brought.
+// Waits until all lanes of the warp have arrived; the last one runs op over the values of all lanes.
 using WarpOp = void (*)(void* const (&lanes)[32]);
 void warp_together(WarpOp op, void* mine, unsigned mask, const Where& where);
 

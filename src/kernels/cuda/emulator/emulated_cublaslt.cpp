@@ -33,12 +33,12 @@ struct EmulatedLtPreference {
 namespace {
 
 constexpr int64_t kScaleColumns = 128;
-constexpr size_t kWantedWorkspace = 4096;  // of an algorithm where so much is allowed
+constexpr size_t kWantedWorkspace = 4096;  // of an algorithm, if that much is allowed
 constexpr uint64_t kAlgorithm = 0x5eed;
 
 int asked = 0;
 
-// What an algorithm of data[0] = kAlgorithm asks for: data[1] bytes of workspace, D aligned to data[2].
+// An algorithm has data[0] = kAlgorithm and needs data[1] bytes of workspace, and D aligned to data[2].
 bool is_aligned(const void* pointer, uint64_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 
 struct Shape {

@@ -1,7 +1,7 @@
-// The functions and names of cuBLASLt that Quire uses, on the CPU: plain loops with the library's meaning, for tests.
-// What it asks of its arguments is checked as NVIDIA's manual says it ("cublasLtMatmul()", "Narrow Precision Data Types
-// Usage"), for the products that Quire wants: column-major matrices, D = alpha * A^T * B + beta * C, C being D. The
-// workspace is overwritten. Like kernels, products run when somebody waits for their stream. One OS thread at a time.
+// The functions and names of cuBLASLt that Quire uses, on the CPU: plain loops with the library's results, for tests.
+// They check the rules for arguments in NVIDIA's manual ("cublasLtMatmul()", "Narrow Precision Data Types Usage"), for
+// the products that Quire uses: column-major matrices, D = alpha * A^T * B + beta * C, C being D. The workspace is
+// overwritten. Like kernels, products run when a thread waits for their stream. One OS thread at a time.
 #pragma once
 
 #include <cstddef>

@@ -20,8 +20,8 @@ thread_local constinit uint3 blockIdx{};
 thread_local constinit dim3 blockDim{};
 thread_local constinit dim3 gridDim{};
 
-// Saves the registers that a call preserves (System V ABI) on the running stack, its pointer in *from, and goes on
-// where `to` was left.
+// Saves the registers that a call preserves (System V ABI) on the running stack, stores the stack pointer in *from, and
+// continues where `to` stopped.
 extern "C" void quire_switch_stack(void** from, void* to);
 asm(R"(
   .text
@@ -48,7 +48,7 @@ quire_switch_stack:
 namespace quire::emulated {
 namespace {
 
-constexpr size_t kStackBytes = 256 << 10;  // of address space; pages that nobody touches cost nothing
+constexpr size_t kStackBytes = 256 << 10;  // of address space; untouched pages use no memory
 constexpr size_t kGuardBytes = 4 << 10;
 constexpr int kMostThreads = 1024;
 constexpr size_t kMostSharedBytes = 99 << 10;  // of a block, on every device from compute capability 8.0 on
@@ -144,7 +144,7 @@ const char* file_name(const Where& where) {
   std::abort();
 }
 
-// Goes on with another thread that can run: of the same warp first.
+// Switches to another thread that can run, first of the same warp.
 void run_others(Machine& m) {
   const size_t own = static_cast<size_t>(m.running->index) / 32;
   for (size_t i = 0; i < m.warps.size(); ++i) {
@@ -177,7 +177,7 @@ void fiber_main() {
   const void* host_stack = nullptr;
   size_t host_bytes = 0;
   __sanitizer_finish_switch_fiber(nullptr, &host_stack, &host_bytes);
-  if (m.host.stack == nullptr) {  // the first fiber of all is begun by the host
+  if (m.host.stack == nullptr) {  // the host starts the first fiber
     m.host.stack = host_stack;
     m.host.stack_bytes = host_bytes;
   }
@@ -206,8 +206,8 @@ std::unique_ptr<Fiber> make_fiber(int index) {
   fiber->index = index;
   fiber->stack = stack;
   fiber->stack_bytes = kStackBytes;
-  // Stacks begin at different cache lines of a page, or the innermost frames of all fibers would share a few cache
-  // sets.
+  // Stacks begin at different cache lines of a page; otherwise the innermost frames of all fibers would share a few
+  // cache sets.
   const size_t shift = static_cast<size_t>(index) * 320 % 8192;
   void** top = reinterpret_cast<void**>(static_cast<char*>(stack) + kStackBytes - shift - 64);
   *--top = nullptr;  // where fiber_main would return to

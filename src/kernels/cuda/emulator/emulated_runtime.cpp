@@ -43,7 +43,7 @@ struct Device {
   std::vector<EmulatedStream*> streams{&default_stream};
   std::map<std::byte*, size_t> memory;
   size_t used_bytes = 0;
-  int running = 0;  // nested: a stream that waits runs another
+  int running = 0;  // nested: a stream that waits runs another one's work
   cudaError_t last_error = cudaSuccess;
 };
 

@@ -1,8 +1,8 @@
-// The functions of the CUDA runtime that Quire calls, on the CPU, for tests where there is no GPU. As on hardware,
-// what is put on a stream runs later: here when someone waits for it (a stream, an event, the device) or frees memory.
-// So code that forgets to wait, or reuses host memory too early, reads wrong numbers. Device memory is host memory;
-// with AddressSanitizer it is poisoned while no stream runs, so that host code which reads it is found. There are four
-// devices, which know nothing of each other; each with one OS thread at a time.
+// The functions of the CUDA runtime that Quire calls, on the CPU, for tests where there is no GPU. As on hardware, work
+// on a stream runs later: here when a thread waits for it (a stream, an event, the device) or frees memory. So code
+// that forgets to wait, or reuses host memory too early, reads wrong numbers. Device memory is host memory; with
+// AddressSanitizer it is poisoned while no stream runs, so that host code which reads it is found. There are four
+// separate devices; each is used by one OS thread at a time.
 #pragma once
 
 #include <cstddef>

@@ -30,7 +30,7 @@ struct Fragments {
   const uint32_t* b;
 };
 
-// How numbers lie in a 32-bit register, and how many.
+// How many numbers a 32-bit register holds, and their layout.
 struct Bf16s {
   static constexpr int kCount = 2;
   static float get(uint32_t bits, int i) { return bf16_to_f32(static_cast<uint16_t>(bits >> (16 * i))); }

@@ -1,4 +1,4 @@
-// What only the emulation promises: wrong synchronisation is found.
+// The emulator finds wrong synchronisation.
 #include <gtest/gtest.h>
 
 #include <cmath>

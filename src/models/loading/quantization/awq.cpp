@@ -12,7 +12,7 @@
 namespace quire {
 namespace {
 
-// Where in its word the code of row r % 8 is.
+// The place of row r % 8's code in its word.
 constexpr int kShift[8] = {0, 16, 4, 20, 8, 24, 12, 28};
 
 int code_at(const TensorView& words, int64_t index, int64_t row) {
@@ -49,8 +49,8 @@ class Awq : public QuantizationScheme {
   }
 
  private:
-  // Strip by strip of the rows that share words, so that each row is written along its columns. Groups are even, so
-  // columns never move.
+  // For each strip of rows that share words, so that each row is written along its columns. Groups are contiguous, so
+  // columns stay in order.
   static void read_rows(const TensorView& words, int64_t first_row, int64_t num_rows, uint8_t* out) {
     const int64_t cols = words.rows();
     for (int64_t i = 0; i < num_rows;) {

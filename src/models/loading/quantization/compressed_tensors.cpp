@@ -1,8 +1,8 @@
 // compressed-tensors (LLM Compressor's form) and Hugging Face's own "fp8", which differ in names only. Codes of four
 // and eight bits packed along the columns (weight_packed), int8 and E4M3 as they are (weight), E2M1 in pairs
 // (weight_packed) with E8M0 scales (MXFP4) or E4M3 scales below one float (NVFP4). Widths, groups and zero points are
-// read off the tensors, because a file may hold several schemes for several modules. Scales of activations are not
-// used: rows of activations are quantised as they come, more finely than these schemes ask for.
+// read from the tensors, because a file may hold several schemes for several modules. Scales of activations are not
+// used: rows of activations are quantised at run time, more finely than these schemes need.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -130,7 +130,8 @@ class CompressedTensors : public QuantizationScheme {
     }
   }
 
-  // weight_g_idx names the group of every column where they were quantised by activation; -1 throughout says nothing.
+  // weight_g_idx has the group of every column of matrices quantised in activation order; all -1 means that it is
+  // unused.
   static std::vector<int32_t> read_groups(const QuantizedModule& module, int64_t num_groups) {
     std::vector<int32_t> groups = column_groups(module, num_groups);
     if (!module.find("weight_g_idx")) return groups;

@@ -1,6 +1,6 @@
 // GPTQ (arXiv 2210.17323) as AutoGPTQ and GPTQModel write it: codes in the words of qweight along the columns of the
 // matrix, [cols / (32 / bits), rows]; scales [groups, rows]; zero points packed along the rows in qzeros; g_idx, the
-// group of every column, in any order when columns were quantised by activation (desc_act).
+// group of every column, in any order when columns were quantised in activation order (desc_act).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -61,8 +61,8 @@ class Gptq : public QuantizationScheme {
     return groups;
   }
 
-  // In the first version zero points are stored less one, whole words at a time: what one borrows of its neighbour,
-  // adding to the word gives back.
+  // The first version stores zero points minus one, subtracted from whole words: a borrow from the neighbour is undone
+  // by adding to the whole word.
   static uint32_t zeros_word(const TensorView& zeros, int bits, bool add_one, int64_t index) {
     const uint32_t ones = bits == 4 ? 0x11111111u : 0x01010101u;
     return static_cast<uint32_t>(int32_at(zeros, index)) + (add_one ? ones : 0);
@@ -81,7 +81,7 @@ class Gptq : public QuantizationScheme {
     return true;
   }
 
-  // Rows are innermost in qweight: going through it word by word of a column pack, neighbouring rows share a line.
+  // Rows are innermost in qweight: in a pass over the words of one column pack, neighbouring rows share a cache line.
   decltype(IntegerCodes::read) reader(const TensorView& words) const {
     return [words, bits = bits_](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes) {
       const int per_word = 32 / bits;

@@ -23,7 +23,7 @@ bool is_uniform(const std::vector<int32_t>& groups, size_t run) {
   return true;
 }
 
-// Codes of one row, in the order of the blocks, and what they mean.
+// Codes of one row, in the order of the blocks, with their scales and zero points.
 struct RowCodes {
   const IntegerCodes& matrix;
   int64_t row;
@@ -157,7 +157,7 @@ QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, con
   BlockChoice choice = choose_blocks(codes);
   bool ordered = false;
   if (choice.format == Format::kF32) {
-    // Act-order: a group's columns are anywhere. In the order of their groups they may fill blocks.
+    // Act-order: a group's columns may be anywhere. Sorted by group they may fill whole blocks.
     std::vector<int32_t> by_group = order;
     std::ranges::stable_sort(by_group, {}, [&](int32_t c) { return codes.groups[static_cast<size_t>(c)]; });
     IntegerCodes sorted = codes;

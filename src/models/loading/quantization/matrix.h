@@ -1,7 +1,7 @@
-// A weight matrix that a checkpoint keeps as codes, scales and zero points in several tensors, turned into rows of the
-// blocks that kernels take (tensor/formats/blocks.h). The schemes beside this file find and check the tensors; here
-// their numbers become blocks of the narrowest format that holds them exactly. Views point into the mapped checkpoint
-// and must not outlive it. Made by the loading thread; blocks are written by any.
+// A weight matrix that a checkpoint keeps as codes, scales and zero points in several tensors, converted to rows of the
+// blocks that kernels take (tensor/formats/blocks.h). The schemes beside this file find and check the tensors; this
+// file converts them to blocks of the narrowest format that holds them exactly. Views point into the mapped checkpoint
+// and must not outlive it. Made by the loading thread; any thread may write blocks.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct QuantizedMatrix {
   Format format = Format::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
-  const std::byte* identity = nullptr;  // where its codes lie: the same for tied matrices
+  const std::byte* identity = nullptr;  // address of its codes: the same for tied matrices
   // Column i of the blocks belongs to element column_order[i] of the input. Empty: as they are.
   std::vector<int32_t> column_order;
   // Rows [first_row, first_row + num_rows) as blocks of `format`.
@@ -80,8 +80,8 @@ struct IntegerCodes {
   // codes[i * cols + place[column]] of rows [first_row, first_row + num_rows), unsigned; columns stay without `place`.
   std::function<void(int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes)> read;
 };
-// I4_G128, I4_G32, I8_G128 or Q8_0, with columns in the order of their groups where that is what it takes; F32 for
-// what none of them holds: groups or widths that are not multiples of 32, eight bits with other zero points.
+// I4_G128, I4_G32, I8_G128 or Q8_0, with columns sorted by group if necessary; F32 for matrices that none of them
+// holds: groups or widths that are not multiples of 32, eight bits with other zero points.
 QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, const std::byte* identity);
 
 // weight(row, column) = scale * E4M3; groups[column] as above. F8_G128, or F32 where groups or width are not multiples

@@ -74,7 +74,7 @@ struct Opened {
 
 using Weight = std::function<float(int64_t row, int64_t column)>;
 
-// Every weight, rows in two calls; `format` and whether columns are out of order are part of the promise.
+// Checks every weight, reading rows in two calls, and the resulting format and column order.
 void expect_weights(const QuantizedMatrix& matrix, Format format, bool ordered, const Weight& expected) {
   ASSERT_EQ(weight_format(matrix.format).name, std::string(weight_format(format).name));
   ASSERT_EQ(!matrix.column_order.empty(), ordered);
@@ -291,7 +291,7 @@ TEST(CompressedTensors, Fp8) {
     auto codes = random_values<uint8_t>(kRows * c.cols, 1);
     for (uint8_t& code : codes) code = e4m3_is_nan(code) ? 0 : code;
     std::vector<float> scales = random_scales(2 * kRows, 2);
-    for (float& scale : scales) scale *= 1.00001f;  // all bits of a float count
+    for (float& scale : scales) scale *= 1.00001f;  // needs all bits of a float
     const Opened opened({{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}},
                         {{"m.weight", "F8_E4M3", {kRows, c.cols}, bytes_of(codes)},
                          {c.scale_name, "F32", c.scale_shape,

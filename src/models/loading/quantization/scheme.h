@@ -20,8 +20,8 @@ class QuantizationScheme {
   static std::unique_ptr<QuantizationScheme> read(const Checkpoint& checkpoint);
 
   virtual ~QuantizationScheme() = default;
-  // The matrix whose plain form would be the tensor "<module name>.weight"; none when it is there in plain form. Reads
-  // headers, and of the tensors those that decide the format: column orders and zero points of eight bits. Throws Error
+  // The matrix whose plain form would be the tensor "<module name>.weight"; none when the file has the plain form.
+  // Reads headers, and the tensors that decide the format: column orders and zero points of eight bits. Throws Error
   // kCorrupt when the tensors do not fit each other.
   virtual std::optional<QuantizedMatrix> find(const QuantizedModule& module) const = 0;
   // "GPTQ, 4 bits, groups of 128 columns"

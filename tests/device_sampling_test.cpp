@@ -307,7 +307,7 @@ TEST_F(DeviceSampling, RunningAheadChangesNoAnswer) {
     std::vector<Answer> short_of_blocks = with(true, 4, preemption);
     EXPECT_GT(engine_->status().num_preemptions, 0);
     EXPECT_EQ(engine_->status().num_swaps > 0, preemption == Preemption::kSwap);
-    for (Answer& answer : short_of_blocks) answer.num_cached_tokens = 0;  // prefix hits depend on which blocks are cached
+    for (Answer& answer : short_of_blocks) answer.num_cached_tokens = 0;  // hits depend on what is cached
     std::vector<Answer> all = expected;
     for (Answer& answer : all) answer.num_cached_tokens = 0;
     EXPECT_EQ(short_of_blocks, all);

@@ -52,7 +52,7 @@ def complaints(source):
         parts = path.relative_to(source).parts
         floor = parts[0]
         if floor not in ALLOWED:
-            yield f"{path}: folder {floor} is no floor of this house"
+            yield f"{path}: folder {floor} is not in the table of floors"
             continue
         if path.name == "CMakeLists.txt":
             continue

@@ -32,8 +32,8 @@ def allow_null(node):
 
 
 def allow_what_clients_expect(schemas):
-    """Values that OpenAI's own server sends and its schema of completions forbids: null before the end of a stream, and in the
-    place of the first prompt token's log probability."""
+    """Values that OpenAI's own server sends and its schema of completions forbids: null before the end of a stream, and
+    in the place of the first prompt token's log probability."""
     choice = schemas["CreateCompletionResponse"]["properties"]["choices"]["items"]["properties"]
     choice["finish_reason"] = {"anyOf": [choice["finish_reason"], {"type": "null"}]}
     for variant in choice["logprobs"].get("anyOf", [choice["logprobs"]]):

@@ -3,8 +3,8 @@
 #   tools/gpu_check.sh OUT              builds the preset `cuda` and runs
 #   tools/gpu_check.sh --pack DIR       builds, and gathers in DIR all that a machine without our dependencies needs
 #   DIR/tools/gpu_check.sh --packed OUT runs that there
-# OUT gets a log per step and summary.json: the machine, and what became of each step. Ends with 1 when a step failed,
-# with 2 when there was nothing to run on. QUIRE_CHECK_SECONDS is the limit of the whole run (default 600).
+# OUT gets a log per step and summary.json: the machine and the result of each step. Exit status: 1 when a step failed,
+# 2 when there is no GPU. QUIRE_CHECK_SECONDS is the limit of the whole run (default 600).
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian 12 packages that a target needs and that are missing; when all are installed it does nothing and needs no root.
+# Installs the missing Debian 12 packages of a target; does nothing, and needs no root, when there are none.
 #   tools/install_dependencies.sh build   what building and running need
 #   tools/install_dependencies.sh test    the same and what tests and checks need
 set -eu

@@ -83,15 +83,15 @@ OriginPolicy::OriginPolicy(OriginOptions options) : options_(std::move(options))
   for (std::string& origin : options_.cors_origins) {
     while (origin.ends_with('/')) origin.pop_back();
     if (origin != "*" && authority_of(origin).empty()) {
-      fail(ErrorCode::kInvalidArgument, "--cors-origin '{}' is no origin; write one such as https://chat.example, or *",
-           printable(origin));
+      fail(ErrorCode::kInvalidArgument,
+           "--cors-origin '{}' is not an origin; write one such as https://chat.example, or *", printable(origin));
     }
     origin = lowered(origin);
   }
   for (std::string& host : options_.allowed_hosts) {
     const std::string name = host_name(host);
     if (name.empty()) {
-      fail(ErrorCode::kInvalidArgument, "--allowed-host '{}' is no host name; write one such as llm.example",
+      fail(ErrorCode::kInvalidArgument, "--allowed-host '{}' is not a host name; write one such as llm.example",
            printable(host));
     }
     host = name;

@@ -26,7 +26,7 @@ std::string shape_text(std::span<const int64_t> dimensions) { return fmt::format
 void dequantize(const TensorView& view, std::span<float> out) {
   const WeightFormat& format = weight_format(view.format);
   if (!format.is_weight()) {
-    fail(ErrorCode::kInvalidArgument, "a {} tensor {} has no meaning as floats by itself", format.name,
+    fail(ErrorCode::kInvalidArgument, "a {} tensor {} cannot be converted to floats", format.name,
          shape_text(view.dimensions()));
   }
   CHECK(out.size() == static_cast<size_t>(view.num_elements()));

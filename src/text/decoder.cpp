@@ -26,7 +26,7 @@ struct Builder {
     if (piece_map) piece_maps.push_back(std::move(piece_map));
   }
   void require_tokens(std::string_view type) const {
-    if (fused) fail(ErrorCode::kUnsupported, "decoder \"{}\" behind one that joins the tokens", type);
+    if (fused) fail(ErrorCode::kUnsupported, "decoder \"{}\" after one that joins the tokens", type);
   }
 };
 

@@ -139,7 +139,7 @@ Tokenizer load_sentencepiece(std::span<const std::byte> bytes, const json::value
     const auto id = static_cast<int32_t>(i);
     const std::string piece(model.pieces[i]);
     if (parts->vocabulary.find(piece) != kNoToken) {
-      fail(ErrorCode::kCorrupt, "piece {}, \"{}\", is there twice", i, printable(piece));
+      fail(ErrorCode::kCorrupt, "piece {}, \"{}\", occurs twice", i, printable(piece));
     }
     parts->vocabulary.add(piece, id);
     if (model.types[i] == PieceType::kControl) added.push_back({.id = id, .content = piece, .special = true});

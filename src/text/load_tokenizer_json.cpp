@@ -92,7 +92,8 @@ std::unique_ptr<TokenModel> load_unigram(const json::object& model, Vocabulary& 
   }
   options.types.assign(options.scores.size(), PieceType::kNormal);
   const int64_t unknown = find_int(model, "unk_id", kNoToken);
-  if (unknown < kNoToken || unknown >= vocabulary.size()) fail(ErrorCode::kCorrupt, "unk_id {} is no token", unknown);
+  if (unknown < kNoToken || unknown >= vocabulary.size())
+    fail(ErrorCode::kCorrupt, "unk_id {} is not a token", unknown);
   options.unknown_id = static_cast<int32_t>(unknown);
   options.byte_fallback = find_bool(model, "byte_fallback", false);
   return make_unigram(vocabulary, std::move(options));
@@ -179,7 +180,7 @@ void check_post_processor(const TokenizerParts& parts) {
   for (const auto* ids : {&parts.post_processor.before, &parts.post_processor.after}) {
     for (const int32_t id : *ids) {
       if (!parts.all_tokens.contains(id))
-        fail(ErrorCode::kCorrupt, "the post-processor adds id {}, which is no token", id);
+        fail(ErrorCode::kCorrupt, "the post-processor adds id {}, which is not a token", id);
     }
   }
 }

@@ -51,7 +51,7 @@ PostProcessor parse_template(const json::object& description) {
       fail(ErrorCode::kUnsupported, "a template with item {}", printable(json::serialize(value), 60));
     }
   }
-  if (!seen_text) fail(ErrorCode::kUnsupported, "a template that leaves the text out");
+  if (!seen_text) fail(ErrorCode::kUnsupported, "a template without the text");
   return processor;
 }
 

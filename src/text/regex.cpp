@@ -53,7 +53,7 @@ struct MatchScratch {
 
 pcre2_code* compile(const std::string& pattern, const std::string& original) {
   if (original.size() > kMaxExpressionBytes) {
-    fail(ErrorCode::kLimit, "an expression of {} bytes; the most is {}", original.size(), kMaxExpressionBytes);
+    fail(ErrorCode::kLimit, "an expression of {} bytes; at most {} are allowed", original.size(), kMaxExpressionBytes);
   }
   int error = 0;
   PCRE2_SIZE offset = 0;

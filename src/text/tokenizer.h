@@ -25,7 +25,7 @@ struct TokenizerParts;
 class Tokenizer {
  public:
   struct EncodeOptions {
-    bool add_special_tokens = true;  // those that the post-processor puts around the text: begin of sequence, separators ...
+    bool add_special_tokens = true;  // those of the post-processor: begin of sequence, separators ...
     bool parse_special = true;       // false: the names of special tokens are ordinary text (for untrusted text)
   };
 

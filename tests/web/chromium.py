@@ -24,7 +24,7 @@ class Browser:
         self.read_end, from_browser = os.pipe()
 
         def place_pipe():
-            # Chromium reads commands from descriptor 3 and writes to 4; both are copied to high numbers first, as they may collide.
+            # Chromium reads commands from descriptor 3 and writes to 4; both are copied to high numbers first: they may collide.
             high_in, high_out = os.dup2(to_browser, 90), os.dup2(from_browser, 91)
             os.dup2(high_in, 3)
             os.dup2(high_out, 4)

@@ -112,7 +112,7 @@ class Suite:
         page.until(f"scripted.polls > {seen} + 1", "two more readings")
         hide = "Object.defineProperty(document, 'hidden', {{configurable: true, value: {0}}}); document.dispatchEvent(new Event('visibilitychange'))"
         page.js(hide.format("true"))
-        # A reading in progress may still end; after that the clock must have stopped: its period passes in the page's time.
+        # A reading in progress may still end; then the clock must have stopped: its period passes in the page's time.
         page.js("new Promise((done) => setTimeout(done, 1200))")
         before = page.js("scripted.polls")
         page.js("new Promise((done) => setTimeout(done, 2500))")

@@ -40,8 +40,8 @@ def renamed(doc):
     tasks.own_name(doc)
 
 
-# name of the task -> the function that makes it, how many of them the file holds. Sums and the like use pairs of operands that
-# training never showed.
+# name of the task -> the function that makes it, how many of them the file holds. Sums and the like use pairs of
+# operands that training never showed.
 EXACT = {
     "identity": (tasks.small_talk, 9), "system_name": (renamed, 9), "unknown": (tasks.unknown, 8),
     "recall_chat": (chatted(tasks.recall_user), 13),

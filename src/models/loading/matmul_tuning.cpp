@@ -45,7 +45,7 @@ int64_t get_size(const json::object& object, std::string_view key, int64_t most)
 }
 
 void read_matrix(const json::value& value, MatmulTunings& tunings) {
-  if (!value.is_object()) fail(ErrorCode::kCorrupt, "an entry of \"matrices\" is no object");
+  if (!value.is_object()) fail(ErrorCode::kCorrupt, "an entry of \"matrices\" is not an object");
   const json::object& entry = value.get_object();
   const std::string name = get_string(entry, "format");
   const auto format = format_by_name(name);
@@ -60,7 +60,7 @@ void read_matrix(const json::value& value, MatmulTunings& tunings) {
 
 TuningFile parse_tuning(const json::value& value) {
   if (!value.is_object() || find_string(value.get_object(), "kind", "") != kKind) {
-    fail(ErrorCode::kCorrupt, "it is no file of 'quire tune'");
+    fail(ErrorCode::kCorrupt, "it was not written by 'quire tune'");
   }
   const json::object& root = value.get_object();
   TuningFile file{.isa = get_string(root, "isa"),

@@ -99,7 +99,7 @@ void TensorSource::divide(Partition partition, SourceMatrix& matrix) {
   const bool by_rows = partition == Partition::kRows;
   if (!by_rows && !matrix.column_order.empty()) {
     fail(ErrorCode::kUnsupported,
-         "{}: the columns of \"{}\" are in an order of their own (GPTQ's act-order), which ranks cannot divide; run it "
+         "{}: the columns of \"{}\" are permuted (GPTQ's act-order), which ranks cannot divide; run it "
          "without --tensor-parallel",
          file_name(), printable(matrix.name));
   }

@@ -127,7 +127,7 @@ class GenerationReader : public StreamReader {
   };
   struct PromptProgress {
     bool is_open = false;            // echo and text may be written
-    std::vector<OutputEvent> early;  // of other choices, before the first one has brought the prompt's log probabilities
+    std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
   };
 
   size_t num_choices() const { return static_cast<size_t>(plan_.request.num_choices); }

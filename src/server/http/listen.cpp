@@ -110,8 +110,9 @@ std::vector<ListeningSocket> listen_on(const Address& address) {
   const std::string service = std::to_string(address.port);
   const int status = ::getaddrinfo(address.host.c_str(), service.c_str(), &hints, &found);
   if (status != 0) {
-    fail(ErrorCode::kInvalidArgument, "--host '{}' is no address of this machine: {}; 127.0.0.1 or 0.0.0.0 are usual",
-         printable(address.host), ::gai_strerror(status));
+    fail(ErrorCode::kInvalidArgument,
+         "--host '{}' is not an address of this machine: {}; 127.0.0.1 or 0.0.0.0 are usual", printable(address.host),
+         ::gai_strerror(status));
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, ::freeaddrinfo);
   std::vector<ListeningSocket> sockets;

@@ -91,7 +91,7 @@ json::array read_messages(const json::value& value, const ParseContext& context)
   if (list.empty()) refuse_field("messages", "'messages' is empty; give at least one message");
   const auto most = static_cast<size_t>(context.limits.messages);
   if (list.size() > most) {
-    refuse_field("messages", fmt::format("'messages' holds {} messages, the most is {}", list.size(), most));
+    refuse_field("messages", fmt::format("'messages' holds {} messages, at most {} are allowed", list.size(), most));
   }
   json::array messages;
   messages.reserve(list.size());

@@ -37,7 +37,7 @@ std::vector<int32_t> read_token_ids(const std::string& path, const json::value& 
   if (!value.is_array()) refuse_value(path, "a list of token ids", value);
   const json::array& list = value.get_array();
   if (list.size() > max_entries) {
-    refuse_field(path, fmt::format("'{}' holds {} entries, the most is {}", path, list.size(), max_entries));
+    refuse_field(path, fmt::format("'{}' holds {} entries, at most {} are allowed", path, list.size(), max_entries));
   }
   return read_ids(path, list, context);
 }
@@ -54,8 +54,8 @@ std::vector<PromptValue> read_prompts(const std::string& path, const json::value
 
   const auto most = static_cast<size_t>(context.limits.prompts);
   if (list.size() > most) {
-    refuse_field(path,
-                 fmt::format("'{}' holds {} prompts, the most is {}; send several requests", path, list.size(), most));
+    refuse_field(path, fmt::format("'{}' holds {} prompts, at most {} are allowed; send several requests", path,
+                                   list.size(), most));
   }
   std::vector<PromptValue> prompts;
   prompts.reserve(list.size());
@@ -88,7 +88,8 @@ std::vector<std::string> read_stop(const json::value& value, const ParseContext&
   if (!value.is_array()) refuse_value("stop", "a string, a list of strings, or null", value);
   const json::array& list = value.get_array();
   if (list.size() > static_cast<size_t>(limits.stop_strings)) {
-    refuse_field("stop", fmt::format("'stop' holds {} strings, the most is {}", list.size(), limits.stop_strings));
+    refuse_field("stop",
+                 fmt::format("'stop' holds {} strings, at most {} are allowed", list.size(), limits.stop_strings));
   }
   std::vector<std::string> stops;
   for (size_t i = 0; i < list.size(); ++i) stops.push_back(read_one(at("stop", i), list[i]));
@@ -99,7 +100,7 @@ std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value,
   if (!value.is_object()) refuse_value("logit_bias", "an object of token id: bias", value);
   const json::object& object = value.get_object();
   if (object.size() > static_cast<size_t>(context.limits.logit_bias_entries)) {
-    refuse_field("logit_bias", fmt::format("'logit_bias' holds {} entries, the most is {}", object.size(),
+    refuse_field("logit_bias", fmt::format("'logit_bias' holds {} entries, at most {} are allowed", object.size(),
                                            context.limits.logit_bias_entries));
   }
   std::vector<std::pair<int32_t, float>> biases;

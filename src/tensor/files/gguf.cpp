@@ -136,7 +136,7 @@ void GgufFile::open_other_shards(const std::filesystem::path& first) {
   num_shards_ = static_cast<int>(count);
   const int64_t announced = find_int("split.tensors.count", static_cast<int64_t>(tensors_.size()));
   if (announced != static_cast<int64_t>(tensors_.size())) {
-    fail(ErrorCode::kCorrupt, "{}: the {} parts hold {} tensors together, split.tensors.count announces {}", name_,
+    fail(ErrorCode::kCorrupt, "{}: the {} parts hold {} tensors together, split.tensors.count declares {}", name_,
          count, tensors_.size(), announced);
   }
 }

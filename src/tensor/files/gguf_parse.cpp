@@ -112,7 +112,7 @@ class Parser {
     num_tensors_ = reader_.number<uint64_t>("the number of tensors");
     num_keys_ = reader_.number<uint64_t>("the number of metadata keys");
     if (num_tensors_ > kMaxTensors || num_keys_ > kMaxKeys) {
-      fail(ErrorCode::kLimit, "{} announces {} tensors and {} metadata keys; at most {} and {} are read", file_,
+      fail(ErrorCode::kLimit, "{} declares {} tensors and {} metadata keys; at most {} and {} are read", file_,
            num_tensors_, num_keys_, kMaxTensors, kMaxKeys);
     }
   }
@@ -139,7 +139,7 @@ class Parser {
       check_bools(key, value.type, value.bytes);
     }
     const auto [entry, is_new] = image_.metadata.emplace(std::move(key), value);
-    if (!is_new) fail(ErrorCode::kCorrupt, "{}: metadata \"{}\" stands twice", file_, printable(entry->first));
+    if (!is_new) fail(ErrorCode::kCorrupt, "{}: metadata \"{}\" occurs twice", file_, printable(entry->first));
   }
 
   void read_array(const std::string& key, GgufValue& value) {
@@ -157,7 +157,7 @@ class Parser {
     }
     const auto size = checked_mul(value.count, gguf_scalar_bytes(value.element_type));
     if (!size) {
-      fail(ErrorCode::kCorrupt, "{}: metadata \"{}\" announces {} elements, more than a file can hold", file_,
+      fail(ErrorCode::kCorrupt, "{}: metadata \"{}\" declares {} elements, more than a file can hold", file_,
            printable(key), value.count);
     }
     value.bytes = reader_.take(*size, "an array");
@@ -212,7 +212,7 @@ class Parser {
            file_, printable(tensor_name), offset, image_.alignment);
     }
     const auto [entry, is_new] = image_.tensors.emplace(std::move(tensor_name), view);
-    if (!is_new) fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" stands twice", file_, printable(entry->first));
+    if (!is_new) fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" occurs twice", file_, printable(entry->first));
     pending_.push_back({entry, offset, size_bytes});
   }
 
@@ -264,7 +264,7 @@ class Parser {
     fail(
         ErrorCode::kCorrupt,
         "{}: tensor \"{}\" {} of {} needs {} bytes from byte {}+{}, but the file has {}; {} are missing in all, so the "
-        "file is truncated (download it again) or its header lies",
+        "file is truncated (download it again) or its header is wrong",
         file_, printable(first_outside.entry->first), shape_text(first_outside.entry->second.dimensions()),
         weight_format(first_outside.entry->second.format).name, first_outside.size_bytes, start, first_outside.offset,
         bytes_.size(),

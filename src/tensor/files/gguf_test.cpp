@@ -189,7 +189,7 @@ TEST(Gguf, VersionsAndForeignFiles) {
 
 TEST(Gguf, LyingMetadata) {
   const auto corrupt = ErrorCode::kCorrupt;
-  expect_refused(header(uint64_t{1} << 63, 0), ErrorCode::kLimit, "announces 9223372036854775808 tensors");
+  expect_refused(header(uint64_t{1} << 63, 0), ErrorCode::kLimit, "declares 9223372036854775808 tensors");
   expect_refused(header(0, 2'000'000), ErrorCode::kLimit, "at most");
   expect_refused(header(0, 5), corrupt, "truncated");
   expect_refused(header(0, 1) + u64(~uint64_t{0}) + "k", corrupt, "length of 18446744073709551615");
@@ -202,7 +202,7 @@ TEST(Gguf, LyingMetadata) {
   expect_refused(header(0, 1) + text("k") + u32(9) + u32(4) + u64(1 << 30), corrupt, "too early");
   expect_refused(header(0, 1) + text("k") + u32(9) + u32(8) + u64(~uint64_t{0}) + text("a"), corrupt, "too early");
   expect_refused(header(0, 1) + text("k") + u32(7) + "\2", corrupt, "bool 2");
-  expect_refused(header(0, 2) + text("k") + u32(7) + "\1" + text("k") + u32(7) + "\1", corrupt, "\"k\" stands twice");
+  expect_refused(header(0, 2) + text("k") + u32(7) + "\1" + text("k") + u32(7) + "\1", corrupt, "\"k\" occurs twice");
   for (const uint32_t alignment : {0u, 1u, 4u, 13u, 48u, 0x80000000u}) {
     expect_refused(header(0, 1) + text("general.alignment") + u32(4) + u32(alignment), corrupt, "power of two");
   }
@@ -224,7 +224,7 @@ TEST(Gguf, LyingTensors) {
   expect_refused(header(1, 0) + tensor("w", {256}, 999, 0), ErrorCode::kUnsupported, "number 999");
   expect_refused(with_data(header(1, 0) + tensor("w", {8}, 0, 8), 64), corrupt, "not a multiple of the alignment 32");
   expect_refused(with_data(header(2, 0) + tensor("w", {8}, 0, 0) + tensor("w", {8}, 0, 32), 64), corrupt,
-                 "stands twice");
+                 "occurs twice");
   expect_refused(with_data(header(2, 0) + tensor("v", {16}, 0, 0) + tensor("w", {8}, 0, 32), 64), corrupt,
                  "\"v\" and \"w\" overlap");
   expect_refused(with_data(header(2, 0) + tensor("v", {8}, 0, 32) + tensor("w", {8}, 0, 32), 64), corrupt, "overlap");

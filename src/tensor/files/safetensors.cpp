@@ -34,7 +34,7 @@ void check_coverage(std::vector<SafetensorsRange>& ranges, uint64_t data_bytes, 
   if (end > data_bytes) {
     fail(ErrorCode::kCorrupt,
          "{}: the tensors need {} bytes behind the header, the file has {}; {} bytes are missing, so "
-         "the file is truncated (download it again) or its header lies",
+         "the file is truncated (download it again) or its header is wrong",
          file, end, data_bytes, end - data_bytes);
   }
   if (end < data_bytes) {

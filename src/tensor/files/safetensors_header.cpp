@@ -144,7 +144,7 @@ class HeaderEvents : public JsonEvents {
     begin_ = end_ = 0;
     num_offsets_ = 0;
     const bool is_new = is_metadata() ? !std::exchange(has_metadata_, true) : !header_.tensors.contains(name_);
-    if (!is_new) fail(ErrorCode::kCorrupt, "{}: \"{}\" stands twice in the header", file_, printable(name_));
+    if (!is_new) fail(ErrorCode::kCorrupt, "{}: \"{}\" occurs twice in the header", file_, printable(name_));
     if (header_.tensors.size() >= kMaxTensors) {
       fail(ErrorCode::kLimit, "{} names more than {} tensors", file_, kMaxTensors);
     }

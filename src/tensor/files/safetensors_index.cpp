@@ -24,7 +24,7 @@ class IndexEvents : public JsonEvents {
     if (in_map()) unexpected("an object");
     ++depth_;
     if (in_map() && std::exchange(found_map_, true))
-      fail(ErrorCode::kCorrupt, "{}: \"weight_map\" stands twice", index_);
+      fail(ErrorCode::kCorrupt, "{}: \"weight_map\" occurs twice", index_);
   }
   void end_object() override { --depth_; }
   void begin_array() override {
@@ -41,7 +41,7 @@ class IndexEvents : public JsonEvents {
     check_shard_name(file);
     if (map_.size() >= kMaxTensors) fail(ErrorCode::kLimit, "{} names more than {} tensors", index_, kMaxTensors);
     const auto [entry, is_new] = map_.emplace(std::move(key_), std::move(file));
-    if (!is_new) fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" stands twice", index_, printable(entry->first));
+    if (!is_new) fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" occurs twice", index_, printable(entry->first));
   }
   void integer(int64_t) override { skip("a number"); }
   void other(const char* kind) override { skip(kind); }

@@ -95,8 +95,8 @@ TEST(Safetensors, LyingHeaders) {
   expect_refused(image("{" + good, 2), corrupt, "not valid JSON");
   expect_refused(image("{" + good + "}x", 2), corrupt, "not valid JSON");
   expect_refused(image("{\"\xff\":{}}", 2), corrupt, "not valid JSON");
-  expect_refused(image("{" + good + "," + good + "}", 2), corrupt, "\"a\" stands twice");
-  expect_refused(image("{" + good + ",\"\\u0061\":{}}", 2), corrupt, "\"a\" stands twice");
+  expect_refused(image("{" + good + "," + good + "}", 2), corrupt, "\"a\" occurs twice");
+  expect_refused(image("{" + good + ",\"\\u0061\":{}}", 2), corrupt, "\"a\" occurs twice");
   expect_refused(image("{" + good + "}", 3), corrupt, "1 bytes behind the last tensor");
   expect_refused(image("{" + entry("a", "U8", "[1]", "[1,2]") + "}", 2), corrupt, "starts at offset 1, expected 0");
   expect_refused(image("{" + good + "," + entry("b", "U8", "[2]", "[1,3]") + "}", 3), corrupt, "neither overlap");
@@ -126,7 +126,7 @@ TEST(Safetensors, LyingHeaders) {
   expect_refused(image(R"({"a":[1]})", 0), corrupt, "found an array");
   expect_refused(image(R"({"__metadata__":{"k":1}})", 0), corrupt, "only text in __metadata__");
   expect_refused(image(R"({"__metadata__":{"k":"1","k":"2"}})", 0), corrupt, "twice");
-  expect_refused(image(R"({"__metadata__":{},"__metadata__":{}})", 0), corrupt, "stands twice");
+  expect_refused(image(R"({"__metadata__":{},"__metadata__":{}})", 0), corrupt, "occurs twice");
   expect_refused(image("{\"" + std::string(70'000, 'n') + "\":{}}", 0), corrupt, "has 70000 bytes");
   std::string crowd;
   for (int i = 0; i < 70'000; ++i) crowd += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":\"\"";
@@ -176,8 +176,8 @@ TEST(Safetensors, LyingIndexes) {
   refused(R"({"weight_map":["a"]})", "found an array");
   refused(R"({"weight_map":{"w":7}})", "found a number");
   refused(R"({"weight_map":{"w":{}}})", "found an object");
-  refused(R"({"weight_map":{"w":"a.safetensors","w":"b.safetensors"}})", "\"w\" stands twice");
-  refused(R"({"weight_map":{},"weight_map":{}})", "stands twice");
+  refused(R"({"weight_map":{"w":"a.safetensors","w":"b.safetensors"}})", "\"w\" occurs twice");
+  refused(R"({"weight_map":{},"weight_map":{}})", "occurs twice");
   refused(std::string(10'000, '['), "found an array");
   refused("{\"a\":" + std::string(10'000, '['), "not valid JSON");
 }

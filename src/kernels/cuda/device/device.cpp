@@ -31,7 +31,7 @@ Properties find_device(int index) {
          error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
   }
   if (index >= count) {
-    fail(ErrorCode::kUnsupported, "CUDA device {} is wanted, {} visible (CUDA_VISIBLE_DEVICES)", index,
+    fail(ErrorCode::kUnsupported, "CUDA device {} is needed, but {} are visible (CUDA_VISIBLE_DEVICES)", index,
          count == 1 ? "1 is" : fmt::format("{} are", count));
   }
   cudaDeviceProp found{};
@@ -135,7 +135,7 @@ std::byte* CudaDevice::allocate(size_t size_bytes) {
   const cudaError_t error = cudaMalloc(&memory, size_bytes);
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    fail(ErrorCode::kOutOfMemory, "{}: {:.1f} MiB of memory asked for, {:.1f} MiB free", description_, mib(size_bytes),
+    fail(ErrorCode::kOutOfMemory, "{}: {:.1f} MiB of memory needed, {:.1f} MiB free", description_, mib(size_bytes),
          mib(free_bytes()));
   }
   check_gpu(error, "allocating memory");
@@ -148,8 +148,8 @@ std::byte* CudaDevice::allocate_staging(size_t size_bytes) {
   void* memory = nullptr;
   if (cudaHostAlloc(&memory, size_bytes, cudaHostAllocDefault) != cudaSuccess) {
     cudaGetLastError();
-    fail(ErrorCode::kOutOfMemory,
-         "{:.1f} MiB of pinned host memory asked for, but the system gives none; see ulimit -l", mib(size_bytes));
+    fail(ErrorCode::kOutOfMemory, "{:.1f} MiB of pinned host memory cannot be allocated; see ulimit -l",
+         mib(size_bytes));
   }
   std::memset(memory, 0, size_bytes);
   return static_cast<std::byte*>(memory);

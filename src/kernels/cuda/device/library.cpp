@@ -98,7 +98,7 @@ cublasLtMatmulAlgo_t MatmulLibrary::ask(const Key& key) const {
   Description of(*this, key, key.in_fours ? ceil_div(key.rows, 4) * 4 : key.rows);
   if (key.format != Format::kBF16) of.set_scales(kSomewhere, kSomewhere);
   cublasLtMatmulPreference_t preference = nullptr;
-  check(lt_.create_preference(&preference), "wishing for an algorithm");
+  check(lt_.create_preference(&preference), "asking for an algorithm");
   const uint64_t workspace = kWorkspaceBytes;
   const uint32_t operand = kOperandAlignment;
   const uint32_t result = key.in_fours ? 16 : 4;
@@ -119,7 +119,7 @@ cublasLtMatmulAlgo_t MatmulLibrary::ask(const Key& key) const {
   lt_.destroy_preference(preference);
   if (status == CUBLAS_STATUS_SUCCESS && num_found > 0) status = found.state;
   if (status != CUBLAS_STATUS_SUCCESS || num_found == 0) {
-    fail(ErrorCode::kUnsupported, "cuBLASLt has no way to multiply {} rows by {} {}x{}: {}", key.num_rows,
+    fail(ErrorCode::kUnsupported, "cuBLASLt has no kernel that multiplies {} rows by {} {}x{}: {}", key.num_rows,
          weight_format(key.format).name, key.rows, key.cols, lt_.status_string(status));
   }
   return found.algo;

@@ -1,5 +1,5 @@
-// What an engine does when the model cannot be run: a device that fails now and then, or for good, under the emulated
-// CUDA table, with steps in flight.
+// The engine when steps fail: a device that fails sometimes, or permanently, under the emulated CUDA table, with steps
+// in flight.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -14,11 +14,11 @@
 namespace quire {
 namespace {
 
-// How many waits for steps go well until one throws; negative: all do.
+// How many waits for steps succeed until one throws; negative: all succeed.
 std::atomic<int> waits_until_failure{-1};
 std::atomic<bool> fails_for_good{false};
 
-// Another device that fails when it is told.
+// Wraps a device and fails on request.
 class FailingDevice : public Device {
  public:
   explicit FailingDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
@@ -94,7 +94,7 @@ class EngineFailure : public testing::Test {
     return answer;
   }
 
-  // Steps until there is nothing to do; how often the engine had to recover.
+  // Steps until there is no work; returns how often the engine had to recover.
   int run() {
     int failures = 0;
     while (true) {

@@ -207,7 +207,7 @@ TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {
   EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
 }
 
-// The baseline of a batch that is one tensor: all run as long as the longest, and the answers are the same.
+// The padded static baseline: all sequences run as long as the longest, and the answers are the same.
 TEST_F(EngineTest, StaticBatchesOfOneLengthComputeForNothingAndAnswerTheSame) {
   int64_t computed[2];
   std::vector<int32_t> tokens[2];
@@ -320,7 +320,7 @@ TEST_F(EngineTest, RefusesWhatCanNeverRunAndWhatDoesNotFitTheQueue) {
   EXPECT_EQ(engine->submit(request(3)).stream, nullptr);
 }
 
-// Numbers from outside may be any: nothing is added to them before they are known to be small.
+// Numbers from outside may have any value: nothing is added to them before they are checked to be small.
 TEST_F(EngineTest, RefusesLengthsThatNoSumCanHold) {
   auto engine = make_engine(2, 16, 16);
   for (const int64_t max_tokens : {std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max() - 12}) {

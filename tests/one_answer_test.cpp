@@ -1,6 +1,6 @@
-// One answer: the logits of a sequence are the same bits whatever company it is in, however its prompt is cut, wherever
-// its blocks lie, whether it keeps those before its windows and however many threads work, for every kernel table this
-// machine runs.
+// One answer: a sequence's logits have the same bits in any batch, with its prompt cut into any chunks, with its blocks
+// anywhere, with the blocks before its windows kept or freed, and with any number of threads, for every kernel table
+// this machine runs.
 #include <gtest/gtest.h>
 
 #include <cstring>

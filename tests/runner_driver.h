@@ -15,11 +15,11 @@
 
 namespace quire::test {
 
-// Hands out the blocks of every KV group of a runner, in an order of its own.
+// Allocates the blocks of every KV group of a runner, in ascending or shuffled order.
 class BlockPool {
  public:
   // Seed 0: ascending; otherwise shuffled, every group in another order. `gives_back`: blocks before a group's window
-  // are taken from their sequence and handed out again.
+  // are taken from their sequence and reused.
   BlockPool(const ModelRunner& runner, uint32_t seed, bool gives_back = true) : gives_back_(gives_back) {
     for (const KvGroupPlan& group : runner.plan().kv_groups) {
       std::vector<int32_t>& free = free_.emplace_back(static_cast<size_t>(group.num_blocks));
@@ -30,7 +30,7 @@ class BlockPool {
   }
 
   size_t num_groups() const { return groups_.size(); }
-  // Makes the tables cover positions [0, end) of a sequence that has computed `fed` of them.
+  // Extends the tables to positions [0, end) of a sequence that has computed `fed` of them.
   void prepare(std::vector<BlockTable>& tables, int64_t fed, int64_t end) {
     for (size_t g = 0; g < groups_.size(); ++g) {
       const int64_t first = gives_back_ ? groups_[g].first_block(fed) : 0;

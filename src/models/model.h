@@ -29,7 +29,7 @@ struct ModelInfo {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  int64_t max_context = 0;         // positions the model was made for
+  int64_t max_context = 0;         // positions that the model was trained for
   std::vector<LayerKv> kv_layers;  // of every layer
   int num_experts = 0;             // 0 = dense
   int num_experts_per_token = 0;

@@ -1,6 +1,6 @@
 // Element and block formats of weights: how many elements share a block, how many bytes a block takes, and the plain
 // conversions to and from float that every faster kernel is checked against. Each format is an enumerator here and a
-// row in formats/, listed in formats/list.h; the order means nothing. Block layouts: formats/blocks.h. Immutable
+// row in formats/, listed in formats/list.h; the order has no meaning. Block layouts: formats/blocks.h. Immutable
 // tables; any thread.
 #pragma once
 
@@ -62,7 +62,7 @@ struct WeightFormat {
 
   // `num_elements` is a multiple of block_elements. Block formats want `blocks` aligned to 2 bytes (F8_G128, F4_G16:
   // 4), plain types take any alignment. Quantising takes finite input of magnitudes up to 65504, what an f16 scale can
-  // follow (NVFP4: 2688); anything else is safe but comes out as nonsense. Both are null for storage formats.
+  // follow (NVFP4: 2688); anything else is safe but gives meaningless results. Both are null for storage formats.
   void (*dequantize)(const std::byte* blocks, float* out, int64_t num_elements) = nullptr;
   void (*quantize)(const float* in, std::byte* blocks, int64_t num_elements) = nullptr;
 

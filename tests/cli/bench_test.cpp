@@ -89,7 +89,7 @@ TEST(Bench, WritesWeightsThatAreAModel) {
   EXPECT_EQ(quire(plan).out, quire({"plan", file, "--memory", "1GiB", "--json"}).out);
 }
 
-// What a machine measured is there for the next model that it loads; another number of threads does without.
+// The next load on the same machine uses the measured settings; a load with another number of threads does not.
 TEST(Tune, IsKeptForTheNextStart) {
   const TemporaryFolder folder;
   const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_TUNING=auto"};

@@ -1,4 +1,4 @@
-// What the program says about itself: help, version, the manual page, docs/flags.md, the shells' completions.
+// The program's documentation: help, version, the manual page, docs/flags.md, the shells' completions.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -75,7 +75,7 @@ TEST(Completion, OfZshCompletes) {
   const std::string script = quire({"completion", "zsh"}).out;
   EXPECT_EQ(run_other("zsh", {"-f", "-n"}, script).err, "");
   for (const auto& [words, expected] : kCompletions) {
-    // The shell's completion system stands in: it keeps the words that begin as the typed one does.
+    // Replaces the shell's completion system: keeps the words that begin like the typed one.
     const std::string question =
         "compdef() { }\n_files() { }\n"
         "_describe() { for word in ${(P)@[-1]}; do [[ $word == $PREFIX* ]] && print -r -- ${word%%:*}; done }\n" +

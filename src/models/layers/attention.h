@@ -23,7 +23,7 @@ class Attention {
  public:
   AttentionSizes sizes;
   Linear q;     // [q_size, hidden_size]
-  Linear k;     // [kv_size, hidden_size]; none where kv_layer says whose K and V are read
+  Linear k;     // [kv_size, hidden_size]; none if this layer reads the K and V of kv_layer
   Linear v;     // [kv_size, hidden_size]
   Linear o;     // [hidden_size, q_size]
   Norm q_norm;  // over each head; may not exist
@@ -64,7 +64,7 @@ class Attention {
   void apply(const Step& step, const Buffers& buffers, const Call& call) const;
 
  private:
-  // Q, and K and V where they are its own, from x; heads rotated, K and V written to the cache.
+  // Computes Q, and K and V if the layer has its own, from x; heads rotated, K and V written to the cache.
   void project(const Step& step, const Buffers& buffers, const Call& call, const KvLayer& kv,
                const KvGroupRows& rows) const;
 };

@@ -279,7 +279,7 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
   }
 }
 
-// Attention with random weights over a cache of its own, on any table.
+// Attention with random weights and its own cache, on any table.
 class RandomAttention {
  public:
   static constexpr AttentionSizes kSizes{.hidden_size = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};

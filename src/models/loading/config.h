@@ -37,7 +37,7 @@ struct DecoderConfig {
   float embedding_scale = 1.0f;
   float logit_softcap = 0.0f;  // 0 = none
 
-  std::vector<int64_t> windows;  // of every layer; 0 = it sees everything, until the architecture says otherwise
+  std::vector<int64_t> windows;  // of every layer; 0 = full attention, the default until the architecture sets it
 
   AttentionSizes attention_sizes() const {
     return {info.hidden_size, info.num_heads, info.num_kv_heads, info.head_dim};

@@ -121,7 +121,7 @@ GenerateRequest engine_request(const ServerContext& context, const http::Request
   out.priority = request.priority;
   out.tenant = from.tenant;
   out.timeout_ms = request.timeout_ms > 0.0 ? request.timeout_ms : header_timeout_ms(from);
-  // Prompts of other keys are never shared.
+  // Prompts of different keys never share blocks.
   out.cache_salt = from.tenant + "/salt/" + request.cache_salt;
   out.shares_cache = request.cache_prompt;
   return out;

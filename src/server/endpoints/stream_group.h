@@ -26,7 +26,7 @@ class StreamReader {
   virtual void on_gone() = 0;
 };
 
-// Throws the ApiError 429 of a full queue, or 503 of a stopped engine, before a prompt has cost anything.
+// Throws the ApiError 429 of a full queue, or 503 of a stopped engine, before any work on a prompt.
 void require_room(Engine& engine);
 
 class StreamGroup : public std::enable_shared_from_this<StreamGroup> {

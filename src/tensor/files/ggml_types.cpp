@@ -9,7 +9,7 @@
 namespace quire {
 namespace {
 
-// ggml's names, which are those of our formats where we have them. Numbers that are missing were withdrawn.
+// ggml's names; formats that Quire supports have the same names here. Missing numbers were withdrawn.
 constexpr std::pair<uint32_t, const char*> kGgmlTypes[] = {
     {0, "F32"},      {1, "F16"},    {2, "Q4_0"},    {3, "Q4_1"},   {4, "Q4_2"},     {5, "Q4_3"},
     {6, "Q5_0"},     {7, "Q5_1"},   {8, "Q8_0"},    {9, "Q8_1"},   {10, "Q2_K"},    {11, "Q3_K"},

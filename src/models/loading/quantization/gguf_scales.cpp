@@ -1,7 +1,6 @@
-// NVFP4 in GGUF: the blocks of a matrix mean its values but for one float, which files keep in a tensor
-// "<matrix>.scale" beside "<matrix>.weight" (experts: one for each). The scale goes into the loader's blocks. Scales of
-// activations
-// (".input_scale") are not used: activations are multiplied as floats.
+// NVFP4 in GGUF: the blocks of a matrix give its values up to one float factor, which files keep in a tensor
+// "<matrix>.scale" beside "<matrix>.weight" (one for each expert). The loader writes the factor into its blocks. Scales
+// of activations (".input_scale") are not used: activations are multiplied as floats.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // How the weights of a Hugging Face directory are quantised: `quantization_config` names the method and its options,
-// and the tensors say which matrices it was applied to. GGUF has blocks of its own, but for the scales of NVFP4. A
+// and the tensors say which matrices it was applied to. GGUF files need no scheme, except for the scales of NVFP4. A
 // method is a file beside this one and a row in scheme.cpp. Immutable; one thread while loading.
 #pragma once
 

@@ -175,8 +175,8 @@ struct SafetensorsBytes {
   json::object header;
 };
 
-// In the fixture the columns of gate and up of an expert have orders of their own. Those of real models, which see the
-// same activations, have one, and a device gathers rows once for both.
+// In the fixture gate and up of an expert have different column orders. In real models both see the same activations
+// and have one order, and a device gathers rows once for both.
 TEST(OrderedExperts, GateAndUpInOneOrder) {
   if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device on this machine";
   const fs::path from = golden_folder() / "gptq-v2-moe";

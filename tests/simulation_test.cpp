@@ -71,7 +71,7 @@ SimulationOptions serving(int64_t num_blocks, int64_t max_sequences) {
   return options;
 }
 
-// A pool of a quarter of what is asked for.
+// A pool of a quarter of the blocks that the requests need.
 TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
   std::vector<SimulatedRequest> requests(400);
   for (size_t i = 0; i < requests.size(); ++i) {

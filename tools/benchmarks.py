@@ -8,7 +8,7 @@
 
 Every program reads the same files, random weights that `quire bench weights` writes. A figure is the median over the
 rounds with its lowest and highest; a ratio is Quire's median over the other's. Nothing else should run meanwhile.
-Beside both other programs the whole takes most of an hour; with --resume FILE an interrupted run continues where
+With both other programs a run takes most of an hour; with --resume FILE an interrupted run continues where
 it was.
 """
 
@@ -281,7 +281,7 @@ def main():
     parser.add_argument("--llama", metavar="BIN_FOLDER", help="folder of llama.cpp's programs")
     parser.add_argument("--ik", metavar="BIN_FOLDER", help="folder of ik_llama.cpp's programs")
     parser.add_argument("--output", default="docs/benchmarks.md", help="the page to rewrite, or - to print")
-    parser.add_argument("--quick", action="store_true", help="a small model, one round: whether everything works")
+    parser.add_argument("--quick", action="store_true", help="a small model, one round: checks that everything works")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--shapes", default="tinyllama-1.1b,qwen2.5-0.5b", help="with commas; see quire bench")

@@ -28,7 +28,7 @@ STORIES = ["Once upon a time", "The fox said", "In the forest a girl", "One day 
 
 
 class Server:
-    """A `quire serve demo` of its own, on a free port."""
+    """A new `quire serve demo` on a free port."""
 
     def __init__(self, program, *options, processors=None):
         self.command = [program, "serve", "demo", "--port", "0", *options]
@@ -296,7 +296,7 @@ async def overload(program, scale):
 # --- slow clients ---
 
 def send_slowly(port, count, is_over, connected):
-    """A process of its own: `count` connections that send a byte of their header each second, reopened when cut."""
+    """Runs in its own process: `count` connections that send a byte of their header each second, reopened when cut."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     head = message("POST", "/v1/completions", {})[0]
     clients = []

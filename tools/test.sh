@@ -16,7 +16,7 @@ cpu_file=$(mktemp)
 
 # Processor seconds of all programs that have ended so far.
 cpu_seconds() {
-  times >"$cpu_file"  # in this shell: a subshell has no children of its own
+  times >"$cpu_file"  # in this shell: a subshell has no children
   awk 'END { split($1, user, /[ms]/); split($2, kernel, /[ms]/)
              printf "%d", 60 * (user[1] + kernel[1]) + user[2] + kernel[2] }' "$cpu_file"
 }

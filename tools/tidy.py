@@ -4,7 +4,7 @@ read again.
 
   tools/tidy.py            every source that the dev build compiles, tests left out
   tools/tidy.py FILE...    only these
-  tools/tidy.py --full     every source by itself, whatever passed before, with the static analyzer, which doubles the time
+  tools/tidy.py --full     every source separately, even if it passed before, with the static analyzer, which doubles the time
 
 Most of the time goes into the headers of libraries. So a long list is read eight sources at once, as one that includes
 them; when that fails, for a finding or for equal names, its halves are tried, down to single sources, which alone may
@@ -31,7 +31,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/dev"
-KEEP_DAYS = 60  # a key that no run has asked for since is forgotten
+KEEP_DAYS = 60  # keys that no run has used for that long are deleted
 
 
 def cache_folder():
@@ -41,7 +41,7 @@ def cache_folder():
 
 @functools.cache
 def content(path):
-    """The hash of a file, and what tells whether it has changed since."""
+    """The hash of a file, and the data that shows whether it has changed since."""
     before = stamp(path)
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(), before
 
@@ -59,7 +59,7 @@ def program():
 
 @functools.cache
 def tool():
-    """What checks: the program's version, its file, this script."""
+    """What determines the checks: the program's version, its file, this script."""
     version = subprocess.run([program(), "--version"], capture_output=True, check=True).stdout
     return f"{version} {stamp(program())} {content(__file__)[0]}"
 

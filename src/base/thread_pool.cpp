@@ -51,7 +51,7 @@ struct alignas(64) Worker {
 
 // `state` holds the loop's generation (high half) and the next tile (low half). A worker takes a tile by a compare and
 // swap of the whole word, so it can never take a tile of one loop with the body of another: the fields of a loop are
-// written only while the state is closed under a generation of its own.
+// written only while the state is closed under a new generation.
 struct ThreadPool::Shared {
   alignas(64) std::atomic<uint64_t> state{kClosed};
   alignas(64) std::atomic<int64_t> num_done{0};

@@ -26,7 +26,7 @@ class Metrics {
     int64_t prompt_tokens = 0;
     int64_t cached_tokens = 0;
     int64_t generated_tokens = 0;
-    int64_t max_tokens = -1;  // as asked for
+    int64_t max_tokens = -1;  // as requested
     int num_choices = 1;
     double ttft_s = -1;
     double queue_s = -1;
@@ -34,7 +34,7 @@ class Metrics {
     double decode_s = -1;
     double e2e_s = -1;
   };
-  // From the finishing event's timing; `max_tokens` as asked for.
+  // From the finishing event's timing; `max_tokens` as requested.
   static Finished finished(const OutputEvent& last, int64_t prompt_tokens, int64_t generated_tokens, int64_t max_tokens,
                            int num_choices);
   void add_finished(const Finished& finished);

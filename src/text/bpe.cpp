@@ -9,7 +9,7 @@
 namespace quire {
 namespace {
 
-constexpr size_t kNumDirect = 0x400;  // characters with a table of their own; holds the byte-level alphabet
+constexpr size_t kNumDirect = 0x400;  // characters with a direct table; includes the byte-level alphabet
 
 // (left id, right id) -> merge: open addressing, a power of two of slots, at most half full.
 class PairTable {

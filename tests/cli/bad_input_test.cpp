@@ -100,7 +100,7 @@ std::vector<Case> usage_cases() {
       {{"run"}},
       {{"run", "good.gguf", "abc", "def"}},
       {{"run", "good.gguf"}},
-      {{"run", "good", "-p", ""}},  // its tokenizer adds no token of its own
+      {{"run", "good", "-p", ""}},  // its tokenizer adds no token
       {{"run", "good.gguf", "-f", "nothing.txt"}},
       {{"run", "good.gguf", "-p", "abc", "-f", "config.json"}},
       {{"tokenize"}},

@@ -214,7 +214,7 @@ TEST(Logits, AreTheSameBytesForEveryBatchSizeAndThreadCount) {
   EXPECT_TRUE(logits("7", "3") == whole);
 }
 
-// Trained models tell the story that their own program tells: 200 tokens behind the beginning of sequence.
+// Trained models give the same text as the reference program: 200 tokens after the beginning of sequence.
 class StoryTest : public testing::TestWithParam<std::pair<const char*, const char*>> {};
 
 TEST_P(StoryTest, IsTold) {

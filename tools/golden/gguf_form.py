@@ -123,7 +123,7 @@ def _add_metadata(writer, config, architecture, file_type):
 
 
 def _add_vocabulary(writer, size):
-    """As many tokens as the model wants; nobody reads their text."""
+    """As many tokens as the model needs; their text is not used."""
     tokens = ["<unk>", "<s>", "</s>"] + [f"\u2581w{i}" for i in range(3, size)]
     kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
     writer.add_tokenizer_model("llama")
@@ -144,7 +144,7 @@ def _stored_type(name, x, wanted):
 
 
 def quantised(fixture, tensors):
-    """The values that the blocks of a block format stand for, under published names."""
+    """The values of the blocks of a block format, under published names."""
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, fixture.config["num_hidden_layers"])
     out = {}
     for name, x in tensors.items():

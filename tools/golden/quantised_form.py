@@ -42,7 +42,7 @@ def _group_size(options, cols):
 
 
 def _act_order(name, groups):
-    """The groups in an order of their own for the matrices of each input, and for v yet another."""
+    """Groups in a different order for the matrices of each input, and in another one for v."""
     part = name.rsplit(".", 1)[-1]
     shared = {"q_proj": "qk", "k_proj": "qk", "gate_proj": "up"}.get(part, part)
     seed = sum((name.removesuffix(part) + shared).encode())

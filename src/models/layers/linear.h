@@ -31,7 +31,7 @@ struct Linear {
   std::string name = {};
   int64_t first_row = 0;
 
-  // Whether it multiplies the packed form of the input as it comes.
+  // Whether it multiplies the packed input without reordering its columns.
   bool takes_packed_input() const { return takes_packed && order.columns == nullptr; }
 };
 

@@ -36,8 +36,8 @@ struct MatrixRequest {
 
 // This rank's part of a matrix.
 struct SourceMatrix {
-  std::string name;                        // as asked for
-  int64_t first_row = 0;                   // as asked for
+  std::string name;                        // as requested
+  int64_t first_row = 0;                   // as requested
   MatrixShape shape = {};                  // of the rank's part, as TensorSource::blocks gives it
   std::vector<int32_t> column_order = {};  // QuantizedMatrix::column_order
 

@@ -2,7 +2,7 @@
 // model.
 //
 // Made and destroyed by one thread. Handlers run on its io threads, those of one connection never at the same time. An
-// Exchange may outlive the server, but then it reaches nobody.
+// Exchange may outlive the server, but then its replies go nowhere.
 //
 // A client that closes its side of the connection counts as disconnected at once: an immediate answer still reaches it,
 // an answer that takes longer is cancelled (on_disconnect). An abandoned request and a half-closed one look the same

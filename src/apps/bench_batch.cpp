@@ -52,14 +52,14 @@ std::vector<load::BatchJob> find_jobs(const BenchBatchOptions& options, const Ch
   return load::random_batch(workload, ModelRunner::info(checkpoint).vocab_size);
 }
 
-// The tokens that each job is there for. With padding all of a batch then run as long as the longest of them, as where
-// a batch is one tensor.
+// Returns how many tokens of each job count: its own. With --pad-outputs every job of a batch then runs as long as the
+// longest one, as in an engine whose batch is one tensor.
 std::vector<int64_t> pad_outputs(const BenchBatchOptions& options, std::vector<load::BatchJob>& jobs) {
   std::vector<int64_t> num_counted;
   for (const load::BatchJob& job : jobs) num_counted.push_back(job.request.max_tokens);
   if (!options.pad_outputs) return num_counted;
   if (options.num_random == 0 || options.scheduling.static_batching != "refilled") {
-    fail(ErrorCode::kInvalidArgument, "--pad-outputs is for --random with --static-batching refilled");
+    fail(ErrorCode::kInvalidArgument, "--pad-outputs needs --random N and --static-batching refilled");
   }
   const auto batch_size = static_cast<size_t>(options.model.max_sequences);
   for (size_t first = 0; first < jobs.size(); first += batch_size) {
@@ -71,7 +71,7 @@ std::vector<int64_t> pad_outputs(const BenchBatchOptions& options, std::vector<l
   return num_counted;
 }
 
-// The file may say anything; what is too long for the model is refused with its numbers.
+// Saturates: max_tokens of a file may be any number, and a request that is too long is refused later.
 int64_t positions_of(const load::BatchJob& job) {
   const auto prompt = static_cast<int64_t>(job.request.prompt.size());
   return prompt + std::min(job.request.max_tokens, std::numeric_limits<int64_t>::max() - prompt);
@@ -95,7 +95,7 @@ EngineOptions engine_options(const BenchBatchOptions& options, const std::vector
 // Submits all jobs at once and steps the engine until every answer is complete.
 class BatchRun {
  public:
-  // Of each job's tokens the first num_counted count.
+  // num_counted: how many tokens of each job count.
   BatchRun(Engine& engine, const TextProcessor& text, const std::vector<load::BatchJob>& jobs,
            std::vector<int64_t> num_counted, std::function<double()> now_ms)
       : engine_(engine),

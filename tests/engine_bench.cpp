@@ -59,17 +59,14 @@ Kernels idle_table() {
     row.matmul = [](const Exec&, const MatmulInput&, const MatmulOutput*, int) {};
   }
   table.pack_rows = [](const Exec&, const float*, int64_t, int64_t, std::byte*) {};
-  table.rms_norm_packed = [](const Exec&, const float*, int64_t, const float*, float, int64_t, int64_t, std::byte*) {};
-  table.gated_activation_packed = [](const Exec&, Activation, const float*, int64_t, const float*, int64_t, int64_t,
-                                     int64_t, std::byte*) {};
-  table.rms_norm = [](const Exec&, const float*, int64_t, const float*, float, int64_t, int64_t, float*, int64_t) {};
-  table.gated_activation = [](const Exec&, Activation, const float*, int64_t, const float*, int64_t, int64_t, int64_t,
-                              float*, int64_t) {};
-  table.norm_rope = [](const Exec&, const HeadRows*, int, int64_t, int, int, const float*, bool) {};
+  table.rms_norm_packed = [](const Exec&, const RowNorm&, std::byte*) {};
+  table.gated_activation_packed = [](const Exec&, const RowGate&, std::byte*) {};
+  table.rms_norm = [](const Exec&, const RowNorm&, float*, int64_t) {};
+  table.gated_activation = [](const Exec&, const RowGate&, float*, int64_t) {};
+  table.norm_rope = [](const Exec&, const HeadRows*, int, int64_t, const Rotation&) {};
   table.gather_rows = [](const Exec&, const std::byte*, size_t, const int32_t*, int64_t, std::byte*) {};
   table.embed_rows = [](const Exec&, const PackedMatrix&, const EmbeddedTokens&, int64_t, float, float*) {};
-  table.write_kv = [](const Exec&, const KvLayer&, const float*, int64_t, const float*, int64_t, const int64_t*,
-                      int64_t) {};
+  table.write_kv = [](const Exec&, const KvWrite&, const float*, int64_t) {};
   table.attention = [](const Exec&, const AttentionArgs&) {};
   table.sample_rows = [](const Exec&, const float*, int64_t, int, const SamplingRow*, int32_t*) {};
   return table;

@@ -28,8 +28,8 @@ class Layers {
       for (int64_t at = 0; at < num_slots; at += kRows) {
         const int64_t count = std::min(kRows, num_slots - at);
         for (int64_t i = 0; i < count; ++i) slots[static_cast<size_t>(i)] = at + i;
-        run.table.write_kv(run.exec, cache_.layer(layer), floats(values), width, floats(values), width, slots.data(),
-                           count);
+        run.table.write_kv(run.exec, {cache_.layer(layer), floats(values), width, slots.data(), count}, floats(values),
+                           width);
       }
     }
   }
@@ -179,8 +179,8 @@ void write_kv(const KernelRun& run) {
                    .bytes = layers.bytes_per_position() * static_cast<double>(m),
                    .is_from_memory = false,  // it writes and does not read, so the read roof does not apply
                    .call = [&] {
-                     run.table.write_kv(run.exec, layers.next(), floats(values), width, floats(values), width,
-                                        slots.data(), m);
+                     run.table.write_kv(run.exec, {layers.next(), floats(values), width, slots.data(), m},
+                                        floats(values), width);
                    }});
     }
   }
@@ -200,7 +200,7 @@ void norm_rope_write_kv(const KernelRun& run) {
       for (int64_t i = 0; i < m; ++i) slots.push_back(i);
       const HeadRows q{floats(values), q_width, static_cast<int>(shape.heads), floats(weight), kEps};
       const HeadRows k{q.x + m * q_width, width, static_cast<int>(shape.kv_heads), floats(weight), kEps};
-      const KvWrite v{.kv = {}, .v = k.x + m * width, .v_stride = width, .slots = slots.data()};
+      const KvWrite v{.kv = {}, .v = k.x + m * width, .v_stride = width, .slots = slots.data(), .num_rows = m};
       run.measure({.operation = "norm_rope_write_kv",
                    .format = weight_format(formats.first).name,
                    .shape = fmt::format("{} + {} x {}", shape.heads, shape.kv_heads, head_dim),
@@ -212,15 +212,16 @@ void norm_rope_write_kv(const KernelRun& run) {
                        [&] {
                          KvWrite write = v;
                          write.kv = layers.next();
-                         run.table.norm_rope_write_kv(run.exec, q, k, write, m, half_dim, floats(cos_sin), false);
+                         run.table.norm_rope_write_kv(run.exec, q, k, write,
+                                                      {floats(cos_sin), static_cast<int>(head_dim), half_dim});
                        },
                    .against = "norm_rope + write_kv",
                    .against_call =
                        [&] {
                          const HeadRows parts[] = {q, k};
-                         run.table.norm_rope(run.exec, parts, 2, m, static_cast<int>(head_dim), half_dim,
-                                             floats(cos_sin), false);
-                         run.table.write_kv(run.exec, layers.next(), k.x, width, v.v, width, slots.data(), m);
+                         run.table.norm_rope(run.exec, parts, 2, m,
+                                             {floats(cos_sin), static_cast<int>(head_dim), half_dim, false});
+                         run.table.write_kv(run.exec, {layers.next(), v.v, width, slots.data(), m}, k.x, width);
                        }});
     }
   }

@@ -54,7 +54,7 @@ void rms_norm(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
   AlignedBuffer weight = random_floats(dim);
   measure_rows(run, {"rms_norm", dim, 2, [&](const Rows& r) {
-                       run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
+                       run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out, dim);
                      }});
 }
 
@@ -69,11 +69,11 @@ void rms_norm_packed(const KernelRun& run) {
   AlignedBuffer weight = random_floats(dim);
   measure_rows(run, {"rms_norm_packed", dim, 1.25,
                      [&](const Rows& r) {
-                       run.table.rms_norm_packed(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.packed);
+                       run.table.rms_norm_packed(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.packed);
                      },
                      "rms_norm + pack_rows",
                      [&](const Rows& r) {
-                       run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, r.out, dim);
+                       run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out, dim);
                        run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
                      }});
 }
@@ -86,15 +86,16 @@ void add(const KernelRun& run) {
 void add_rms_norm(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
   AlignedBuffer weight = random_floats(dim);
-  measure_rows(run,
-               {"add_rms_norm", dim, 3,
-                [&](const Rows& r) { run.table.add_rms_norm(run.exec, r.out, r.x, floats(weight), kEps, r.m, dim); },
-                "rms_norm + add",
-                [&](const Rows& r) {
-                  float* const normed = r.x + r.m * dim;
-                  run.table.rms_norm(run.exec, r.x, dim, floats(weight), kEps, r.m, dim, normed, dim);
-                  run.table.add(run.exec, r.out, normed, r.m * dim);
-                }});
+  measure_rows(run, {"add_rms_norm", dim, 3,
+                     [&](const Rows& r) {
+                       run.table.add_rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out);
+                     },
+                     "rms_norm + add",
+                     [&](const Rows& r) {
+                       float* const normed = r.x + r.m * dim;
+                       run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, normed, dim);
+                       run.table.add(run.exec, r.out, normed, r.m * dim);
+                     }});
 }
 
 // ---- activations --------------------------------------------------------------------------------------------------
@@ -102,8 +103,8 @@ void add_rms_norm(const KernelRun& run) {
 void gated_activation(const KernelRun& run) {
   const int64_t dim = run.settings.shape->inner;
   measure_rows(run, {"gated_activation", dim, 3, [&](const Rows& r) {
-                       run.table.gated_activation(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
-                                                  dim, r.out, dim);
+                       run.table.gated_activation(
+                           run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.out, dim);
                      }});
 }
 
@@ -111,13 +112,13 @@ void gated_activation_packed(const KernelRun& run) {
   const int64_t dim = run.settings.shape->inner / 32 * 32;
   measure_rows(run, {"gated_activation_packed", dim, 2.25,
                      [&](const Rows& r) {
-                       run.table.gated_activation_packed(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim,
-                                                         r.m, dim, r.packed);
+                       run.table.gated_activation_packed(
+                           run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.packed);
                      },
                      "gated_activation + pack_rows",
                      [&](const Rows& r) {
-                       run.table.gated_activation(run.exec, Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m,
-                                                  dim, r.out, dim);
+                       run.table.gated_activation(
+                           run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.out, dim);
                        run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
                      }});
 }
@@ -139,11 +140,12 @@ void rope(const KernelRun& run) {
   const ModelShape& shape = *run.settings.shape;
   const int64_t dim = shape.heads * shape.head_dim;
   AlignedBuffer cos_sin = longest_rotations(run);
-  measure_rows(run, {"rope", dim, 2, [&](const Rows& r) {
-                       run.table.rope(run.exec, r.out, dim, r.m, static_cast<int>(shape.heads),
-                                      static_cast<int>(shape.head_dim), static_cast<int>(shape.head_dim / 2),
-                                      floats(cos_sin), false);
-                     }});
+  measure_rows(run,
+               {"rope", dim, 2, [&](const Rows& r) {
+                  run.table.rope(
+                      run.exec, {.x = r.out, .stride = dim, .num_heads = static_cast<int>(shape.heads)}, r.m,
+                      {floats(cos_sin), static_cast<int>(shape.head_dim), static_cast<int>(shape.head_dim / 2), false});
+                }});
 }
 
 // Queries and keys, one after the other in memory.
@@ -158,21 +160,22 @@ void norm_rope(const KernelRun& run) {
     };
     return std::array{part(r.x, shape.heads), part(r.x + r.m * shape.heads * head_dim, shape.kv_heads)};
   };
-  measure_rows(run, {"norm_rope", dim, 2,
-                     [&](const Rows& r) {
-                       const auto parts = parts_of(r);
-                       run.table.norm_rope(run.exec, parts.data(), 2, r.m, static_cast<int>(head_dim),
-                                           static_cast<int>(head_dim / 2), floats(cos_sin), false);
-                     },
-                     "rms_norm + rope",
-                     [&](const Rows& r) {
-                       for (const HeadRows& part : parts_of(r)) {
-                         run.table.rms_norm(run.exec, part.x, head_dim, part.norm, kEps, r.m * part.num_heads, head_dim,
-                                            part.x, head_dim);
-                         run.table.rope(run.exec, part.x, part.stride, r.m, part.num_heads, static_cast<int>(head_dim),
-                                        static_cast<int>(head_dim / 2), floats(cos_sin), false);
-                       }
-                     }});
+  measure_rows(
+      run, {"norm_rope", dim, 2,
+            [&](const Rows& r) {
+              const auto parts = parts_of(r);
+              run.table.norm_rope(run.exec, parts.data(), 2, r.m,
+                                  {floats(cos_sin), static_cast<int>(head_dim), static_cast<int>(head_dim / 2), false});
+            },
+            "rms_norm + rope",
+            [&](const Rows& r) {
+              for (const HeadRows& part : parts_of(r)) {
+                run.table.rms_norm(run.exec, {part.x, head_dim, part.norm, kEps, r.m * part.num_heads, head_dim},
+                                   part.x, head_dim);
+                run.table.rope(run.exec, {.x = part.x, .stride = part.stride, .num_heads = part.num_heads}, r.m,
+                               {floats(cos_sin), static_cast<int>(head_dim), static_cast<int>(head_dim / 2), false});
+              }
+            }});
 }
 
 constexpr KernelOperation kRows[] = {{"pack_rows", pack_rows},

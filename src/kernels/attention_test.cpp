@@ -66,7 +66,8 @@ class Batch {
             int64_t{block_ids_[static_cast<size_t>(first_block + p / kKvBlockSize)]} * kKvBlockSize + p % kKvBlockSize;
       }
       ThreadPool pool(1);
-      reference_kernels().write_kv(make_exec(pool), kv_, k.data(), kv_width, v.data(), kv_width, slots.data(), context);
+      reference_kernels().write_kv(make_exec(pool), {kv_, v.data(), kv_width, slots.data(), context}, k.data(),
+                                   kv_width);
       sequences_.push_back({num_rows_, part.num_rows, part.first_position, block_ids_.data() + first_block});
       num_rows_ += part.num_rows;
       first_block += blocks_of(part);
@@ -378,7 +379,7 @@ std::vector<float> attend_one(const Kernels& table, int num_heads, const std::ve
   const KvLayer kv = {k_tile.data(), v_tile.data(), Format::kF8_E4M3, Format::kF8_E4M3, 1, dim};
   ThreadPool pool(1);
   const int64_t slot = 0;
-  reference_kernels().write_kv(make_exec(pool), kv, k.data(), dim, v.data(), dim, &slot, 1);
+  reference_kernels().write_kv(make_exec(pool), {kv, v.data(), dim, &slot, 1}, k.data(), dim);
   const std::vector<float> q(static_cast<size_t>(num_heads * dim), 0.5f);
   std::vector<float> out(q.size());
   const int32_t block = 0;

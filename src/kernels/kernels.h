@@ -79,6 +79,36 @@ struct MatmulOutput {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
 
+// RMSNorm (arXiv 1910.07467) of rows: x / sqrt(mean(x^2) + eps) * weight.
+struct RowNorm {
+  const float* x = nullptr;       // [num_rows, dim]
+  int64_t x_stride = 0;           // floats between rows
+  const float* weight = nullptr;  // [dim]
+  float eps = 0.0f;
+  int64_t num_rows = 0;
+  int64_t dim = 0;
+};
+
+// activation(gate) * up of rows.
+struct RowGate {
+  Activation kind = Activation::kSilu;
+  const float* gate = nullptr;  // [num_rows, dim]
+  int64_t gate_stride = 0;      // floats between rows
+  const float* up = nullptr;    // [num_rows, dim]
+  int64_t up_stride = 0;        // floats between rows
+  int64_t num_rows = 0;
+  int64_t dim = 0;
+};
+
+// Rotary embedding (RoPE, arXiv 2104.09864) of heads: the first 2 * half_dim elements of each turn in pairs (i, i +
+// half_dim), or (2i, 2i + 1) when interleaved.
+struct Rotation {
+  const float* cos_sin = nullptr;  // [num_rows, 2, half_dim]
+  int head_dim = 0;
+  int half_dim = 0;
+  bool interleaved = false;
+};
+
 // The heads of one kind (queries, keys) in the rows of a batch.
 struct HeadRows {
   float* x = nullptr;  // [num_rows, num_heads, head_dim]
@@ -164,6 +194,7 @@ struct KvWrite {
   const float* v = nullptr;        // [num_rows, num_kv_heads, head_dim]
   int64_t v_stride = 0;            // floats between rows
   const int64_t* slots = nullptr;  // [num_rows]
+  int64_t num_rows = 0;
 };
 
 // One sequence's part of the batch.
@@ -272,31 +303,22 @@ struct Kernels {
   size_t (*packed_row_bytes)(int64_t cols);
   void (*pack_rows)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed);
   // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.
-  void (*rms_norm_packed)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
-                          int64_t num_rows, int64_t dim, std::byte* packed);
-  void (*gated_activation_packed)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride,
-                                  const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed);
+  void (*rms_norm_packed)(const Exec& exec, const RowNorm& norm, std::byte* packed);
+  void (*gated_activation_packed)(const Exec& exec, const RowGate& gate, std::byte* packed);
 
   // ---- rows -------------------------------------------------------------------------------------------------------
-  // out = x / sqrt(mean(x^2) + eps) * weight; x, out [num_rows, dim] with the given strides; may be the same memory.
-  // RMSNorm: arXiv 1910.07467.
-  void (*rms_norm)(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-                   int64_t dim, float* out, int64_t out_stride);
-  // x += rms_norm(y), rows contiguous.
-  void (*add_rms_norm)(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
-                       int64_t dim);
+  // out [num_rows, dim], out_stride floats between rows; may be norm.x.
+  void (*rms_norm)(const Exec& exec, const RowNorm& norm, float* out, int64_t out_stride);
+  // x += rms_norm; x [num_rows, dim] contiguous.
+  void (*add_rms_norm)(const Exec& exec, const RowNorm& norm, float* x);
   // x += y, n floats.
   void (*add)(const Exec& exec, float* x, const float* y, int64_t n);
-  // out = activation(gate) * up; rows of `dim` floats at the given strides; out may be gate.
-  void (*gated_activation)(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                           int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride);
-  // Rotates the first 2 * half_dim elements of every head in place. Pairs (i, i + half_dim), or (2i, 2i + 1) when
-  // interleaved. cos_sin: [num_rows, 2, half_dim]. RoPE: arXiv 2104.09864.
-  void (*rope)(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim,
-               int half_dim, const float* cos_sin, bool interleaved);
+  // out [num_rows, dim], out_stride floats between rows; may be gate.gate.
+  void (*gated_activation)(const Exec& exec, const RowGate& gate, float* out, int64_t out_stride);
+  // Rotates every head in place; norms are left out.
+  void (*rope)(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotation& rotation);
   // For every part: rms_norm of its heads, if it has a norm, and rope.
-  void (*norm_rope)(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim,
-                    int half_dim, const float* cos_sin, bool interleaved);
+  void (*norm_rope)(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation);
   // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
   void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
                       std::byte* to);
@@ -322,16 +344,15 @@ struct Kernels {
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
 
   // ---- attention over paged KV ------------------------------------------------------------------------------------
-  // Stores k and v [num_rows, num_kv_heads, head_dim] (row strides in floats) at slots[row] = block * kKvBlockSize +
-  // offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x with the largest
-  // magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as stored. A group
-  // with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no scale: magnitudes
-  // above 448, infinities among them, become 448; a NaN stays one.
-  void (*write_kv)(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v,
-                   int64_t v_stride, const int64_t* slots, int64_t num_rows);
+  // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) and write.v at slots[row] = block *
+  // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x
+  // with the largest magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as
+  // stored. A group with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no
+  // scale: magnitudes above 448, infinities among them, become 448; a NaN stays one.
+  void (*write_kv)(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride);
   // norm_rope of q and k, then write_kv of k; k itself is rotated in place too.
   void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
-                             int64_t num_rows, int half_dim, const float* cos_sin, bool interleaved);
+                             const Rotation& rotation);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
   // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
   // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding). Tiles without a block are

@@ -45,7 +45,7 @@ TEST_P(RowsTest, RmsNorm) {
       const std::vector<float> x = random_floats(rows * stride, 1, 5.0f);
       const std::vector<float> weight = random_floats(dim, 2);
       std::vector<float> out(static_cast<size_t>(rows * dim));
-      table().rms_norm(exec(), x.data(), stride, weight.data(), 1e-5f, rows, dim, out.data(), dim);
+      table().rms_norm(exec(), {x.data(), stride, weight.data(), 1e-5f, rows, dim}, out.data(), dim);
       for (int64_t row = 0; row < rows; ++row) {
         double sum = 0;
         for (int64_t i = 0; i < dim; ++i) sum += std::pow(double{x[static_cast<size_t>(row * stride + i)]}, 2);
@@ -56,7 +56,7 @@ TEST_P(RowsTest, RmsNorm) {
         }
       }
       std::vector<float> in_place = x;
-      table().rms_norm(exec(), in_place.data(), stride, weight.data(), 1e-5f, rows, dim, in_place.data(), stride);
+      table().rms_norm(exec(), {in_place.data(), stride, weight.data(), 1e-5f, rows, dim}, in_place.data(), stride);
       for (int64_t row = 0; row < rows; ++row) {
         EXPECT_TRUE(same_bits(in_place.data() + row * stride, out.data() + row * dim, dim));
         EXPECT_TRUE(same_bits(in_place.data() + row * stride + dim, x.data() + row * stride + dim, stride - dim));
@@ -94,7 +94,7 @@ TEST_P(RowsTest, GatedActivation) {
       gate.back() = 300.0f;
       const std::vector<float> up = random_floats(rows * (dim + 2), 2);
       std::vector<float> out(static_cast<size_t>(rows * dim));
-      table().gated_activation(exec(), kind, gate.data(), dim + 5, up.data(), dim + 2, rows, dim, out.data(), dim);
+      table().gated_activation(exec(), {kind, gate.data(), dim + 5, up.data(), dim + 2, rows, dim}, out.data(), dim);
       for (int64_t row = 0; row < rows; ++row) {
         for (int64_t i = 0; i < dim; ++i) {
           const double g = gate[static_cast<size_t>(row * (dim + 5) + i)];
@@ -106,7 +106,7 @@ TEST_P(RowsTest, GatedActivation) {
         }
       }
       std::vector<float> in_place = gate;
-      table().gated_activation(exec(), kind, in_place.data(), dim + 5, up.data(), dim + 2, rows, dim, in_place.data(),
+      table().gated_activation(exec(), {kind, in_place.data(), dim + 5, up.data(), dim + 2, rows, dim}, in_place.data(),
                                dim + 5);
       for (int64_t row = 0; row < rows; ++row) {
         EXPECT_TRUE(same_bits(in_place.data() + row * (dim + 5), out.data() + row * dim, dim));
@@ -137,7 +137,7 @@ TEST_P(RowsTest, ExtremeGatesGiveNoNan) {
     const std::vector<float> up(gate.size(), 1.0f);
     std::vector<float> out(gate.size());
     const auto dim = static_cast<int64_t>(gate.size());
-    table().gated_activation(exec(), kind, gate.data(), dim, up.data(), dim, 1, dim, out.data(), dim);
+    table().gated_activation(exec(), {kind, gate.data(), dim, up.data(), dim, 1, dim}, out.data(), dim);
     for (size_t i = 0; i < gate.size(); ++i) {
       EXPECT_NEAR(out[i], gate[i] > 0 ? gate[i] : 0.0f, 1e-7f * std::min(100.0f, std::abs(gate[i])) + 1e-30f)
           << gate[i] << ", kind " << static_cast<int>(kind);
@@ -162,7 +162,8 @@ TEST_P(RowsTest, Rope) {
         }
       }
       std::vector<float> out = x;
-      table().rope(exec(), out.data(), stride, rows, heads, head_dim, half_dim, cos_sin.data(), interleaved);
+      table().rope(exec(), {.x = out.data(), .stride = stride, .num_heads = heads}, rows,
+                   {cos_sin.data(), head_dim, half_dim, interleaved});
       for (int64_t row = 0; row < rows; ++row) {
         std::vector<double> want(x.begin() + row * stride, x.begin() + (row + 1) * stride);
         for (int head = 0; head < heads; ++head) {
@@ -213,8 +214,8 @@ TEST_P(RowsTest, WriteKv) {
       std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
       const KvLayer got{got_k.data(), got_v.data(), format, format, heads, head_dim};
       const KvLayer want{want_k.data(), want_v.data(), format, format, heads, head_dim};
-      table().write_kv(exec(), got, k.data(), width + 1, v.data(), width + 2, slots.data(), num_rows);
-      reference_kernels().write_kv(exec(), want, k.data(), width + 1, v.data(), width + 2, slots.data(), num_rows);
+      table().write_kv(exec(), {got, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
+      reference_kernels().write_kv(exec(), {want, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
       EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
       EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim;
     }
@@ -246,7 +247,7 @@ TEST_P(RowsTest, WriteKvRoundsToE4M3) {
   std::vector<std::byte> k(static_cast<size_t>(width / kDim * tile_bytes)), v(k);
   const KvLayer kv{k.data(), v.data(), Format::kF8_E4M3, Format::kF8_E4M3, static_cast<int>(width / kDim), kDim};
   const int64_t slot = 3;
-  table().write_kv(exec(), kv, values.data(), width, values.data(), width, &slot, 1);
+  table().write_kv(exec(), {kv, values.data(), width, &slot, 1}, values.data(), width);
   for (int64_t i = 0; i < width; ++i) {
     const float x = values[static_cast<size_t>(i)];
     const auto want = static_cast<std::byte>(f32_to_e4m3(x));
@@ -268,7 +269,7 @@ TEST(ReferenceRowsTest, KvLayout) {
   std::vector<float> k(24), v(24);
   for (size_t i = 0; i < 24; ++i) k[i] = static_cast<float>(i + 1), v[i] = -static_cast<float>(i + 1);
   const int64_t slot = kKvBlockSize + 5;
-  reference_kernels().write_kv(make_exec(pool), kv, k.data(), 24, v.data(), 24, &slot, 1);
+  reference_kernels().write_kv(make_exec(pool), {kv, v.data(), 24, &slot, 1}, k.data(), 24);
   const size_t tile = (1 * 3 + 2) * 8 * kKvBlockSize;  // block 1, head 2
   EXPECT_EQ(k_pool[tile + 4 * kKvBlockSize + 5], 2 * 8 + 4 + 1);
   EXPECT_EQ(v_pool[tile + 5 * 8 + 4], -(2 * 8 + 4 + 1));
@@ -280,14 +281,15 @@ TEST_P(RowsTest, OneAnswer) {
   const std::vector<float> x = random_floats(rows * dim, 1);
   const std::vector<float> weight = random_floats(dim, 2);
   std::vector<float> normed(x.size()), gated(x.size()), capped(x), one(static_cast<size_t>(dim));
-  table().rms_norm(exec(), x.data(), dim, weight.data(), 1e-6f, rows, dim, normed.data(), dim);
-  table().gated_activation(exec(), Activation::kSilu, x.data(), dim, normed.data(), dim, rows, dim, gated.data(), dim);
+  table().rms_norm(exec(), {x.data(), dim, weight.data(), 1e-6f, rows, dim}, normed.data(), dim);
+  table().gated_activation(exec(), {Activation::kSilu, x.data(), dim, normed.data(), dim, rows, dim}, gated.data(),
+                           dim);
   table().softcap(exec(), capped.data(), rows * dim, 0.5f);
   for (int64_t row = 0; row < rows; ++row) {
     const float* in = x.data() + row * dim;
-    table().rms_norm(exec(), in, dim, weight.data(), 1e-6f, 1, dim, one.data(), dim);
+    table().rms_norm(exec(), {in, dim, weight.data(), 1e-6f, 1, dim}, one.data(), dim);
     EXPECT_TRUE(same_bits(one.data(), normed.data() + row * dim, dim));
-    table().gated_activation(exec(), Activation::kSilu, in, dim, normed.data() + row * dim, dim, 1, dim, one.data(),
+    table().gated_activation(exec(), {Activation::kSilu, in, dim, normed.data() + row * dim, dim, 1, dim}, one.data(),
                              dim);
     EXPECT_TRUE(same_bits(one.data(), gated.data() + row * dim, dim));
     std::memcpy(one.data(), in, static_cast<size_t>(dim) * sizeof(float));
@@ -312,12 +314,12 @@ TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
         table().pack_rows(exec(), floats.data(), rows, dim, want.data());
         EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
       };
-      table().rms_norm(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, floats.data(), dim);
-      table().rms_norm_packed(exec(), gate.data(), dim, weight.data(), 1e-5f, rows, dim, got.data());
+      table().rms_norm(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
+      table().rms_norm_packed(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, got.data());
       expect_equal("rms_norm_packed");
       for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-        table().gated_activation(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, floats.data(), dim);
-        table().gated_activation_packed(exec(), kind, gate.data(), dim, up.data(), dim, rows, dim, got.data());
+        table().gated_activation(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, floats.data(), dim);
+        table().gated_activation_packed(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, got.data());
         expect_equal("gated_activation_packed");
       }
     }
@@ -330,9 +332,9 @@ TEST_P(RowsTest, AddRmsNormIsItsComposition) {
       const std::vector<float> y = random_floats(rows * dim, 1, 5.0f);
       const std::vector<float> weight = random_floats(dim, 2);
       std::vector<float> got = random_floats(rows * dim, 3), want(got), normed(y.size());
-      table().rms_norm(exec(), y.data(), dim, weight.data(), 1e-5f, rows, dim, normed.data(), dim);
+      table().rms_norm(exec(), {y.data(), dim, weight.data(), 1e-5f, rows, dim}, normed.data(), dim);
       table().add(exec(), want.data(), normed.data(), rows * dim);
-      table().add_rms_norm(exec(), got.data(), y.data(), weight.data(), 1e-5f, rows, dim);
+      table().add_rms_norm(exec(), {y.data(), dim, weight.data(), 1e-5f, rows, dim}, got.data());
       EXPECT_TRUE(same_bits(got.data(), want.data(), rows * dim)) << dim;
     }
   }
@@ -349,16 +351,16 @@ TEST_P(RowsTest, NormRopeIsItsComposition) {
         std::vector<float> want_q = q, want_k = k;
         const HeadRows parts[] = {{q.data(), 6 * head_dim + 3, 6, norm, 1e-6f},
                                   {k.data(), 2 * head_dim, 2, norm, 1e-5f}};
-        table().norm_rope(exec(), parts, 2, rows, head_dim, half_dim, cos_sin.data(), interleaved);
+        table().norm_rope(exec(), parts, 2, rows, {cos_sin.data(), head_dim, half_dim, interleaved});
         const HeadRows plain[] = {{want_q.data(), 6 * head_dim + 3, 6, norm, 1e-6f},
                                   {want_k.data(), 2 * head_dim, 2, norm, 1e-5f}};
         for (const HeadRows& part : plain) {
           for (int64_t row = 0; norm != nullptr && row < rows; ++row) {
             float* heads = part.x + row * part.stride;
-            table().rms_norm(exec(), heads, head_dim, norm, part.norm_eps, part.num_heads, head_dim, heads, head_dim);
+            table().rms_norm(exec(), {heads, head_dim, norm, part.norm_eps, part.num_heads, head_dim}, heads, head_dim);
           }
-          table().rope(exec(), part.x, part.stride, rows, part.num_heads, head_dim, half_dim, cos_sin.data(),
-                       interleaved);
+          table().rope(exec(), {.x = part.x, .stride = part.stride, .num_heads = part.num_heads}, rows,
+                       {cos_sin.data(), head_dim, half_dim, interleaved});
         }
         EXPECT_TRUE(same_bits(q.data(), want_q.data(), static_cast<int64_t>(q.size()))) << rows << interleaved;
         EXPECT_TRUE(same_bits(k.data(), want_k.data(), static_cast<int64_t>(k.size()))) << rows << interleaved;
@@ -389,12 +391,13 @@ TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
         };
         const HeadRows want_parts[] = {{want_q.data(), q_width + 3, q_heads, norm, 1e-6f},
                                        {want_k.data(), kv_width, kv_heads, norm, 1e-5f}};
-        table().norm_rope(exec(), want_parts, 2, rows, head_dim, half_dim, cos_sin.data(), interleaved);
-        table().write_kv(exec(), layer(want_cache), want_k.data(), kv_width, v.data(), kv_width + 1, slots.data(),
-                         rows);
-        table().norm_rope_write_kv(
-            exec(), {q.data(), q_width + 3, q_heads, norm, 1e-6f}, {k.data(), kv_width, kv_heads, norm, 1e-5f},
-            {layer(got_cache), v.data(), kv_width + 1, slots.data()}, rows, half_dim, cos_sin.data(), interleaved);
+        table().norm_rope(exec(), want_parts, 2, rows, {cos_sin.data(), head_dim, half_dim, interleaved});
+        table().write_kv(exec(), {layer(want_cache), v.data(), kv_width + 1, slots.data(), rows}, want_k.data(),
+                         kv_width);
+        table().norm_rope_write_kv(exec(), {q.data(), q_width + 3, q_heads, norm, 1e-6f},
+                                   {k.data(), kv_width, kv_heads, norm, 1e-5f},
+                                   {layer(got_cache), v.data(), kv_width + 1, slots.data(), rows},
+                                   {cos_sin.data(), head_dim, half_dim, interleaved});
         EXPECT_TRUE(same_bits(q.data(), want_q.data(), static_cast<int64_t>(q.size()))) << rows << interleaved;
         EXPECT_TRUE(got_cache[0] == want_cache[0]) << weight_format(format).name << rows << interleaved;
         EXPECT_TRUE(got_cache[1] == want_cache[1]) << weight_format(format).name << rows << interleaved;

@@ -20,35 +20,33 @@ float rms_scale(const float* x, float eps, int64_t dim) {
   return static_cast<float>(1.0 / std::sqrt(sum / static_cast<double>(dim) + eps));
 }
 
-void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-              int64_t dim, float* out, int64_t out_stride) {
-  for_each_row(exec, num_rows, [=](int64_t row) {
-    const float* in = x + row * x_stride;
-    const float scale = rms_scale(in, eps, dim);
-    for (int64_t i = 0; i < dim; ++i) out[row * out_stride + i] = in[i] * scale * weight[i];
+void rms_norm(const Exec& exec, const RowNorm& norm, float* out, int64_t out_stride) {
+  for_each_row(exec, norm.num_rows, [=](int64_t row) {
+    const float* in = norm.x + row * norm.x_stride;
+    const float scale = rms_scale(in, norm.eps, norm.dim);
+    for (int64_t i = 0; i < norm.dim; ++i) out[row * out_stride + i] = in[i] * scale * norm.weight[i];
   });
 }
 
-void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
-                     int64_t num_rows, int64_t dim, std::byte* packed) {
-  for_each_row(exec, num_rows, [=](int64_t row) {
-    const float* in = x + row * x_stride;
-    const float scale = rms_scale(in, eps, dim);
+void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
+  const int64_t dim = norm.dim;
+  for_each_row(exec, norm.num_rows, [=](int64_t row) {
+    const float* in = norm.x + row * norm.x_stride;
+    const float scale = rms_scale(in, norm.eps, dim);
     for (int64_t k = 0; k < dim; k += kPackedRowGroup) {
       float normed[kPackedRowGroup];
-      for (int64_t i = 0; i < kPackedRowGroup; ++i) normed[i] = in[k + i] * scale * weight[k + i];
+      for (int64_t i = 0; i < kPackedRowGroup; ++i) normed[i] = in[k + i] * scale * norm.weight[k + i];
       quantize_q8_group(normed, dim, k / kPackedRowGroup,
                         packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
     }
   });
 }
 
-void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
-                  int64_t dim) {
-  for_each_row(exec, num_rows, [=](int64_t row) {
-    const float* in = y + row * dim;
-    const float scale = rms_scale(in, eps, dim);
-    for (int64_t i = 0; i < dim; ++i) x[row * dim + i] += in[i] * scale * weight[i];
+void add_rms_norm(const Exec& exec, const RowNorm& norm, float* x) {
+  for_each_row(exec, norm.num_rows, [=](int64_t row) {
+    const float* in = norm.x + row * norm.x_stride;
+    const float scale = rms_scale(in, norm.eps, norm.dim);
+    for (int64_t i = 0; i < norm.dim; ++i) x[row * norm.dim + i] += in[i] * scale * norm.weight[i];
   });
 }
 
@@ -65,40 +63,38 @@ double activate(Activation kind, double x) {
   return 0;
 }
 
-void gated_activation(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
-  for_each_row(exec, num_rows, [=](int64_t row) {
-    for (int64_t i = 0; i < dim; ++i) {
-      const double activated = activate(kind, gate[row * gate_stride + i]);
-      out[row * out_stride + i] = static_cast<float>(activated) * up[row * up_stride + i];
-    }
+float gated(const RowGate& gate, int64_t row, int64_t i) {
+  const double activated = activate(gate.kind, gate.gate[row * gate.gate_stride + i]);
+  return static_cast<float>(activated) * gate.up[row * gate.up_stride + i];
+}
+
+void gated_activation(const Exec& exec, const RowGate& gate, float* out, int64_t out_stride) {
+  for_each_row(exec, gate.num_rows, [=](int64_t row) {
+    for (int64_t i = 0; i < gate.dim; ++i) out[row * out_stride + i] = gated(gate, row, i);
   });
 }
 
-void gated_activation_packed(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                             int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
-  for_each_row(exec, num_rows, [=](int64_t row) {
-    for (int64_t k = 0; k < dim; k += kPackedRowGroup) {
+void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
+  for_each_row(exec, gate.num_rows, [=](int64_t row) {
+    for (int64_t k = 0; k < gate.dim; k += kPackedRowGroup) {
       float product[kPackedRowGroup];
-      for (int64_t i = 0; i < kPackedRowGroup; ++i) {
-        product[i] = static_cast<float>(activate(kind, gate[row * gate_stride + k + i])) * up[row * up_stride + k + i];
-      }
-      quantize_q8_group(product, dim, k / kPackedRowGroup,
-                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
+      for (int64_t i = 0; i < kPackedRowGroup; ++i) product[i] = gated(gate, row, k + i);
+      quantize_q8_group(product, gate.dim, k / kPackedRowGroup,
+                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(gate.dim));
     }
   });
 }
 
-void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
-          const float* cos_sin, bool interleaved) {
+void rope(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotation& rotation) {
+  const int half_dim = rotation.half_dim;
   for_each_row(exec, num_rows, [=](int64_t row) {
-    const float* cosines = cos_sin + row * 2 * half_dim;
+    const float* cosines = rotation.cos_sin + row * 2 * half_dim;
     const float* sines = cosines + half_dim;
-    for (int head = 0; head < num_heads; ++head) {
-      float* values = x + row * x_stride + static_cast<int64_t>(head) * head_dim;
+    for (int head = 0; head < heads.num_heads; ++head) {
+      float* values = heads.x + row * heads.stride + static_cast<int64_t>(head) * rotation.head_dim;
       for (int i = 0; i < half_dim; ++i) {
-        float& first = values[interleaved ? 2 * i : i];
-        float& second = values[interleaved ? 2 * i + 1 : i + half_dim];
+        float& first = values[rotation.interleaved ? 2 * i : i];
+        float& second = values[rotation.interleaved ? 2 * i + 1 : i + half_dim];
         const float rotated = first * cosines[i] - second * sines[i];
         second = second * cosines[i] + first * sines[i];
         first = rotated;
@@ -107,14 +103,21 @@ void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int nu
   });
 }
 
-void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
-               const float* cos_sin, bool interleaved) {
+void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation) {
+  const int64_t head_dim = rotation.head_dim;
   for (const HeadRows* part = parts; part != parts + num_parts; ++part) {
     for (int64_t row = 0; part->norm != nullptr && row < num_rows; ++row) {
       float* heads = part->x + row * part->stride;
-      rms_norm(exec, heads, head_dim, part->norm, part->norm_eps, part->num_heads, head_dim, heads, head_dim);
+      rms_norm(exec,
+               {.x = heads,
+                .x_stride = head_dim,
+                .weight = part->norm,
+                .eps = part->norm_eps,
+                .num_rows = part->num_heads,
+                .dim = head_dim},
+               heads, head_dim);
     }
-    rope(exec, part->x, part->stride, num_rows, part->num_heads, head_dim, half_dim, cos_sin, interleaved);
+    rope(exec, *part, num_rows, rotation);
   }
 }
 
@@ -134,26 +137,27 @@ void softcap(const Exec&, float* x, int64_t n, float cap) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(cap * std::tanh(static_cast<double>(x[i]) / cap));
 }
 
-void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
-              const int64_t* slots, int64_t num_rows) {
+void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride) {
+  const KvLayer& kv = write.kv;
   const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
   const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
-  for_each_row(exec, num_rows, [=, &kv](int64_t row) {
-    const auto offset = static_cast<int>(slots[row] % kKvBlockSize);
+  for_each_row(exec, write.num_rows, [=, &write, &kv](int64_t row) {
+    const int64_t slot = write.slots[row];
+    const auto offset = static_cast<int>(slot % kKvBlockSize);
     for (int head = 0; head < kv.num_kv_heads; ++head) {
-      const int64_t tile = slots[row] / kKvBlockSize * kv.num_kv_heads + head;
+      const int64_t tile = slot / kKvBlockSize * kv.num_kv_heads + head;
       const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
       store_k(kv.k_format, kv.k + tile * k_bytes, kv.head_dim, offset, k + row * k_stride + column);
-      store_v(kv.v_format, kv.v + tile * v_bytes, kv.head_dim, offset, v + row * v_stride + column);
+      store_v(kv.v_format, kv.v + tile * v_bytes, kv.head_dim, offset, write.v + row * write.v_stride + column);
     }
   });
 }
 
-void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
-                        int half_dim, const float* cos_sin, bool interleaved) {
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
+                        const Rotation& rotation) {
   const HeadRows parts[] = {q, k};
-  norm_rope(exec, parts, 2, num_rows, write.kv.head_dim, half_dim, cos_sin, interleaved);
-  write_kv(exec, write.kv, k.x, k.stride, write.v, write.v_stride, write.slots, num_rows);
+  norm_rope(exec, parts, 2, write.num_rows, rotation);
+  write_kv(exec, write, k.x, k.stride);
 }
 
 }  // namespace

@@ -33,16 +33,18 @@ void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols,
   });
 }
 
-void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
-                     int64_t num_rows, int64_t dim, std::byte* packed) {
-  for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
+void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
+  for_slices(exec, norm.num_rows, norm.dim, [=](int64_t first, int64_t last) {
+    const int64_t dim = norm.dim;
     for (int64_t row = first; row < last; ++row) {
-      const float* in = x + row * x_stride;
-      const Vec scale = set1(rms_scale(in, eps, dim));
+      const float* in = norm.x + row * norm.x_stride;
+      const Vec scale = set1(rms_scale(in, norm.eps, dim));
       for (int64_t k = 0; k < dim; k += kBlockColumns) {
         const int64_t count = block_width(k, dim);
         alignas(64) float strip[kBlockColumns];
-        for (int64_t i = 0; i < count; i += kLanes) store(strip + i, normed(in + k + i, scale, weight + k + i, kLanes));
+        for (int64_t i = 0; i < count; i += kLanes) {
+          store(strip + i, normed(in + k + i, scale, norm.weight + k + i, kLanes));
+        }
         quantize_block(strip, k, count, packed + static_cast<size_t>(row) * q8_bytes(dim));
       }
     }
@@ -50,18 +52,17 @@ void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const f
 }
 
 // A block of a row needs nothing of the others: long rows are shared by threads too.
-void gated_activation_packed(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                             int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
-  const GateRow gate_row = gate_row_for(kind);
-  const int64_t blocks = divide_up(dim, kBlockColumns);
-  for_slices(exec, num_rows * blocks, 2 * kBlockColumns, [=](int64_t first, int64_t last) {
+void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
+  const GateRow gate_row = gate_row_for(gate.kind);
+  const int64_t blocks = divide_up(gate.dim, kBlockColumns);
+  for_slices(exec, gate.num_rows * blocks, 2 * kBlockColumns, [=](int64_t first, int64_t last) {
     for (int64_t index = first; index < last; ++index) {
       const int64_t row = index / blocks;
       const int64_t k = index % blocks * kBlockColumns;
-      const int64_t count = block_width(k, dim);
+      const int64_t count = block_width(k, gate.dim);
       alignas(64) float strip[kBlockColumns];
-      gate_row(gate + row * gate_stride + k, up + row * up_stride + k, count, strip);
-      quantize_block(strip, k, count, packed + static_cast<size_t>(row) * q8_bytes(dim));
+      gate_row(gate.gate + row * gate.gate_stride + k, gate.up + row * gate.up_stride + k, count, strip);
+      quantize_block(strip, k, count, packed + static_cast<size_t>(row) * q8_bytes(gate.dim));
     }
   });
 }

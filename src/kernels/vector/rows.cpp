@@ -13,23 +13,22 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-              int64_t dim, float* out, int64_t out_stride) {
-  for_slices(exec, num_rows, dim, [=](int64_t first, int64_t last) {
+void rms_norm(const Exec& exec, const RowNorm& norm, float* out, int64_t out_stride) {
+  for_slices(exec, norm.num_rows, norm.dim, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      norm_row(x + row * x_stride, weight, eps, dim, out + row * out_stride);
+      norm_row(norm.x + row * norm.x_stride, norm.weight, norm.eps, norm.dim, out + row * out_stride);
     }
   });
 }
 
-void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
-                  int64_t dim) {
-  for_slices(exec, num_rows, 2 * dim, [=](int64_t first, int64_t last) {
+void add_rms_norm(const Exec& exec, const RowNorm& norm, float* x) {
+  for_slices(exec, norm.num_rows, 2 * norm.dim, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const float* in = y + row * dim;
-      float* to = x + row * dim;
-      const Vec scale = set1(rms_scale(in, eps, dim));
-      for_vectors(dim, [=](int64_t i, int n) {
+      const float* in = norm.x + row * norm.x_stride;
+      const float* weight = norm.weight;
+      float* to = x + row * norm.dim;
+      const Vec scale = set1(rms_scale(in, norm.eps, norm.dim));
+      for_vectors(norm.dim, [=](int64_t i, int n) {
         store_some(to + i, add(load_some(to + i, n), normed(in + i, scale, weight + i, n)), n);
       });
     }
@@ -54,12 +53,11 @@ void softcap(const Exec& exec, float* x, int64_t n, float cap) {
   });
 }
 
-void gated_activation(const Exec& exec, Activation kind, const float* gate, int64_t gate_stride, const float* up,
-                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
-  const GateRow gate_row = gate_row_for(kind);
-  for_slices(exec, num_rows, 2 * dim, [=](int64_t first, int64_t last) {
+void gated_activation(const Exec& exec, const RowGate& gate, float* out, int64_t out_stride) {
+  const GateRow gate_row = gate_row_for(gate.kind);
+  for_slices(exec, gate.num_rows, 2 * gate.dim, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      gate_row(gate + row * gate_stride, up + row * up_stride, dim, out + row * out_stride);
+      gate_row(gate.gate + row * gate.gate_stride, gate.up + row * gate.up_stride, gate.dim, out + row * out_stride);
     }
   });
 }
@@ -89,45 +87,29 @@ inline void rotate_pairs(float* x, int half_dim, const float* cosines, const flo
   }
 }
 
-void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
-          const float* cos_sin, bool interleaved) {
-  const auto rotate = interleaved ? rotate_pairs : rotate_halves;
-  for_slices(exec, num_rows, static_cast<int64_t>(num_heads) * head_dim, [=](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      const float* cosines = cos_sin + row * 2 * half_dim;
-      for (int head = 0; head < num_heads; ++head) {
-        rotate(x + row * x_stride + static_cast<int64_t>(head) * head_dim, half_dim, cosines, cosines + half_dim);
-      }
-    }
+// One row's heads of one kind; with_norm: normed first where they have a norm.
+inline void rotate_row(const Rotation& rotation, const HeadRows& part, int64_t row, bool with_norm) {
+  const auto rotate = rotation.interleaved ? rotate_pairs : rotate_halves;
+  const float* cosines = rotation.cos_sin + row * 2 * rotation.half_dim;
+  float* head = part.x + row * part.stride;
+  for (int i = 0; i < part.num_heads; ++i, head += rotation.head_dim) {
+    if (with_norm && part.norm != nullptr) norm_row(head, part.norm, part.norm_eps, rotation.head_dim, head);
+    rotate(head, rotation.half_dim, cosines, cosines + rotation.half_dim);
+  }
+}
+
+void rope(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotation& rotation) {
+  for_slices(exec, num_rows, int64_t{heads.num_heads} * rotation.head_dim, [=](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) rotate_row(rotation, heads, row, false);
   });
 }
 
-// The rotation of a batch.
-struct Rotation {
-  int head_dim;
-  int half_dim;
-  const float* cos_sin;  // [num_rows, 2, half_dim]
-  bool interleaved;
-
-  void apply(const HeadRows& part, int64_t row) const {
-    const auto rotate = interleaved ? rotate_pairs : rotate_halves;
-    const float* cosines = cos_sin + row * 2 * half_dim;
-    float* head = part.x + row * part.stride;
-    for (int i = 0; i < part.num_heads; ++i, head += head_dim) {
-      if (part.norm != nullptr) norm_row(head, part.norm, part.norm_eps, head_dim, head);
-      rotate(head, half_dim, cosines, cosines + half_dim);
-    }
-  }
-};
-
-void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
-               const float* cos_sin, bool interleaved) {
-  const Rotation rotation = {head_dim, half_dim, cos_sin, interleaved};
+void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation) {
   int64_t row_floats = 0;
-  for (int i = 0; i < num_parts; ++i) row_floats += int64_t{parts[i].num_heads} * head_dim;
+  for (int i = 0; i < num_parts; ++i) row_floats += int64_t{parts[i].num_heads} * rotation.head_dim;
   for_slices(exec, num_rows, row_floats, [=](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      for (const HeadRows* part = parts; part != parts + num_parts; ++part) rotation.apply(*part, row);
+      for (const HeadRows* part = parts; part != parts + num_parts; ++part) rotate_row(rotation, *part, row, true);
     }
   });
 }
@@ -193,21 +175,23 @@ inline void store_row(const KvLayer& kv, const float* k, const float* v, int64_t
   }
 }
 
-void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
-              const int64_t* slots, int64_t num_rows) {
-  for_slices(exec, num_rows, int64_t{4} * kv.num_kv_heads * kv.head_dim, [=, &kv](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) store_row(kv, k + row * k_stride, v + row * v_stride, slots[row]);
-  });
+void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride) {
+  const KvLayer& kv = write.kv;
+  for_slices(exec, write.num_rows, int64_t{4} * kv.num_kv_heads * kv.head_dim,
+             [=, &write](int64_t first, int64_t last) {
+               for (int64_t row = first; row < last; ++row) {
+                 store_row(write.kv, k + row * k_stride, write.v + row * write.v_stride, write.slots[row]);
+               }
+             });
 }
 
-void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
-                        int half_dim, const float* cos_sin, bool interleaved) {
-  const Rotation rotation = {write.kv.head_dim, half_dim, cos_sin, interleaved};
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
+                        const Rotation& rotation) {
   const int64_t row_floats = (q.num_heads + int64_t{5} * k.num_heads) * write.kv.head_dim;
-  for_slices(exec, num_rows, row_floats, [=, &q, &k, &write](int64_t first, int64_t last) {
+  for_slices(exec, write.num_rows, row_floats, [=, &q, &k, &write](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      rotation.apply(q, row);
-      rotation.apply(k, row);
+      rotate_row(rotation, q, row, true);
+      rotate_row(rotation, k, row, true);
       store_row(write.kv, k.x + row * k.stride, write.v + row * write.v_stride, write.slots[row]);
     }
   });

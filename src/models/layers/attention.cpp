@@ -32,18 +32,19 @@ void Attention::project(const Step& step, const Buffers& buffers, const Call& ca
                         const KvGroupRows& rows) const {
   const Kernels& kernels = *step.kernels;
   const HeadRows q_rows{buffers.q, sizes.q_size(), sizes.num_heads, q_norm.weight, q_norm.eps};
+  const Rotation rotation{
+      .cos_sin = call.cos_sin, .head_dim = sizes.head_dim, .half_dim = call.half_dim, .interleaved = rope_interleaved};
   if (!writes_kv()) {
     linear(step, call.x, {{.linear = &q, .y = buffers.q}});
-    kernels.norm_rope(step.exec, &q_rows, 1, step.num_rows, sizes.head_dim, call.half_dim, call.cos_sin,
-                      rope_interleaved);
+    kernels.norm_rope(step.exec, &q_rows, 1, step.num_rows, rotation);
     return;
   }
   linear(step, call.x,
          {{.linear = &q, .y = buffers.q}, {.linear = &k, .y = buffers.k}, {.linear = &v, .y = buffers.v}});
-  kernels.norm_rope_write_kv(step.exec, q_rows,
-                             {buffers.k, sizes.kv_size(), sizes.num_kv_heads, k_norm.weight, k_norm.eps},
-                             {.kv = kv, .v = buffers.v, .v_stride = sizes.kv_size(), .slots = rows.slots},
-                             step.num_rows, call.half_dim, call.cos_sin, rope_interleaved);
+  kernels.norm_rope_write_kv(
+      step.exec, q_rows, {buffers.k, sizes.kv_size(), sizes.num_kv_heads, k_norm.weight, k_norm.eps},
+      {.kv = kv, .v = buffers.v, .v_stride = sizes.kv_size(), .slots = rows.slots, .num_rows = step.num_rows},
+      rotation);
 }
 
 void Attention::apply(const Step& step, const Buffers& buffers, const Call& call) const {

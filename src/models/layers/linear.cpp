@@ -30,17 +30,24 @@ MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int
     norm.apply(step, x, num_rows, f32);
     return plain_input(step, f32, num_rows, norm.dim, forms, packed);
   }
-  step.kernels->rms_norm_packed(step.exec, x, norm.dim, norm.weight, norm.eps, num_rows, norm.dim, packed.data);
+  step.kernels->rms_norm_packed(step.exec, norm.rows(x, num_rows), packed.data);
   return {.num_rows = num_rows, .cols = norm.dim, .f32 = nullptr, .packed = packed.data};
 }
 
 MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
                         int64_t cols, InputForms forms, const PackedRows& packed) {
+  const RowGate rows{.kind = activation,
+                     .gate = gate,
+                     .gate_stride = cols,
+                     .up = up,
+                     .up_stride = cols,
+                     .num_rows = num_rows,
+                     .dim = cols};
   if (forms.f32) {
-    step.kernels->gated_activation(step.exec, activation, gate, cols, up, cols, num_rows, cols, gate, cols);
+    step.kernels->gated_activation(step.exec, rows, gate, cols);
     return plain_input(step, gate, num_rows, cols, forms, packed);
   }
-  step.kernels->gated_activation_packed(step.exec, activation, gate, cols, up, cols, num_rows, cols, packed.data);
+  step.kernels->gated_activation_packed(step.exec, rows, packed.data);
   return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .packed = packed.data};
 }
 

@@ -172,7 +172,14 @@ void Moe::run_ordered_slots(const Step& step, const Buffers& buffers, const Matm
     multiply(of_slots(up_columns, any.up), {up});
   }
   const int64_t inner = intermediate_size();
-  step.kernels->gated_activation(step.exec, any.activation, buffers.gate, inner, buffers.up, inner, num_slots, inner,
+  step.kernels->gated_activation(step.exec,
+                                 {.kind = any.activation,
+                                  .gate = buffers.gate,
+                                  .gate_stride = inner,
+                                  .up = buffers.up,
+                                  .up_stride = inner,
+                                  .num_rows = num_slots,
+                                  .dim = inner},
                                  buffers.gate, inner);
   multiply(in_order(buffers.gate, nullptr, down_columns, any.down, buffers.up, buffers.packed_inner),
            {{.like = any.down.weights, .experts = downs, .y = buffers.expert_out}});

@@ -176,7 +176,7 @@ class AttentionBatch {
     const DeviceArray<float> k(normal(static_cast<size_t>(context * width)));
     const DeviceArray<float> v(normal(static_cast<size_t>(context * width)));
     const DeviceArray<int64_t> at(slots);
-    cuda_attention().write_kv(gpu_exec(), kv_, k.data(), width, v.data(), width, at.data(), context);
+    cuda_attention().write_kv(gpu_exec(), {kv_, v.data(), width, at.data(), context}, k.data(), width);
     k_->download();
   }
 

@@ -176,7 +176,7 @@ TEST_F(AttentionCuda, EveryE4M3Code) {
     const DeviceArray<float> k_from(std::vector<float>(kDim, 1.0f));
     const DeviceArray<float> v_from(v);
     const DeviceArray<int64_t> slot(std::vector<int64_t>{0});
-    cuda_attention().write_kv(gpu_exec(), kv, k_from.data(), kDim, v_from.data(), kDim, slot.data(), 1);
+    cuda_attention().write_kv(gpu_exec(), {kv, v_from.data(), kDim, slot.data(), 1}, k_from.data(), kDim);
     const DeviceArray<float> q(std::vector<float>(static_cast<size_t>(num_heads * kDim), 0.5f));
     DeviceArray<float> out(static_cast<size_t>(num_heads * kDim));
     const DeviceArray<int32_t> block(std::vector<int32_t>{0});

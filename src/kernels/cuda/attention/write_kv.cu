@@ -135,20 +135,19 @@ dim3 grid_of(int num_parts, int64_t num_rows) {
           num_rows < kMostGridRows ? static_cast<unsigned>(num_rows) : kMostGridRows};
 }
 
-void write_kv(const Exec& exec, const KvLayer& kv, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
-              const int64_t* slots, int64_t num_rows) {
-  launch(write_kv_rows, grid_of(2 * kv.num_kv_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0, gpu_stream(exec),
-         WriteKv{kv, k, v, k_stride, v_stride, slots, num_rows});
+WriteKv call_of(const KvWrite& write, const float* k, int64_t k_stride) {
+  return {write.kv, k, write.v, k_stride, write.v_stride, write.slots, write.num_rows};
 }
 
-void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write, int64_t num_rows,
-                        int half_dim, const float* cos_sin, bool interleaved) {
-  launch(rotate_and_write_rows, grid_of(q.num_heads + 2 * k.num_heads, num_rows), dim3(kWarpSize, kWriteWarps), 0,
-         gpu_stream(exec),
-         RotateAndWrite{q,
-                        k,
-                        {write.kv.head_dim, half_dim, cos_sin, interleaved},
-                        {write.kv, k.x, write.v, k.stride, write.v_stride, write.slots, num_rows}});
+void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride) {
+  launch(write_kv_rows, grid_of(2 * write.kv.num_kv_heads, write.num_rows), dim3(kWarpSize, kWriteWarps), 0,
+         gpu_stream(exec), call_of(write, k, k_stride));
+}
+
+void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
+                        const Rotation& rotation) {
+  launch(rotate_and_write_rows, grid_of(q.num_heads + 2 * k.num_heads, write.num_rows), dim3(kWarpSize, kWriteWarps), 0,
+         gpu_stream(exec), RotateAndWrite{q, k, rotation, call_of(write, k.x, k.stride)});
 }
 
 }  // namespace

@@ -69,8 +69,10 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
   DeviceArray<std::byte> v(bytes(v_format));
   const DeviceArray<float> from(values);
   const DeviceArray<int64_t> at(slots);
-  cuda_attention().write_kv(gpu_exec(), {k.data(), v.data(), k_format, v_format, kHeads, head_dim}, from.data(), stride,
-                            from.data() + 8, stride, at.data(), num_rows);
+  cuda_attention().write_kv(
+      gpu_exec(),
+      {{k.data(), v.data(), k_format, v_format, kHeads, head_dim}, from.data() + 8, stride, at.data(), num_rows},
+      from.data(), stride);
 
   std::vector<std::byte> host_k(bytes(k_format), std::byte{0xff});
   std::vector<std::byte> host_v(bytes(v_format), std::byte{0xff});
@@ -79,8 +81,8 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
   for (int64_t row = 0; row < num_rows; ++row) {
     if (slots[static_cast<size_t>(row)] < 0) continue;
     const float* k_row = values.data() + row * stride;
-    reference_kernels().write_kv(make_exec(pool), kv, k_row, stride, k_row + 8, stride,
-                                 &slots[static_cast<size_t>(row)], 1);
+    reference_kernels().write_kv(make_exec(pool), {kv, k_row + 8, stride, &slots[static_cast<size_t>(row)], 1}, k_row,
+                                 stride);
   }
   expect_same_stored(k_format, head_dim, k.download(), host_k, false);
   expect_same_stored(v_format, head_dim, v.download(), host_v, true);
@@ -119,11 +121,11 @@ TEST_F(WriteKvCuda, RotatesOnTheWay) {
                                   {x.data() + kQ, kQ + kK, kHeads, norm, 1e-5f}};
         const Kernels table = rotating_table();
         if (fused) {
-          table.norm_rope_write_kv(gpu_exec(), parts[0], parts[1], {kv, v.data(), kK, at.data()}, num_rows, kHalf,
-                                   cos_sin.data(), true);
+          table.norm_rope_write_kv(gpu_exec(), parts[0], parts[1], {kv, v.data(), kK, at.data(), num_rows},
+                                   {cos_sin.data(), kDim, kHalf, true});
         } else {
-          table.norm_rope(gpu_exec(), parts, 2, num_rows, kDim, kHalf, cos_sin.data(), true);
-          table.write_kv(gpu_exec(), kv, parts[1].x, kQ + kK, v.data(), kK, at.data(), num_rows);
+          table.norm_rope(gpu_exec(), parts, 2, num_rows, {cos_sin.data(), kDim, kHalf, true});
+          table.write_kv(gpu_exec(), {kv, v.data(), kK, at.data(), num_rows}, parts[1].x, kQ + kK);
         }
         downloaded[fused] = x.download();
         stored[fused][0] = k_tiles.download();

@@ -217,14 +217,17 @@ void bench_rows(const Kernels& table, const Roofs& roofs) {
     const auto time = [&](const char* op, double moved, const std::function<void(int)>& body) {
       report(roofs, fmt::format("\"op\": \"{}\", \"rows\": {}", op, rows), seconds_of(body), moved);
     };
-    time("rms_norm_packed", 1.875 * bytes,
-         [&](int) { table.rms_norm_packed(gpu_exec(), x.data(), dim, up.data(), 1e-5f, rows, dim, packed.data()); });
+    time("rms_norm_packed", 1.875 * bytes, [&](int) {
+      table.rms_norm_packed(gpu_exec(), {x.data(), dim, up.data(), 1e-5f, rows, dim}, packed.data());
+    });
     time("gated_activation_packed", 2.875 * bytes * inner / dim, [&](int) {
-      table.gated_activation_packed(gpu_exec(), Activation::kSilu, x.data(), inner, up.data(), inner, rows, inner,
+      table.gated_activation_packed(gpu_exec(), {Activation::kSilu, x.data(), inner, up.data(), inner, rows, inner},
                                     packed.data());
     });
-    time("rope", 2.0 * bytes,
-         [&](int) { table.rope(gpu_exec(), heads.data(), dim, rows, 32, 128, 64, cos_sin.data(), false); });
+    time("rope", 2.0 * bytes, [&](int) {
+      table.rope(gpu_exec(), {.x = heads.data(), .stride = dim, .num_heads = 32}, rows,
+                 {cos_sin.data(), 128, 64, false});
+    });
     time("add", 3.0 * bytes, [&](int) { table.add(gpu_exec(), heads.data(), x.data(), rows * dim); });
   }
 }

@@ -23,13 +23,12 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) norm_rope_heads(const Parts
   rotate_head(call.rotation, call.parts[part], blockIdx.x, index);
 }
 
-void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, int head_dim, int half_dim,
-               const float* cos_sin, bool interleaved) {
+void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation) {
   for (int begin = 0; begin < num_parts; begin += kMostParts) {
     Parts call{.parts = {},
                .num_parts = num_parts - begin < kMostParts ? num_parts - begin : kMostParts,
                .num_heads = 0,
-               .rotation = {head_dim, half_dim, cos_sin, interleaved}};
+               .rotation = rotation};
     for (int part = 0; part < call.num_parts; ++part) {
       call.parts[part] = parts[begin + part];
       call.num_heads += call.parts[part].num_heads;
@@ -39,10 +38,10 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
   }
 }
 
-void rope(const Exec& exec, float* x, int64_t x_stride, int64_t num_rows, int num_heads, int head_dim, int half_dim,
-          const float* cos_sin, bool interleaved) {
-  const HeadRows heads{.x = x, .stride = x_stride, .num_heads = num_heads};
-  norm_rope(exec, &heads, 1, num_rows, head_dim, half_dim, cos_sin, interleaved);
+void rope(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotation& rotation) {
+  HeadRows plain = heads;
+  plain.norm = nullptr;
+  norm_rope(exec, &plain, 1, num_rows, rotation);
 }
 
 }  // namespace

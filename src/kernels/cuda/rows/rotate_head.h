@@ -6,13 +6,6 @@
 namespace quire {
 namespace {
 
-struct Rotation {
-  int head_dim;
-  int half_dim;
-  const float* cos_sin;  // [num_rows, 2, half_dim]
-  bool interleaved;
-};
-
 // One head as it is read: normed if its part has a norm. The factor's sum has rms_norm's order.
 struct Head {
   float* x;

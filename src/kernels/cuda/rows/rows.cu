@@ -46,24 +46,27 @@ void move_row_parts(const Exec& exec, const Source& source, const Sink& sink, in
 
 Fours fours(const void* pointer, int64_t stride, int64_t dim) { return {dim, in_fours(pointer, stride)}; }
 
-NormedRows normed(const float* x, int64_t x_stride, const float* weight, float eps, int64_t dim) {
-  return {x, x_stride, weight, eps, fours(x, x_stride, dim), fours(weight, 0, dim)};
+NormedRows normed(const RowNorm& norm) {
+  return {norm.x,
+          norm.x_stride,
+          norm.weight,
+          norm.eps,
+          fours(norm.x, norm.x_stride, norm.dim),
+          fours(norm.weight, 0, norm.dim)};
 }
 
-void rms_norm(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps, int64_t num_rows,
-              int64_t dim, float* out, int64_t out_stride) {
-  const FloatRows to{out, out_stride, fours(out, out_stride, dim)};
-  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), to, num_rows, dim);
+void rms_norm(const Exec& exec, const RowNorm& norm, float* out, int64_t out_stride) {
+  const FloatRows to{out, out_stride, fours(out, out_stride, norm.dim)};
+  move_whole_rows(exec, normed(norm), to, norm.num_rows, norm.dim);
 }
 
-void add_rms_norm(const Exec& exec, float* x, const float* y, const float* weight, float eps, int64_t num_rows,
-                  int64_t dim) {
-  move_whole_rows(exec, normed(y, dim, weight, eps, dim), AddedRows{x, fours(x, dim, dim)}, num_rows, dim);
+void add_rms_norm(const Exec& exec, const RowNorm& norm, float* x) {
+  const AddedRows to{x, fours(x, norm.dim, norm.dim)};
+  move_whole_rows(exec, normed(norm), to, norm.num_rows, norm.dim);
 }
 
-void rms_norm_packed(const Exec& exec, const float* x, int64_t x_stride, const float* weight, float eps,
-                     int64_t num_rows, int64_t dim, std::byte* packed) {
-  move_whole_rows(exec, normed(x, x_stride, weight, eps, dim), CompactRows{packed, dim}, num_rows, dim);
+void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
+  move_whole_rows(exec, normed(norm), CompactRows{packed, norm.dim}, norm.num_rows, norm.dim);
 }
 
 void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
@@ -80,17 +83,8 @@ void softcap(const Exec& exec, float* x, int64_t n, float cap) {
   move_row_parts(exec, CappedRows{x, cap, fours(x, 0, n)}, FloatRows{x, n, fours(x, 0, n)}, 1, n);
 }
 
-struct Gate {
-  const float* gate;
-  int64_t gate_stride;
-  const float* up;
-  int64_t up_stride;
-  int64_t num_rows;
-  int64_t dim;
-};
-
 template <Activation kKind, typename Sink>
-void gate_as(const Exec& exec, const Gate& of, const Sink& to) {
+void gate_as(const Exec& exec, const RowGate& of, const Sink& to) {
   const GatedRows<kKind> from{of.gate,
                               of.gate_stride,
                               of.up,
@@ -101,23 +95,20 @@ void gate_as(const Exec& exec, const Gate& of, const Sink& to) {
 }
 
 template <typename Sink>
-void gate(const Exec& exec, Activation kind, const Gate& of, const Sink& to) {
-  switch (kind) {
+void gate_rows(const Exec& exec, const RowGate& of, const Sink& to) {
+  switch (of.kind) {
     case Activation::kSilu: return gate_as<Activation::kSilu>(exec, of, to);
     case Activation::kGeluTanh: return gate_as<Activation::kGeluTanh>(exec, of, to);
     case Activation::kGelu: return gate_as<Activation::kGelu>(exec, of, to);
   }
 }
 
-void gated_activation(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride, const float* up,
-                      int64_t up_stride, int64_t num_rows, int64_t dim, float* out, int64_t out_stride) {
-  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim},
-       FloatRows{out, out_stride, fours(out, out_stride, dim)});
+void gated_activation(const Exec& exec, const RowGate& gate, float* out, int64_t out_stride) {
+  gate_rows(exec, gate, FloatRows{out, out_stride, fours(out, out_stride, gate.dim)});
 }
 
-void gated_activation_packed(const Exec& exec, Activation kind, const float* gate_rows, int64_t gate_stride,
-                             const float* up, int64_t up_stride, int64_t num_rows, int64_t dim, std::byte* packed) {
-  gate(exec, kind, {gate_rows, gate_stride, up, up_stride, num_rows, dim}, CompactRows{packed, dim});
+void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
+  gate_rows(exec, gate, CompactRows{packed, gate.dim});
 }
 
 }  // namespace

@@ -73,21 +73,23 @@ TEST_F(CudaRows, RmsNorm) {
       const std::vector<float> x = random_floats(rows * stride, 1, 4.0f);
       const std::vector<float> weight = random_floats(dim, 2);
       std::vector<float> want(static_cast<size_t>(rows * dim));
-      reference_kernels().rms_norm(host_, x.data(), stride, weight.data(), 1e-5f, rows, dim, want.data(), dim);
+      reference_kernels().rms_norm(host_, {x.data(), stride, weight.data(), 1e-5f, rows, dim}, want.data(), dim);
 
       const DeviceArray<float> from(x);
       const DeviceArray<float> device_weight(weight);
       DeviceArray<float> out(want.size());
-      cuda().rms_norm(exec_, from.data(), stride, device_weight.data(), 1e-5f, rows, dim, out.data(), dim);
+      cuda().rms_norm(exec_, {from.data(), stride, device_weight.data(), 1e-5f, rows, dim}, out.data(), dim);
       const std::vector<float> got = out.download();
       expect_near(got, want, 0.0f, "rms_norm");
 
       DeviceArray<float> alone(static_cast<size_t>(dim));
-      cuda().rms_norm(exec_, from.data() + 3 * stride, stride, device_weight.data(), 1e-5f, 1, dim, alone.data(), dim);
+      cuda().rms_norm(exec_, {from.data() + 3 * stride, stride, device_weight.data(), 1e-5f, 1, dim}, alone.data(),
+                      dim);
       EXPECT_TRUE(same_bits(alone.download(), slice(got, 3 * dim, dim))) << dim;
 
       DeviceArray<float> in_place(x);
-      cuda().rms_norm(exec_, in_place.data(), stride, device_weight.data(), 1e-5f, rows, dim, in_place.data(), stride);
+      cuda().rms_norm(exec_, {in_place.data(), stride, device_weight.data(), 1e-5f, rows, dim}, in_place.data(),
+                      stride);
       const std::vector<float> replaced = in_place.download();
       for (int64_t row = 0; row < rows; ++row) {
         EXPECT_TRUE(same_bits(slice(replaced, row * stride, dim), slice(got, row * dim, dim)));
@@ -104,11 +106,11 @@ TEST_F(CudaRows, AddRmsNorm) {
     const std::vector<float> y = random_floats(rows * dim, 2, 3.0f);
     const std::vector<float> weight = random_floats(dim, 3);
     std::vector<float> want = x;
-    reference_kernels().add_rms_norm(host_, want.data(), y.data(), weight.data(), 1e-6f, rows, dim);
+    reference_kernels().add_rms_norm(host_, {y.data(), dim, weight.data(), 1e-6f, rows, dim}, want.data());
     DeviceArray<float> to(x);
     const DeviceArray<float> from(y);
     const DeviceArray<float> device_weight(weight);
-    cuda().add_rms_norm(exec_, to.data(), from.data(), device_weight.data(), 1e-6f, rows, dim);
+    cuda().add_rms_norm(exec_, {from.data(), dim, device_weight.data(), 1e-6f, rows, dim}, to.data());
     expect_near(to.download(), want, 1.0f, "add_rms_norm");
   }
 }
@@ -139,17 +141,17 @@ TEST_F(CudaRows, GatedActivation) {
       for (size_t i = 0; i < std::size(extremes) && i < gate.size(); ++i) gate[i] = extremes[i];
       const std::vector<float> up = random_floats(rows * (dim + 4), 2);
       std::vector<float> want(static_cast<size_t>(rows * dim));
-      reference_kernels().gated_activation(host_, kind, gate.data(), dim + 5, up.data(), dim + 4, rows, dim,
+      reference_kernels().gated_activation(host_, {kind, gate.data(), dim + 5, up.data(), dim + 4, rows, dim},
                                            want.data(), dim);
       DeviceArray<float> device_gate(gate);
       const DeviceArray<float> device_up(up);
       DeviceArray<float> out(want.size());
-      cuda().gated_activation(exec_, kind, device_gate.data(), dim + 5, device_up.data(), dim + 4, rows, dim,
+      cuda().gated_activation(exec_, {kind, device_gate.data(), dim + 5, device_up.data(), dim + 4, rows, dim},
                               out.data(), dim);
       const std::vector<float> got = out.download();
       expect_near(got, want, 0.3f, "gated_activation");  // what the tails of tanh and erf lose against 1
 
-      cuda().gated_activation(exec_, kind, device_gate.data(), dim + 5, device_up.data(), dim + 4, rows, dim,
+      cuda().gated_activation(exec_, {kind, device_gate.data(), dim + 5, device_up.data(), dim + 4, rows, dim},
                               device_gate.data(), dim + 5);
       const std::vector<float> replaced = device_gate.download();
       for (int64_t row = 0; row < rows; ++row) {
@@ -188,10 +190,10 @@ TEST_F(CudaRows, RopeWithAndWithoutNorms) {
         DeviceArray<float> steps(x);
         const DeviceArray<float> device_weights(weights);
         const DeviceArray<float> device_cos_sin(cos_sin);
-        reference_kernels().norm_rope(host_, parts(x.data(), weights.data()).data(), 2, rows, head_dim, half_dim,
-                                      cos_sin.data(), interleaved);
-        cuda().norm_rope(exec_, parts(device_x.data(), device_weights.data()).data(), 2, rows, head_dim, half_dim,
-                         device_cos_sin.data(), interleaved);
+        reference_kernels().norm_rope(host_, parts(x.data(), weights.data()).data(), 2, rows,
+                                      {cos_sin.data(), head_dim, half_dim, interleaved});
+        cuda().norm_rope(exec_, parts(device_x.data(), device_weights.data()).data(), 2, rows,
+                         {device_cos_sin.data(), head_dim, half_dim, interleaved});
         const std::vector<float> got = device_x.download();
         expect_near(got, x, 2.0f, "norm_rope");
 
@@ -199,11 +201,11 @@ TEST_F(CudaRows, RopeWithAndWithoutNorms) {
         for (const HeadRows& part : parts(steps.data(), device_weights.data())) {
           for (int64_t row = 0; norms && row < rows; ++row) {
             float* const of_row = part.x + row * stride;
-            cuda().rms_norm(exec_, of_row, head_dim, part.norm, part.norm_eps, part.num_heads, head_dim, of_row,
+            cuda().rms_norm(exec_, {of_row, head_dim, part.norm, part.norm_eps, part.num_heads, head_dim}, of_row,
                             head_dim);
           }
-          cuda().rope(exec_, part.x, stride, rows, part.num_heads, head_dim, half_dim, device_cos_sin.data(),
-                      interleaved);
+          cuda().rope(exec_, {.x = part.x, .stride = stride, .num_heads = part.num_heads}, rows,
+                      {device_cos_sin.data(), head_dim, half_dim, interleaved});
         }
         EXPECT_TRUE(same_bits(steps.download(), got)) << head_dim;
       }
@@ -291,14 +293,14 @@ TEST_F(CudaRows, CompactForm) {
 
     const DeviceArray<float> weight(random_floats(dim, 2));
     DeviceArray<float> floats(x.size());
-    cuda().rms_norm(exec_, from.data(), dim, weight.data(), 1e-5f, rows, dim, floats.data(), dim);
-    cuda().rms_norm_packed(exec_, from.data(), dim, weight.data(), 1e-5f, rows, dim, packed);
+    cuda().rms_norm(exec_, {from.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
+    cuda().rms_norm_packed(exec_, {from.data(), dim, weight.data(), 1e-5f, rows, dim}, packed);
     check_compact(floats.download(), dim, out.download());
 
     const DeviceArray<float> up(random_floats(rows * dim, 3));
     for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-      cuda().gated_activation(exec_, kind, from.data(), dim, up.data(), dim, rows, dim, floats.data(), dim);
-      cuda().gated_activation_packed(exec_, kind, from.data(), dim, up.data(), dim, rows, dim, packed);
+      cuda().gated_activation(exec_, {kind, from.data(), dim, up.data(), dim, rows, dim}, floats.data(), dim);
+      cuda().gated_activation_packed(exec_, {kind, from.data(), dim, up.data(), dim, rows, dim}, packed);
       check_compact(floats.download(), dim, out.download());
     }
   }

@@ -1,6 +1,5 @@
 #include "kernels/select.h"
 
-#include <cstdlib>
 #include <string>
 #include <utility>
 
@@ -104,8 +103,6 @@ const std::vector<const Kernels*>& runnable_kernels() {
 }
 
 const Kernels& select_kernels(std::string_view name) {
-  const char* forced = std::getenv("QUIRE_ISA");
-  if (name.empty() && forced != nullptr) name = forced;
   if (name.empty()) return *runnable_kernels().front();
   std::string known;
   for (const Kernels* table : runnable_kernels()) {
@@ -113,7 +110,7 @@ const Kernels& select_kernels(std::string_view name) {
     known += known.empty() ? "" : ", ";
     known += table->name;
   }
-  fail(ErrorCode::kUnsupported, "instruction set \"{}\": this machine and build run {}; set QUIRE_ISA to one of them",
+  fail(ErrorCode::kUnsupported, "instruction set \"{}\": this machine and build run {}; choose one of them",
        printable(name), known);
 }
 
@@ -135,7 +132,7 @@ Backend select_backend(std::string_view device, std::string_view isa, bool one_a
   }
 #ifdef QUIRE_CUDA_TABLE
   // A table of the CPU that was asked for by name means the CPU.
-  if (isa.empty() && std::getenv("QUIRE_ISA") == nullptr) {
+  if (isa.empty()) {
     Backend found;
     try {
       found = make_cuda_backend(/*one_answer=*/true, index);

@@ -1,4 +1,4 @@
-// Chooses the kernel table of this process, the best this machine can run or the one named by QUIRE_ISA, and the device
+// Chooses the kernel table of this process, the best this machine can run or one by its name, and the device
 // it computes on.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace quire {
 const Kernels& reference_kernels();
 // Tables this build holds and this machine can run, best first; the reference is always last.
 const std::vector<const Kernels*>& runnable_kernels();
-// `name` empty: the one named by the environment variable QUIRE_ISA, else the first of runnable_kernels(). Throws Error
+// `name` empty: the first of runnable_kernels(). Throws Error
 // when the name is unknown or the machine cannot run it.
 const Kernels& select_kernels(std::string_view name);
 

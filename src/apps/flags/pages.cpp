@@ -101,9 +101,7 @@ std::string man_page(const Command& program) {
       "it. 'quire run demo' talks to a very small model that is part of the program.\n";
   out += ".SH FLAGS\n.TP\n.B \\-h, \\-\\-help\nPrint the help of a command\n" + man_flags(program);
   out += man_commands(program);
-  out +=
-      ".SH ENVIRONMENT\nEvery flag that names a variable can be set by it; the command line wins. QUIRE_ISA chooses "
-      "the kernel table.\n";
+  out += ".SH ENVIRONMENT\nEvery flag that names a variable can be set by it; the command line wins.\n";
   out +=
       ".SH EXIT STATUS\n0: done. 1: it could not be done; the message says what was found, what was expected and what "
       "to do. 2: wrong usage.\n";

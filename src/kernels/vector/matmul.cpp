@@ -25,6 +25,7 @@ MultiplyPanels multiply_panels_for(Format format) {
   switch (kFormatFamilies.of[static_cast<int>(format)]) {
     case FormatFamily::kBytes: return byte_panels(format);
     case FormatFamily::kNibbles: return nibble_panels(format);
+    case FormatFamily::kLevels: return level_panels(format);
     case FormatFamily::kPlanes: return plane_panels(format);
     default: return float_panels(format);
   }

@@ -35,11 +35,12 @@ constexpr CodeScheme scheme_of(Format format) {
   while (row->format != format) ++row;
   return row->scheme;
 }
-// Formats by what their sources multiply: floats, and codes by the planes they lie in: one of eight bits, one of four,
-// or any others.
-enum class FormatFamily : uint8_t { kFloats, kBytes, kNibbles, kPlanes };
+// Formats by what their sources multiply: floats, codes that name levels, and other codes by the planes they lie in:
+// one of eight bits, one of four, or any others.
+enum class FormatFamily : uint8_t { kFloats, kBytes, kNibbles, kLevels, kPlanes };
 constexpr FormatFamily family_of(CodeScheme scheme) {
-  return scheme.low_bits == 8                            ? FormatFamily::kBytes
+  return scheme.levels != nullptr                        ? FormatFamily::kLevels
+         : scheme.low_bits == 8                          ? FormatFamily::kBytes
          : scheme.low_bits == 4 && scheme.high_bits == 0 ? FormatFamily::kNibbles
                                                          : FormatFamily::kPlanes;
 }

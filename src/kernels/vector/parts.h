@@ -26,6 +26,7 @@ using MultiplyPanels = void (*)(const PackedMatrix& w, int64_t first, int count,
 MultiplyPanels float_panels(Format format);
 MultiplyPanels byte_panels(Format format);
 MultiplyPanels nibble_panels(Format format);
+MultiplyPanels level_panels(Format format);
 MultiplyPanels plane_panels(Format format);
 
 }  // namespace quire::QUIRE_TABLE

@@ -63,12 +63,37 @@ TEST(Simulation, ASeedRepeatsItself) {
 
 SimulationOptions serving(int64_t num_blocks, int64_t max_sequences) {
   SimulationOptions options;
-  options.scheduler.num_blocks = num_blocks;
+  options.scheduler.kv_groups = {{.num_blocks = num_blocks}};
   options.scheduler.block_size = 32;
   options.scheduler.max_sequences = max_sequences;
   options.scheduler.max_batch_tokens = 512;
   options.max_queued_requests = 100'000;
   return options;
+}
+
+// Pools as the memory plan sizes them: windows are never what ends a sequence's stay.
+TEST(Simulation, PlannedWindowsPreemptNobody) {
+  SimulationOptions options = serving(16 * 64, 16);
+  options.scheduler.max_batch_tokens = 256;
+  // Of 300 positions: 10 blocks and one at either end for each, the tokens of a step, a window for each sequence
+  // cached.
+  options.scheduler.kv_groups.push_back({.window = 300, .num_blocks = 16 * 12 + 8 + 16 * 11});
+  std::vector<SimulatedRequest> requests(300);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i] = {.arrival_ms = static_cast<double>(i) * 100,
+                   .prompt_tokens = static_cast<int64_t>(100 + i * 7919 % 1700),
+                   .output_tokens = static_cast<int64_t>(20 + i * 104729 % 200),
+                   .shared_tokens = i % 2 == 0 ? 100 : 0,
+                   .group = static_cast<int32_t>(i % 6)};
+  }
+  const SimulationResult result = simulate(requests, options);
+  EXPECT_EQ(result.num_preemptions, 0);
+  int64_t cached_tokens = 0;
+  for (const SimulatedOutcome& outcome : result.outcomes) {
+    EXPECT_EQ(outcome.end, SimulatedOutcome::End::kFinished);
+    cached_tokens += outcome.cached_tokens;
+  }
+  EXPECT_GT(cached_tokens, 0);
 }
 
 // A pool of a quarter of the blocks that the requests need.

@@ -80,6 +80,7 @@ RunnerOptions runner_options_for(const OfflineOptions& options, const std::vecto
          runner.max_context);
   }
   const int64_t shared = options.shared_prefix / kKvBlockSize;
+  runner.keep_all_positions = true;
   runner.num_blocks = shared + runner.max_sequences * (blocks_of(positions) - shared);
   return runner;
 }

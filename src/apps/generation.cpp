@@ -42,9 +42,11 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
   }
   result.stop = answer.stop_string();
   const int64_t positions = result.stats.prompt_tokens + result.stats.generated_tokens;
-  const int64_t blocks = (positions + kKvBlockSize - 1) / kKvBlockSize;
   const MemoryPlan& plan = engine.runner().plan();
-  result.stats.kv_bytes = static_cast<uint64_t>(blocks) * kKvBlockSize * plan.kv_bytes_per_token;
+  for (const KvGroupPlan& group : plan.kv_groups) {
+    const int64_t held = blocks_for(positions) - KvGroup{.window = group.window}.first_block(positions);
+    result.stats.kv_bytes += static_cast<uint64_t>(held) * group.block_bytes;
+  }
   result.stats.weight_bytes = plan.weight_bytes;
   result.stats.peak_memory_bytes = peak_memory_bytes();
   return result;

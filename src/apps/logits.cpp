@@ -66,7 +66,8 @@ void logits(LogitsOptions& options) {
     fail(ErrorCode::kLimit, "{} tokens are more than the context of {} positions", ids.size(),
          std::min(runner_options.max_context, info.max_context));
   }
-  runner_options.num_blocks = (static_cast<int64_t>(ids.size()) + kKvBlockSize - 1) / kKvBlockSize;
+  runner_options.num_blocks = blocks_for(static_cast<int64_t>(ids.size()));
+  runner_options.keep_all_positions = true;
   const auto runner = load_runner(*checkpoint, runner_options);
 
   std::ofstream file(options.out, std::ios::binary);

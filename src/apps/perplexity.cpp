@@ -130,6 +130,7 @@ void perplexity(PerplexityOptions& options) {
 
   RunnerOptions runner_options = options.model.runner_options();
   runner_options.max_context = options.window;
+  runner_options.keep_all_positions = true;
   runner_options.max_sequences = 1;
   runner_options.max_batch_tokens = std::min(runner_options.max_batch_tokens, options.window);
   runner_options.max_logit_rows = runner_options.max_batch_tokens;

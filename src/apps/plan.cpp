@@ -65,12 +65,16 @@ void plan(const PlanOptions& options) {
       fmt::print("{:<12}{:>12}   {}\n", what, format_bytes(bytes), how);
     };
     line("weights", ledger.weight_bytes, "packed for this machine's kernels");
-    line("KV cache", ledger.kv_bytes,
-         fmt::format("{} positions x {} B = 2 x {} layers x {} KV heads x {} dimensions x bytes of {} / {}",
-                     format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize)), ledger.kv_bytes_per_token,
-                     info.num_layers, info.num_kv_heads, info.head_dim, weight_format(runner.k_format).name,
-                     weight_format(runner.v_format).name));
-    if (ledger.kv_groups.size() > 1 || ledger.kv_groups[0].window > 0) {
+    const std::string positions = format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize));
+    if (ledger.kv_groups.size() == 1 && ledger.kv_groups[0].window == 0) {
+      line("KV cache", ledger.kv_bytes,
+           fmt::format("{} positions x {} B = 2 x {} layers x {} KV heads x {} dimensions x bytes of {} / {}",
+                       positions, ledger.kv_bytes_per_token, info.num_layers, info.num_kv_heads, info.head_dim,
+                       weight_format(runner.k_format).name, weight_format(runner.v_format).name));
+    } else {
+      line("KV cache", ledger.kv_bytes,
+           fmt::format("{} positions in {} / {}", positions, weight_format(runner.k_format).name,
+                       weight_format(runner.v_format).name));
       for (const KvGroupPlan& group : ledger.kv_groups) line("", group.kv_bytes, describe(group));
     }
     line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));

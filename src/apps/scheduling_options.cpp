@@ -44,6 +44,10 @@ void SchedulingOptions::add(Command& to) {
        {.names = "--preemption-mode",
         .value = text(preemption, "NAME"),
         .help = "When KV blocks run out: recompute, swap or cheapest"},
+       {.names = "--cache-eviction",
+        .value = text(eviction, "NAME"),
+        .help = "Which cached KV blocks go first: lru, the least recently used; segmented, before them those that no "
+                "prompt has found again"},
        {.names = "--swap-space",
         .value = quantity(swap_bytes, "SIZE", 0),
         .help = "Memory for the KV of preempted sequences, for example 1GiB",
@@ -70,6 +74,7 @@ SchedulerOptions SchedulingOptions::scheduler_options() const {
   options.prefix_caching = prefix_caching;
   options.static_batching = parse_static_batching(static_batching);
   options.preemption = parse_preemption(preemption);
+  options.eviction = parse_eviction(eviction);
   return options;
 }
 

@@ -18,6 +18,7 @@ struct SchedulingOptions {
   bool prefix_caching = true;
   std::string static_batching = "off";
   std::string preemption = "cheapest";
+  std::string eviction = "lru";
   std::optional<uint64_t> swap_bytes;
   bool run_ahead = true;
   const Command* command = nullptr;

@@ -48,6 +48,7 @@ CostModel::Weights measured_costs(const SimulateOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.measure);
   RunnerOptions runner_options = options.limits.runner_options();
   options.scheduling.apply_to(runner_options);
+  runner_options.keep_all_positions = true;
   if (runner_options.max_context == 0) {
     runner_options.max_context = std::min<int64_t>(ModelRunner::info(*checkpoint).max_context, 4096);
   }
@@ -89,8 +90,7 @@ SimulationOptions simulation_options(const SimulateOptions& options) {
   out.scheduler = options.scheduling.scheduler_options();
   out.scheduler.hash_key = {options.lengths.seed, 0};  // the same seed repeats a run
   out.scheduler.block_size = kKvBlockSize;
-  out.scheduler.num_blocks = options.num_blocks;
-  out.scheduler.num_swap_slots = options.num_swap_blocks;
+  out.scheduler.kv_groups = {{.num_blocks = options.num_blocks, .num_host_blocks = options.num_swap_blocks}};
   out.scheduler.max_sequences = sized.max_sequences;
   out.scheduler.max_batch_tokens = sized.max_batch_tokens;
   out.max_queued_requests = options.max_queued;

@@ -61,7 +61,7 @@ void Admission::validate(const GenerateRequest& request) const {
 
 // A sequence alone must be able to reach its end, or there would be no progress.
 int64_t Admission::max_sequence_tokens() const {
-  return std::min(runner_.options().max_context, scheduler_.blocks().num_total() * kKvBlockSize);
+  return std::min(runner_.options().max_context, scheduler_.kv().longest_sequence());
 }
 
 int64_t Admission::max_length_of(const GenerateRequest& request) const {

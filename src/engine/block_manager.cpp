@@ -7,12 +7,13 @@
 
 namespace quire {
 
-BlockManager::BlockManager(int64_t num_blocks, int64_t block_size)
+BlockManager::BlockManager(int64_t num_blocks, int64_t block_size, Eviction eviction)
     : block_size_(block_size),
       free_(num_blocks),
       references_(num_blocks, 0),
       content_(num_blocks),
-      tokens_(num_blocks * block_size) {
+      tokens_(num_blocks * block_size),
+      eviction_(make_eviction_policy(eviction, num_blocks)) {
   // Lowest ids are handed out first, so that a small load touches little of the pool.
   std::iota(free_.rbegin(), free_.rend(), 0);
   published_.reserve(static_cast<size_t>(num_blocks));
@@ -20,11 +21,9 @@ BlockManager::BlockManager(int64_t num_blocks, int64_t block_size)
 
 std::optional<int32_t> BlockManager::allocate() {
   if (free_.empty()) {
-    if (oldest_cached_ < 0) return std::nullopt;
-    const int32_t victim = oldest_cached_;
-    remove_cached(victim);
+    const int32_t victim = eviction_->victim();
+    if (victim < 0) return std::nullopt;
     forget(victim);
-    free_.push_back(victim);
   }
   const int32_t block = free_.back();
   free_.pop_back();
@@ -34,14 +33,17 @@ std::optional<int32_t> BlockManager::allocate() {
 
 void BlockManager::hold(int32_t block) {
   CHECK(references_[block] > 0 || is_cached(block));
-  if (references_[block]++ == 0) remove_cached(block);
+  if (references_[block]++ > 0) return;
+  eviction_->use(block);
+  --num_cached_;
 }
 
 void BlockManager::release(int32_t block) {
   CHECK(references_[block] > 0);
   if (--references_[block] > 0) return;
   if (content_[block].is_published) {
-    append_cached(block);
+    eviction_->insert(block);
+    ++num_cached_;
   } else {
     free_.push_back(block);
   }
@@ -76,32 +78,15 @@ std::optional<int32_t> BlockManager::find(const PrefixHash& parent, const Prefix
 }
 
 void BlockManager::forget_cached() {
-  while (oldest_cached_ >= 0) {
-    const int32_t block = oldest_cached_;
-    remove_cached(block);
-    forget(block);
-    free_.push_back(block);
-  }
-}
-
-void BlockManager::append_cached(int32_t block) {
-  content_[block].older = newest_cached_;
-  content_[block].newer = -1;
-  (newest_cached_ >= 0 ? content_[newest_cached_].newer : oldest_cached_) = block;
-  newest_cached_ = block;
-  ++num_cached_;
-}
-
-void BlockManager::remove_cached(int32_t block) {
-  const Content& content = content_[block];
-  (content.older >= 0 ? content_[content.older].newer : oldest_cached_) = content.newer;
-  (content.newer >= 0 ? content_[content.newer].older : newest_cached_) = content.older;
-  --num_cached_;
+  while (num_cached_ > 0) forget(eviction_->victim());
 }
 
 void BlockManager::forget(int32_t block) {
+  eviction_->remove(block);
+  --num_cached_;
   published_.erase(content_[block].hash);
   content_[block].is_published = false;
+  free_.push_back(block);
 }
 
 int64_t BlockManager::num_references() const {
@@ -115,21 +100,19 @@ void BlockManager::check() const {
     seen[block] = true;
   }
   int64_t cached = 0;
-  for (int32_t block = oldest_cached_; block >= 0; block = content_[block].newer) {
-    CHECK(!seen[block] && is_cached(block));
-    seen[block] = true;
-    ++cached;
-  }
-  CHECK(cached == num_cached_);
   int64_t active = 0;
   size_t published = 0;
   for (size_t block = 0; block < references_.size(); ++block) {
-    CHECK(seen[block] == (references_[block] == 0));
+    const bool is_in_cache = is_cached(static_cast<int32_t>(block));
+    cached += is_in_cache ? 1 : 0;
+    CHECK((seen[block] || is_in_cache) == (references_[block] == 0));
     active += references_[block] > 0 ? 1 : 0;
     if (!content_[block].is_published) continue;
     ++published;
     CHECK(published_.at(content_[block].hash) == static_cast<int32_t>(block));
   }
+  CHECK(cached == num_cached_ && (eviction_->victim() >= 0) == (cached > 0));
+  CHECK(eviction_->victim() < 0 || is_cached(eviction_->victim()));
   CHECK(published == published_.size());
   CHECK(active + num_free() + num_cached() == num_total());
 }

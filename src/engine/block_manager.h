@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
+#include "engine/eviction.h"
 #include "engine/prefix_hash.h"
 
 namespace quire {
@@ -19,10 +21,10 @@ enum class BlockState : uint8_t { kFree, kActive, kShared, kCached };  // shared
 
 class BlockManager {
  public:
-  BlockManager(int64_t num_blocks, int64_t block_size);
+  BlockManager(int64_t num_blocks, int64_t block_size, Eviction eviction = Eviction::kLru);
 
-  // A block with one holder: a free one, otherwise the cached one that was used least recently, which is forgotten.
-  // Nothing when all are active.
+  // A block with one holder: a free one, otherwise the cached one that the eviction policy gives up, which is
+  // forgotten. Nothing when all are active.
   std::optional<int32_t> allocate();
   void hold(int32_t block);     // one more holder, of an active or a cached block
   void release(int32_t block);  // one holder less; after the last one the block is cached if published, otherwise free
@@ -48,21 +50,16 @@ class BlockManager {
   void check() const;
 
  private:
-  // What a block holds, and its neighbours in the list of cached blocks, ordered by their last use.
   struct Content {
     bool is_published = false;
     PrefixHash parent;
     PrefixHash hash;
-    int32_t older = -1;
-    int32_t newer = -1;
   };
 
   std::span<int32_t> tokens_of(int32_t block) {
     return {tokens_.data() + block * block_size_, static_cast<size_t>(block_size_)};
   }
-  void append_cached(int32_t block);
-  void remove_cached(int32_t block);
-  void forget(int32_t block);
+  void forget(int32_t block);  // a cached one becomes free
 
   int64_t block_size_;
   std::vector<int32_t> free_;
@@ -70,8 +67,7 @@ class BlockManager {
   std::vector<Content> content_;     // per block
   std::vector<int32_t> tokens_;      // per block, of published ones
   std::unordered_map<PrefixHash, int32_t> published_;
-  int32_t oldest_cached_ = -1;
-  int32_t newest_cached_ = -1;
+  std::unique_ptr<EvictionPolicy> eviction_;
   int64_t num_cached_ = 0;
 };
 

@@ -27,11 +27,14 @@ EngineOptions with_clock(EngineOptions options) {
 SchedulerOptions within_limits(SchedulerOptions options, const ModelRunner& runner) {
   const RunnerOptions& limits = runner.options();
   options.block_size = kKvBlockSize;
-  options.num_blocks = limits.num_blocks;
   options.max_batch_tokens = limits.max_batch_tokens;
   options.max_sequences = limits.max_sequences;
   options.max_logit_rows = limits.max_logit_rows;
-  options.num_swap_slots = limits.num_swap_blocks;
+  options.kv_groups.clear();
+  for (const KvGroupPlan& group : runner.plan().kv_groups) {
+    options.kv_groups.push_back(
+        {.window = group.window, .num_blocks = group.num_blocks, .num_host_blocks = group.num_host_blocks});
+  }
   return options;
 }
 

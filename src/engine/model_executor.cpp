@@ -15,18 +15,14 @@ ModelExecutor::ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks)
 }
 
 void ModelExecutor::move(std::span<const StepPlan::Move> moves) {
-  using enum StepPlan::Move::Kind;
   int64_t num_swaps = 0;
   // The time that swapping takes is measured, so it must not hold that of a step which still runs.
-  if (std::ranges::any_of(moves, [](const StepPlan::Move& move) { return move.kind != kCopy; })) runner_.wait();
+  if (std::ranges::any_of(moves, &StepPlan::Move::is_swap)) runner_.wait();
   const double start = hooks_.now_ms();
   for (const StepPlan::Move& move : moves) {
-    switch (move.kind) {
-      case kCopy: runner_.copy_block(move.from, move.to); break;
-      case kSwapOut: runner_.swap_out(move.from, move.to); break;
-      case kSwapIn: runner_.swap_in(move.from, move.to); break;
-    }
-    num_swaps += move.kind == kCopy ? 0 : 1;
+    runner_.move(move.blocks);
+    num_swaps += move.is_swap() ? 1 : 0;
+    completed_moves_ = move.mark;
   }
   if (num_swaps > 0) hooks_.observe_move_ms((hooks_.now_ms() - start) / static_cast<double>(num_swaps));
 }
@@ -65,7 +61,7 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.begin(), entry.drafts.end());
   batch_.sequences.push_back({.num_tokens = item.num_tokens,
                               .first_position = item.first_position,
-                              .block_tables = {&sequence.blocks, 1},
+                              .block_tables = sequence.kv.tables,
                               .length_limit = sequence.max_tokens});
 
   std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;

@@ -26,6 +26,7 @@ class ModelExecutor : public Executor {
   ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks);
 
   void move(std::span<const StepPlan::Move> moves) override;
+  uint64_t completed_moves() const override { return completed_moves_; }  // at once, in the order of the steps
   void start(std::span<const StepPlan::Item> items) override;
   // Where nothing but tokens comes back from the last step, the device itself reads them for the next one.
   bool may_start_ahead() const override;
@@ -81,6 +82,7 @@ class ModelExecutor : public Executor {
   Batch batch_;
   std::deque<StepRows> started_;  // oldest first
   bool last_wants_tokens_only_ = false;
+  uint64_t completed_moves_ = 0;
   double last_started_ms_ = 0.0;
   double ran_ms_ = 0.0;
   double finished_ms_ = 0.0;

@@ -39,16 +39,20 @@ void add_to_shape(StepShape& shape, const StepPlan::Item& item, int sign) {
 }
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options), blocks_(options.num_blocks, options.block_size), free_swap_slots_(options.num_swap_slots) {
+    : options_(options),
+      kv_({.block_size = options.block_size,
+           .groups = options.kv_groups,
+           .max_batch_tokens = options.max_batch_tokens,
+           .eviction = options.eviction,
+           .hash_key = options.hash_key}) {
   if (options_.max_logit_rows == 0) options_.max_logit_rows = options_.max_batch_tokens;
-  CHECK(options.block_size > 0 && options.max_batch_tokens >= options.max_sequences && options.max_sequences > 0);
+  CHECK(options.max_batch_tokens >= options.max_sequences && options.max_sequences > 0);
   CHECK(options_.max_logit_rows >= options_.max_sequences);
-  std::iota(free_swap_slots_.rbegin(), free_swap_slots_.rend(), 0);
 }
 
 bool Scheduler::can_ever_fit(int64_t num_tokens, int num_choices) const {
-  // One sequence alone must fit the whole pool; forks can be preempted down to one.
-  return num_tokens <= blocks_.num_total() * options_.block_size && num_choices <= options_.max_sequences;
+  // One sequence alone must fit the whole pools; forks can be preempted down to one.
+  return kv_.can_ever_hold(num_tokens) && num_choices <= options_.max_sequences;
 }
 
 bool Scheduler::comes_before(const Sequence* a, const Sequence* b) const {
@@ -71,7 +75,7 @@ void Scheduler::insert_running(Sequence* sequence) {
 }
 
 void Scheduler::add(Sequence* sequence) {
-  CHECK(sequence->state == SequenceState::kWaiting && sequence->blocks.empty() && !sequence->tokens.empty());
+  CHECK(sequence->state == SequenceState::kWaiting && sequence->kv.tables.empty() && !sequence->tokens.empty());
   if (is_fair()) tenants_.arrive(sequence->tenant, sequence->num_choices);
   insert_waiting(sequence);
 }
@@ -119,7 +123,7 @@ void Scheduler::plan_running(bool decodes) {
     const int64_t num_tokens = decodes ? std::min(sequence->num_uncomputed_tokens(), budget_)
                                        : slice(*sequence, sequence->num_computed_tokens);
     if (num_tokens == 0) continue;
-    if (!make_room(sequence)) return;  // it was the last itself
+    if (!make_room(sequence, num_tokens)) return;  // it was the last itself
     add_item(sequence, num_tokens, decodes ? take_drafts(sequence) : 0);
   }
 }
@@ -163,24 +167,36 @@ void Scheduler::admit() {
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = next_waiting();
     if (sequence->num_promised > 0) return;  // preempted while a step chooses its next token
-    Hit hit = find_prefix(sequence);
-    const bool is_swapped = !sequence->swap_slots.empty();
-    const int64_t computed = is_swapped ? sequence->num_computed_tokens : hit.num_blocks() * options_.block_size;
-    if (slice(*sequence, computed) == 0) return;
-    if (!is_admissible(*sequence, hit, running_.size(), 0)) {
+    Start beginning = prepare(sequence);
+    if (beginning.num_tokens == 0) return;
+    if (!is_admissible(*sequence, beginning, running_.size(), {})) {
       if (options_.policy != SchedulingPolicy::kPriority) return;
       // The most urgent need not wait for those that can: but they only go when it then has room.
       release_ending();
-      hit = find_prefix(sequence);
-      const std::optional<size_t> num_kept = count_yielding(*sequence, hit);
+      beginning = prepare(sequence);
+      const std::optional<size_t> num_kept = count_yielding(*sequence, beginning);
       if (!num_kept) return;
       while (running_.size() > *num_kept) preempt_last();
-      hit = find_prefix(sequence);
-      CHECK(is_admissible(*sequence, hit, running_.size(), 0));
+      // Blocks that were freed may have lengthened the known prefix, and take more room of a window than was counted.
+      beginning = prepare(sequence);
+      if (!is_admissible(*sequence, beginning, running_.size(), {})) return;
     }
-    start(sequence, hit);
+    start(sequence, beginning);
     if (!options_.chunked_prefill && sequence->num_uncomputed_tokens() > budget_) return;
   }
+}
+
+Scheduler::Start Scheduler::prepare(Sequence* sequence) const {
+  Start beginning;
+  if (sequence->kv.is_swapped()) {
+    beginning.num_computed = sequence->num_computed_tokens;
+  } else if (may_publish(*sequence) && !sequence->needs_all_rows) {
+    // The last known token is always computed: its logits are wanted.
+    beginning.hit = kv_.find_prefix(*sequence, (sequence->num_tokens() - 1) / options_.block_size);
+    beginning.num_computed = beginning.hit.num_blocks * options_.block_size;
+  }
+  beginning.num_tokens = slice(*sequence, beginning.num_computed);
+  return beginning;
 }
 
 Sequence* Scheduler::next_waiting() const {
@@ -192,63 +208,82 @@ Sequence* Scheduler::next_waiting() const {
   });
 }
 
-// Whether it may start beside the first `num_running` of those that run, when the others have freed `num_freed` blocks
-// that it does not share.
-bool Scheduler::is_admissible(const Sequence& sequence, const Hit& hit, size_t num_running, int64_t num_freed) const {
+// Whether it may start beside the first `num_running` of those that run, when the others have freed blocks that it does
+// not share.
+bool Scheduler::is_admissible(const Sequence& sequence, const Start& start, size_t num_running,
+                              const Freed& freed) const {
   int64_t num_choices = sequence.num_choices;
   for (size_t i = 0; i < num_running; ++i) num_choices += running_[i]->num_choices;
   if (num_choices > options_.max_sequences) return false;
-  const int64_t needed = blocks_for(sequence.num_tokens()) - hit.num_blocks();
-  const int64_t available = blocks_.num_available() - hit.num_cached + num_freed;
-  // Alone a sequence always fits: it was refused at once otherwise.
-  return needed + (num_running == 0 ? 0 : reserve_for(sequence, num_running)) <= available;
+  for (size_t g = 0; g < kv_.num_groups(); ++g) {
+    const int64_t available =
+        kv_.blocks(g).num_available() - kv_.num_cached(g, start.hit) + (freed.empty() ? 0 : freed[g]);
+    // Alone a sequence always fits: it was refused at once otherwise.
+    const int64_t reserve = num_running == 0 ? 0 : reserve_for(g, sequence, num_running);
+    if (needed_blocks(g, sequence, start) + reserve > available) return false;
+  }
+  return true;
+}
+
+// For its first step, and later on.
+int64_t Scheduler::needed_blocks(size_t group, const Sequence& sequence, const Start& start) const {
+  const int64_t at_first = kv_.needed_to_start(group, sequence, start.hit, start.num_computed + start.num_tokens);
+  return std::max(at_first, kv_.held_by(group, sequence.num_tokens()) - kv_.num_held(group, start.hit.tables));
 }
 
 // Room that must stay free for the growth of those who run, and of the candidate, so that it does not soon have to go
-// again.
-int64_t Scheduler::reserve_for(const Sequence& candidate, size_t num_running) const {
+// again; of a group with a window also for what they hold while a step runs.
+int64_t Scheduler::reserve_for(size_t group, const Sequence& candidate, size_t num_running) const {
   const int64_t growth = candidate.num_preemptions >= kPatience ? std::numeric_limits<int32_t>::max()
                                                                 : int64_t{1} << (2 * candidate.num_preemptions);
   const auto grows_by = [&](const Sequence& sequence) {
     const int64_t end = std::max(sequence.max_tokens, sequence.num_tokens());
-    return std::min(growth, blocks_for(end) - blocks_for(sequence.num_tokens())) * sequence.num_choices;
+    const int64_t more = kv_.held_by(group, end) - kv_.held_by(group, sequence.num_tokens());
+    return std::min(growth, more) * sequence.num_choices;
   };
   int64_t reserve = grows_by(candidate);
-  for (size_t i = 0; i < num_running; ++i) reserve += grows_by(*running_[i]);
-  return reserve;
+  int64_t in_step = kv_.step_extra(group, candidate.num_tokens());
+  for (size_t i = 0; i < num_running; ++i) {
+    reserve += grows_by(*running_[i]) + kv_.not_yet_held(group, *running_[i]);
+    in_step += kv_.step_extra(group, running_[i]->num_tokens());
+  }
+  return reserve + std::min(in_step, kv_.most_step_blocks());
 }
 
 // How many of those that run may stay when lesser ones go for an urgent one; nothing when it has no room even then.
-std::optional<size_t> Scheduler::count_yielding(const Sequence& urgent, const Hit& hit) const {
-  if (is_admissible(urgent, hit, running_.size(), 0)) return running_.size();
-  std::unordered_map<int32_t, int64_t> released;
-  int64_t num_freed = 0;
-  for (const int32_t block : hit.blocks) released[block] = std::numeric_limits<int32_t>::min();  // it needs them itself
+std::optional<size_t> Scheduler::count_yielding(const Sequence& urgent, const Start& start) const {
+  if (is_admissible(urgent, start, running_.size(), {})) return running_.size();
+  std::vector<std::unordered_map<int32_t, int64_t>> released(kv_.num_groups());  // holders that would go, by block
+  Freed freed(kv_.num_groups(), 0);
+  for (size_t g = 0; g < start.hit.tables.size(); ++g) {
+    // It needs them itself.
+    for (const int32_t block : start.hit.tables[g]) released[g][block] = std::numeric_limits<int32_t>::min();
+  }
   for (size_t kept = running_.size(); kept > 0 && running_[kept - 1]->priority > urgent.priority;) {
-    for (const int32_t block : running_[--kept]->blocks) {
-      if (++released[block] == blocks_.num_holders(block)) ++num_freed;
+    const std::vector<BlockTable>& tables = running_[--kept]->kv.tables;
+    for (size_t g = 0; g < tables.size(); ++g) {
+      for (const int32_t block : tables[g]) {
+        if (block != kNoBlock && ++released[g][block] == kv_.blocks(g).num_holders(block)) ++freed[g];
+      }
     }
-    if (is_admissible(urgent, hit, kept, num_freed)) return kept;
+    if (is_admissible(urgent, start, kept, freed)) return kept;
   }
   return std::nullopt;
 }
 
-void Scheduler::start(Sequence* sequence, const Hit& hit) {
+void Scheduler::start(Sequence* sequence, const Start& start) {
   std::erase(waiting_, sequence);
   insert_running(sequence);
-  if (!sequence->swap_slots.empty()) {
-    swap_in(sequence);
+  if (sequence->kv.is_swapped()) {
+    kv_.swap_in(*sequence, plan_.moves);
   } else {
-    for (const int32_t block : hit.blocks) blocks_.hold(block);
-    sequence->blocks = hit.blocks;
+    kv_.start_from(*sequence, start.hit);
     sequence->num_prefill_tokens = sequence->num_tokens();
-    sequence->num_computed_tokens = hit.num_blocks() * options_.block_size;
-    sequence->num_settled_tokens = sequence->num_computed_tokens;
-    sequence->num_published = hit.num_blocks();
+    sequence->num_computed_tokens = sequence->num_settled_tokens = start.num_computed;
     if (sequence->num_preemptions == 0) sequence->num_cached_tokens = sequence->num_computed_tokens;
   }
-  take_blocks(sequence, blocks_for(sequence->num_tokens()) - static_cast<int64_t>(sequence->blocks.size()));
-  add_item(sequence, slice(*sequence, sequence->num_computed_tokens), 0);
+  kv_.cover(*sequence, start.num_computed + start.num_tokens);
+  add_item(sequence, start.num_tokens, 0);
 }
 
 void Scheduler::add_item(Sequence* sequence, int64_t num_tokens, int64_t num_drafts) {
@@ -306,11 +341,11 @@ void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> toke
   const int64_t end = item.first_position + item.num_tokens - item.num_drafts + num_accepted;
   sequence.num_settled_tokens = end;
   if (num_accepted < item.num_drafts) roll_back(&sequence, end);
-  if (!sequence.blocks.empty() && may_publish(sequence)) publish_full_blocks(&sequence);
+  if (!sequence.kv.tables.empty() && may_publish(sequence)) kv_.publish(sequence);
 }
 
 void Scheduler::fork(Sequence* parent, Sequence* child, int32_t token) {
-  CHECK(parent->num_choices > 1 && parent->num_promised == 0 && child->blocks.empty());
+  CHECK(parent->num_choices > 1 && parent->num_promised == 0 && child->kv.tables.empty());
   const uint64_t id = child->id;
   *child = *parent;
   child->id = id;
@@ -318,18 +353,18 @@ void Scheduler::fork(Sequence* parent, Sequence* child, int32_t token) {
   child->tokens.back() = token;
   --parent->num_choices;
   if (parent->state == SequenceState::kRunning) {
-    for (const int32_t block : child->blocks) blocks_.hold(block);
+    kv_.share(*parent, *child);
     return insert_running(child);
   }
-  child->swap_slots.clear();
+  child->kv.host_tables.clear();
   child->num_computed_tokens = child->num_settled_tokens = 0;
   insert_waiting(child);
 }
 
 void Scheduler::finish(Sequence* sequence) {
   if (sequence->state == SequenceState::kFinished) return;
-  release_blocks(sequence);
-  release_swap(sequence);
+  kv_.release(*sequence);
+  kv_.release_host(*sequence);
   if (is_fair()) tenants_.leave(sequence->tenant, sequence->num_choices);
   sequence->state = SequenceState::kFinished;
   std::erase(running_, sequence);
@@ -346,7 +381,7 @@ bool Scheduler::is_prefilling() const { return std::ranges::any_of(running_, &Se
 
 int64_t Scheduler::num_swapped() const {
   return std::count_if(waiting_.begin(), waiting_.end(),
-                       [](const Sequence* sequence) { return !sequence->swap_slots.empty(); });
+                       [](const Sequence* sequence) { return sequence->kv.is_swapped(); });
 }
 
 void Scheduler::observe_step_ms(const StepShape& shape, double step_ms) {

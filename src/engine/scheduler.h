@@ -3,7 +3,8 @@
 //
 // A pure object: no randomness, no model, time only as an argument; StepLoop carries its plans out and tells it what
 // came of them. Engine thread only. Rules:
-// - A sequence gets blocks for all tokens it knows when it is admitted, and one block at a time while it decodes.
+// - A sequence gets blocks for all tokens it knows when it is admitted, and one block at a time while it decodes; of KV
+//   groups with a window, for the tokens of each step (kv_manager.h).
 // - When no block is left, the running sequence that comes last in order gives up its blocks and waits again, so the
 //   first always advances. The more often a sequence was preempted, the more room must be free before it is admitted.
 // - A waiting sequence holds no block.
@@ -25,8 +26,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/block_manager.h"
 #include "engine/cost_model.h"
+#include "engine/kv_manager.h"
 #include "engine/sequence.h"
 #include "engine/step_plan.h"
 #include "engine/tenant_shares.h"
@@ -45,10 +46,11 @@ enum class Preemption : uint8_t { kRecompute, kSwap, kCheapest };
 SchedulingPolicy parse_scheduling_policy(std::string_view name);
 StaticBatching parse_static_batching(std::string_view name);
 Preemption parse_preemption(std::string_view name);
+Eviction parse_eviction(std::string_view name);
 
 struct SchedulerOptions {
   int64_t block_size = 32;
-  int64_t num_blocks = 0;
+  std::vector<KvGroupOptions> kv_groups = {};  // those that reach furthest first
   int64_t max_batch_tokens = 512;
   int64_t max_sequences = 16;
   int64_t max_logit_rows = 0;  // 0: max_batch_tokens
@@ -58,10 +60,10 @@ struct SchedulerOptions {
   // A step that decodes is meant to take no longer; prefill slices are cut to it. 0: the token budget alone.
   double target_step_ms = 0.0;
   bool prefix_caching = true;
+  Eviction eviction = Eviction::kLru;
   HashKey hash_key = random_hash_key();  // secret
   StaticBatching static_batching = StaticBatching::kOff;
   Preemption preemption = Preemption::kCheapest;
-  int64_t num_swap_slots = 0;  // blocks of swap space
 };
 
 class Scheduler {
@@ -88,6 +90,8 @@ class Scheduler {
   void observe_step_ms(const StepShape& shape, double step_ms);
   // What moving one block to or from swap space takes, as measured.
   void observe_move_ms(double ms_per_block);
+  // All moves up to this mark are complete: what they read may be used for others.
+  void complete_moves(uint64_t mark) { kv_.complete_moves(mark); }
 
   const SchedulerOptions& options() const { return options_; }
   int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
@@ -97,20 +101,23 @@ class Scheduler {
   int64_t num_swaps() const { return num_swaps_; }              // of them, those that moved KV instead of dropping it
   const std::deque<Sequence*>& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }
-  const BlockManager& blocks() const { return blocks_; }
+  const KvManager& kv() const { return kv_; }
+  const BlockManager& blocks() const { return kv_.blocks(0); }  // of the group that reaches furthest
   const CostModel& cost() const { return cost_; }
   // Invariants of block ownership; for tests, the simulator and idle moments.
   void check() const;
 
  private:
-  // The leading blocks of a sequence that are known.
-  struct Hit {
-    std::vector<int32_t> blocks = {};
-    int64_t num_cached = 0;  // of them held by nobody, which count as available until taken
-    int64_t num_blocks() const { return static_cast<int64_t>(blocks.size()); }
+  // What a waiting sequence would start with: a known prefix or what lies in swap space, and the tokens of its first
+  // step; no tokens when there is no room in the step.
+  struct Start {
+    PrefixHit hit;
+    int64_t num_computed = 0;
+    int64_t num_tokens = 0;
   };
+  // Blocks of every group that preempted sequences would free.
+  using Freed = std::vector<int64_t>;
 
-  int64_t blocks_for(int64_t num_tokens) const { return (num_tokens + options_.block_size - 1) / options_.block_size; }
   int64_t num_choices_running() const;
   bool comes_before(const Sequence* a, const Sequence* b) const;
   void insert_waiting(Sequence* sequence);
@@ -121,14 +128,16 @@ class Scheduler {
   void plan_running(bool decodes);
   void admit();
   Sequence* next_waiting() const;
-  bool is_admissible(const Sequence& sequence, const Hit& hit, size_t num_running, int64_t num_freed) const;
-  int64_t reserve_for(const Sequence& candidate, size_t num_running) const;
-  std::optional<size_t> count_yielding(const Sequence& urgent, const Hit& hit) const;
-  void start(Sequence* sequence, const Hit& hit);
+  Start prepare(Sequence* sequence) const;
+  bool is_admissible(const Sequence& sequence, const Start& start, size_t num_running, const Freed& freed) const;
+  int64_t needed_blocks(size_t group, const Sequence& sequence, const Start& start) const;
+  int64_t reserve_for(size_t group, const Sequence& candidate, size_t num_running) const;
+  std::optional<size_t> count_yielding(const Sequence& urgent, const Start& start) const;
+  void start(Sequence* sequence, const Start& start);
   int64_t slice(const Sequence& sequence, int64_t num_computed) const;
   int64_t slice_within_target(int64_t first_position, int64_t most) const;
   bool is_prefilling() const;
-  bool make_room(Sequence* sequence);
+  bool make_room(Sequence* sequence, int64_t num_tokens);
   int64_t take_drafts(Sequence* sequence);
   void add_item(Sequence* sequence, int64_t num_tokens, int64_t num_drafts);
   void leave_plan(const Sequence* sequence);
@@ -136,30 +145,20 @@ class Scheduler {
   // Who must go.
   void preempt_last();
   bool should_swap(const Sequence& sequence) const;
-  void swap_out(Sequence* sequence);
-  void swap_in(Sequence* sequence);
   void roll_back(Sequence* sequence, int64_t num_computed);
-  void take_blocks(Sequence* sequence, int64_t num_blocks);
-  void release_blocks(Sequence* sequence, int64_t num_kept = 0);
   bool release_ending();
-  void release_swap(Sequence* sequence, int64_t num_kept = 0);
 
   // The prefix cache.
   bool may_publish(const Sequence& sequence) const { return options_.prefix_caching && sequence.shares_cache; }
-  void extend_hashes(Sequence* sequence, int64_t num_blocks) const;
-  std::span<const int32_t> tokens_of_block(const Sequence& sequence, int64_t index) const;
-  Hit find_prefix(Sequence* sequence) const;  // nothing for a sequence in swap space
-  void publish_full_blocks(Sequence* sequence);
 
   bool is_fair() const { return options_.policy == SchedulingPolicy::kFair; }
 
   SchedulerOptions options_;
-  BlockManager blocks_;
+  KvManager kv_;
   CostModel cost_;
   std::deque<Sequence*> waiting_;   // in order
   std::vector<Sequence*> running_;  // in order
   std::vector<Sequence*> ending_;   // they hold blocks until they have settled, or until somebody needs them
-  std::vector<int32_t> free_swap_slots_;
   TenantShares tenants_;
   double move_ms_ = 0.02;
   int64_t num_preemptions_ = 0;

@@ -15,7 +15,7 @@ using test::kBlock;
 using test::sequence_of;
 
 TEST(Scheduler, ChunksAPromptAndMixesItWithDecodes) {
-  Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 8, .max_sequences = 4});
+  Harness harness({.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 8, .max_sequences = 4});
   Sequence* first = harness.add(3, 100);
   harness.step();
   Sequence* longer = harness.add(30, 40);
@@ -31,7 +31,8 @@ TEST(Scheduler, ChunksAPromptAndMixesItWithDecodes) {
 }
 
 TEST(Scheduler, ForksShareBlocksAndCopyOnWrite) {
-  Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 64, .max_sequences = 8});
+  Harness harness(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 64, .max_sequences = 8});
   harness.add(10, 20, 4);
   harness.step();
   EXPECT_EQ(harness.scheduler.num_running(), 4);
@@ -44,7 +45,8 @@ TEST(Scheduler, ForksShareBlocksAndCopyOnWrite) {
 }
 
 TEST(Scheduler, PreemptsTheYoungestAndFinishesEverybody) {
-  Harness harness({.block_size = kBlock, .num_blocks = 12, .max_batch_tokens = 16, .max_sequences = 4});
+  Harness harness(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 12}}, .max_batch_tokens = 16, .max_sequences = 4});
   for (int i = 0; i < 4; ++i) harness.add(8, 40);
   int steps = 0;
   while (harness.step() > 0) ASSERT_LT(++steps, 1000);
@@ -59,14 +61,16 @@ TEST(Scheduler, PreemptsTheYoungestAndFinishesEverybody) {
 }
 
 TEST(Scheduler, KnowsWhatCanNeverFit) {
-  const Scheduler scheduler({.block_size = kBlock, .num_blocks = 4, .max_batch_tokens = 8, .max_sequences = 2});
+  const Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 4}}, .max_batch_tokens = 8, .max_sequences = 2});
   EXPECT_TRUE(scheduler.can_ever_fit(16, 1));
   EXPECT_FALSE(scheduler.can_ever_fit(17, 1));
   EXPECT_FALSE(scheduler.can_ever_fit(4, 3));
 }
 
 TEST(Scheduler, AKnownPrefixIsNotComputedAgain) {
-  Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 64, .max_sequences = 8});
+  Harness harness(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 64, .max_sequences = 8});
   harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16});
   harness.step();
   const Sequence* active = harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16});
@@ -87,7 +91,8 @@ TEST(Scheduler, AKnownPrefixIsNotComputedAgain) {
 }
 
 TEST(Scheduler, TheLeastRecentlyUsedPrefixGoesFirst) {
-  Harness harness({.block_size = kBlock, .num_blocks = 12, .max_batch_tokens = 64, .max_sequences = 1});
+  Harness harness(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 12}}, .max_batch_tokens = 64, .max_sequences = 1});
   const auto run = [&](const char* salt) {
     Sequence* sequence = harness.add({.num_prompt = 17, .max_length = 18, .num_shared = 17, .salt = salt});
     while (harness.step() > 0) {
@@ -104,11 +109,10 @@ TEST(Scheduler, TheLeastRecentlyUsedPrefixGoesFirst) {
 
 TEST(Scheduler, SwapKeepsWhatWasComputed) {
   Harness harness({.block_size = kBlock,
-                   .num_blocks = 12,
+                   .kv_groups = {{.num_blocks = 12, .num_host_blocks = 16}},
                    .max_batch_tokens = 16,
                    .max_sequences = 4,
-                   .preemption = Preemption::kSwap,
-                   .num_swap_slots = 16});
+                   .preemption = Preemption::kSwap});
   for (int i = 0; i < 4; ++i) harness.add(8, 40);
   int steps = 0;
   while (harness.step() > 0) ASSERT_LT(++steps, 1000);
@@ -118,7 +122,7 @@ TEST(Scheduler, SwapKeepsWhatWasComputed) {
 
 TEST(Scheduler, UrgentGoesFirstAndTakesTheSlotOfALesserOne) {
   Harness harness({.block_size = kBlock,
-                   .num_blocks = 64,
+                   .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 16,
                    .max_sequences = 2,
                    .policy = SchedulingPolicy::kPriority});
@@ -134,7 +138,7 @@ TEST(Scheduler, UrgentGoesFirstAndTakesTheSlotOfALesserOne) {
 
 TEST(Scheduler, AFloodOfOneTenantLeavesOthersTheirShare) {
   Harness harness({.block_size = kBlock,
-                   .num_blocks = 256,
+                   .kv_groups = {{.num_blocks = 256}},
                    .max_batch_tokens = 32,
                    .max_sequences = 4,
                    .policy = SchedulingPolicy::kFair});
@@ -153,7 +157,7 @@ TEST(Scheduler, AFloodOfOneTenantLeavesOthersTheirShare) {
 
 TEST(Scheduler, TheEarliestDeadlineRunsFirst) {
   Harness harness({.block_size = kBlock,
-                   .num_blocks = 64,
+                   .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 16,
                    .max_sequences = 1,
                    .policy = SchedulingPolicy::kDeadline});
@@ -170,8 +174,11 @@ TEST(Scheduler, TheEarliestDeadlineRunsFirst) {
 }
 
 TEST(Scheduler, PrefillSlicesKeepToTheTarget) {
-  Harness harness(
-      {.block_size = kBlock, .num_blocks = 600, .max_batch_tokens = 512, .max_sequences = 8, .target_step_ms = 60.0});
+  Harness harness({.block_size = kBlock,
+                   .kv_groups = {{.num_blocks = 600}},
+                   .max_batch_tokens = 512,
+                   .max_sequences = 8,
+                   .target_step_ms = 60.0});
   double worst = 0;
   harness.cost_ms = [&](const StepShape& shape) {
     const double ms = 20 + 0.5 * static_cast<double>(shape.rows) + 0.001 * shape.attended;
@@ -195,7 +202,7 @@ TEST(Scheduler, PrefillSlicesKeepToTheTarget) {
 
 TEST(Scheduler, StaticBatchesAreRefilledWhenAllHaveEnded) {
   Harness harness({.block_size = kBlock,
-                   .num_blocks = 64,
+                   .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 64,
                    .max_sequences = 2,
                    .static_batching = StaticBatching::kRefilled});
@@ -211,8 +218,11 @@ TEST(Scheduler, StaticBatchesAreRefilledWhenAllHaveEnded) {
 }
 
 TEST(Scheduler, WithoutChunksAPromptHasItsStepsToItself) {
-  Harness harness(
-      {.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 16, .max_sequences = 4, .chunked_prefill = false});
+  Harness harness({.block_size = kBlock,
+                   .kv_groups = {{.num_blocks = 64}},
+                   .max_batch_tokens = 16,
+                   .max_sequences = 4,
+                   .chunked_prefill = false});
   harness.add(4, 40);
   harness.step();
   const Sequence* prompt = harness.add(40, 50);
@@ -233,7 +243,7 @@ TEST(Scheduler, NamesOfChoices) {
 TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
   const auto preempted_for = [](int64_t num_urgent) {
     Scheduler scheduler({.block_size = kBlock,
-                         .num_blocks = 10,
+                         .kv_groups = {{.num_blocks = 10}},
                          .max_batch_tokens = 64,
                          .max_sequences = 4,
                          .policy = SchedulingPolicy::kPriority,
@@ -256,7 +266,8 @@ TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
 }
 
 TEST(Scheduler, WhatIsNotSharedIsNotPublished) {
-  Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 64, .max_sequences = 8});
+  Harness harness(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 64, .max_sequences = 8});
   harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16, .shares_cache = false});
   while (harness.step() > 0) {
   }

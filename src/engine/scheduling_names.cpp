@@ -33,6 +33,11 @@ StaticBatching parse_static_batching(std::string_view name) {
   return parse<StaticBatching, 2>("static batching", name, {{{"off", kOff}, {"refilled", kRefilled}}});
 }
 
+Eviction parse_eviction(std::string_view name) {
+  using enum Eviction;
+  return parse<Eviction, 2>("the eviction policy", name, {{{"lru", kLru}, {"segmented", kSegmented}}});
+}
+
 Preemption parse_preemption(std::string_view name) {
   using enum Preemption;
   return parse<Preemption, 3>("preemption", name,

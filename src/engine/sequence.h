@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/prefix_hash.h"
+#include "models/kv_layout.h"
 
 namespace quire {
 
@@ -18,6 +19,16 @@ enum class SequenceState : uint8_t {
   kRunning,
   kEnding,  // the last of its tokens is on its way; it runs no more
   kFinished,
+};
+
+// What a sequence holds of the KV cache; KvManager's own.
+struct KvState {
+  std::vector<BlockTable> tables;       // of every KV group; none while the sequence holds no block
+  std::vector<BlockTable> host_tables;  // likewise places of the host tier, while it is swapped out
+  std::vector<PrefixHash> hashes;       // hashes[i]: of the prefix that ends where block i begins; as far as known
+  int64_t num_published = 0;            // leading blocks that were offered to the prefix cache
+
+  bool is_swapped() const { return !host_tables.empty(); }
 };
 
 struct Sequence {
@@ -47,12 +58,9 @@ struct Sequence {
   int64_t num_prefill_tokens = 0;  // to be computed before it decodes
   int64_t num_computed_tokens = 0;
   int64_t num_settled_tokens = 0;
-  int64_t num_restarts = 0;         // how often its K and V were dropped
-  std::vector<int32_t> blocks;      // block table
-  std::vector<int32_t> swap_slots;  // where the blocks went, of a waiting sequence that was swapped out
-  std::vector<PrefixHash> hashes;   // hashes[i]: of the prefix that ends where block i begins; as far as known
-  int64_t num_published = 0;        // leading blocks that were offered to the prefix cache
-  int64_t num_cached_tokens = 0;    // of the prompt, found in the prefix cache at the first admission
+  int64_t num_restarts = 0;  // how often its K and V were dropped
+  KvState kv;
+  int64_t num_cached_tokens = 0;  // of the prompt, found in the prefix cache at the first admission
   int64_t num_preemptions = 0;
   SequenceState state = SequenceState::kWaiting;
 

@@ -24,24 +24,28 @@ void SimulatedChoice::push(int32_t token) {
 }
 
 SimulatedModel::SimulatedModel(const SimulationOptions& options, Choices& live)
-    : options_(options),
-      live_(live),
-      cost_(options.cost),
-      random_(options.seed),
-      cache_(options.check ? options.scheduler.num_blocks * options.scheduler.block_size : 0),
-      swap_(options.check ? options.scheduler.num_swap_slots * options.scheduler.block_size : 0) {}
+    : options_(options), live_(live), cost_(options.cost), random_(options.seed) {
+  const int64_t size = options.check ? options.scheduler.block_size : 0;
+  for (const KvGroupOptions& group : options.scheduler.kv_groups) {
+    tiers_.push_back({std::vector<uint64_t>(static_cast<size_t>(group.num_blocks * size)),
+                      std::vector<uint64_t>(static_cast<size_t>(group.num_host_blocks * size))});
+  }
+}
 
 void SimulatedModel::violated(const std::string& what) const {
   fail(ErrorCode::kCorrupt, "simulation: {} (step {}, {})", what, num_steps_, describe(options_));
 }
 
 void SimulatedModel::move(std::span<const StepPlan::Move> moves) {
+  completed_moves_ = moves.back().mark;
   if (!options_.check) return;
-  using enum StepPlan::Move::Kind;
   const int64_t size = options_.scheduler.block_size;
   for (const StepPlan::Move& move : moves) {
-    const uint64_t* from = (move.kind == kSwapIn ? swap_ : cache_).data() + move.from * size;
-    std::copy_n(from, size, (move.kind == kSwapOut ? swap_ : cache_).data() + move.to * size);
+    Tiers& tiers = tiers_[static_cast<size_t>(move.blocks.group)];
+    const auto at = [&](const KvPlace& place) {
+      return (place.tier == KvTier::kPool ? tiers.pool : tiers.host).begin() + place.index * size;
+    };
+    std::copy_n(at(move.blocks.from), size, at(move.blocks.to));
   }
 }
 
@@ -77,22 +81,28 @@ int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) c
   return sequence.tokens[static_cast<size_t>(position)];
 }
 
+// Every group keeps the digest; it follows from that of the position before, which every token sees.
 void SimulatedModel::write(const StepPlan::Item& item) {
   const Sequence& sequence = *item.sequence;
   for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-    const uint64_t before = p > 0 ? cache_[slot(sequence, p - 1)] : 0;
-    cache_[slot(sequence, p)] = extend_digest(before, token_at(item, p));
+    for (size_t g = 0; g < tiers_.size(); ++g) {
+      const uint64_t before = p == 0 ? 0 : entry(g, sequence, p - 1);
+      entry(g, sequence, p) = extend_digest(before, token_at(item, p));
+    }
   }
 }
 
 void SimulatedModel::verify(const StepPlan::Item& item) {
   const SimulatedChoice& choice = *live_.at(item.sequence);
   const int64_t end = item.first_position + item.num_tokens - item.num_drafts;
-  // Long contexts by sample: every step looks at other positions.
-  const int64_t stride = std::max<int64_t>(1, end / 64);
-  for (int64_t p = static_cast<int64_t>(random_() % static_cast<uint64_t>(stride)); p < end; p += stride) {
-    if (cache_[slot(choice.sequence, p)] != choice.digests[static_cast<size_t>(p)]) {
-      violated(fmt::format("sequence {} reads at position {} what it did not write", choice.sequence.id, p));
+  for (size_t g = 0; g < tiers_.size(); ++g) {
+    // Long contexts by sample: every step looks at other positions.
+    const int64_t first = first_seen(g, item.first_position);
+    const int64_t stride = std::max<int64_t>(1, (end - first) / 64);
+    for (int64_t p = first + static_cast<int64_t>(random_() % static_cast<uint64_t>(stride)); p < end; p += stride) {
+      if (entry(g, choice.sequence, p) == choice.digests[static_cast<size_t>(p)]) continue;
+      violated(
+          fmt::format("sequence {} reads at position {} of group {} what it did not write", choice.sequence.id, p, g));
     }
   }
 }
@@ -104,7 +114,7 @@ SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
   Chosen chosen;
   uint64_t seen = choice.digests.back();
   for (int64_t i = 0; i <= item.num_drafts; ++i) {
-    if (options_.check) seen = cache_[slot(choice.sequence, first_draft - 1 + i)];
+    if (options_.check) seen = entry(tiers_.size() - 1, choice.sequence, first_draft - 1 + i);
     if (i == 0) chosen.seen = seen;
     chosen.tokens.push_back(choice.token_for(seen));
     if (i == item.num_drafts || choice.sequence.drafts[static_cast<size_t>(i)] != chosen.tokens.back()) break;
@@ -151,9 +161,19 @@ void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& 
   }
 }
 
-size_t SimulatedModel::slot(const Sequence& sequence, int64_t position) const {
+uint64_t& SimulatedModel::entry(size_t group, const Sequence& sequence, int64_t position) {
   const int64_t size = options_.scheduler.block_size;
-  return static_cast<size_t>(sequence.blocks[static_cast<size_t>(position / size)] * size + position % size);
+  const int32_t block = sequence.kv.tables[group][static_cast<size_t>(position / size)];
+  if (block == kNoBlock) {
+    violated(fmt::format("sequence {} sees position {} of group {}, whose block was given back", sequence.id, position,
+                         group));
+  }
+  return tiers_[group].pool[static_cast<size_t>(block * size + position % size)];
+}
+
+int64_t SimulatedModel::first_seen(size_t group, int64_t position) const {
+  const int64_t window = options_.scheduler.kv_groups[group].window;
+  return window == 0 ? 0 : std::max<int64_t>(0, position - window + 1);
 }
 
 }  // namespace quire

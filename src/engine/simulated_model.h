@@ -45,6 +45,7 @@ class SimulatedModel : public Executor {
   SimulatedModel(const SimulationOptions& options, Choices& live);
 
   void move(std::span<const StepPlan::Move> moves) override;
+  uint64_t completed_moves() const override { return completed_moves_; }
   void start(std::span<const StepPlan::Item> items) override;
   // Now and then, as the dice fall, a step needs the host.
   bool may_start_ahead() const override { return last_may_be_followed_; }
@@ -69,14 +70,21 @@ class SimulatedModel : public Executor {
   void verify(const StepPlan::Item& item);
   Chosen choose(const StepPlan::Item& item);
   int32_t token_at(const StepPlan::Item& item, int64_t position) const;
-  size_t slot(const Sequence& sequence, int64_t position) const;
+  // What the model reads of a group at a position before `end`; how far it sees.
+  uint64_t& entry(size_t group, const Sequence& sequence, int64_t position);
+  int64_t first_seen(size_t group, int64_t position) const;
 
   const SimulationOptions& options_;
   Choices& live_;
   CostModel cost_;
   std::mt19937_64 random_;
-  std::vector<uint64_t> cache_;
-  std::vector<uint64_t> swap_;
+  // Of every KV group: pool and host tier.
+  struct Tiers {
+    std::vector<uint64_t> pool;
+    std::vector<uint64_t> host;
+  };
+  std::vector<Tiers> tiers_;
+  uint64_t completed_moves_ = 0;
   std::deque<Running> running_;
   bool last_may_be_followed_ = false;
   int64_t num_steps_ = 0;

@@ -186,8 +186,9 @@ class Simulation {
 
   void verify_idle() const {
     scheduler_.check();
-    if (scheduler_.blocks().num_active() != 0) {
-      model_.violated(fmt::format("{} blocks are held by nobody", scheduler_.blocks().num_active()));
+    for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
+      const int64_t num_active = scheduler_.kv().blocks(g).num_active();
+      if (num_active != 0) model_.violated(fmt::format("{} blocks of group {} are held by nobody", num_active, g));
     }
   }
 
@@ -213,13 +214,18 @@ SimulationResult simulate(const std::vector<SimulatedRequest>& requests, const S
 
 std::string describe(const SimulationOptions& options) {
   const SchedulerOptions& scheduler = options.scheduler;
+  std::string groups;
+  for (const KvGroupOptions& group : scheduler.kv_groups) {
+    groups += fmt::format("{}{} blocks with {} in swap space and window {}", groups.empty() ? "" : ", ",
+                          group.num_blocks, group.num_host_blocks, group.window);
+  }
   return fmt::format(
-      "seed {}, {} blocks of {}, {} swap slots, {} batch tokens, {} sequences, policy {}, first served {}, chunks {}, "
+      "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, policy {}, first served {}, chunks {}, "
       "prefix caching {}, preemption {}, static batching {}, step target {} ms, {} steps in flight",
-      options.seed, scheduler.num_blocks, scheduler.block_size, scheduler.num_swap_slots, scheduler.max_batch_tokens,
-      scheduler.max_sequences, static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served),
-      scheduler.chunked_prefill, scheduler.prefix_caching, static_cast<int>(scheduler.preemption),
-      static_cast<int>(scheduler.static_batching), scheduler.target_step_ms, options.max_steps_in_flight);
+      options.seed, scheduler.block_size, groups, scheduler.max_batch_tokens, scheduler.max_sequences,
+      static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served), scheduler.chunked_prefill,
+      scheduler.prefix_caching, static_cast<int>(scheduler.preemption), static_cast<int>(scheduler.static_batching),
+      scheduler.target_step_ms, options.max_steps_in_flight);
 }
 
 }  // namespace quire

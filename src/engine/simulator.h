@@ -31,7 +31,7 @@ struct SimulatedRequest {
 };
 
 struct SimulationOptions {
-  SchedulerOptions scheduler;
+  SchedulerOptions scheduler;  // windows of at least 2
   CostModel::Weights cost = {25.0, 0.2, 2.8, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;

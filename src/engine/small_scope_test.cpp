@@ -69,9 +69,13 @@ class World : public Executor {
       add(sequence->num_open_drafts);
       add(sequence->num_choices);
       add(std::min<int64_t>(sequence->num_preemptions, 3));
-      for (const int32_t block : sequence->blocks) add(block);
-      out += '/';
-      for (const int32_t slot : sequence->swap_slots) add(slot);
+      for (const std::vector<BlockTable>* tables : {&sequence->kv.tables, &sequence->kv.host_tables}) {
+        for (const BlockTable& table : *tables) {
+          for (const int32_t block : table) add(block);
+          out += '/';
+        }
+        out += '/';
+      }
       out += ';';
     }
     for (const StartedStep& step : loop_.in_flight()) {
@@ -83,8 +87,9 @@ class World : public Executor {
       }
       out += '|';
     }
-    for (int32_t block = 0; block < scheduler_.blocks().num_total(); ++block) {
-      add(static_cast<int64_t>(scheduler_.blocks().state(block)));
+    for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
+      const BlockManager& blocks = scheduler_.kv().blocks(g);
+      for (int32_t block = 0; block < blocks.num_total(); ++block) add(static_cast<int64_t>(blocks.state(block)));
     }
     return out;
   }
@@ -136,18 +141,21 @@ class World : public Executor {
     return true;
   }
 
-  void move(std::span<const StepPlan::Move>) override {}
+  void move(std::span<const StepPlan::Move> moves) override { completed_moves_ = moves.back().mark; }
+  uint64_t completed_moves() const override { return completed_moves_; }
 
   // No two sequences write one slot, and nobody writes a block that another holds.
   void start(std::span<const StepPlan::Item> items) override {
     scheduler_.check();
-    std::set<int64_t> written;
+    std::set<std::pair<size_t, int64_t>> written;  // of every group
     for (const StepPlan::Item& item : items) {
-      const Sequence& sequence = *item.sequence;
-      for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-        const int32_t block = sequence.blocks[static_cast<size_t>(p / kBlock)];
-        EXPECT_TRUE(written.insert(block * kBlock + p % kBlock).second);
-        EXPECT_FALSE(scheduler_.blocks().is_shared(block));
+      for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
+        const BlockTable& table = item.sequence->kv.tables[g];
+        for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
+          const int32_t block = table[static_cast<size_t>(p / kBlock)];
+          EXPECT_TRUE(written.emplace(g, block * kBlock + p % kBlock).second);
+          EXPECT_FALSE(scheduler_.kv().blocks(g).is_shared(block));
+        }
       }
     }
   }
@@ -199,6 +207,7 @@ class World : public Executor {
   std::vector<std::vector<int32_t>> chosen_;  // by item of the step that settles
   int64_t num_right_ = 0;                     // guesses of each sequence that hold in it
   bool has_judged_ = false;                   // it had guesses
+  uint64_t completed_moves_ = 0;
   size_t next_ = 0;
   int cancelled_ = 0;
 };
@@ -217,7 +226,9 @@ size_t explore(const Scope& scope) {
       if (!world.act(action)) continue;
       if (world.is_over()) {
         reached_the_end = true;
-        EXPECT_EQ(world.scheduler().blocks().num_active(), 0) << path << action;
+        for (size_t g = 0; g < world.scheduler().kv().num_groups(); ++g) {
+          EXPECT_EQ(world.scheduler().kv().blocks(g).num_active(), 0) << path << action << ", group " << g;
+        }
       }
       EXPECT_LT(path.size(), 60u) << "no end is reached: " << path;
       if (seen.insert(world.state()).second) paths.push_back(path + action);
@@ -231,7 +242,7 @@ size_t explore(const Scope& scope) {
 SchedulerOptions tiny(int64_t num_blocks) {
   SchedulerOptions options;
   options.block_size = kBlock;
-  options.num_blocks = num_blocks;
+  options.kv_groups = {{.num_blocks = num_blocks}};
   options.max_batch_tokens = 4;
   options.max_sequences = 3;
   return options;
@@ -248,7 +259,7 @@ TEST(SmallScope, PreemptionByRecompute) {
 TEST(SmallScope, PreemptionBySwap) {
   SchedulerOptions options = tiny(5);
   options.preemption = Preemption::kSwap;
-  options.num_swap_slots = 3;
+  options.kv_groups[0].num_host_blocks = 3;
   EXPECT_GT(explore({options, kMixed}), 1000u);
 }
 
@@ -262,8 +273,32 @@ TEST(SmallScope, ForksCopyOnWrite) {
   const std::vector<SmallRequest> forking = {{3, 4, 2}, {2, 4}, {3, 3, 2}};
   EXPECT_GT(explore({options, forking}), 400u);
   options.preemption = Preemption::kSwap;
-  options.num_swap_slots = 4;
+  options.kv_groups[0].num_host_blocks = 4;
   EXPECT_GT(explore({options, forking}), 400u);
+}
+
+// A group with a window beside one without, or alone; preempted both ways, with forks, shared prefixes and drafts.
+TEST(SmallScope, Windows) {
+  SchedulerOptions options = tiny(6);
+  options.kv_groups.push_back({.window = 3, .num_blocks = 5});
+  EXPECT_GT(explore({options, kMixed}), 1000u);
+  EXPECT_GT(explore({options, {{5, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}}), 400u);
+  EXPECT_GT(explore({options, {{3, 4, 2}, {2, 4}, {3, 3, 2}}}), 400u);
+  options.preemption = Preemption::kSwap;
+  options.kv_groups[0].num_host_blocks = 3;
+  options.kv_groups[1].num_host_blocks = 2;
+  EXPECT_GT(explore({options, kMixed}), 1000u);
+  EXPECT_GT(explore({options, {{3, 4, 1, 0, 0, 6}, {2, 7}, {1, 2, 1, 0, 0, 5}, {4, 4}}, 2}), 1000u);
+  options.max_batch_tokens = 7;
+  options.kv_groups[1].num_blocks = 6;
+  EXPECT_GT(explore({options, {{3, 6, 1, 0, 0, 0, 3}, {2, 4}, {3, 5, 1, 0, 0, 8, 2}}, 2}), 400u);
+}
+
+TEST(SmallScope, NothingButAWindow) {
+  SchedulerOptions options = tiny(5);
+  options.kv_groups[0].window = 3;
+  EXPECT_GT(explore({options, kMixed}), 400u);
+  EXPECT_GT(explore({options, {{5, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, 2}), 400u);
 }
 
 TEST(SmallScope, PrioritiesTakeSlots) {
@@ -279,7 +314,7 @@ TEST(SmallScope, RunningAhead) {
   EXPECT_GT(explore({tiny(5), ending, 2}), 1000u);
   SchedulerOptions swapping = tiny(5);
   swapping.preemption = Preemption::kSwap;
-  swapping.num_swap_slots = 3;
+  swapping.kv_groups[0].num_host_blocks = 3;
   EXPECT_GT(explore({swapping, ending, 2}), 1000u);
   EXPECT_GT(explore({tiny(6), {{5, 3, 1, 0, 0, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, 2}), 400u);
 }
@@ -295,7 +330,7 @@ TEST(SmallScope, ThreeStepsInFlight) {
   SchedulerOptions options = tiny(5);
   EXPECT_GT(explore({options, ending, 3}), 400u);
   options.preemption = Preemption::kSwap;
-  options.num_swap_slots = 3;
+  options.kv_groups[0].num_host_blocks = 3;
   EXPECT_GT(explore({options, ending, 3}), 400u);
 }
 
@@ -308,7 +343,7 @@ TEST(SmallScope, Drafts) {
     EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
   }
   options.preemption = Preemption::kSwap;
-  options.num_swap_slots = 3;
+  options.kv_groups[0].num_host_blocks = 3;
   for (const int max_in_flight : {1, 2, 3}) {
     EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
   }

@@ -1,5 +1,6 @@
 #include "engine/step_loop.h"
 
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -29,6 +30,7 @@ const StartedStep* StepLoop::step() {
 // False when there was nobody to run. Then blocks may have been moved all the same.
 bool StepLoop::start() {
   is_planning_ = true;
+  scheduler_.complete_moves(executor_.completed_moves());
   const StepPlan& plan = scheduler_.plan();
   const bool has_items = !plan.items.empty();
   if (has_items) in_flight_.push_back({plan.items, plan.shape});
@@ -59,10 +61,11 @@ std::vector<Sequence*> StepLoop::abandon() {
     scheduler_.begin();
     doubtful.insert(scheduler_.running().begin(), scheduler_.running().end());
     for (Sequence* sequence : scheduler_.waiting()) {
-      if (!sequence->swap_slots.empty()) doubtful.insert(sequence);
+      if (sequence->kv.is_swapped()) doubtful.insert(sequence);
     }
   }
   doubtful.erase(nullptr);
+  scheduler_.complete_moves(std::numeric_limits<uint64_t>::max());  // nothing reads any more
   in_flight_.clear();
   is_planning_ = false;
   return {doubtful.begin(), doubtful.end()};

@@ -32,6 +32,8 @@ class Executor {
   virtual ~Executor() = default;
   // Carries out what goes before the next step, in order, after all steps that were started.
   virtual void move(std::span<const StepPlan::Move> moves) = 0;
+  // All moves up to this mark are complete. A tier that is far away may take longer than the steps that follow.
+  virtual uint64_t completed_moves() const = 0;
   // Starts a step of at least one item. Tokens and drafts of its sequences are read now: positions from
   // sequence->num_known_tokens() on, drafts apart, hold tokens that steps in flight choose.
   virtual void start(std::span<const StepPlan::Item> items) = 0;

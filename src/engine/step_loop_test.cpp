@@ -14,6 +14,21 @@ using test::Harness;
 using test::kBlock;
 using test::sequence_of;
 
+// One group that sees everything, or one with a window, or a mixture.
+std::vector<KvGroupOptions> random_groups(std::mt19937_64& random, int64_t num_blocks) {
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  const int64_t num_host_blocks = below(2) * below(20);
+  const auto windowed = [&] {
+    return KvGroupOptions{
+        .window = 1 + below(3 * kBlock), .num_blocks = 6 + below(num_blocks), .num_host_blocks = num_host_blocks};
+  };
+  const int64_t kind = below(4);
+  if (kind == 0) return {windowed()};
+  std::vector<KvGroupOptions> groups = {{.num_blocks = num_blocks, .num_host_blocks = num_host_blocks}};
+  for (int64_t i = 1; i < kind; ++i) groups.push_back(windowed());
+  return groups;
+}
+
 // Random arrivals, forks and cancellations under block shortage; check() and the cache model see every step.
 TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
   int64_t num_accepted = 0;
@@ -25,16 +40,17 @@ TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
     const int64_t num_blocks = 6 + below(30);
     const int64_t max_sequences = 1 + below(8);
     Harness harness({.block_size = kBlock,
-                     .num_blocks = num_blocks,
+                     .kv_groups = random_groups(random, num_blocks),
                      .max_batch_tokens = max_sequences + below(20),
                      .max_sequences = max_sequences,
                      .policy = static_cast<SchedulingPolicy>(below(4)),
                      .first_served = static_cast<FirstServed>(below(2)),
                      .chunked_prefill = below(4) != 0,
                      .prefix_caching = below(3) != 0,
-                     .preemption = static_cast<Preemption>(below(3)),
-                     .num_swap_slots = below(2) * below(20)},
+                     .eviction = static_cast<Eviction>(below(2)),
+                     .preemption = static_cast<Preemption>(below(3))},
                     static_cast<int>(1 + below(4)));
+    harness.moves_behind = static_cast<uint64_t>(below(2) * below(4));
     const int64_t num_drafts = below(2) * below(6);
     const bool awaits_tokens = below(2) == 0;
     for (int event = 0; event < 300; ++event) {
@@ -42,6 +58,7 @@ TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
         const int64_t length = 2 + below(static_cast<uint64_t>(num_blocks * kBlock - 1));
         const int num_choices = static_cast<int>(1 + below(static_cast<uint64_t>(std::min<int64_t>(3, max_sequences))));
         const int64_t num_prompt = 1 + below(static_cast<uint64_t>(length - 1));
+        if (!harness.scheduler.can_ever_fit(length, num_choices)) continue;
         harness.add({.num_prompt = num_prompt,
                      .max_length = length,
                      .num_choices = num_choices,
@@ -66,7 +83,9 @@ TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
       ASSERT_LT(++idle, 100000) << "seed " << seed;
     } while (harness.step() > 0);
     EXPECT_EQ(harness.scheduler.num_waiting(), 0) << "seed " << seed << ": nothing runs, somebody waits";
-    EXPECT_EQ(harness.scheduler.blocks().num_available(), num_blocks) << "seed " << seed;
+    for (size_t g = 0; g < harness.scheduler.kv().num_groups(); ++g) {
+      EXPECT_EQ(harness.scheduler.kv().blocks(g).num_active(), 0) << "seed " << seed << ", group " << g;
+    }
     num_accepted += harness.num_accepted;
     num_rejected += harness.num_rejected;
     num_swapped += harness.num_swapped;
@@ -77,7 +96,8 @@ TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
 }
 
 TEST(StepLoop, WrongDraftsAreRolledBack) {
-  Scheduler scheduler({.block_size = kBlock, .num_blocks = 16, .max_batch_tokens = 16, .max_sequences = 2});
+  Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 16}}, .max_batch_tokens = 16, .max_sequences = 2});
   Sequence sequence = sequence_of(0, 7, 40);
   scheduler.add(&sequence);
   scheduler.settle(begun(scheduler)[0], std::vector<int32_t>{100});
@@ -88,15 +108,15 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
   EXPECT_EQ(items[0].num_tokens, 6);
   EXPECT_EQ(items[0].num_drafts, 5);
   EXPECT_EQ(sequence.num_computed_tokens, 13);
-  EXPECT_EQ(sequence.blocks.size(), 4u);
+  EXPECT_EQ(sequence.kv.tables[0].size(), 4u);
   EXPECT_TRUE(begun(scheduler).empty()) << "how far it gets is not known yet";
   scheduler.settle(items[0], std::vector<int32_t>{1, 2, 50});
   scheduler.check();
   EXPECT_EQ(sequence.num_known_tokens(), 11);
   EXPECT_EQ(sequence.num_tokens(), 11);
   EXPECT_EQ(sequence.num_computed_tokens, 10);
-  EXPECT_EQ(sequence.blocks.size(), 3u);
-  EXPECT_EQ(sequence.num_published, 2) << "the third block is not full of tokens that hold";
+  EXPECT_EQ(sequence.kv.tables[0].size(), 3u);
+  EXPECT_EQ(sequence.kv.num_published, 2) << "the third block is not full of tokens that hold";
   EXPECT_TRUE(sequence.drafts.empty());
   const auto next = begun(scheduler);
   ASSERT_EQ(next.size(), 1u);
@@ -107,7 +127,8 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
 
 // Drafts may not take what others are sure to need, nor go beyond the sequence's end.
 TEST(StepLoop, DraftsTakeOnlyWhatIsLeft) {
-  Scheduler scheduler({.block_size = kBlock, .num_blocks = 7, .max_batch_tokens = 16, .max_sequences = 2});
+  Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 7}}, .max_batch_tokens = 16, .max_sequences = 2});
   Sequence first = sequence_of(0, 4, 30);
   Sequence second = sequence_of(1, 4, 7, 50);
   scheduler.add(&first);
@@ -123,7 +144,8 @@ TEST(StepLoop, DraftsTakeOnlyWhatIsLeft) {
 }
 
 TEST(StepLoop, ABlockIsSharedWhenItsStepHasSettled) {
-  Scheduler scheduler({.block_size = kBlock, .num_blocks = 32, .max_batch_tokens = 32, .max_sequences = 4});
+  Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 32}}, .max_batch_tokens = 32, .max_sequences = 4});
   Sequence first = sequence_of(0, 9, 20);
   Sequence early = sequence_of(1, 9, 20);
   Sequence late = sequence_of(2, 9, 20);
@@ -140,7 +162,8 @@ TEST(StepLoop, ABlockIsSharedWhenItsStepHasSettled) {
 
 // The last token is on its way: its slot and, when they are needed, its blocks are free for others.
 TEST(StepLoop, AnEndingSequenceMakesRoom) {
-  Scheduler scheduler({.block_size = kBlock, .num_blocks = 3, .max_batch_tokens = 16, .max_sequences = 1});
+  Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 3}}, .max_batch_tokens = 16, .max_sequences = 1});
   Sequence first = sequence_of(0, 9, 10);
   Sequence second = sequence_of(1, 2, 9, 50);
   scheduler.add(&first);
@@ -149,7 +172,7 @@ TEST(StepLoop, AnEndingSequenceMakesRoom) {
   EXPECT_TRUE(begun(scheduler).empty()) << "it waits for the blocks";
   EXPECT_EQ(first.state, SequenceState::kEnding);
   scheduler.settle(items[0], std::vector<int32_t>{9});
-  EXPECT_EQ(first.num_published, 2);
+  EXPECT_EQ(first.kv.num_published, 2);
   scheduler.finish(&first);
   EXPECT_EQ(scheduler.blocks().num_cached(), 2);
   EXPECT_EQ(begun(scheduler).size(), 1u);
@@ -158,7 +181,8 @@ TEST(StepLoop, AnEndingSequenceMakesRoom) {
 // What a step in flight computes is in doubt when one throws; sequences that are in none go on.
 TEST(StepLoop, AbandonsWhatIsInFlight) {
   for (const bool fails_at_start : {true, false}) {
-    Harness harness({.block_size = kBlock, .num_blocks = 64, .max_batch_tokens = 10, .max_sequences = 4}, 2);
+    Harness harness(
+        {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 10, .max_sequences = 4}, 2);
     const Sequence* first = harness.add(4, 30);
     const Sequence* second = harness.add(4, 30);
     const Sequence* third = harness.add(4, 30);

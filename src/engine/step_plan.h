@@ -7,6 +7,7 @@
 
 #include "engine/cost_model.h"
 #include "engine/sequence.h"
+#include "models/kv_layout.h"
 
 namespace quire {
 
@@ -20,11 +21,14 @@ struct StepPlan {
     bool samples = false;
     int64_t num_restarts = 0;  // the sequence's when this was planned
   };
-  // To be carried out before the step, in order.
+  // To be carried out before the step, in order. Moves are numbered in this order by their marks, by which the executor
+  // tells which of them are complete (Executor::completed_moves).
   struct Move {
-    enum class Kind : uint8_t { kCopy, kSwapOut, kSwapIn } kind;
-    int32_t from = 0;  // a block; of kSwapIn a swap slot
-    int32_t to = 0;    // a block; of kSwapOut a swap slot
+    KvMove blocks;
+    uint64_t mark = 0;
+
+    // Whether it leaves the pool or comes back.
+    bool is_swap() const { return blocks.from.tier != blocks.to.tier; }
   };
   std::vector<Item> items;
   std::vector<Move> moves;

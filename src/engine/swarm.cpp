@@ -5,6 +5,22 @@
 namespace quire {
 namespace {
 
+// Half of the time groups with windows beside the first, or a window on that one.
+void add_windows(SchedulerOptions& scheduler, std::mt19937_64& random) {
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  const KvGroupOptions full = scheduler.kv_groups[0];
+  const auto windowed = [&] {
+    const int64_t window = 2 + below(3 * scheduler.block_size);
+    return KvGroupOptions{.window = window,
+                          .num_blocks = 4 + below(full.num_blocks),
+                          .num_host_blocks = full.num_host_blocks == 0 ? 0 : below(full.num_host_blocks)};
+  };
+  const int64_t kind = below(8);
+  if (kind < 3) scheduler.kv_groups.push_back(windowed());
+  if (kind == 2) scheduler.kv_groups.push_back(windowed());
+  if (kind == 3) scheduler.kv_groups[0].window = 2 + below(3 * scheduler.block_size);
+}
+
 SimulationOptions random_options(uint64_t seed) {
   std::mt19937_64 random(seed);
   const auto below = [&](uint64_t n) { return static_cast<int64_t>(random() % n); };
@@ -14,7 +30,7 @@ SimulationOptions random_options(uint64_t seed) {
   options.max_queued_requests = 1 + below(64);
   SchedulerOptions& scheduler = options.scheduler;
   scheduler.block_size = int64_t{1} << below(5);
-  scheduler.num_blocks = 4 + below(64);
+  scheduler.kv_groups = {{.num_blocks = 4 + below(64)}};
   scheduler.max_sequences = 1 + below(12);
   scheduler.max_batch_tokens = scheduler.max_sequences + below(64);
   scheduler.policy = static_cast<SchedulingPolicy>(below(4));
@@ -24,7 +40,9 @@ SimulationOptions random_options(uint64_t seed) {
   scheduler.prefix_caching = below(3) != 0;
   scheduler.static_batching = below(6) == 0 ? StaticBatching::kRefilled : StaticBatching::kOff;
   scheduler.preemption = static_cast<Preemption>(below(3));
-  scheduler.num_swap_slots = below(2) * below(64);
+  scheduler.kv_groups[0].num_host_blocks = below(2) * below(64);
+  scheduler.eviction = static_cast<Eviction>(below(2));
+  add_windows(options.scheduler, random);
   options.max_steps_in_flight = below(2) == 0 ? 1 : static_cast<int>(2 + below(3));
   return options;
 }

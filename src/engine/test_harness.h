@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -25,10 +26,13 @@ inline constexpr int64_t kBlock = 4;
 class Harness : public Executor {
  public:
   explicit Harness(const SchedulerOptions& limits, int max_in_flight = 1)
-      : scheduler(limits),
-        loop(scheduler, *this, max_in_flight),
-        cache(limits.num_blocks * limits.block_size, -1),
-        swap(limits.num_swap_slots * limits.block_size, -1) {}
+      : scheduler(limits), loop(scheduler, *this, max_in_flight) {
+    for (const KvGroupOptions& group : limits.kv_groups) {
+      windows.push_back(group.window);
+      cache.emplace_back(group.num_blocks * kBlock, -1);
+      swap.emplace_back(group.num_host_blocks * kBlock, -1);
+    }
+  }
 
   struct Ask {
     int64_t num_prompt = 0;
@@ -85,31 +89,44 @@ class Harness : public Executor {
 
   void move(std::span<const StepPlan::Move> moves) override {
     for (const StepPlan::Move& move : moves) {
-      using enum StepPlan::Move::Kind;
-      const auto& source = move.kind == kSwapIn ? swap : cache;
-      auto& target = move.kind == kSwapOut ? swap : cache;
-      for (int64_t i = 0; i < kBlock; ++i) target[move.to * kBlock + i] = source[move.from * kBlock + i];
-      num_swapped += move.kind == kCopy ? 0 : 1;
+      const auto at = [&](const KvPlace& place) {
+        auto& tier = (place.tier == KvTier::kPool ? cache : swap)[static_cast<size_t>(move.blocks.group)];
+        return tier.begin() + place.index * kBlock;
+      };
+      std::copy_n(at(move.blocks.from), kBlock, at(move.blocks.to));
+      num_swapped += move.is_swap() ? 1 : 0;
+      last_mark = move.mark;
     }
+  }
+  // Moves take their time, as between far tiers: they are complete some plans later.
+  uint64_t completed_moves() const override {
+    completed = std::max(completed, last_mark - std::min<uint64_t>(last_mark, moves_behind));
+    return completed;
   }
 
   void start(std::span<const StepPlan::Item> planned) override {
     if (starts_until_failure >= 0 && starts_until_failure-- == 0) fail(ErrorCode::kIo, "a start that fails");
     scheduler.check();
-    std::set<int64_t> written;
+    std::set<std::pair<size_t, int64_t>> written;  // of every group
     int64_t num_tokens = 0;
     Started started;
     for (const StepPlan::Item& item : planned) {
       num_tokens += item.num_tokens;
       for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-        EXPECT_TRUE(written.insert(slot(*item.sequence, p)).second) << "two sequences write one slot";
-        cache[slot(*item.sequence, p)] = token_at(item, p);
+        for (size_t g = 0; g < cache.size(); ++g) {
+          EXPECT_TRUE(written.emplace(g, slot(g, *item.sequence, p)).second) << "two sequences write one slot";
+          cache[g][slot(g, *item.sequence, p)] = token_at(item, p);
+        }
       }
       add_to_shape(started.shape, item);
     }
     for (const StepPlan::Item& item : planned) {
-      for (int64_t p = 0; p < item.first_position + item.num_tokens; ++p) {
-        ASSERT_EQ(cache[slot(*item.sequence, p)], token_at(item, p)) << "position " << p;
+      for (size_t g = 0; g < cache.size(); ++g) {
+        const int64_t first = windows[g] == 0 ? 0 : std::max<int64_t>(0, item.first_position - windows[g] + 1);
+        for (int64_t p = first; p < item.first_position + item.num_tokens; ++p) {
+          ASSERT_NE(item.sequence->kv.tables[g][p / kBlock], kNoBlock) << "given back too early: position " << p;
+          ASSERT_EQ(cache[g][slot(g, *item.sequence, p)], token_at(item, p)) << "position " << p << " of group " << g;
+        }
       }
       started.tokens.push_back(item.samples ? choose(item) : std::vector<int32_t>{});
     }
@@ -178,7 +195,9 @@ class Harness : public Executor {
   }
 
   int32_t random_token() { return static_cast<int32_t>(random() % 1000); }
-  static int64_t slot(const Sequence& sequence, int64_t p) { return sequence.blocks[p / kBlock] * kBlock + p % kBlock; }
+  static int64_t slot(size_t group, const Sequence& sequence, int64_t p) {
+    return sequence.kv.tables[group][p / kBlock] * kBlock + p % kBlock;
+  }
 
   struct Started {
     std::vector<std::vector<int32_t>> tokens;  // by item
@@ -187,8 +206,12 @@ class Harness : public Executor {
   std::mt19937_64 random{7};
   Scheduler scheduler;
   StepLoop loop;
-  std::vector<int32_t> cache;
-  std::vector<int32_t> swap;
+  std::vector<int64_t> windows;             // of every KV group
+  std::vector<std::vector<int32_t>> cache;  // likewise: the token that was written at every slot
+  std::vector<std::vector<int32_t>> swap;
+  uint64_t last_mark = 0;
+  uint64_t moves_behind = 0;  // moves that are not complete yet
+  mutable uint64_t completed = 0;
   std::vector<StepPlan::Item> items;  // of the last step
   std::deque<Started> in_flight;
   Started settled;

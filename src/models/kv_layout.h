@@ -56,7 +56,7 @@ struct KvLayout {
 };
 
 struct KvLayoutOptions {
-  int64_t max_context = 0;  // positions of a sequence
+  int64_t max_context = 0;  // positions of a sequence; 0: windows count as none
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
   int num_ranks = 1;  // which divide the heads of every layer

@@ -23,6 +23,8 @@ struct RunnerOptions {
   // KV blocks of a group of layers that sees everything; those with a window need fewer (planning/memory_plan.h).
   // 0 = max_sequences x max_context, or what fits memory_bytes.
   int64_t num_blocks = 0;
+  // Layers with a window keep what lies before it too: for callers that give no block back.
+  bool keep_all_positions = false;
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
   bool share_prefixes = true;  // sequences of a step that begin with the same blocks read them once: only faster

@@ -48,7 +48,7 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
 }
 
 KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int num_ranks) {
-  return make_kv_layout(info.kv_layers, {.max_context = options.max_context,
+  return make_kv_layout(info.kv_layers, {.max_context = options.keep_all_positions ? 0 : options.max_context,
                                          .k_format = options.k_format,
                                          .v_format = options.v_format,
                                          .num_ranks = num_ranks});

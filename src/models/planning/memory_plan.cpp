@@ -31,11 +31,8 @@ struct Demand {
   int64_t max_batch_tokens = 0;
 };
 
-// Whether whoever hands out blocks gives those back that lie before a window.
-constexpr bool kGivesBack = false;
-
 int64_t pool_blocks(const KvGroup& group, const Demand& demand) {
-  if (group.window == 0 || !kGivesBack) return demand.num_blocks;
+  if (group.window == 0) return demand.num_blocks;
   const int64_t window = blocks_for(group.window) + 1;  // wherever it begins in a block
   const int64_t running = demand.num_sequences * (window + 1) + blocks_for(demand.max_batch_tokens);
   const int64_t context = blocks_for(demand.max_context);

@@ -43,6 +43,66 @@ TEST(MemoryPlan, EnoughForEverySequence) {
   EXPECT_TRUE(plan.advice.empty());
 }
 
+// 5 layers of 6 see 100 positions: 6 blocks wherever they begin in one.
+PlanInput windowed(uint64_t allowed_bytes) {
+  PlanInput result = input(allowed_bytes);
+  KvGroup window = kGroup;
+  window.num_layers = 20;
+  window.window = 100;
+  result.kv.push_back(window);
+  return result;
+}
+
+TEST(MemoryPlan, GroupsWithAWindowKeepTheirWindows) {
+  RunnerOptions wanted = options(4, 4000);
+  wanted.max_batch_tokens = 64;
+  const MemoryPlan plan = plan_memory(windowed(1000 * kMiB), wanted);
+  ASSERT_EQ(plan.kv_groups.size(), 2u);
+  EXPECT_EQ(plan.kv_groups[0].num_blocks, 4 * 125);
+  // Windows with a block at either end, the tokens of a step, and a window for each cached sequence.
+  EXPECT_EQ(plan.kv_groups[1].num_blocks, 4 * 6 + 2 + 4 * 5);
+  EXPECT_EQ(plan.kv_groups[1].block_bytes, 320u << 10);
+  EXPECT_EQ(plan.kv_bytes, plan.kv_groups[0].kv_bytes + plan.kv_groups[1].kv_bytes);
+  EXPECT_EQ(plan.kv_bytes_per_token, (64u + 320u) << 10 >> 5);
+  EXPECT_TRUE(plan.fits);
+}
+
+TEST(MemoryPlan, AWindowNeverHasMoreBlocksThanWhatItIsCutFrom) {
+  const MemoryPlan plan = plan_memory(windowed(1000 * kMiB), options(4, 120));
+  EXPECT_EQ(plan.kv_groups[0].num_blocks, 16);
+  EXPECT_EQ(plan.kv_groups[1].num_blocks, 16);
+}
+
+TEST(MemoryPlan, GivesUpLengthBeforeWindowsAndWindowsBeforeOneSequence) {
+  RunnerOptions wanted = options(4, 4000);
+  wanted.max_batch_tokens = 64;
+  const auto blocks = [&](uint64_t mib) {
+    const MemoryPlan plan = plan_memory(windowed(mib * kMiB), wanted);
+    EXPECT_TRUE(plan.fits) << mib;
+    EXPECT_LE(plan.total_bytes, mib * kMiB);
+    return std::pair{plan.kv_groups[0].num_blocks, plan.kv_groups[1].num_blocks};
+  };
+  EXPECT_EQ(blocks(40), (std::pair<int64_t, int64_t>{250, 4 * 6 + 2 + 2 * 5}));
+  EXPECT_EQ(blocks(28), (std::pair<int64_t, int64_t>{125, 3 * 6 + 2 + 5}));
+  const MemoryPlan none = plan_memory(windowed(22 * kMiB), wanted);
+  EXPECT_FALSE(none.fits);
+  EXPECT_NE(none.advice.find("--ctx-size"), std::string::npos) << none.advice;
+}
+
+TEST(MemoryPlan, SwapSpaceHasTheProportionsOfThePools) {
+  RunnerOptions wanted = options(4, 4000);
+  wanted.max_batch_tokens = 64;
+  wanted.num_swap_blocks = 100;
+  const MemoryPlan asked = plan_memory(windowed(1000 * kMiB), wanted);
+  EXPECT_EQ(asked.kv_groups[0].num_host_blocks, 100);
+  EXPECT_EQ(asked.kv_groups[1].num_host_blocks, 46 * 100 / 500);
+  wanted.num_swap_blocks = 0;
+  wanted.swap_bytes = 10 * kMiB;
+  const MemoryPlan sized = plan_memory(windowed(1000 * kMiB), wanted);
+  EXPECT_LE(sized.swap_bytes, 10 * kMiB);
+  EXPECT_GT(sized.swap_bytes, 9 * kMiB);
+}
+
 TEST(MemoryPlan, ShrinksToWhatFits) {
   const MemoryPlan plan = plan_memory(input(15 * kMiB), options(4, 1000));
   EXPECT_EQ(plan.num_blocks, 48);

@@ -105,9 +105,10 @@ class Source:
         self.flags = sorted(flags_of(command["command"]) for command in commands)  # of each command
 
     def mark(self):
-        parts = [tool(), repr(self.flags), str(self.path)]
-        parts += [f"{name} {content(name)[0]}" for name in sorted(self.files)]
-        key = hashlib.sha256("\n".join(parts).replace(str(ROOT), ".").encode()).hexdigest()
+        # Sorted below the checkout's name: above it, its own place among the system's folders would count.
+        contents = sorted(f"{name} {content(name)[0]}".replace(str(ROOT), ".") for name in self.files)
+        parts = [tool(), repr(self.flags).replace(str(ROOT), "."), str(self.path.relative_to(ROOT)), *contents]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return cache_folder() / key[:2] / key[2:]
 
     def passed_before(self):

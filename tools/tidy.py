@@ -105,7 +105,7 @@ class Source:
         self.flags = sorted(flags_of(command["command"]) for command in commands)  # of each command
 
     def mark(self):
-        # Sorted below the checkout's name: above it, its own place among the system's folders would count.
+        # Sorted by names relative to the checkout: the order of absolute ones depends on where it lies.
         contents = sorted(f"{name} {content(name)[0]}".replace(str(ROOT), ".") for name in self.files)
         parts = [tool(), repr(self.flags).replace(str(ROOT), "."), str(self.path.relative_to(ROOT)), *contents]
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()

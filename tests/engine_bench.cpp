@@ -76,6 +76,11 @@ double now_us() {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+Backend make_idle(bool, int) {
+  static const Kernels table = idle_table();
+  return {&table, std::make_unique<IdleDevice>()};
+}
+
 void measure(const Checkpoint& checkpoint, bool run_ahead) {
   const RunnerOptions options{.num_threads = 1,
                               .device = "cuda",
@@ -85,7 +90,8 @@ void measure(const Checkpoint& checkpoint, bool run_ahead) {
                               .max_context = kContext,
                               .num_blocks = kSequences * kContext / kKvBlockSize,
                               .k_format = Format::kQ4_0,
-                              .v_format = Format::kQ4_0};
+                              .v_format = Format::kQ4_0,
+                              .cuda = {.make = make_idle}};
   Engine engine(ModelRunner::load(checkpoint, options), {.run_ahead = run_ahead});
   std::vector<std::shared_ptr<OutputStream>> streams;
   for (int32_t i = 0; i < kSequences; ++i) {
@@ -121,8 +127,6 @@ void measure(const Checkpoint& checkpoint, bool run_ahead) {
 
 int main() {
   using namespace quire;
-  static const Kernels table = idle_table();
-  make_cuda_backend = [](bool, int) { return Backend{&table, std::make_unique<IdleDevice>()}; };
   const auto checkpoint = open_synthetic(model_shape("llama-3.1-8b"), "Q8_0", SyntheticContent::kHoles);
   fmt::print("{} sequences of {} tokens and more, one token each\n", kSequences, kPrompt);
   for (const bool run_ahead : {false, true, false, true}) measure(*checkpoint, run_ahead);

@@ -56,12 +56,6 @@ class EngineFailure : public testing::Test {
     if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
     waits_until_failure = -1;
     fails_for_good = false;
-    static Backend (*const make_working)(bool, int) = make_cuda_backend;
-    make_cuda_backend = [](bool one_answer, int index) {
-      Backend backend = make_working(one_answer, index);
-      backend.device = std::make_unique<FailingDevice>(std::move(backend.device));
-      return backend;
-    };
     image_ = test::tiny_gguf({});
     checkpoint_ = Checkpoint::from_gguf_bytes(test::as_bytes(image_), "tiny.gguf");
     const RunnerOptions options{.num_threads = 2,
@@ -69,8 +63,15 @@ class EngineFailure : public testing::Test {
                                 .max_batch_tokens = 64,
                                 .max_sequences = 4,
                                 .max_context = 64,
-                                .num_blocks = 32};
+                                .num_blocks = 32,
+                                .cuda = {.make = make_failing}};
     engine_ = std::make_unique<Engine>(ModelRunner::load(*checkpoint_, options));
+  }
+
+  static Backend make_failing(bool one_answer, int index) {
+    Backend backend = test::cuda().make(one_answer, index);
+    backend.device = std::make_unique<FailingDevice>(std::move(backend.device));
+    return backend;
   }
 
   static GenerateRequest request(int index) {

@@ -114,36 +114,35 @@ const Kernels& select_kernels(std::string_view name) {
        printable(name), known);
 }
 
+BackendFactory cuda_backends() {
 #ifdef QUIRE_CUDA_TABLE
-Backend (*make_cuda_backend)(bool one_answer, int index) = make_cuda;
+  return {.make = make_cuda, .is_preferred = true};
 #else
-Backend (*make_cuda_backend)(bool one_answer, int index) = nullptr;
-#endif
-
-Backend select_backend(std::string_view device, std::string_view isa, bool one_answer, int index) {
-  if (device == "cpu") return {&select_kernels(isa), make_host_device()};
-  if (device == "cuda" && make_cuda_backend != nullptr) return make_cuda_backend(one_answer, index);
-  if (device == "cuda") {
+  return {.make = [](bool, int) -> Backend {
     fail(ErrorCode::kUnsupported,
          "device \"cuda\": this build computes on the CPU only; build the preset \"cuda\", or use --device cpu");
-  }
-  if (!device.empty()) {
+  }};
+#endif
+}
+
+Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) {
+  const auto& [device, isa, one_answer, index] = choice;
+  if (device == "cuda") return cuda.make(one_answer, index);
+  if (!device.empty() && device != "cpu") {
     fail(ErrorCode::kInvalidArgument, "device \"{}\" is unknown; expected cpu or cuda", printable(device));
   }
-#ifdef QUIRE_CUDA_TABLE
   // A table of the CPU that was asked for by name means the CPU.
-  if (isa.empty()) {
+  if (device.empty() && isa.empty() && cuda.is_preferred) {
     Backend found;
     try {
-      found = make_cuda_backend(/*one_answer=*/true, index);
+      found = cuda.make(/*one_answer=*/true, index);
     } catch (const Error& error) {
       log::info("computing on the CPU: {}", error.what());
     }
     // A library that is missing is no reason to compute elsewhere.
-    if (found.device != nullptr) return one_answer ? std::move(found) : make_cuda_backend(one_answer, index);
+    if (found.device != nullptr) return one_answer ? std::move(found) : cuda.make(one_answer, index);
   }
-#endif
-  return select_backend("cpu", isa);
+  return {&select_kernels(isa), make_host_device()};
 }
 
 Exec make_exec(ThreadPool& pool, void* stream) {

@@ -2,6 +2,7 @@
 // it computes on.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -23,13 +24,25 @@ struct Backend {
   const Kernels* kernels = nullptr;
   std::unique_ptr<Device> device;
 };
-// `device`: "cpu" with the table `isa`, "cuda", or empty for the best there is. Without one answer a device may have
-// dense matrices multiplied by what is fastest for the batch; the CPU has nothing of that kind. `index`: which of the
-// devices of that kind; the CPU is one. Throws Error when this build or machine has no such device.
-Backend select_backend(std::string_view device, std::string_view isa, bool one_answer = true, int index = 0);
-// What "cuda" stands for: throws Error saying what is missing where there is no such device. Null in builds without
-// CUDA; tests put the emulated one here, which then has to be asked for by name.
-extern Backend (*make_cuda_backend)(bool one_answer, int index);
+// What "cuda" stands for.
+struct BackendFactory {
+  // Device `index` and its table. Throws Error saying what is missing where there is no such device.
+  std::function<Backend(bool one_answer, int index)> make;
+  bool is_preferred = false;  // to the CPU where no device is named
+};
+// Of this build.
+BackendFactory cuda_backends();
+
+struct BackendChoice {
+  std::string_view device = {};  // "cpu", "cuda"; empty: the best there is
+  std::string_view isa = {};     // the CPU's table by its name; empty: the best
+  // Without one answer a device may have dense matrices multiplied by what is fastest for the batch; the CPU has
+  // nothing of that kind.
+  bool one_answer = true;
+  int index = 0;  // which of the devices of that kind; the CPU is one
+};
+// Throws Error when this build or machine has no such device.
+Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda);
 
 // On the host's threads and, for a device that has one, its stream.
 Exec make_exec(ThreadPool& pool, void* stream = nullptr);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/select.h"
+#include "parallel/communicator.h"
 #include "tensor/format.h"
 
 namespace quire {
@@ -15,7 +17,7 @@ struct RunnerOptions {
   int tensor_parallel = 1;         // ranks that share the model: threads on the CPU, else devices 0, 1, ...
   std::string device = {};         // "cpu", "cuda"; empty = the best there is
   std::string isa = {};            // the CPU's kernel table by name; empty = the best
-  bool one_answer = true;          // false: results of a device may depend on the batch (select_backend)
+  bool one_answer = true;          // false: results of a device may depend on the batch (BackendChoice)
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
   int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
@@ -40,6 +42,9 @@ struct RunnerOptions {
   uint64_t sampling_bytes_per_token = 0;
   // What `quire tune` wrote (matmul_tuning.h): only faster. Empty = the defaults; a file that is not there is none.
   std::string tuning_file = {};
+  // What "cuda" computes with; tests have an emulation.
+  BackendFactory cuda = cuda_backends();
+  CommunicatorFactory make_cuda_communicators = make_device_communicators;
 };
 
 // A group of layers with one shape and one reach, in the ledger (kv_layout.h).

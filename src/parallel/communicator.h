@@ -33,10 +33,9 @@ using Communicators = std::vector<std::unique_ptr<Communicator>>;  // by rank
 // The communicator of the only rank. Any thread.
 Communicator& single_communicator();
 
-// The communicators of `size` ranks of this process: over the host's memory, or on its first `size` devices. Throws
-// Error kUnsupported where the build or the machine cannot do it.
-Communicators make_communicators(int size, bool on_host);
-// Makes communicators for devices. Null in builds without NCCL; tests assign emulated ones.
-extern Communicators (*make_device_communicators)(int size);
+// Makes the communicators of `size` ranks of this process. Throws Error where the build or the machine cannot do it.
+using CommunicatorFactory = Communicators (*)(int size);
+// On the first `size` CUDA devices, in this build.
+Communicators make_device_communicators(int size);
 
 }  // namespace quire

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "parallel/rank_threads.h"
+#include "parallel/thread_communicator.h"
 
 namespace quire {
 namespace {
@@ -51,7 +52,7 @@ class ThreadCommunicatorTest : public testing::TestWithParam<int> {};
 
 TEST_P(ThreadCommunicatorTest, SumsInTheOrderOfRanks) {
   const int size = GetParam();
-  const Communicators ranks = make_communicators(size, /*on_host=*/true);
+  const Communicators ranks = make_thread_communicators(size);
   RankThreads threads(size);
   for (int round = 0; round < 30; ++round) {
     for (const int64_t count : {1, 7, 15, 16, 17, 33, 500, 4097}) {
@@ -69,7 +70,7 @@ TEST_P(ThreadCommunicatorTest, SumsInTheOrderOfRanks) {
 // Many calls, with some ranks later than others, so that ranks both spin and sleep.
 TEST_P(ThreadCommunicatorTest, ManyRoundsOfRanksThatComeLate) {
   const int size = GetParam();
-  const Communicators ranks = make_communicators(size, /*on_host=*/true);
+  const Communicators ranks = make_thread_communicators(size);
   RankThreads(size).run([&](int rank) {
     float x = 0.0f;
     for (int round = 0; round < 2000; ++round) {

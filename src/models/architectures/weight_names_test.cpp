@@ -25,7 +25,8 @@ namespace fs = std::filesystem;
 // A model of the reference table, whose packed rows are the tensor's own.
 class Loaded {
  public:
-  explicit Loaded(const Checkpoint& checkpoint) : backend_(select_backend("cpu", "reference")), pool_(2) {
+  explicit Loaded(const Checkpoint& checkpoint)
+      : backend_(Backend{&reference_kernels(), make_host_device()}), pool_(2) {
     WeightLoader measuring(checkpoint, *backend_.kernels, /*on_host=*/true);
     make_model(checkpoint, measuring);
     weights_.emplace(*backend_.device, measuring.packed_bytes());

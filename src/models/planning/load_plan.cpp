@@ -58,8 +58,7 @@ KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int n
 uint64_t least_free_bytes(const RunnerOptions& options) {
   std::vector<uint64_t> free(static_cast<size_t>(options.tensor_parallel));
   RankThreads(options.tensor_parallel).run([&](int rank) {
-    free[static_cast<size_t>(rank)] =
-        select_backend("cuda", options.isa, options.one_answer, rank).device->free_bytes();
+    free[static_cast<size_t>(rank)] = options.cuda.make(options.one_answer, rank).device->free_bytes();
   });
   return std::ranges::min(free);
 }
@@ -87,7 +86,7 @@ void check_sums(const RunnerOptions& options, bool on_host) {
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   check_option("tensor parallelism", asked.tensor_parallel, 1, PartitionCheck::kMostRanks);
   LoadPlan plan;
-  plan.backend = select_backend(asked.device, asked.isa, asked.one_answer);
+  plan.backend = select_backend(backend_choice(asked), asked.cuda);
   const Kernels& kernels = *plan.backend.kernels;
   const Device& device = *plan.backend.device;
   const bool on_host = device.is_host();
@@ -123,6 +122,10 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   options.num_blocks = plan.memory.num_blocks;
   options.num_swap_blocks = plan.memory.num_swap_blocks;
   return plan;
+}
+
+BackendChoice backend_choice(const RunnerOptions& options, int index) {
+  return {.device = options.device, .isa = options.isa, .one_answer = options.one_answer, .index = index};
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

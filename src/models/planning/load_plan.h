@@ -27,6 +27,9 @@ struct LoadPlan {
 // Where the memory does not suffice, memory.fits is false.
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked);
 
+// Of rank `index`.
+BackendChoice backend_choice(const RunnerOptions& options, int index = 0);
+
 // Of one rank.
 StepLimits limits_of(const LoadPlan& plan, bool on_host);
 

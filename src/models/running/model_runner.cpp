@@ -14,6 +14,7 @@
 #include "models/planning/memory_plan.h"
 #include "models/running/rank_runner.h"
 #include "parallel/rank_threads.h"
+#include "parallel/thread_communicator.h"
 
 namespace quire {
 
@@ -53,12 +54,12 @@ ModelRunner::Impl::Impl(const Checkpoint& checkpoint, LoadPlan load_plan, const 
     ranks[0] = std::make_unique<RankRunner>(checkpoint, plan, std::move(backend), single_communicator(), report);
     return;
   }
-  communicators = make_communicators(options.tensor_parallel, backend.device->is_host());
+  const bool on_host = backend.device->is_host();
+  communicators = (on_host ? make_thread_communicators : options.make_cuda_communicators)(options.tensor_parallel);
   try {
     threads.run([&](int rank) {
       const auto index = static_cast<size_t>(rank);
-      Backend own =
-          rank == 0 ? std::move(backend) : select_backend(options.device, options.isa, options.one_answer, rank);
+      Backend own = rank == 0 ? std::move(backend) : select_backend(backend_choice(options, rank), options.cuda);
       ranks[index] = std::make_unique<RankRunner>(checkpoint, plan, std::move(own), *communicators[index],
                                                   rank == 0 ? report : RankRunner::Progress{});
     });

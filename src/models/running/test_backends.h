@@ -15,14 +15,25 @@
 
 namespace quire::test {
 
-inline bool has_cuda() {
+inline BackendFactory cuda() {
 #ifdef QUIRE_GPU_EMULATED
-  make_cuda_backend = make_cuda;
-  make_device_communicators = make_nccl_communicators;
+  return {.make = make_cuda};
+#else
+  return cuda_backends();
 #endif
-  if (make_cuda_backend == nullptr) return false;
+}
+
+inline CommunicatorFactory cuda_communicators() {
+#ifdef QUIRE_GPU_EMULATED
+  return make_nccl_communicators;
+#else
+  return make_device_communicators;
+#endif
+}
+
+inline bool has_cuda(bool one_answer = true) {
   try {
-    make_cuda_backend(/*one_answer=*/true, 0);
+    cuda().make(one_answer, 0);
     return true;
   } catch (const Error&) {
     return false;
@@ -43,12 +54,7 @@ inline bool is_cuda(const std::string& name) { return name == "cuda" || name == 
 
 inline std::vector<std::string> table_names_and_library() {
   std::vector<std::string> names = table_names();
-  if (!has_cuda()) return names;
-  try {
-    make_cuda_backend(/*one_answer=*/false, 0);
-    names.emplace_back(kCudaLibrary);
-  } catch (const Error&) {
-  }
+  if (has_cuda() && has_cuda(/*one_answer=*/false)) names.emplace_back(kCudaLibrary);
   return names;
 }
 
@@ -57,6 +63,8 @@ inline RunnerOptions with_table(RunnerOptions options, const std::string& name) 
   options.device = is_cuda(name) ? "cuda" : "cpu";
   options.isa = is_cuda(name) ? "" : name;
   options.one_answer = name != kCudaLibrary;
+  options.cuda = cuda();
+  options.make_cuda_communicators = cuda_communicators();
   return options;
 }
 

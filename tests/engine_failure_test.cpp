@@ -148,7 +148,7 @@ TEST_F(EngineFailure, AStepThatFailsEndsItsRequestsAndNoOthers) {
     EXPECT_EQ(engine_->status().num_aborted - aborted_before, 4);
     EXPECT_EQ(engine_->status().num_failed_steps - failed_before, 1);
     EXPECT_EQ(engine_->scheduler().blocks().num_active(), 0);
-    EXPECT_EQ(engine_->health(), EngineHealth::kWell);
+    EXPECT_EQ(engine_->health(), EngineHealth::kHealthy);
   }
 }
 

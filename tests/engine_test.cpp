@@ -362,21 +362,21 @@ TEST_F(EngineTest, IsNotWellWhenWorkMakesNoProgress) {
   options.stall_ms = 1000;
   auto engine = make_engine(2, 128, 16, options);
   now = 1e6;
-  EXPECT_EQ(engine->health(), EngineHealth::kWell) << "there is nothing to do";
+  EXPECT_EQ(engine->health(), EngineHealth::kHealthy) << "there is nothing to do";
   const auto stream = engine->submit(request(1, 6)).stream;
   now += 999;
   engine->submit(request(2, 3));
-  EXPECT_EQ(engine->health(), EngineHealth::kWell);
+  EXPECT_EQ(engine->health(), EngineHealth::kHealthy);
   now += 2;
   EXPECT_EQ(engine->health(), EngineHealth::kStalled) << "nobody steps";
   engine->step();
-  EXPECT_EQ(engine->health(), EngineHealth::kWell);
+  EXPECT_EQ(engine->health(), EngineHealth::kHealthy);
   now += 1001;
   EXPECT_EQ(engine->health(), EngineHealth::kStalled) << "half way through";
   while (engine->step()) {
   }
   now += 1e6;
-  EXPECT_EQ(engine->health(), EngineHealth::kWell) << "all is done";
+  EXPECT_EQ(engine->health(), EngineHealth::kHealthy) << "all is done";
 }
 
 TEST_F(EngineTest, WhoDeclinesTheCacheNeitherUsesNorFillsIt) {

@@ -84,7 +84,7 @@ TEST(Simulation, PlannedWindowsPreemptNobody) {
                    .prompt_tokens = static_cast<int64_t>(100 + i * 7919 % 1700),
                    .output_tokens = static_cast<int64_t>(20 + i * 104729 % 200),
                    .shared_tokens = i % 2 == 0 ? 100 : 0,
-                   .group = static_cast<int32_t>(i % 6)};
+                   .prefix = static_cast<int32_t>(i % 6)};
   }
   const SimulationResult result = simulate(requests, options);
   EXPECT_EQ(result.num_preemptions, 0);

@@ -10,11 +10,11 @@
 namespace quire {
 namespace {
 
-// When a client that was refused may try again: half the queue should have gone.
-constexpr double kLeastRetryMs = 250.0;
-constexpr double kMostRetryMs = 60'000.0;
+// Bounds of Submission::retry_after_ms.
+constexpr double kMinRetryMs = 250.0;
+constexpr double kMaxRetryMs = 60'000.0;
 
-// Tokens that it must at least have room for.
+// The generated tokens for which the sequence must have room.
 int64_t completion_tokens(const GenerateRequest& request) {
   if (request.pooling != Pooling::kNone) return 0;
   return request.max_tokens < 0 ? 1 : request.max_tokens;
@@ -40,7 +40,7 @@ void Admission::validate(const GenerateRequest& request) const {
     }
   }
   const int64_t completion = completion_tokens(request);
-  // Before anything is computed from it: any number may stand there.
+  // Checked before max_tokens enters any sum: a client may send any number.
   if (completion > context - prompt_size) {
     fail(
         ErrorCode::kLimit,
@@ -59,7 +59,7 @@ void Admission::validate(const GenerateRequest& request) const {
   }
 }
 
-// A sequence alone must be able to reach its end, or there would be no progress.
+// A sequence that runs alone must be able to reach its end; otherwise it would be preempted for ever.
 int64_t Admission::max_sequence_tokens() const {
   return std::min(runner_.options().max_context, scheduler_.kv().longest_sequence());
 }
@@ -79,7 +79,7 @@ Submission Admission::submit(GenerateRequest request) {
   uint64_t id = 0;
   if (std::optional<Submission> refused = enter_queue(*shared, id)) return *std::move(refused);
 
-  // Prompts may be long: they are copied without the lock that every step takes.
+  // Prompts may be long, so they are copied before taking the lock, which every step needs too.
   auto choice = make_choice(shared, id, shared->sampling.seed.value_or(philox(options_.seed, id)), max_length);
   choice->stream = std::make_shared<OutputStream>(shared->num_choices);
   choice->timing.arrival_ms = options_.now_ms();
@@ -91,13 +91,13 @@ Submission Admission::submit(GenerateRequest request) {
   return {.stream = std::move(stream)};
 }
 
-// Takes a place in the queue and an id for each choice; or the refusal.
+// Takes a place in the queue and an id for each choice, or returns the refusal.
 std::optional<Submission> Admission::enter_queue(const GenerateRequest& request, uint64_t& id) {
   const auto num_tokens = static_cast<int64_t>(request.prompt.size());
   const std::lock_guard lock(mutex_);
   if (is_stopped_) return refuse(Refusal::kStopped);
   if (queued_requests_ >= options_.max_queued_requests) return refuse(Refusal::kQueueRequests);
-  // Alone in the queue any prompt is welcome.
+  // An empty queue takes a prompt of any length.
   if (queued_requests_ > 0 && num_tokens > options_.max_queued_tokens - queued_tokens_) {
     return refuse(Refusal::kQueueTokens);
   }
@@ -115,12 +115,12 @@ std::optional<Submission> Admission::refuse_when_full() {
   return refuse(Refusal::kQueueRequests);
 }
 
-// With the mutex held.
+// The caller holds the mutex.
 Submission Admission::refuse(Refusal refusal) {
-  if (refusal == Refusal::kStopped) return {.refusal = refusal, .retry_after_ms = kMostRetryMs};
+  if (refusal == Refusal::kStopped) return {.refusal = refusal, .retry_after_ms = kMaxRetryMs};
   ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
   const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
-  return {.refusal = refusal, .retry_after_ms = std::clamp(wait, kLeastRetryMs, kMostRetryMs)};
+  return {.refusal = refusal, .retry_after_ms = std::clamp(wait, kMinRetryMs, kMaxRetryMs)};
 }
 
 std::vector<std::unique_ptr<Choice>> Admission::take_arrived() {

@@ -1,5 +1,5 @@
-// The way into the engine: whether a request can ever run, whether the queue has room for it, its ids; and how long the
-// queue is.
+// Admits requests to the engine: refuses those that can never run or find the queue full, gives the others their ids,
+// and counts the queue.
 //
 // submit() and the like: any thread. The rest: engine thread.
 #pragma once
@@ -22,22 +22,22 @@ enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens, kStopped };
 struct Submission {
   std::shared_ptr<OutputStream> stream = nullptr;  // null when refused
   Refusal refusal = Refusal::kNone;
-  double retry_after_ms = 0.0;  // when refused: until about half the queue will have gone, at the measured speed
+  double retry_after_ms = 0.0;  // when refused: until about half the queue has left, at the measured speed
 };
 
 class Admission {
  public:
   struct Options {
     int64_t max_queued_requests = 0;  // waiting, not yet started
-    int64_t max_queued_tokens = 0;    // of their prompts
-    uint64_t seed = 0;                // of requests that bring none
+    int64_t max_queued_tokens = 0;    // in the prompts of these requests
+    uint64_t seed = 0;                // for requests without a seed
     std::function<double()> now_ms;
   };
-  // Both outlive it; of the scheduler only what never changes is asked.
+  // Runner and scheduler must outlive this object. It reads only those parts of the scheduler that never change.
   Admission(const ModelRunner& runner, const Scheduler& scheduler, Options options)
       : runner_(runner), scheduler_(scheduler), options_(std::move(options)) {}
 
-  // As Engine's.
+  // These three: see Engine.
   Submission submit(GenerateRequest request);
   std::optional<Submission> refuse_when_full();
   int64_t max_sequence_tokens() const;
@@ -46,13 +46,13 @@ class Admission {
   int64_t num_refused_requests() const { return refused_requests_; }
   int64_t num_refused_tokens() const { return refused_tokens_; }
 
-  // Those that have arrived since the last call.
+  // The choices that have arrived since the last call.
   std::vector<std::unique_ptr<Choice>> take_arrived();
-  // The choice has started, or ends without: it counts to the queue no longer.
+  // The choice has started, or ended without starting: the queue no longer counts it.
   void leave_queue(Choice& choice);
-  // A choice has ended: the speed by which the queue moves.
+  // A choice has ended: updates the measured speed of the queue.
   void observe_finish(double now_ms);
-  // Nothing is taken any more.
+  // From now on every request is refused.
   void stop();
 
  private:
@@ -73,7 +73,7 @@ class Admission {
   std::atomic<int64_t> refused_requests_{0};
   std::atomic<int64_t> refused_tokens_{0};
   double last_finish_ms_ = 0.0;
-  std::atomic<double> finish_interval_ms_{0.0};  // between the ends of choices, lately
+  std::atomic<double> finish_interval_ms_{0.0};  // recent mean time between the ends of two choices
 };
 
 }  // namespace quire

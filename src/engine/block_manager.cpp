@@ -14,7 +14,7 @@ BlockManager::BlockManager(int64_t num_blocks, int64_t block_size, Eviction evic
       content_(num_blocks),
       tokens_(num_blocks * block_size),
       eviction_(make_eviction_policy(eviction, num_blocks)) {
-  // Lowest ids are handed out first, so that a small load touches little of the pool.
+  // The lowest ids are allocated first, so that a small load touches little of the pool's memory.
   std::iota(free_.rbegin(), free_.rend(), 0);
   published_.reserve(static_cast<size_t>(num_blocks));
 }

@@ -1,8 +1,8 @@
-// Who holds which KV block, and which blocks still hold a prefix that somebody may ask for again. Integers and token
-// ids only: knows no request and no memory.
+// Counts the holders of each KV block of one group, and finds cached blocks by the tokens they hold. It deals in block
+// ids and token ids only, and knows neither requests nor memory.
 //
-// Owned by the scheduler, engine thread only. A block is free, active (somebody holds it) or cached (nobody does, but
-// its content is known). Invariant, checked by check(): free + active + cached = total.
+// Owned by the scheduler, engine thread only. A block is free, active (it has holders) or cached (it has none, but its
+// content can be found). Invariant, checked by check(): free + active + cached = total.
 #pragma once
 
 #include <cstdint>
@@ -23,22 +23,22 @@ class BlockManager {
  public:
   BlockManager(int64_t num_blocks, int64_t block_size, Eviction eviction = Eviction::kLru);
 
-  // A block with one holder: a free one, otherwise the cached one that the eviction policy gives up, which is
-  // forgotten. Nothing when all are active.
+  // Returns a block with one holder: a free one, or else the cached one that the eviction policy names, whose content
+  // is forgotten. Nothing when all blocks are active.
   std::optional<int32_t> allocate();
-  void hold(int32_t block);     // one more holder, of an active or a cached block
-  void release(int32_t block);  // one holder less; after the last one the block is cached if published, otherwise free
+  void hold(int32_t block);     // adds a holder to an active or cached block
+  void release(int32_t block);  // removes a holder; without holders the block is cached if published, otherwise free
   int32_t num_holders(int32_t block) const { return references_[block]; }
   bool is_shared(int32_t block) const { return references_[block] > 1; }
   BlockState state(int32_t block) const;
   bool is_cached(int32_t block) const { return references_[block] == 0 && content_[block].is_published; }
 
-  // Makes an active, full block findable; it must not be written any more. When equal content is known already,
-  // this block stays private.
+  // Makes an active, full block findable; it must not be written any more. When a block of equal content is published
+  // already, this one stays private.
   void publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens);
   // The block that holds these tokens after that prefix. Tokens and parent are compared, not only the hash.
   std::optional<int32_t> find(const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens) const;
-  void forget_cached();  // every cached block becomes free
+  void forget_cached();  // makes every cached block free
 
   int64_t num_total() const { return static_cast<int64_t>(references_.size()); }
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
@@ -59,13 +59,13 @@ class BlockManager {
   std::span<int32_t> tokens_of(int32_t block) {
     return {tokens_.data() + block * block_size_, static_cast<size_t>(block_size_)};
   }
-  void forget(int32_t block);  // a cached one becomes free
+  void forget(int32_t block);  // makes a cached block free
 
   int64_t block_size_;
   std::vector<int32_t> free_;
   std::vector<int32_t> references_;  // per block
   std::vector<Content> content_;     // per block
-  std::vector<int32_t> tokens_;      // per block, of published ones
+  std::vector<int32_t> tokens_;      // [block][block_size_], set for published blocks
   std::unordered_map<PrefixHash, int32_t> published_;
   std::unique_ptr<EvictionPolicy> eviction_;
   int64_t num_cached_ = 0;

@@ -29,7 +29,7 @@ void publish(BlockManager& blocks, int32_t block, const Prefix& prefix) {
   blocks.publish(block, prefix.parent, prefix.hash, prefix.tokens);
 }
 
-TEST(BlockManager, HandsOutEachBlockOnce) {
+TEST(BlockManager, AllocatesEachBlockOnce) {
   BlockManager blocks(3, kBlock);
   EXPECT_EQ(blocks.allocate(), 0);
   EXPECT_EQ(blocks.allocate(), 1);
@@ -42,7 +42,7 @@ TEST(BlockManager, HandsOutEachBlockOnce) {
   blocks.check();
 }
 
-TEST(BlockManager, IsFreeWhenTheLastHolderHasGone) {
+TEST(BlockManager, ABlockIsFreeAfterItsLastRelease) {
   BlockManager blocks(2, kBlock);
   const int32_t block = *blocks.allocate();
   blocks.hold(block);
@@ -57,7 +57,7 @@ TEST(BlockManager, IsFreeWhenTheLastHolderHasGone) {
   EXPECT_EQ(blocks.num_cached(), 0) << "it was not published";
 }
 
-TEST(BlockManager, FindsWhatWasPublishedWhileHeldAndAfter) {
+TEST(BlockManager, FindsPublishedBlocksWhileHeldAndAfterTheirRelease) {
   BlockManager blocks(2, kBlock);
   const Prefix prefix(10);
   const int32_t block = *blocks.allocate();
@@ -82,7 +82,7 @@ TEST(BlockManager, ComparesTokensAndParentNotOnlyTheHash) {
   EXPECT_FALSE(blocks.find(other.hash, prefix.hash, prefix.tokens).has_value());
 }
 
-TEST(BlockManager, EqualContentStaysPrivate) {
+TEST(BlockManager, ASecondBlockOfEqualContentStaysPrivate) {
   BlockManager blocks(2, kBlock);
   const Prefix prefix(10);
   const int32_t first = *blocks.allocate();
@@ -95,7 +95,7 @@ TEST(BlockManager, EqualContentStaysPrivate) {
   blocks.check();
 }
 
-TEST(BlockManager, ForgetsTheLeastRecentlyUsedFirst) {
+TEST(BlockManager, EvictsTheLeastRecentlyUsedFirst) {
   BlockManager blocks(3, kBlock);
   const std::vector<Prefix> prefixes = {Prefix(10), Prefix(20), Prefix(30)};
   for (const Prefix& prefix : prefixes) publish(blocks, *blocks.allocate(), prefix);
@@ -112,7 +112,7 @@ TEST(BlockManager, ForgetsTheLeastRecentlyUsedFirst) {
   blocks.check();
 }
 
-// Against a count of holders kept apart; check() sees the rest.
+// Compares with a count of holders that the test keeps itself; check() verifies the rest.
 TEST(BlockManager, RandomUseKeepsTheCounts) {
   constexpr int kBlocks = 9;
   std::mt19937_64 random(3);

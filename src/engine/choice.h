@@ -1,4 +1,4 @@
-// One choice of a request on its way through the engine: its sequence, what is wanted of it, its reader.
+// One choice of a request inside the engine: its sequence, the outputs that the request wants, and its reader.
 #pragma once
 
 #include <cstdint>
@@ -17,29 +17,30 @@ struct Choice {
   Sequence sequence;
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<OutputStream> stream;
-  std::vector<std::unique_ptr<Output>> outputs;  // the first makes the events
+  std::vector<std::unique_ptr<Output>> outputs;  // the first creates the events, the others add to them
   uint64_t seed = 0;
   int index = 0;
-  bool is_queued = true;  // counts to the queue's limits
+  bool is_queued = true;  // counted in the limits of the queue
   RequestTiming timing;
-  Update update;           // of the step that finished
-  int64_t chosen_row = 0;  // of the step started last: the row whose logits choose the token on its way
+  Update update;           // what the step that finished produced
+  int64_t chosen_row = 0;  // in the step started last: the row whose logits choose the pending token
 
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
-  // How the model runner may choose the token `num_ahead` after the next one; nothing when logits are wanted.
+  // How the model runner may choose the token `num_ahead` positions after the next one; nothing when the host needs
+  // the logits.
   std::optional<SamplingRow> device_sampling(int64_t num_ahead) const {
     if (sequence.needs_all_rows || sequence.num_choices > 1) return std::nullopt;
     return outputs[0]->device_sampling(num_ahead);
   }
 };
 
-// By sequence; those that are neither queued nor finished.
+// Choices that have been admitted and have not finished, by sequence.
 using Choices = std::unordered_map<const Sequence*, std::unique_ptr<Choice>>;
 
-// The first choice of a request. max_length: of its sequence, prompt included.
+// The first choice of a request. `max_length` of its sequence includes the prompt.
 std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
                                     int64_t max_length);
-// Another one, whose sequence will be forked from the first one's when the prompt is through.
+// A further choice, whose sequence is forked from the first one's when the prompt has been computed.
 std::unique_ptr<Choice> make_sibling(const Choice& first, int index);
 
 }  // namespace quire

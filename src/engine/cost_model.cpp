@@ -8,22 +8,23 @@
 namespace quire {
 namespace {
 
-// Of a new step in its kind's running mean.
-constexpr double kFresh = 0.25;
-// A kind that has not been seen for a while counts less, but is never forgotten: the machine may have changed, the
-// shape of its costs has not.
-constexpr double kFade = 0.995;
-constexpr double kLeastWeight = 0.02;
-// Pull towards the weights so far, in directions about which all kinds together say nothing.
-constexpr double kInertia = 1e-7;
-constexpr double kLeastMs = 1e-3;
-// A step stretched by a neighbour says little about the next one.
-constexpr double kMostSurprise = 4.0;
+// The weight of a new step in the running mean of its bucket.
+constexpr double kNewStepWeight = 0.25;
+// The weight of a bucket decays with its age in steps, but not below a minimum: the speed of the machine may have
+// changed since, but the proportions of the costs have not.
+constexpr double kAgeDecay = 0.995;
+constexpr double kMinBucketWeight = 0.02;
+// Pulls the fit towards the present weights in the directions that the buckets do not determine.
+constexpr double kRegularization = 1e-7;
+constexpr double kMinStepMs = 1e-3;
+// A measured time counts at most as this multiple of the prediction: a step that another process slowed down says
+// little about the next one.
+constexpr double kMaxMeasuredRatio = 4.0;
 
 using Vector = std::array<double, CostModel::kFeatures>;
 using Matrix = std::array<Vector, CostModel::kFeatures>;
 
-// Cholesky; the matrix is symmetric and, by the inertia on its diagonal, positive.
+// Cholesky decomposition; the matrix is symmetric and, thanks to kRegularization on its diagonal, positive definite.
 Vector solve(Matrix a, Vector b) {
   constexpr int n = CostModel::kFeatures;
   for (int j = 0; j < n; ++j) {
@@ -60,19 +61,19 @@ double CostModel::predict_ms(const StepShape& shape) const {
 
 void CostModel::observe(const StepShape& shape, double ms) {
   const double expected = predict_ms(shape);
-  if (is_known() && expected > 0) ms = std::min(ms, kMostSurprise * expected);
-  ms = std::max(ms, kLeastMs);
-  // Kinds are powers of two of the rows and of the positions that a row attends to.
+  if (is_fitted() && expected > 0) ms = std::min(ms, kMaxMeasuredRatio * expected);
+  ms = std::max(ms, kMinStepMs);
+  // Buckets are powers of two of the rows and of the positions that a row attends to.
   const auto rows = static_cast<uint64_t>(std::max<int64_t>(1, shape.rows));
   const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / static_cast<double>(rows)));
-  const int row_kind = std::min(kRowKinds, static_cast<int>(std::bit_width(rows))) - 1;
-  const int depth_kind = std::min(kDepthKinds, static_cast<int>(std::bit_width(depth))) - 1;
-  Kind& kind = kinds_[static_cast<size_t>(row_kind * kDepthKinds + depth_kind)];
+  const int row_bucket = std::min(kRowBuckets, static_cast<int>(std::bit_width(rows))) - 1;
+  const int depth_bucket = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
+  ShapeBucket& bucket = buckets_[static_cast<size_t>(row_bucket * kDepthBuckets + depth_bucket)];
   const Vector x = features_of(shape);
-  const double fresh = kind.last_seen < 0 ? 1.0 : kFresh;
-  for (int i = 0; i < kFeatures; ++i) kind.features[i] += fresh * (x[i] - kind.features[i]);
-  kind.ms += fresh * (ms - kind.ms);
-  kind.last_seen = num_observed_++;
+  const double fresh = bucket.last_seen < 0 ? 1.0 : kNewStepWeight;
+  for (int i = 0; i < kFeatures; ++i) bucket.features[i] += fresh * (x[i] - bucket.features[i]);
+  bucket.ms += fresh * (ms - bucket.ms);
+  bucket.last_seen = num_observed_++;
   fit();
 }
 
@@ -80,17 +81,18 @@ void CostModel::fit() {
   Matrix a{};
   Vector b{};
   for (int i = 0; i < kFeatures; ++i) {
-    a[i][i] = kInertia;
-    b[i] = kInertia * weights_[i];
+    a[i][i] = kRegularization;
+    b[i] = kRegularization * weights_[i];
   }
-  for (const Kind& kind : kinds_) {
-    if (kind.last_seen < 0) continue;
-    const auto age = static_cast<double>(num_observed_ - kind.last_seen);
-    const double weight = std::max(kLeastWeight, std::pow(kFade, age));
-    // Divided by the time, so that a short step counts as much as a long one: the target is 1.
+  for (const ShapeBucket& bucket : buckets_) {
+    if (bucket.last_seen < 0) continue;
+    const auto age = static_cast<double>(num_observed_ - bucket.last_seen);
+    const double weight = std::max(kMinBucketWeight, std::pow(kAgeDecay, age));
+    // Features are divided by the measured time and the target is 1: the error is relative, so that a short step counts
+    // as much as a long one.
     for (int i = 0; i < kFeatures; ++i) {
-      const double scaled = weight * kind.features[i] / kind.ms;
-      for (int j = 0; j < kFeatures; ++j) a[i][j] += scaled * kind.features[j] / kind.ms;
+      const double scaled = weight * bucket.features[i] / bucket.ms;
+      for (int j = 0; j < kFeatures; ++j) a[i][j] += scaled * bucket.features[j] / bucket.ms;
       b[i] += scaled;
     }
   }

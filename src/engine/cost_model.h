@@ -1,8 +1,8 @@
-// What a step will cost in milliseconds, learned from the steps that ran: a linear model of the step's shape, fitted by
+// Predicts the time of a step in milliseconds from the steps that ran: a linear model of the step's shape, fitted by
 // least squares of the relative error. The scheduler sizes prefill slices by it, the simulator plans capacity by it.
 //
-// Steps of like shapes are remembered together, as one running mean; the fit is over these kinds of shapes. So a
-// thousand steps that decode do not wash away what one prompt has taught.
+// Steps of similar shapes share a bucket, which keeps a running mean; the fit is over the buckets. So a thousand decode
+// steps do not outweigh the one prefill step that was seen.
 //
 // Owned by the scheduler; pure arithmetic, no clock.
 #pragma once
@@ -21,15 +21,15 @@ struct StepShape {
 class CostModel {
  public:
   static constexpr int kFeatures = 5;
-  static constexpr int64_t kFlatRows = 16;  // up to about so many rows a step is bound by reading the weights
-  // ms: fixed, per row, per row beyond kFlatRows, per sequence, per 1,000 attended positions
+  static constexpr int64_t kFlatRows = 16;  // up to about this many rows a step is bound by reading the weights
+  // Milliseconds: fixed, per row, per row beyond kFlatRows, per sequence, per 1,000 attended positions.
   using Weights = std::array<double, kFeatures>;
 
   CostModel() = default;
   explicit CostModel(const Weights& weights) : weights_(weights), num_observed_(kWarmUp) {}  // already fitted
 
-  // Known only after a few steps.
-  bool is_known() const { return num_observed_ >= kWarmUp; }
+  // Whether enough steps were observed for predict_ms() to be of use.
+  bool is_fitted() const { return num_observed_ >= kWarmUp; }
   double predict_ms(const StepShape& shape) const;
   void observe(const StepShape& shape, double ms);
   const Weights& weights() const { return weights_; }
@@ -40,18 +40,18 @@ class CostModel {
 
   static Vector features_of(const StepShape& shape);
 
-  struct Kind {
-    Vector features{};  // running means of the features and the time of its steps
+  struct ShapeBucket {
+    Vector features{};  // running means over its steps: the features, and below the time
     double ms = 0.0;
-    int64_t last_seen = -1;  // in steps observed
+    int64_t last_seen = -1;  // the value of num_observed_ then; -1: never
   };
-  static constexpr int kRowKinds = 14;
-  static constexpr int kDepthKinds = 16;
+  static constexpr int kRowBuckets = 14;
+  static constexpr int kDepthBuckets = 16;
 
   void fit();
 
   Weights weights_{};
-  std::array<Kind, kRowKinds * kDepthKinds> kinds_;
+  std::array<ShapeBucket, kRowBuckets * kDepthBuckets> buckets_;
   int64_t num_observed_ = 0;
 };
 

@@ -17,11 +17,11 @@ StepShape random_shape(std::mt19937& random) {
   return {rows, static_cast<int64_t>(1 + random() % 16), static_cast<double>(rows * (random() % 2000))};
 }
 
-TEST(CostModel, LearnsALinearMachineUnderNoiseAndFollowsAChange) {
+TEST(CostModel, FitsLinearCostsUnderNoiseAndFollowsAChange) {
   std::mt19937 random(3);
   std::normal_distribution<double> noise(1.0, 0.05);
   CostModel model;
-  EXPECT_FALSE(model.is_known());
+  EXPECT_FALSE(model.is_fitted());
   const auto teach = [&](int steps, double scale) {
     for (int i = 0; i < steps; ++i) {
       const StepShape shape = random_shape(random);
@@ -35,13 +35,13 @@ TEST(CostModel, LearnsALinearMachineUnderNoiseAndFollowsAChange) {
     }
   };
   teach(200, 1.0);
-  EXPECT_TRUE(model.is_known());
+  EXPECT_TRUE(model.is_fitted());
   expect_close(1.0);
-  teach(1500, 2.0);  // a neighbour took half of the machine, and every kind of step has met it
+  teach(1500, 2.0);  // another process took half of the machine, and steps of every shape ran since
   expect_close(2.0);
 }
 
-TEST(CostModel, OneShapeForEverDoesNotSpoilIt) {
+TEST(CostModel, ManyStepsOfOneShapeDoNotSpoilTheFit) {
   CostModel model;
   std::mt19937 random(4);
   for (int i = 0; i < 100; ++i) {

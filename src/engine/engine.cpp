@@ -10,10 +10,10 @@
 namespace quire {
 namespace {
 
-// Steps that throw one after the other until the engine gives up: what they share is not a request.
-constexpr int kMostFailures = 3;
-// Steps in flight on a device that runs beside the host: as many as the model runner takes.
-constexpr int kStepsAhead = 2;
+// After this many consecutive steps that threw the engine stops: the cause is not one request.
+constexpr int kMaxConsecutiveFailures = 3;
+// On a device that runs beside the host: as many as the model runner can hold.
+constexpr int kMaxStepsInFlight = 2;
 
 double steady_now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -53,13 +53,13 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
                 {.now_ms = options_.now_ms,
                  .observe_move_ms = [this](double ms_per_block) { scheduler_.observe_move_ms(ms_per_block); },
                  .on_first_step = [this](Choice& choice) { start(choice); }}),
-      loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kStepsAhead : 1),
+      loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kMaxStepsInFlight : 1),
       counter_(scheduler_) {}
 
 Engine::~Engine() { finish_all(FinishReason::kCancelled); }
 
 Submission Engine::submit(GenerateRequest request) {
-  // An engine that was idle has had nothing to get on with.
+  // Time without work does not count as time without progress.
   if (!has_work_ && admission_.num_queued() == 0) progress_ms_ = options_.now_ms();
   Submission submission = admission_.submit(std::move(request));
   if (submission.stream != nullptr) wake();
@@ -77,7 +77,7 @@ EngineStatus Engine::status(bool with_blocks) const {
     counter_.ask_for_blocks();
     wake();
   }
-  // Those the engine thread has not seen yet wait too.
+  // Requests that the engine thread has not taken yet are waiting too.
   status.num_waiting = std::max(status.num_waiting, admission_.num_queued());
   status.refused_requests = admission_.num_refused_requests();
   status.refused_tokens = admission_.num_refused_tokens();
@@ -88,7 +88,7 @@ EngineHealth Engine::health() const {
   if (is_stopped_) return EngineHealth::kStopped;
   const bool has_work = has_work_ || admission_.num_queued() > 0;
   return has_work && options_.now_ms() - progress_ms_ > options_.stall_ms ? EngineHealth::kStalled
-                                                                          : EngineHealth::kWell;
+                                                                          : EngineHealth::kHealthy;
 }
 
 void Engine::note_progress(bool has_work) {
@@ -116,7 +116,7 @@ bool Engine::step() {
 
 bool Engine::recover() {
   counter_.count_failed_step();
-  bool is_usable = ++num_failures_ < kMostFailures;
+  bool is_usable = ++num_failures_ < kMaxConsecutiveFailures;
   try {
     executor_.abandon();
   } catch (const std::exception&) {
@@ -151,7 +151,7 @@ void Engine::admit_and_cancel() {
   for (const auto& [choice, reason] : ended) finish(*choice, {}, reason);
 }
 
-// The choice runs for the first time.
+// Called before the first step of the choice.
 void Engine::start(Choice& choice) {
   choice.timing.first_scheduled_ms = options_.now_ms();
   counter_.count_start(choice.sequence);
@@ -193,10 +193,10 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
   last.timing = choice.timing;
   last.num_cached_tokens = choice.sequence.num_cached_tokens;
   last.num_preemptions = choice.sequence.num_preemptions;
-  // A request that ends before its choices were forked ends all of them.
-  for (int unborn = choice.sequence.num_choices - 1; unborn > 0; --unborn) {
+  // When the first choice ends before the others were forked, it ends them too.
+  for (int unforked = choice.sequence.num_choices - 1; unforked > 0; --unforked) {
     OutputEvent& event = events.emplace_back();
-    event.choice = unborn;
+    event.choice = unforked;
     event.finish = reason;
     event.timing = choice.timing;
   }
@@ -206,7 +206,7 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
   stream->push(std::move(events));
 }
 
-// Of those that wait or run, and of those that have only arrived; no more are taken.
+// Ends all choices, also those that have only arrived, and refuses further requests.
 void Engine::finish_all(FinishReason reason) {
   admission_.stop();
   for (std::unique_ptr<Choice>& choice : admission_.take_arrived()) {

@@ -1,4 +1,4 @@
-// What an engine is doing and has done: plain numbers for metrics, the live view and tests. A copy, no owner.
+// A copy of the engine's counters and gauges, for metrics, the live view and tests.
 #pragma once
 
 #include <array>
@@ -19,28 +19,28 @@ struct EngineStatus {
   // Now.
   int64_t num_running = 0;
   int64_t num_waiting = 0;
-  int64_t num_swapped = 0;  // of the waiting, those whose KV lies in swap space
+  int64_t num_swapped = 0;  // waiting sequences whose KV lies in swap space
   int64_t blocks_total = 0;
   int64_t blocks_active = 0;
-  int64_t blocks_cached = 0;  // held by nobody, reusable by prefix
+  int64_t blocks_cached = 0;  // without holders, reusable by prefix
   int64_t block_size = 0;     // tokens
 
   // Since the start.
   int64_t num_steps = 0;
-  int64_t prompt_tokens = 0;    // of requests that were started, cached ones included
-  int64_t cached_tokens = 0;    // of them taken from the prefix cache
+  int64_t prompt_tokens = 0;    // of requests that were started, cached tokens included
+  int64_t cached_tokens = 0;    // prompt tokens taken from the prefix cache
   int64_t computed_tokens = 0;  // rows that went through the model
   int64_t generated_tokens = 0;
   int64_t num_preemptions = 0;
-  int64_t num_swaps = 0;      // of the preemptions, those that moved KV instead of dropping it
+  int64_t num_swaps = 0;      // preemptions that moved KV to swap space instead of dropping it
   int64_t num_cancelled = 0;  // choices
   int64_t num_timed_out = 0;
-  int64_t num_failed = 0;                                          // for which the model gave no number
-  int64_t num_aborted = 0;                                         // whose step could not be carried out
-  int64_t num_failed_steps = 0;                                    // that could not be carried out
+  int64_t num_failed = 0;                                          // choices with NaN or infinity in the logits
+  int64_t num_aborted = 0;                                         // choices whose step threw
+  int64_t num_failed_steps = 0;                                    // steps that threw
   int64_t refused_requests = 0;                                    // Refusal::kQueueRequests
   int64_t refused_tokens = 0;                                      // Refusal::kQueueTokens
-  double plan_ms = 0;                                              // time of all steps by part: admit, cancel and plan
+  double plan_ms = 0;                                              // time of all steps: admit, cancel and plan
   double run_ms = 0;                                               // waiting for the model
   double decode_ms = 0;                                            // sample and publish
   std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran

@@ -18,7 +18,7 @@ EngineThread::~EngineThread() {
 
 void EngineThread::work() {
   while (!is_stopped_) {
-    // Read before the work is looked for: a request that arrives after that look changes it.
+    // Read before step() looks for work: a request that arrives after that changes the count, so the wait ends.
     const uint32_t seen = engine_.num_wakes();
     if (stop_) return;
     if (!step()) engine_.wait_for_wake(seen);

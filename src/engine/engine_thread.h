@@ -1,6 +1,7 @@
-// Steps an engine on a thread of its own, asleep while there is nothing to do.
+// A thread that steps an engine and sleeps while there is nothing to do.
 //
-// Created after the engine and destroyed before it. Destruction finishes the step that is running and leaves the rest.
+// Create it after the engine and destroy it before the engine. The destructor waits for the step that is running; the
+// requests stay in the engine.
 #pragma once
 
 #include <atomic>
@@ -27,7 +28,7 @@ class EngineThread {
 
   Engine& engine_;
   const std::function<void(const std::string& reason)> on_stopped_;
-  bool is_stopped_ = false;  // the engine; on the thread only
+  bool is_stopped_ = false;  // whether the engine has stopped; used by the thread only
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// Blocks in order of their coming, in lists without allocation: a block is in one at most.
+// Linked lists of blocks in order of insertion, without allocation: a block is in one list at most.
 class BlockLists {
  public:
   explicit BlockLists(int64_t num_blocks) : links_(static_cast<size_t>(num_blocks)) {}
@@ -36,7 +36,7 @@ class BlockLists {
   std::vector<Link> links_;  // by block
 };
 
-// A block that is used is held, and cached again afterwards: the order of coming is that of the last use.
+// A block leaves the list while it is held and returns to its end afterwards, so the list is in order of the last use.
 class Lru : public EvictionPolicy {
  public:
   explicit Lru(int64_t num_blocks) : lists_(num_blocks) {}
@@ -50,7 +50,7 @@ class Lru : public EvictionPolicy {
   BlockLists::List list_;
 };
 
-// Two such lists: of blocks that were found again since they were written, and of the others.
+// Two lists: blocks that were found again since they were written, and the others.
 class SegmentedLru : public EvictionPolicy {
  public:
   explicit SegmentedLru(int64_t num_blocks) : lists_(num_blocks), is_used_(static_cast<size_t>(num_blocks)) {}

@@ -12,7 +12,7 @@ namespace {
 
 int64_t num_entries(const BlockTable& table) { return static_cast<int64_t>(table.size()); }
 
-// Empty entries come first.
+// The first entry that is not empty; empty entries come first in a table.
 int64_t first_held(const BlockTable& table) {
   const auto is_empty = [](int32_t block) { return block == kNoBlock; };
   return std::partition_point(table.begin(), table.end(), is_empty) - table.begin();
@@ -20,7 +20,7 @@ int64_t first_held(const BlockTable& table) {
 
 int64_t num_blocks_in(const BlockTable& table) { return num_entries(table) - first_held(table); }
 
-// Empties the entries from num_kept on, the last first.
+// Removes the entries after the first num_kept, the last first.
 template <typename Release>
 void cut_table(BlockTable& table, int64_t num_kept, const Release& release) {
   while (num_entries(table) > num_kept) {
@@ -46,26 +46,28 @@ int64_t KvManager::first_block(const Group& group, int64_t position) const {
   return window == 0 || position < window ? 0 : (position - window + 1) / options_.block_size;
 }
 
-// Entries of a table that is ready for tokens up to `end`.
+// The number of entries of a table that covers tokens up to `end`.
 int64_t KvManager::end_block(const Group& group, const Sequence& sequence, int64_t end) const {
   return blocks_for(group.options.window == 0 ? std::max(end, sequence.num_tokens()) : end);
 }
 
-int64_t KvManager::held_by(size_t group, int64_t num_tokens) const {
+int64_t KvManager::max_held_blocks(size_t group, int64_t num_tokens) const {
   const int64_t all = blocks_for(num_tokens);
   const int64_t window = groups_[group].options.window;
   return window == 0 ? all : std::min(all, blocks_for(window) + 2);
 }
 
-int64_t KvManager::step_extra(size_t group, int64_t num_tokens) const {
+int64_t KvManager::max_extra_step_blocks(size_t group, int64_t num_tokens) const {
   const int64_t window = groups_[group].options.window;
   if (window == 0) return 0;
-  return std::max<int64_t>(0, std::min(blocks_for(num_tokens), most_of_window(window)) - held_by(group, num_tokens));
+  return std::max<int64_t>(
+      0, std::min(blocks_for(num_tokens), max_window_blocks(window)) - max_held_blocks(group, num_tokens));
 }
 
 bool KvManager::can_ever_hold(int64_t num_tokens) const {
   for (size_t g = 0; g < groups_.size(); ++g) {
-    if (held_by(g, num_tokens) + step_extra(g, num_tokens) > groups_[g].blocks.num_total()) return false;
+    if (max_held_blocks(g, num_tokens) + max_extra_step_blocks(g, num_tokens) > groups_[g].blocks.num_total())
+      return false;
   }
   return true;
 }
@@ -75,7 +77,7 @@ int64_t KvManager::longest_sequence() const {
   for (const Group& group : groups_) {
     const int64_t window = group.options.window;
     const int64_t num_blocks = group.blocks.num_total();
-    const bool has_windows = window > 0 && num_blocks >= most_of_window(window);
+    const bool has_windows = window > 0 && num_blocks >= max_window_blocks(window);
     if (!has_windows) longest = std::min(longest, num_blocks * options_.block_size);
   }
   return longest;
@@ -85,9 +87,9 @@ int64_t KvManager::num_held(size_t group, const std::vector<BlockTable>& tables)
   return tables.empty() ? 0 : num_blocks_in(tables[group]);
 }
 
-int64_t KvManager::not_yet_held(size_t group, const Sequence& sequence) const {
+int64_t KvManager::num_not_yet_held(size_t group, const Sequence& sequence) const {
   if (groups_[group].options.window == 0) return 0;
-  return std::max<int64_t>(0, held_by(group, sequence.num_tokens()) - num_held(group, sequence.kv.tables));
+  return std::max<int64_t>(0, max_held_blocks(group, sequence.num_tokens()) - num_held(group, sequence.kv.tables));
 }
 
 int64_t KvManager::num_cached(size_t group, const PrefixHit& hit) const {
@@ -97,16 +99,17 @@ int64_t KvManager::num_cached(size_t group, const PrefixHit& hit) const {
                                [&](int32_t block) { return block != kNoBlock && blocks.is_cached(block); });
 }
 
-int64_t KvManager::needed_to_start(size_t group, const Sequence& sequence, const PrefixHit& hit, int64_t end) const {
+int64_t KvManager::num_blocks_to_start(size_t group, const Sequence& sequence, const PrefixHit& hit,
+                                       int64_t end) const {
   const int64_t first_step = end_block(groups_[group], sequence, end);
   return first_step - (sequence.kv.is_swapped() ? first_held(sequence.kv.host_tables[group]) : hit.num_blocks);
 }
 
-int64_t KvManager::num_new(size_t group, const Sequence& sequence, int64_t end) const {
+int64_t KvManager::num_blocks_to_cover(size_t group, const Sequence& sequence, int64_t end) const {
   return std::max<int64_t>(0, end_block(groups_[group], sequence, end) - num_entries(sequence.kv.tables[group]));
 }
 
-int64_t KvManager::end_of_room(const Sequence& sequence, int64_t num_reserved) const {
+int64_t KvManager::max_covered_end(const Sequence& sequence, int64_t num_reserved) const {
   int64_t end = std::numeric_limits<int64_t>::max();
   for (size_t g = 0; g < groups_.size(); ++g) {
     const int64_t spare = std::max<int64_t>(0, groups_[g].blocks.num_available() - num_reserved);
@@ -117,11 +120,11 @@ int64_t KvManager::end_of_room(const Sequence& sequence, int64_t num_reserved) c
 
 // ---- a sequence's blocks ----
 
-void KvManager::give_back(Sequence& sequence, int64_t position) {
+void KvManager::release_before(Sequence& sequence, int64_t position) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     BlockTable& table = sequence.kv.tables[g];
     const int64_t end = std::min(first_block(groups_[g], position), num_entries(table));
-    // What lies before the last empty entry is empty too.
+    // All entries before an empty one are empty too.
     for (int64_t i = end - 1; i >= 0 && table[i] != kNoBlock; --i) {
       groups_[g].blocks.release(std::exchange(table[i], kNoBlock));
     }
@@ -157,7 +160,7 @@ bool KvManager::is_shared(size_t group, const Sequence& sequence, int64_t positi
   return index < num_entries(table) && groups_[group].blocks.is_shared(table[index]);
 }
 
-void KvManager::copy_shared(Sequence& sequence, int64_t position, std::vector<StepPlan::Move>& moves) {
+void KvManager::copy_on_write(Sequence& sequence, int64_t position, std::vector<StepPlan::Move>& moves) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     if (!is_shared(g, sequence, position)) continue;
     int32_t& entry = sequence.kv.tables[g][position / options_.block_size];
@@ -224,7 +227,7 @@ void KvManager::swap_in(Sequence& sequence, std::vector<StepPlan::Move>& moves) 
       if (place != kNoBlock) {
         block = groups_[g].blocks.allocate().value();
         moves.push_back({{static_cast<int>(g), {KvTier::kHost, place}, {KvTier::kPool, block}}, next_mark_});
-        groups_[g].reading.push_back({next_mark_++, place});
+        groups_[g].pending_reads.push_back({next_mark_++, place});
       }
       sequence.kv.tables[g].push_back(block);
     }
@@ -241,9 +244,9 @@ void KvManager::release_host(Sequence& sequence, int64_t num_blocks) {
 
 void KvManager::complete_moves(uint64_t mark) {
   for (Group& group : groups_) {
-    while (!group.reading.empty() && group.reading.front().mark <= mark) {
-      group.free_host.push_back(group.reading.front().place);
-      group.reading.pop_front();
+    while (!group.pending_reads.empty() && group.pending_reads.front().mark <= mark) {
+      group.free_host.push_back(group.pending_reads.front().place);
+      group.pending_reads.pop_front();
     }
   }
 }
@@ -268,16 +271,16 @@ std::optional<int32_t> KvManager::find(const Group& group, const Sequence& seque
   return group.blocks.find(hashes[block], hashes[block + 1], tokens_of_block(sequence, block));
 }
 
-// The longest prefix, in blocks, of which every group has what the token after it sees.
-int64_t KvManager::longest_prefix(Sequence& sequence, int64_t most) const {
-  std::vector<int64_t> first_known(groups_.size(), 0);  // from here on all blocks before the one at hand are known
+// The length in blocks of the longest prefix for which every group has the blocks that the token after it sees.
+int64_t KvManager::longest_prefix(Sequence& sequence, int64_t max_blocks) const {
+  std::vector<int64_t> first_known(groups_.size(), 0);  // blocks from here up to block i are cached
   int64_t longest = 0;
-  for (int64_t i = 0; i < most; ++i) {
+  for (int64_t i = 0; i < max_blocks; ++i) {
     extend_hashes(sequence, i + 1);
     bool is_whole = true;
     for (size_t g = 0; g < groups_.size(); ++g) {
       if (!find(groups_[g], sequence, i)) first_known[g] = i + 1;
-      // Without a window, what is missed once is missed for good.
+      // A group without a window needs every block: after the first miss no longer prefix is possible.
       if (groups_[g].options.window == 0 && first_known[g] > 0) return longest;
       is_whole = is_whole && first_known[g] <= first_block(groups_[g], (i + 1) * options_.block_size);
     }
@@ -316,7 +319,7 @@ void KvManager::check(std::span<const Sequence* const> sequences) const {
     const Group& group = groups_[g];
     group.blocks.check();
     int64_t held = 0;
-    auto num_host = static_cast<int64_t>(group.free_host.size() + group.reading.size());
+    auto num_host = static_cast<int64_t>(group.free_host.size() + group.pending_reads.size());
     for (const Sequence* sequence : sequences) {
       num_host += num_held(g, sequence->kv.host_tables);
       if (sequence->kv.is_swapped()) {

@@ -11,7 +11,7 @@ constexpr int64_t kBlock = 4;
 
 class KvManagerTest : public testing::Test {
  protected:
-  // A group that sees everything and one that sees 6 positions.
+  // A group without a window and a group with a window of 6 positions.
   static KvOptions options(Eviction eviction = Eviction::kLru) {
     return {.block_size = kBlock,
             .groups = {{.num_blocks = 20, .num_host_blocks = 8}, {.window = 6, .num_blocks = 9, .num_host_blocks = 4}},
@@ -30,7 +30,7 @@ class KvManagerTest : public testing::Test {
   static void compute(KvManager& kv, Sequence& sequence, int64_t end, int64_t step = 4) {
     while (sequence.num_computed_tokens < end) {
       const int64_t next = std::min(end, sequence.num_computed_tokens + step);
-      if (!sequence.kv.tables.empty()) kv.give_back(sequence, sequence.num_computed_tokens);
+      if (!sequence.kv.tables.empty()) kv.release_before(sequence, sequence.num_computed_tokens);
       kv.cover(sequence, next);
       sequence.num_computed_tokens = sequence.num_settled_tokens = next;
       kv.publish(sequence);
@@ -42,11 +42,11 @@ class KvManagerTest : public testing::Test {
   }
 };
 
-TEST_F(KvManagerTest, KeepsOnlyTheWindow) {
+TEST_F(KvManagerTest, ReleasesTheBlocksBeforeTheWindow) {
   KvManager kv(options());
   Sequence one = sequence(40);
   compute(kv, one, 40);
-  kv.give_back(one, 40);
+  kv.release_before(one, 40);
   EXPECT_EQ(kv.num_held(0, one.kv.tables), 10);
   EXPECT_EQ(kv.num_held(1, one.kv.tables), 2);  // a token at 40 sees [35, 40]
   EXPECT_EQ(one.kv.tables[1][7], kNoBlock);
@@ -58,25 +58,26 @@ TEST_F(KvManagerTest, KeepsOnlyTheWindow) {
   EXPECT_EQ(kv.blocks(1).num_active(), 0);
 }
 
-TEST_F(KvManagerTest, KnowsWhatCanBeHeld) {
+TEST_F(KvManagerTest, KnowsWhichLengthsCanEverBeHeld) {
   KvManager kv(options());
   EXPECT_TRUE(kv.can_ever_hold(80));
   EXPECT_FALSE(kv.can_ever_hold(81));
   EXPECT_EQ(kv.longest_sequence(), 80);
-  EXPECT_EQ(kv.held_by(1, 7), 2);
-  EXPECT_EQ(kv.held_by(1, 80), 4);
+  EXPECT_EQ(kv.max_held_blocks(1, 7), 2);
+  EXPECT_EQ(kv.max_held_blocks(1, 80), 4);
   KvOptions few = options();
-  few.groups[1].num_blocks = 4;  // the window and the tokens of a step take five
+  few.groups[1].num_blocks = 4;  // the window and the tokens of a step need five
   EXPECT_EQ(KvManager(few).longest_sequence(), 16);
 }
 
-// A prefix is worth as much as the group with a window still has.
-TEST_F(KvManagerTest, AHitNeedsTheWindowBeforeItAndNoMore) {
+// A prefix is usable only as far as the group with a window still has its blocks.
+TEST_F(KvManagerTest, APrefixHitNeedsOnlyTheWindowBeforeIt) {
   KvManager kv(options());
   Sequence first = sequence(40);
   compute(kv, first, 40);
   kv.release(first);
-  // Of the window's blocks those of others are needed now: the oldest go, and what lies behind the window with them.
+  // Another sequence needs blocks of the group with a window: the oldest cached ones are evicted, also those that the
+  // prefix needs.
   Sequence other = sequence(20, 1000);
   compute(kv, other, 20, 8);
 
@@ -95,11 +96,11 @@ TEST_F(KvManagerTest, AHitNeedsTheWindowBeforeItAndNoMore) {
   EXPECT_EQ(kv.find_prefix(shorter, 4).num_blocks, 0);
 }
 
-TEST_F(KvManagerTest, SwapsOnlyWhatIsHeld) {
+TEST_F(KvManagerTest, SwapsOnlyHeldBlocks) {
   KvManager kv(options());
   Sequence one = sequence(30);
   compute(kv, one, 22);
-  kv.give_back(one, 22);
+  kv.release_before(one, 22);
   std::vector<StepPlan::Move> moves;
   ASSERT_TRUE(kv.can_swap_out(one));
   EXPECT_EQ(kv.num_to_swap(one), 6 + 2);
@@ -109,15 +110,15 @@ TEST_F(KvManagerTest, SwapsOnlyWhatIsHeld) {
   EXPECT_TRUE(one.kv.is_swapped());
   expect_sound(kv, {&one});
 
-  EXPECT_EQ(kv.needed_to_start(0, one, {}, 26), 8) << "blocks for all tokens that it knows";
-  EXPECT_EQ(kv.needed_to_start(1, one, {}, 26), 3);
+  EXPECT_EQ(kv.num_blocks_to_start(0, one, {}, 26), 8) << "blocks for all tokens that it knows";
+  EXPECT_EQ(kv.num_blocks_to_start(1, one, {}, 26), 3);
   kv.swap_in(one, moves);
   EXPECT_EQ(moves.size(), 16u);
   EXPECT_EQ(one.kv.tables[1][3], kNoBlock);
   EXPECT_NE(one.kv.tables[1][4], kNoBlock);
   expect_sound(kv, {&one});
 
-  // Places that are still read are nobody's yet.
+  // Places that incomplete moves still read are not free yet.
   Sequence two = sequence(30, 500);
   compute(kv, two, 16);
   EXPECT_FALSE(kv.can_swap_out(two));
@@ -126,7 +127,7 @@ TEST_F(KvManagerTest, SwapsOnlyWhatIsHeld) {
   expect_sound(kv, {&one, &two});
 }
 
-TEST_F(KvManagerTest, ForksCopyWhatTheyWriteInEveryGroup) {
+TEST_F(KvManagerTest, ForksCopyOnWriteInEveryGroup) {
   KvManager kv(options());
   Sequence parent = sequence(14);
   compute(kv, parent, 14);
@@ -135,7 +136,7 @@ TEST_F(KvManagerTest, ForksCopyWhatTheyWriteInEveryGroup) {
   child.num_computed_tokens = 14;
   EXPECT_TRUE(kv.is_shared(0, child, 14) && kv.is_shared(1, child, 14));
   std::vector<StepPlan::Move> moves;
-  kv.copy_shared(child, 14, moves);
+  kv.copy_on_write(child, 14, moves);
   ASSERT_EQ(moves.size(), 2u);
   EXPECT_EQ(moves[1].blocks.group, 1);
   EXPECT_EQ(moves[1].blocks.from.index, parent.kv.tables[1][3]);
@@ -145,7 +146,7 @@ TEST_F(KvManagerTest, ForksCopyWhatTheyWriteInEveryGroup) {
   expect_sound(kv, {&parent, &child});
 }
 
-// Blocks with the ids of a table, cached in this order.
+// The order in which the policy evicts its cached blocks.
 std::vector<int32_t> victims(Eviction kind, const std::vector<int32_t>& used) {
   const auto policy = make_eviction_policy(kind, 4);
   for (int32_t block = 0; block < 4; ++block) policy->insert(block);
@@ -163,12 +164,12 @@ std::vector<int32_t> victims(Eviction kind, const std::vector<int32_t>& used) {
   return order;
 }
 
-TEST(Eviction, TakesTheLeastRecentlyUsed) {
+TEST(Eviction, LruEvictsTheLeastRecentlyUsed) {
   EXPECT_EQ(victims(Eviction::kLru, {}), (std::vector<int32_t>{0, 1, 2, 3}));
   EXPECT_EQ(victims(Eviction::kLru, {0, 2}), (std::vector<int32_t>{1, 3, 0, 2}));
 }
 
-TEST(Eviction, SparesWhatWasFoundAgain) {
+TEST(Eviction, SegmentedEvictsBlocksThatWereNeverFoundAgainFirst) {
   EXPECT_EQ(victims(Eviction::kSegmented, {0, 2, 0}), (std::vector<int32_t>{1, 3, 2, 0}));
   const auto policy = make_eviction_policy(Eviction::kSegmented, 2);
   policy->insert(0);

@@ -16,7 +16,7 @@ ModelExecutor::ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks)
 
 void ModelExecutor::move(std::span<const StepPlan::Move> moves) {
   int64_t num_swaps = 0;
-  // The time that swapping takes is measured, so it must not hold that of a step which still runs.
+  // The time of a swap is measured, so it must not include the rest of a step that is still running.
   if (std::ranges::any_of(moves, &StepPlan::Move::is_swap)) runner_.wait();
   const double start = hooks_.now_ms();
   for (const StepPlan::Move& move : moves) {
@@ -53,7 +53,7 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   batch_.token_ids.insert(batch_.token_ids.end(), sequence.tokens.begin() + item.first_position,
                           sequence.tokens.begin() + num_known);
   if (num_known < end) {
-    // The step before chooses it: a device reads back no further.
+    // The step before this one chooses that token; a device can read the tokens of that step only.
     CHECK(end == num_known + 1 && started_.size() == 1);
     batch_.token_ids.push_back(chosen_token(choice.chosen_row));
   }
@@ -78,12 +78,12 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   choice.chosen_row = static_cast<int64_t>(wanted.size()) - 1;
 }
 
-// All of a step's tokens are chosen by the runner, or none.
+// The runner chooses either all tokens of a step or none.
 void ModelExecutor::choose_on_device(const StepRows& step) {
   for (const StepEntry& entry : step.entries) {
     if (entry.choice->is_embedding()) continue;
-    // The step itself promises one.
-    const int64_t num_ahead = entry.choice->sequence.num_promised - 1;
+    // One of the pending tokens is the one that this step chooses.
+    const int64_t num_ahead = entry.choice->sequence.num_pending_tokens - 1;
     for (int64_t row = 0; row < entry.num_rows; ++row) {
       const std::optional<SamplingRow> sampling = entry.choice->device_sampling(num_ahead + row);
       if (!sampling) return batch_.sampling.clear();
@@ -106,7 +106,7 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
     pending_.push_back(rows);
     if (rows.rows.samples) add_siblings(rows);
   }
-  consume(/*is_light=*/step.chooses_tokens);
+  consume(/*is_cheap=*/step.chooses_tokens);
   collect(results);
   const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
   results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
@@ -131,7 +131,8 @@ Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::s
   return rows;
 }
 
-// The prompt of a request with several choices is in the cache: the others start from its blocks and its last row.
+// The prompt of a request with several choices has been computed: the other choices start from its blocks and its last
+// row.
 void ModelExecutor::add_siblings(const PendingRows& parent) {
   for (int index = 1; index < parent.choice->sequence.num_choices; ++index) {
     siblings_.push_back(make_sibling(*parent.choice, index));
@@ -139,8 +140,8 @@ void ModelExecutor::add_siblings(const PendingRows& parent) {
   }
 }
 
-// Takes the rows in: outputs know nothing of each other. What is light is not worth waking other threads.
-void ModelExecutor::consume(bool is_light) {
+// Runs the outputs' pieces in parallel: they share no data. When they are cheap, waking other threads would cost more.
+void ModelExecutor::consume(bool is_cheap) {
   pieces_.clear();
   for (size_t i = 0; i < pending_.size(); ++i) {
     for (const auto& output : pending_[i].choice->outputs) {
@@ -148,13 +149,13 @@ void ModelExecutor::consume(bool is_light) {
       for (int64_t piece = 0; piece < num_pieces; ++piece) pieces_.push_back({output.get(), i, piece});
     }
   }
-  const auto take_in = [this](int64_t i, int thread) {
+  const auto consume_piece = [this](int64_t i, int thread) {
     const Piece& piece = pieces_[static_cast<size_t>(i)];
     piece.output->consume(pending_[piece.pending].rows, piece.index, scratch_[static_cast<size_t>(thread)]);
   };
   const auto num_pieces = static_cast<int64_t>(pieces_.size());
-  if (!is_light) return runner_.parallel_for(num_pieces, take_in);
-  for (int64_t i = 0; i < num_pieces; ++i) take_in(i, 0);
+  if (!is_cheap) return runner_.parallel_for(num_pieces, consume_piece);
+  for (int64_t i = 0; i < num_pieces; ++i) consume_piece(i, 0);
 }
 
 void ModelExecutor::collect(StepResults& results) {
@@ -167,7 +168,7 @@ void ModelExecutor::collect(StepResults& results) {
       results.forks.push_back({pending.item, &pending.choice->sequence, update.tokens[0]});
     }
   }
-  // Where the first choice has no token, it ends all of them.
+  // Siblings without a fork are dropped: their first choice got no token, and its end is theirs too.
   for (std::unique_ptr<Choice>& sibling : siblings_) {
     const Sequence* sequence = &sibling->sequence;
     if (std::ranges::find(results.forks, sequence, &StepResults::Fork::child) == results.forks.end()) continue;

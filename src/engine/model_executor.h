@@ -1,5 +1,5 @@
-// Carries out the steps of an engine: a model runner computes the rows, and what the requests want of them takes them
-// in (outputs/).
+// Executes the steps of an engine: a model runner computes the rows, and the outputs of the requests (outputs/) consume
+// them.
 //
 // Owned by the engine; engine thread only.
 #pragma once
@@ -22,45 +22,45 @@ class ModelExecutor : public Executor {
     std::function<void(double ms_per_block)> observe_move_ms;
     std::function<void(Choice& choice)> on_first_step;  // before the step in which it runs first
   };
-  // When a prompt is through, the other choices of its request are added to `choices`.
+  // When the prompt of a request has been computed, its other choices are added to `choices`.
   ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks);
 
   void move(std::span<const StepPlan::Move> moves) override;
-  uint64_t completed_moves() const override { return completed_moves_; }  // at once, in the order of the steps
+  uint64_t completed_moves() const override { return completed_moves_; }  // moves are complete when move() returns
   void start(std::span<const StepPlan::Item> items) override;
-  // Where nothing but tokens comes back from the last step, the device itself reads them for the next one.
+  // True when the last step returns only tokens: then the device reads them itself for the next step.
   bool may_start_ahead() const override;
-  // Leaves what it brought in Choice::update.
+  // Stores the results in Choice::update.
   void finish(std::span<const StepPlan::Item> items, StepResults& results) override;
 
-  // After a step threw: waits for those that were started and forgets them. May throw too.
+  // After a step threw: waits for the steps that were started and forgets them. May throw too.
   void abandon();
 
   double started_ms() const { return last_started_ms_; }  // when the last step was started
-  double ran_ms() const { return ran_ms_; }               // when the step that finished last had run
-  double finished_ms() const { return finished_ms_; }     // when its results were taken in
+  double ran_ms() const { return ran_ms_; }               // when the model had computed the step that finished last
+  double finished_ms() const { return finished_ms_; }     // when the outputs had consumed its rows
 
  private:
-  // What of a step's rows belongs to an item.
+  // The rows of a step that belong to an item.
   struct StepEntry {
     Choice* choice = nullptr;
-    size_t first_row = 0;  // among the step's rows with logits; of an embedding, with hidden states
+    size_t first_row = 0;  // among the step's rows with logits; for an embedding, with hidden states
     int64_t num_rows = 0;
-    int64_t first_position = 0;  // of the first of these rows
+    int64_t first_position = 0;  // the position of the first of these rows
     bool samples = false;
     std::vector<int32_t> drafts = {};
   };
   struct StepRows {
     std::vector<StepEntry> entries;  // by item
-    bool chooses_tokens = false;     // on the device
+    bool chooses_tokens = false;     // the device chooses the tokens
     double started_ms = 0.0;
   };
-  // Rows that a choice awaits.
+  // Rows for a choice.
   struct PendingRows {
     size_t item = 0;
     Choice* choice = nullptr;
     Rows rows;
-    bool is_sibling = false;  // a choice that begins with this step, from the rows of the item's
+    bool is_sibling = false;  // the choice begins with this step and reads the rows of the item's choice
   };
   struct Piece {
     Output* output = nullptr;
@@ -78,7 +78,7 @@ class ModelExecutor : public Executor {
   ModelRunner& runner_;
   Choices& choices_;
   const Hooks hooks_;
-  std::vector<SamplerScratch> scratch_;  // of each of the runner's host threads
+  std::vector<SamplerScratch> scratch_;  // one for each of the runner's host threads
   Batch batch_;
   std::deque<StepRows> started_;  // oldest first
   bool last_wants_tokens_only_ = false;
@@ -87,7 +87,7 @@ class ModelExecutor : public Executor {
   double ran_ms_ = 0.0;
   double finished_ms_ = 0.0;
 
-  // Of the step that finishes.
+  // For the step that finishes.
   std::vector<PendingRows> pending_;
   std::vector<std::unique_ptr<Choice>> siblings_;
   std::vector<Piece> pieces_;

@@ -44,7 +44,7 @@ size_t OutputStream::num_unread() const {
 }
 
 void OutputStream::set_listener(std::function<void()> listener) {
-  // The old one goes after the lock: it may hold the last reference to the holder of this stream.
+  // The old listener is destroyed after the lock is released: it may own the object that owns this stream.
   const std::lock_guard lock(mutex_);
   listener_.swap(listener);
   if (listener_ && !events_.empty()) listener_();
@@ -52,7 +52,7 @@ void OutputStream::set_listener(std::function<void()> listener) {
 
 void OutputStream::push(std::vector<OutputEvent> events) {
   {
-    // The listener is called under the lock, so that none runs after set_listener() took it away.
+    // The listener is called under the lock, so that it does not run after set_listener() has removed it.
     const std::lock_guard lock(mutex_);
     for (OutputEvent& event : events) {
       if (event.finish != FinishReason::kNone) --num_open_;

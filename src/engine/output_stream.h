@@ -1,7 +1,7 @@
-// The way of a request's tokens from the engine thread to the one reader of the stream, and of cancellation back.
+// Carries a request's tokens from the engine thread to the one reader of the stream, and cancellations back.
 //
-// Shared by both. Holds at most max_tokens x choices events, all small. A reader either waits in next() or sets a
-// listener and takes what is there with try_next().
+// Shared by both threads. Holds at most max_tokens x num_choices events, all small. A reader either waits in next(), or
+// sets a listener and reads with try_next().
 #pragma once
 
 #include <atomic>
@@ -22,22 +22,23 @@ class OutputStream {
   explicit OutputStream(int num_choices)
       : num_choices_(num_choices), num_open_(num_choices), cancelled_(new std::atomic<bool>[num_choices]()) {}
 
-  // Reader. next() waits for an event and gives nothing once every choice has finished and all was read.
+  // Reader. next() waits for an event; it returns nothing when every choice has finished and every event was read.
   std::optional<OutputEvent> next();
   std::optional<OutputEvent> try_next();
-  // `listener` is called by the engine thread after each push, and once at once when events are there already. It
-  // must neither block nor throw nor take long: post to an executor. An empty one ends it: none runs after the return.
+  // The engine thread calls `listener` after each push; set_listener() itself calls it when events are waiting already.
+  // It must not block, throw or take long: post to an executor. An empty listener removes the present one, which is not
+  // called any more after set_listener() has returned.
   void set_listener(std::function<void()> listener);
-  // Asks the engine to stop all choices, or one; takes effect at its next step. Any thread.
+  // Asks the engine to stop all choices, or one; it does so at its next step. Any thread.
   void cancel() {
     for (int choice = 0; choice < num_choices_; ++choice) cancel(choice);
   }
   void cancel(int choice) { cancelled_[choice].store(true, std::memory_order_relaxed); }
   bool is_cancelled(int choice) const { return cancelled_[choice].load(std::memory_order_relaxed); }
-  bool is_drained() const;    // finished and read to the end
+  bool is_drained() const;    // every choice has finished and every event was read
   size_t num_unread() const;  // events waiting for the reader
 
-  // Engine. The events of a step come together: the listener is called once.
+  // Engine. Takes all events of a step and calls the listener once.
   void push(std::vector<OutputEvent> events);
 
  private:

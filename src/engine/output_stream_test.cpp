@@ -17,7 +17,7 @@ OutputEvent token(int choice, int32_t id, FinishReason finish = FinishReason::kN
   return event;
 }
 
-TEST(OutputStream, GivesWhatWasPushedInOrderAndThenNothing) {
+TEST(OutputStream, ReturnsEventsInOrderAndThenNothing) {
   OutputStream stream(2);
   EXPECT_FALSE(stream.try_next().has_value());
   stream.push({token(0, 1), token(0, 2), token(1, 3, FinishReason::kStop)});
@@ -32,7 +32,7 @@ TEST(OutputStream, GivesWhatWasPushedInOrderAndThenNothing) {
   EXPECT_FALSE(stream.try_next().has_value());
 }
 
-TEST(OutputStream, AReaderWaitsUntilSomethingComes) {
+TEST(OutputStream, AReaderWaitsForTheNextEvent) {
   OutputStream stream(1);
   std::promise<void> first_read;
   std::vector<int32_t> ids;
@@ -49,7 +49,7 @@ TEST(OutputStream, AReaderWaitsUntilSomethingComes) {
   EXPECT_EQ(ids, (std::vector<int32_t>{7, 8, 9}));
 }
 
-TEST(OutputStream, TheListenerHearsOfEachPushOnce) {
+TEST(OutputStream, CallsTheListenerOncePerPush) {
   OutputStream stream(1);
   int heard = 0;
   stream.push({token(0, 1)});
@@ -62,7 +62,7 @@ TEST(OutputStream, TheListenerHearsOfEachPushOnce) {
   EXPECT_EQ(heard, 2);
 }
 
-TEST(OutputStream, ChoicesAreCancelledApart) {
+TEST(OutputStream, CancelsEachChoiceByItself) {
   OutputStream stream(3);
   stream.cancel(1);
   EXPECT_FALSE(stream.is_cancelled(0));

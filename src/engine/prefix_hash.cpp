@@ -53,7 +53,7 @@ class SipHash128 {
 
 uint64_t load_word(const std::byte* bytes, size_t count) {
   uint64_t word = 0;
-  std::memcpy(&word, bytes, count);  // little-endian machines only, as everything here
+  std::memcpy(&word, bytes, count);  // little-endian, as the whole of Quire
   return word;
 }
 

@@ -1,6 +1,7 @@
-// The identity of a KV block's content: a keyed 128-bit hash chained over all tokens up to the block's end, so that
-// equal hashes mean equal prefixes. SipHash-2-4-128 (https://eprint.iacr.org/2012/351) under a secret key: nobody
-// outside can make two prefixes collide. The root of a chain holds what else K and V depend on, and who may share them.
+// Identifies the content of a KV block: a keyed 128-bit hash chained over all tokens up to the block's end, so that
+// equal hashes mean equal prefixes. SipHash-2-4-128 (https://eprint.iacr.org/2012/351) with a secret key: a client
+// cannot construct two prefixes that collide. The root of a chain is the hash of a salt: only sequences of equal salt
+// share blocks.
 //
 // Pure functions; any thread.
 #pragma once
@@ -28,7 +29,7 @@ HashKey random_hash_key();  // from the system's source of randomness
 
 PrefixHash siphash128(const HashKey& key, std::span<const std::byte> bytes);
 
-// Chains of different salts never meet.
+// The root of all chains with this salt.
 PrefixHash prefix_root(const HashKey& key, std::string_view salt);
 PrefixHash extend_prefix(const HashKey& key, const PrefixHash& parent, std::span<const int32_t> block_tokens);
 

@@ -8,7 +8,7 @@
 namespace quire {
 namespace {
 
-// The published vectors of SipHash-2-4 with 128 bits: key 00 01 .. 0f, message the first n of 00 01 02 ..
+// The published vectors of SipHash-2-4 with 128 bits: the key is 00 01 .. 0f, the message the first n of 00 01 02 ..
 TEST(PrefixHash, SipHashVectors) {
   const HashKey key{0x0706050403020100u, 0x0f0e0d0c0b0a0908u};
   std::array<std::byte, 16> message{};
@@ -18,7 +18,7 @@ TEST(PrefixHash, SipHashVectors) {
   EXPECT_EQ(hash(1), (PrefixHash{0x44af996bd8c187dau, 0x45fc229b11597634u}));
 }
 
-TEST(PrefixHash, EveryPartCounts) {
+TEST(PrefixHash, DependsOnKeySaltPrefixAndTokens) {
   const HashKey key{1, 2};
   const std::vector<int32_t> tokens = {1, 2, 3, 4};
   const std::vector<int32_t> others = {1, 2, 3, 5};

@@ -1,4 +1,4 @@
-// What a caller asks for and what comes back, token by token.
+// A request to the engine, and the events that come back, token by token.
 #pragma once
 
 #include <cstdint>
@@ -20,20 +20,20 @@ enum class Pooling : uint8_t {
 struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   SamplingParams sampling;
-  int64_t max_tokens = -1;              // generated tokens; -1: up to the context's end; 0: prompt_logprobs alone
+  int64_t max_tokens = -1;              // generated tokens; -1: up to the context's end; 0: only prompt_logprobs
   int num_choices = 1;                  // parallel samples of one prompt, which share its KV blocks
-  std::vector<int32_t> eog_ids;         // end of generation, of the model
-  std::vector<int32_t> stop_token_ids;  // further ones, of the caller
+  std::vector<int32_t> eog_ids;         // the model's end-of-generation tokens
+  std::vector<int32_t> stop_token_ids;  // the caller's further stop tokens
   bool ignore_eos = false;              // eog_ids do not stop
   // >= 0: log probabilities of the prompt's own tokens, each with this many alternatives, in the first event.
   int num_prompt_logprobs = -1;
   Pooling pooling = Pooling::kNone;
 
-  // Who asks and how urgent it is.
+  // For the scheduler.
   int32_t priority = 0;      // lower runs earlier (policy "priority")
-  std::string tenant;        // whose share the work counts to (policy "fair"); never shown
+  std::string tenant;        // the tenant that is charged for the work (policy "fair"); never shown
   std::string cache_salt;    // prompts share cached KV blocks only under an equal salt
-  bool shares_cache = true;  // off: neither uses cached blocks nor leaves any
+  bool shares_cache = true;  // off: the request neither uses cached blocks nor publishes its own
   double timeout_ms = 0.0;   // from arrival to the last token; 0: none
 };
 
@@ -43,8 +43,8 @@ enum class FinishReason : uint8_t {
   kLength,     // max_tokens or the context's end
   kCancelled,  // by the caller
   kTimeout,    // timeout_ms passed
-  kError,      // the model produced no usable number for this sequence
-  kAborted,    // its step could not be carried out, or the engine has stopped
+  kError,      // the model produced NaN or infinity for this sequence
+  kAborted,    // its step threw, or the engine has stopped
 };
 
 const char* name(FinishReason reason);
@@ -60,18 +60,19 @@ struct RequestTiming {
 struct OutputEvent {
   int choice = 0;
   bool has_token = false;
-  bool is_stop_token = false;  // the token ended the sequence and is no part of the text
-  double time_ms = 0.0;        // on the engine's clock, when the token was sampled
+  bool is_stop_token = false;  // the token ended the sequence and does not belong to the text
+  double time_ms = 0.0;        // when the token was sampled, on the engine's clock
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
 
-  // In a finishing event.
+  // Set in the event that finishes the choice.
   RequestTiming timing;
-  int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran
+  int64_t num_cached_tokens = 0;  // prompt tokens taken from the prefix cache when the request first ran
   int64_t num_preemptions = 0;
-  std::vector<float> embedding;  // [hidden_size], of an embedding request; not normalised
+  std::vector<float> embedding;  // [hidden_size], for an embedding request; not normalised
 
-  // In the first event of choice 0, when asked for: one per prompt token; that of the first token says nothing.
+  // Set in the first event of choice 0 when the request asked for it: one per prompt token; the first has no value,
+  // because nothing predicts it.
   std::vector<SampledToken> prompt_logprobs;
 };
 

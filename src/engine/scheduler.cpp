@@ -10,23 +10,24 @@
 namespace quire {
 namespace {
 
-// With an inter-token target: what one prompt gets per step whatever the model of costs says, so that it advances, and
-// what all get together until that model has learned.
-constexpr int64_t kLeastSlice = 8;
-constexpr int64_t kRowsWhileUnknown = 32;
-// Preempted this often, a sequence starts again only when everybody's growth has room: it is not preempted once more.
-constexpr int64_t kPatience = 3;
-// Work of a generated token against one of a prompt, as in the paper of the virtual token counter.
+// With an inter-token latency target: the tokens that one prompt gets in each step whatever the cost model predicts, so
+// that it advances; and the tokens that all prompts together get until the cost model is fitted.
+constexpr int64_t kMinPrefillSlice = 8;
+constexpr int64_t kPrefillRowsBeforeFit = 32;
+// A sequence that was preempted this often starts again only when the full growth of all running sequences has room, so
+// that it is not preempted once more.
+constexpr int64_t kPreemptionsUntilFullReserve = 3;
+// The work of a generated token relative to a prompt token, as in the paper on the virtual token counter.
 constexpr double kDecodeWork = 2.0;
 
 double deadline_of(const Sequence* sequence) {
   return sequence->deadline_ms > 0 ? sequence->deadline_ms : std::numeric_limits<double>::infinity();
 }
 
-// Whether its next step depends on tokens that are still on their way.
+// Whether the next step of the sequence depends on pending tokens.
 bool must_settle_first(const Sequence& sequence) {
-  if (sequence.num_promised == 0) return false;
-  return sequence.num_open_drafts > 0 || sequence.awaits_tokens || sequence.num_choices > 1;
+  if (sequence.num_pending_tokens == 0) return false;
+  return sequence.num_pending_drafts > 0 || sequence.awaits_tokens || sequence.num_choices > 1;
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ Scheduler::Scheduler(const SchedulerOptions& options)
 }
 
 bool Scheduler::can_ever_fit(int64_t num_tokens, int num_choices) const {
-  // One sequence alone must fit the whole pools; forks can be preempted down to one.
+  // One sequence must fit into the pools alone; forks can be preempted until one is left.
   return kv_.can_ever_hold(num_tokens) && num_choices <= options_.max_sequences;
 }
 
@@ -88,22 +89,22 @@ const StepPlan& Scheduler::plan() {
   budget_ = options_.max_batch_tokens;
   draft_budget_ = options_.max_batch_tokens - options_.max_sequences;
   logit_budget_ = options_.max_logit_rows - options_.max_sequences;
-  set_ending_apart();
-  is_forming_ = running_.empty();
+  separate_ending();
+  starts_static_batch_ = running_.empty();
   const bool prefill_first = options_.first_served == FirstServed::kPrefill || !options_.chunked_prefill;
   if (!prefill_first) plan_running(/*decodes=*/true);
   plan_running(/*decodes=*/false);
   if (!has_preempted_) admit();
-  // Without chunks a prompt has its steps to itself.
+  // Without chunked prefill, decodes run only in steps without prompts.
   if (prefill_first && (options_.chunked_prefill || plan_.items.empty())) plan_running(/*decodes=*/true);
   return plan_;
 }
 
-// Those whose last token is on its way make room for others at once.
-void Scheduler::set_ending_apart() {
+// Sequences whose last token is pending stop running now, so that others can take their place.
+void Scheduler::separate_ending() {
   const auto is_ending = [](const Sequence* sequence) {
-    return sequence->num_promised > 0 && sequence->max_tokens > 0 && sequence->num_tokens() >= sequence->max_tokens &&
-           sequence->num_choices == 1;
+    return sequence->num_pending_tokens > 0 && sequence->max_tokens > 0 &&
+           sequence->num_tokens() >= sequence->max_tokens && sequence->num_choices == 1;
   };
   const auto first = std::stable_partition(running_.begin(), running_.end(), std::not_fn(is_ending));
   for (auto at = first; at != running_.end(); ++at) {
@@ -114,33 +115,33 @@ void Scheduler::set_ending_apart() {
 }
 
 void Scheduler::plan_running(bool decodes) {
-  // By index: preemption removes sequences from the end while this walks forward.
+  // By index: preemption removes sequences from the end of running_ during the loop.
   for (size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence* sequence = running_[i];
     if (sequence->is_prefilling() == decodes || must_settle_first(*sequence)) continue;
-    // One that decodes may have been started in this very plan, from swap space.
+    // A decoding sequence may have been started in this plan already, from swap space.
     if (std::ranges::find(plan_.items, sequence, &StepPlan::Item::sequence) != plan_.items.end()) continue;
     const int64_t num_tokens = decodes ? std::min(sequence->num_uncomputed_tokens(), budget_)
-                                       : slice(*sequence, sequence->num_computed_tokens);
+                                       : prefill_slice(*sequence, sequence->num_computed_tokens);
     if (num_tokens == 0) continue;
-    if (!make_room(sequence, num_tokens)) return;  // it was the last itself
-    add_item(sequence, num_tokens, decodes ? take_drafts(sequence) : 0);
+    if (!make_room(sequence, num_tokens)) return;  // the sequence itself was the last and was preempted
+    add_item(sequence, num_tokens, decodes ? plan_drafts(sequence) : 0);
   }
 }
 
-// Tokens of a prompt for this step.
-int64_t Scheduler::slice(const Sequence& sequence, int64_t num_computed) const {
+// The number of prompt tokens for this step.
+int64_t Scheduler::prefill_slice(const Sequence& sequence, int64_t num_computed) const {
   int64_t most = std::min(sequence.num_tokens() - num_computed, budget_);
   if (sequence.needs_all_rows) most = std::min(most, logit_budget_ + 1);
   return slice_within_target(num_computed, most);
 }
 
 int64_t Scheduler::slice_within_target(int64_t first_position, int64_t most) const {
-  // Without running streams nobody waits for the step's end.
+  // Without decoding sequences no stream waits for the end of the step.
   if (options_.target_step_ms <= 0 || plan_.shape.sequences == 0 || !options_.chunked_prefill) return most;
   const int64_t prompt_rows = plan_.shape.rows - plan_.shape.sequences;
-  const int64_t least = prompt_rows == 0 ? std::min(most, kLeastSlice) : 0;
-  if (!cost_.is_known()) return std::clamp<int64_t>(kRowsWhileUnknown - prompt_rows, 0, most);
+  const int64_t least = prompt_rows == 0 ? std::min(most, kMinPrefillSlice) : 0;
+  if (!cost_.is_fitted()) return std::clamp<int64_t>(kPrefillRowsBeforeFit - prompt_rows, 0, most);
   const auto fits = [&](int64_t count) {
     StepShape shape = plan_.shape;
     const auto n = static_cast<double>(count);
@@ -162,41 +163,41 @@ int64_t Scheduler::slice_within_target(int64_t first_position, int64_t most) con
 }
 
 void Scheduler::admit() {
-  if (options_.static_batching != StaticBatching::kOff && !is_forming_) return;
+  if (options_.static_batching != StaticBatching::kOff && !starts_static_batch_) return;
   if (!options_.chunked_prefill && is_prefilling()) return;
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = next_waiting();
-    if (sequence->num_promised > 0) return;  // preempted while a step chooses its next token
-    Start beginning = prepare(sequence);
-    if (beginning.num_tokens == 0) return;
-    if (!is_admissible(*sequence, beginning, running_.size(), {})) {
+    if (sequence->num_pending_tokens > 0) return;  // preempted while a step chooses its next token
+    Start candidate = prepare_start(sequence);
+    if (candidate.num_tokens == 0) return;
+    if (!is_admissible(*sequence, candidate, running_.size(), {})) {
       if (options_.policy != SchedulingPolicy::kPriority) return;
-      // The most urgent need not wait for those that can: but they only go when it then has room.
+      // Preempt less urgent sequences, but only if the urgent one then has room.
       release_ending();
-      beginning = prepare(sequence);
-      const std::optional<size_t> num_kept = count_yielding(*sequence, beginning);
+      candidate = prepare_start(sequence);
+      const std::optional<size_t> num_kept = count_kept_running(*sequence, candidate);
       if (!num_kept) return;
       while (running_.size() > *num_kept) preempt_last();
-      // Blocks that were freed may have lengthened the known prefix, and take more room of a window than was counted.
-      beginning = prepare(sequence);
-      if (!is_admissible(*sequence, beginning, running_.size(), {})) return;
+      // Freed blocks may have lengthened the cached prefix, which may need more blocks of a window than were counted.
+      candidate = prepare_start(sequence);
+      if (!is_admissible(*sequence, candidate, running_.size(), {})) return;
     }
-    start(sequence, beginning);
+    start(sequence, candidate);
     if (!options_.chunked_prefill && sequence->num_uncomputed_tokens() > budget_) return;
   }
 }
 
-Scheduler::Start Scheduler::prepare(Sequence* sequence) const {
-  Start beginning;
+Scheduler::Start Scheduler::prepare_start(Sequence* sequence) const {
+  Start candidate;
   if (sequence->kv.is_swapped()) {
-    beginning.num_computed = sequence->num_computed_tokens;
+    candidate.num_computed = sequence->num_computed_tokens;
   } else if (may_publish(*sequence) && !sequence->needs_all_rows) {
-    // The last known token is always computed: its logits are wanted.
-    beginning.hit = kv_.find_prefix(*sequence, (sequence->num_tokens() - 1) / options_.block_size);
-    beginning.num_computed = beginning.hit.num_blocks * options_.block_size;
+    // The last token is always computed, because its logits are needed.
+    candidate.hit = kv_.find_prefix(*sequence, (sequence->num_tokens() - 1) / options_.block_size);
+    candidate.num_computed = candidate.hit.num_blocks * options_.block_size;
   }
-  beginning.num_tokens = slice(*sequence, beginning.num_computed);
-  return beginning;
+  candidate.num_tokens = prefill_slice(*sequence, candidate.num_computed);
+  return candidate;
 }
 
 Sequence* Scheduler::next_waiting() const {
@@ -208,8 +209,8 @@ Sequence* Scheduler::next_waiting() const {
   });
 }
 
-// Whether it may start beside the first `num_running` of those that run, when the others have freed blocks that it does
-// not share.
+// Whether the sequence may start beside the first `num_running` running sequences, when preempting the others frees
+// `freed` blocks that it does not share.
 bool Scheduler::is_admissible(const Sequence& sequence, const Start& start, size_t num_running,
                               const Freed& freed) const {
   int64_t num_choices = sequence.num_choices;
@@ -218,45 +219,47 @@ bool Scheduler::is_admissible(const Sequence& sequence, const Start& start, size
   for (size_t g = 0; g < kv_.num_groups(); ++g) {
     const int64_t available =
         kv_.blocks(g).num_available() - kv_.num_cached(g, start.hit) + (freed.empty() ? 0 : freed[g]);
-    // Alone a sequence always fits: it was refused at once otherwise.
-    const int64_t reserve = num_running == 0 ? 0 : reserve_for(g, sequence, num_running);
+    // A sequence that runs alone always fits: otherwise it would have been refused at admission.
+    const int64_t reserve = num_running == 0 ? 0 : reserved_blocks(g, sequence, num_running);
     if (needed_blocks(g, sequence, start) + reserve > available) return false;
   }
   return true;
 }
 
-// For its first step, and later on.
+// The blocks that the sequence needs for its first step and for its known tokens.
 int64_t Scheduler::needed_blocks(size_t group, const Sequence& sequence, const Start& start) const {
-  const int64_t at_first = kv_.needed_to_start(group, sequence, start.hit, start.num_computed + start.num_tokens);
-  return std::max(at_first, kv_.held_by(group, sequence.num_tokens()) - kv_.num_held(group, start.hit.tables));
+  const int64_t at_first = kv_.num_blocks_to_start(group, sequence, start.hit, start.num_computed + start.num_tokens);
+  return std::max(at_first, kv_.max_held_blocks(group, sequence.num_tokens()) - kv_.num_held(group, start.hit.tables));
 }
 
-// Room that must stay free for the growth of those who run, and of the candidate, so that it does not soon have to go
-// again; of a group with a window also for what they hold while a step runs.
-int64_t Scheduler::reserve_for(size_t group, const Sequence& candidate, size_t num_running) const {
-  const int64_t growth = candidate.num_preemptions >= kPatience ? std::numeric_limits<int32_t>::max()
-                                                                : int64_t{1} << (2 * candidate.num_preemptions);
+// The blocks that must stay free for the growth of the running sequences and of the candidate, so that it is not
+// preempted soon; in a group with a window also for the blocks that they hold during a step only.
+int64_t Scheduler::reserved_blocks(size_t group, const Sequence& candidate, size_t num_running) const {
+  const int64_t growth = candidate.num_preemptions >= kPreemptionsUntilFullReserve
+                             ? std::numeric_limits<int32_t>::max()
+                             : int64_t{1} << (2 * candidate.num_preemptions);
   const auto grows_by = [&](const Sequence& sequence) {
     const int64_t end = std::max(sequence.max_tokens, sequence.num_tokens());
-    const int64_t more = kv_.held_by(group, end) - kv_.held_by(group, sequence.num_tokens());
+    const int64_t more = kv_.max_held_blocks(group, end) - kv_.max_held_blocks(group, sequence.num_tokens());
     return std::min(growth, more) * sequence.num_choices;
   };
   int64_t reserve = grows_by(candidate);
-  int64_t in_step = kv_.step_extra(group, candidate.num_tokens());
+  int64_t in_step = kv_.max_extra_step_blocks(group, candidate.num_tokens());
   for (size_t i = 0; i < num_running; ++i) {
-    reserve += grows_by(*running_[i]) + kv_.not_yet_held(group, *running_[i]);
-    in_step += kv_.step_extra(group, running_[i]->num_tokens());
+    reserve += grows_by(*running_[i]) + kv_.num_not_yet_held(group, *running_[i]);
+    in_step += kv_.max_extra_step_blocks(group, running_[i]->num_tokens());
   }
-  return reserve + std::min(in_step, kv_.most_step_blocks());
+  return reserve + std::min(in_step, kv_.max_step_blocks());
 }
 
-// How many of those that run may stay when lesser ones go for an urgent one; nothing when it has no room even then.
-std::optional<size_t> Scheduler::count_yielding(const Sequence& urgent, const Start& start) const {
+// How many running sequences stay when less urgent ones are preempted for `urgent`; nothing when it has no room even
+// then.
+std::optional<size_t> Scheduler::count_kept_running(const Sequence& urgent, const Start& start) const {
   if (is_admissible(urgent, start, running_.size(), {})) return running_.size();
-  std::vector<std::unordered_map<int32_t, int64_t>> released(kv_.num_groups());  // holders that would go, by block
+  std::vector<std::unordered_map<int32_t, int64_t>> released(kv_.num_groups());  // by block: holders that would release
   Freed freed(kv_.num_groups(), 0);
   for (size_t g = 0; g < start.hit.tables.size(); ++g) {
-    // It needs them itself.
+    // The urgent sequence uses these blocks itself, so they never count as freed.
     for (const int32_t block : start.hit.tables[g]) released[g][block] = std::numeric_limits<int32_t>::min();
   }
   for (size_t kept = running_.size(); kept > 0 && running_[kept - 1]->priority > urgent.priority;) {
@@ -300,9 +303,9 @@ void Scheduler::add_item(Sequence* sequence, int64_t num_tokens, int64_t num_dra
   logit_budget_ -= sequence->needs_all_rows ? num_tokens - 1 : num_drafts;
 }
 
-// A sequence that was planned before one that goes first ran out of room. Its moves stay: they are carried out in
-// order, and what they wrote is read or overwritten later.
-void Scheduler::leave_plan(const Sequence* sequence) {
+// For a preempted sequence that was planned already. Its moves stay in the plan: moves run in order, and a later move
+// or step overwrites what they write.
+void Scheduler::remove_from_plan(const Sequence* sequence) {
   const auto found = std::ranges::find(plan_.items, sequence, &StepPlan::Item::sequence);
   if (found == plan_.items.end()) return;
   add_to_shape(plan_.shape, *found, -1);
@@ -318,8 +321,8 @@ void Scheduler::begin() {
     const bool is_decode = item.samples && item.num_tokens == 1 + item.num_drafts;
     if (is_fair()) tenants_.charge(sequence.tenant, is_decode ? kDecodeWork : static_cast<double>(item.num_tokens));
     sequence.num_computed_tokens += item.num_tokens;
-    sequence.num_promised += item.samples ? 1 : 0;
-    sequence.num_open_drafts = item.num_drafts;
+    sequence.num_pending_tokens += item.samples ? 1 : 0;
+    sequence.num_pending_drafts = item.num_drafts;
   }
   plan_.items.clear();
 }
@@ -329,15 +332,15 @@ void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> toke
   const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
   CHECK(num_accepted <= item.num_drafts && (item.samples || tokens.empty()));
   if (item.samples) {
-    // In place of the promised one; no further one is promised where drafts are open.
+    // The chosen tokens replace the pending one; an item with drafts has exactly one pending token.
     sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
-    --sequence.num_promised;
-    sequence.num_open_drafts = 0;
+    --sequence.num_pending_tokens;
+    sequence.num_pending_drafts = 0;
     sequence.drafts.clear();
     sequence.needs_all_rows = false;
     if (is_fair()) tenants_.charge(sequence.tenant, kDecodeWork * static_cast<double>(num_accepted));
   }
-  if (item.num_restarts != sequence.num_restarts) return;  // what it computed was dropped since
+  if (item.num_restarts != sequence.num_restarts) return;  // its K and V were dropped since
   const int64_t end = item.first_position + item.num_tokens - item.num_drafts + num_accepted;
   sequence.num_settled_tokens = end;
   if (num_accepted < item.num_drafts) roll_back(&sequence, end);
@@ -345,7 +348,7 @@ void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> toke
 }
 
 void Scheduler::fork(Sequence* parent, Sequence* child, int32_t token) {
-  CHECK(parent->num_choices > 1 && parent->num_promised == 0 && child->kv.tables.empty());
+  CHECK(parent->num_choices > 1 && parent->num_pending_tokens == 0 && child->kv.tables.empty());
   const uint64_t id = child->id;
   *child = *parent;
   child->id = id;

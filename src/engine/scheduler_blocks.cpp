@@ -1,4 +1,4 @@
-// The scheduler's part that deals with room: blocks for a step, preemption, roll-back.
+// The part of the scheduler that deals with blocks: allocation for a step, preemption, roll-back.
 #include <algorithm>
 
 #include "base/check.h"
@@ -6,16 +6,17 @@
 
 namespace quire {
 
-// Gives the sequence every block that it may write in this step: new ones past the end of its tables, private copies
-// where a fork shares them; what its windows have left behind goes first. False when the sequence itself had to go.
+// Gives the sequence every block that it writes in this step: new blocks after the end of its tables, and private
+// copies of blocks that forks share. Before that it releases the blocks that its windows have passed. False when the
+// sequence itself had to be preempted.
 bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
   const int64_t first = sequence->num_computed_tokens;
   const int64_t end = first + num_tokens;
-  kv_.give_back(*sequence, first);
-  // Asked again after each preemption: the one that went may have been the other holder.
+  kv_.release_before(*sequence, first);
+  // Evaluated again after each preemption: the preempted sequence may have been the other holder of a shared block.
   const auto has_room = [&] {
     for (size_t g = 0; g < kv_.num_groups(); ++g) {
-      const int64_t needed = kv_.num_new(g, *sequence, end) + (kv_.is_shared(g, *sequence, first) ? 1 : 0);
+      const int64_t needed = kv_.num_blocks_to_cover(g, *sequence, end) + (kv_.is_shared(g, *sequence, first) ? 1 : 0);
       if (kv_.blocks(g).num_available() < needed) return false;
     }
     return true;
@@ -26,16 +27,17 @@ bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
     preempt_last();
     if (was_last) return false;
   }
-  kv_.copy_shared(*sequence, first, plan_.moves);
+  kv_.copy_on_write(*sequence, first, plan_.moves);
   kv_.cover(*sequence, end);
   return true;
 }
 
-// Drafts for this step, with blocks for them. They take nothing that others may need: a block each, a row each.
-int64_t Scheduler::take_drafts(Sequence* sequence) {
-  if (sequence->num_promised > 0 || sequence->max_tokens == 0) return 0;
-  const int64_t room = kv_.end_of_room(*sequence, num_running()) - sequence->num_tokens();
-  // The last token that the sequence may have needs no position.
+// The number of drafts for this step, with blocks for them. Drafts leave one block and one row for each running
+// sequence.
+int64_t Scheduler::plan_drafts(Sequence* sequence) {
+  if (sequence->num_pending_tokens > 0 || sequence->max_tokens == 0) return 0;
+  const int64_t room = kv_.max_covered_end(*sequence, num_running()) - sequence->num_tokens();
+  // The last token of a sequence is never computed, so it needs no position.
   const int64_t num_drafts = std::min({static_cast<int64_t>(sequence->drafts.size()), room, budget_ - 1, draft_budget_,
                                        logit_budget_, sequence->max_tokens - sequence->num_tokens() - 1});
   if (num_drafts <= 0) return 0;
@@ -46,7 +48,7 @@ int64_t Scheduler::take_drafts(Sequence* sequence) {
 void Scheduler::preempt_last() {
   Sequence* sequence = running_.back();
   running_.pop_back();
-  leave_plan(sequence);
+  remove_from_plan(sequence);
   if (should_swap(*sequence)) {
     kv_.swap_out(*sequence, plan_.moves);
     ++num_swaps_;
@@ -72,14 +74,14 @@ bool Scheduler::should_swap(const Sequence& sequence) const {
   return 2 * move_ms_ * static_cast<double>(kv_.num_to_swap(sequence)) < recompute_ms;
 }
 
-// The positions from num_computed on are unknown again. What lies in swap space is cut likewise.
+// Drops the positions from num_computed on, in the pool or in swap space.
 void Scheduler::roll_back(Sequence* sequence, int64_t num_computed) {
   sequence->num_computed_tokens = num_computed;
   kv_.release(*sequence, kv_.blocks_for(sequence->num_tokens()));
   kv_.release_host(*sequence, kv_.blocks_for(num_computed));
 }
 
-// Those that end give up their blocks before they have settled: what their last step computes is not published then.
+// Ending sequences release their blocks before their last step has settled, so its blocks are not published.
 bool Scheduler::release_ending() {
   bool has_released = false;
   for (Sequence* sequence : ending_) {

@@ -9,9 +9,9 @@
 namespace quire {
 namespace {
 
-using test::begun;
 using test::Harness;
 using test::kBlock;
+using test::plan_and_begin;
 using test::sequence_of;
 
 TEST(Scheduler, ChunksAPromptAndMixesItWithDecodes) {
@@ -27,7 +27,7 @@ TEST(Scheduler, ChunksAPromptAndMixesItWithDecodes) {
     ++steps;
   }
   EXPECT_EQ(steps, 5);  // 30 tokens, 7 a step beside the decode
-  EXPECT_LE(harness.most_tokens, 8);
+  EXPECT_LE(harness.max_step_tokens, 8);
 }
 
 TEST(Scheduler, ForksShareBlocksAndCopyOnWrite) {
@@ -44,7 +44,7 @@ TEST(Scheduler, ForksShareBlocksAndCopyOnWrite) {
   EXPECT_EQ(harness.scheduler.blocks().num_available(), 64);
 }
 
-TEST(Scheduler, PreemptsTheYoungestAndFinishesEverybody) {
+TEST(Scheduler, PreemptsTheYoungestAndFinishesAll) {
   Harness harness(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 12}}, .max_batch_tokens = 16, .max_sequences = 4});
   for (int i = 0; i < 4; ++i) harness.add(8, 40);
@@ -60,7 +60,7 @@ TEST(Scheduler, PreemptsTheYoungestAndFinishesEverybody) {
   EXPECT_EQ(harness.scheduler.blocks().num_available(), 12);
 }
 
-TEST(Scheduler, KnowsWhatCanNeverFit) {
+TEST(Scheduler, KnowsWhichSequencesCanNeverFit) {
   const Scheduler scheduler(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 4}}, .max_batch_tokens = 8, .max_sequences = 2});
   EXPECT_TRUE(scheduler.can_ever_fit(16, 1));
@@ -68,7 +68,7 @@ TEST(Scheduler, KnowsWhatCanNeverFit) {
   EXPECT_FALSE(scheduler.can_ever_fit(4, 3));
 }
 
-TEST(Scheduler, AKnownPrefixIsNotComputedAgain) {
+TEST(Scheduler, ACachedPrefixIsNotComputedAgain) {
   Harness harness(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 64, .max_sequences = 8});
   harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16});
@@ -90,7 +90,7 @@ TEST(Scheduler, AKnownPrefixIsNotComputedAgain) {
   EXPECT_EQ(harness.scheduler.blocks().num_active(), 0);
 }
 
-TEST(Scheduler, TheLeastRecentlyUsedPrefixGoesFirst) {
+TEST(Scheduler, EvictsTheLeastRecentlyUsedPrefixFirst) {
   Harness harness(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 12}}, .max_batch_tokens = 64, .max_sequences = 1});
   const auto run = [&](const char* salt) {
@@ -107,7 +107,7 @@ TEST(Scheduler, TheLeastRecentlyUsedPrefixGoesFirst) {
   EXPECT_LT(run("b"), 16);
 }
 
-TEST(Scheduler, SwapKeepsWhatWasComputed) {
+TEST(Scheduler, SwapKeepsComputedTokens) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 12, .num_host_blocks = 16}},
                    .max_batch_tokens = 16,
@@ -120,7 +120,7 @@ TEST(Scheduler, SwapKeepsWhatWasComputed) {
   for (const auto& sequence : harness.owned) EXPECT_EQ(sequence->num_tokens(), 40);
 }
 
-TEST(Scheduler, UrgentGoesFirstAndTakesTheSlotOfALesserOne) {
+TEST(Scheduler, AnUrgentRequestRunsFirstAndPreemptsALessUrgentOne) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 16,
@@ -136,7 +136,7 @@ TEST(Scheduler, UrgentGoesFirstAndTakesTheSlotOfALesserOne) {
   for (const auto& sequence : harness.owned) EXPECT_EQ(sequence->num_tokens(), sequence->max_tokens);
 }
 
-TEST(Scheduler, AFloodOfOneTenantLeavesOthersTheirShare) {
+TEST(Scheduler, ManyRequestsOfOneTenantLeaveOthersTheirShare) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 256}},
                    .max_batch_tokens = 32,
@@ -173,7 +173,7 @@ TEST(Scheduler, TheEarliestDeadlineRunsFirst) {
   EXPECT_EQ(order, (std::vector<const Sequence*>{harness.owned[0].get(), soon, late, none}));
 }
 
-TEST(Scheduler, PrefillSlicesKeepToTheTarget) {
+TEST(Scheduler, PrefillSlicesKeepTheLatencyTarget) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 600}},
                    .max_batch_tokens = 512,
@@ -200,7 +200,7 @@ TEST(Scheduler, PrefillSlicesKeepToTheTarget) {
   EXPECT_GT(worst, 50.0) << "the target is also used";
 }
 
-TEST(Scheduler, StaticBatchesAreRefilledWhenAllHaveEnded) {
+TEST(Scheduler, ANewStaticBatchStartsWhenAllHaveEnded) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 64,
@@ -217,7 +217,7 @@ TEST(Scheduler, StaticBatchesAreRefilledWhenAllHaveEnded) {
   EXPECT_NE(next->state, SequenceState::kWaiting);
 }
 
-TEST(Scheduler, WithoutChunksAPromptHasItsStepsToItself) {
+TEST(Scheduler, WithoutChunkedPrefillPromptsRunInStepsOfTheirOwn) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 64}},
                    .max_batch_tokens = 16,
@@ -233,14 +233,14 @@ TEST(Scheduler, WithoutChunksAPromptHasItsStepsToItself) {
   EXPECT_EQ(harness.step(), 2u);
 }
 
-TEST(Scheduler, NamesOfChoices) {
+TEST(Scheduler, ParsesTheNamesOfOptions) {
   EXPECT_EQ(parse_scheduling_policy("fair"), SchedulingPolicy::kFair);
   EXPECT_EQ(parse_static_batching("refilled"), StaticBatching::kRefilled);
   EXPECT_EQ(parse_preemption("swap"), Preemption::kSwap);
   EXPECT_THROW(parse_scheduling_policy("random"), Error);
 }
 
-TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
+TEST(Scheduler, PreemptsLessUrgentSequencesOnlyIfThatMakesRoom) {
   const auto preempted_for = [](int64_t num_urgent) {
     Scheduler scheduler({.block_size = kBlock,
                          .kv_groups = {{.num_blocks = 10}},
@@ -255,7 +255,7 @@ TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
     lesser.priority = 5;
     scheduler.add(&holder);
     scheduler.add(&lesser);
-    const auto items = begun(scheduler);
+    const auto items = plan_and_begin(scheduler);
     EXPECT_EQ(items.size(), 2u);
     scheduler.add(&urgent);
     scheduler.plan();
@@ -265,7 +265,7 @@ TEST(Scheduler, LesserOnesYieldOnlyWhereItHelps) {
   EXPECT_EQ(preempted_for(3 * kBlock - 1), 1);
 }
 
-TEST(Scheduler, WhatIsNotSharedIsNotPublished) {
+TEST(Scheduler, ASequenceThatDeclinesTheCachePublishesNothing) {
   Harness harness(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 64, .max_sequences = 8});
   harness.add({.num_prompt = 18, .max_length = 24, .num_shared = 16, .shares_cache = false});
@@ -281,14 +281,14 @@ TEST(Scheduler, WhatIsNotSharedIsNotPublished) {
   EXPECT_EQ(alone->num_cached_tokens, 0);
 }
 
-TEST(Scheduler, KeysOfHashesAreSecretByDefault) {
+TEST(Scheduler, HashKeysAreRandomByDefault) {
   const HashKey first = SchedulerOptions().hash_key;
   const HashKey second = SchedulerOptions().hash_key;
   EXPECT_TRUE(first.low != second.low && first.high != second.high);
   EXPECT_TRUE(first.low != 0 || first.high != 0);
 }
 
-TEST(TenantShares, RemembersDebtsAndForgetsStrangers) {
+TEST(TenantShares, RemembersTheMostServedTenantsAndForgetsTheOthers) {
   TenantShares shares;
   shares.arrive("steady", 1);
   shares.arrive("greedy", 1);
@@ -301,7 +301,7 @@ TEST(TenantShares, RemembersDebtsAndForgetsStrangers) {
     shares.leave(std::to_string(i), 1);
     shares.leave(std::to_string(i), 1);
   }
-  EXPECT_LE(shares.num_known(), 2 * TenantShares::kMostIdle + 2);
+  EXPECT_LE(shares.num_known(), 2 * TenantShares::kMaxIdleTenants + 2);
   shares.arrive("greedy", 1);
   EXPECT_EQ(shares.served("greedy"), 1000) << "leaving for a moment forgives nothing";
   EXPECT_EQ(shares.served("steady"), 10);

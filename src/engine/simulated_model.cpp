@@ -32,7 +32,7 @@ SimulatedModel::SimulatedModel(const SimulationOptions& options, Choices& live)
   }
 }
 
-void SimulatedModel::violated(const std::string& what) const {
+void SimulatedModel::fail_invariant(const std::string& what) const {
   fail(ErrorCode::kCorrupt, "simulation: {} (step {}, {})", what, num_steps_, describe(options_));
 }
 
@@ -55,7 +55,7 @@ void SimulatedModel::start(std::span<const StepPlan::Item> items) {
   ++num_steps_;
   if (options_.check) {
     for (const StepPlan::Item& item : items) write(item);
-    // After all writes: one sequence must not have overwritten another's.
+    // After all writes, so that a sequence that overwrites another's positions is found.
     for (const StepPlan::Item& item : items) verify(item);
   }
   Running step;
@@ -65,7 +65,7 @@ void SimulatedModel::start(std::span<const StepPlan::Item> items) {
     step.chosen.push_back(item.samples ? choose(item) : Chosen{});
   }
   if (options_.check && shape.rows > options_.scheduler.max_batch_tokens)
-    violated("the step is larger than its budget");
+    fail_invariant("the step is larger than its budget");
   step.ms = cost_.predict_ms(shape);
   if (options_.noise > 0) step.ms *= std::max(0.1, std::normal_distribution<double>(1.0, options_.noise)(random_));
   running_.push_back(std::move(step));
@@ -77,11 +77,11 @@ int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) c
   const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
   if (position >= first_draft) return sequence.drafts[static_cast<size_t>(position - first_draft)];
   const int64_t num_known = sequence.num_known_tokens();
-  if (position >= num_known) return choice.coming[static_cast<size_t>(position - num_known)];
+  if (position >= num_known) return choice.in_flight_tokens[static_cast<size_t>(position - num_known)];
   return sequence.tokens[static_cast<size_t>(position)];
 }
 
-// Every group keeps the digest; it follows from that of the position before, which every token sees.
+// Every group stores the digest, computed from the digest of the previous position, which every token sees.
 void SimulatedModel::write(const StepPlan::Item& item) {
   const Sequence& sequence = *item.sequence;
   for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
@@ -96,18 +96,18 @@ void SimulatedModel::verify(const StepPlan::Item& item) {
   const SimulatedChoice& choice = *live_.at(item.sequence);
   const int64_t end = item.first_position + item.num_tokens - item.num_drafts;
   for (size_t g = 0; g < tiers_.size(); ++g) {
-    // Long contexts by sample: every step looks at other positions.
+    // Checks a sample of a long context; every step checks other positions.
     const int64_t first = first_seen(g, item.first_position);
     const int64_t stride = std::max<int64_t>(1, (end - first) / 64);
     for (int64_t p = first + static_cast<int64_t>(random_() % static_cast<uint64_t>(stride)); p < end; p += stride) {
       if (entry(g, choice.sequence, p) == choice.digests[static_cast<size_t>(p)]) continue;
-      violated(
+      fail_invariant(
           fmt::format("sequence {} reads at position {} of group {} what it did not write", choice.sequence.id, p, g));
     }
   }
 }
 
-// As a model would, from what the cache holds: the tokens after the last one and after each draft that was right.
+// Chooses, from what the cache holds, the token after the last one and after each draft that was right.
 SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
   SimulatedChoice& choice = *live_.at(item.sequence);
   const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
@@ -120,9 +120,9 @@ SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
     if (i == item.num_drafts || choice.sequence.drafts[static_cast<size_t>(i)] != chosen.tokens.back()) break;
     seen = extend_digest(seen, chosen.tokens.back());
   }
-  // With drafts nobody depends on the tokens before they are known.
+  // After a step with drafts no step is planned until its tokens are known, so only plain tokens become pending.
   if (item.num_drafts == 0) {
-    choice.coming.push_back(chosen.tokens[0]);
+    choice.in_flight_tokens.push_back(chosen.tokens[0]);
     choice.push(chosen.tokens[0]);
   }
   return chosen;
@@ -138,7 +138,7 @@ void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& 
     SimulatedChoice& choice = *live_.at(item.sequence);
     choice.chosen = step.chosen[i].tokens;
     if (item.num_drafts == 0) {
-      choice.coming.erase(choice.coming.begin());
+      choice.in_flight_tokens.erase(choice.in_flight_tokens.begin());
     } else {
       num_accepted_ += static_cast<int64_t>(choice.chosen.size()) - 1;
       num_rejected_ += item.num_drafts + 1 - static_cast<int64_t>(choice.chosen.size());
@@ -165,8 +165,8 @@ uint64_t& SimulatedModel::entry(size_t group, const Sequence& sequence, int64_t 
   const int64_t size = options_.scheduler.block_size;
   const int32_t block = sequence.kv.tables[group][static_cast<size_t>(position / size)];
   if (block == kNoBlock) {
-    violated(fmt::format("sequence {} sees position {} of group {}, whose block was given back", sequence.id, position,
-                         group));
+    fail_invariant(fmt::format("sequence {} sees position {} of group {}, whose block was given back", sequence.id,
+                               position, group));
   }
   return tiers_[group].pool[static_cast<size_t>(block * size + position % size)];
 }

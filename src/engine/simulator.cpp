@@ -29,7 +29,7 @@ class Simulation {
     while (next_ < requests_.size() || !live_.empty()) {
       if (live_.empty()) now_ = std::max(now_, requests_[next_].arrival_ms);
       admit();
-      end_the_overdue();
+      end_cancelled_and_overdue();
       step();
     }
     if (options_.check) verify_idle();
@@ -65,13 +65,13 @@ class Simulation {
     sequence.id = next_id_;
     next_id_ += static_cast<uint64_t>(request.num_choices);
     for (int64_t i = 0; i < request.prompt_tokens; ++i) {
-      const uint64_t owner = i < request.shared_tokens ? static_cast<uint64_t>(request.group) : 1'000'000 + index;
+      const uint64_t owner = i < request.shared_tokens ? static_cast<uint64_t>(request.prefix) : 1'000'000 + index;
       sequence.tokens.push_back(token_after(extend_digest(owner, static_cast<int32_t>(i))));
       choice->push(sequence.tokens.back());
     }
     sequence.num_prompt_tokens = request.prompt_tokens;
     sequence.max_tokens = request.prompt_tokens + request.output_tokens;
-    // The others draft when no token happens to be on its way.
+    // A quarter of the requests with drafts does not await tokens: these draft only when no token is pending.
     sequence.awaits_tokens = request.num_drafts > 0 && index % 4 != 0;
     choice->stop_length = request.stop_after > 0
                               ? request.prompt_tokens + std::min(request.stop_after, request.output_tokens)
@@ -85,7 +85,7 @@ class Simulation {
     live_.emplace(&sequence, std::move(choice));
   }
 
-  void end_the_overdue() {
+  void end_cancelled_and_overdue() {
     using End = SimulatedOutcome::End;
     std::vector<std::pair<SimulatedChoice*, End>> ended;
     for (const auto& [sequence, choice] : live_) {
@@ -96,18 +96,18 @@ class Simulation {
         ended.emplace_back(choice.get(), End::kTimeout);
       }
     }
-    // The map's order is not the same in two runs.
+    // The order of the map differs from run to run.
     std::sort(ended.begin(), ended.end(),
               [](const auto& a, const auto& b) { return a.first->sequence.id < b.first->sequence.id; });
     for (const auto& [choice, end] : ended) finish(*choice, end);
   }
 
-  // As an engine's step.
+  // One step, as Engine::step does it.
   void step() {
     propose_drafts();
     const StartedStep* step = loop_.step();
     if (step == nullptr) {
-      if (!live_.empty()) model_.violated(fmt::format("{} sequences wait and nobody runs", live_.size()));
+      if (!live_.empty()) model_.fail_invariant(fmt::format("{} sequences wait and nobody runs", live_.size()));
       return;
     }
     now_ += loop_.results().step_ms;
@@ -120,16 +120,17 @@ class Simulation {
     if (options_.check) scheduler_.check();
   }
 
-  // Guesses, some of them wrong; as pure functions of what stands before them, because the map has no order.
+  // Sets drafts, some of them wrong. They are pure functions of the tokens before them: a random generator would depend
+  // on the order of the map.
   void propose_drafts() {
     for (const auto& [sequence, choice] : live_) {
       const int num_drafts = requests_[choice->request].num_drafts;
-      if (num_drafts == 0 || sequence->num_promised > 0 || sequence->state != SequenceState::kRunning) continue;
+      if (num_drafts == 0 || sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
       std::vector<int32_t>& drafts = choice->sequence.drafts;
       drafts.clear();
       uint64_t digest = choice->digests.back();
       for (int i = 0; i < num_drafts; ++i) {
-        const bool is_right = extend_digest(digest ^ options_.seed, i) % 100 < kRightDrafts;
+        const bool is_right = extend_digest(digest ^ options_.seed, i) % 100 < kRightDraftPercent;
         drafts.push_back(is_right ? choice->token_for(digest) : token_after(digest ^ options_.seed));
         digest = extend_digest(digest, drafts.back());
       }
@@ -172,13 +173,13 @@ class Simulation {
     live_.erase(&choice.sequence);
   }
 
-  // One answer: the tokens follow from the prompt and the seed alone.
+  // One answer: the tokens depend on the prompt and the seed only.
   void verify_answer(const SimulatedChoice& choice) const {
     uint64_t digest = 0;
     for (int64_t i = 0; i < choice.sequence.num_known_tokens(); ++i) {
       const int32_t token = choice.sequence.tokens[static_cast<size_t>(i)];
       if (i >= choice.sequence.num_prompt_tokens && token != token_after(digest + choice.sequence.id)) {
-        model_.violated(fmt::format("sequence {} got another token at {} than alone", choice.sequence.id, i));
+        model_.fail_invariant(fmt::format("sequence {} got another token at {} than alone", choice.sequence.id, i));
       }
       digest = extend_digest(digest, token);
     }
@@ -188,13 +189,14 @@ class Simulation {
     scheduler_.check();
     for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
       const int64_t num_active = scheduler_.kv().blocks(g).num_active();
-      if (num_active != 0) model_.violated(fmt::format("{} blocks of group {} are held by nobody", num_active, g));
+      if (num_active != 0)
+        model_.fail_invariant(fmt::format("{} blocks of group {} are held by nobody", num_active, g));
     }
   }
 
   const std::vector<SimulatedRequest>& requests_;
   const SimulationOptions& options_;
-  static constexpr uint64_t kRightDrafts = 70;  // per cent
+  static constexpr uint64_t kRightDraftPercent = 70;  // per cent
   Scheduler scheduler_;
   SimulatedModel::Choices live_;
   SimulatedModel model_;

@@ -1,8 +1,8 @@
-// The production step loop, scheduler and block manager over a model that computes nothing (simulated_model.h): time
-// passes as a cost model says. Millions of requests a minute, each run repeated exactly by its seed.
+// Runs the production step loop, scheduler and block manager over a model that computes nothing (simulated_model.h); a
+// cost model gives the simulated time. Simulates millions of requests a minute; the seed repeats a run exactly.
 //
-// What must hold is checked as it runs (SimulationOptions::check): block ownership; what a sequence reads from its
-// blocks is what it wrote; every answer is the one the request gives alone; somebody advances while anybody waits; no
+// SimulationOptions::check verifies the invariants during the run: block ownership; a sequence reads from its blocks
+// what it wrote; every answer equals the answer of the request alone; some sequence advances while any waits; no
 // request outlives its deadline by more than a step. A violation throws Error with seed, step and place.
 #pragma once
 
@@ -19,11 +19,11 @@ struct SimulatedRequest {
   double arrival_ms = 0.0;
   int64_t prompt_tokens = 1;
   int64_t output_tokens = 1;
-  int64_t stop_after = 0;  // > 0: ends after so many, as by an end token, which nobody knows before
+  int64_t stop_after = 0;  // > 0: ends after this many output tokens, as if by an end token; unknown to the scheduler
   int num_choices = 1;
   int num_drafts = 0;         // tokens guessed before each step, some of them wrong
-  int64_t shared_tokens = 0;  // leading prompt tokens that all requests of the same group have in common
-  int32_t group = 0;
+  int64_t shared_tokens = 0;  // leading prompt tokens that all requests with the same prefix number have in common
+  int32_t prefix = 0;
   int32_t priority = 0;
   std::string tenant = {};
   double timeout_ms = 0.0;  // from arrival; 0: none
@@ -31,12 +31,12 @@ struct SimulatedRequest {
 };
 
 struct SimulationOptions {
-  SchedulerOptions scheduler;  // windows of at least 2
+  SchedulerOptions scheduler;  // windows must be at least 2
   CostModel::Weights cost = {25.0, 0.2, 2.8, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
-  // More than 1: steps are planned while those before them run, as by an engine whose device runs beside it; now and
-  // then, as the dice fall, one needs the host and is not followed.
+  // More than 1: steps are planned while earlier ones run, as on a device that runs beside the host. At random a step
+  // needs the host, so that none is planned while it runs.
   int max_steps_in_flight = 1;
   bool check = true;
   bool keep_token_times = false;
@@ -52,7 +52,7 @@ struct SimulatedOutcome {
   int64_t num_preemptions = 0;
   int64_t cached_tokens = 0;
   int64_t steps_until_first = 0;      // from the step after arrival
-  std::vector<double> token_ms = {};  // of the first choice's tokens, when asked for
+  std::vector<double> token_ms = {};  // of the first choice's tokens; with SimulationOptions::keep_token_times
 };
 
 struct SimulationResult {
@@ -67,18 +67,18 @@ struct SimulationResult {
   double worst_decode_gap_ms = 0.0;  // longest time between two tokens of one choice
 };
 
-// `requests` by ascending arrival.
+// `requests` are sorted by arrival.
 SimulationResult simulate(const std::vector<SimulatedRequest>& requests, const SimulationOptions& options);
 
-// A random configuration and the requests for it, over everything the scheduler can do: each seed another machine,
-// pool, policy and crowd.
+// A random configuration and requests for it. Seeds vary everything the scheduler depends on: costs, pools, policies
+// and load.
 struct SwarmCase {
   SimulationOptions options;
   std::vector<SimulatedRequest> requests;
 };
 SwarmCase random_case(uint64_t seed, size_t num_requests);
 
-// One line that names everything of a configuration a failure report needs.
+// One line with the whole configuration, for the report of a failure.
 std::string describe(const SimulationOptions& options);
 
 }  // namespace quire

@@ -1,5 +1,5 @@
-// Every interleaving of arrivals, steps and cancellations of a few requests over a few blocks, up to states that look
-// alike to the scheduler: whatever can go wrong with so little is found.
+// Explores every interleaving of arrivals, steps and cancellations of a few requests over a few blocks, visiting each
+// scheduler state once: any fault that so few can cause is found.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,42 +17,43 @@ namespace quire {
 namespace {
 
 constexpr int64_t kBlock = 2;
-constexpr int32_t kGuess = 2000;
+constexpr int32_t kDraft = 2000;
 
 struct SmallRequest {
   int64_t num_prompt;
   int64_t num_output;
   int num_choices = 1;
-  int32_t first_token = 0;  // equal ones share their prefix
+  int32_t first_token = 0;  // requests with equal first tokens share their prefix
   int32_t priority = 0;
-  int64_t num_known_output = 0;  // what the scheduler expects: more where an end token comes before; 0: the same
-  int num_drafts = 0;            // guessed before each step
+  int64_t num_known_output = 0;  // the length that the scheduler expects, when an end token comes earlier; 0: the same
+  int num_drafts = 0;            // before each step
 };
 
 struct Scope {
   SchedulerOptions scheduler;
   std::vector<SmallRequest> requests;
-  int max_in_flight = 1;  // steps planned while those before them run
+  int max_in_flight = 1;  // steps
   int num_cancellations = 2;
 };
 
-// One path of actions, replayed from the start: 's' steps, all guesses of the step that settles being right; 'w' steps,
-// all being wrong; 'h' steps, the first being right; 'a' lets the next request arrive; '0'.. cancels one.
+// The result of one path of actions. 's': a step whose drafts are all right; 'w': a step whose drafts are all wrong;
+// 'h': a step where only the first draft of each sequence is right; 'a': the next request arrives; '0'..'5': that
+// sequence is cancelled.
 class World : public Executor {
  public:
   explicit World(const Scope& scope)
       : scope_(scope), scheduler_(scope.scheduler), loop_(scheduler_, *this, scope.max_in_flight) {}
 
-  // False when the action is not possible here, or is no other than 's'.
+  // False when the action is not possible here, or has the same effect as 's'.
   bool act(char action) {
     if (action == 'a') return arrive();
     if (action == 's') return step(std::numeric_limits<int64_t>::max());
-    if (action == 'w') return step(0) && has_judged_;
-    if (action == 'h') return step(1) && has_judged_;
+    if (action == 'w') return step(0) && had_drafts_;
+    if (action == 'h') return step(1) && had_drafts_;
     return cancel(static_cast<size_t>(action - '0'));
   }
 
-  // What the scheduler's future depends on.
+  // Everything that the scheduler's further decisions depend on.
   std::string state() const {
     std::string out;
     const auto add = [&](int64_t value) { out += std::to_string(value) + ","; };
@@ -63,10 +64,10 @@ class World : public Executor {
       add(static_cast<int64_t>(sequence->state));
       if (sequence->state == SequenceState::kFinished) continue;
       add(sequence->num_known_tokens());
-      add(sequence->num_promised);
+      add(sequence->num_pending_tokens);
       add(sequence->num_computed_tokens);
       add(sequence->num_settled_tokens);
-      add(sequence->num_open_drafts);
+      add(sequence->num_pending_drafts);
       add(sequence->num_choices);
       add(std::min<int64_t>(sequence->num_preemptions, 3));
       for (const std::vector<BlockTable>* tables : {&sequence->kv.tables, &sequence->kv.host_tables}) {
@@ -121,17 +122,17 @@ class World : public Executor {
   bool has_work() const { return scheduler_.num_running() + scheduler_.num_waiting() > 0; }
 
   bool step(int64_t num_right) {
-    num_right_ = num_right;
-    has_judged_ = false;
-    const bool is_fresh = loop_.in_flight().empty();
+    num_right_drafts_ = num_right;
+    had_drafts_ = false;
+    const bool none_in_flight = loop_.in_flight().empty();
     const bool had_work = has_work();
     for (const auto& sequence : sequences_) {
-      if (sequence->state != SequenceState::kRunning || sequence->num_promised > 0) continue;
-      sequence->drafts.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kGuess);
+      if (sequence->state != SequenceState::kRunning || sequence->num_pending_tokens > 0) continue;
+      sequence->drafts.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kDraft);
     }
     const StartedStep* step = loop_.step();
     scheduler_.check();
-    EXPECT_TRUE(!is_fresh || (step != nullptr) == had_work) << "somebody must advance while anybody waits";
+    EXPECT_TRUE(!none_in_flight || (step != nullptr) == had_work) << "somebody must advance while anybody waits";
     if (step == nullptr) return false;
     for (const StepPlan::Item& item : step->items) {
       if (item.sequence != nullptr && item.samples) finish_if_at_end(item.sequence);
@@ -147,7 +148,7 @@ class World : public Executor {
   // No two sequences write one slot, and nobody writes a block that another holds.
   void start(std::span<const StepPlan::Item> items) override {
     scheduler_.check();
-    std::set<std::pair<size_t, int64_t>> written;  // of every group
+    std::set<std::pair<size_t, int64_t>> written;  // group and slot
     for (const StepPlan::Item& item : items) {
       for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
         const BlockTable& table = item.sequence->kv.tables[g];
@@ -169,10 +170,10 @@ class World : public Executor {
       if (item.sequence == nullptr || !item.samples) continue;
       const Sequence& sequence = *item.sequence;
       const SmallRequest& request = scope_.requests[sequence.id / 10];
-      has_judged_ = has_judged_ || item.num_drafts > 0;
+      had_drafts_ = had_drafts_ || item.num_drafts > 0;
       const int64_t room = request.num_prompt + request.num_output - sequence.num_known_tokens();
-      const int64_t num_chosen = std::min({item.num_drafts, num_right_, room - 1}) + 1;
-      chosen_[i].assign(static_cast<size_t>(num_chosen), kGuess);
+      const int64_t num_chosen = std::min({item.num_drafts, num_right_drafts_, room - 1}) + 1;
+      chosen_[i].assign(static_cast<size_t>(num_chosen), kDraft);
       chosen_[i].back() = token_of(sequence.id);
       results.tokens[i] = chosen_[i];
       for (int left = sequence.num_choices - 1; left > 0; --left) {
@@ -205,8 +206,8 @@ class World : public Executor {
   StepLoop loop_;
   std::vector<std::unique_ptr<Sequence>> sequences_;
   std::vector<std::vector<int32_t>> chosen_;  // by item of the step that settles
-  int64_t num_right_ = 0;                     // guesses of each sequence that hold in it
-  bool has_judged_ = false;                   // it had guesses
+  int64_t num_right_drafts_ = 0;              // of each sequence in the step that settles
+  bool had_drafts_ = false;                   // the step that settles had drafts
   uint64_t completed_moves_ = 0;
   size_t next_ = 0;
   int cancelled_ = 0;
@@ -248,7 +249,7 @@ SchedulerOptions tiny(int64_t num_blocks) {
   return options;
 }
 
-// The numbers of states only show that the search went on; they may change with the rules.
+// The tests expect a number of states only to show that the search did not end early.
 const std::vector<SmallRequest> kMixed = {{3, 6}, {2, 7}, {1, 5}, {4, 4}};
 
 TEST(SmallScope, PreemptionByRecompute) {
@@ -263,7 +264,7 @@ TEST(SmallScope, PreemptionBySwap) {
   EXPECT_GT(explore({options, kMixed}), 1000u);
 }
 
-TEST(SmallScope, SharedPrefixesUnderShortage) {
+TEST(SmallScope, SharedPrefixesWithFewBlocks) {
   EXPECT_GT(explore({tiny(6), {{5, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}}), 400u);
 }
 
@@ -277,7 +278,7 @@ TEST(SmallScope, ForksCopyOnWrite) {
   EXPECT_GT(explore({options, forking}), 400u);
 }
 
-// A group with a window beside one without, or alone; preempted both ways, with forks, shared prefixes and drafts.
+// A group with a window, alone or beside one without; preemption by recompute and swap, forks, shared prefixes, drafts.
 TEST(SmallScope, Windows) {
   SchedulerOptions options = tiny(6);
   options.kv_groups.push_back({.window = 3, .num_blocks = 5});
@@ -294,21 +295,21 @@ TEST(SmallScope, Windows) {
   EXPECT_GT(explore({options, {{3, 6, 1, 0, 0, 0, 3}, {2, 4}, {3, 5, 1, 0, 0, 8, 2}}, 2}), 400u);
 }
 
-TEST(SmallScope, NothingButAWindow) {
+TEST(SmallScope, OneGroupWithAWindow) {
   SchedulerOptions options = tiny(5);
   options.kv_groups[0].window = 3;
   EXPECT_GT(explore({options, kMixed}), 400u);
   EXPECT_GT(explore({options, {{5, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, 2}), 400u);
 }
 
-TEST(SmallScope, PrioritiesTakeSlots) {
+TEST(SmallScope, PrioritiesPreempt) {
   SchedulerOptions options = tiny(5);
   options.policy = SchedulingPolicy::kPriority;
   options.max_sequences = 2;
   EXPECT_GT(explore({options, {{3, 3, 1, 0, 2}, {2, 3, 1, 0, 1}, {3, 3, 2, 1, 0}, {2, 2, 1, 0, 0}}}), 1000u);
 }
 
-// Steps planned while those before them run, of sequences that turn out to have ended.
+// Steps are planned while earlier ones run, also for sequences that turn out to have ended.
 TEST(SmallScope, RunningAhead) {
   const std::vector<SmallRequest> ending = {{3, 4, 1, 0, 0, 6}, {2, 7}, {1, 2, 1, 0, 0, 5}, {4, 4}};
   EXPECT_GT(explore({tiny(5), ending, 2}), 1000u);
@@ -334,7 +335,7 @@ TEST(SmallScope, ThreeStepsInFlight) {
   EXPECT_GT(explore({options, ending, 3}), 400u);
 }
 
-// Every outcome of guesses: all, one or none right, of some while others decode, end and are preempted.
+// Every outcome of drafts (all, one or none right) while other sequences decode, end and are preempted.
 TEST(SmallScope, Drafts) {
   const std::vector<SmallRequest> drafting = {{3, 6, 1, 0, 0, 0, 3}, {2, 4}, {3, 5, 1, 0, 0, 8, 2}};
   SchedulerOptions options = tiny(5);

@@ -50,7 +50,7 @@ void StatusCounter::publish(const Scheduler& scheduler) {
     for (int32_t block = 0; block < blocks.num_total(); ++block) counted_.blocks[block] = blocks.state(block);
   }
   const std::lock_guard lock(mutex_);
-  // The map is moved, not copied: it may be large, and most steps bring none.
+  // The block map is moved, not copied: it may be large, and most steps do not include one.
   std::vector<EngineStatus::Block> map = std::move(counted_.blocks.empty() ? published_.blocks : counted_.blocks);
   counted_.blocks.clear();
   published_ = counted_;

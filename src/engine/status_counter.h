@@ -1,4 +1,4 @@
-// Counts what an engine does, and hands copies of the counts to other threads.
+// Counts the engine's work, and gives copies of the counts to other threads.
 //
 // read(): any thread. The rest: engine thread.
 #pragma once
@@ -14,7 +14,7 @@ namespace quire {
 
 class StatusCounter {
  public:
-  // A step's time by part.
+  // The parts of a step's time.
   struct StepTimes {
     double plan_ms = 0.0;
     double run_ms = 0.0;
@@ -28,11 +28,11 @@ class StatusCounter {
   void count_finish(FinishReason reason);
   void count_failed_step() { ++counted_.num_failed_steps; }
   void count_step(const StepShape& shape, const StepTimes& times);
-  // What readers see from now on.
+  // Makes the present counts visible to read().
   void publish(const Scheduler& scheduler);
 
   EngineStatus read(bool with_blocks) const;
-  // Blocks are mapped at the next publish().
+  // The next publish() includes the block map.
   void ask_for_blocks() const { wants_blocks_ = true; }
 
  private:

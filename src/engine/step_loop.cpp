@@ -13,7 +13,7 @@ const StartedStep* StepLoop::step() {
   results_.forks.clear();
   results_.tokens.assign(in_flight_.front().items.size(), {});
   executor_.finish(in_flight_.front().items, results_);
-  // Buffers change places, so that steps of like sizes allocate nothing.
+  // The buffers are swapped, so that steps of similar size allocate no memory.
   std::swap(settled_, in_flight_.front());
   in_flight_.pop_front();
 
@@ -27,14 +27,14 @@ const StartedStep* StepLoop::step() {
   return &settled_;
 }
 
-// False when there was nobody to run. Then blocks may have been moved all the same.
+// False when no sequence can run; blocks may have been moved even then.
 bool StepLoop::start() {
   is_planning_ = true;
   scheduler_.complete_moves(executor_.completed_moves());
   const StepPlan& plan = scheduler_.plan();
   const bool has_items = !plan.items.empty();
   if (has_items) in_flight_.push_back({plan.items, plan.shape});
-  // Before anything is carried out: what throws there leaves a step that has begun.
+  // The step begins before its moves are made: if they throw, abandon() finds a step that has begun.
   scheduler_.begin();
   if (!plan.moves.empty()) executor_.move(plan.moves);
   is_planning_ = false;
@@ -57,7 +57,7 @@ std::vector<Sequence*> StepLoop::abandon() {
     for (const StepPlan::Item& item : step.items) doubtful.insert(item.sequence);
   }
   if (is_planning_) {
-    // Which blocks are where they should be is not known.
+    // Some moves may not have been made, so the blocks of every running and swapped sequence may be wrong.
     scheduler_.begin();
     doubtful.insert(scheduler_.running().begin(), scheduler_.running().end());
     for (Sequence* sequence : scheduler_.waiting()) {
@@ -65,7 +65,7 @@ std::vector<Sequence*> StepLoop::abandon() {
     }
   }
   doubtful.erase(nullptr);
-  scheduler_.complete_moves(std::numeric_limits<uint64_t>::max());  // nothing reads any more
+  scheduler_.complete_moves(std::numeric_limits<uint64_t>::max());  // no move is running any more
   in_flight_.clear();
   is_planning_ = false;
   return {doubtful.begin(), doubtful.end()};

@@ -9,12 +9,12 @@
 namespace quire {
 namespace {
 
-using test::begun;
 using test::Harness;
 using test::kBlock;
+using test::plan_and_begin;
 using test::sequence_of;
 
-// One group that sees everything, or one with a window, or a mixture.
+// One group without a window, one with a window, or both kinds.
 std::vector<KvGroupOptions> random_groups(std::mt19937_64& random, int64_t num_blocks) {
   const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
   const int64_t num_host_blocks = below(2) * below(20);
@@ -29,8 +29,8 @@ std::vector<KvGroupOptions> random_groups(std::mt19937_64& random, int64_t num_b
   return groups;
 }
 
-// Random arrivals, forks and cancellations under block shortage; check() and the cache model see every step.
-TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
+// Random arrivals, forks and cancellations with too few blocks; check() and the model of the cache verify every step.
+TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
   int64_t num_accepted = 0;
   int64_t num_rejected = 0;
   int64_t num_swapped = 0;
@@ -50,7 +50,7 @@ TEST(StepLoop, SeededStormKeepsTheInvariantsAndProgresses) {
                      .eviction = static_cast<Eviction>(below(2)),
                      .preemption = static_cast<Preemption>(below(3))},
                     static_cast<int>(1 + below(4)));
-    harness.moves_behind = static_cast<uint64_t>(below(2) * below(4));
+    harness.num_incomplete_moves = static_cast<uint64_t>(below(2) * below(4));
     const int64_t num_drafts = below(2) * below(6);
     const bool awaits_tokens = below(2) == 0;
     for (int event = 0; event < 300; ++event) {
@@ -100,16 +100,16 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 16}}, .max_batch_tokens = 16, .max_sequences = 2});
   Sequence sequence = sequence_of(0, 7, 40);
   scheduler.add(&sequence);
-  scheduler.settle(begun(scheduler)[0], std::vector<int32_t>{100});
+  scheduler.settle(plan_and_begin(scheduler)[0], std::vector<int32_t>{100});
   sequence.drafts = {1, 2, 3, 4, 5};
-  const auto items = begun(scheduler);
+  const auto items = plan_and_begin(scheduler);
   ASSERT_EQ(items.size(), 1u);
   EXPECT_EQ(items[0].first_position, 7);
   EXPECT_EQ(items[0].num_tokens, 6);
   EXPECT_EQ(items[0].num_drafts, 5);
   EXPECT_EQ(sequence.num_computed_tokens, 13);
   EXPECT_EQ(sequence.kv.tables[0].size(), 4u);
-  EXPECT_TRUE(begun(scheduler).empty()) << "how far it gets is not known yet";
+  EXPECT_TRUE(plan_and_begin(scheduler).empty()) << "how far it gets is not known yet";
   scheduler.settle(items[0], std::vector<int32_t>{1, 2, 50});
   scheduler.check();
   EXPECT_EQ(sequence.num_known_tokens(), 11);
@@ -118,68 +118,68 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
   EXPECT_EQ(sequence.kv.tables[0].size(), 3u);
   EXPECT_EQ(sequence.kv.num_published, 2) << "the third block is not full of tokens that hold";
   EXPECT_TRUE(sequence.drafts.empty());
-  const auto next = begun(scheduler);
+  const auto next = plan_and_begin(scheduler);
   ASSERT_EQ(next.size(), 1u);
   EXPECT_EQ(next[0].first_position, 10);
   EXPECT_EQ(next[0].num_tokens, 1);
   EXPECT_EQ(next[0].num_drafts, 0);
 }
 
-// Drafts may not take what others are sure to need, nor go beyond the sequence's end.
-TEST(StepLoop, DraftsTakeOnlyWhatIsLeft) {
+// Drafts may not take blocks that others are sure to need, nor go beyond the end of the sequence.
+TEST(StepLoop, DraftsUseOnlySpareBlocks) {
   Scheduler scheduler(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 7}}, .max_batch_tokens = 16, .max_sequences = 2});
   Sequence first = sequence_of(0, 4, 30);
   Sequence second = sequence_of(1, 4, 7, 50);
   scheduler.add(&first);
   scheduler.add(&second);
-  for (const auto& item : begun(scheduler)) scheduler.settle(item, std::vector<int32_t>{9});
+  for (const auto& item : plan_and_begin(scheduler)) scheduler.settle(item, std::vector<int32_t>{9});
   first.drafts.assign(12, 1);
   second.drafts.assign(12, 1);
-  const auto items = begun(scheduler);
+  const auto items = plan_and_begin(scheduler);
   ASSERT_EQ(items.size(), 2u);
-  // Of seven blocks four are left when the first has its second one; one for each sequence stays.
+  // When the first sequence has its second block, four of seven are left; one stays for each sequence.
   EXPECT_EQ(items[0].num_drafts, 4 * kBlock - 5);
   EXPECT_EQ(items[1].num_drafts, 1) << "two tokens more end it";
 }
 
-TEST(StepLoop, ABlockIsSharedWhenItsStepHasSettled) {
+TEST(StepLoop, ABlockIsPublishedWhenItsStepHasSettled) {
   Scheduler scheduler(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 32}}, .max_batch_tokens = 32, .max_sequences = 4});
   Sequence first = sequence_of(0, 9, 20);
   Sequence early = sequence_of(1, 9, 20);
   Sequence late = sequence_of(2, 9, 20);
   scheduler.add(&first);
-  const auto items = begun(scheduler);
+  const auto items = plan_and_begin(scheduler);
   scheduler.add(&early);
-  begun(scheduler);
+  plan_and_begin(scheduler);
   EXPECT_EQ(early.num_cached_tokens, 0) << "what a step computes is not known to be there before it has";
   scheduler.settle(items[0], std::vector<int32_t>{9});
   scheduler.add(&late);
-  begun(scheduler);
+  plan_and_begin(scheduler);
   EXPECT_EQ(late.num_cached_tokens, 8);
 }
 
-// The last token is on its way: its slot and, when they are needed, its blocks are free for others.
-TEST(StepLoop, AnEndingSequenceMakesRoom) {
+// While its last token is pending, a sequence leaves its place in the batch and, when needed, its blocks to others.
+TEST(StepLoop, ASequenceWhoseLastTokenIsPendingMakesRoom) {
   Scheduler scheduler(
       {.block_size = kBlock, .kv_groups = {{.num_blocks = 3}}, .max_batch_tokens = 16, .max_sequences = 1});
   Sequence first = sequence_of(0, 9, 10);
   Sequence second = sequence_of(1, 2, 9, 50);
   scheduler.add(&first);
-  const auto items = begun(scheduler);
+  const auto items = plan_and_begin(scheduler);
   scheduler.add(&second);
-  EXPECT_TRUE(begun(scheduler).empty()) << "it waits for the blocks";
+  EXPECT_TRUE(plan_and_begin(scheduler).empty()) << "it waits for the blocks";
   EXPECT_EQ(first.state, SequenceState::kEnding);
   scheduler.settle(items[0], std::vector<int32_t>{9});
   EXPECT_EQ(first.kv.num_published, 2);
   scheduler.finish(&first);
   EXPECT_EQ(scheduler.blocks().num_cached(), 2);
-  EXPECT_EQ(begun(scheduler).size(), 1u);
+  EXPECT_EQ(plan_and_begin(scheduler).size(), 1u);
 }
 
-// What a step in flight computes is in doubt when one throws; sequences that are in none go on.
-TEST(StepLoop, AbandonsWhatIsInFlight) {
+// When a step throws, all steps in flight may have computed wrong values; sequences outside these steps go on.
+TEST(StepLoop, AbandonReturnsTheSequencesInFlight) {
   for (const bool fails_at_start : {true, false}) {
     Harness harness(
         {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 10, .max_sequences = 4}, 2);

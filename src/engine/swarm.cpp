@@ -5,7 +5,7 @@
 namespace quire {
 namespace {
 
-// Half of the time groups with windows beside the first, or a window on that one.
+// In half of the cases adds groups with windows or gives the first group a window.
 void add_windows(SchedulerOptions& scheduler, std::mt19937_64& random) {
   const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
   const KvGroupOptions full = scheduler.kv_groups[0];
@@ -61,7 +61,7 @@ std::vector<SimulatedRequest> random_requests(uint64_t seed, size_t count) {
     request.num_choices = below(6) == 0 ? static_cast<int>(1 + below(4)) : 1;
     request.num_drafts = below(3) == 0 ? static_cast<int>(1 + below(6)) : 0;
     request.shared_tokens = below(2) * below(static_cast<uint64_t>(request.prompt_tokens) + 1);
-    request.group = static_cast<int32_t>(below(4));
+    request.prefix = static_cast<int32_t>(below(4));
     request.priority = static_cast<int32_t>(below(3));
     request.tenant = std::string(1, static_cast<char>('a' + below(4)));
     request.timeout_ms = below(10) == 0 ? static_cast<double>(1 + below(20'000)) : 0.0;

@@ -23,8 +23,8 @@ void TenantShares::leave(const std::string& tenant, int64_t num_sequences) {
   Tenant& left = tenants_.at(tenant);
   left.num_sequences -= num_sequences;
   if (left.num_sequences > 0) return;
-  // Twice as many as stay, so that forgetting costs little for each.
-  if (++num_idle_ > 2 * kMostIdle) forget_idle();
+  // Waits for twice as many as it keeps, so that the cost per tenant is small.
+  if (++num_idle_ > 2 * kMaxIdleTenants) forget_idle();
 }
 
 double TenantShares::least_served() const {
@@ -35,13 +35,13 @@ double TenantShares::least_served() const {
   return least;
 }
 
-// Keeps those that were served most: the others would return with what the least served has anyway, or nearly.
+// Keeps the tenants that were served most: the others would return with least_served() anyway, or nearly so.
 void TenantShares::forget_idle() {
   std::vector<std::pair<double, std::string>> idle;
   for (const auto& [name, tenant] : tenants_) {
     if (tenant.num_sequences == 0) idle.emplace_back(tenant.served, name);
   }
-  const auto kept = idle.begin() + static_cast<int64_t>(std::min(kMostIdle, idle.size()));
+  const auto kept = idle.begin() + static_cast<int64_t>(std::min(kMaxIdleTenants, idle.size()));
   std::nth_element(idle.begin(), kept, idle.end(), std::greater<>());
   std::for_each(kept, idle.end(), [this](const auto& forgotten) { tenants_.erase(forgotten.second); });
   num_idle_ = static_cast<size_t>(kept - idle.begin());

@@ -1,6 +1,6 @@
-// How much work each tenant was served, for the fair policy: the virtual token counter (arXiv 2401.00588).
+// Counts the work that each tenant was served, for the fair policy: the virtual token counter (arXiv 2401.00588).
 //
-// Owned by the scheduler. Remembers tenants with sequences, and of the others at most so many as matter.
+// Owned by the scheduler. Remembers all tenants with sequences and a bounded number of the others.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,15 @@ namespace quire {
 
 class TenantShares {
  public:
-  // Tenants without a sequence that are remembered for what they were served above their share.
-  static constexpr size_t kMostIdle = 1024;
+  // At least this many tenants without a sequence are remembered, those with the most work served; at most twice as
+  // many.
+  static constexpr size_t kMaxIdleTenants = 1024;
 
   void arrive(const std::string& tenant, int64_t num_sequences);
   void leave(const std::string& tenant, int64_t num_sequences);
-  void charge(const std::string& tenant, double work) { tenants_.at(tenant).served += work; }  // one that has sequences
-  double served(const std::string& tenant) const { return tenants_.at(tenant).served; }        // likewise
+  // Both need a tenant that has sequences. `work` in prompt tokens.
+  void charge(const std::string& tenant, double work) { tenants_.at(tenant).served += work; }
+  double served(const std::string& tenant) const { return tenants_.at(tenant).served; }
   size_t num_known() const { return tenants_.size(); }
 
  private:
@@ -26,7 +28,7 @@ class TenantShares {
     int64_t num_sequences = 0;
   };
 
-  double least_served() const;  // of those with sequences; infinity when there is none
+  double least_served() const;  // the minimum over tenants with sequences; infinity when there is none
   void forget_idle();
 
   std::unordered_map<std::string, Tenant> tenants_;

@@ -1,4 +1,4 @@
-// Plays the engine and a model for tests of the scheduler and the step loop.
+// A fake engine and model for tests of the scheduler and the step loop.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,8 +21,8 @@ namespace quire::test {
 
 inline constexpr int64_t kBlock = 4;
 
-// A model whose KV cache remembers what was written where, so that a wrong block table, a missed
-// copy or a use after free is seen as a wrong token.
+// A model whose KV cache stores the token of each position, so that a wrong block table, a missed copy or a use after
+// free is read as a wrong token.
 class Harness : public Executor {
  public:
   explicit Harness(const SchedulerOptions& limits, int max_in_flight = 1)
@@ -34,7 +34,7 @@ class Harness : public Executor {
     }
   }
 
-  struct Ask {
+  struct NewSequence {
     int64_t num_prompt = 0;
     int64_t max_length = 0;
     int num_choices = 1;
@@ -47,22 +47,23 @@ class Harness : public Executor {
     bool awaits_tokens = false;
   };
 
-  Sequence* add(const Ask& ask) {
+  Sequence* add(const NewSequence& wanted) {
     auto sequence = std::make_unique<Sequence>();
     sequence->id = next_id;
-    next_id += static_cast<uint64_t>(ask.num_choices);
-    for (int64_t i = 0; i < ask.num_prompt; ++i) {
-      sequence->tokens.push_back(i < ask.num_shared ? static_cast<int32_t>(i) : static_cast<int32_t>(random() % 1000));
+    next_id += static_cast<uint64_t>(wanted.num_choices);
+    for (int64_t i = 0; i < wanted.num_prompt; ++i) {
+      sequence->tokens.push_back(i < wanted.num_shared ? static_cast<int32_t>(i)
+                                                       : static_cast<int32_t>(random() % 1000));
     }
-    sequence->num_prompt_tokens = ask.num_prompt;
-    sequence->max_tokens = ask.max_length;
-    sequence->num_choices = ask.num_choices;
-    sequence->priority = ask.priority;
-    sequence->tenant = ask.tenant;
-    sequence->cache_salt = ask.salt;
-    sequence->deadline_ms = ask.deadline_ms;
-    sequence->shares_cache = ask.shares_cache;
-    sequence->awaits_tokens = ask.awaits_tokens;
+    sequence->num_prompt_tokens = wanted.num_prompt;
+    sequence->max_tokens = wanted.max_length;
+    sequence->num_choices = wanted.num_choices;
+    sequence->priority = wanted.priority;
+    sequence->tenant = wanted.tenant;
+    sequence->cache_salt = wanted.salt;
+    sequence->deadline_ms = wanted.deadline_ms;
+    sequence->shares_cache = wanted.shares_cache;
+    sequence->awaits_tokens = wanted.awaits_tokens;
     Sequence* raw = sequence.get();
     owned.push_back(std::move(sequence));
     scheduler.add(raw);
@@ -98,16 +99,16 @@ class Harness : public Executor {
       last_mark = move.mark;
     }
   }
-  // Moves take their time, as between far tiers: they are complete some plans later.
+  // The last num_incomplete_moves moves are still running, as between slow tiers.
   uint64_t completed_moves() const override {
-    completed = std::max(completed, last_mark - std::min<uint64_t>(last_mark, moves_behind));
+    completed = std::max(completed, last_mark - std::min<uint64_t>(last_mark, num_incomplete_moves));
     return completed;
   }
 
   void start(std::span<const StepPlan::Item> planned) override {
     if (starts_until_failure >= 0 && starts_until_failure-- == 0) fail(ErrorCode::kIo, "a start that fails");
     scheduler.check();
-    std::set<std::pair<size_t, int64_t>> written;  // of every group
+    std::set<std::pair<size_t, int64_t>> written;  // group and slot
     int64_t num_tokens = 0;
     Started started;
     for (const StepPlan::Item& item : planned) {
@@ -130,7 +131,7 @@ class Harness : public Executor {
       }
       started.tokens.push_back(item.samples ? choose(item) : std::vector<int32_t>{});
     }
-    most_tokens = std::max(most_tokens, num_tokens);
+    max_step_tokens = std::max(max_step_tokens, num_tokens);
     in_flight.push_back(std::move(started));
   }
 
@@ -145,7 +146,7 @@ class Harness : public Executor {
       if (planned[i].sequence == nullptr) continue;
       results.tokens[i] = settled.tokens[i];
       if (!planned[i].samples) continue;
-      std::deque<int32_t>& chosen = coming[planned[i].sequence];
+      std::deque<int32_t>& chosen = in_flight_tokens[planned[i].sequence];
       if (!chosen.empty()) chosen.pop_front();
       for (int left = planned[i].sequence->num_choices - 1; left > 0; --left) {
         auto child = std::make_unique<Sequence>();
@@ -156,7 +157,7 @@ class Harness : public Executor {
     }
   }
 
-  // Of guesses as many as the dice allow turn out right.
+  // A random number of the drafts is right.
   std::vector<int32_t> choose(const StepPlan::Item& item) {
     const auto num_right = static_cast<int64_t>(random() % static_cast<uint64_t>(item.num_drafts + 1));
     const std::vector<int32_t>& drafts = item.sequence->drafts;
@@ -164,7 +165,7 @@ class Harness : public Executor {
     tokens.push_back(random_token());
     num_accepted += num_right;
     num_rejected += item.num_drafts - num_right;
-    if (item.num_drafts == 0) coming[item.sequence].push_back(tokens[0]);
+    if (item.num_drafts == 0) in_flight_tokens[item.sequence].push_back(tokens[0]);
     return tokens;
   }
 
@@ -173,17 +174,17 @@ class Harness : public Executor {
     const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
     if (position >= first_draft) return sequence.drafts[position - first_draft];
     const int64_t num_known = sequence.num_known_tokens();
-    return position < num_known ? sequence.tokens[position] : coming.at(&sequence)[position - num_known];
+    return position < num_known ? sequence.tokens[position] : in_flight_tokens.at(&sequence)[position - num_known];
   }
 
   void finish_if_at_end(Sequence* sequence) {
     if (sequence->num_known_tokens() >= sequence->max_tokens) loop.finish(sequence);
   }
 
-  // Guesses for all that may have some.
+  // Sets random drafts for every sequence that may have drafts.
   void propose(int64_t num_drafts) {
     for (const auto& sequence : owned) {
-      if (sequence->num_promised > 0 || sequence->state != SequenceState::kRunning) continue;
+      if (sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
       sequence->drafts.clear();
       for (int64_t i = 0; i < num_drafts; ++i) sequence->drafts.push_back(random_token());
     }
@@ -206,26 +207,26 @@ class Harness : public Executor {
   std::mt19937_64 random{7};
   Scheduler scheduler;
   StepLoop loop;
-  std::vector<int64_t> windows;             // of every KV group
-  std::vector<std::vector<int32_t>> cache;  // likewise: the token that was written at every slot
-  std::vector<std::vector<int32_t>> swap;
+  std::vector<int64_t> windows;             // by KV group
+  std::vector<std::vector<int32_t>> cache;  // by KV group: the token that was written at each slot
+  std::vector<std::vector<int32_t>> swap;   // by KV group: the same of the host tier
   uint64_t last_mark = 0;
-  uint64_t moves_behind = 0;  // moves that are not complete yet
+  uint64_t num_incomplete_moves = 0;
   mutable uint64_t completed = 0;
   std::vector<StepPlan::Item> items;  // of the last step
   std::deque<Started> in_flight;
   Started settled;
-  std::map<const Sequence*, std::deque<int32_t>> coming;
+  std::map<const Sequence*, std::deque<int32_t>> in_flight_tokens;
   std::function<double(const StepShape&)> cost_ms;
   std::vector<std::unique_ptr<Sequence>> owned;
   int64_t num_swapped = 0;
-  // That many go well, then one throws; negative: all do.
+  // After this many calls one throws; negative: none throws.
   int starts_until_failure = -1;
   int finishes_until_failure = -1;
   int64_t num_accepted = 0;
   int64_t num_rejected = 0;
   uint64_t next_id = 0;
-  int64_t most_tokens = 0;
+  int64_t max_step_tokens = 0;
 };
 
 inline Sequence sequence_of(uint64_t id, int64_t num_tokens, int64_t max_tokens, int32_t first_token = 0) {
@@ -237,8 +238,8 @@ inline Sequence sequence_of(uint64_t id, int64_t num_tokens, int64_t max_tokens,
   return sequence;
 }
 
-// Plans and begins a step; its items.
-inline std::vector<StepPlan::Item> begun(Scheduler& scheduler) {
+// Plans and begins a step; returns its items.
+inline std::vector<StepPlan::Item> plan_and_begin(Scheduler& scheduler) {
   std::vector<StepPlan::Item> items = scheduler.plan().items;
   scheduler.begin();
   scheduler.check();

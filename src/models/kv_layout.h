@@ -1,7 +1,8 @@
-// What layers keep of a sequence: groups of layers whose K and V have one shape and one reach. A group has its own
-// pool of blocks, its own block ids and, of every sequence, its own block table (see docs/decisions/0018-kv-groups.md).
+// The layout of the KV cache. A KV group is the layers whose K and V have the same shape and the same reach (window).
+// It has its own pool of blocks, its own block ids and a block table for each sequence
+// (docs/decisions/0018-kv-groups.md).
 //
-// Plain data that follows from a model's configuration; whose block is whose is the engine's affair.
+// Plain data computed from a model's configuration. The engine decides which sequence holds which block.
 #pragma once
 
 #include <cstdint>
@@ -12,32 +13,32 @@
 
 namespace quire {
 
-// Blocks that so many positions take.
+// The number of blocks that num_positions positions take.
 inline int64_t blocks_for(int64_t num_positions) { return (num_positions + kKvBlockSize - 1) / kKvBlockSize; }
 
-// The blocks of a sequence in one group: entry i holds positions [i * kKvBlockSize, ...); kNoBlock where a window or an
-// eviction has given them back.
+// The blocks of a sequence in one group: entry i holds positions [i * kKvBlockSize, (i + 1) * kKvBlockSize). It is
+// kNoBlock when the block was released, because a window has passed it or by eviction.
 using BlockTable = std::vector<int32_t>;
 
-// What a layer keeps of every position, or which layer's K and V it reads.
+// The K and V that a layer keeps for each position, or the layer whose K and V it reads.
 struct LayerKv {
   int num_kv_heads = 0;
   int head_dim = 0;
-  int64_t window = 0;  // a token sees itself and the window - 1 positions before it; 0: all
+  int64_t window = 0;  // a token sees its own position and the window - 1 before it; 0: all positions
   int source = 0;      // the layer whose K and V it reads: itself, or an earlier one of the same shape and window
 };
 
 struct KvGroup {
-  int num_layers = 0;  // that keep K and V of their own
+  int num_layers = 0;  // layers that keep their own K and V
   int num_kv_heads = 0;
   int head_dim = 0;
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  int64_t window = 0;  // as of LayerKv; 0 also when no sequence grows beyond the window
+  int64_t window = 0;  // as LayerKv::window; also 0 when no sequence grows beyond the window
 
-  // Bytes of one block over all its layers: layers x KV heads x (K tile + V tile). Query heads do not count.
+  // The bytes of one block over all layers: layers x KV heads x (K tile + V tile). Query heads do not count.
   uint64_t block_bytes() const;
-  // The first block that a token at this position, and those after it, may read.
+  // The first block that tokens at this position and later may read.
   int64_t first_block(int64_t position) const {
     return window == 0 || position < window ? 0 : (position - window + 1) / kKvBlockSize;
   }
@@ -48,30 +49,30 @@ struct KvLayout {
     int group = 0;
     int index = 0;  // among the layers of the group
   };
-  std::vector<KvGroup> groups;  // those that reach furthest first
-  std::vector<Place> layers;    // of every layer: where the K and V lie that it reads
+  std::vector<KvGroup> groups;  // the longest reach first
+  std::vector<Place> layers;    // by layer: the place of the K and V that it reads
 
-  // Of a position that every group keeps.
+  // The bytes of a position that every group keeps.
   uint64_t token_bytes() const;
 };
 
 struct KvLayoutOptions {
-  int64_t max_context = 0;  // positions of a sequence; 0: windows count as none
+  int64_t max_context = 0;  // the most positions of a sequence; 0: windows are ignored
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  int num_ranks = 1;  // which divide the heads of every layer
+  int num_ranks = 1;  // the ranks that share the heads of every layer
 };
 KvLayout make_kv_layout(std::span<const LayerKv> layers, const KvLayoutOptions& options);
 
-// Where a block lies. The pool is the memory that kernels read; the host tier keeps blocks of preempted sequences.
+// The place of a block. Kernels read the pool; the host tier keeps the blocks of preempted sequences.
 enum class KvTier : uint8_t { kPool, kHost };
 struct KvPlace {
   KvTier tier = KvTier::kPool;
-  int32_t index = kNoBlock;  // in the group's part of the tier
+  int32_t index = kNoBlock;  // within the group's memory in that tier
   bool operator==(const KvPlace&) const = default;
 };
 
-// A block's copy from one place of a group to another.
+// Copies a block from one place of a group to another.
 struct KvMove {
   int group = 0;
   KvPlace from;

@@ -6,7 +6,7 @@ namespace quire {
 
 void Embedding::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& /*scratch*/) {
   for (int64_t row = 0; row < rows.num_rows; ++row) {
-    // The mean is over all positions in order; after a preemption rows come a second time.
+    // The mean sums every position once, in order; after a preemption the model computes some rows again.
     if (pooling_ == Pooling::kMean && rows.first_position + row != num_summed_) continue;
     const std::span<const float> hidden = rows.hidden_of(row);
     sum_.resize(hidden.size());

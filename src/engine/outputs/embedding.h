@@ -1,4 +1,4 @@
-// A prompt's embedding: its final hidden states, pooled.
+// The embedding of a prompt: its final hidden states, pooled.
 #pragma once
 
 #include <vector>
@@ -17,8 +17,8 @@ class Embedding : public Output {
 
  private:
   const Pooling pooling_;
-  std::vector<double> sum_;  // [hidden_size], of the rows so far
-  int64_t num_summed_ = 0;   // rows
+  std::vector<double> sum_;  // [hidden_size], over the rows so far
+  int64_t num_summed_ = 0;   // rows in sum_
 };
 
 }  // namespace quire

@@ -6,7 +6,7 @@
 namespace quire {
 namespace {
 
-// The choices of one request have seeds of their own, whatever the request says.
+// The choices of one request have different seeds, even when the request sets one.
 SamplingParams with_seed(SamplingParams params, uint64_t seed) {
   params.seed = seed;
   return params;
@@ -44,14 +44,15 @@ void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratc
     }
     const int32_t id = token->id;
     tokens_.push_back(std::move(*token));
-    // The row of a position tells the token of the next.
+    // The row of position p predicts the token at p + 1, which makes the sequence p + 2 tokens long.
     const int64_t length = rows.first_position + first + i + 2;
     if (is_stop(id)) {
       finish_ = FinishReason::kStop;
     } else if (length >= max_length_) {
       finish_ = FinishReason::kLength;
     }
-    if (i < num_drafts && id != rows.drafts[static_cast<size_t>(i)]) break;  // what follows was computed after another
+    if (i < num_drafts && id != rows.drafts[static_cast<size_t>(i)])
+      break;  // later rows were computed from a wrong draft
   }
 }
 
@@ -71,7 +72,7 @@ void GeneratedTokens::publish(const Rows& rows, Update& update) {
     event.has_token = true;
     event.token = std::move(token);
   }
-  // What ends it without a token has an event of its own.
+  // An end without a token needs its own event.
   const bool has_last_token = !tokens_.empty() && finish_ != FinishReason::kError;
   if (finish_ != FinishReason::kNone && !has_last_token) update.events.emplace_back();
   if (finish_ == FinishReason::kStop) update.events.back().is_stop_token = true;

@@ -1,4 +1,4 @@
-// The tokens that follow: sampled from a step's logits, or chosen by the device, as far as drafts were right.
+// The generated tokens: sampled from a step's logits or chosen by the device, up to the first draft that was wrong.
 #pragma once
 
 #include <memory>
@@ -11,8 +11,8 @@ namespace quire {
 
 class GeneratedTokens : public Output {
  public:
-  // max_length: of the sequence, prompt included. A request whose prompt is that long wants no token, only to be told
-  // when the prompt is through.
+  // `max_length` of the sequence includes the prompt. A request whose prompt is that long gets no token, only the event
+  // that ends it when the prompt has been computed.
   GeneratedTokens(std::shared_ptr<const GenerateRequest> request, uint64_t seed, int64_t max_length);
 
   std::optional<SamplingRow> device_sampling(int64_t num_ahead) const override;
@@ -28,7 +28,7 @@ class GeneratedTokens : public Output {
   const std::shared_ptr<const GenerateRequest> request_;
   const int64_t max_length_;
   Sampler sampler_;
-  std::vector<SampledToken> tokens_;  // of the step
+  std::vector<SampledToken> tokens_;  // chosen in the present step
   FinishReason finish_ = FinishReason::kNone;
 };
 

@@ -1,8 +1,8 @@
-// What a request wants of the rows that the model computes for it: generated tokens, scores of its prompt, an
+// An output that a request wants from the rows the model computes: generated tokens, scores of the prompt, or an
 // embedding.
 //
-// One object per choice and thing wanted. When a step has finished, the engine thread asks how many pieces its rows
-// make, pool threads take the pieces in, several at a time, and the engine thread publishes what came of them.
+// A choice has one object for each output. When a step has finished, the engine thread asks into how many pieces of
+// work the rows divide, pool threads consume the pieces in parallel, and the engine thread publishes the results.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 
 namespace quire {
 
-// What a step computed for a sequence: the rows that were wanted, of consecutive positions.
+// The wanted rows that a step computed for a sequence, at consecutive positions.
 struct Rows {
-  int64_t first_position = 0;  // of the token that the first row belongs to
+  int64_t first_position = 0;  // the position of the first row's token
   int64_t num_rows = 0;
   bool samples = false;                  // the rows end with the sequence's last token and its drafts
-  std::span<const int32_t> drafts = {};  // guesses whose rows are the last ones
-  std::span<const float> logits = {};  // [num_rows, vocab_size]; empty when the device chose tokens, or none are wanted
-  std::span<const int32_t> chosen = {};  // [num_rows] by the device; -1 where it could not
+  std::span<const int32_t> drafts = {};  // the tokens of the last drafts.size() rows
+  std::span<const float> logits = {};    // [num_rows, vocab_size]; empty when the device chose tokens or none is wanted
+  std::span<const int32_t> chosen = {};  // [num_rows] tokens chosen by the device; -1: NaN or infinity in the logits
   std::span<const float> hidden = {};    // [num_rows, hidden_size] when hidden states are wanted
 
   std::span<const float> logits_of(int64_t row) const { return part_of(logits, row); }
@@ -35,10 +35,10 @@ struct Rows {
   }
 };
 
-// What a step brought for a choice.
+// What a step produced for a choice.
 struct Update {
-  std::vector<int32_t> tokens;      // for its sequence
-  std::vector<OutputEvent> events;  // for its reader; the last may finish the choice
+  std::vector<int32_t> tokens;      // to append to its sequence
+  std::vector<OutputEvent> events;  // to send to its reader; the last may finish the choice
 
   void clear() {
     tokens.clear();
@@ -50,14 +50,15 @@ class Output {
  public:
   virtual ~Output() = default;
 
-  // How the model runner may choose the token `num_ahead` after the next one; nothing when logits are wanted.
+  // How the model runner may choose the token `num_ahead` positions after the next one; nothing when the host needs
+  // the logits.
   virtual std::optional<SamplingRow> device_sampling(int64_t /*num_ahead*/) const { return std::nullopt; }
 
-  // Engine thread: how many pieces of work these rows are; makes room for what they give.
+  // Engine thread: the number of pieces of work in these rows. Allocates the memory for their results.
   virtual int64_t num_pieces(const Rows& rows) = 0;
-  // Any thread, with its scratch; pieces of the same rows at the same time. Must not throw.
+  // Any thread, with the thread's scratch; several pieces of the same rows may run at the same time. Must not throw.
   virtual void consume(const Rows& rows, int64_t piece, SamplerScratch& scratch) = 0;
-  // Engine thread, when all pieces are done.
+  // Engine thread, when all pieces are done. Adds the results to `update`.
   virtual void publish(const Rows& rows, Update& update) = 0;
 };
 

@@ -10,7 +10,7 @@ PromptScores::PromptScores(std::shared_ptr<const GenerateRequest> request)
   scores_[0].id = request_->prompt[0];
 }
 
-// The row of a position tells the next token.
+// The row of position p scores the token at p + 1.
 int64_t PromptScores::num_pieces(const Rows& rows) {
   first_ = std::max(num_scored_, rows.first_position + 1);
   const int64_t end = std::min(rows.first_position + rows.num_rows + 1, static_cast<int64_t>(scores_.size()));

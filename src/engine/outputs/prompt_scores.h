@@ -1,5 +1,5 @@
-// The log probabilities of a prompt's own tokens, each with alternatives; in the first event. A row without a usable
-// number fails the request.
+// The log probabilities of the prompt's tokens, each with alternatives, published in the first event. NaN or infinity
+// in a row fails the request.
 #pragma once
 
 #include <atomic>
@@ -20,10 +20,10 @@ class PromptScores : public Output {
 
  private:
   const std::shared_ptr<const GenerateRequest> request_;
-  std::vector<SampledToken> scores_;       // by prompt token; before the first there is nothing
-  std::atomic<bool> has_bad_row_ = false;  // without a usable number
-  int64_t first_ = 1;                      // token that the first piece scores
-  int64_t num_scored_ = 1;                 // rows of those below come a second time after a preemption
+  std::vector<SampledToken> scores_;       // by prompt token; the first has no score
+  std::atomic<bool> has_bad_row_ = false;  // a row had NaN or infinity
+  int64_t first_ = 1;                      // the token that the first piece scores
+  int64_t num_scored_ = 1;                 // tokens below this one have their scores; a preemption computes rows again
 };
 
 }  // namespace quire

@@ -10,8 +10,8 @@ namespace {
 constexpr double kRetryMs = 1000.0;
 
 void answer_by_engine(const ServerContext& context, const ExchangePtr& exchange) {
-  switch (context.engine != nullptr ? context.engine->health() : EngineHealth::kWell) {
-    case EngineHealth::kWell: return exchange->reply({.body = R"({"status":"ok"})"});
+  switch (context.engine != nullptr ? context.engine->health() : EngineHealth::kHealthy) {
+    case EngineHealth::kHealthy: return exchange->reply({.body = R"({"status":"ok"})"});
     case EngineHealth::kStalled:
       return exchange->reply(error_response(ApiError(503, "unavailable_error", "engine_stalled",
                                                      "requests wait and the engine makes no progress", "", kRetryMs)));

@@ -72,7 +72,7 @@ class ModelExecutor : public Executor {
   void choose_on_device(const StepRows& step);
   Rows rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const;
   void add_siblings(const PendingRows& parent);
-  void consume(bool is_light);
+  void consume(bool is_cheap);
   void collect(StepResults& results);
 
   ModelRunner& runner_;

@@ -35,11 +35,13 @@
   }
 
   window.fetch = async (path, options = {}) => {
-    if (path === "/status") {
+    // The page may stand under any path.
+    const place = new URL(path, document.baseURI).pathname;
+    if (place.endsWith("/status")) {
       ++state.polls;
       if (state.status) return new Response(JSON.stringify(state.status));
     }
-    if (path !== "/v1/chat/completions") return real(path, options);
+    if (!place.endsWith("/v1/chat/completions")) return real(path, options);
     state.bodies.push(JSON.parse(options.body));
     state.keys.push(options.headers.Authorization ?? "");
     const reply = state.replies.shift();

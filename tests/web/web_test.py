@@ -19,6 +19,7 @@ import urllib.request
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from chromium import Browser  # noqa: E402
+from proxy import Proxy  # noqa: E402
 
 SCRIPT = (pathlib.Path(__file__).parent / "scripted_fetch.js").read_text()
 ANSWER = ".message.answer:last-child"
@@ -282,13 +283,46 @@ class Suite:
     def test_markdown_of_any_shape_ends(self):
         page = self.page()
         shapes = ["[" * 50000, "](" * 30000, "*a " * 30000, "_*" * 30000, "`" * 9999 + "a", "> " * 5000 + "x", "- " * 5000 + "x", "\n".join("  " * i + "- x" for i in range(300)),
-                  "|" * 20000 + "\n|-|", "#" * 50000, "~" * 50000, "![[" * 20000, "<http://" * 9000, "https://a" * 9000, "\n" * 50000, "1. \n" * 9000, "```\n" * 9000, "- a\n\n" * 9000, "\\" * 50000]
+                  "|" * 20000 + "\n|-|", "#" * 50000, "~" * 50000, "![[" * 20000, "<http://" * 9000, "https://a" * 9000, "\n" * 50000, "1. \n" * 9000, "```\n" * 9000, "- a\n\n" * 9000, "\\" * 50000,
+                  "\\(" * 25000, "\\[\n" * 9000, "$$\n\n" * 9000, "$a" * 25000, "\\(" + "{" * 3000 + "\\)", "\\(" + "\\sqrt" * 600 + "\\)", "\\[" + "x^" * 1900 + "\\]"]
         for shape in shapes:
-            page.js(f"import('/markdown.js').then(({{render_markdown}}) => render_markdown(document.createElement('div'), {json.dumps(shape)}))")
+            page.js(f"import(new URL('markdown.js', document.baseURI)).then(({{render_markdown}}) => render_markdown(document.createElement('div'), {json.dumps(shape)}))")
         code = ["'" * 30000, "/*" * 20000, "\"\\" * 20000, "0x" * 20000, "<" * 30000, "a(" * 20000, "# " * 20000]
         for text in code:
             for language in ("cpp", "python", "bash", "html", "json", "sql", "yaml"):
-                page.js(f"import('/highlight.js').then(({{highlight}}) => highlight({json.dumps(text)}, '{language}').length)")
+                page.js(f"import(new URL('highlight.js', document.baseURI)).then(({{highlight}}) => highlight({json.dumps(text)}, '{language}').length)")
+
+    def test_maths(self):
+        page = self.page()
+        body = f"{ANSWER} .body"
+        source = ("Inline \\(a_b\\) and $x^2\\,dx$ and \\(\\weird{x}_i\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n$$ e^{i\\pi} + 1 = 0 $$\n\n"
+                  "\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}\n\nBare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin.\n\n1\\. no list, \\*no emphasis\\*")
+        self.script(page, {"texts": [source[i:i + 3] for i in range(0, len(source), 3)]}, {"texts": [source]})
+        self.send(page, "in pieces")
+        self.settled(page, 1)
+        drawn = page.js(f"[...document.querySelectorAll('{body} math')].map((math) => [math.title || math.getAttribute('title'), math.getAttribute('display')])")
+        check(drawn == [["a_b", None], ["x^2\\,dx", None], ["\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}", "block"], ["e^{i\\pi} + 1 = 0", "block"],
+                        ["\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}", "block"]], f"formulas: {drawn}")
+        check(page.js(f"document.querySelectorAll('{body} :is(msub, munderover, mfrac, mtable.aligned)').length") == 4, "the formulas' parts are wrong")
+        # What is not known stays as it was written.
+        check(page.js(f"document.querySelector('{body} code.maths').textContent") == "\\(\\weird{x}_i\\)", "an unknown command was changed")
+        text = page.js(f"document.querySelector('{ANSWER} .body').textContent")
+        for wanted in ("Bare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin.", "1. no list, *no emphasis*"):
+            check(wanted in text, f"{wanted!r} is not in {text!r}")
+        check(page.js(f"document.querySelectorAll('{body} em').length") == 0, "emphasis where none is")
+        self.shot(page, "maths")
+        html = page.js(f"document.querySelector('{ANSWER} .body').innerHTML")
+        self.send(page, "at once")
+        self.settled(page, 2)
+        check(page.js(f"document.querySelector('{ANSWER} .body').innerHTML") == html, "streaming and rendering at once differ")
+
+    def test_code_is_dense(self):
+        page = self.page()
+        self.script(page, {"texts": ["```py\n" + "x = 1\n" * 20 + "```"]})
+        self.send(page, "code")
+        self.settled(page, 1)
+        height = page.js("document.querySelector('.code code').getBoundingClientRect().height / 20")
+        check(height <= 21, f"a line of code is {height} pixels high")
 
     def test_probabilities(self):
         page = self.page()
@@ -357,6 +391,82 @@ class Suite:
         page.js("scripted.open.push('last'); scripted.open.finish()")
         self.settled(page, 1)
         page.until(at_end, "the view to follow again")
+
+    def test_growing_text_is_followed(self):
+        page = self.page(height=500)
+        self.script(page, {"texts": ["line\n\n"] * 40, "end": "hold"})
+        self.send(page, "long")
+        rest = "(() => { const box = document.getElementById('scroller'); return box.scrollHeight - box.scrollTop - box.clientHeight; })()"
+        page.until(f"document.querySelectorAll('.answer .body > p').length === 40 && {rest} < 2", "the view to follow the text")
+        frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
+        # The text grows by more than a line after the view was moved and before the browser says so.
+        page.js(f"""(() => {{ const box = document.getElementById('scroller'); box.scrollTop -= 1; box.scrollTop = box.scrollHeight;
+            const high = document.createElement('div'); high.style.height = '300px'; document.getElementById('messages').append(high); }})(); {frames}""")
+        check(page.js(f"{rest} < 2 && document.getElementById('to_end').hidden"), "following ended by itself")
+        page.js(f"scripted.open.push('more\\n\\n'.repeat(30)); {frames}")
+        page.until(f"document.querySelectorAll('.answer .body > p').length === 70 && {rest} < 2", "the view to follow further text")
+        # A smaller window, such as when a keyboard slides in, is no wish to stop.
+        page.call("Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 380, "deviceScaleFactor": 1, "mobile": False})
+        page.until(f"innerHeight === 380 && {rest} < 2", "the end in a smaller window")
+        # A small step back is one.
+        page.js("document.getElementById('scroller').scrollTop -= 30")
+        page.until("!document.getElementById('to_end').hidden", "the button to the end")
+        page.js(f"scripted.open.push('more\\n\\n'.repeat(5)); {frames}")
+        check(page.js(f"{rest} > 100"), "the view was taken from the reader")
+        page.js("scripted.open.finish()")
+        self.settled(page, 1)
+
+    def test_ninth_answer_keeps_the_message(self):
+        page = self.page()
+        self.script(page, *[{"texts": [f"answer {number}"], "end": "hold"} for number in range(8)])
+        for number in range(8):
+            page.click("#new_chat")
+            self.send(page, f"question {number}")
+            page.until(f"scripted.bodies.length === {number + 1} && document.querySelector('.answer .body')?.innerText === 'answer {number}'", f"answer {number}")
+        page.click("#new_chat")
+        self.send(page, "the ninth question")
+        page.until("document.getElementById('notice').textContent.includes('8 answers')", "the refusal")
+        check(page.js("document.getElementById('prompt').value") == "the ninth question", "the message is lost")
+        check(page.js("document.querySelectorAll('.message').length === 0 && document.querySelectorAll('#conversations li').length === 8"), "an empty conversation was made")
+        # The same for the other ways to ask: a finished conversation, its editor and its button.
+        page.js("document.querySelectorAll('#conversations .open')[7].click()")
+        page.click("#stop")
+        self.settled(page, 1)
+        page.click("#new_chat")
+        self.script(page, {"texts": ["again"], "end": "hold"})
+        self.send(page, "the ninth question, later")
+        page.until("scripted.bodies.length === 9", "a place that became free")
+        page.js("[...document.querySelectorAll('#conversations .open')].find((open) => open.innerText.includes('question 0')).click()")
+        page.click(".user [data-action=edit]")
+        page.js("document.querySelector('.editor textarea').select()")
+        page.type("edited with care")
+        page.key("Enter")
+        check(page.js("document.querySelector('.editor textarea')?.value") == "edited with care", "the editor lost its text")
+        page.click(".editor button[type=button]")
+        page.click(f"{ANSWER} [data-action=regenerate]")
+        check(page.js("document.querySelectorAll('.message').length === 2 && document.querySelector('.branches') === null && scripted.bodies.length === 9"), "an empty answer was added")
+
+    def test_behind_a_proxy(self):
+        proxy = Proxy(self.base, "/llm/")
+        try:
+            straight, self.base = self.base, proxy.base
+            page = self.page("#both", width=1300)
+            page.until("document.getElementById('state_dot').className === 'ready' && document.getElementById('map').height > 0", "the server's state")
+            self.send(page, "Tell me a short story about a fox.")
+            self.settled(page, 1)
+            check(len(page.js(f"document.querySelector('{ANSWER} .body').innerText")) > 3, "no answer through the proxy")
+            asked = [urllib.parse.urlsplit(url).path for url in page.requests if url.startswith("http")]
+            check(all(path.startswith("/llm/") for path in asked), f"requests beside the page's own path: {asked}")
+            page.js("document.execCommand = (command) => { window.copied = document.activeElement.value; return true; }; navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+            page.click(f"{ANSWER} [aria-label^='Copy this request']")
+            page.until(f"window.copied?.includes('{self.base}v1/chat/completions')", "the curl command with the proxy's address")
+            self.finish("test_behind_a_proxy")
+        finally:
+            self.base = straight
+            for page in self.pages:
+                page.close()
+            self.pages = []
+            proxy.close()
 
     def test_sampling_and_system_prompt(self):
         page = self.page()

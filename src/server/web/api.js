@@ -1,7 +1,12 @@
 // The server's interface: the key, requests, the event stream and what goes wrong with them.
+//
+// Paths are relative to the page, which may stand behind a proxy under a path of its own.
 
 const kKeyName = "quire.key";
 const kMaxEventChars = 4 << 20;
+const kChatPath = "v1/chat/completions";
+
+export const chat_url = () => new URL(kChatPath, document.baseURI).href;
 
 export const key = {
   get: () => read_session() ?? "",
@@ -90,7 +95,7 @@ export async function get_json(path, signal) {
 
 // The chunks of a chat completion, in order. Returns after [DONE]; a stream that ends without it is a Failure.
 export async function* stream_chat(body, signal) {
-  const response = await request("/v1/chat/completions", {
+  const response = await request(kChatPath, {
     method: "POST",
     headers: headers({"Content-Type": "application/json"}),
     body: JSON.stringify(body),

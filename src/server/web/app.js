@@ -37,7 +37,7 @@ function chosen_model() {
 
 async function read_models() {
   try {
-    const {data} = await get_json("/v1/models");
+    const {data} = await get_json("v1/models");
     models = Array.isArray(data) ? data.filter((model) => typeof model?.id === "string").slice(0, 200) : [];
   } catch (error) {
     models = [];
@@ -145,7 +145,7 @@ function draw_scrim() {
 }
 
 const system_dark = matchMedia("(prefers-color-scheme: dark)");
-const is_dark = () => (document.documentElement.dataset.theme ?? (system_dark.matches ? "dark" : "light")) === "dark";
+const is_dark = () => document.documentElement.dataset.theme === "dark";
 
 function draw_theme() {
   fill(by_id("theme"), icon(is_dark() ? "light" : "dark"));

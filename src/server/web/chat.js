@@ -1,6 +1,6 @@
 // The chat: what the user's actions do to conversations, and which answers are being written.
 
-import {key} from "./api.js";
+import {chat_url, key} from "./api.js";
 import {announce, by_id, copy_text} from "./dom.js";
 import {generate, request_body, request_messages} from "./generation.js";
 import {add_node, choose, new_conversation, parts, path, path_to} from "./store.js";
@@ -46,34 +46,40 @@ export class Chat {
     return this.running.has(id);
   }
 
-  send(text) {
-    const {conversation} = this;
-    if (this.busy() || !text.trim()) return false;
-    const last = path(conversation).at(-1);
-    const user = add_node(conversation, last?.id ?? null, "user", text);
-    return this.answer(conversation, user);
+  // Whether another answer may begin; asked before the conversation is changed. Where the user cannot see why not, says so.
+  may_answer() {
+    if (this.busy()) return false;
+    if (this.running.size < kMaxRunning) return true;
+    this.page.notice(`${kMaxRunning} answers are being written already. Stop one first.`);
+    return false;
   }
 
-  // A new answer to the message `user`, as another branch if it has one already.
-  answer(conversation, user) {
-    this.run(conversation, add_node(conversation, user.id, "assistant", ""));
+  // False when nothing was sent: the text is still the caller's.
+  send(text) {
+    if (!text.trim()) return false;
+    return this.ask(path(this.conversation).at(-1)?.id ?? null, text);
+  }
+
+  edit(node, text) {
+    return this.ask(node.parent, text);
+  }
+
+  ask(parent, text) {
+    if (!this.may_answer()) return false;
+    const user = add_node(this.conversation, parent, "user", text);
+    this.run(this.conversation, add_node(this.conversation, user.id, "assistant", ""));
     return true;
   }
 
+  // Another answer to the same message, as another branch.
   regenerate(node) {
-    if (!this.busy()) this.answer(this.conversation, this.conversation.nodes[node.parent]);
+    if (this.may_answer()) this.run(this.conversation, add_node(this.conversation, node.parent, "assistant", ""));
   }
 
   // An answer of which nothing arrived is replaced by the new one.
   retry(node) {
-    if (this.busy()) return;
     if (node.content) this.regenerate(node);
-    else this.run(this.conversation, node);
-  }
-
-  edit(node, text) {
-    if (this.busy()) return;
-    this.answer(this.conversation, add_node(this.conversation, node.parent, "user", text));
+    else if (this.may_answer()) this.run(this.conversation, node);
   }
 
   choose(node) {
@@ -110,10 +116,6 @@ export class Chat {
   }
 
   async run(conversation, node) {
-    if (this.running.size >= kMaxRunning) {
-      this.page.notice(`${kMaxRunning} answers are being written already. Stop one first.`);
-      return;
-    }
     const run = {node, controller: new AbortController(), frame: 0, saved: performance.now()};
     this.running.set(conversation.id, run);
     node.state = "streaming";
@@ -155,7 +157,7 @@ export class Chat {
   curl(node) {
     const body = JSON.stringify(this.body_for(this.conversation, node), null, 1).replaceAll("'", "'\\''");
     const auth = key.get() ? " \\\n  -H \"Authorization: Bearer $QUIRE_API_KEY\"" : "";
-    return `curl -N ${location.origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json'${auth} \\\n  -d '${body}'`;
+    return `curl -N ${chat_url()} \\\n  -H 'Content-Type: application/json'${auth} \\\n  -d '${body}'`;
   }
 
   // Tokens that the last answer and its prompt took, for the context meter.

@@ -2,12 +2,17 @@
 // text is a model's and may be hostile.
 
 import {el} from "./dom.js";
+import {render_maths} from "./maths.js";
 
 const kMaxOpen = 100;      // delimiters waiting for their partner
 const kMaxUrlChars = 2000;
 const kMaxDepth = 4;       // links and emphasis inside link texts
 
 const kPunctuation = /[!-/:-@[-`{-~\p{P}\p{S}]/u;
+// What Markdown gives a meaning to on this page, so that a backslash takes it away. Before anything else a backslash stays:
+// models write LaTeX, with and without the marks of maths.
+const kEscapable = /[\\`*_~[\]<>#+.!|$-]/;
+const kMaxMathsChars = 1000;  // between dollar signs
 const kSafeUrl = /^(?:https?:\/\/|mailto:)/i;
 
 // The only way an address becomes a link; anything else stays text.
@@ -20,6 +25,13 @@ export function safe_url(text) {
   } catch {
     return null;
   }
+}
+
+// A formula; what render_maths() does not know is shown as it was written, `open` and `close` included.
+export function maths(open, source, close, display) {
+  const drawn = render_maths(source, display);
+  if (!display) return drawn ?? el("code", {class: "maths"}, open + source + close);
+  return el("div", {class: "maths", tabindex: 0, role: "group", "aria-label": "Formula"}, drawn ?? el("code", {}, open + source + close));
 }
 
 export function render_inline(text, depth = 0) {
@@ -38,6 +50,7 @@ class Scanner {
     this.open = [];   // indices of those delimiters in out
     this.closing = depth < kMaxDepth ? matching_brackets(text) : new Map();
     this.no_code = new Set();  // lengths of backtick runs that have no partner ahead
+    this.no_maths = new Set();  // closing marks that do not come any more
   }
 
   run() {
@@ -45,6 +58,7 @@ class Scanner {
     while (this.at < text.length) {
       const char = text[this.at];
       if (char === "\\") this.escape();
+      else if (char === "$") this.dollar();
       else if (char === "\n") this.line_break();
       else if (char === "`") this.code();
       else if (char === "*" || char === "_" || char === "~") this.delimiter(char);
@@ -57,7 +71,7 @@ class Scanner {
 
   plain() {
     // Up to the next character that may mean something.
-    const rest = /[\\\n`*_~[!<h]/g;
+    const rest = /[\\\n`*_~[!<h$]/g;
     rest.lastIndex = this.at + 1;
     const next = rest.exec(this.text)?.index ?? this.text.length;
     this.pending += this.text.slice(this.at, next);
@@ -84,12 +98,48 @@ class Scanner {
     if (next === "\n") {
       ++this.at;
       this.line_break();
-    } else if (next && /[!-/:-@[-`{-~]/.test(next)) {
+    } else if (next === "(" && this.marked_maths("\\(", "\\)")) {
+      return;
+    } else if (next === "[" && this.marked_maths("\\[", "\\]")) {
+      return;
+    } else if (next && kEscapable.test(next)) {
       this.pending += next;
       this.at += 2;
     } else {
       this.literal(1);
     }
+  }
+
+  // Maths that begins here and has its closing mark; false when there is none.
+  marked_maths(open, close) {
+    const from = this.at + open.length;
+    const end = this.no_maths.has(close) ? -1 : this.text.indexOf(close, from);
+    if (end < 0) {
+      this.no_maths.add(close);
+      return false;
+    }
+    // \[text\](address) is a link that somebody escaped.
+    if (close === "\\]" && this.text[end + close.length] === "(") return false;
+    this.push(maths(open, this.text.slice(from, end), close, false));
+    this.at = end + close.length;
+    return true;
+  }
+
+  // Dollar signs are prices more often than marks: maths touches both of its marks, stands apart from words and figures, and
+  // has a sign of maths in it or is a single name.
+  dollar() {
+    const {text, at} = this;
+    if (text[at + 1] === "$" && this.marked_maths("$$", "$$")) return;
+    const end = text.indexOf("$", at + 1);
+    const inside = end < 0 || end - at > kMaxMathsChars ? "" : text.slice(at + 1, end);
+    const is_apart = !/[\w$]/.test(text[at - 1] ?? " ") && !/[\w$]/.test(text[end + 1] ?? " ");
+    const is_maths = is_apart && inside && inside === inside.trim() && (/[\\^_=+<>*/-]/.test(inside) || /^[A-Za-z]$/.test(inside));
+    if (!is_maths) {
+      this.literal(1);
+      return;
+    }
+    this.push(maths("$", inside, "$", false));
+    this.at = end + 1;
   }
 
   line_break() {

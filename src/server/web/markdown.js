@@ -3,12 +3,14 @@
 
 import {copy_text, el, icon} from "./dom.js";
 import {highlight} from "./highlight.js";
-import {render_inline} from "./inline.js";
+import {maths, render_inline} from "./inline.js";
 
 const kMaxDepth = 8;  // quotes and lists inside each other; deeper ones are shown as text
 
 const kFence = /^ {0,3}(`{3,}|~{3,}) *([\w+#.-]*)[^`]*$/;
 const kHeading = /^ {0,3}(#{1,6})(?:[ \t]|$)/;
+const kMaths = /^ {0,3}(\\\[|\$\$|\\begin\{((?:equation|align|gather)\*?)\})/;
+const kMaxMathsLines = 100;
 const kRule = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const kQuote = /^ {0,3}>/;
 const kItem = /^( *)([-*+]|\d{1,9}[.)])(?= |\t|$)/;
@@ -56,6 +58,8 @@ function parse_block(lines, at, depth) {
     return {type: "heading", level: heading[1].length, text: without_closing_hashes(line.slice(heading[0].length)), to: at + 1};
   }
   if (kRule.test(line)) return {type: "rule", to: at + 1};
+  const formula = parse_maths(lines, at);
+  if (formula) return formula;
   if (depth < kMaxDepth && kQuote.test(line)) return parse_quote(lines, at, depth);
   if (depth < kMaxDepth && kItem.test(line)) return parse_list(lines, at, depth);
   if (is_table(lines, at)) return parse_table(lines, at);
@@ -81,6 +85,25 @@ function parse_fence(lines, at, fence) {
   const code = lines.slice(at + 1, end).map((line) => line.slice(Math.min(indent, line_indent(line))));
   const closed = end < lines.length;
   return {type: "code", language, code: code.join("\n"), closed, to: closed ? end + 1 : end};
+}
+
+// Displayed maths stands on lines of its own, its marks at their ends; null when it is not that, or its end is still to come.
+function parse_maths(lines, at) {
+  const found = kMaths.exec(lines[at]);
+  if (!found) return null;
+  const environment = found[2];
+  const open = environment ? "" : found[1];
+  const close = open === "\\[" ? "\\]" : open || `\\end{${environment}}`;
+  let source = lines[at].slice(environment ? found[0].length - found[1].length : found[0].length);
+  for (let end = at; end < lines.length && end < at + kMaxMathsLines; ++end) {
+    if (end > at) source += `\n${lines[end]}`;
+    const place = source.indexOf(close, Math.max(0, source.length - lines[end].length));
+    if (place < 0) continue;
+    if (/[^\s.,;]/.test(source.slice(place + close.length))) return null;
+    const inside = source.slice(0, place + (environment ? close.length : 0));
+    return {type: "maths", open, close: environment ? "" : close, source: inside, to: end + 1};
+  }
+  return null;
 }
 
 function parse_quote(lines, at, depth) {
@@ -200,7 +223,7 @@ function parse_paragraph(lines, at) {
 function starts_block(lines, at) {
   const line = lines[at];
   return !line.trim() || kFence.test(line) || kHeading.test(line) || kRule.test(line) || kQuote.test(line) ||
-    kItem.test(line) || is_table(lines, at);
+    kItem.test(line) || is_table(lines, at) || parse_maths(lines, at) !== null;
 }
 
 function line_indent(line) {
@@ -213,6 +236,7 @@ const kBuilders = {
   // Headings of an answer stand below the page's own.
   heading: (block) => el(`h${Math.min(6, block.level + 2)}`, {class: `level${block.level}`}, render_inline(block.text)),
   rule: () => el("hr"),
+  maths: ({open, source, close}) => maths(open, source, close, true),
   paragraph: (block) => el("p", {}, render_inline(block.text)),
   quote: (block, open) => el("blockquote", {}, build_all(block.blocks, open)),
   code: build_code,

@@ -3,7 +3,7 @@
 import {get_json} from "./api.js";
 
 export async function fetch_status(signal) {
-  return read_status(await get_json("/status", signal));
+  return read_status(await get_json("status", signal));
 }
 
 const number = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);

@@ -1,9 +1,16 @@
-// Runs before the first paint, so that a chosen theme never flashes. The switch itself is in app.js.
+// Says in data-theme whether the page is light or dark: as chosen, else as the system is. Runs before the first paint, so that
+// nothing flashes. The switch itself is in app.js.
 (() => {
-  try {
-    const theme = localStorage.getItem("quire.theme");
-    if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
-  } catch {
-    // Storage is forbidden: the system's preference holds.
-  }
+  const system_dark = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => {
+    let theme = null;
+    try {
+      theme = localStorage.getItem("quire.theme");
+    } catch {
+      // Storage is forbidden: the system's preference holds.
+    }
+    document.documentElement.dataset.theme = theme === "dark" || theme === "light" ? theme : system_dark.matches ? "dark" : "light";
+  };
+  apply();
+  system_dark.addEventListener("change", apply);
 })();

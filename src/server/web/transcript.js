@@ -7,7 +7,8 @@ import {render_markdown} from "./markdown.js";
 import {follow_scroll, hide_card, render_tokens, tint_step} from "./probabilities.js";
 import {parts, siblings} from "./store.js";
 
-const kNearEnd = 60;  // pixels from the end within which the view follows the text
+const kNearEnd = 60;  // pixels from the end: who scrolls down to there follows the text again
+const kAtEnd = 2;     // places are fractions of pixels
 
 export class Transcript {
   // actions: {regenerate(node), edit(node, text), choose(node), retry(node), enter_key(node), copy_curl(node, button)}
@@ -18,11 +19,12 @@ export class Transcript {
     this.views = new Map();
     this.conversation = null;
     this.following = true;
+    this.top = 0;  // the scroller's place when it was last read or set
     this.scroller.addEventListener("scroll", () => this.watch_scroll());
-    // Following stops at once when the user scrolls back, even while text arrives.
-    this.scroller.addEventListener("wheel", (event) => event.deltaY < 0 && this.release(), {passive: true});
     by_id("to_end").addEventListener("click", () => this.follow());
-    new ResizeObserver(() => this.keep_end()).observe(this.list);
+    const observer = new ResizeObserver(() => this.keep_end());
+    observer.observe(this.list);
+    observer.observe(this.scroller);
   }
 
   show(conversation, nodes, busy) {
@@ -39,6 +41,7 @@ export class Transcript {
     for (const id of [...this.views.keys()]) if (!nodes.some((node) => node.id === id)) this.views.delete(id);
     by_id("chat").classList.toggle("empty", nodes.length === 0);
     if (other) this.follow();
+    else this.keep_end();
   }
 
   view_of(node, busy) {
@@ -54,6 +57,7 @@ export class Transcript {
   // The node's text grew or its state changed.
   refresh(node, busy) {
     this.views.get(node.id)?.update(busy);
+    this.keep_end();
   }
 
   build_user(node) {
@@ -86,8 +90,8 @@ export class Transcript {
     const area = el("textarea", {rows: Math.min(12, node.content.split("\n").length + 1), value: node.content, "aria-label": "Edit message"});
     const send = () => {
       const text = area.value.trim();
+      if (text && !this.actions.edit(node, text)) return;  // the text stays in the editor
       finish();
-      if (text) this.actions.edit(node, text);
     };
     area.addEventListener("keydown", (event) => {
       if (event.isComposing || event.keyCode === 229) return;
@@ -186,17 +190,16 @@ export class Transcript {
     hide_card();
   }
 
+  // Following stops when the user moves back, never because the text grew; it begins again at the end. Text that became
+  // shorter moves the view back too, but then it stands at the very end.
   watch_scroll() {
     const {scrollTop, scrollHeight, clientHeight} = this.scroller;
-    this.following = scrollHeight - scrollTop - clientHeight < kNearEnd;
+    const rest = scrollHeight - scrollTop - clientHeight;
+    if (scrollTop < this.top && rest >= kAtEnd) this.following = false;
+    else if (scrollTop > this.top && rest < kNearEnd) this.following = true;
+    this.top = scrollTop;
     by_id("to_end").hidden = this.following;
     follow_scroll();
-  }
-
-  release() {
-    if (this.scroller.scrollHeight <= this.scroller.clientHeight) return;
-    this.following = false;
-    by_id("to_end").hidden = false;
   }
 
   follow() {
@@ -206,7 +209,9 @@ export class Transcript {
   }
 
   keep_end() {
-    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+    if (!this.following) return;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.top = this.scroller.scrollTop;
   }
 }
 

@@ -205,7 +205,8 @@ async def disconnects(program, scale):
         began = time.monotonic()
         while True:
             status = await engine_status(server)
-            left = {key: status[key] for key in ("num_running", "num_waiting", "blocks_active")}
+            left = {key: status[key] for key in ("num_running", "num_waiting")}
+            left["blocks_active"] = sum(group["blocks_active"] for group in status["groups"])
             settled = time.monotonic() - began
             if not any(left.values()) or settled > 1:
                 break

@@ -15,15 +15,22 @@ inline constexpr std::array<double, 12> kStepMsBounds = {1, 2, 5, 10, 20, 50, 10
 
 struct EngineStatus {
   using Block = BlockState;
+  struct KvGroup {
+    int64_t window = 0;  // positions that a token sees; 0: all
+    int64_t blocks_total = 0;
+    int64_t blocks_active = 0;
+    int64_t blocks_cached = 0;
+  };
 
   // Now.
   int64_t num_running = 0;
   int64_t num_waiting = 0;
-  int64_t num_swapped = 0;  // waiting sequences whose KV lies in swap space
-  int64_t blocks_total = 0;
+  int64_t num_swapped = 0;   // waiting sequences whose KV lies in swap space
+  int64_t blocks_total = 0;  // these three: of the KV group with the longest reach
   int64_t blocks_active = 0;
-  int64_t blocks_cached = 0;  // without holders, reusable by prefix
-  int64_t block_size = 0;     // tokens
+  int64_t blocks_cached = 0;       // without holders, reusable by prefix
+  int64_t block_size = 0;          // tokens
+  std::vector<KvGroup> kv_groups;  // that one first
 
   // Since the start.
   int64_t num_steps = 0;
@@ -46,7 +53,7 @@ struct EngineStatus {
   std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran
   std::array<int64_t, kStepMsBounds.size() + 1> step_ms{};         // steps by their time
 
-  std::vector<Block> blocks;  // by block id; only when asked for
+  std::vector<std::vector<Block>> blocks;  // of every KV group, by block id; only when asked for
 };
 
 }  // namespace quire

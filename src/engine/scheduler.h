@@ -103,7 +103,8 @@ class Scheduler {
   const std::deque<Sequence*>& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }
   const KvManager& kv() const { return kv_; }
-  const BlockManager& blocks() const { return kv_.blocks(0); }  // of the group with the longest reach
+  // Group 0 reaches furthest.
+  const BlockManager& blocks(size_t group = 0) const { return kv_.blocks(group); }
   const CostModel& cost() const { return cost_; }
   // CHECKs the invariants of block ownership; for tests, the simulator and idle moments.
   void check() const;

@@ -5,9 +5,22 @@
 
 namespace quire {
 
+namespace {
+
+std::vector<BlockState> block_map(const BlockManager& blocks) {
+  std::vector<BlockState> map(static_cast<size_t>(blocks.num_total()));
+  for (int32_t block = 0; block < blocks.num_total(); ++block) map[block] = blocks.state(block);
+  return map;
+}
+
+}  // namespace
+
 StatusCounter::StatusCounter(const Scheduler& scheduler) {
   counted_.blocks_total = scheduler.blocks().num_total();
   counted_.block_size = scheduler.options().block_size;
+  for (const KvGroupOptions& group : scheduler.options().kv_groups) {
+    counted_.kv_groups.push_back({.window = group.window, .blocks_total = group.num_blocks});
+  }
   published_ = counted_;
 }
 
@@ -45,16 +58,19 @@ void StatusCounter::publish(const Scheduler& scheduler) {
   counted_.num_swaps = scheduler.num_swaps();
   counted_.blocks_active = blocks.num_active();
   counted_.blocks_cached = blocks.num_cached();
-  if (wants_blocks_.exchange(false)) {
-    counted_.blocks.resize(static_cast<size_t>(blocks.num_total()));
-    for (int32_t block = 0; block < blocks.num_total(); ++block) counted_.blocks[block] = blocks.state(block);
+  const bool maps_blocks = wants_blocks_.exchange(false);
+  for (size_t i = 0; i < counted_.kv_groups.size(); ++i) {
+    const BlockManager& of_group = scheduler.blocks(i);
+    counted_.kv_groups[i].blocks_active = of_group.num_active();
+    counted_.kv_groups[i].blocks_cached = of_group.num_cached();
+    if (maps_blocks) counted_.blocks.push_back(block_map(of_group));
   }
   const std::lock_guard lock(mutex_);
-  // The block map is moved, not copied: it may be large, and most steps do not include one.
-  std::vector<EngineStatus::Block> map = std::move(counted_.blocks.empty() ? published_.blocks : counted_.blocks);
+  // The maps are moved, not copied: they may be large, and most steps do not include any.
+  auto maps = std::move(counted_.blocks.empty() ? published_.blocks : counted_.blocks);
   counted_.blocks.clear();
   published_ = counted_;
-  published_.blocks = std::move(map);
+  published_.blocks = std::move(maps);
 }
 
 EngineStatus StatusCounter::read(bool with_blocks) const {

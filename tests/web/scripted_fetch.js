@@ -1,7 +1,7 @@
 // Runs in the page before its own scripts: answers chat requests as a test scripted them and records what the page did.
 (() => {
   const real = window.fetch.bind(window);
-  const state = {replies: [], bodies: [], keys: [], polls: 0, violations: [], open: null, aborted: 0, status: null};
+  const state = {replies: [], bodies: [], keys: [], polls: 0, violations: [], open: null, aborted: 0, status: null, defaults: null};
   window.scripted = state;
   document.addEventListener("securitypolicyviolation", (event) => state.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 
@@ -40,6 +40,11 @@
     if (place.endsWith("/status")) {
       ++state.polls;
       if (state.status) return new Response(JSON.stringify(state.status));
+    }
+    if (place.endsWith("/v1/models") && state.defaults) {
+      const models = await (await real(path, options)).json();
+      models.data[0].meta.default_generation_settings = state.defaults;
+      return new Response(JSON.stringify(models));
     }
     if (!place.endsWith("/v1/chat/completions")) return real(path, options);
     state.bodies.push(JSON.parse(options.body));

@@ -100,7 +100,8 @@ class Suite:
         page = self.page("#live", width=1440, height=1000)
         page.until("document.querySelector('#figure_speed .value').textContent !== '–'", "the second reading")
         check(page.js("Number(document.querySelector('#map_title').textContent.split(' ')[0].replaceAll(',', '')) > 0"), "no blocks in the map")
-        check(page.js("document.getElementById('map').height > 0"), "the map is not drawn")
+        check(page.js("document.querySelector('.kv_map canvas').height > 0"), "the map is not drawn")
+        check(page.js("document.querySelectorAll('.kv_map').length") == 1, "a model of one group has one map")
         self.shot(page, "live-light")
         page.click("#theme")
         self.shot(page, "live-dark")
@@ -130,20 +131,65 @@ class Suite:
         page = self.page()
         page.until("document.getElementById('state_dot').className === 'ready'", "the server's own state")
         blocks = "fasc" * 25000
-        status = {"state": "ready", "uptime_s": 5, "model": {"id": "m"}, "engine": {"num_running": 3, "num_waiting": 2, "blocks_total": len(blocks),
-                  "blocks_active": 50000, "blocks_cached": 25000, "block_size": 16, "blocks": blocks},
+        group = {"window": 0, "blocks_total": len(blocks), "blocks_active": 50000, "blocks_cached": 25000, "blocks": blocks}
+        status = {"state": "ready", "uptime_s": 5, "model": {"id": "m"}, "engine": {"num_running": 3, "num_waiting": 2, "block_size": 16, "groups": [group],
+                  "num_aborted": 31, "num_failed_steps": 17},
                   "latency": {"ttft_s": {"bounds": [0.1, 1], "counts": [8, 1, 1], "count": 10, "sum": 2}}}
         page.js(f"scripted.status = {json.dumps(status)}")
         page.click(".views [data-view=live]")
         page.until("document.getElementById('map_title').textContent.startsWith('100,000 blocks')", "the large map")
-        check(page.js("document.getElementById('map').clientHeight <= 240"), "the map is too high")
-        page.hover("#map")
-        check("active" in page.until("document.getElementById('map_point').textContent", "what is under the pointer"), "the pointer tells nothing")
-        check(page.js("document.getElementById('map_legend').innerText").replace("\n", " ").find("25,000") >= 0, "the legend has no counts")
+        check(page.js("document.querySelector('.kv_map canvas').clientHeight <= 240"), "the map is too high")
+        page.hover(".kv_map canvas")
+        check("active" in page.until("document.querySelector('.map_point').textContent", "what is under the pointer"), "the pointer tells nothing")
+        check(page.js("document.querySelector('.kv_map .legend').innerText").replace("\n", " ").find("25,000") >= 0, "the legend has no counts")
         check("p50" in page.js("document.querySelector('#latency_ttft .bars').getAttribute('aria-label')"), "no quantiles")
+        facts = page.js("document.getElementById('facts').innerText").replace("\n", " ")
+        check("Ended by a failed step 31" in facts and "Failed steps 17" in facts, f"the counters are missing: {facts}")
+        # Counts are those of each bucket, even where they rise: nothing is guessed.
+        histogram = {"bounds": [0.1, 0.2, 0.4], "counts": [1, 2, 3, 4], "count": 10, "sum": 2}
+        found = page.js(f"import(new URL('status.js', document.baseURI)).then(({{read_status}}) => read_status({json.dumps({'latency': {'itl_s': histogram}})}).latency.itl)")
+        check(found == histogram, f"the histogram was changed: {found}")
         # A server whose status lacks these parts is shown without them.
         page.js("scripted.status = {state: 'loading'}")
         page.until("document.getElementById('state_text').textContent.includes('loading')", "the loading state")
+
+    def test_live_view_of_groups_and_latencies(self):
+        page = self.page(width=1440, height=1300)
+        page.until("document.getElementById('state_dot').className === 'ready'", "the server's own state")
+        scale = [100, 112, 125, 140, 160, 180, 200, 224, 250, 280, 315, 355, 400, 450, 500, 560, 630, 710, 800, 900]
+        bounds = [number / 10 ** (6 - decade) for decade in range(8) for number in scale] + [1e4]
+
+        def histogram(*seconds):
+            counts = [0] * (len(bounds) + 1)
+            for value in seconds:
+                counts[next((index for index, bound in enumerate(bounds) if bound >= value), len(bounds))] += 1
+            return {"bounds": bounds, "counts": counts, "count": len(seconds), "sum": sum(seconds)}
+
+        groups = [{"window": 0, "blocks_total": 600, "blocks_active": 200, "blocks_cached": 100, "blocks": "a" * 200 + "c" * 100 + "f" * 300},
+                  {"window": 512, "blocks_total": 90, "blocks_active": 40, "blocks_cached": 0, "blocks": "s" * 10 + "a" * 30 + "f" * 50}]
+        status = {"state": "ready", "uptime_s": 5, "model": {"id": "m"}, "engine": {"block_size": 32, "groups": groups},
+                  "latency": {"ttft_s": histogram(*[0.02] * 30, *[0.9] * 60, 2, 3, *[77] * 8), "itl_s": histogram(0.004, 0.0041), "e2e_s": histogram(20000)}}
+        page.js(f"scripted.status = {json.dumps(status)}")
+        page.click(".views [data-view=live]")
+        page.until("document.querySelectorAll('.kv_map').length === 2", "a map of each group")
+        legends = page.js("[...document.querySelectorAll('.kv_map')].map((map) => map.innerText.replaceAll('\\n', ' ').trim())")
+        check("see all tokens: 600 blocks" in legends[0] and "active 200 shared 0 cached 100 free 300" in legends[0], legends[0])
+        check("see the last 512 tokens: 90 blocks" in legends[1] and "active 30 shared 10 cached 0 free 50" in legends[1], legends[1])
+        check(page.js("document.getElementById('maps').clientHeight") < 420, "two maps are too high")
+        values = "[...document.querySelectorAll('#latency_{0} dd')].map((value) => value.textContent)"
+        ttft = page.js(values.format("ttft"))
+        check(ttft[2].startswith("1 min 1"), f"77 seconds are shown as {ttft[2]}")
+        check(page.js(values.format("itl"))[0] in ("4.0 ms", "4.1 ms", "4.2 ms", "4.3 ms", "4.4 ms", "4.5 ms"), f"4 ms are shown as {page.js(values.format('itl'))}")
+        check(page.js(values.format("e2e"))[0].startswith("2 h"), "what lies above all bounds")
+        for name in ("ttft", "itl", "e2e"):
+            marks = page.js(f"[...document.querySelectorAll('#latency_{name} .axis span')].map((mark) => [mark.textContent, mark.getBoundingClientRect().left, mark.getBoundingClientRect().right])")
+            check(2 <= len(marks) <= 6, f"{name}: marks of the axis {marks}")
+            check(all(a[2] < b[1] for a, b in zip(marks, marks[1:])), f"{name}: marks cover each other: {marks}")
+        # A bar under its mark: 900 ms end where "1 s" stands.
+        place = page.js("""(() => { const bars = [...document.querySelectorAll('#latency_ttft .bars span')]; const at = bars.find((bar) => bar.title.endsWith('60 (60 %)')).getBoundingClientRect();
+            const mark = [...document.querySelectorAll('#latency_ttft .axis span')].find((each) => each.textContent === '1 s').getBoundingClientRect(); return [at.right, (mark.left + mark.right) / 2, at.width]; })()""")
+        check(0 <= place[1] - place[0] <= 2.5 * place[2], f"the mark and its bar do not belong together: {place}")
+        self.shot(page, "live-groups")
 
     def test_stop_by_key_and_button(self):
         page = self.page()
@@ -296,18 +342,18 @@ class Suite:
         page = self.page()
         body = f"{ANSWER} .body"
         source = ("Inline \\(a_b\\) and $x^2\\,dx$ and \\(\\weird{x}_i\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n$$ e^{i\\pi} + 1 = 0 $$\n\n"
-                  "\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}\n\nBare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin.\n\n1\\. no list, \\*no emphasis\\*")
+                  "\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}\n\nBare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin, US$ 5, $9, or 10$.\n\nAlso $O(n)$, $n$ and $x, y$.\n\n1\\. no list, \\*no emphasis\\*")
         self.script(page, {"texts": [source[i:i + 3] for i in range(0, len(source), 3)]}, {"texts": [source]})
         self.send(page, "in pieces")
         self.settled(page, 1)
         drawn = page.js(f"[...document.querySelectorAll('{body} math')].map((math) => [math.title || math.getAttribute('title'), math.getAttribute('display')])")
         check(drawn == [["a_b", None], ["x^2\\,dx", None], ["\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}", "block"], ["e^{i\\pi} + 1 = 0", "block"],
-                        ["\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}", "block"]], f"formulas: {drawn}")
+                        ["\\begin{align}\na &= b \\\\\nc &= d\n\\end{align}", "block"], ["O(n)", None], ["n", None], ["x, y", None]], f"formulas: {drawn}")
         check(page.js(f"document.querySelectorAll('{body} :is(msub, munderover, mfrac, mtable.aligned)').length") == 4, "the formulas' parts are wrong")
         # What is not known stays as it was written.
         check(page.js(f"document.querySelector('{body} code.maths').textContent") == "\\(\\weird{x}_i\\)", "an unknown command was changed")
         text = page.js(f"document.querySelector('{ANSWER} .body').textContent")
-        for wanted in ("Bare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin.", "1. no list, *no emphasis*"):
+        for wanted in ("Bare x^2\\,dx, \\alpha_1 and \\(unfinished. It costs $5 and $6, or $7-$8 in $HOME/bin, US$ 5, $9, or 10$.", "1. no list, *no emphasis*"):
             check(wanted in text, f"{wanted!r} is not in {text!r}")
         check(page.js(f"document.querySelectorAll('{body} em').length") == 0, "emphasis where none is")
         self.shot(page, "maths")
@@ -451,7 +497,7 @@ class Suite:
         try:
             straight, self.base = self.base, proxy.base
             page = self.page("#both", width=1300)
-            page.until("document.getElementById('state_dot').className === 'ready' && document.getElementById('map').height > 0", "the server's state")
+            page.until("document.getElementById('state_dot').className === 'ready' && document.querySelector('.kv_map canvas')?.height > 0", "the server's state")
             self.send(page, "Tell me a short story about a fox.")
             self.settled(page, 1)
             check(len(page.js(f"document.querySelector('{ANSWER} .body').innerText")) > 3, "no answer through the proxy")
@@ -515,9 +561,19 @@ class Suite:
             name = page.downloaded()
             exported = next(pathlib.Path(folder).iterdir()).read_text()
             check(name.startswith("quire-conversations-") and json.loads(exported)["format"] == "quire-conversations", f"the export is {name}")
-        page.js("document.querySelector(\"#conversations li.active [aria-label='Delete conversation']\").click()")
+            page.browser.downloads.clear()
+            page.js("document.querySelector(\"#conversations li.active [aria-label='Export conversation as Markdown']\").click()")
+            name = page.downloaded()
+            found = (pathlib.Path(folder) / name).read_text()
+            check(name == "renamed.md" and found == "# renamed\n\n## You\n\nbeta question\n\n## scripted\n\ntwo\n", f"{name} holds {found!r}")
+        remove = "document.querySelector(\"#conversations li.active [aria-label='Delete conversation']\").click()"
+        page.js(remove)
         page.until(f"({names}).join() === 'alpha question'", "one conversation to be gone")
-        check(len(page.dialogs) == 1, "deleting did not ask")
+        page.click("#notice [data-action=undo]")
+        page.until(f"({names}).join() === 'renamed,alpha question' && document.querySelector('{ANSWER} .body').innerText === 'two'", "the conversation to come back")
+        page.js(remove)
+        page.until(f"({names}).join() === 'alpha question' && document.querySelectorAll('.message').length === 0", "the conversation to go again")
+        check(not page.dialogs, "deleting asked")
         give = """(() => {{ const files = new DataTransfer(); files.items.add(new File([{0}], 'x.json'));
             const input = document.getElementById('import_file'); input.files = files.files; input.dispatchEvent(new Event('change')); }})()"""
         page.js(give.format(json.dumps(exported)))
@@ -537,6 +593,125 @@ class Suite:
         page.until("document.getElementById('notice').textContent.includes('Nothing was imported')", "the refusal")
         page.reload()
         check(page.js("window.harmed === undefined"), "a script ran")
+
+    def test_delete_a_message(self):
+        page = self.page()
+        self.script(page, *[{"texts": [text]} for text in ("one", "two", "three", "four")])
+        texts = "[...document.querySelectorAll('.message :is(.said, .body.prose)')].map((text) => text.innerText)"
+        self.send(page, "first")
+        self.settled(page, 1)
+        page.click(f"{ANSWER} [data-action=regenerate]")
+        page.until(f"({texts}).join() === 'first,two'", "the second version")
+        self.settled(page, 1)
+        self.send(page, "second")
+        self.settled(page, 2)
+        page.js("document.querySelectorAll('.answer')[0].querySelector('[data-action=delete]').click()")
+        page.until(f"({texts}).join() === 'first,one'", "the other version, without what followed the deleted one")
+        check("3 messages" in page.js("document.getElementById('notice').textContent"), "the notice does not count")
+        page.click("#notice [data-action=undo]")
+        page.until(f"({texts}).join() === 'first,two,second,three'", "all to come back")
+        check(page.js("document.querySelector('.answer .place').textContent") == "2/2", "the versions are in another order")
+        page.js("document.querySelectorAll('.user')[1].querySelector('[data-action=delete]').click()")
+        page.until(f"({texts}).join() === 'first,two'", "the last question to go")
+        page.reload()
+        page.until(f"({texts}).join() === 'first,two'", "the deletion to last")
+        self.send(page, "after")
+        self.settled(page, 2)
+        check([message["content"] for message in page.js("scripted.bodies.at(-1).messages")] == ["first", "two", "after"], "deleted messages are still sent")
+
+    def test_continue_a_cut_answer(self):
+        page = self.page()
+        finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+        self.script(page, {"texts": ["Once upon"], "events": [finish, "[DONE]"]}, {"texts": [" a time."]})
+        self.send(page, "tell")
+        self.settled(page, 1)
+        page.click(f"{ANSWER} [data-action=continue]")
+        page.until(f"document.querySelector('{ANSWER} .body').innerText === 'Once upon a time.'", "the rest of the answer")
+        self.settled(page, 1)
+        body = page.js("scripted.bodies.at(-1)")
+        check(body["messages"] == [{"role": "user", "content": "tell"}, {"role": "assistant", "content": "Once upon"}], f"the messages are {body['messages']}")
+        check(body["continue_final_message"] is True and body["add_generation_prompt"] is False, f"the request is {body}")
+        check(page.js(f"document.querySelector('{ANSWER} [data-action=continue]') === null"), "a whole answer can be continued")
+        check(page.js("document.querySelectorAll('.branches').length") == 0, "continuing made a branch")
+        # An answer that broke off, by the server itself.
+        self.script(page, {"texts": ["The"], "end": "cut"})
+        self.send(page, "Tell me a story about a fox.")
+        self.settled(page, 2)
+        page.click(f"{ANSWER} [data-action=continue]")
+        self.settled(page, 2)
+        text = page.js(f"document.querySelector('{ANSWER} .body').innerText")
+        check(text.startswith("The") and len(text) > 20 and page.js("document.querySelector('.failure') === null"), f"continued by the server: {text!r}")
+
+    def test_draft_and_headings(self):
+        page = self.page()
+        headings = "[...document.querySelectorAll('h1')].filter((head) => head.checkVisibility()).map((head) => head.textContent)"
+        check(page.js(headings) == ["New conversation"], f"headings of a new conversation: {page.js(headings)}")
+        page.js("document.getElementById('prompt').focus()")
+        page.type("half a thou")
+        page.reload()
+        check(page.js("document.getElementById('prompt').value") == "half a thou" and not page.js("document.getElementById('send').disabled"), "the draft is lost")
+        self.script(page, {"texts": ["# Head"]})
+        page.js("document.getElementById('prompt').focus()")
+        page.js("document.getElementById('prompt').setSelectionRange(99, 99)")
+        page.type("ght")
+        page.key("Enter")
+        self.settled(page, 1)
+        for view in ("chat", "live"):
+            page.click(f".views [data-view={view}]")
+            check(page.js(headings) == ["half a thought"], f"headings of the {view} view: {page.js(headings)}")
+        page.reload()
+        check(page.js("document.getElementById('prompt').value") == "", "what was sent is a draft still")
+
+    def test_defaults_of_the_server(self):
+        page = self.page()
+        page.until("document.getElementById('state_dot').className === 'ready'", "the server's state")
+        place = "['s_{0}'].map((id) => document.getElementById(id)).map((row) => [row.value, row.placeholder, Number(row.parentNode.querySelector('[type=range]').value)])[0]"
+        if page.js("document.getElementById('s_top_k').placeholder === 'default'"):
+            check(page.js("document.querySelector('#s_top_k ~ [type=range]').className") == "unset nowhere", "the slider stands at a value that nobody set")
+        page.js("scripted.defaults = {temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 'x', repetition_penalty: 99}; document.getElementById('change_key').click()")
+        page.key("Enter")
+        page.until("document.getElementById('s_top_k').placeholder === '40'", "the server's defaults")
+        page.click("#open_drawer")
+        for name, wanted in (("temperature", 0.8), ("top_k", 40), ("top_p", 0.95)):
+            check(page.js(place.format(name)) == ["", str(wanted), wanted], f"{name} shows {page.js(place.format(name))}")
+        check(page.js(place.format("min_p"))[1:] == ["default", 0] and page.js(place.format("repetition_penalty"))[1:] == ["default", 1], "a default that is none was taken")
+        self.shot(page, "defaults")
+        page.js("document.getElementById('default_system').focus()")
+        page.type("Answer in verse.")
+        self.script(page, {"texts": ["ok"]}, {"texts": ["ok"]})
+        self.send(page, "hello")
+        self.settled(page, 1)
+        body = page.js("scripted.bodies[0]")
+        check(not set(body) & {"temperature", "top_k", "top_p", "min_p", "max_tokens", "seed", "stop"}, f"fields that nobody set: {body}")
+        check(body["messages"][0] == {"role": "system", "content": "Answer in verse."}, "the default system prompt was not sent")
+        page.js("document.getElementById('system').focus()")
+        page.js("document.getElementById('system').select()")
+        page.type("Be brief.")
+        page.js("document.getElementById('new_chat').click()")
+        check(page.js("document.getElementById('system').value") == "Answer in verse.", "a new conversation lacks the default system prompt")
+        page.reload()
+        check(page.js("document.getElementById('default_system').value") == "Answer in verse.", "the default system prompt was forgotten")
+        # The track is drawn in the page's colours, the filled part up to the place.
+        check(page.js("getComputedStyle(document.querySelector('[type=range]')).appearance") == "none", "the browser draws the slider")
+
+    def test_suggestions_work(self):
+        """On the demo model each suggestion's answer is known; on others, suggestions are at least there."""
+        page = self.page()
+        page.until("document.querySelectorAll('#suggestions button').length === 4", "the suggestions")
+        if page.js("fetch('v1/models').then((answer) => answer.json()).then(({data}) => data[0].root)") != "demo":
+            return
+        answers = {"Reverse this list: lamp, key, bell, spoon": "spoon, bell, key, lamp", "Which number is larger, 35 or 81?": "81 is larger.",
+                   "Write this as JSON: age: 41, pet: horse": '{"age": 41, "pet": "horse"}'}
+        labels = page.js("[...document.querySelectorAll('#suggestions button')].map((button) => button.textContent)")
+        check(set(answers) < set(labels), f"the suggestions are {labels}")
+        for seed in range(5):  # of the default sampling
+            page.js(f"document.getElementById('s_seed').value = '{seed}'; document.getElementById('s_seed').dispatchEvent(new Event('input'))")
+            for place, label in enumerate(labels):
+                page.js("document.getElementById('new_chat').click()")
+                page.click(f"#suggestions button:nth-child({place + 1})")
+                self.settled(page, 1)
+                found = page.js(f"document.querySelector('{ANSWER} .body').innerText")
+                check(found == answers.get(label, found) and len(found) > 5, f"{label}: {found!r} with seed {seed}")
 
     def test_dark_and_light(self):
         page = self.page()

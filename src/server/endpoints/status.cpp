@@ -1,4 +1,4 @@
-// GET /status: the numbers of the live view, among them the KV block map as one character per block.
+// GET /status: the numbers of the live view, among them the block map of every KV group as one character per block.
 
 #include "base/json.h"
 #include "server/endpoints/endpoints.h"
@@ -30,14 +30,26 @@ std::string block_map(const std::vector<EngineStatus::Block>& blocks) {
   return map;
 }
 
+// The maps are missing until a step, or an idle moment, has drawn them.
+json::array groups_json(const EngineStatus& status) {
+  json::array groups;
+  for (size_t i = 0; i < status.kv_groups.size(); ++i) {
+    const EngineStatus::KvGroup& group = status.kv_groups[i];
+    groups.push_back({{"window", group.window},
+                      {"blocks_total", group.blocks_total},
+                      {"blocks_active", group.blocks_active},
+                      {"blocks_cached", group.blocks_cached},
+                      {"blocks", i < status.blocks.size() ? block_map(status.blocks[i]) : ""}});
+  }
+  return groups;
+}
+
 json::object engine_json(const EngineStatus& status) {
   return {{"num_running", status.num_running},
           {"num_waiting", status.num_waiting},
           {"num_swapped", status.num_swapped},
-          {"blocks_total", status.blocks_total},
-          {"blocks_active", status.blocks_active},
-          {"blocks_cached", status.blocks_cached},
           {"block_size", status.block_size},
+          {"groups", groups_json(status)},
           {"num_steps", status.num_steps},
           {"prompt_tokens", status.prompt_tokens},
           {"cached_tokens", status.cached_tokens},
@@ -54,8 +66,7 @@ json::object engine_json(const EngineStatus& status) {
           {"refused_tokens", status.refused_tokens},
           {"plan_ms", status.plan_ms},
           {"run_ms", status.run_ms},
-          {"decode_ms", status.decode_ms},
-          {"blocks", block_map(status.blocks)}};
+          {"decode_ms", status.decode_ms}};
 }
 
 json::object model_json(const ModelCard& card) {

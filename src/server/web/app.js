@@ -10,8 +10,13 @@ import {Sidebar} from "./sidebar.js";
 import {Store} from "./store.js";
 
 const kNoticeMs = 7000;
+const kUndoMs = 12000;
 const kLoadingPeriodMs = 2000;
-const kSuggestions = ["Tell me a short story about a fox.", "What is 17 + 25?", "Name three colours as a JSON list.", "Why is the sky blue?"];
+const kDraftName = "quire.draft";
+const kOpenName = "quire.open";
+const kSuggestions = ["Explain how a rainbow forms, in simple words.", "Write a short poem about autumn.", "Give me three ideas for a quick dinner.", "What is the difference between weather and climate?"];
+// The model inside the program does a few things only; these it does.
+const kDemoSuggestions = ["Tell me a story about a fox.", "Reverse this list: lamp, key, bell, spoon", "Which number is larger, 35 or 81?", "Write this as JSON: age: 41, pet: horse"];
 
 const store = new Store(notice);
 const settings = new Settings(settings_changed);
@@ -21,12 +26,19 @@ let chat = null;
 let sidebar = null;
 const live = new Live({ask_key, on_status: server_state});
 
-function notice(text) {
+// `undo`, if there is something to take back: offered as long as the notice stands.
+function notice(text, undo) {
   const box = by_id("notice");
-  box.textContent = text;
+  const hide = () => (box.hidden = true);
+  const take_back = () => {
+    hide();
+    undo();
+    by_id("prompt").focus();
+  };
+  fill(box, el("span", {}, text), undo && el("button", {type: "button", "data-action": "undo", onclick: take_back}, "Undo"));
   box.hidden = false;
   clearTimeout(notice.timer);
-  notice.timer = setTimeout(() => (box.hidden = true), kNoticeMs);
+  notice.timer = setTimeout(hide, undo ? kUndoMs : kNoticeMs);
 }
 
 // ---- Models and the server's state
@@ -46,6 +58,14 @@ async function read_models() {
   by_id("model_field").hidden = models.length < 2;
   fill(by_id("model_choice"), models.map(({id}) => el("option", {value: id}, id)));
   by_id("model_choice").value = chosen_model();
+  model_changed();
+}
+
+function model_changed() {
+  const model = models.find(({id}) => id === chosen_model());
+  settings.set_defaults(model?.meta?.default_generation_settings);
+  const suggestions = model?.root === "demo" ? kDemoSuggestions : kSuggestions;
+  fill(by_id("suggestions"), model && suggestions.map((text) => el("button", {type: "button", onclick: () => send(text)}, text)));
   draw_model();
   draw_context();
 }
@@ -168,9 +188,27 @@ function switch_theme() {
 
 function grow() {
   const area = by_id("prompt");
+  remember(kDraftName, area.value);
   area.style.height = "auto";
   area.style.height = `${Math.min(area.scrollHeight, innerHeight * 0.4)}px`;
   by_id("send").disabled = !area.value.trim();
+}
+
+// In this tab, as far as the browser allows.
+function remember(name, value) {
+  try {
+    sessionStorage.setItem(name, value);
+  } catch {
+    // Forgotten with the page.
+  }
+}
+
+function remembered(name) {
+  try {
+    return sessionStorage.getItem(name);
+  } catch {
+    return null;
+  }
 }
 
 function send(text) {
@@ -180,9 +218,16 @@ function send(text) {
 }
 
 function settings_changed() {
-  by_id("sampling_summary").textContent = settings.summary() || "Model's own sampling";
+  by_id("sampling_summary").textContent = settings.summary() || "Default sampling";
   const on = settings.values.probabilities;
   by_id("probabilities").setAttribute("aria-pressed", on);
+}
+
+// A conversation that has not begun follows the default.
+function adopt_default_system() {
+  if (chat.conversation.chosen) return;
+  chat.set_system(settings.values.system ?? "");
+  by_id("system").value = chat.conversation.system;
 }
 
 function conversation_changed() {
@@ -192,12 +237,10 @@ function conversation_changed() {
   by_id("send").hidden = busy;
   sidebar.show(chat.conversation.id);
   draw_context();
-  document.title = chat.conversation.title ? `${chat.conversation.title} · Quire` : "Quire";
-  try {
-    sessionStorage.setItem("quire.open", chat.conversation.id);
-  } catch {
-    // The newest conversation opens instead.
-  }
+  const {id, title} = chat.conversation;
+  document.title = title ? `${title} · Quire` : "Quire";
+  by_id("page_title").textContent = title || "New conversation";
+  remember(kOpenName, id);
 }
 
 function wire_composer() {
@@ -220,7 +263,8 @@ function wire_composer() {
     chat.set_tinted(settings.values.probabilities);
   });
   by_id("system").addEventListener("change", (event) => chat.set_system(event.target.value));
-  fill(by_id("suggestions"), kSuggestions.map((text) => el("button", {type: "button", onclick: () => send(text)}, text)));
+  area.value = remembered(kDraftName) ?? "";
+  by_id("default_system").addEventListener("change", adopt_default_system);
 }
 
 // ---- Keyboard
@@ -284,13 +328,7 @@ function open_conversation(id) {
 }
 
 function open_last() {
-  let id = null;
-  try {
-    id = sessionStorage.getItem("quire.open");
-  } catch {
-    // None remembered.
-  }
-  const conversation = store.get(id);
+  const conversation = store.get(remembered(kOpenName));
   if (conversation) chat.open(conversation);
   else chat.open_new();
 }
@@ -315,8 +353,7 @@ function wire_navigation() {
   by_id("theme").addEventListener("click", switch_theme);
   by_id("model_choice").addEventListener("change", (event) => {
     settings.set("model", event.target.value);
-    draw_model();
-    draw_context();
+    model_changed();
   });
   for (const button of document.querySelectorAll(".views button")) button.addEventListener("click", () => show_view(button.dataset.view));
   addEventListener("hashchange", () => show_view(location.hash.slice(1) || "chat"));
@@ -330,11 +367,17 @@ function wire_navigation() {
 chat = new Chat(page);
 sidebar = new Sidebar(store, {
   open: open_conversation,
-  remove: (id) => {
-    chat.forget(id);
-    store.remove(id);
-    if (id === chat.conversation.id) chat.open_new();
+  remove: (conversation) => {
+    const was_open = conversation.id === chat.conversation.id;
+    chat.forget(conversation.id);
+    store.remove(conversation.id);
+    if (was_open) chat.open_new();
     else sidebar.render();
+    notice(`“${conversation.title || "Untitled"}” deleted.`, () => {
+      store.save(conversation);
+      if (was_open && !chat.conversation.chosen) chat.open(conversation);
+      else sidebar.render();
+    });
   },
   renamed: (conversation) => {
     store.save(conversation);

@@ -1,7 +1,7 @@
-// The KV cache as a map: a cell per block, or per group of equally many blocks when there are more blocks than cells
-// fit.
+// The KV cache of a group of layers as a map: a cell per block, or per group of equally many blocks when there are more blocks
+// than cells fit.
 
-import {by_id} from "./dom.js";
+import {el, fill} from "./dom.js";
 import {count} from "./format.js";
 
 const kStates = "fcsa";  // the order in which a mixed cell is filled, least interesting first
@@ -9,18 +9,35 @@ const kNames = {f: "free", a: "active", s: "shared", c: "cached"};
 const kLargestCell = 16;
 const kSmallestCell = 5;  // pixels with its gap
 const kHeight = 232;
+const kLeastHeight = 96;
 
 export class BlockMap {
-  constructor(canvas) {
-    this.canvas = canvas;
+  // `num_maps` share the height of one.
+  constructor(num_maps = 1) {
+    this.canvas = el("canvas", {role: "img"});
+    this.caption = el("figcaption", {class: "hint"});
+    this.legend = el("ul", {class: "legend"});
+    this.place = el("span", {class: "map_point"});
+    this.scale = el("span");
+    this.element = el("figure", {class: "kv_map"}, this.caption, el("div", {class: "map_frame"}, this.canvas),
+      el("div", {class: "map_foot"}, this.legend, el("span", {class: "hint"}, this.place, " ", this.scale)));
+    this.height = Math.max(kLeastHeight, kHeight / num_maps);
     this.blocks = "";
     this.layout = null;
-    canvas.addEventListener("pointermove", (event) => this.point(event));
-    canvas.addEventListener("pointerleave", () => this.say(""));
-    new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
+    this.canvas.addEventListener("pointermove", (event) => this.point(event));
+    this.canvas.addEventListener("pointerleave", () => this.say(""));
+    new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
   }
 
-  show(blocks) {
+  // A group as status.js reads it.
+  show(group, caption) {
+    const {blocks} = group;
+    this.caption.textContent = caption;
+    this.caption.hidden = !caption;
+    const shared = blocks.split("s").length - 1;
+    const states = [["active", Math.max(0, group.blocks_active - shared)], ["shared", shared], ["cached", group.blocks_cached], ["free", group.blocks_free]];
+    fill(this.legend, states.map(([name, value]) => el("li", {}, el("i", {class: `k-${name}`, "aria-hidden": "true"}), name, el("b", {}, count(value)))));
+    this.canvas.setAttribute("aria-label", `KV cache. ${caption} ${states.map(([name, value]) => `${value} blocks ${name}`).join(", ")}`);
     if (blocks === this.blocks) return;
     this.blocks = blocks;
     this.draw();
@@ -30,7 +47,7 @@ export class BlockMap {
     const width = this.canvas.parentElement.clientWidth;
     if (!width) return;
     const {blocks, canvas} = this;
-    const layout = lay_out(blocks.length, width);
+    const layout = lay_out(blocks.length, width, this.height);
     this.layout = layout;
     const scale = Math.min(3, devicePixelRatio || 1);
     canvas.width = Math.round(width * scale);
@@ -46,8 +63,7 @@ export class BlockMap {
       const y = Math.floor(cell / layout.columns) * layout.cell;
       paint_cell(context, colours, tally(blocks, cell, layout.per_cell), x, y, size);
     }
-    const note = layout.per_cell > 1 ? `Each cell stands for ${layout.per_cell} blocks.` : "";
-    by_id("map_scale").textContent = note;
+    this.scale.textContent = layout.per_cell > 1 ? `Each cell stands for ${layout.per_cell} blocks.` : "";
   }
 
   point(event) {
@@ -67,19 +83,19 @@ export class BlockMap {
   }
 
   say(text) {
-    by_id("map_point").textContent = text;
+    this.place.textContent = text;
   }
 }
 
 // The largest cells with which all blocks fit; if even the smallest do not, several blocks share one.
-function lay_out(num_blocks, width) {
+function lay_out(num_blocks, width, height) {
   for (let cell = kLargestCell; cell >= kSmallestCell; --cell) {
     const columns = Math.max(1, Math.floor(width / cell));
     const rows = Math.ceil(num_blocks / columns);
-    if (rows * cell <= kHeight) return {cell, columns, per_cell: 1, num_cells: num_blocks, height: Math.max(1, rows) * cell};
+    if (rows * cell <= height) return {cell, columns, per_cell: 1, num_cells: num_blocks, height: Math.max(1, rows) * cell};
   }
   const columns = Math.max(1, Math.floor(width / kSmallestCell));
-  const room = columns * Math.floor(kHeight / kSmallestCell);
+  const room = columns * Math.floor(height / kSmallestCell);
   const per_cell = Math.ceil(num_blocks / room);
   const num_cells = Math.ceil(num_blocks / per_cell);
   return {cell: kSmallestCell, columns, per_cell, num_cells, height: Math.ceil(num_cells / columns) * kSmallestCell};

@@ -6,6 +6,9 @@ import {quantile} from "./status.js";
 
 const kWidth = 240;
 const kHeight = 44;
+const kLeastBuckets = 20;
+const kMostBars = 40;
+const kMostMarks = 6;
 
 // `values`: oldest first, NaN where there was no reading. The newest is at the right edge.
 export function draw_line(parent, values, length) {
@@ -33,30 +36,57 @@ export function draw_line(parent, values, length) {
     svg("path", {d: line || "M0 0", class: "stroke", "vector-effect": "non-scaling-stroke"})));
 }
 
-// Buckets of equal width, empty ones at both ends left out.
+// The buckets' widths grow with their values, so the axis is logarithmic: bars of equal width, marks where bounds are round.
 export function draw_histogram(parent, title, explanation, histogram) {
   const {bounds, counts} = histogram;
-  const first = Math.max(0, counts.findIndex((value) => value > 0) - 1);
-  const last = Math.min(counts.length - 1, counts.findLastIndex((value) => value > 0) + 1);
-  const shown = counts.slice(first, last + 1);
   const total = counts.reduce((sum, value) => sum + value, 0);
   const head = el("div", {class: "chart_head"}, el("h3", {title: explanation}, title), el("span", {class: "hint"}, `${count(total)} observed`));
-  if (!total) {
+  if (!total || !bounds.length) {
     fill(parent, head, el("p", {class: "nothing"}, "Nothing observed in this time."));
     return;
   }
   const marks = [["p50", 0.5], ["p90", 0.9], ["p99", 0.99]].map(([name, share]) => [name, milliseconds(quantile(histogram, share) * 1000)]);
-  const range = (index) => {
-    const low = milliseconds((index ? bounds[index - 1] : 0) * 1000);
-    return index < bounds.length ? `${low} to ${milliseconds(bounds[index] * 1000)}` : `above ${low}`;
-  };
-  const most = Math.max(...shown);
-  const bars = shown.map((value, index) => bar(value, most, `${range(first + index)}: ${count(value)} (${percent(value / total)})`));
+  const {first, last, per_bar} = span_of(counts);
+  const bars = [];
+  for (let from = first; from < last; from += per_bar) {
+    const to = Math.min(counts.length, from + per_bar);
+    bars.push({value: counts.slice(from, to).reduce((sum, value) => sum + value, 0), range: range_text(bounds, from, to)});
+  }
+  const most = Math.max(...bars.map(({value}) => value));
   const label = `${title}: ${marks.map(([name, value]) => `${name} ${value}`).join(", ")}; ${count(total)} observed`;
   fill(parent, head, el("dl", {class: "quantiles"}, marks.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    el("div", {class: "bars", role: "img", "aria-label": label}, bars),
-    el("div", {class: "axis", "aria-hidden": "true"}, el("span", {}, milliseconds((first ? bounds[first - 1] : 0) * 1000)),
-      el("span", {}, last < bounds.length ? milliseconds(bounds[last] * 1000) : `> ${milliseconds(bounds.at(-1) * 1000)}`)));
+    el("div", {class: "bars", role: "img", "aria-label": label}, bars.map(({value, range}) => bar(value, most, `${range}: ${count(value)} (${percent(value / total)})`))),
+    el("div", {class: "axis", "aria-hidden": "true"}, axis_marks(bounds, first, first + bars.length * per_bar)));
+}
+
+// The buckets to draw, [first, last): those with something in them and a margin, at least kLeastBuckets; several to a bar where
+// there would be more than kMostBars.
+function span_of(counts) {
+  let first = Math.max(0, counts.findIndex((value) => value > 0) - 1);
+  let last = Math.min(counts.length, counts.findLastIndex((value) => value > 0) + 2);
+  const missing = Math.max(0, kLeastBuckets - (last - first));
+  first = Math.max(0, first - Math.floor(missing / 2));
+  last = Math.min(counts.length, first + Math.max(kLeastBuckets, last - first));
+  return {first, last, per_bar: Math.ceil((last - first) / kMostBars)};
+}
+
+function range_text(bounds, from, to) {
+  const low = milliseconds((from ? bounds[from - 1] : 0) * 1000);
+  return to <= bounds.length ? `${low} to ${milliseconds(bounds[to - 1] * 1000)}` : `above ${low}`;
+}
+
+// Bucket i ends at bounds[i]. Powers of ten; with 2 and 5 times them where there is room.
+function axis_marks(bounds, first, last) {
+  const edges = [];
+  for (let i = Math.max(first, 1); i <= last && i <= bounds.length; ++i) edges.push({value: bounds[i - 1], at: (i - first) / (last - first)});
+  const leading = ({value}) => Number(value.toExponential(6).split("e")[0]);
+  const round = (digits) => edges.filter((edge) => digits.includes(leading(edge)));
+  const marks = [[1, 2, 5], [1]].map(round).find((found) => found.length <= kMostMarks) ?? [];
+  return marks.filter(({at}) => at > 0.04 && at < 0.96).map(({value, at}) => {
+    const mark = el("span", {}, value < 1 ? `${Number((value * 1000).toPrecision(3))} ms` : `${Number(value.toPrecision(3))} s`);
+    mark.style.left = `${at * 100}%`;
+    return mark;
+  });
 }
 
 function bar(value, most, title) {

@@ -2,15 +2,15 @@
 
 import {chat_url, key} from "./api.js";
 import {announce, by_id, copy_text} from "./dom.js";
-import {generate, request_body, request_messages} from "./generation.js";
-import {add_node, choose, new_conversation, parts, path, path_to} from "./store.js";
+import {continued, generate, request_body, request_messages} from "./generation.js";
+import {add_node, choose, new_conversation, parts, path, path_to, remove_node} from "./store.js";
 import {Transcript} from "./transcript.js";
 
 const kSaveEveryMs = 1500;
 const kMaxRunning = 8;  // answers at a time, in all conversations
 
 export class Chat {
-  // page: {store, settings, ask_key(then), model(), notice(text), changed()}
+  // page: {store, settings, ask_key(then), model(), notice(text, undo), changed()}
   constructor(page) {
     this.page = page;
     this.running = new Map();  // conversation id -> {node, controller, frame, saved}
@@ -19,10 +19,12 @@ export class Chat {
       edit: (node, text) => this.edit(node, text),
       choose: (node) => this.choose(node),
       retry: (node) => this.retry(node),
+      go_on: (node) => this.go_on(node),
+      remove: (node) => this.remove(node),
       enter_key: (node) => page.ask_key(() => this.retry(node)),
       copy_curl: (node, button) => copy_text(this.curl(node), button),
     });
-    this.conversation = new_conversation();
+    this.conversation = new_conversation(page.settings.values.system);
     addEventListener("pagehide", () => this.save_all());
   }
 
@@ -32,7 +34,7 @@ export class Chat {
   }
 
   open_new() {
-    this.open(new_conversation());
+    this.open(new_conversation(this.page.settings.values.system));
   }
 
   show() {
@@ -82,6 +84,27 @@ export class Chat {
     else if (this.may_answer()) this.run(this.conversation, node);
   }
 
+  // A cut answer continues where it ended.
+  go_on(node) {
+    if (this.may_answer()) this.run(this.conversation, node, true);
+  }
+
+  // With all that follows it in its branch.
+  remove(node) {
+    if (this.busy()) return;
+    const {conversation} = this;
+    const {count, restore} = remove_node(conversation, node);
+    this.page.store.save(conversation);
+    this.show();
+    this.page.notice(count === 1 ? "Message deleted." : `${count} messages deleted.`, () => {
+      // Another tab may have replaced the conversation, or the parent may be gone too.
+      if (this.page.store.get(conversation.id) !== conversation || (node.parent && !conversation.nodes[node.parent]) || this.busy(conversation.id)) return;
+      restore();
+      this.page.store.save(conversation);
+      if (conversation === this.conversation) this.show();
+    });
+  }
+
   choose(node) {
     if (!node || this.busy()) return;
     choose(this.conversation, node);
@@ -110,20 +133,23 @@ export class Chat {
     this.show();
   }
 
-  body_for(conversation, node) {
+  body_for(conversation, node, continues = false) {
     const {settings, model} = this.page;
-    return request_body(request_messages(conversation, path_to(conversation, node.parent)), model(), settings.fields());
+    const messages = request_messages(conversation, path_to(conversation, continues ? node.id : node.parent));
+    const body = request_body(messages, model(), settings.fields());
+    return continues ? continued(body, node) : body;
   }
 
-  async run(conversation, node) {
+  async run(conversation, node, continues = false) {
     const run = {node, controller: new AbortController(), frame: 0, saved: performance.now()};
     this.running.set(conversation.id, run);
+    const body = this.body_for(conversation, node, continues);
     node.state = "streaming";
     this.page.store.save(conversation);
     this.show();
     this.transcript.follow();
     announce("Answering.");
-    await generate(node, this.body_for(conversation, node), run.controller.signal, () => this.grew(conversation, run));
+    await generate(node, body, run.controller.signal, () => this.grew(conversation, run));
     cancelAnimationFrame(run.frame);
     if (this.running.get(conversation.id) !== run) return;  // forgotten: the conversation was deleted
     this.running.delete(conversation.id);

@@ -10,6 +10,7 @@ const kIcons = {
   copy: "M9 9h10v11H9zM5 15V4h10",
   done: "M5 12.5l4.5 4.5L19 7.5",
   again: "M19 12a7 7 0 1 1-2.2-5.1M19 4v4h-4",
+  go_on: "M4 12h12M11 7l5 5-5 5M20 6v12",
   edit: "M5 19l1-4L16.5 4.5l3 3L9 18z",
   trash: "M5 7h14M10 7V4.5h4V7M7 7l1 13h8l1-13",
   sliders: "M5 7h8M17 7h2M5 12h2M11 12h8M5 17h6M15 17h4M15 5v4M9 10v4M13 15v4",

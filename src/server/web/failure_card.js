@@ -2,6 +2,7 @@
 
 import {el, icon} from "./dom.js";
 import {key} from "./api.js";
+import {can_continue} from "./store.js";
 
 // -> {title, advice}
 function words(failure) {
@@ -26,20 +27,23 @@ function words(failure) {
   return {title: "The answer failed", advice: "What had arrived is kept."};
 }
 
-// actions: {retry(node), enter_key(node)}
+// actions: {retry(node), go_on(node), enter_key(node)}
 export function failure_card(node, actions) {
   const failure = node.failure ?? {};
   const {title, advice} = words(failure);
   const retry = el("button", {type: "button", class: "primary", "data-action": "retry", onclick: () => actions.retry(node)}, icon("again"), el("span", {}, "Try again"));
+  const go_on = can_continue(node) &&
+    el("button", {type: "button", class: "primary", "data-action": "continue", onclick: () => actions.go_on(node)}, icon("go_on"), el("span", {}, "Continue"));
   const card = el("div", {class: "failure", role: "alert"},
     el("h3", {}, title),
     el("p", {}, advice),
     failure.message && el("p", {class: "said_by_server"}, failure.message),
     el("div", {class: "row"},
       failure.status === 401 && el("button", {type: "button", class: "primary", "data-action": "key", onclick: () => actions.enter_key(node)}, icon("key"), el("span", {}, "Enter key")),
+      go_on,
       retry,
       failure.status > 0 && el("span", {class: "hint"}, [failure.status, failure.code].filter(Boolean).join(" · "))));
-  if (failure.status === 401) retry.classList.remove("primary");
+  if (failure.status === 401 || go_on) retry.classList.remove("primary");
   // Only a new refusal shows a countdown; one read from storage is over.
   const left_s = failure.retry_after_s - (Date.now() - (failure.time ?? 0)) / 1000;
   if (left_s > 0) count_down(retry, left_s);

@@ -32,10 +32,22 @@ export function request_body(messages, model, fields) {
   };
 }
 
-// Runs until the answer is complete, failed or stopped; never throws. `on_change` is called after each chunk.
+// The request that lets the last message, the answer `node`, go on. Probabilities of a part of it only would look like all of it.
+export function continued(body, node) {
+  const result = {...body, continue_final_message: true, add_generation_prompt: false};
+  if (!node.tokens) delete result.logprobs;
+  if (!node.tokens) delete result.top_logprobs;
+  return result;
+}
+
+// Runs until the answer is complete, failed or stopped; never throws. `on_change` is called after each chunk. What the node has
+// already stays when its answer is continued.
 export async function generate(node, body, signal, on_change) {
   const clock = {start: performance.now(), first: 0, last: 0, chunks: 0};
-  Object.assign(node, {content: "", reasoning: "", state: "streaming", finish: "", failure: undefined, stats: undefined, tokens: undefined});
+  const continues = body.continue_final_message === true;
+  if (!continues) Object.assign(node, {content: "", reasoning: ""});
+  if (!continues || !body.logprobs) node.tokens = undefined;
+  Object.assign(node, {state: "streaming", finish: "", failure: undefined, stats: undefined});
   try {
     for await (const chunk of stream_chat(body, signal)) {
       take_chunk(node, chunk, clock);
@@ -54,7 +66,7 @@ export async function generate(node, body, signal, on_change) {
       node.failure = {...failure.plain(), time: Date.now()};
     }
   }
-  node.stats = complete_stats(node.stats ?? {}, clock);
+  node.stats = {...complete_stats(node.stats ?? {}, clock), continues};
   on_change();
 }
 

@@ -125,15 +125,16 @@ class Scanner {
     return true;
   }
 
-  // Dollar signs are prices more often than marks: maths touches both of its marks, stands apart from words and figures, and
-  // has a sign of maths in it or is a single name.
+  // Dollar signs are prices more often than marks: maths touches both of its marks and stands apart from words and figures. It
+  // has a sign of maths in it, or no words and no number at its start that reads as a price.
   dollar() {
     const {text, at} = this;
     if (text[at + 1] === "$" && this.marked_maths("$$", "$$")) return;
     const end = text.indexOf("$", at + 1);
     const inside = end < 0 || end - at > kMaxMathsChars ? "" : text.slice(at + 1, end);
     const is_apart = !/[\w$]/.test(text[at - 1] ?? " ") && !/[\w$]/.test(text[end + 1] ?? " ");
-    const is_maths = is_apart && inside && inside === inside.trim() && (/[\\^_=+<>*/-]/.test(inside) || /^[A-Za-z]$/.test(inside));
+    const is_formula = /[\\^_=<>]/.test(inside) || !(/[A-Za-z]{3}|^\d[\d.,]*\s/.test(inside) || inside === "");
+    const is_maths = is_apart && is_formula && inside === inside.trim();
     if (!is_maths) {
       this.literal(1);
       return;

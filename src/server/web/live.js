@@ -19,7 +19,7 @@ export class Live {
     this.recent = false;
     this.shown = false;
     this.timer = 0;
-    this.map = new BlockMap(by_id("map"));
+    this.maps = [];  // of each KV group
     this.lines = Object.fromEntries(["running", "waiting", "speed", "hits"].map((name) => [name, []]));
     document.addEventListener("visibilitychange", () => this.arrange());
     for (const input of document.querySelectorAll("input[name=window]")) {
@@ -69,7 +69,7 @@ export class Live {
     const before = this.history.at(-1);
     if (before && status.uptime_s < before.uptime_s) this.history.length = 0;  // another process answers now
     this.append(status, this.history.at(-1));
-    this.history.push({...status, engine: {...status.engine, blocks: ""}});
+    this.history.push({...status, engine: {...status.engine, groups: []}});
     if (this.history.length > kHistory) this.history.shift();
     this.status = status;
     if (this.shown) this.draw();
@@ -135,13 +135,18 @@ export class Live {
 
   draw_cache() {
     const {engine} = this.status;
-    this.map.show(engine.blocks);
-    const shared = engine.blocks.split("s").length - 1;
-    const states = [["active", Math.max(0, engine.blocks_active - shared)], ["shared", shared], ["cached", engine.blocks_cached], ["free", engine.blocks_free]];
-    fill(by_id("map_legend"), states.map(([name, value]) => el("li", {}, el("i", {class: `k-${name}`, "aria-hidden": "true"}), name, el("b", {}, count(value)))));
-    const tokens = engine.blocks_total * engine.block_size;
-    by_id("map_title").textContent = `${count(engine.blocks_total)} blocks of ${count(engine.block_size)} tokens, room for ${short_count(tokens)} tokens`;
-    by_id("map").setAttribute("aria-label", `KV cache: ${states.map(([name, value]) => `${value} blocks ${name}`).join(", ")}`);
+    const {groups, block_size} = engine;
+    if (this.maps.length !== groups.length) {
+      this.maps = groups.map(() => new BlockMap(groups.length));
+      fill(by_id("maps"), this.maps.map((map) => map.element));
+    }
+    const room = (group) => `${count(group.blocks_total)} blocks of ${count(block_size)} tokens, room for ${short_count(group.blocks_total * block_size)} tokens`;
+    const is_divided = groups.length > 1;
+    by_id("map_title").textContent = is_divided ? `${groups.length} groups of layers` : groups.length ? room(groups[0]) : "";
+    groups.forEach((group, index) => {
+      const reach = group.window ? `Layers that see the last ${count(group.window)} tokens` : "Layers that see all tokens";
+      this.maps[index].show(group, is_divided ? `${reach}: ${room(group)}` : "");
+    });
   }
 
   draw_latency() {
@@ -171,23 +176,28 @@ export class Live {
 
   draw_facts() {
     const {status} = this;
-    const {engine, model, memory} = status;
+    const {engine, model} = status;
+    const size = (value) => value > 0 && bytes(value);
     const facts = [
       ["Model", model.id],
-      ["Architecture", [model.architecture, model.quantization].filter(Boolean).join(", ")],
-      ["Parameters", Number.isFinite(model.num_parameters) && short_count(model.num_parameters)],
+      ["Architecture", model.architecture],
+      ["Parameters", model.num_parameters > 0 && short_count(model.num_parameters)],
       ["Context", model.max_model_len > 0 && `${count(model.max_model_len)} tokens`],
-      ["Weights", Number.isFinite(memory.weights) && bytes(memory.weights)],
-      ["KV cache", Number.isFinite(memory.kv) && bytes(memory.kv)],
-      ["Activations", Number.isFinite(memory.activations) && bytes(memory.activations)],
-      ["Process memory", Number.isFinite(memory.process) && bytes(memory.process)],
-      ["Up", Number.isFinite(status.uptime_s) && duration(status.uptime_s)],
+      ["Weights", size(model.weight_bytes)],
+      ["KV cache", size(model.kv_bytes)],
+      ["Activations", size(model.activation_bytes)],
+      ["Process memory", size(status.resident_bytes)],
+      ["Up", duration(status.uptime_s)],
       ["Version", status.version],
       ["Prompt tokens", short_count(engine.prompt_tokens)],
       ["Tokens written", short_count(engine.generated_tokens)],
       ["Preemptions", count(engine.num_preemptions)],
       ["Refused", count(Math.max(status.num_rejected, engine.refused_requests + engine.refused_tokens))],
       ["Cancelled", count(engine.num_cancelled)],
+      ["Timed out", count(engine.num_timed_out)],
+      ["Ended by NaN", count(engine.num_failed)],
+      ["Ended by a failed step", count(engine.num_aborted)],
+      ["Failed steps", count(engine.num_failed_steps)],
     ];
     fill(by_id("facts"), facts.filter(([, value]) => value).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
@@ -202,6 +212,6 @@ export class Live {
   }
 
   repaint() {
-    this.map.draw();
+    for (const map of this.maps) map.draw();
   }
 }

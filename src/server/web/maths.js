@@ -173,7 +173,7 @@ class Parser {
     if (kOperators.has(name)) return leaf("mo", kOperators.get(name), "{}".includes(name) ? {stretchy: "false"} : {});
     if (kLarge.has(name)) return leaf("mo", kLarge.get(name), {largeop: "true", movablelimits: "false"});
     if (kIntegrals.has(name)) return leaf("mo", kIntegrals.get(name), {largeop: "true"});
-    if (kFunctions.has(name) || kLimits.has(name)) return leaf("mi", name.replace(/^(lim|arg)(?=\w)/, "$1 "));
+    if (kFunctions.has(name) || kLimits.has(name)) return this.named(name);
     if (kAccents.has(name)) return make("mover", {accent: "true"}, [this.argument(), leaf("mo", kAccents.get(name))]);
     if (kBelow.has(name)) return make("munder", {}, [this.argument(), leaf("mo", kBelow.get(name))]);
     if (kSpaces.has(name)) return make("mspace", {width: `${kSpaces.get(name)}em`}, []);
@@ -187,7 +187,7 @@ class Parser {
       case "frac": case "dfrac": case "tfrac": case "cfrac": return make("mfrac", {}, [this.argument(), this.argument()]);
       case "binom": return row([fence("("), make("mfrac", {linethickness: "0"}, [this.argument(), this.argument()]), fence(")")]);
       case "sqrt": return this.root();
-      case "text": case "textrm": case "textit": case "textbf": case "mbox": return leaf("mtext", this.word());
+      case "text": case "textrm": case "textit": case "textbf": case "mbox": return leaf("mtext", this.word().replaceAll(" ", "\u00a0"));
       case "mathrm": case "operatorname": case "operatorname*": case "mathsf": case "mathtt": return leaf("mi", this.word(), {mathvariant: "normal"});
       case "boxed": return make("mrow", {class: "boxed"}, [this.argument()]);
       case "pmod": return row([fence("("), leaf("mi", "mod"), make("mspace", {width: "0.3em"}, []), this.argument(), fence(")")]);
@@ -197,6 +197,13 @@ class Parser {
       case "begin": return this.environment();
       default: throw new Unknown();
     }
+  }
+
+  // An operator that is written as a word stands apart from letters, not from brackets.
+  named(name) {
+    this.skip_space();
+    const rspace = this.next === "(" || this.next === "\\left" ? "0" : "0.17em";
+    return leaf("mo", name.replace(/^(lim|arg)(?=\w)/, "$1 "), {lspace: "0.17em", rspace});
   }
 
   root() {

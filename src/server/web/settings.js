@@ -1,20 +1,22 @@
-// The drawer of sampling settings. An empty field is not sent: the server's own default holds.
+// The drawer of settings. An empty field is not sent: the server's own default holds, which the field shows as far as the server
+// tells it.
 
 import {by_id, el, fill} from "./dom.js";
 
 const kName = "quire.settings";
+const kMaxSystemChars = 100000;
 
-// One row per field of the request.
+// One row per field of the request. `rest`: where the slider stands, and what the field says, while the server has told no default.
 const kFields = [
-  {name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, hint: "0 always takes the likeliest token; higher is freer."},
-  {name: "top_p", label: "Top-p", min: 0, max: 1, step: 0.01, hint: "Keeps the likeliest tokens that together reach this probability."},
+  {name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, rest: 1, hint: "0 always takes the likeliest token; higher is freer."},
+  {name: "top_p", label: "Top-p", min: 0, max: 1, step: 0.01, rest: 1, hint: "Keeps the likeliest tokens that together reach this probability."},
   {name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, integer: true, hint: "Keeps this many of the likeliest tokens; 0 keeps all."},
-  {name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, hint: "Drops tokens below this share of the likeliest one's probability."},
-  {name: "max_tokens", label: "Max tokens", min: 1, max: 4096, step: 1, integer: true, unbounded: true, hint: "The answer ends here at the latest."},
-  {name: "seed", label: "Seed", min: 0, step: 1, integer: true, unbounded: true, hint: "The same seed gives the same answer."},
-  {name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.01, hint: "Above 1 makes tokens that occurred less likely."},
-  {name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.05, hint: "Subtracted once from tokens that occurred."},
-  {name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.05, hint: "Subtracted for each time a token occurred."},
+  {name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, rest: 0, hint: "Drops tokens below this share of the likeliest one's probability."},
+  {name: "max_tokens", label: "Max tokens", min: 1, max: 4096, step: 1, integer: true, unbounded: true, rest: 4096, word: "none", hint: "The answer ends here at the latest."},
+  {name: "seed", label: "Seed", min: 0, step: 1, integer: true, unbounded: true, word: "random", hint: "The same seed gives the same answer."},
+  {name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.01, rest: 1, hint: "Above 1 makes tokens that occurred less likely."},
+  {name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.05, rest: 0, hint: "Subtracted once from tokens that occurred."},
+  {name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.05, rest: 0, hint: "Subtracted for each time a token occurred."},
 ];
 const kMaxStops = 4;
 
@@ -22,6 +24,7 @@ export class Settings {
   constructor(on_change) {
     this.on_change = on_change;
     this.values = this.read();
+    this.defaults = {};  // by field, as the server says
     this.rows = kFields.map((field) => this.build_row(field));
     this.stops = el("textarea", {id: "stop_strings", rows: 2, spellcheck: "false", "aria-describedby": "stop_hint",
       value: (this.values.stop ?? []).join("\n"), oninput: () => this.take_stops()});
@@ -29,6 +32,8 @@ export class Settings {
       el("label", {for: "stop_strings"}, "Stop strings"), this.stops,
       el("p", {class: "hint", id: "stop_hint"}, `One a line, at most ${kMaxStops}; \\n means a line break.`)));
     by_id("reset_sampling").addEventListener("click", () => this.reset());
+    by_id("default_system").value = this.values.system ?? "";
+    by_id("default_system").addEventListener("change", ({target}) => this.set("system", target.value.slice(0, kMaxSystemChars) || null));
   }
 
   read() {
@@ -45,6 +50,7 @@ export class Settings {
     }
     if (Array.isArray(json.stop)) values.stop = json.stop.filter((item) => typeof item === "string" && item).slice(0, kMaxStops);
     if (typeof json.model === "string") values.model = json.model;
+    if (typeof json.system === "string") values.system = json.system.slice(0, kMaxSystemChars);
     values.probabilities = json.probabilities === true;
     return values;
   }
@@ -57,6 +63,17 @@ export class Settings {
     } catch {
       // Kept for this page only.
     }
+    this.on_change();
+  }
+
+  // `json`: the model's default_generation_settings, or undefined when the server tells none.
+  set_defaults(json) {
+    this.defaults = {};
+    for (const field of kFields) {
+      const value = checked(field, json?.[field.name]);
+      if (value !== null) this.defaults[field.name] = value;
+    }
+    for (const row of this.rows) row.show();
     this.on_change();
   }
 
@@ -80,9 +97,9 @@ export class Settings {
   }
 
   reset() {
-    for (const row of this.rows) row.show(undefined);
-    this.stops.value = "";
     for (const {name} of kFields) delete this.values[name];
+    for (const row of this.rows) row.show();
+    this.stops.value = "";
     this.set("stop", null);
   }
 
@@ -93,14 +110,21 @@ export class Settings {
   build_row(field) {
     const {name, label, min, max, step, hint} = field;
     const input = el("input", {type: "number", id: `s_${name}`, min, max: field.unbounded ? null : max, step: field.integer ? 1 : "any",
-      inputmode: field.integer ? "numeric" : "decimal", placeholder: "default", "aria-describedby": `h_${name}`});
+      inputmode: field.integer ? "numeric" : "decimal", "aria-describedby": `h_${name}`});
     const slider = max === undefined ? null : el("input", {type: "range", min, max, step, "aria-label": `${label}, slider`, tabindex: -1});
-    const show = (value) => {
-      input.value = value ?? "";
-      input.removeAttribute("aria-invalid");
+    const show_slider = () => {
       if (!slider) return;
-      slider.value = value ?? resting_place(field);
-      slider.classList.toggle("unset", value === undefined);
+      slider.value = this.values[name] ?? this.defaults[name] ?? field.rest ?? min;
+      slider.classList.toggle("unset", this.values[name] === undefined);
+      // Nothing is known that it could stand at.
+      slider.classList.toggle("nowhere", (this.values[name] ?? this.defaults[name] ?? field.rest) === undefined);
+      slider.style.setProperty("--filled", `${((slider.valueAsNumber - min) / (max - min)) * 100}%`);
+    };
+    const show = () => {
+      input.value = this.values[name] ?? "";
+      input.placeholder = this.defaults[name] ?? field.word ?? "default";
+      input.removeAttribute("aria-invalid");
+      show_slider();
     };
     input.addEventListener("input", () => {
       const empty = input.value === "" && !input.validity.badInput;
@@ -111,27 +135,19 @@ export class Settings {
       }
       this.set(name, value);
       input.removeAttribute("aria-invalid");
-      if (slider) {
-        slider.value = value ?? resting_place(field);
-        slider.classList.toggle("unset", value === null);
-      }
+      show_slider();
     });
     // A field left with an impossible value shows the current setting again.
-    input.addEventListener("change", () => show(this.values[name]));
+    input.addEventListener("change", show);
     slider?.addEventListener("input", () => {
       this.set(name, checked(field, slider.valueAsNumber));
-      show(this.values[name]);
+      show();
     });
-    show(this.values[name]);
+    show();
     const element = el("div", {class: "field"}, el("label", {for: `s_${name}`}, label), input, slider,
       el("p", {class: "hint", id: `h_${name}`}, hint));
     return {element, show};
   }
-}
-
-// The slider's place while the server's default applies: the usual value.
-function resting_place({name, min}) {
-  return {temperature: 1, top_p: 1, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0, max_tokens: 512}[name] ?? min;
 }
 
 function checked({min, max, integer, unbounded}, value) {

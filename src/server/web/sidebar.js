@@ -1,10 +1,11 @@
-// The list of conversations: search, rename, delete, export, import.
+// The list of conversations: search, rename, export, delete, import.
 
-import {announce, by_id, el, fill, icon_button} from "./dom.js";
+import {by_id, el, fill, icon_button} from "./dom.js";
+import {conversation_markdown, download, file_name} from "./export.js";
 import {kMaxImportBytes} from "./store.js";
 
 export class Sidebar {
-  // actions: {open(id), remove(id), renamed(conversation), imported(), notice(text)}
+  // actions: {open(id), remove(conversation), renamed(conversation), imported(), notice(text)}
   constructor(store, actions) {
     this.store = store;
     this.actions = actions;
@@ -39,7 +40,8 @@ export class Sidebar {
       el("span", {class: "name"}, conversation.title || "Untitled"), this.busy(conversation.id) && el("i", {class: "busy", "aria-label": "answering"}));
     const row = el("li", {"data-id": conversation.id, class: active && "active"}, open,
       icon_button("edit", "Rename conversation", () => this.rename(row, conversation)),
-      icon_button("trash", "Delete conversation", () => this.remove(conversation)));
+      icon_button("save", "Export conversation as Markdown", () => download(file_name(conversation), conversation_markdown(conversation), "text/markdown")),
+      icon_button("trash", "Delete conversation", () => this.actions.remove(conversation)));
     return row;
   }
 
@@ -71,17 +73,9 @@ export class Sidebar {
     input.select();
   }
 
-  remove(conversation) {
-    if (!confirm(`Delete “${conversation.title || "Untitled"}”? This cannot be undone.`)) return;
-    this.actions.remove(conversation.id);
-    announce("Conversation deleted.");
-  }
-
   export_all() {
-    const url = URL.createObjectURL(new Blob([this.store.export_text()], {type: "application/json"}));
     const day = new Date().toISOString().slice(0, 10);
-    el("a", {href: url, download: `quire-conversations-${day}.json`}).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    download(`quire-conversations-${day}.json`, this.store.export_text(), "application/json");
   }
 
   async import_file(input) {

@@ -6,71 +6,55 @@ export async function fetch_status(signal) {
   return read_status(await get_json("status", signal));
 }
 
-const number = (value, otherwise = 0) => (typeof value === "number" && Number.isFinite(value) ? value : otherwise);
-const optional = (value) => number(value, NaN);
+const number = (value) => (Number.isFinite(value) ? value : 0);
 const text = (value) => (typeof value === "string" ? value : "");
 const numbers = (value) => (Array.isArray(value) ? value.slice(0, 1000).map((item) => number(item)) : []);
 
-// -> {time_s, version, state, uptime_s, model, engine, memory, num_rejected, latency: {ttft, itl, e2e}}
+// -> {time_s, version, state, uptime_s, model, engine, resident_bytes, num_rejected, latency: {ttft, itl, e2e}}
+// While the model loads there is neither model nor engine: their numbers are 0.
 export function read_status(json) {
-  const model = json.model ?? {};
-  const latency = json.latency ?? {};
+  const {latency = {}} = json;
   return {
     time_s: performance.now() / 1000,
     version: text(json.version),
-    state: text(json.state) || "ready",
-    uptime_s: optional(json.uptime_s),
-    model: {
-      id: text(model.id),
-      architecture: text(model.architecture),
-      quantization: text(model.quantization ?? model.weight_type),
-      max_model_len: number(model.max_model_len),
-      num_parameters: optional(model.num_parameters),
-      weight_bytes: optional(model.weight_bytes),
-    },
+    state: text(json.state),
+    uptime_s: number(json.uptime_s),
+    model: read_model(json.model ?? {}),
     engine: read_engine(json.engine ?? {}),
-    memory: read_memory(json, model),
+    resident_bytes: number(json.memory?.resident_bytes),
     num_rejected: Object.values(json.rejected ?? {}).reduce((sum, value) => sum + number(value), 0),
-    latency: {
-      ttft: read_histogram(latency.ttft_s ?? latency.ttft),
-      itl: read_histogram(latency.itl_s ?? latency.itl),
-      e2e: read_histogram(latency.e2e_s ?? latency.e2e),
-    },
+    latency: {ttft: read_histogram(latency.ttft_s), itl: read_histogram(latency.itl_s), e2e: read_histogram(latency.e2e_s)},
+  };
+}
+
+const read_numbers = (json, names) => Object.fromEntries(names.map((name) => [name, number(json[name])]));
+
+function read_model(model) {
+  return {
+    id: text(model.id),
+    architecture: text(model.architecture),
+    ...read_numbers(model, ["max_model_len", "num_parameters", "weight_bytes", "kv_bytes", "activation_bytes"]),
   };
 }
 
 function read_engine(engine) {
-  const names = ["num_running", "num_waiting", "num_swapped", "blocks_total", "blocks_active", "blocks_cached", "block_size",
-    "num_steps", "prompt_tokens", "cached_tokens", "computed_tokens", "generated_tokens", "num_preemptions", "num_cancelled",
-    "num_failed", "refused_requests", "refused_tokens", "plan_ms", "run_ms", "decode_ms"];
-  const result = Object.fromEntries(names.map((name) => [name, number(engine[name])]));
-  result.blocks = text(engine.blocks);
-  result.blocks_free = Math.max(0, result.blocks_total - result.blocks_active - result.blocks_cached);
-  return result;
-}
-
-function read_memory(json, model) {
-  const memory = json.memory ?? {};
   return {
-    weights: optional(memory.weight_bytes ?? model.weight_bytes),
-    kv: optional(memory.kv_bytes ?? model.kv_bytes ?? json.engine?.kv_bytes),
-    activations: optional(memory.activation_bytes ?? model.activation_bytes),
-    process: optional(memory.resident_bytes ?? memory.process_bytes ?? json.process?.resident_bytes),
+    ...read_numbers(engine, ["num_running", "num_waiting", "num_swapped", "block_size", "num_steps", "prompt_tokens", "cached_tokens",
+      "computed_tokens", "generated_tokens", "num_preemptions", "num_swaps", "num_cancelled", "num_timed_out", "num_failed", "num_aborted",
+      "num_failed_steps", "refused_requests", "refused_tokens", "plan_ms", "run_ms", "decode_ms"]),
+    groups: (Array.isArray(engine.groups) ? engine.groups : []).map(read_group),
   };
 }
 
-// Bucket i counts what is at most bounds[i]; one more bucket holds the rest. Cumulative counts are accepted too.
-function read_histogram(histogram) {
-  const bounds = numbers(histogram?.bounds);
-  let counts = numbers(histogram?.counts);
-  const total = number(histogram?.count, counts.reduce((sum, item) => sum + item, 0));
-  const rising = counts.every((item, index) => index === 0 || item >= counts[index - 1]);
-  const sum_of_counts = counts.reduce((sum, item) => sum + item, 0);
-  if (rising && sum_of_counts > total && counts[bounds.length - 1] <= total) {
-    counts = counts.map((item, index) => item - (index ? counts[index - 1] : 0));
-  }
-  if (counts.length === bounds.length) counts.push(Math.max(0, total - counts.reduce((sum, item) => sum + item, 0)));
-  return {bounds, counts, count: total, sum: number(histogram?.sum)};
+// A KV group; `blocks` has a letter for every block: f free, a active, s shared, c cached.
+function read_group(group) {
+  const result = {...read_numbers(group, ["window", "blocks_total", "blocks_active", "blocks_cached"]), blocks: text(group.blocks)};
+  return {...result, blocks_free: Math.max(0, result.blocks_total - result.blocks_active - result.blocks_cached)};
+}
+
+// counts[i] is what is at most bounds[i] and above the bound before; one more holds the rest.
+function read_histogram(histogram = {}) {
+  return {bounds: numbers(histogram.bounds), counts: numbers(histogram.counts), count: number(histogram.count), sum: number(histogram.sum)};
 }
 
 // What was added between two readings; all of `later` when the server restarted in between.

@@ -11,9 +11,9 @@ export const new_id = () => Array.from(crypto.getRandomValues(new Uint8Array(9))
 
 // node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, model, created, children, chosen}
 // state: done, streaming, stopped (by the user), broken (the page was left), failed; `parent` null: the first message
-export function new_conversation() {
+export function new_conversation(system = "") {
   const now = Date.now();
-  return {id: new_id(), title: "", renamed: false, created: now, updated: now, system: "", roots: [], chosen: null, nodes: {}};
+  return {id: new_id(), title: "", renamed: false, created: now, updated: now, system, roots: [], chosen: null, nodes: {}};
 }
 
 export function add_node(conversation, parent, role, content) {
@@ -24,6 +24,24 @@ export function add_node(conversation, parent, role, content) {
   conversation.updated = node.created;
   if (!conversation.renamed && !conversation.title && role === "user") conversation.title = title_of(content);
   return node;
+}
+
+// Takes a message and all that follow it out of the tree. -> {count, restore()}: how many they were, and what puts them back.
+export function remove_node(conversation, node) {
+  const among = siblings(conversation, node);
+  const at = among.indexOf(node.id);
+  const removed = [node];
+  for (let i = 0; i < removed.length; ++i) removed.push(...removed[i].children.map((id) => conversation.nodes[id]));
+  among.splice(at, 1);
+  for (const {id} of removed) delete conversation.nodes[id];
+  const holder = node.parent ? conversation.nodes[node.parent] : conversation;
+  if (holder.chosen === node.id) holder.chosen = among[Math.min(at, among.length - 1)] ?? null;
+  const restore = () => {
+    for (const each of removed) conversation.nodes[each.id] = each;
+    among.splice(at, 0, node.id);
+    choose(conversation, node);
+  };
+  return {count: removed.length, restore};
 }
 
 export function siblings(conversation, node) {
@@ -55,6 +73,13 @@ export function parts(node) {
   const end = text.indexOf("</think>");
   if (end < 0) return {thinking: text.trim(), answer: ""};
   return {thinking: text.slice(0, end).trim(), answer: text.slice(end + 8).trimStart()};
+}
+
+// Whether an answer that ended early can go on where it stopped: nothing follows it, and its thoughts, which the server would not
+// take back, are not apart from its text.
+export function can_continue(node) {
+  const is_cut = ["stopped", "broken", "failed"].includes(node.state) || node.finish === "length";
+  return is_cut && node.content !== "" && !parts(node).thinking && !node.children.length;
 }
 
 function title_of(text) {

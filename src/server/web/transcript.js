@@ -5,13 +5,14 @@ import {failure_card} from "./failure_card.js";
 import {count, milliseconds, percent, rate} from "./format.js";
 import {render_markdown} from "./markdown.js";
 import {follow_scroll, hide_card, render_tokens, tint_step} from "./probabilities.js";
-import {parts, siblings} from "./store.js";
+import {can_continue, parts, siblings} from "./store.js";
 
 const kNearEnd = 60;  // pixels from the end: who scrolls down to there follows the text again
 const kAtEnd = 2;     // places are fractions of pixels
 
 export class Transcript {
-  // actions: {regenerate(node), edit(node, text), choose(node), retry(node), enter_key(node), copy_curl(node, button)}
+  // actions: {regenerate(node), edit(node, text), choose(node), retry(node), go_on(node), remove(node), enter_key(node),
+  // copy_curl(node, button)}; edit returns whether the text was taken
   constructor(actions) {
     this.actions = actions;
     this.list = by_id("messages");
@@ -70,7 +71,7 @@ export class Transcript {
       if (editing) return;
       fill(body, el("p", {class: "said"}, node.content));
       fill(actions, this.branches(node, busy), this.copy_button(() => node.content),
-        icon_button("edit", "Edit message", start, {disabled: busy, "data-action": "edit"}));
+        icon_button("edit", "Edit message", start, {disabled: busy, "data-action": "edit"}), this.delete_button(node, busy));
     };
     const finish = () => {
       editing = false;
@@ -149,7 +150,13 @@ export class Transcript {
   answer_actions(node, busy) {
     const curl = icon_button("code", "Copy this request as a curl command", () => this.actions.copy_curl(node, curl));
     return [this.branches(node, busy), node.content && this.copy_button(() => parts(node).answer),
-      (node.content || node.state !== "failed") && icon_button("again", "Regenerate", () => this.actions.regenerate(node), {disabled: busy, "data-action": "regenerate"}), curl];
+      node.state !== "failed" && can_continue(node) && icon_button("go_on", "Continue this answer", () => this.actions.go_on(node), {disabled: busy, "data-action": "continue"}),
+      (node.content || node.state !== "failed") && icon_button("again", "Regenerate", () => this.actions.regenerate(node), {disabled: busy, "data-action": "regenerate"}), curl,
+      this.delete_button(node, busy)];
+  }
+
+  delete_button(node, busy) {
+    return icon_button("trash", "Delete message", () => this.actions.remove(node), {disabled: busy, "data-action": "delete"});
   }
 
   copy_button(text) {
@@ -176,7 +183,7 @@ export class Transcript {
     const here = stats.measured_here ? "; measured by this page" : "";
     if (stats.ttft_ms !== undefined) add("to first token", milliseconds(stats.ttft_ms), `Time to first token${here}${waited(stats)}`);
     if (stats.tokens_per_second !== undefined) add("tokens/s", rate(stats.tokens_per_second), `Speed of writing${here}`);
-    if (stats.completion_tokens !== undefined) add("tokens", count(stats.completion_tokens), "Tokens of this answer");
+    if (stats.completion_tokens !== undefined) add(stats.continues ? "tokens more" : "tokens", count(stats.completion_tokens), "Tokens that were written");
     if (stats.prompt_tokens !== undefined) add("prompt", count(stats.prompt_tokens), "Tokens of the prompt: the conversation so far and the template");
     if (stats.cached_tokens !== undefined) add("cached", count(stats.cached_tokens), cached_title(stats));
     const note = {stopped: "stopped", broken: "left unfinished"}[node.state] ?? (node.finish === "length" && "token limit reached");

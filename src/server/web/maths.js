@@ -100,9 +100,10 @@ class Parser {
     return nodes;
   }
 
-  // {...} or one atom
+  // {...} or one atom; of a number its first digit
   argument() {
     this.skip_space();
+    if (/^\d./.test(this.next ?? "")) this.tokens.splice(this.at, 1, this.next[0], this.next.slice(1));
     if (this.next !== "{") return this.atom(this.take()) ?? make("mrow", {}, []);
     this.take();
     const nodes = this.list(() => this.next === "}");
@@ -118,7 +119,7 @@ class Parser {
     while (this.next !== "}") {
       const token = this.take();
       if (token === "{" || (token[0] === "\\" && token.length > 2)) throw new Unknown();
-      text += token[0] === "\\" ? token[1] : token;
+      text += token[0] !== "\\" ? token : kSpaces.has(token[1]) ? " " : token[1];
     }
     this.take();
     return text;
@@ -190,7 +191,8 @@ class Parser {
       case "text": case "textrm": case "textit": case "textbf": case "mbox": return leaf("mtext", this.word().replaceAll(" ", "\u00a0"));
       case "mathrm": case "operatorname": case "operatorname*": case "mathsf": case "mathtt": return leaf("mi", this.word(), {mathvariant: "normal"});
       case "boxed": return make("mrow", {class: "boxed"}, [this.argument()]);
-      case "pmod": return row([fence("("), leaf("mi", "mod"), make("mspace", {width: "0.3em"}, []), this.argument(), fence(")")]);
+      case "pmod": return row([leaf("mtext", "(mod\u00a0"), this.argument(), leaf("mtext", ")")]);
+      case "tag": return leaf("mtext", `\u2003(${this.word()})`);
       case "bmod": case "mod": return leaf("mo", "mod", {lspace: "0.3em", rspace: "0.3em"});
       case "left": return this.fenced();
       case "middle": return row(this.delimiter());

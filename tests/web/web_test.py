@@ -581,6 +581,11 @@ class Suite:
         page.js("document.getElementById('search').value = 'alpha'; document.getElementById('search').dispatchEvent(new Event('input'))")
         check(page.js(names) == ["alpha question"], "the search finds something else")
         page.js("document.getElementById('search').value = ''; document.getElementById('search').dispatchEvent(new Event('input'))")
+        # More than the browser stores is said, and is not called imported without a word.
+        huge = "{{\"format\": \"quire-conversations\", \"conversations\": [{{\"id\": \"huge1\", \"title\": \"huge\", \"nodes\": {{\"a\": {{\"id\": \"node1\", \"role\": \"user\", \"content\": \"{0}\"}}}}}}]}}"
+        page.js(give.format(f"{json.dumps(huge.format('@'))}.replace('@', 'x'.repeat(12 << 20))"))
+        page.until("document.getElementById('notice').textContent.includes('1 found no room')", "the word that storage is full")
+        page.js("document.querySelector(\"#conversations [data-id=huge1] [aria-label='Delete conversation']\").click()")
         # A circle of parents, wrong types, an id that is markup: no import may break the page.
         node = {"id": "node1", "parent": "node2", "role": "user", "content": "<img src=x onerror=window.harmed=1>", "children": ["node9"], "chosen": "node9"}
         hostile = {"format": "quire-conversations", "conversations": [{"id": "conv1", "title": "<b>bold</b>", "nodes": {"a": node, "b": {**node, "id": "node2", "parent": "node1"},
@@ -650,7 +655,11 @@ class Suite:
         page.type("half a thou")
         page.reload()
         check(page.js("document.getElementById('prompt').value") == "half a thou" and not page.js("document.getElementById('send').disabled"), "the draft is lost")
-        self.script(page, {"texts": ["# Head"]})
+        self.script(page, {"texts": ["suggested"]}, {"texts": ["# Head"]})
+        page.click("#suggestions button")
+        self.settled(page, 1)
+        check(page.js("document.getElementById('prompt').value") == "half a thou", "a suggestion took the draft away")
+        page.click("#new_chat")
         page.js("document.getElementById('prompt').focus()")
         page.js("document.getElementById('prompt').setSelectionRange(99, 99)")
         page.type("ght")
@@ -687,10 +696,12 @@ class Suite:
         page.js("document.getElementById('system').focus()")
         page.js("document.getElementById('system').select()")
         page.type("Be brief.")
-        page.js("document.getElementById('new_chat').click()")
+        page.key("n", "KeyN", modifiers=1)
         check(page.js("document.getElementById('system').value") == "Answer in verse.", "a new conversation lacks the default system prompt")
         page.reload()
         check(page.js("document.getElementById('default_system').value") == "Answer in verse.", "the default system prompt was forgotten")
+        page.js("document.querySelector('#conversations .open').click()")
+        check(page.js("document.getElementById('system').value") == "Be brief.", "a system prompt that was still being typed is lost")
         # The track is drawn in the page's colours, the filled part up to the place.
         check(page.js("getComputedStyle(document.querySelector('[type=range]')).appearance") == "none", "the browser draws the slider")
 

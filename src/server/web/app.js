@@ -63,9 +63,9 @@ async function read_models() {
 
 function model_changed() {
   const model = models.find(({id}) => id === chosen_model());
-  settings.set_defaults(model?.meta?.default_generation_settings);
+  settings.set_defaults(model?.default_generation_settings);
   const suggestions = model?.root === "demo" ? kDemoSuggestions : kSuggestions;
-  fill(by_id("suggestions"), model && suggestions.map((text) => el("button", {type: "button", onclick: () => send(text)}, text)));
+  fill(by_id("suggestions"), model && suggestions.map((text) => el("button", {type: "button", onclick: () => chat.send(text)}, text)));
   draw_model();
   draw_context();
 }
@@ -211,8 +211,8 @@ function remembered(name) {
   }
 }
 
-function send(text) {
-  if (!chat.send(text)) return;
+function send_prompt() {
+  if (!chat.send(by_id("prompt").value)) return;
   by_id("prompt").value = "";
   grow();
 }
@@ -250,11 +250,11 @@ function wire_composer() {
     // While an input method composes, Enter chooses a candidate (229 is what Safari reports for it).
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
-    send(area.value);
+    send_prompt();
   });
   by_id("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    send(area.value);
+    send_prompt();
   });
   by_id("stop").addEventListener("click", () => chat.stop() && area.focus());
   by_id("sampling_summary").addEventListener("click", () => open_drawer(true));
@@ -262,9 +262,9 @@ function wire_composer() {
     settings.set("probabilities", !settings.values.probabilities);
     chat.set_tinted(settings.values.probabilities);
   });
-  by_id("system").addEventListener("change", (event) => chat.set_system(event.target.value));
+  by_id("system").addEventListener("input", (event) => chat.set_system(event.target.value));
   area.value = remembered(kDraftName) ?? "";
-  by_id("default_system").addEventListener("change", adopt_default_system);
+  by_id("default_system").addEventListener("input", adopt_default_system);
 }
 
 // ---- Keyboard

@@ -7,6 +7,7 @@ import {add_node, choose, new_conversation, parts, path, path_to, remove_node} f
 import {Transcript} from "./transcript.js";
 
 const kSaveEveryMs = 1500;
+const kSaveTypingMs = 400;
 const kMaxRunning = 8;  // answers at a time, in all conversations
 
 export class Chat {
@@ -14,6 +15,7 @@ export class Chat {
   constructor(page) {
     this.page = page;
     this.running = new Map();  // conversation id -> {node, controller, frame, saved}
+    this.typed = new Map();    // conversations with words that are not stored yet -> timer
     this.transcript = new Transcript({
       regenerate: (node) => this.regenerate(node),
       edit: (node, text) => this.edit(node, text),
@@ -124,8 +126,17 @@ export class Chat {
   }
 
   set_system(text) {
-    this.conversation.system = text;
-    if (Object.keys(this.conversation.nodes).length) this.page.store.save(this.conversation);
+    const {conversation} = this;
+    conversation.system = text;
+    if (!conversation.chosen) return;  // stored with its first message
+    clearTimeout(this.typed.get(conversation));
+    this.typed.set(conversation, setTimeout(() => this.save_typed(conversation), kSaveTypingMs));
+  }
+
+  save_typed(conversation) {
+    clearTimeout(this.typed.get(conversation));
+    this.typed.delete(conversation);
+    if (this.page.store.get(conversation.id) === conversation) this.page.store.save(conversation);
   }
 
   set_tinted(tinted) {
@@ -174,6 +185,7 @@ export class Chat {
   }
 
   save_all() {
+    for (const conversation of [...this.typed.keys()]) this.save_typed(conversation);
     for (const [id] of this.running) {
       const conversation = this.page.store.get(id);
       if (conversation) this.page.store.save(conversation);

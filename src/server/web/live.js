@@ -140,12 +140,13 @@ export class Live {
       this.maps = groups.map(() => new BlockMap(groups.length));
       fill(by_id("maps"), this.maps.map((map) => map.element));
     }
-    const room = (group) => `${count(group.blocks_total)} blocks of ${count(block_size)} tokens, room for ${short_count(group.blocks_total * block_size)} tokens`;
+    const size = (group) => `${count(group.blocks_total)} blocks of ${count(block_size)} tokens`;
+    const room = (group) => `${size(group)}, room for ${short_count(group.blocks_total * block_size)} tokens`;
     const is_divided = groups.length > 1;
     by_id("map_title").textContent = is_divided ? `${groups.length} groups of layers` : groups.length ? room(groups[0]) : "";
     groups.forEach((group, index) => {
-      const reach = group.window ? `Layers that see the last ${count(group.window)} tokens` : "Layers that see all tokens";
-      this.maps[index].show(group, is_divided ? `${reach}: ${room(group)}` : "");
+      const caption = group.window ? `Layers that see the last ${count(group.window)} tokens: ${size(group)}` : `Layers that see all tokens: ${room(group)}`;
+      this.maps[index].show(group, is_divided ? caption : "");
     });
   }
 

@@ -33,7 +33,7 @@ export class Settings {
       el("p", {class: "hint", id: "stop_hint"}, `One a line, at most ${kMaxStops}; \\n means a line break.`)));
     by_id("reset_sampling").addEventListener("click", () => this.reset());
     by_id("default_system").value = this.values.system ?? "";
-    by_id("default_system").addEventListener("change", ({target}) => this.set("system", target.value.slice(0, kMaxSystemChars) || null));
+    by_id("default_system").addEventListener("input", ({target}) => this.set("system", target.value.slice(0, kMaxSystemChars) || null));
   }
 
   read() {

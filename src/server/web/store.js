@@ -134,19 +134,20 @@ export class Store {
     return this.conversations.get(id);
   }
 
+  // Returns whether the conversation outlasts the page; if not, the user was told.
   save(conversation) {
     if (!this.conversations.has(conversation.id) && this.conversations.size >= kMaxConversations) {
       this.on_full(`There are ${kMaxConversations} conversations, which is the most that are kept. Delete some.`);
-      return;
+      return false;
     }
     this.conversations.set(conversation.id, conversation);
-    if (this.write(conversation)) return;
+    if (this.write(conversation)) return true;
     // Token probabilities are by far the largest part and can be asked for again.
     const light = {...conversation, nodes: Object.fromEntries(Object.entries(conversation.nodes).map(
       ([id, node]) => [id, {...node, tokens: undefined}]))};
-    if (!this.write(light)) {
-      this.on_full("The browser's storage is full: this conversation is lost when the page closes. Export or delete some.");
-    }
+    if (this.write(light)) return true;
+    this.on_full("The browser's storage is full: this conversation is lost when the page closes. Export or delete some.");
+    return false;
   }
 
   write(conversation) {
@@ -171,7 +172,8 @@ export class Store {
     return JSON.stringify({format: "quire-conversations", version: 1, conversations: this.list()}, null, 1);
   }
 
-  // Returns how many came in; ones that are already here are replaced. Throws Error with what is wrong.
+  // -> {count, unkept}: how many came in, and how many of them are lost when the page closes. Ones that are already here are
+  // replaced. Throws Error with what is wrong.
   import_text(text) {
     let json;
     try {
@@ -183,8 +185,8 @@ export class Store {
       throw new Error('The file is not an export of this page: it lacks "format": "quire-conversations".');
     }
     const all = json.conversations.map(checked);
-    for (const conversation of all) this.save(conversation);
-    return all.length;
+    const kept = all.filter((conversation) => this.save(conversation));
+    return {count: all.length, unkept: all.length - kept.length};
   }
 }
 

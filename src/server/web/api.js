@@ -2,32 +2,15 @@
 //
 // Paths are relative to the page, which may stand behind a proxy under a path of its own.
 
+import {remember, remembered} from "./memory.js";
+
 const kKeyName = "quire.key";
 const kMaxEventChars = 4 << 20;
 const kChatPath = "v1/chat/completions";
 
 export const chat_url = () => new URL(kChatPath, document.baseURI).href;
 
-export const key = {
-  get: () => read_session() ?? "",
-  set: (value) => {
-    try {
-      if (value) sessionStorage.setItem(kKeyName, value);
-      else sessionStorage.removeItem(kKeyName);
-    } catch {
-      memory_key = value;
-    }
-  },
-};
-
-let memory_key = "";
-function read_session() {
-  try {
-    return sessionStorage.getItem(kKeyName);
-  } catch {
-    return memory_key;
-  }
-}
+export const key = {get: () => remembered(kKeyName), set: (value) => remember(kKeyName, value)};
 
 // What went wrong, in a form that can be stored with a message.
 // kind: http (an answer with an error status), stream (an error event), network (no answer), broken (the stream ended early)

@@ -5,12 +5,11 @@ import {conversation_markdown, download, file_name} from "./export.js";
 import {kMaxImportBytes} from "./store.js";
 
 export class Sidebar {
-  // actions: {open(id), remove(conversation), renamed(conversation), imported(), notice(text)}
+  // actions: {open(id), remove(conversation), renamed(conversation), imported(), busy(id), notice(text)}
   constructor(store, actions) {
     this.store = store;
     this.actions = actions;
     this.current = null;
-    this.busy = () => false;
     by_id("search").addEventListener("input", () => this.render());
     by_id("export_all").addEventListener("click", () => this.export_all());
     by_id("import_file").addEventListener("change", (event) => this.import_file(event.target));
@@ -37,7 +36,7 @@ export class Sidebar {
   row(conversation) {
     const active = conversation.id === this.current;
     const open = el("button", {type: "button", class: "open", "aria-current": active && "page", onclick: () => this.actions.open(conversation.id)},
-      el("span", {class: "name"}, conversation.title || "Untitled"), this.busy(conversation.id) && el("i", {class: "busy", "aria-label": "answering"}));
+      el("span", {class: "name"}, conversation.title || "Untitled"), this.actions.busy(conversation.id) && el("i", {class: "busy", "aria-label": "answering"}));
     const row = el("li", {"data-id": conversation.id, class: active && "active"}, open,
       icon_button("edit", "Rename conversation", () => this.rename(row, conversation)),
       icon_button("save", "Export conversation as Markdown", () => download(file_name(conversation), conversation_markdown(conversation), "text/markdown")),
@@ -83,7 +82,7 @@ export class Sidebar {
     input.value = "";
     if (!file) return;
     try {
-      if (this.store.list().some(({id}) => this.busy(id))) throw new Error("An answer is being written; wait for it or stop it.");
+      if (this.store.list().some(({id}) => this.actions.busy(id))) throw new Error("An answer is being written; wait for it or stop it.");
       if (file.size > kMaxImportBytes) throw new Error(`The file has ${file.size} bytes; at most ${kMaxImportBytes} are read.`);
       const {count, unkept} = this.store.import_text(await file.text());
       this.actions.imported();

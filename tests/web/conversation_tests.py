@@ -123,13 +123,14 @@ class ConversationTests(Suite):
         place = "['s_{0}'].map((id) => document.getElementById(id)).map((row) => [row.value, row.placeholder, Number(row.parentNode.querySelector('[type=range]').value)])[0]"
         if page.js("document.getElementById('s_top_k').placeholder === 'default'"):
             check(page.js("document.querySelector('#s_top_k ~ [type=range]').className") == "unset nowhere", "the slider stands at a value that nobody set")
-        page.js("scripted.defaults = {temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 'x', repetition_penalty: 99}; document.getElementById('change_key').click()")
+        page.js("scripted.defaults = {temperature: 0.65, top_k: 37, top_p: 0.85, min_p: 'x', repetition_penalty: 99}; document.getElementById('change_key').click()")
         page.key("Enter")
-        page.until("document.getElementById('s_top_k').placeholder === '40'", "the server's defaults")
+        page.until("document.getElementById('s_top_k').placeholder === '37'", "the server's defaults")
         page.click("#open_drawer")
-        for name, wanted in (("temperature", 0.8), ("top_k", 40), ("top_p", 0.95)):
+        for name, wanted in (("temperature", 0.65), ("top_k", 37), ("top_p", 0.85)):
             check(page.js(place.format(name)) == ["", str(wanted), wanted], f"{name} shows {page.js(place.format(name))}")
         check(page.js(place.format("min_p"))[1:] == ["default", 0] and page.js(place.format("repetition_penalty"))[1:] == ["default", 1], "a default that is none was taken")
+        check(page.js("document.getElementById('sampling_summary').title") == "Sampling: temperature 0.65 · top-p 0.85 · top-k 37", "the composer does not tell the sampling")
         self.shot(page, "defaults")
         page.js("document.getElementById('default_system').focus()")
         page.type("Answer in verse.")

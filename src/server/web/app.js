@@ -121,6 +121,7 @@ function other_tab({key: name, newValue: text}) {
 
 function settings_changed() {
   by_id("sampling_summary").textContent = settings.summary() || "Default sampling";
+  by_id("sampling_summary").title = settings.description();
   by_id("probabilities").setAttribute("aria-pressed", settings.values.probabilities);
 }
 

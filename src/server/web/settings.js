@@ -96,6 +96,12 @@ export class Settings {
     return parts.length > 3 ? `${parts.slice(0, 2).join(" · ")} · ${parts.length - 2} more` : parts.join(" · ");
   }
 
+  // All that is known of how answers are drawn.
+  description() {
+    const known = kFields.map(({name, label}) => [label.toLowerCase(), this.values[name] ?? this.defaults[name]]).filter(([, value]) => value !== undefined);
+    return ["Sampling", known.map((pair) => pair.join(" ")).join(" · ")].filter(Boolean).join(": ");
+  }
+
   reset() {
     for (const {name} of kFields) delete this.values[name];
     for (const row of this.rows) row.show();

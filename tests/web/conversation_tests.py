@@ -120,8 +120,13 @@ class ConversationTests(Suite):
     def test_defaults_of_the_server(self):
         page = self.page()
         page.until("document.getElementById('state_dot').className === 'ready'", "the server's state")
+        page.until("document.querySelectorAll('#suggestions button').length === 4", "the model's card")
         place = "['s_{0}'].map((id) => document.getElementById(id)).map((row) => [row.value, row.placeholder, Number(row.parentNode.querySelector('[type=range]').value)])[0]"
-        if page.js("document.getElementById('s_top_k').placeholder === 'default'"):
+        served = page.js("fetch('v1/models').then((answer) => answer.json()).then(({data}) => data[0].meta.default_generation_settings)") or {}
+        for name, value in served.items():
+            shown = page.js(f"document.getElementById('s_{name}')?.placeholder ?? null")
+            check(shown is None or float(shown) == value, f"{name} is {value} at the server, and the page shows {shown}")
+        if not served:
             check(page.js("document.querySelector('#s_top_k ~ [type=range]').className") == "unset nowhere", "the slider stands at a value that nobody set")
         page.js("scripted.defaults = {temperature: 0.65, top_k: 37, top_p: 0.85, min_p: 'x', repetition_penalty: 99}; document.getElementById('change_key').click()")
         page.key("Enter")

@@ -43,7 +43,7 @@
     }
     if (place.endsWith("/v1/models") && state.defaults) {
       const models = await (await real(path, options)).json();
-      models.data[0].default_generation_settings = state.defaults;
+      models.data[0].meta.default_generation_settings = state.defaults;
       return new Response(JSON.stringify(models));
     }
     if (!place.endsWith("/v1/chat/completions")) return real(path, options);

@@ -47,7 +47,7 @@ export class Served {
 
   model_changed() {
     const model = this.model();
-    this.page.settings.set_defaults(model?.default_generation_settings);
+    this.page.settings.set_defaults(model?.meta?.default_generation_settings);
     const suggestions = model?.root === "demo" ? kDemoSuggestions : kSuggestions;
     fill(by_id("suggestions"), model && suggestions.map((text) => el("button", {type: "button", onclick: () => this.page.send(text)}, text)));
     this.draw_model();

@@ -17,7 +17,7 @@
 namespace quire {
 namespace {
 
-TEST(CheckedMath, OverflowIsAnAnswer) {
+TEST(CheckedMath, ReportsOverflow) {
   EXPECT_EQ(checked_mul(1u << 31, 2), uint64_t{1} << 32);
   EXPECT_FALSE(checked_mul(uint64_t{1} << 40, uint64_t{1} << 40));
   EXPECT_FALSE(checked_add(UINT64_MAX, 1));
@@ -26,33 +26,33 @@ TEST(CheckedMath, OverflowIsAnAnswer) {
   EXPECT_FALSE(range_inside(8, UINT64_MAX, 8));
 }
 
-TEST(ThreadPool, EveryTileRunsOnceForManyShortLoops) {
+TEST(ThreadPool, EveryTaskRunsOnceForManyShortLoops) {
   for (const int threads : {1, 2, 3, 5}) {
     ThreadPool pool(threads);
     for (int loop = 0; loop < 2000; ++loop) {
-      const int64_t tiles = 1 + loop % 17;
-      std::vector<std::atomic<int>> runs(tiles);
-      pool.parallel_for(tiles, [&](int64_t tile, int thread) {
+      const int64_t tasks = 1 + loop % 17;
+      std::vector<std::atomic<int>> runs(tasks);
+      pool.parallel_for(tasks, [&](int64_t task, int thread) {
         ASSERT_LT(thread, threads);
-        runs[tile].fetch_add(1);
+        runs[task].fetch_add(1);
       });
       for (const auto& run : runs) ASSERT_EQ(run.load(), 1);
     }
   }
 }
 
-// A worker may be anywhere in its loop when the pool ends: it must see the end, not sleep through it.
-TEST(ThreadPool, EndsWhereverItsWorkersAre) {
+// A worker may be at any point of its loop when the pool is destroyed; it must notice and not sleep on.
+TEST(ThreadPool, DestructionStopsWorkersInAnyState) {
   for (int round = 0; round < 20000; ++round) {
     ThreadPool pool(4);
-    std::atomic<int> tiles{0};
-    pool.parallel_for(round % 3, [&](int64_t, int) { ++tiles; });
-    ASSERT_EQ(tiles, round % 3);
+    std::atomic<int> tasks{0};
+    pool.parallel_for(round % 3, [&](int64_t, int) { ++tasks; });
+    ASSERT_EQ(tasks, round % 3);
   }
 }
 
-// A worker that is off its processor while it holds a tile is sent to rest; loops still end without it.
-TEST(ThreadPool, LateWorkersRest) {
+// A worker that loses its processor during a task must rest; loops finish without it.
+TEST(ThreadPool, WorkersThatLostTheirProcessorRest) {
   using Clock = std::chrono::steady_clock;
   ThreadPool pool(2);
   std::atomic<int> taken{0};
@@ -64,13 +64,13 @@ TEST(ThreadPool, LateWorkersRest) {
   });
   EXPECT_EQ(pool.num_rests(), 1);
   for (int loop = 0; loop < 1000; ++loop) {
-    std::atomic<int> tiles{0};
-    pool.parallel_for(9, [&](int64_t, int) { ++tiles; });
-    ASSERT_EQ(tiles, 9);
+    std::atomic<int> tasks{0};
+    pool.parallel_for(9, [&](int64_t, int) { ++tasks; });
+    ASSERT_EQ(tasks, 9);
   }
 }
 
-TEST(SharedLibrary, FindsOrSaysWhatWasTried) {
+TEST(SharedLibrary, OpensALibraryOrListsTheFilesTried) {
   const auto refuse = [](const std::string& why) { fail(ErrorCode::kUnsupported, "{}", why); };
   const char* const files[] = {"libnone.so", "libc.so.6"};
   const SharedLibrary library(files, refuse);
@@ -110,7 +110,7 @@ TEST(MappedFile, ReadsAndRefuses) {
   std::filesystem::remove(path);
 }
 
-TEST(Error, PrintableEscapesAndCuts) {
+TEST(Error, PrintableEscapesAndTruncates) {
   EXPECT_EQ(printable("a\nb\x7f"), "a\\x0ab\\x7f");
   EXPECT_EQ(printable("abcdef", 3), "abc...");
 }

@@ -106,7 +106,7 @@ TEST_F(CgroupTest, WhatMakesNoSenseIsNoLimit) {
   }
 }
 
-TEST(Available, IsSomething) {
+TEST(Available, ReportsMemoryAndProcessors) {
   EXPECT_GT(available_memory(), 1u << 20);
   EXPECT_GE(available_processors(), 1);
   EXPECT_LE(available_processors(), 1 << 20);

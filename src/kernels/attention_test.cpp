@@ -36,7 +36,7 @@ struct Rows {
   int64_t num_rows;
 };
 
-// A batch whose sequences have all their K and V in the cache, at shuffled blocks; every slot that no query may see is
+// A batch whose sequences have all their K and V in the cache, in shuffled blocks. Every slot that no query may see is
 // NaN.
 class Batch {
  public:
@@ -76,7 +76,7 @@ class Batch {
     for (float& x : q_) x = normal(random);
   }
 
-  // Takes the blocks of these tiles away from a sequence; what lay there becomes NaN.
+  // Removes the blocks of these tiles from a sequence; their contents become NaN.
   void empty(size_t sequence, const std::vector<int64_t>& tiles) {
     auto* const table = const_cast<int32_t*>(sequences_[sequence].block_table);
     for (const int64_t tile : tiles) {
@@ -94,10 +94,10 @@ class Batch {
   int64_t q_stride() const { return int64_t{shape_.num_heads} * shape_.head_dim + 24; }
   int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
 
-  // All rows of all sequences in one call.
+  // Computes all rows of all sequences in one call.
   std::vector<float> run(const Kernels& table, int num_threads) const { return run(table, num_threads, sequences_); }
 
-  // The given parts of the sequences in one call, in a buffer for all rows.
+  // Computes the given parts of the sequences in one call; the result has room for all rows.
   std::vector<float> run(const Kernels& table, int num_threads, const std::vector<AttentionSequence>& parts,
                          bool share_prefixes = true) const {
     std::vector<float> out(static_cast<size_t>(num_rows_ * out_width()), std::numeric_limits<float>::quiet_NaN());
@@ -112,7 +112,7 @@ class Batch {
       limits.max_rows += part.num_rows;
       limits.max_context = std::max(limits.max_context, part.first_position + part.num_rows);
     }
-    // From the heap and not an AlignedBuffer: so AddressSanitizer sees its end.
+    // On the heap, not an AlignedBuffer, so that AddressSanitizer checks its end.
     const size_t workspace_bytes = table.attention_workspace_bytes(limits);
     const auto free_aligned = [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); };
     const std::unique_ptr<std::byte, decltype(free_aligned)> workspace(
@@ -130,7 +130,7 @@ class Batch {
     args.window = shape_.window;
     args.share_prefixes = share_prefixes;
     args.workspace = workspace.get();
-    std::memset(workspace.get(), 0xff, workspace_bytes);  // NaN: nothing may rely on a fresh workspace
+    std::memset(workspace.get(), 0xff, workspace_bytes);  // NaN: kernels must not read it before they write it
     ThreadPool pool(num_threads);
     table.attention(make_exec(pool), args);
     return out;
@@ -162,7 +162,7 @@ class Batch {
     kv_ = {k_.data(), v_.data(), shape_.k_format, shape_.v_format, shape_.num_kv_heads, shape_.head_dim};
   }
 
-  // Element (dimension, position) of a tile, by the layouts of kernels.h.
+  // Element (dimension, position) of a tile, with the layouts of kernels.h.
   double value(bool is_v, int64_t tile, int d, int64_t p) const {
     const Format format = is_v ? shape_.v_format : shape_.k_format;
     const std::byte* at = (is_v ? v_ : k_).data() + tile * kv_tile_bytes(format, shape_.head_dim);
@@ -252,7 +252,7 @@ void expect_close(const std::vector<float>& got, const std::vector<double>& want
   EXPECT_LE(worst, bound) << what << ": element " << place << " is " << got[place] << ", not " << want[place];
 }
 
-// empty_tiles: of the first sequences.
+// empty_tiles: the tiles without blocks of the first sequences.
 void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows,
                    const std::vector<std::vector<int64_t>>& empty_tiles = {}) {
   Batch batch(shape, rows, 7);
@@ -261,7 +261,7 @@ void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<R
                                        shape.num_heads, shape.num_kv_heads, shape.head_dim,
                                        weight_format(shape.k_format).name, weight_format(shape.v_format).name,
                                        shape.window, shape.softcap, rows[0].num_rows, rows[0].first_position);
-  // Fast tables multiply codes by queries and weights of 16 bits.
+  // Fast tables multiply codes by 16-bit queries and weights.
   const bool words = (is_quantised(shape.k_format) || is_quantised(shape.v_format)) && &table != &reference_kernels();
   expect_close(batch.run(table, 2), batch.oracle(), words ? 2e-4 : 3e-6, what);
 }
@@ -305,7 +305,8 @@ TEST_P(AttentionTest, WindowsAndSoftcap) {
   }
 }
 
-// A query head far from the others of its tile must not be lost in their scale, and large scores must not overflow.
+// A query head with values far from those of other heads in its tile must keep its precision, and large scores must not
+// overflow.
 TEST_P(AttentionTest, LargeScores) {
   Shape shape{4, 2, 64};
   shape.scale = 20.0f;
@@ -315,7 +316,7 @@ TEST_P(AttentionTest, LargeScores) {
   for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 2e-3) << i;  // scores of hundreds: 2^-24 of them
 }
 
-// Blocks that lie wholly before every window have been freed: their table entries must not be read.
+// Blocks that lie wholly before every window have been freed, so their table entries must not be read.
 TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
   Shape shape{4, 2, 64};
   shape.window = 40;
@@ -328,8 +329,8 @@ TEST_P(AttentionTest, FreedBlocksBeforeTheWindow) {
   EXPECT_EQ(batch.run(*GetParam(), 2, {sequence}), want);
 }
 
-// The first, the last, lone and neighbouring ones, a whole stripe, the whole first and a middle split, all but the
-// last.
+// Empty tiles: the first, the last, single and neighbouring ones, a whole stripe, the whole first and a middle split,
+// all but the last.
 const std::vector<std::vector<int64_t>> kEmptyTiles = {
     {0},
     {3, 5, 6, 8, 9, 10, 11, 17},
@@ -356,8 +357,8 @@ TEST_P(AttentionTest, EmptyTiles) {
   }
 }
 
-// A query that has lost the blocks before a tile, and one whose window begins with that tile.
-TEST_P(AttentionTest, EmptyTilesAreLikeThoseBeforeAWindow) {
+// Compares a query without blocks before a tile with a query whose window begins with that tile.
+TEST_P(AttentionTest, EmptyTilesEqualTilesBeforeAWindow) {
   for (const int64_t first_tile : {1, 4, 7, 16, 18}) {
     Shape shape{4, 2, 64};
     Batch lost(shape, {{600, 1}}, 5);
@@ -371,7 +372,7 @@ TEST_P(AttentionTest, EmptyTilesAreLikeThoseBeforeAWindow) {
   }
 }
 
-// What one query of num_heads heads gets that sees one position.
+// The result of one query of num_heads heads that sees a single position.
 std::vector<float> attend_one(const Kernels& table, int num_heads, const std::vector<float>& k,
                               const std::vector<float>& v) {
   const auto dim = static_cast<int>(k.size());
@@ -400,7 +401,7 @@ std::vector<float> attend_one(const Kernels& table, int num_heads, const std::ve
   return out;
 }
 
-// Read where they lie, and by many rows, for whom they are widened first.
+// With few rows, which read codes where they lie, and with many, for which codes are widened first.
 TEST_P(AttentionTest, EveryE4M3Code) {
   std::vector<float> v(256);
   for (size_t code = 0; code < v.size(); ++code) v[code] = e4m3_to_f32(static_cast<uint8_t>(code));
@@ -421,7 +422,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// One sequence cut into chunks of `chunk` rows, each a call of its own.
+// Computes one sequence in chunks of `chunk` rows, with a call for each.
 std::vector<float> run_in_chunks(const Batch& batch, const Kernels& table, const AttentionSequence& whole,
                                  int64_t chunk, int num_threads) {
   std::vector<float> all(static_cast<size_t>(whole.num_rows * batch.out_width()));
@@ -444,7 +445,7 @@ TEST_P(AttentionTest, OneAnswer) {
   shapes.push_back({4, 1, 64, Format::kF32, Format::kBF16, 37, 3.0f});
   for (Format k : kFormats) {
     for (Format v : kFormats) {
-      const bool covered = GetParam() == &reference_kernels() && k != v;  // slow, and one loop for all formats
+      const bool covered = GetParam() == &reference_kernels() && k != v;  // the reference is slow and has one loop
       const bool narrow = is_quantised(k) || is_quantised(v) || k == Format::kF8_E4M3 || v == Format::kF8_E4M3;
       if (!covered && narrow) shapes.push_back({4, 2, 40, k, v});
     }
@@ -490,8 +491,8 @@ TEST_P(AttentionTest, OneAnswerOfEmptyTiles) {
   }
 }
 
-// Sequences that begin with the same blocks, interleaved with others: together, alone and with sharing off the same
-// bits. The prefixes end inside, at the end of and beyond the first split.
+// Sequences that begin with the same blocks, interleaved with others, have the same bits together, alone and with
+// sharing off. The prefixes end inside, at the end of and beyond the first split.
 TEST_P(AttentionTest, SharedPrefixes) {
   if (GetParam() == &reference_kernels()) GTEST_SKIP() << "reads K and V again for every row";
   for (Shape shape :

@@ -9,7 +9,7 @@ namespace {
 
 constexpr uint16_t kNegative = 0x8000;  // the sign of an f16
 
-// Sixteen bytes at a time: every shift is masked, so nothing crosses from one byte to the next.
+// Sixteen bytes at a time; every shift is masked, so no bit moves from one byte to the next.
 using Sixteen = uint64_t __attribute__((vector_size(16)));
 constexpr uint64_t kEachByte = 0x0101010101010101u;
 
@@ -31,7 +31,7 @@ inline void read_bits(const uint8_t* q, int count, int shift, int bits, uint8_t*
   }
 }
 
-// Puts such bits above the codes' own `above` bits.
+// Adds such bits to the codes, above their lowest `above` bits.
 inline void add_bits(const uint8_t* q, int count, int shift, int bits, int above, uint8_t* codes) {
   for (int i = 0; i < count; i += 16) {
     const Sixteen sum = load_sixteen(codes + i) | (some_bits(q + i, shift, bits) << above);
@@ -46,7 +46,7 @@ inline void read_nibbles(const uint8_t* q, uint8_t* codes) {
 
 inline void read_fifth_bits(const uint8_t* high, uint8_t* codes) {
   for (int i = 0; i < 4; i += 2) {
-    // Bit j of a byte alone in byte j, then moved to the lowest bit.
+    // Isolates bit j of a byte in byte j, then moves it to the lowest bit.
     const Sixteen alone = Sixteen{high[i] * kEachByte, high[i + 1] * kEachByte} & 0x8040201008040201u;
     const Sixteen bits = ((alone + 0x7f * kEachByte) >> 7) & kEachByte;
     const Sixteen sum = load_sixteen(codes + 8 * i) | (bits << 4);

@@ -5,7 +5,7 @@
 namespace quire {
 namespace {
 
-// How many of the first of `count` items a function multiplies that multiplies the first one.
+// Of `count` items, the number of leading ones that the function of the first item can multiply.
 template <typename Item, typename FunctionOf>
 int count_alike(const Item* items, int count, FunctionOf function_of) {
   int alike = 1;
@@ -13,10 +13,10 @@ int count_alike(const Item* items, int count, FunctionOf function_of) {
   return alike;
 }
 
-// FormatKernels::matmul_experts by its matmul, many outputs in one call.
+// Implements FormatKernels::matmul_experts by its matmul, with many outputs in one call.
 void multiply_experts(const Kernels& table, const Exec& exec, const MatmulInput& input, const int32_t* first,
                       int num_experts, const ExpertMatrices* matrices, int num_matrices) {
-  constexpr int kExperts = 64;  // with rows, in one call
+  constexpr int kExperts = 64;  // experts with rows, in one call
   constexpr int kMatrices = 2;
   MatmulInput inputs[kExperts];
   MatmulOutput outputs[kExperts * kMatrices];

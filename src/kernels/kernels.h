@@ -42,11 +42,11 @@ struct Exec {
 struct MatmulTuning {
   int16_t packed_tokens = 24;  // up to so many rows of x, codes are decoded in registers, again for each tile of rows
   int16_t few_tokens = 16;     // up to so many, a tile of the thread pool has few_panels, else many_panels
-  int16_t few_panels = 1;      // in [1, kMostTilePanels]
+  int16_t few_panels = 1;      // in [1, kMaxTaskPanels]
   int16_t many_panels = 8;     // likewise
   int32_t fetch_ahead = 6144;  // bytes from what is multiplied to what is fetched from memory
 };
-inline constexpr int kMostTilePanels = 8;
+inline constexpr int kMaxTaskPanels = 8;
 
 // A weight matrix in the layout its table wants; made by Kernels::pack, read by the same table's matmul only.
 struct PackedMatrix {
@@ -66,7 +66,7 @@ struct MatmulInput {
   const std::byte* packed = nullptr;  // [m, packed_row_bytes(cols)], made by Kernels::pack_rows; 64-byte aligned
 };
 
-inline constexpr int64_t kPackedRowGroup = 32;  // the columns of packed rows come in whole groups
+inline constexpr int64_t kPackedColumnMultiple = 32;  // the columns of packed rows come in whole groups
 
 struct MatmulOutput {
   PackedMatrix weights;
@@ -162,17 +162,17 @@ struct ExpertRows {
 //
 // Floats (kF32, kF16, kBF16, kF8_E4M3): K is [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring
 // positions are one vector), V is [kKvBlockSize, head_dim].
-// kQ8_0 and kQ4_0: kKvGroup dimensions of one position share an f16 scale, as in those formats' blocks; head_dim is
-// rounded up to whole groups. A tile is its groups one after another, each kKvGroup * kKvBlockSize codes and then the
-// scales [kKvBlockSize]. Two neighbouring terms of a sum lie together, to be multiplied as pairs of 16 bits: with d the
-// dimension inside the group and p the position, a code's byte is
+// kQ8_0 and kQ4_0: kKvScaleGroup dimensions of one position share an f16 scale, as in those formats' blocks; head_dim
+// is rounded up to whole groups. A tile is its groups one after another, each kKvScaleGroup * kKvBlockSize codes and
+// then the scales [kKvBlockSize]. Two neighbouring terms of a sum lie together, to be multiplied as pairs of 16 bits:
+// with d the dimension inside the group and p the position, a code's byte is
 //          K                                         V
-//   Q8_0   (d / 2 * kKvBlockSize + p) * 2 + d % 2    (p / 2 * kKvGroup + d) * 2 + p % 2
+//   Q8_0   (d / 2 * kKvBlockSize + p) * 2 + d % 2    (p / 2 * kKvScaleGroup + d) * 2 + p % 2
 //   Q4_0   the same of d % 16                        (p / 2 * 16 + d % 16) * 2 + p % 2
 // and Q4_0 keeps code + 8 in the low half of it for d < 16, in the high half otherwise.
 inline constexpr int kKvBlockSize = 32;
 inline constexpr int32_t kNoBlock = -1;  // an empty entry of a block table
-inline constexpr int kKvGroup = 32;
+inline constexpr int kKvScaleGroup = 32;
 
 inline constexpr int kMaxHeadDim = 512;
 
@@ -298,8 +298,8 @@ struct Kernels {
   // Packed rows: the form in which the table's matmul wants them, in a layout of its own. On the CPU it is int8: groups
   // of 32 values share a float scale max|x| / 127, codes round to nearest; beside them stand the sums that matmul
   // wants. On CUDA it is int8 in groups of 64, and bf16 for formats that it does not multiply in integers. cols is a
-  // multiple of kPackedRowGroup. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100
-  // counts as zeros.
+  // multiple of kPackedColumnMultiple. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| <
+  // 2^-100 counts as zeros.
   size_t (*packed_row_bytes)(int64_t cols);
   void (*pack_rows)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed);
   // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.

@@ -350,7 +350,7 @@ TEST_P(Matmul, SeveralOutputsBiasAndAccumulation) {
 }
 
 // Experts: outputs with rows of their own, some of them with none, beside one that takes the call's.
-TEST_P(Matmul, OutputsWithRowsOfTheirOwn) {
+TEST_P(Matmul, OutputsWithSeparateInputRows) {
   const int64_t cols = 256;
   Runner runner(table(), 2);
   const std::vector<float> x = random_floats(40 * cols, 71);
@@ -399,7 +399,7 @@ TEST_P(Matmul, ExtremeScalesAndActivations) {
   }
 }
 
-TEST_P(Matmul, NotANumberTouchesItsOwnTokenOnly) {
+TEST_P(Matmul, NanAffectsOnlyItsOwnToken) {
   const int64_t cols = 256;
   const int64_t rows = 40;
   const int64_t m = 9;
@@ -430,7 +430,7 @@ INSTANTIATE_TEST_SUITE_P(Tables, Matmul, testing::ValuesIn(all_cases()), [](cons
   return fmt::format("{}_{}", test.param.table->name, weight_format(test.param.format).name);
 });
 
-TEST(MatmulTables, NanAmongF8CodesShowsInItsOwnOutput) {
+TEST(MatmulTables, NanAmongF8CodesAffectsOnlyItsOwnOutput) {
   for (const Kernels* table : runnable_kernels()) {
     Weights weights = random_weights(Format::kF8_G128, 40, 256, 71);
     const std::vector<float> x = random_floats(256, 72);
@@ -445,7 +445,7 @@ TEST(MatmulTables, NanAmongF8CodesShowsInItsOwnOutput) {
 }
 
 // Every pair of scale and code: what is multiplied is the exact product, rounded once.
-TEST(MatmulTables, F8WeightsAreProductsRoundedOnce) {
+TEST(MatmulTables, F8WeightsAreScaleTimesCodeRoundedOnce) {
   for (const Kernels* table : runnable_kernels()) {
     Weights weights = random_weights(Format::kF8_G128, 64, 128, 81);
     std::vector<float> x(128, 0.0f);

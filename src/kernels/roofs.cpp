@@ -13,11 +13,11 @@
 namespace quire {
 namespace {
 
-constexpr size_t kSliceBytes = size_t{4} << 20;  // of memory that one thread reads at a time
-constexpr int64_t kSteps = 400'000;              // of a loop in registers: a millisecond or two
-constexpr int kTilesPerThread = 8;
+constexpr size_t kSliceBytes = size_t{4} << 20;  // memory that a thread reads in one task
+constexpr int64_t kSteps = 400'000;              // rounds of a loop in registers, which take a millisecond or two
+constexpr int kTasksPerThread = 8;
 
-std::atomic<float> sink;  // what was read goes here, so that reading cannot be left out
+std::atomic<float> sink;  // takes a result of every read, so that the compiler cannot remove the reads
 
 float plain_read(const std::byte* memory, size_t bytes, int) {
   uint64_t sums[4] = {};
@@ -71,14 +71,14 @@ double RoofMeter::read(std::span<const std::byte> memory) const {
 }
 
 double RoofMeter::operations(double (*loop)(int64_t num_steps)) const {
-  const int64_t num_tiles = kTilesPerThread * int64_t{pool_.num_threads()};
-  double of_a_tile = 0;
+  const int64_t num_tasks = kTasksPerThread * int64_t{pool_.num_threads()};
+  double per_task = 0;
   const double start = clock_();
-  pool_.parallel_for(num_tiles, [&](int64_t tile, int) {
+  pool_.parallel_for(num_tasks, [&](int64_t task, int) {
     const double done = loop(kSteps);
-    if (tile == 0) of_a_tile = done;
+    if (task == 0) per_task = done;
   });
-  return of_a_tile * static_cast<double>(num_tiles) / (clock_() - start);
+  return per_task * static_cast<double>(num_tasks) / (clock_() - start);
 }
 
 double RoofMeter::multiply_add() const { return operations(loops_.multiply_add); }

@@ -257,7 +257,7 @@ TEST_P(RowsTest, WriteKvRoundsToE4M3) {
   }
 }
 
-TEST(ReferenceRowsTest, KvLayout) {
+TEST(ReferenceRowsTest, KvTilesHaveTheDocumentedLayout) {
   ThreadPool pool(1);
   std::vector<float> k_pool(2 * 3 * 8 * kKvBlockSize), v_pool(k_pool.size());
   const KvLayer kv{reinterpret_cast<std::byte*>(k_pool.data()),
@@ -471,7 +471,7 @@ TEST_P(RowsTest, RoutingOfTiesAndNaNGivesDistinctExperts) {
 }
 
 // Every row has its experts, every expert its rows in ascending order, and slots lead back to them.
-TEST_P(RowsTest, RoutingSortsSlotsByExpert) {
+TEST_P(RowsTest, RoutingSortsAssignmentsByExpert) {
   const int64_t rows = 37;
   const Routing routing{.num_experts = 9, .per_row = 4, .normalize = true};
   std::vector<float> logits = random_floats(rows * routing.num_experts, 4);
@@ -534,7 +534,7 @@ TEST_P(RowsTest, EmbedRows) {
   }
 }
 
-TEST(SelectTest, NamesAndRefusal) {
+TEST(SelectTest, SelectsByNameAndRefusesUnknownNames) {
   for (const Kernels* table : runnable_kernels()) EXPECT_EQ(&select_kernels(table->name), table);
   EXPECT_EQ(runnable_kernels().back(), &reference_kernels());
   try {

@@ -146,8 +146,8 @@ Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) 
 }
 
 Exec make_exec(ThreadPool& pool, void* stream) {
-  return {[](void* opaque, int64_t num_tiles, Exec::Body body, void* context) {
-            static_cast<ThreadPool*>(opaque)->run(num_tiles, body, context);
+  return {[](void* opaque, int64_t num_tasks, Exec::Body body, void* context) {
+            static_cast<ThreadPool*>(opaque)->run(num_tasks, body, context);
           },
           &pool, pool.num_threads(), stream};
 }

@@ -1,5 +1,5 @@
-// The vector tables of this build: a row in select.cpp for every instruction set. See vector/table.h for what it
-// brings.
+// The vector tables of this build: select.cpp has a row for every instruction set. vector/table.h declares the
+// functions that a row needs.
 #pragma once
 
 #include <span>
@@ -12,7 +12,7 @@ namespace quire {
 struct VectorTable {
   const char* name;
   bool (*runs_here)();
-  // These two only where it runs.
+  // Call these two only on a machine that has the instruction set.
   void (*override_table)(Kernels& table);
   RoofLoops (*roof_loops)();
 };

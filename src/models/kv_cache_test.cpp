@@ -34,7 +34,7 @@ TEST(KvLayout, GroupsLayersOfOneShapeAndReach) {
   EXPECT_EQ(layout.token_bytes(), per_head * (2 * 16 + 2 * 8 + 2 * 16));
 }
 
-TEST(KvLayout, AWindowThatNoSequenceOutgrowsIsNone) {
+TEST(KvLayout, IgnoresAWindowThatNoSequenceOutgrows) {
   const KvLayout layout = make_kv_layout(some_layers(), {.max_context = 40});
   EXPECT_EQ(layout.groups.size(), 2u);
   EXPECT_EQ(layout.groups[0].num_layers, 4);

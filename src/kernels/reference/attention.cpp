@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// One query of one head: `out` gathers sum(exp(s - max) * v), rescaled whenever the maximum grows.
+// Attention of one query of one head: `out` accumulates sum(exp(s - max) * v) and is rescaled when the maximum grows.
 void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_t row, int head) {
   const KvLayer& kv = args.kv;
   const int kv_head = head / (args.num_heads / kv.num_kv_heads);

@@ -10,11 +10,11 @@
 namespace quire {
 namespace {
 
-constexpr int kHalfGroup = kKvGroup / 2;
+constexpr int kHalfGroup = kKvScaleGroup / 2;
 constexpr uint16_t kNanF16 = 0x7e00;
 
 bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
-int64_t codes_bytes(Format format) { return kKvGroup * kKvBlockSize / (format == Format::kQ4_0 ? 2 : 1); }
+int64_t codes_bytes(Format format) { return kKvScaleGroup * kKvBlockSize / (format == Format::kQ4_0 ? 2 : 1); }
 int64_t group_bytes(Format format) { return codes_bytes(format) + kKvBlockSize * 2; }
 
 float load_float(Format format, const std::byte* tile, int64_t index) {
@@ -38,7 +38,7 @@ void store_float(Format format, std::byte* tile, int64_t index, float value) {
   }
 }
 
-// Where the code of a dimension of the group lies, in bytes.
+// The offset in bytes of the code of a dimension of the group.
 using Place = int (*)(Format format, int dimension, int position);
 
 int k_place(Format format, int dimension, int position) {
@@ -49,15 +49,15 @@ int k_place(Format format, int dimension, int position) {
 int v_place(Format format, int dimension, int position) {
   const bool halves = format == Format::kQ4_0;
   const int d = halves ? dimension % kHalfGroup : dimension;
-  return (position / 2 * (halves ? kHalfGroup : kKvGroup) + d) * 2 + position % 2;
+  return (position / 2 * (halves ? kHalfGroup : kKvScaleGroup) + d) * 2 + position % 2;
 }
 
 uint16_t scale_of(Format format, const float* values) {
   float least = 0, most = 0, bad = 0;
-  for (int d = 0; d < kKvGroup; ++d) {
+  for (int d = 0; d < kKvScaleGroup; ++d) {
     least = std::fmin(least, values[d]);
     most = std::fmax(most, values[d]);
-    bad += values[d] * 0.0f;  // NaN of an infinity or a NaN
+    bad += values[d] * 0.0f;  // becomes NaN when a value is an infinity or a NaN
   }
   if (bad != 0) return kNanF16;
   const float widest = most >= -least ? most : least;
@@ -66,9 +66,9 @@ uint16_t scale_of(Format format, const float* values) {
 
 void load_groups(Format format, const std::byte* tile, int head_dim, int position, Place place, float* out) {
   for (int i = 0; i < head_dim; ++i) {
-    const std::byte* group = tile + i / kKvGroup * group_bytes(format);
+    const std::byte* group = tile + i / kKvScaleGroup * group_bytes(format);
     const uint16_t half = reinterpret_cast<const uint16_t*>(group + codes_bytes(format))[position];
-    const int dimension = i % kKvGroup;
+    const int dimension = i % kKvScaleGroup;
     const auto byte = static_cast<uint8_t>(group[place(format, dimension, position)]);
     const int nibble = dimension < kHalfGroup ? byte & 15 : byte >> 4;
     const int code = format == Format::kQ4_0 ? nibble - 8 : static_cast<int8_t>(byte);
@@ -78,9 +78,9 @@ void load_groups(Format format, const std::byte* tile, int head_dim, int positio
 
 void store_groups(Format format, std::byte* tile, int head_dim, int position, Place place, const float* values) {
   const bool halves = format == Format::kQ4_0;
-  for (int first = 0; first < head_dim; first += kKvGroup, tile += group_bytes(format)) {
-    float group[kKvGroup] = {};
-    std::copy_n(values + first, std::min(kKvGroup, head_dim - first), group);
+  for (int first = 0; first < head_dim; first += kKvScaleGroup, tile += group_bytes(format)) {
+    float group[kKvScaleGroup] = {};
+    std::copy_n(values + first, std::min(kKvScaleGroup, head_dim - first), group);
     const uint16_t half = scale_of(format, group);
     const float scale = f16_to_f32(half);
     const float inverse = scale != 0 && std::isfinite(scale) ? 1.0f / scale : 0.0f;
@@ -89,7 +89,7 @@ void store_groups(Format format, std::byte* tile, int head_dim, int position, Pl
       const float code = inverse == 0 ? 0.0f : std::nearbyint(x * inverse);
       return static_cast<int>(halves ? std::clamp(code, -8.0f, 7.0f) : std::clamp(code, -127.0f, 127.0f));
     };
-    for (int d = 0; d < (halves ? kHalfGroup : kKvGroup); ++d) {
+    for (int d = 0; d < (halves ? kHalfGroup : kKvScaleGroup); ++d) {
       const int code = halves ? (code_of(group[d]) + 8) | (code_of(group[d + kHalfGroup]) + 8) << 4 : code_of(group[d]);
       tile[place(format, d, position)] = static_cast<std::byte>(code);
     }
@@ -106,7 +106,7 @@ int64_t kv_tile_bytes(Format format, int64_t head_dim) {
     case Format::kBF16: return elements * 2;
     case Format::kF8_E4M3: return elements;
     case Format::kQ8_0:
-    case Format::kQ4_0: return (head_dim + kKvGroup - 1) / kKvGroup * group_bytes(format);
+    case Format::kQ4_0: return (head_dim + kKvScaleGroup - 1) / kKvScaleGroup * group_bytes(format);
     default: return 0;
   }
 }

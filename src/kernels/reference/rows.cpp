@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-// Calls body(row) for every row, on the threads of exec.
+// Calls body(row) for every row on the threads of exec.
 template <typename F>
 void for_each_row(const Exec& exec, int64_t num_rows, F body) {
   exec.run(
@@ -33,10 +33,10 @@ void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
   for_each_row(exec, norm.num_rows, [=](int64_t row) {
     const float* in = norm.x + row * norm.x_stride;
     const float scale = rms_scale(in, norm.eps, dim);
-    for (int64_t k = 0; k < dim; k += kPackedRowGroup) {
-      float normed[kPackedRowGroup];
-      for (int64_t i = 0; i < kPackedRowGroup; ++i) normed[i] = in[k + i] * scale * norm.weight[k + i];
-      quantize_q8_group(normed, dim, k / kPackedRowGroup,
+    for (int64_t k = 0; k < dim; k += kPackedColumnMultiple) {
+      float normed[kPackedColumnMultiple];
+      for (int64_t i = 0; i < kPackedColumnMultiple; ++i) normed[i] = in[k + i] * scale * norm.weight[k + i];
+      quantize_q8_group(normed, dim, k / kPackedColumnMultiple,
                         packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
     }
   });
@@ -76,10 +76,10 @@ void gated_activation(const Exec& exec, const RowGate& gate, float* out, int64_t
 
 void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
   for_each_row(exec, gate.num_rows, [=](int64_t row) {
-    for (int64_t k = 0; k < gate.dim; k += kPackedRowGroup) {
-      float product[kPackedRowGroup];
-      for (int64_t i = 0; i < kPackedRowGroup; ++i) product[i] = gated(gate, row, k + i);
-      quantize_q8_group(product, gate.dim, k / kPackedRowGroup,
+    for (int64_t k = 0; k < gate.dim; k += kPackedColumnMultiple) {
+      float product[kPackedColumnMultiple];
+      for (int64_t i = 0; i < kPackedColumnMultiple; ++i) product[i] = gated(gate, row, k + i);
+      quantize_q8_group(product, gate.dim, k / kPackedColumnMultiple,
                         packed + static_cast<size_t>(row) * reference_packed_row_bytes(gate.dim));
     }
   });

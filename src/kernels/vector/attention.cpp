@@ -1,16 +1,18 @@
-// Attention over paged K and V for vectors of kLanes floats: how a call becomes jobs and their results one. See math.h
-// for how files of this folder are used.
+// Attention over paged K and V for vectors of kLanes floats: divides a call into jobs and merges their results. math.h
+// says how the files of this folder are used.
 //
-// Rows: the queries of one KV head are [tokens, heads of its group]; row r is token r / group, head r % group. A job is
-// up to kBlockRows rows over their positions: of one KV head when a prompt fills them, of several neighbouring heads in
-// decode, whose tiles lie side by side in a block and are read as one stream, or of several sequences that share a
-// prefix, which is then read once for all of them (Hydragen, arXiv 2402.05099, without its second pass).
+// Rows: each KV head serves `heads_per_kv` query heads; row r of a KV head is token r / heads_per_kv and query head
+// r % heads_per_kv. A job is up to kBlockRows rows over the positions that they see: rows of one KV head when a prompt
+// fills them; in decode rows of several neighbouring heads, whose tiles lie side by side in a block and are read as one
+// stream; or rows of several sequences that share a prefix, which is then read once for all of them (Hydragen, arXiv
+// 2402.05099, without its second pass).
 //
-// One answer: a row walks tiles of kKvBlockSize positions anchored at 0, in splits of kSplitPositions. A split starts
-// from nothing and gives (max, sum, weighted V); splits are merged in ascending order, by the thread that walked them
-// all (prefill) or by the last of those that walked one each (decode). A tile or split in which a row sees nothing
-// changes none of its bits: weights there are exactly 0 and the rescaling factor is exactly 1. (A sum may turn from -0
-// to +0; the result has +0 added.) So neither the other rows of a job nor the number of jobs can be seen in the result.
+// One answer: a row reads tiles of kKvBlockSize positions, counted from position 0, in splits of kSplitPositions. Each
+// split starts with empty sums and produces (max, sum, weighted V). Splits are merged in ascending order, by the thread
+// that computed all of them (prefill) or by the last of the threads that computed one each (decode). A tile or split in
+// which a row sees no position changes none of its bits: the weights there are exactly 0 and the rescaling factor is
+// exactly 1. (A sum may turn from -0 to +0; the result has +0 added.) So the result of a row depends neither on the
+// other rows of its job nor on the number of jobs.
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/attention_job.h"
@@ -21,38 +23,39 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-// Decoding sequences are divided by splits as long as their partial results fit here; one row of one sequence may
-// always.
+// The splits of a decoding sequence become separate jobs while the partial results of all such sequences fit into this
+// many floats. A single row always fits.
 constexpr int64_t kPartialFloats = int64_t{4} << 20;
 
-// Enough jobs for a thread that is slowed down to leave some to the others; beyond that, longer streams are worth more.
+// With this many jobs per thread, other threads can take over work from a thread that is slowed down. More jobs would
+// be shorter, and long jobs stream memory better.
 constexpr int64_t kJobsPerThread = 4;
 
-// How far behind a sequence others are looked for that share its prefix: bounds the cost of planning.
+// The search for sequences that share a prefix looks at this many after each one; this bounds the cost of planning.
 constexpr int64_t kLookAhead = 64;
 
-// The result of one row and split, for the merge: weighted V, then max and sum.
+// The size of a partial result of one row and split: weighted V, then max and sum.
 inline int64_t partial_floats(int64_t head_dim) { return padded(head_dim) + 16; }
 
 struct SequencePlan {
-  int64_t num_blocks;   // of kBlockRows rows of a head
-  int64_t first_split;  // the earliest any of its rows sees
+  int64_t num_row_blocks;  // blocks of kBlockRows rows of a KV head
+  int64_t first_split;     // the first that any of its rows sees
   int64_t num_splits;
-  bool by_splits;   // each split is a job, their results are left in partials
-  bool is_placed;   // in a bundle
+  bool by_splits;   // each split is a separate job, whose results go to partials
+  bool is_placed;   // belongs to a bundle
   float* partials;  // [splits, KV heads, rows of a head, partial_floats]
 };
 
-// Sequences whose rows share jobs, and how they are divided: [row blocks, last first][head parts][splits].
+// Sequences whose rows share jobs. The jobs of a bundle are [row blocks, last first][head parts][splits].
 struct Bundle {
   int64_t first_job;
-  int64_t first_member;  // of Call::members
+  int64_t first_member;  // index into Call::members
   int64_t num_members;
   int64_t part_heads;  // KV heads of a job
   int64_t num_parts;
-  int64_t num_blocks;
+  int64_t num_row_blocks;
   int64_t first_split;
-  int64_t num_splits;  // 1 unless by_splits: each job walks all its splits
+  int64_t num_splits;  // 1 unless by_splits: then each job computes all splits of its rows
   bool by_splits;
 };
 
@@ -61,22 +64,22 @@ struct Call {
   SequencePlan* sequences;  // [num_sequences]
   Bundle* bundles;          // [num_bundles]
   int64_t num_bundles;
-  int32_t* members;     // [num_sequences], bundle by bundle
-  int32_t* num_walked;  // [num_sequences, KV heads]: splits done
-  float* scratch;       // [num_threads, scratch_floats]
-  int64_t group;        // query heads of a KV head
+  int32_t* members;          // [num_sequences], bundle by bundle
+  int32_t* num_splits_done;  // [num_sequences, KV heads]
+  float* scratch;            // [num_threads, scratch_floats]
+  int64_t heads_per_kv;      // query heads of a KV head
 
-  int64_t head_rows(int64_t sequence) const { return args->sequences[sequence].num_rows * group; }
+  int64_t head_rows(int64_t sequence) const { return args->sequences[sequence].num_rows * heads_per_kv; }
 };
 
 inline int64_t align64(int64_t bytes) { return divide_up(bytes, 64) * 64; }
 
-// The parts of the workspace before the scratch, in this order.
+// The sizes of the parts of the workspace before the scratch, in this order.
 struct WorkspaceBytes {
   int64_t sequences;
   int64_t bundles;
   int64_t members;
-  int64_t num_walked;
+  int64_t num_splits_done;
 };
 inline WorkspaceBytes workspace_bytes(int64_t num_sequences, int64_t num_kv_heads) {
   return {align64(num_sequences * static_cast<int64_t>(sizeof(SequencePlan))),
@@ -91,12 +94,12 @@ size_t attention_workspace_bytes(const AttentionLimits& limits) {
   const int64_t partials = smaller(limits.max_rows * one_row, larger(one_row, kPartialFloats));
   const int64_t floats = partials + limits.num_threads * padded(scratch_floats(limits.head_dim));
   const WorkspaceBytes bytes = workspace_bytes(limits.max_sequences, limits.num_kv_heads);
-  return static_cast<size_t>(bytes.sequences + bytes.bundles + bytes.members + bytes.num_walked + floats * 4);
+  return static_cast<size_t>(bytes.sequences + bytes.bundles + bytes.members + bytes.num_splits_done + floats * 4);
 }
 
-// ---- joining splits ----
+// ---- merging splits ----
 
-// Adds the next split, in ascending order, to a row's totals, which start as the first split.
+// Adds the next split in ascending order to the totals of a row. The totals start with the first split.
 void merge_row(const Job& job, int row, float split_max, float split_sum, const float* sums) {
   const int64_t width = padded(job.args->kv.head_dim);
   float& total_max = job.scratch.total_max[row];
@@ -121,7 +124,7 @@ void write_out(const Job& job, int row) {
   for_vectors(head_dim, [=](int64_t i, int n) { store_some(out + i, fma(load(totals + i), inverse, set1(0.0f)), n); });
 }
 
-// The job's last split becomes its totals.
+// The split that the job has just computed becomes its totals.
 void start_totals(Job& job) {
   Scratch& s = job.scratch;
   float* const spare = s.totals;
@@ -150,7 +153,7 @@ void walk_all_splits(Job& job) {
   for (int row = 0; row < job.num_rows; ++row) write_out(job, row);
 }
 
-// `partials`: of the row's first split; `stride`: floats from a split to the next.
+// `partials` is the row's result of its first split; `stride` is the number of floats between splits.
 void merge_partials(const Job& job, int row, const float* partials, int64_t num_splits, int64_t stride) {
   const int64_t width = padded(job.args->kv.head_dim);
   __builtin_memcpy(job.scratch.totals + row * width, partials, static_cast<size_t>(width) * sizeof(float));
@@ -163,7 +166,8 @@ void merge_partials(const Job& job, int row, const float* partials, int64_t num_
   write_out(job, row);
 }
 
-// One split of sequences whose splits are jobs of their own; who finishes a sequence's last merges them.
+// Computes one split of sequences whose splits are separate jobs. The job that finishes the last split of a sequence
+// merges them.
 void walk_one_split(const Call& call, const Job& job, int64_t split) {
   const int64_t num_kv_heads = job.args->kv.num_kv_heads;
   const int64_t width = padded(job.args->kv.head_dim);
@@ -186,8 +190,8 @@ void walk_one_split(const Call& call, const Job& job, int64_t split) {
       to[width] = job.scratch.split_max[first + r];
       to[width + 1] = sum_lanes(load(job.scratch.split_sum + (first + r) * kLanes));
     }
-    int32_t* const num_walked = call.num_walked + sequence * num_kv_heads + job.first_head + head;
-    if (__atomic_add_fetch(num_walked, 1, __ATOMIC_ACQ_REL) != plan.num_splits) continue;
+    int32_t* const num_splits_done = call.num_splits_done + sequence * num_kv_heads + job.first_head + head;
+    if (__atomic_add_fetch(num_splits_done, 1, __ATOMIC_ACQ_REL) != plan.num_splits) continue;
     for (int r = 0; r < rows; ++r) merge_partials(job, first + r, partials + r * row_floats, plan.num_splits, stride);
   }
 }
@@ -204,11 +208,12 @@ void run_job(const Call& call, int64_t index, int thread) {
   const Bundle& bundle = call.bundles[i];
   const int64_t rest = index - bundle.first_job;
   const int64_t part = rest / bundle.num_splits % bundle.num_parts;
-  const int64_t block = bundle.num_blocks - 1 - rest / bundle.num_splits / bundle.num_parts;  // the longest jobs first
+  const int64_t block =
+      bundle.num_row_blocks - 1 - rest / bundle.num_splits / bundle.num_parts;  // the longest jobs first
   Job job;
   job.args = &args;
   job.scratch = make_scratch(call.scratch + thread * padded(scratch_floats(args.kv.head_dim)), args.kv.head_dim);
-  job.group = call.group;
+  job.heads_per_kv = call.heads_per_kv;
   job.k_bytes = kv_tile_bytes(args.kv.k_format, args.kv.head_dim);
   job.v_bytes = kv_tile_bytes(args.kv.v_format, args.kv.head_dim);
   job.first_head = static_cast<int>(part * bundle.part_heads);
@@ -224,7 +229,7 @@ void run_job(const Call& call, int64_t index, int thread) {
   }
 }
 
-// Fills in call.sequences; returns the number of jobs there would be of one KV head and one sequence each.
+// Fills call.sequences. Returns how many jobs there would be with one KV head and one sequence each.
 int64_t plan_sequences(const Call& call, float* partials) {
   const AttentionArgs& args = *call.args;
   int64_t num_narrow_jobs = 0;
@@ -235,21 +240,21 @@ int64_t plan_sequences(const Call& call, float* partials) {
     const int64_t first_seen = args.window > 0 ? larger(0, position - args.window + 1) : 0;
     SequencePlan& plan = call.sequences[i];
     plan.is_placed = false;
-    plan.num_blocks = divide_up(call.head_rows(i), kBlockRows);
+    plan.num_row_blocks = divide_up(call.head_rows(i), kBlockRows);
     plan.first_split = first_seen / kSplitPositions;
     plan.num_splits = (position + sequence.num_rows - 1) / kSplitPositions - plan.first_split + 1;
     plan.partials = partials + used;
     const int64_t need = plan.num_splits * sequence.num_rows * args.num_heads * partial_floats(args.kv.head_dim);
     const bool fits = used + need <= kPartialFloats || (used == 0 && sequence.num_rows == 1);
-    plan.by_splits = plan.num_blocks == 1 && plan.num_splits > 1 && fits;
+    plan.by_splits = plan.num_row_blocks == 1 && plan.num_splits > 1 && fits;
     if (plan.by_splits) used += need;
-    num_narrow_jobs += plan.num_blocks * args.kv.num_kv_heads * (plan.by_splits ? plan.num_splits : 1);
+    num_narrow_jobs += plan.num_row_blocks * args.kv.num_kv_heads * (plan.by_splits ? plan.num_splits : 1);
   }
   return num_narrow_jobs;
 }
 
-// Whether the two read the same block a quarter of the way through what the first sees, and so, prefixes being what is
-// shared, at least that quarter.
+// Whether both sequences read the same block at a quarter of the positions that the first one sees. Sequences share
+// prefixes only, so they then share at least that quarter.
 bool share_prefix(const AttentionArgs& args, const AttentionSequence& a, const AttentionSequence& b) {
   const auto first_tile = [&args](const AttentionSequence& sequence) {
     return args.window > 0 ? larger(0, sequence.first_position - args.window + 1) / kTile : 0;
@@ -260,7 +265,7 @@ bool share_prefix(const AttentionArgs& args, const AttentionSequence& a, const A
          a.block_table[tile] != kNoBlock;
 }
 
-// The sequence and those after it that share its prefix, up to `widest` of them, become members of the bundle.
+// Makes the sequence, and later ones that share its prefix, members of the bundle, at most `widest` of them.
 void gather_members(const Call& call, int64_t sequence, int64_t widest, Bundle& bundle) {
   const AttentionArgs& args = *call.args;
   int32_t* const members = call.members + bundle.first_member;
@@ -268,15 +273,15 @@ void gather_members(const Call& call, int64_t sequence, int64_t widest, Bundle& 
   members[0] = static_cast<int32_t>(sequence);
   bundle.num_members = 1;
   bundle.by_splits = plan.by_splits;
-  bundle.num_blocks = plan.num_blocks;
+  bundle.num_row_blocks = plan.num_row_blocks;
   bundle.first_split = plan.first_split;
   int64_t end_split = plan.first_split + plan.num_splits;
   int64_t rows = call.head_rows(sequence);
-  const bool alone = !args.share_prefixes || plan.num_blocks > 1;
+  const bool alone = !args.share_prefixes || plan.num_row_blocks > 1;
   const int64_t end = alone ? sequence : smaller(args.num_sequences, sequence + 1 + kLookAhead);
   for (int64_t other = sequence + 1; other < end && bundle.num_members < widest; ++other) {
     SequencePlan& its = call.sequences[other];
-    if (its.is_placed || its.num_blocks > 1 || its.by_splits != plan.by_splits) continue;
+    if (its.is_placed || its.num_row_blocks > 1 || its.by_splits != plan.by_splits) continue;
     if (rows + call.head_rows(other) > kBlockRows) continue;
     if (!share_prefix(args, args.sequences[sequence], args.sequences[other])) continue;
     its.is_placed = true;
@@ -291,8 +296,8 @@ void gather_members(const Call& call, int64_t sequence, int64_t widest, Bundle& 
   bundle.num_parts = divide_up(args.kv.num_kv_heads, bundle.part_heads);
 }
 
-// Fills in call.bundles and call.members; returns the number of jobs. `widest`: how many jobs of one KV head and one
-// sequence may become one.
+// Fills call.bundles and call.members. Returns the number of jobs. `widest`: how many jobs of one KV head and one
+// sequence may be merged into one.
 int64_t plan_bundles(Call& call, int64_t widest) {
   int64_t num_jobs = 0;
   int64_t num_placed = 0;
@@ -304,7 +309,7 @@ int64_t plan_bundles(Call& call, int64_t widest) {
     bundle.first_member = num_placed;
     gather_members(call, i, widest, bundle);
     num_placed += bundle.num_members;
-    num_jobs += bundle.num_blocks * bundle.num_parts * bundle.num_splits;
+    num_jobs += bundle.num_row_blocks * bundle.num_parts * bundle.num_splits;
   }
   return num_jobs;
 }
@@ -319,18 +324,18 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   };
   Call call;
   call.args = &args;
-  call.group = args.num_heads / args.kv.num_kv_heads;
+  call.heads_per_kv = args.num_heads / args.kv.num_kv_heads;
   call.sequences = reinterpret_cast<SequencePlan*>(take(bytes.sequences));
   call.bundles = reinterpret_cast<Bundle*>(take(bytes.bundles));
   call.members = reinterpret_cast<int32_t*>(take(bytes.members));
-  call.num_walked = reinterpret_cast<int32_t*>(take(bytes.num_walked));
+  call.num_splits_done = reinterpret_cast<int32_t*>(take(bytes.num_splits_done));
   call.scratch = reinterpret_cast<float*>(p);
-  __builtin_memset(call.num_walked, 0, static_cast<size_t>(bytes.num_walked));
+  __builtin_memset(call.num_splits_done, 0, static_cast<size_t>(bytes.num_splits_done));
   float* const partials = call.scratch + exec.num_threads * padded(scratch_floats(args.kv.head_dim));
   const int64_t num_narrow_jobs = plan_sequences(call, partials);
   const int64_t num_jobs = plan_bundles(call, larger(1, num_narrow_jobs / (kJobsPerThread * exec.num_threads)));
   auto run_one = [&call](int64_t index, int thread) { run_job(call, index, thread); };
-  run_tiles(exec, num_jobs, run_one);
+  run_tasks(exec, num_jobs, run_one);
 }
 
 }  // namespace

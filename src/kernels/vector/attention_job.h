@@ -1,10 +1,10 @@
-// A job of attention: some rows of queries over some positions of one or more KV heads, for vectors of kLanes floats.
-// How a call becomes jobs and why their results do not depend on it: attention.cpp. See math.h for how files of this
-// folder are used.
+// A job of attention: some query rows over some positions of one or more KV heads, for vectors of kLanes floats.
+// attention.cpp says how a call is divided into jobs and why results do not depend on the division, math.h how the
+// files of this folder are used.
 //
-// The rows of a head lie member by member: a member is a sequence, and sequences that share a prefix may be members of
-// one job. Positions are walked in stripes of kStripeTiles tiles. At each stripe, neighbouring members who read the
-// same blocks are one run of rows, which reads them once; row tiles of up to kRowTile rows of a run share registers.
+// The rows of a head are ordered by member: a member is a sequence, and sequences that share a prefix may be members of
+// one job. A job reads positions in stripes of kStripeTiles tiles. In each stripe, neighbouring members that read the
+// same blocks form a run of rows, which reads them once; row tiles of up to kRowTile rows of a run share registers.
 #pragma once
 
 #include "isa/vec.h"
@@ -19,31 +19,31 @@ namespace {
 constexpr int kTile = kKvBlockSize;
 constexpr int64_t kSplitPositions = 512;
 constexpr int kBlockRows = 96;
-constexpr int kStripe = kStripeTiles * kTile;  // positions whose scores are softened together
+constexpr int kStripe = kStripeTiles * kTile;  // positions; the softmax handles the scores of a stripe at once
 constexpr float kMinusInfinity = -__builtin_inff();
-constexpr float kLog2e = 1.44269504f;  // scores are kept times log2(e): the softmax is of powers of two
-constexpr float kMostWord = 32767.0f;
+constexpr float kLog2e = 1.44269504f;  // scores are multiplied by log2(e): the softmax uses powers of two
+constexpr float kMaxInt16 = 32767.0f;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvGroup) * kKvGroup; }
+inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvScaleGroup) * kKvScaleGroup; }
 
-// One thread's: the state of a job.
+// The state of a job in the memory of its thread.
 struct Scratch {
-  float* q;               // [kBlockRows, kLeftStride], scaled; of a quantised K its 16-bit form
-  float* weights;         // [kRowTile, kLeftStride]: scores of a stripe, then their powers; behind them 16-bit weights
-  float* sums;            // [kBlockRows, padded head_dim]: weighted V of the split
-  float* totals;          // the same, of all splits so far
+  float* q;               // [kBlockRows, kLeftStride], scaled; 16-bit integers when K is quantised
+  float* weights;         // [kRowTile, kLeftStride]: scores of a stripe, then softmax weights; then 16-bit weights
+  float* sums;            // [kBlockRows, padded head_dim]: weighted V of the present split
+  float* totals;          // [kBlockRows, padded head_dim]: weighted V of all splits so far
   float* split_max;       // [kBlockRows]
   float* split_sum;       // [kBlockRows, kLanes]
   float* total_max;       // [kBlockRows]
   float* total_sum;       // [kBlockRows]
-  float* q_scale;         // [kBlockRows] of the 16-bit form
+  float* q_scale;         // [kBlockRows]: the scale of the 16-bit queries
   float* k;               // [kStripeTiles, head_dim, kTile]: tiles as floats
   float* v;               // [kStripe, padded head_dim]
   int64_t* position;      // [kBlockRows]
-  int64_t* out_row;       // [kBlockRows] of out seen as [m * num_heads, head_dim]
-  int64_t* member_begin;  // [kBlockRows + 1] where the rows of a member begin among those of a head
+  int64_t* out_row;       // [kBlockRows]: row of `out`, seen as [m * num_heads, head_dim]
+  int64_t* member_begin;  // [kBlockRows + 1]: the first row of each member, among the rows of a head
 };
 
 inline int64_t scratch_floats(int64_t head_dim) {
@@ -79,42 +79,43 @@ inline Scratch make_scratch(float* p, int64_t head_dim) {
 struct Job {
   const AttentionArgs* args;
   Scratch scratch;
-  int64_t group;    // query heads of a KV head
-  int64_t k_bytes;  // of a tile
+  int64_t heads_per_kv;  // query heads of a KV head
+  int64_t k_bytes;       // of a tile
   int64_t v_bytes;
   int first_head;  // KV heads [first_head, first_head + num_heads)
   int num_heads;
   const int32_t* members;  // [num_members] sequences
   int num_members;
-  int64_t first_row;  // of the only member's head; 0 of several members'
-  int head_rows;      // of all members
-  int num_rows;       // of all heads, head by head
+  int64_t first_row;  // the first row of the only member; 0 with several members
+  int head_rows;      // rows of one head, over all members
+  int num_rows;       // rows of all heads, ordered by head
 
   const AttentionSequence& member(int m) const { return args->sequences[members[m]]; }
   int64_t first_visible(int64_t position) const {
     return args->window > 0 ? larger(0, position - args->window + 1) : 0;
   }
-  // Tiles that some row of the member sees.
+  // The first and the last tile that any row of the member sees.
   int64_t first_tile(int m) const { return first_visible(scratch.position[scratch.member_begin[m]]) / kTile; }
   int64_t last_tile(int m) const { return scratch.position[scratch.member_begin[m + 1] - 1] / kTile; }
 };
 
-// The scaled queries of a row as 16-bit numbers in place, zeros up to a whole group; returns their unit.
+// Converts the scaled queries of a row to 16-bit integers in place, with zeros up to a multiple of kKvScaleGroup.
+// Returns their scale.
 inline float quantise_query(float* q, int64_t head_dim) {
   for (int64_t i = head_dim; i < padded(head_dim); ++i) q[i] = 0;
   Vec most = set1(0), bad = set1(0);
   for (int64_t i = 0; i < padded(head_dim); i += kLanes) {
     most = max(abs(load(q + i)), most);
-    bad = fma(load(q + i), set1(0), bad);  // NaN of an infinity or a NaN
+    bad = fma(load(q + i), set1(0), bad);  // becomes NaN when the input has an infinity or a NaN
   }
-  const float unit = max_lanes(most) / kMostWord + sum_lanes(bad);
+  const float unit = max_lanes(most) / kMaxInt16 + sum_lanes(bad);
   const Vec inverse = set1(1.0f / unit);
   auto* words = reinterpret_cast<int16_t*>(q);
   for (int64_t i = 0; i < padded(head_dim); i += kLanes) store_i16(words + i, mul(load(q + i), inverse));
   return unit;
 }
 
-// Fills in the rows of a job whose other members are set.
+// Fills the rows of a job whose other fields are set.
 void take_rows(Job& job) {
   const AttentionArgs& args = *job.args;
   const Scratch& s = job.scratch;
@@ -125,12 +126,12 @@ void take_rows(Job& job) {
     const int head_begin = row;
     for (int m = 0; m < job.num_members; ++m) {
       const AttentionSequence& sequence = job.member(m);
-      const int64_t end = smaller(kBlockRows, sequence.num_rows * job.group - job.first_row);
+      const int64_t end = smaller(kBlockRows, sequence.num_rows * job.heads_per_kv - job.first_row);
       s.member_begin[m] = row - head_begin;
       for (int64_t i = job.first_row; i < job.first_row + end; ++i, ++row) {
-        const int64_t token = sequence.first_row + i / job.group;
-        const int64_t query_head = head * job.group + i % job.group;
-        s.position[row] = sequence.first_position + i / job.group;
+        const int64_t token = sequence.first_row + i / job.heads_per_kv;
+        const int64_t query_head = head * job.heads_per_kv + i % job.heads_per_kv;
+        s.position[row] = sequence.first_position + i / job.heads_per_kv;
         s.out_row[row] = token * args.num_heads + query_head;
         const float* from = args.q + token * args.q_stride + query_head * head_dim;
         float* to = s.q + row * kLeftStride;

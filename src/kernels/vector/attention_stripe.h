@@ -1,5 +1,5 @@
-// One stripe of positions of an attention job: scores, softmax weights, weighted V. See attention_job.h for what a job
-// is and math.h for how files of this folder are used.
+// One stripe of positions of an attention job: scores, softmax weights, weighted V. attention_job.h defines the job,
+// math.h says how the files of this folder are used.
 #pragma once
 
 #include "isa/vec.h"
@@ -12,7 +12,7 @@
 namespace quire {
 namespace {
 
-// `count` elements, a multiple of 8.
+// `count` is a multiple of 8.
 template <typename Source>
 inline void to_floats(const typename Source::Element* from, int64_t count, float* to) {
   int64_t i = 0;
@@ -23,7 +23,8 @@ inline void to_floats(const typename Source::Element* from, int64_t count, float
   store(to + i, Source::load_lanes(tail));
 }
 
-// Rows of `columns` elements to rows of floats `stride` apart; fetches as many ahead from `next`.
+// Converts rows of `columns` elements to rows of floats that lie `stride` apart. Prefetches the same number of bytes
+// from `next`.
 void rows_to_floats(Format format, const std::byte* from, const std::byte* next, int64_t rows, int64_t columns,
                     float* to, int64_t stride) {
   const auto convert = [=](auto source) {
@@ -43,40 +44,40 @@ void rows_to_floats(Format format, const std::byte* from, const std::byte* next,
   }
 }
 
-// Neighbouring tiles of one stripe for neighbouring rows of one head. Entries of tiles that no row sees are not set.
+// Neighbouring tiles of one stripe for neighbouring rows of one head. Pointers of tiles that no row sees are not set.
 struct Visit {
   int64_t stripe;
-  int first_tile;  // of the stripe [first_tile, end_tile)
+  int first_tile;  // tiles [first_tile, end_tile) of the stripe
   int end_tile;
-  int first;  // rows of the job [first, end)
+  int first;  // rows [first, end) of the job
   int end;
   const std::byte* k[kStripeTiles];
   const std::byte* v[kStripeTiles];
-  const std::byte* later_k[kStripeTiles];  // what a later visit reads, to be fetched ahead
+  const std::byte* later_k[kStripeTiles];  // tiles of a later visit, to be prefetched
   const std::byte* later_v[kStripeTiles];
 };
 
-// Rows of a visit that share registers.
+// Rows of a visit whose sums share registers.
 struct RowTile {
   int first;
   int rows;
-  int first_tile;  // of the stripe: [first_tile, end_tile) hold what some row sees
+  int first_tile;  // some row sees positions of tiles [first_tile, end_tile) of the stripe
   int end_tile;
-  int num_positions;  // in those tiles, up to the last that some row sees
+  int num_positions;  // in these tiles, up to the last one that some row sees
 };
 
-// What soften finds out about rows, beside the weights.
-struct Softened {
-  alignas(64) float shrink[kLanes];  // by how much what the row gathered so far shrinks
+// What apply_softmax computes for each row, besides the weights.
+struct Softmax {
+  alignas(64) float shrink[kLanes];  // the factor for the row's sums so far
   alignas(64) float top[kLanes];     // the largest weight
-  alignas(64) float unit[kLanes];    // 1 / top when V is quantised: its weights are kept as fractions of top
+  alignas(64) float unit[kLanes];    // 1 / top when V is quantised: the weights are then stored as fractions of top
   int low[kLanes];                   // the row sees positions [low, high) of the stripe
   int high[kLanes];
 };
 
-// Scores in place to powers of two of (score - max), which are 0 where the row sees nothing; updates the rows' max and
-// sum.
-void soften(const Job& job, int64_t stripe, const RowTile& t, Softened& out) {
+// Replaces scores by 2^(score - max), which is 0 at positions that the row does not see. Updates the max and the sum of
+// the rows.
+void apply_softmax(const Job& job, int64_t stripe, const RowTile& t, Softmax& out) {
   const AttentionArgs& args = *job.args;
   const bool whole_k = is_quantised(args.kv.k_format);
   const bool whole_v = is_quantised(args.kv.v_format);
@@ -128,10 +129,11 @@ void soften(const Job& job, int64_t stripe, const RowTile& t, Softened& out) {
   }
 }
 
-// Weights times the V scales of a group as 16-bit numbers behind the weights, by row; factor: what a row's are to be
-// multiplied with. Only scales that the row sees count, or its bits would depend on what was written after it.
-// A row that sees nothing, or only zeros, gets any numbers and the factor 0.
-void quantise_weights(const Job& job, const CodeProduct& product, const RowTile& t, const Softened& softened,
+// Multiplies the weights by the V scales of a scale group and stores them as 16-bit integers after the weights of the
+// row; `factor` is the scale of these integers, by row. Only the V scales of positions that the row sees count;
+// otherwise its bits would depend on tokens written after it. A row that sees no position, or only zeros, gets the
+// factor 0, whatever its integers are.
+void quantise_weights(const Job& job, const CodeProduct& product, const RowTile& t, const Softmax& softmax,
                       float* factor) {
   const int64_t scales_at = codes_bytes(job.args->kv.v_format);
   const int begin = t.first_tile * kTile;
@@ -139,26 +141,26 @@ void quantise_weights(const Job& job, const CodeProduct& product, const RowTile&
   alignas(64) float fractions[kStripe];
   float widest = 0;
   for (int r = 0; r < t.rows; ++r) {
-    const int low = softened.low[r];
-    const int high = softened.high[r];
-    if (r == 0 || low != softened.low[r - 1] || high != softened.high[r - 1]) {
+    const int low = softmax.low[r];
+    const int high = softmax.high[r];
+    if (r == 0 || low != softmax.low[r - 1] || high != softmax.high[r - 1]) {
       Vec most = set1(0), bad = set1(0);
       for (int i = begin; i < end; i += kLanes) {
         const std::byte* group = product.group[i / kTile - t.first_tile];
         const Vec scale = load_f16(reinterpret_cast<const uint16_t*>(group + scales_at) + i % kTile);
         const Vec seen = keep_lanes(scale, low - i, high - i, set1(0));
         most = max(abs(seen), most);
-        bad = fma(seen, set1(0), bad);  // NaN of an infinity or a NaN
+        bad = fma(seen, set1(0), bad);  // becomes NaN when a scale is an infinity or a NaN
         store(fractions + i, seen);
       }
       widest = max_lanes(most) + sum_lanes(bad);
-      const Vec inverse = set1(kMostWord / widest);
+      const Vec inverse = set1(kMaxInt16 / widest);
       for (int i = begin; i < end; i += kLanes) store(fractions + i, mul(load(fractions + i), inverse));
     }
     float* weights = job.scratch.weights + r * kLeftStride;
     auto* words = reinterpret_cast<int16_t*>(weights + kStripe);
     for (int i = begin; i < end; i += kLanes) store_i16(words + i, mul(load(weights + i), load(fractions + i)));
-    factor[r] = softened.top[r] * (widest * (1.0f / kMostWord));
+    factor[r] = softmax.top[r] * (widest * (1.0f / kMaxInt16));
   }
 }
 
@@ -175,7 +177,7 @@ inline Positions positions_of(const Job& job, int first, int rows) {
   return range;
 }
 
-// num_positions is 0 when no row sees anything.
+// num_positions is 0 when no row sees a position.
 inline RowTile make_row_tile(const Job& job, const Visit& visit, int first, int rows) {
   const Positions range = positions_of(job, first, rows);
   const int64_t begin = visit.stripe * kStripe;
@@ -186,8 +188,8 @@ inline RowTile make_row_tile(const Job& job, const Visit& visit, int first, int 
           static_cast<int>(high - low * kTile)};
 }
 
-// Where a visit's tiles of floats are read: where they lie, or widened first when several row tiles read them or V rows
-// are not whole vectors.
+// Whether the tiles of a visit are converted to floats in the scratch first: when several row tiles read them, or when
+// the V rows are not whole vectors. Otherwise they are read where they lie.
 struct TileSources {
   bool wide_k;
   bool wide_v;
@@ -206,7 +208,7 @@ TileSources open_tiles(const Job& job, const Visit& visit, bool one_row_tile) {
       rows_to_floats(kv.k_format, visit.k[tile], visit.later_k[tile], kv.head_dim, kTile,
                      job.scratch.k + tile * kv.head_dim * kTile, kTile);
     }
-    if (sources.wide_v) {  // beyond what rows see lies whatever was there before
+    if (sources.wide_v) {  // the rest of the scratch keeps old values, which no row reads
       const int64_t written = smaller(kTile, all.num_positions - (tile - all.first_tile) * kTile);
       rows_to_floats(kv.v_format, visit.v[tile], visit.later_v[tile], written, kv.head_dim,
                      job.scratch.v + tile * kTile * width, width);
@@ -257,7 +259,7 @@ void score_codes(const Job& job, const Visit& visit, const RowTile& t) {
   product.c_stride = kLeftStride;
   for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
     product.c = job.scratch.weights + tile * kTile;
-    for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
+    for (int64_t g = 0; g * kKvScaleGroup < kv.head_dim; ++g) {
       product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
       product.group[0] = visit.k[tile] + g * group_bytes(kv.k_format);
       product.next[0] = visit.later_k[tile] + g * group_bytes(kv.k_format);
@@ -267,22 +269,22 @@ void score_codes(const Job& job, const Visit& visit, const RowTile& t) {
   }
 }
 
-void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softened& softened) {
+void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softmax& softmax) {
   const KvLayer& kv = job.args->kv;
   alignas(64) float factor[kLanes];
   CodeProduct product;
   product.left = reinterpret_cast<const int32_t*>(job.scratch.weights + kStripe) + t.first_tile * kGroupPairs;
   product.num_parts = t.end_tile - t.first_tile;
   product.c_stride = padded(kv.head_dim);
-  product.shrink = softened.shrink;
+  product.shrink = softmax.shrink;
   product.factor = factor;
-  for (int64_t g = 0; g * kKvGroup < kv.head_dim; ++g) {
+  for (int64_t g = 0; g * kKvScaleGroup < kv.head_dim; ++g) {
     for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
       product.group[tile - t.first_tile] = visit.v[tile] + g * group_bytes(kv.v_format);
       product.next[tile - t.first_tile] = visit.later_v[tile] + g * group_bytes(kv.v_format);
     }
-    product.c = job.scratch.sums + t.first * product.c_stride + g * kKvGroup;
-    quantise_weights(job, product, t, softened, factor);
+    product.c = job.scratch.sums + t.first * product.c_stride + g * kKvScaleGroup;
+    quantise_weights(job, product, t, softmax, factor);
     v_code_product(kv.v_format, product, t.rows);
   }
 }
@@ -297,12 +299,12 @@ void walk_stripe(const Job& job, const Visit& visit) {
     const RowTile t = make_row_tile(job, visit, first, rows);
     if (t.num_positions == 0) continue;
     is_quantised(kv.k_format) ? score_codes(job, visit, t) : score_floats(job, visit, t, sources.wide_k);
-    Softened softened;
-    soften(job, visit.stripe, t, softened);
+    Softmax softmax;
+    apply_softmax(job, visit.stripe, t, softmax);
     if (is_quantised(kv.v_format)) {
-      add_value_codes(job, visit, t, softened);
+      add_value_codes(job, visit, t, softmax);
     } else {
-      add_values(job, visit, t, softened.shrink, sources.wide_v);
+      add_values(job, visit, t, softmax.shrink, sources.wide_v);
     }
   }
 }

@@ -1,5 +1,5 @@
-// The positions of an attention job, stripe by stripe and run by run. See attention_job.h for what a job is and math.h
-// for how files of this folder are used.
+// Walks the positions of an attention job, stripe by stripe and run by run. attention_job.h defines the job, math.h
+// says how the files of this folder are used.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -9,16 +9,18 @@
 namespace quire {
 namespace {
 
-// Tiles [first, end) of the stripe that some row of the member sees.
+// Tiles [first, end), counted from position 0.
 struct TileRange {
   int64_t first;
   int64_t end;
 };
+// The tiles of the stripe that some row of the member sees.
 inline TileRange tiles_of(const Job& job, int m, int64_t stripe) {
   return {larger(stripe * kStripeTiles, job.first_tile(m)), smaller((stripe + 1) * kStripeTiles, job.last_tile(m) + 1)};
 }
 
-// The members from m on that read the same blocks as m in this stripe; none when m itself sees nothing there.
+// Returns the end of the run of members, from m on, that read the same blocks as m in this stripe; m when m sees no
+// position there.
 inline int run_of_members(const Job& job, int m, int64_t stripe) {
   const TileRange range = tiles_of(job, m, stripe);
   if (range.first >= range.end) return m;
@@ -34,7 +36,7 @@ inline int run_of_members(const Job& job, int m, int64_t stripe) {
   return end;
 }
 
-// A step of a job: one head in one stripe, and the step whose tiles are fetched meanwhile.
+// A step of a job: one head in one stripe; and the later step whose tiles are prefetched meanwhile.
 struct WalkStep {
   int64_t stripe;
   int64_t head;
@@ -42,7 +44,7 @@ struct WalkStep {
   int64_t later_head;
 };
 
-// The first tiles of the range that have blocks; none are left when it is empty.
+// The first run of tiles in the range that have blocks; an empty run when there is none.
 inline TileRange next_run_of_tiles(const int32_t* table, TileRange range) {
   while (range.first < range.end && table[range.first] == kNoBlock) ++range.first;
   int64_t end = range.first;
@@ -50,7 +52,7 @@ inline TileRange next_run_of_tiles(const int32_t* table, TileRange range) {
   return {range.first, end};
 }
 
-// Members [m, end) on the tiles of one run of their stripe.
+// The visit of members [m, end) to one run of tiles in their stripe.
 Visit make_visit(const Job& job, int m, int end, const WalkStep& step, TileRange run) {
   const AttentionArgs& args = *job.args;
   const int32_t* table = job.member(m).block_table;
@@ -74,8 +76,8 @@ Visit make_visit(const Job& job, int m, int end, const WalkStep& step, TileRange
   return visit;
 }
 
-// The members of a job that see the stripe, run by run of those who read the same blocks, and these run by run of
-// tiles that have blocks. How tiles fall into runs follows from a row's own table, so its bits do too.
+// Visits one stripe for all members that see it: each run of members that read the same blocks, and for it each run of
+// tiles that have blocks. The runs of tiles depend only on a row's own block table, so its bits depend on nothing else.
 void walk_members(const Job& job, const WalkStep& step) {
   int end = 0;
   for (int m = 0; m<job.num_members; m = end> m ? end : m + 1) {
@@ -91,7 +93,7 @@ void walk_members(const Job& job, const WalkStep& step) {
   }
 }
 
-// All positions of one split that any row of the job sees.
+// Computes one split over all positions that any row of the job sees.
 void walk_split(const Job& job, int64_t split) {
   const Scratch& s = job.scratch;
   const int64_t width = padded(job.args->kv.head_dim);

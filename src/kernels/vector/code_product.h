@@ -1,9 +1,9 @@
-// The inner loop of attention over quantised tiles: a few rows of 16-bit numbers times groups of codes, summed
-// exactly in integers, then scaled into floats. See math.h for how files of this folder are used.
+// The inner loop of attention over quantised tiles: multiplies a few rows of 16-bit integers by groups of codes, sums
+// the products exactly in integers and scales the sums to floats. math.h says how the files of this folder are used.
 //
-// A group is a K tile's kKvGroup dimensions of kKvBlockSize positions, or a V tile's kKvBlockSize positions of kKvGroup
-// dimensions: 32 terms for each of 32 columns either way. |left| <= 32768 and |code| <= 128 keep a stripe's 128 terms
-// below 2^30.
+// A group is kKvScaleGroup dimensions of kKvBlockSize positions of a K tile, or kKvBlockSize positions of kKvScaleGroup
+// dimensions of a V tile: in both cases 32 terms for each of 32 columns. With |left| <= 32768 and |code| <= 128 the sum
+// of a stripe's 128 terms stays below 2^30.
 #pragma once
 
 #include "isa/vec.h"
@@ -15,14 +15,14 @@
 namespace quire {
 namespace {
 
-constexpr int kGroupPairs = kKvGroup / 2;  // pairs of terms
+constexpr int kGroupPairs = kKvScaleGroup / 2;  // pairs of terms
 constexpr int kGroupColumns = 32;
-static_assert(kKvGroup == 32 && kKvBlockSize == 32);
+static_assert(kKvScaleGroup == 32 && kKvBlockSize == 32);
 
 struct CodeProduct {
   const int32_t* left = nullptr;              // [rows, num_parts, kGroupPairs], rows kLeftStride apart
   const std::byte* group[kStripeTiles] = {};  // [num_parts] codes and scales
-  const std::byte* next[kStripeTiles] = {};   // groups that a later product will read: fetched ahead
+  const std::byte* next[kStripeTiles] = {};   // groups of a later product, to be prefetched
   int num_parts = 1;                          // 1 for K
   float* c = nullptr;                         // [rows, kGroupColumns], rows c_stride apart
   int64_t c_stride = 0;
@@ -31,8 +31,8 @@ struct CodeProduct {
   bool from_zero = false;         // K: c = product * scale of the column, added to c unless from_zero
 };
 
-// Codes of 2 * kLanes from a pair of terms and a column on, as pairs of 16 bits. kHalf: the first or second half of
-// the pairs; `pair` counts inside it.
+// Loads 2 * kLanes codes, starting at a pair of terms and a column, as pairs of 16-bit integers. kHalf: the first or
+// the second half of the pairs; `pair` counts within that half.
 struct Q8Codes {
   static constexpr Format kFormat = Format::kQ8_0;
   template <int kHalf, int kColumn>

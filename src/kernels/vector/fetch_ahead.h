@@ -1,4 +1,4 @@
-// Fetching from memory what a multiplication will read later. It changes the speed only. See math.h for how files of
+// Prefetches the panels that a multiplication will read later. It changes the speed only. math.h says how the files of
 // this folder are used.
 #pragma once
 
@@ -9,17 +9,17 @@
 namespace quire {
 namespace {
 
-// How far from `at` bytes into a panel that is fetched which will be read then: behind a panel's end comes the next
-// tile's, not its neighbour's in this tile of `count`.
+// The distance in bytes from `at` bytes into a panel to the bytes to prefetch there. Beyond the end of the panel these
+// belong to the panels after the `count` ones that are multiplied now, not to the neighbouring panel.
 inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTuning& tuning) {
   return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
 }
 
-// Where in the first of some panels that will be read later fetching has come to: every round of a multiplication
-// fetches some more, of all of them.
+// The progress of prefetching in the first of several panels: every round of a multiplication prefetches the same
+// number of bytes in each of them.
 struct Ahead {
   const std::byte* at;
-  const std::byte* due;  // fetched up to here by now
+  const std::byte* due;  // everything before this should be prefetched by now
   int64_t stride;        // bytes between panels
   int64_t per_round;     // bytes
 };
@@ -28,7 +28,7 @@ inline Ahead fetch_from(const std::byte* first, int64_t stride, int64_t per_roun
   return {first, first, stride, per_round};
 }
 
-// Of kPanels panels that are multiplied together to their end: behind that come not those beside the first.
+// For kPanels panels that are multiplied together: at the end of the first, continues after all of them.
 template <int kPanels>
 inline void skip_panels(Ahead& ahead, const std::byte* end_of_first) {
   if (kPanels == 1 || ahead.at < end_of_first || ahead.at >= end_of_first + ahead.stride * (kPanels - 1)) return;
@@ -36,7 +36,7 @@ inline void skip_panels(Ahead& ahead, const std::byte* end_of_first) {
   ahead.due += ahead.stride * (kPanels - 1);
 }
 
-// `bytes` from `from` on in equal parts, one for each of num_tiles tiles of tokens.
+// Divides `bytes` bytes starting at `from` into equal parts, one for each of num_tiles tiles of tokens.
 struct AheadShares {
   const std::byte* from;
   int64_t stride;

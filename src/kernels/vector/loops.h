@@ -1,4 +1,4 @@
-// Loops over the threads of an Exec and over the vectors of a row. See math.h for how files of this folder are used.
+// Loops over the threads of an Exec and over the vectors of a row. math.h says how the files of this folder are used.
 #pragma once
 
 #include "isa/vec.h"
@@ -9,29 +9,29 @@ namespace {
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Work worth handing to another thread, in floats touched: a hand-off costs about 2 us.
+// The smallest amount of work for another thread, in floats touched: starting work on a thread costs about 2 us.
 constexpr int64_t kGrainFloats = 16384;
 
 template <typename F>
-void run_tiles(const Exec& exec, int64_t num_tiles, F& body) {
-  if (num_tiles == 1) return body(0, 0);
+void run_tasks(const Exec& exec, int64_t num_tasks, F& body) {
+  if (num_tasks == 1) return body(0, 0);
   exec.run(
-      exec.pool, num_tiles, [](void* context, int64_t tile, int thread) { (*static_cast<F*>(context))(tile, thread); },
+      exec.pool, num_tasks, [](void* context, int64_t task, int thread) { (*static_cast<F*>(context))(task, thread); },
       &body);
 }
 
-// body(first, last) over slices of [0, count), each of whole items worth kGrainFloats.
+// Calls body(first, last) for slices of [0, count) that touch about kGrainFloats floats each.
 template <typename F>
 void for_slices(const Exec& exec, int64_t count, int64_t floats_per_item, F body) {
   const int64_t slice = floats_per_item >= kGrainFloats ? 1 : kGrainFloats / floats_per_item;
-  auto run_slice = [=](int64_t tile, int) {
-    const int64_t first = tile * slice;
+  auto run_slice = [=](int64_t task, int) {
+    const int64_t first = task * slice;
     body(first, first + slice < count ? first + slice : count);
   };
-  if (count > 0) run_tiles(exec, (count + slice - 1) / slice, run_slice);
+  if (count > 0) run_tasks(exec, (count + slice - 1) / slice, run_slice);
 }
 
-// body(i, n): the n elements from i on, n = kLanes but for the last.
+// Calls body(i, n) for the n elements from i on; n = kLanes except for the last call.
 template <typename F>
 inline void for_vectors(int64_t count, F body) {
   int64_t i = 0;

@@ -1,9 +1,12 @@
-// exp, tanh and GELU of a vector. Kernels in this folder are written once, for vectors of kLanes floats, and compiled
-// once per instruction set: isa/ is the folder of that set's vocabulary (avx512/isa, avx2/isa). Everything is in
-// unnamed namespaces, or in that of the table where another source calls it (parts.h), so that no code compiled for one
-// instruction set can be linked in the place of another's.
+// exp, tanh and GELU of a vector.
 //
-// The coefficients are weighted least-maximum fits (Lawson's iteration); errors are of the fit, before rounding.
+// The kernels in this folder are written once, for vectors of kLanes floats, and compiled once per instruction set; the
+// include path makes isa/ the folder with that set's vocabulary (avx512/isa, avx2/isa). Everything is in unnamed
+// namespaces, or in the namespace of the table if another source calls it (parts.h), so that the linker cannot replace
+// a function compiled for one instruction set by one compiled for another.
+//
+// The coefficients are weighted minimax fits (Lawson's iteration); the stated errors are those of the fit, before
+// rounding.
 #pragma once
 
 #include "isa/vec.h"
@@ -23,12 +26,12 @@ inline Vec exp2_of_parts(Vec n, Vec f) {
   return times_power_of_2(p, n);
 }
 
-constexpr float kLeastExponent = -127.0f;  // from here down 2^x is 0
-constexpr float kMostExponent = 128.0f;    // from here up 2^x is infinity
+constexpr float kMinExponent = -127.0f;  // 2^x is 0 for x up to this
+constexpr float kMaxExponent = 128.0f;   // 2^x is infinity for x from this on
 
 // 2^x for x <= 0; exactly 0 at -infinity and exactly 1 at 0.
 inline Vec exp2_nonpositive(Vec x) {
-  const Vec zero_below = set1(kLeastExponent + 1);
+  const Vec zero_below = set1(kMinExponent + 1);
   const Vec clamped = max(zero_below, x);
   const Vec n = round_nearest(clamped);
   return select(less(x, zero_below), set1(0.0f), exp2_of_parts(n, sub(clamped, n)));
@@ -77,7 +80,8 @@ inline Vec gelu_tanh(Vec x) {
   return fma(half, tanh(mul(set1(0.79788456f), cubic)), half);
 }
 
-// x / 2 * (1 + erf(x / sqrt 2)): x - x / 2 * erfc(|.|) right of 0, x / 2 * erfc(|.|) left of it.
+// x / 2 * (1 + erf(x / sqrt 2)), computed as x - x / 2 * erfc(|x| / sqrt 2) for x > 0 and x / 2 * erfc(|x| / sqrt 2)
+// otherwise.
 inline Vec gelu(Vec x) {
   const Vec tail = mul(mul(set1(0.5f), x), erfc_nonnegative(mul(abs(x), set1(0.70710678f))));
   return select(less(x, set1(0.0f)), tail, sub(x, tail));

@@ -17,7 +17,7 @@ constexpr int64_t kTokenBlock = 128;  // sums kept at a time: with a decoded pan
 // evenly. Many tokens: the same columns of more panels while the tokens' are in a near cache.
 inline int64_t tile_panels(const MatmulTuning& tuning, int64_t num_tokens) {
   const int panels = num_tokens <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels;
-  return panels < 1 ? 1 : panels < kMostTilePanels ? panels : kMostTilePanels;
+  return panels < 1 ? 1 : panels < kMaxTaskPanels ? panels : kMaxTaskPanels;
 }
 
 // Null for a format without kernels here.
@@ -57,7 +57,7 @@ void fetch_outputs(const MatmulOutput& out, int64_t row, int64_t first_token, in
 // Panels [first, first + count) of one output, all tokens.
 void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first, int count) {
   const MultiplyPanels multiply = multiply_panels_for(out.weights.format);
-  alignas(64) float sums[kMostTilePanels * kTokenBlock * kPanelRows];
+  alignas(64) float sums[kMaxTaskPanels * kTokenBlock * kPanelRows];
   for (int64_t token = 0; token < x.num_rows; token += kTokenBlock) {
     const int64_t tokens = x.num_rows - token < kTokenBlock ? x.num_rows - token : kTokenBlock;
     for (int i = 0; i < count; ++i) fetch_outputs(out, (first + i) * kPanelRows, token, tokens);
@@ -83,7 +83,7 @@ void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* 
   };
   int64_t num_tiles = 0;
   for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
-  TileParts parts(num_tiles, exec.num_threads);
+  TaskParts parts(num_tiles, exec.num_threads);
   auto run_tile = [&](int64_t, int thread) {
     int64_t tile = parts.take(thread);
     const MatmulOutput* out = outputs;
@@ -93,7 +93,7 @@ void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* 
     const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
     multiply_tile(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
   };
-  if (num_tiles > 0) run_tiles(exec, num_tiles, run_tile);
+  if (num_tiles > 0) run_tasks(exec, num_tiles, run_tile);
 }
 
 }  // namespace

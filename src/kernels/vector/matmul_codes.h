@@ -1,8 +1,9 @@
-// Panels of codes times int8 rows. See math.h for how files of this folder are used.
+// Multiplies panels of codes by int8 rows. math.h says how the files of this folder are used.
 //
-// One element of the result is one chain of operations: for every group of 32 columns in ascending order, the exact
-// integer sum times the weight's scale, rounded once, then a fused multiply-add of that with the activation's scale;
-// for formats with a minimum, another of minimum and sum of activations. Nothing depends on the tokens beside it.
+// Each element of the result is one chain of operations: for every group of 32 columns in ascending order, the exact
+// integer sum times the scale of the weights, rounded once; then a fused multiply-add with the scale of the
+// activations; and for formats with a minimum, another one of the minimum and the sum of the activations. The chain
+// does not depend on the other tokens of the batch.
 #pragma once
 
 #include "isa/bytes.h"
@@ -17,15 +18,15 @@
 namespace quire {
 namespace {
 
-// Groups of the block that starts with column k.
+// The number of groups in the block that starts with column k.
 inline int groups_from(int64_t k, int64_t cols) {
   return static_cast<int>((cols - k < kBlockColumns ? cols - k : kBlockColumns) / kGroup);
 }
 
-// What one multiplication reads beside the weights, and what it adds to.
+// The operands of one multiplication except the weights.
 struct Q8Product {
   int groups;
-  int zero;             // of the codes
+  int zero;             // code_zero of the format
   const std::byte* q8;  // the first token's Q8Block
   size_t q8_stride;     // bytes between tokens
   float* sums;          // [panels][tokens, kPanelRows]
@@ -33,8 +34,8 @@ struct Q8Product {
   Ahead ahead;
 };
 
-// The tokens' side of one multiplication: what sums start from, with the correction for the zero of the codes, and what
-// minimums are multiplied by.
+// Precomputed values of the tokens of one multiplication: the start values of the integer sums, which include the
+// correction for the zero of the codes, and the factors of the minimums.
 template <typename Codes, int kTokens>
 struct Q8Tokens {
   static constexpr int kPartsOfBlock = Codes::kParts * kBlockGroups;
@@ -56,7 +57,7 @@ struct Q8Tokens {
   }
 };
 
-// sums += words [kWord, kLast) of `group`.
+// sums += products of words [kWord, kLast) of `group`.
 template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_words(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                              Bytes (&sums)[kTokens][kVectors]) {
@@ -80,7 +81,7 @@ template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
   }
 }
 
-// totals += the part kPart of `group`.
+// totals += products of part kPart of `group`.
 template <int kPart, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_part(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                             Vec (&totals)[kTokens][kVectors]) {
@@ -109,7 +110,7 @@ template <int kPart, typename Codes, int kTokens, int kVectors>
   }
 }
 
-// The results of some tokens and panels while they are in registers: from memory, and back.
+// The results of some tokens and panels in registers, loaded from memory and stored again by keep().
 template <int kTokens, int kVectors>
 struct Totals {
   Vec at[kTokens][kVectors];
@@ -134,14 +135,14 @@ struct Totals {
   }
 };
 
-// totals += up to 256 columns.
+// totals += products of up to 256 columns.
 template <int kPanels, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_block(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int groups,
                                              int64_t next_tokens, Ahead& ahead, Totals<kTokens, kVectors>& totals) {
   for (int group = 0; group < groups; ++group) {
-    if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // one token's loads run far enough ahead by themselves
+    if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // with one token the loads themselves run far enough ahead
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {  // a line of each of the columns or tokens that come next
+    for (int t = 0; t < kTokens; ++t) {  // one cache line of the columns or tokens that come next
       prefetch(reinterpret_cast<const std::byte*>(x.block[t]) + next_tokens + 64 * group);
     }
     add_part<0>(codes, x, group, totals.at);
@@ -150,7 +151,7 @@ template <int kPanels, typename Codes, int kTokens, int kVectors>
   }
 }
 
-// One of several tiles of tokens times a block.
+// Multiplies one of several tiles of tokens by a block.
 template <typename Codes, int kPanels, int kTokens>
 void multiply_codes(Codes codes, const Q8Product& p) {
   const Q8Tokens<Codes, kTokens> x(p);
@@ -160,7 +161,7 @@ void multiply_codes(Codes codes, const Q8Product& p) {
   totals.keep(p);
 }
 
-// All tokens, in tiles of kFewest or more, times a block of `panels`.
+// Multiplies all tokens, in tiles of at least kFewest, by a block of `panels` panels.
 template <int kFewest, typename Codes>
 void multiply_tokens(const Codes& codes, int panels, int64_t num_tokens, Q8Product product, const AheadShares& ahead) {
   const std::byte* const q8 = product.q8;
@@ -178,7 +179,7 @@ constexpr int64_t bytes_of_groups(BlockLayout layout, int groups) {
   return groups * (layout.group_bytes + layout.header_bytes / kBlockGroups);
 }
 
-// 256 columns of `panels` of them together, several tiles of tokens; see MultiplyPanels.
+// Multiplies several tiles of tokens by 256 columns of `panels` panels; see MultiplyPanels.
 template <Format kFormat>
 void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, int packed_tokens,
                     int64_t fetch_ahead, const Q8Product& product) {
@@ -197,7 +198,7 @@ void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t
       num_tokens, product, ahead);
 }
 
-// All columns of `panels`, one tile of tokens: its results stay in registers from the first column to the last.
+// Multiplies one tile of tokens by all columns of kPanels panels: the results stay in registers throughout.
 template <Format kFormat, int kPanels, int kTokens>
 void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t fetch_ahead, Q8Product p) {
   using Packed = PackedCodes<kFormat>;
@@ -253,7 +254,7 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   }
 }
 
-// What multiplies a format of the family; null for others. kIndex: the first row of kCodeFormats that is looked at.
+// The function for a format of the family; null for other formats. Searches kCodeFormats from row kIndex on.
 template <FormatFamily kFamily, int kIndex = 0>
 auto code_panels(Format format) -> decltype(&multiply_code_panels<kCodeFormats[0].format>) {
   if constexpr (kIndex < kNumCodeFormats) {

@@ -1,6 +1,6 @@
-// From packed panels to what the multiplication reads: one byte per code and float factors, for any format, in
-// registers (PackedCodes) or left in the first cache for many tokens (DecodedCodes). See math.h for how files of this
-// folder are used.
+// Decodes packed panels of any format to one byte per code and float factors: in registers (PackedCodes), or into a
+// buffer in the first-level cache that many tokens read (DecodedCodes). math.h says how the files of this folder are
+// used.
 #pragma once
 
 #include "isa/bytes.h"
@@ -11,19 +11,19 @@
 namespace quire {
 namespace {
 
-// 1.5 * 2^23: floats around it are whole numbers, and their bits are this one's bits plus the number. A sum of integer
-// products that starts from these bits is therefore the float kMagic + sum without a conversion (|sum| < 2^22: at most
-// 32 * 128 * 127).
+// 1.5 * 2^23: floats near it are integers, and the bits of kMagic + n are the bits of kMagic plus n. So a sum of
+// integer products that starts from these bits, read as a float, is kMagic + sum; no conversion is needed (|sum| <
+// 2^22: at most 32 * 128 * 127).
 constexpr float kMagic = 12582912.0f;
 constexpr int32_t kMagicBits = 0x4b400000;
 
-// The factors of one group (or half group) of a vector of rows: sum * scale = (kMagic + sum) * scale + unmagic, exact
-// but for one rounding, because scale has at most 18 significant bits.
+// The factors of one scale group (or half of one) for a vector of rows: sum * scale = (kMagic + sum) * scale + unmagic,
+// with a single rounding, because `scale` has at most 18 significant bits.
 struct Factors {
   Vec scale;
   Vec unmagic;
   Vec min;
-  Bytes zero;  // of the codes, a row's own: 16 bits in a word
+  Bytes zero;  // the zero points of the rows: 16 bits in each word
 };
 
 constexpr int least_level(CodeScheme scheme) {
@@ -42,17 +42,18 @@ constexpr bool has_narrow_levels(CodeScheme scheme) {
 constexpr bool has_wide_codes(CodeScheme scheme) {
   return scheme.low_bits == 8 || (scheme.levels != nullptr && !has_narrow_levels(scheme));
 }
-// What a code is more than the value it stands for. Codes of eight bits are brought to the instruction set's zero.
+// The code that means zero: value = code - code_zero. Codes of eight bits use the zero that the instruction set needs.
 constexpr int code_zero(CodeScheme scheme) {
   return has_wide_codes(scheme) ? kCodeZero : scheme.levels != nullptr ? -least_level(scheme) : scheme.zero;
 }
 constexpr int code_bits(CodeScheme scheme) {
   return has_wide_codes(scheme) ? 8 : scheme.levels != nullptr ? 6 : scheme.low_bits + scheme.high_bits;
 }
-// Parts of a group with factors of their own.
+// How many parts of a scale group have their own factors.
 constexpr int num_parts(CodeScheme scheme) { return scheme.sub_scales == 2 * kBlockGroups ? 2 : 1; }
 
-// Word kWord of a group, as the plane of kBits holds it for a vector of rows, moved to bit kAt of each byte.
+// The kBits of word kWord of a group, read from a plane of kBits for a vector of rows and moved to bit kAt of each
+// byte.
 template <int kBits, int kWord, int kAt>
 inline Bytes plane_word(const std::byte* plane) {
   constexpr int kHeldAt = kWord / kBits * kBits;
@@ -63,7 +64,7 @@ inline Bytes plane_word(const std::byte* plane) {
 
 inline Vec header_f16(const std::byte* at) { return load_f16(reinterpret_cast<const uint16_t*>(at)); }
 
-// The same 256 columns (fewer at the end of a row) of panels `stride` bytes apart, group after group.
+// Reads the same 256 columns (fewer at the end of a row) of several panels, `stride` bytes apart, group by group.
 template <Format kFormat>
 struct PackedCodes {
   static constexpr CodeScheme kScheme = scheme_of(kFormat);
@@ -74,7 +75,7 @@ struct PackedCodes {
   static constexpr bool kZeros = kScheme.has_zeros;
 
   const std::byte* header;  // of the first panel
-  const std::byte* codes;   // of its current group
+  const std::byte* codes;   // of the current group of the first panel
   int64_t stride;
   int group = 0;
   Bytes levels;
@@ -85,8 +86,8 @@ struct PackedCodes {
       levels = add_bytes(load_table(kScheme.levels), set1_byte(code_zero(kScheme)));
   }
 
-  // The header's lines in one go, before those of the codes: what is read then is one stream that the machine's own
-  // prefetching follows. Turning back to the header for every group would stop it.
+  // Prefetches the whole header before the codes are read. The codes are then one stream that the hardware prefetcher
+  // follows; returning to the header for every group would interrupt it.
   [[gnu::always_inline]] void fetch_header(int panels) const {
     for (int panel = 0; panel < panels; ++panel) {
 #pragma GCC unroll 16
@@ -106,10 +107,10 @@ struct PackedCodes {
     return word;
   }
 
-  // The scale (and zero point) of a group, or a part of one.
+  // The index of the scale (and zero point) of a part.
   static constexpr int scale_of(int part) { return kScheme.sub_scales > 0 ? 0 : part * kLayout.scales / kBlockGroups; }
 
-  // `part` counts from the first group on.
+  // `part` counts from the first group.
   Factors factors(int panel, int v, int part) const {
     const std::byte* row = header + panel * stride + v * kLanes;
     const std::byte* scale_at =
@@ -133,7 +134,7 @@ struct PackedCodes {
 
 constexpr int kDecodedGroupBytes = kGroupWords * kWordBytes;
 
-// What stays in the first cache while many tokens go by.
+// A decoded panel, which stays in the first-level cache while it is multiplied by many tokens.
 struct alignas(64) DecodedPanel {
   float factors[2 * kBlockGroups][kPanelVectors][3][kLanes];  // scale, unmagic, min or zero
   std::byte codes[kBlockGroups * kDecodedGroupBytes];
@@ -147,7 +148,7 @@ inline void decode_words(const Packed& packed, int v, std::byte* out) {
   }
 }
 
-// Returns where the codes are: in `out`, or where they lie if they need no decoding.
+// Returns the decoded codes: in `out`, or in `from` when they need no decoding.
 template <Format kFormat>
 const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& out) {
   using Packed = PackedCodes<kFormat>;
@@ -172,7 +173,8 @@ const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& o
   return kInPlace ? codes : out.codes;
 }
 
-// Of one panel; the kinds that instruction sets tell apart are compiled once for all formats.
+// Reads one decoded panel. The template parameters are what the instruction sets distinguish, so formats that agree in
+// them share the code.
 template <int kBits, int kPartsOfGroup, bool kHasMins, bool kHasZeros>
 struct DecodedCodes {
   static constexpr int kDotBits = kBits;
@@ -194,8 +196,8 @@ struct DecodedCodes {
   void next_group() { codes += kDecodedGroupBytes; }
 };
 
-// A column of an F8_G128 panel as floats. Codes widen through f16, where E4M3's bits mean 2^-8 of the value, denormals
-// included; the scale makes up for that, so that each value is the product of scale and code, rounded once.
+// Converts a column of an F8_G128 panel to floats. Codes are widened through f16, in which the bits of E4M3 mean 2^-8
+// of the value, also for denormals. The scale includes a factor of 2^8, so each value is scale * code, rounded once.
 inline Vec f8_scale(const float* scales) { return mul(load(scales), set1(256.0f)); }
 inline void load_f8(const std::byte* codes, const Vec* scales, Vec* rows) {
   static_assert(kPanelVectors == 2);

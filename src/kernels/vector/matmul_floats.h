@@ -1,6 +1,6 @@
-// Panels of floats times float rows. See math.h for how files of this folder are used.
+// Multiplies panels of floats by float rows. math.h says how the files of this folder are used.
 //
-// One element of the result is one chain of fused multiply-adds over the columns in ascending order.
+// Each element of the result is one chain of fused multiply-adds over the columns in ascending order.
 #pragma once
 
 #include "isa/bytes.h"
@@ -15,16 +15,16 @@ namespace quire {
 namespace {
 
 constexpr int kFloatColumns = 64;  // multiplied at a time
-// Up to so many tokens, weights are widened in registers for each tile of tokens.
+// Up to this many tokens, weights are widened in registers for each tile of tokens.
 constexpr int kPackedFloatTokens = 2 * kFloatTile.tokens;
 
-// The same columns of panels `stride` bytes apart, from a multiple of kFloatColumns on.
+// Reads the same columns of several panels, `stride` bytes apart, starting at a multiple of kFloatColumns.
 template <Format kFormat>
 struct FloatColumns {
   const std::byte* first;
   int64_t stride;
 
-  // Before kFloatColumns columns from `column` on.
+  // Called before the kFloatColumns columns that start with `column`.
   void begin(int, int) {}
   void load_column(int column, int panel, Vec* rows) const {
     for (int v = 0; v < kPanelVectors; ++v) {
@@ -40,7 +40,7 @@ template <>
 struct FloatColumns<Format::kF8_G128> {
   const std::byte* first;
   int64_t stride;
-  Vec scales[kMostPanels][kPanelVectors] = {};
+  Vec scales[kMaxPanels][kPanelVectors] = {};
 
   static_assert(kF8Columns % kFloatColumns == 0);
   void begin(int column, int panels) {
@@ -83,7 +83,7 @@ void multiply_floats(Weights weights, const FloatProduct& p) {
     weights.begin(first, kPanels);
     const int end = first + kFloatColumns < p.columns ? first + kFloatColumns : p.columns;
     for (int k = first; k < end; ++k) {
-      if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // one token's loads run far enough ahead by themselves
+      if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // with one token the loads themselves run far enough ahead
       Vec w[kVectors];
 #pragma GCC unroll 16
       for (int panel = 0; panel < kPanels; ++panel) weights.load_column(k, panel, w + panel * kPanelVectors);
@@ -102,7 +102,8 @@ void multiply_floats(Weights weights, const FloatProduct& p) {
   }
 }
 
-// Columns [first, first + columns) of the panel at `panel`, at most kFloatColumns from a multiple of it, as floats.
+// Converts columns [first, first + columns) of the panel at `panel` to floats: at most kFloatColumns, starting at a
+// multiple of it.
 template <Format kFormat>
 void widen_columns(const std::byte* panel, int64_t first, int columns, float* out) {
   FloatColumns<kFormat> packed{panel, 0};
@@ -125,7 +126,7 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
   FloatProduct product;
   product.x_stride = w.cols;
   product.sums_stride = num_tokens * kPanelRows;
-  // All tokens, from column k on.
+  // Multiplies all tokens by the columns that start with k.
   const auto multiply = [&](const auto& weights, int64_t k, int panels, float* panel_sums, const AheadShares& ahead) {
     for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens, int64_t index) {
       product.x = x_rows + token * w.cols + k;
@@ -145,7 +146,7 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
     });
     return;
   }
-  alignas(64) float widened[kMostPanels][kFloatColumns * kPanelRows];
+  alignas(64) float widened[kMaxPanels][kFloatColumns * kPanelRows];
   const int64_t num_tiles = divide_up(num_tokens, kFloatTile.tokens);
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
     product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);

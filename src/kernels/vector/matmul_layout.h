@@ -1,10 +1,10 @@
-// How a packed weight matrix lies in memory. See math.h for how files of this folder are used, docs/kernels.md for the
-// reasons.
+// The memory layout of a packed weight matrix. docs/kernels.md gives the reasons, math.h says how the files of this
+// folder are used.
 //
-// A panel is two vectors of rows; a matrix is its panels one after the other. A panel of a block format is, per 256
-// columns, a header with the scales of its rows and then the codes of up to eight groups of 32 columns. Codes stay as
-// narrow as in the file: a code of 4 + 2 bits is a piece in a plane of four bits and one in a plane of two. A panel of
-// a float format is, per column, the elements of its rows.
+// A panel is two vectors of rows; a matrix is its panels one after the other. A panel of a block format has, for every
+// 256 columns, a header with the scales of its rows, followed by the codes of up to eight groups of 32 columns. Codes
+// stay as narrow as in the file: a code of 4 + 2 bits has four bits in one plane and two bits in another. A panel of a
+// float format has, for every column, the elements of its rows.
 #pragma once
 
 #include "isa/vec.h"
@@ -18,11 +18,11 @@ namespace {
 constexpr int kPanelVectors = 2;
 constexpr int kPanelRows = kPanelVectors * kLanes;
 constexpr int kGroup = 32;          // columns that share an activation scale
-constexpr int kGroupWords = 8;      // a word: four neighbouring columns of one row, what Dots::add takes
-constexpr int kBlockColumns = 256;  // columns under one header
+constexpr int kGroupWords = 8;      // a word: four neighbouring columns of one row, the operand of Dots::add
+constexpr int kBlockColumns = 256;  // columns with one header
 constexpr int kBlockGroups = kBlockColumns / kGroup;
 constexpr int kVectorBytes = 4 * kLanes;
-constexpr int kWordBytes = kPanelVectors * kVectorBytes;  // of a word of all rows of a panel
+constexpr int kWordBytes = kPanelVectors * kVectorBytes;  // one word of all rows of a panel
 
 constexpr bool is_code_format(Format format) {
   for (const CodeFormat& row : kCodeFormats) {
@@ -35,8 +35,8 @@ constexpr CodeScheme scheme_of(Format format) {
   while (row->format != format) ++row;
   return row->scheme;
 }
-// Formats by what their sources multiply: floats, codes that name levels, and other codes by the planes they lie in:
-// one of eight bits, one of four, or any others.
+// Formats are compiled by family: floats, codes that index levels, and other codes by their planes: one plane of eight
+// bits, one of four, or any others.
 enum class FormatFamily : uint8_t { kFloats, kBytes, kNibbles, kLevels, kPlanes };
 constexpr FormatFamily family_of(CodeScheme scheme) {
   return scheme.levels != nullptr                        ? FormatFamily::kLevels
@@ -63,9 +63,9 @@ constexpr int float_bytes(Format format) {
 constexpr int kF8Columns = 128;
 constexpr int kF8PartBytes = kPanelRows * (4 + kF8Columns);
 
-// Bytes of one 256-column part of a panel. The header: scales [scales][rows], then likewise f16 mins or zero points of
-// a byte if the scheme has them, then int8 sub-scales [sub_scales][rows] and sub-mins likewise. A scale is an f16, or a
-// byte of E8M0.
+// The sizes and offsets in bytes of 256 columns of a panel. The header has the scales [scales][rows]; then, if the
+// scheme has them, f16 mins or one-byte zero points in the same order; then int8 sub-scales [sub_scales][rows] and
+// sub-mins. A scale is an f16 or one byte of E8M0.
 struct BlockLayout {
   int scales;  // per row
   int scale_bytes;

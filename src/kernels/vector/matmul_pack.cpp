@@ -215,7 +215,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = static_cast<size_t>(cols / info.block_elements) * static_cast<size_t>(info.block_bytes);
   const int64_t num_panels = divide_up(rows, kPanelRows);
-  TileParts parts(num_panels, exec.num_threads);
+  TaskParts parts(num_panels, exec.num_threads);
   auto pack_panel = [=, &parts](int64_t, int thread) {
     const int64_t panel = parts.take(thread);
     const int64_t left = rows - panel * kPanelRows;
@@ -228,7 +228,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
     return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);
   };
-  run_tiles(exec, num_panels, pack_panel);
+  run_tasks(exec, num_panels, pack_panel);
 }
 
 }  // namespace quire::QUIRE_TABLE

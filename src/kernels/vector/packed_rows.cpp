@@ -1,5 +1,6 @@
-// Norm and activation straight into packed rows, which are int8 here: the floats exist 256 at a time, in the first
-// cache. See math.h for how files of this folder are used. The bits are those of rows.cpp followed by pack_rows.
+// Norm and activation whose results go directly to packed rows (int8): only 256 floats exist at a time, in the
+// first-level cache. math.h says how the files of this folder are used. The bits are those of rows.cpp followed by
+// pack_rows.
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/loops.h"
@@ -10,7 +11,7 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-// Groups of `count` floats of a row from column `first` on, the start of a block.
+// Packs `count` floats of a row that start at column `first`, which is the start of a block.
 inline void quantize_block(const float* x, int64_t first, int64_t count, std::byte* q8_row) {
   Q8Block& block = reinterpret_cast<Q8Block*>(q8_row)[first / kBlockColumns];
   if (count < kBlockColumns) block = {};
@@ -51,7 +52,7 @@ void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
   });
 }
 
-// A block of a row needs nothing of the others: long rows are shared by threads too.
+// The blocks of a row are independent, so threads can divide long rows too.
 void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
   const GateRow gate_row = gate_row_for(gate.kind);
   const int64_t blocks = divide_up(gate.dim, kBlockColumns);

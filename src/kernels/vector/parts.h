@@ -1,4 +1,4 @@
-// What the sources of a vector table call of each other. See table.h for how they are compiled.
+// The functions that the sources of a vector table call from each other. table.h says how they are compiled.
 #pragma once
 
 #include "kernels/vector/table.h"
@@ -7,7 +7,7 @@ QUIRE_DECLARE_VECTOR_TABLE(QUIRE_TABLE);
 
 namespace quire::QUIRE_TABLE {
 
-// Each replaces its entries of the table.
+// Each function replaces its entries of the table.
 void override_matmul(Kernels& table);
 void override_packed_rows(Kernels& table);
 void override_rows(Kernels& table);
@@ -21,8 +21,8 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
 using MultiplyPanels = void (*)(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x,
                                 int64_t first_token, int64_t num_tokens, float* sums);
 
-// Of formats by family (matmul_layout.h), null for others: each family is a source of its own, so that they are
-// compiled side by side.
+// The functions of each format family (matmul_layout.h); null for other formats. Each family is a separate source, so
+// that families compile in parallel.
 MultiplyPanels float_panels(Format format);
 MultiplyPanels byte_panels(Format format);
 MultiplyPanels nibble_panels(Format format);

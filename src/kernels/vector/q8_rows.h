@@ -1,5 +1,5 @@
-// Packed rows of a vector table (Kernels::pack_rows): int8, with what the multiplication wants beside the codes. See
-// math.h for how files of this folder are used.
+// The packed rows of a vector table (Kernels::pack_rows): int8 codes with scales and sums. math.h says how the files of
+// this folder are used.
 #pragma once
 
 #include "isa/bytes.h"
@@ -10,12 +10,12 @@
 namespace quire {
 namespace {
 
-// 256 columns of a row. Everything is beside everything that is read with it, at offsets known to the compiler.
+// 256 columns of a row. Values that are read together lie together, at offsets that the compiler knows.
 struct Q8Block {
   int8_t codes[kBlockColumns];
   float scale[kBlockGroups];
-  int32_t sum[kBlockGroups];           // of the codes
-  int32_t half_sum[2 * kBlockGroups];  // of half groups
+  int32_t sum[kBlockGroups];           // the sums of the codes of each group
+  int32_t half_sum[2 * kBlockGroups];  // the sums of the codes of each half group
 };
 
 // Rows are an odd number of cache lines apart, so that the same columns of several tokens do not share a cache set.
@@ -24,11 +24,11 @@ struct Q8Block {
   return ((bytes + 63) / 64 | 1) * 64;
 }
 
-// The values of one group; the contract is reference/matmul.cpp's quantize_group.
+// Quantises one group exactly as quantize_group in reference/matmul.cpp.
 inline void quantize_group(const float* x, int group, Q8Block& out) {
   constexpr float kSmallestMax = 0x1p-100f;
   Vec largest = set1(0);
-  Vec poison = set1(0);  // 0 times an infinity or a NaN is a NaN
+  Vec poison = set1(0);  // becomes NaN: 0 times an infinity or a NaN is NaN
   for (int i = 0; i < kGroup; i += kLanes) {
     largest = max(largest, abs(load(x + i)));
     poison = fma(load(x + i), set1(0), poison);

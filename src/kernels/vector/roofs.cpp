@@ -9,15 +9,15 @@ namespace quire::QUIRE_TABLE {
 namespace {
 
 constexpr size_t kRoofLine = 64;     // bytes of a cache line
-constexpr size_t kRoofAhead = 1024;  // how far several streams are fetched ahead, bytes
-constexpr int kRoofChains = 12;      // independent sums: latency times instructions per cycle is at most 10
+constexpr size_t kRoofAhead = 1024;  // prefetch distance of several streams, bytes
+constexpr int kRoofChains = 12;      // independent sums; latency times instructions per cycle is at most 10
 
 inline void read_line(const std::byte* line, Bytes& bits) {
 #pragma GCC unroll 2
   for (size_t at = 0; at < kRoofLine; at += sizeof(Bytes)) bits = or_bytes(bits, load_bytes(line + at));
 }
 
-// One stream is left to the hardware's own prefetching, which follows it best alone.
+// A single stream is left to the hardware prefetcher, which follows it best.
 float read_memory(const std::byte* memory, size_t bytes, int num_streams) {
   Bytes bits[4];
 #pragma GCC unroll 4
@@ -36,7 +36,7 @@ float read_memory(const std::byte* memory, size_t bytes, int num_streams) {
   return max_lanes(as_floats(or_bytes(or_bytes(bits[0], bits[1]), or_bytes(bits[2], bits[3]))));
 }
 
-// Chains of step(sum, factor); the sums go to memory so that no compiler can leave them out.
+// Runs chains of step(sum, factor); the sums are stored so that the compiler cannot remove them.
 template <typename T, T (*step)(T sum, T factor)>
 void run_chains(T start, T factor, int64_t num_steps) {
   T sums[kRoofChains];

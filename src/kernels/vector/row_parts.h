@@ -1,5 +1,5 @@
-// What is done to one row, for the kernels that do only that (rows.cpp) and those that pack the result
-// (packed_rows.cpp): both must give the same bits. See math.h for how files of this folder are used.
+// The operations on one row that the kernels of rows.cpp and packed_rows.cpp share: both must give the same bits.
+// math.h says how the files of this folder are used.
 #pragma once
 
 #include "isa/vec.h"
@@ -26,7 +26,7 @@ inline float sum_of_squares(const float* x, int64_t dim) {
   return sum_lanes(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
 }
 
-// RMSNorm's factor of a row.
+// The factor by which RMSNorm multiplies a row.
 inline float rms_scale(const float* x, float eps, int64_t dim) {
   const double mean = static_cast<double>(sum_of_squares(x, dim)) / static_cast<double>(dim);
   return static_cast<float>(1.0 / __builtin_sqrt(mean + eps));

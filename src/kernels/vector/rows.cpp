@@ -1,6 +1,6 @@
-// Norm, activations, rotation and the KV write, over vectors of kLanes floats. See math.h for how files of this folder
-// are used. The operations of an element depend on its index inside its row only: a tail goes through the same vector
-// code with the missing lanes loaded as zero.
+// Norms, activations, rotation and the KV write, for vectors of kLanes floats. math.h says how the files of this folder
+// are used. The operations on an element depend only on its index within the row: the tail of a row goes through the
+// same vector code, with the missing lanes loaded as zero.
 #include "isa/vec.h"
 #include "isa/words.h"
 #include "kernels/kernels.h"
@@ -87,7 +87,7 @@ inline void rotate_pairs(float* x, int half_dim, const float* cosines, const flo
   }
 }
 
-// One row's heads of one kind; with_norm: normed first where they have a norm.
+// Rotates one row's heads of one kind; with_norm: applies their norm first if they have one.
 inline void rotate_row(const Rotation& rotation, const HeadRows& part, int64_t row, bool with_norm) {
   const auto rotate = rotation.interleaved ? rotate_pairs : rotate_halves;
   const float* cosines = rotation.cos_sin + row * 2 * rotation.half_dim;
@@ -114,7 +114,7 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
   });
 }
 
-// Products are rounded before they are added, as the reference does it.
+// Products are rounded before they are added, as in the reference.
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_slices(exec, num_rows, (experts.per_row + 1) * dim, [=, &experts](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
@@ -135,8 +135,8 @@ void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_ro
   });
 }
 
-// `count` floats, a multiple of 8, as `format` at to[0], to[stride], ...: through a strip of the stack, because the
-// dimensions of one K row lie a tile row apart.
+// Converts `count` floats, a multiple of 8, to `format` and stores them at to[0], to[stride], ...: the dimensions of
+// one position lie one row apart in a K tile. The conversion goes through a buffer on the stack.
 inline void store_strided(const float* from, int count, Format format, std::byte* to, int64_t index, int64_t stride) {
   for_vectors(count, [=](int64_t i, int n) {
     const Vec x = load_some(from + i, n);
@@ -156,13 +156,13 @@ inline void store_strided(const float* from, int count, Format format, std::byte
   });
 }
 
-// The position `offset` of a tile.
+// Stores the position `offset` of a tile.
 inline void store_kv(Format format, const float* from, int head_dim, std::byte* tile, int64_t offset, bool is_v) {
   if (is_quantised(format)) return store_position(format, from, head_dim, tile, offset, is_v);
   store_strided(from, head_dim, format, tile, is_v ? offset * head_dim : offset, is_v ? 1 : kKvBlockSize);
 }
 
-// One row's K and V.
+// Stores one row of K and V.
 inline void store_row(const KvLayer& kv, const float* k, const float* v, int64_t slot) {
   const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
   const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);

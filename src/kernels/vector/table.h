@@ -6,8 +6,8 @@
 #include "kernels/kernels.h"
 #include "kernels/roof_loops.h"
 
-// override_table replaces the entries of a copy of the reference table. Both run on machines that have the instruction
-// set only.
+// override_table replaces the entries of a copy of the reference table. Both may run only on machines that have the
+// instruction set.
 #define QUIRE_DECLARE_VECTOR_TABLE(table) \
   namespace quire::table {                \
   void override_table(Kernels& kernels);  \

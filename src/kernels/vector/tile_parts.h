@@ -1,4 +1,4 @@
-// Which thread does which tiles of a call. See math.h for how files of this folder are used.
+// Divides the tasks of a call among the threads. math.h says how the files of this folder are used.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -6,34 +6,34 @@
 namespace quire {
 namespace {
 
-// The tiles of a call in contiguous parts, one for each thread: a thread that asks for a tile gets the next of its own
-// part, and those of others when that is done. So it reads memory as one stream, however its neighbours fare; of a
-// matrix that is multiplied alone, what it has packed itself.
-class TileParts {
+// Each thread has a contiguous part of the tasks: take() returns the next task of the thread's own part, or one of
+// another part when its own is done. So a thread reads memory as one stream whatever the other threads do; and it
+// multiplies the part of a matrix that it has packed itself, if the matrix is multiplied alone.
+class TaskParts {
  public:
-  TileParts(int64_t num_tiles, int num_threads) : num_parts_(num_threads < kMostParts ? num_threads : kMostParts) {
+  TaskParts(int64_t num_tasks, int num_threads) : num_parts_(num_threads < kMaxParts ? num_threads : kMaxParts) {
     for (int part = 0; part < num_parts_; ++part) {
-      parts_[part] = {num_tiles * part / num_parts_, num_tiles * (part + 1) / num_parts_};
+      parts_[part] = {num_tasks * part / num_parts_, num_tasks * (part + 1) / num_parts_};
     }
   }
-  // To be called num_tiles times in all.
+  // The threads together must call it exactly num_tasks times.
   int64_t take(int thread) {
     for (int part = thread % num_parts_;; part = (part + 1) % num_parts_) {
       Part& from = parts_[part];
       if (__atomic_load_n(&from.next, __ATOMIC_RELAXED) >= from.end) continue;
-      const int64_t tile = __atomic_fetch_add(&from.next, 1, __ATOMIC_RELAXED);
-      if (tile < from.end) return tile;
+      const int64_t task = __atomic_fetch_add(&from.next, 1, __ATOMIC_RELAXED);
+      if (task < from.end) return task;
     }
   }
 
  private:
-  static constexpr int kMostParts = 64;  // threads beyond share parts
+  static constexpr int kMaxParts = 64;  // further threads share these parts
   struct alignas(64) Part {
     int64_t next;
     int64_t end;
   };
   int num_parts_;
-  Part parts_[kMostParts];
+  Part parts_[kMaxParts];
 };
 
 }  // namespace

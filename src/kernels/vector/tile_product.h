@@ -1,8 +1,8 @@
-// The one inner loop of attention: a few rows of queries times a K tile, and the same rows of weights times a V tile.
-// See math.h for how files of this folder are used.
+// The inner loop of attention over floats: multiplies a few query rows by a K tile, and rows of softmax weights by a V
+// tile. math.h says how the files of this folder are used.
 //
-// An element of the result is a chain of fused multiply-adds over the depth in ascending order, whatever the number of
-// rows or columns that are computed beside it.
+// An element of the result is a chain of fused multiply-adds over the depth in ascending order. It does not depend on
+// the number of rows or columns that are computed beside it.
 #pragma once
 
 #include "isa/vec.h"
@@ -11,28 +11,29 @@
 namespace quire {
 namespace {
 
-// Floats between the left rows: a constant, so that the rows of a tile are offsets of one address register; off a power
-// of two, so that they fall into different cache sets. Holds a query of kMaxHeadDim.
+// Floats between the left rows. It is a constant, so that the rows of a row tile are offsets from one address register;
+// it is not a power of two, so that the rows fall into different cache sets. A row holds a query of kMaxHeadDim.
 constexpr int kLeftStride = kMaxHeadDim + 16;
 
-// Blocks of positions whose scores are softened together.
+// The number of tiles of positions whose scores go through the softmax together.
 constexpr int kStripeTiles = 4;
 
 // c[r][n] = c[r][n] * shrink[r] + sum over k of left[r][k] * right[k][n]
 struct TileProduct {
   const float* left = nullptr;           // [rows, depth], rows kLeftStride apart
   const void* right[kStripeTiles] = {};  // [depth, columns] in parts of part_depth, rows right_stride elements apart
-  const void* next[kStripeTiles] = {};   // what will be the right side of a later product: fetched ahead; or none
+  const void* next[kStripeTiles] = {};   // the right side of a later product, to be prefetched; or null
   int64_t right_stride = 0;
   int depth = 0;
   int part_depth = 0;
   float* c = nullptr;  // [rows, columns], rows c_stride apart
   int64_t c_stride = 0;
   int columns = 0;                // a multiple of kLanes
-  const float* shrink = nullptr;  // [rows], or none: c starts from zero
+  const float* shrink = nullptr;  // [rows]; null: c starts from zero
 };
 
-// The formats of the right side. Floats may be tiles just widened, in the first-level cache: nothing to fetch ahead.
+// The formats of the right side. WidenedSource: tiles that were just converted to floats and lie in the first-level
+// cache, so that prefetching is of no use.
 struct WidenedSource {
   using Element = float;
   static constexpr bool kFetchAhead = false;
@@ -101,7 +102,7 @@ inline void product_strip(const TileProduct& t, int column) {
   }
 }
 
-// A strip is as wide as keeps enough sums in flight to hide the latency of the multiply-add.
+// A strip is wide enough that the number of independent sums hides the latency of the multiply-add.
 template <typename Source, int kRows>
 void product_rows(const TileProduct& t) {
   constexpr int kVectors = 4 * kRows <= 2 * kRowTile ? 4 : 2;
@@ -122,7 +123,7 @@ void product_from(const TileProduct& t, int rows) {
   if constexpr (kRows > 1) product_from<Source, kRows - 1>(t, rows);
 }
 
-// Right sides without `next` are widened floats.
+// A product without `next` has widened floats on its right side.
 void tile_product(Format right_format, const TileProduct& t, int rows) {
   if (t.next[0] == nullptr) return product_from<WidenedSource>(t, rows);
   switch (right_format) {

@@ -1,12 +1,12 @@
-// What one multiplication keeps in registers. See math.h for how files of this folder are used.
+// The part of a result that one multiplication keeps in registers. math.h says how the files of this folder are used.
 #pragma once
 
 namespace quire {
 namespace {
 
 struct TileShape {
-  int tokens;  // at most
-  int sums;    // vectors of results at most: of tokens times vectors of rows
+  int tokens;  // the most tokens
+  int sums;    // the most vectors of results: tokens times vectors of rows
 };
 
 }  // namespace

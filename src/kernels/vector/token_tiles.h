@@ -1,5 +1,5 @@
-// Which rows of the input and panels of a matrix are multiplied together. See math.h for how files of this folder are
-// used.
+// Divides the tokens of the input and the panels of a matrix into those that are multiplied together. math.h says how
+// the files of this folder are used.
 #pragma once
 
 #include "kernels/vector/loops.h"
@@ -9,19 +9,19 @@
 namespace quire {
 namespace {
 
-// Panels that are multiplied together, so that memory is read in several streams and the vectors share each broadcast
-// activation: as many as leave their sums in registers.
-constexpr int kMostPanels = 4;
+// The number of panels that are multiplied together: as many as leave their sums in registers. Memory is then read in
+// several streams, and the panels share each broadcast activation.
+constexpr int kMaxPanels = 4;
 constexpr int panels_together(TileShape tile, int64_t tokens) {
   return 4 * kPanelVectors * tokens <= tile.sums ? 4 : 2 * kPanelVectors * tokens <= tile.sums ? 2 : 1;
 }
 
-// body(first, count, index) over even tiles of tokens.
+// Calls body(first, count, index) for tiles of tokens of nearly equal size.
 template <typename F>
 inline void for_token_tiles(TileShape tile, int64_t num_tokens, F body) {
   const int64_t num_tiles = divide_up(num_tokens, tile.tokens);
   const int64_t tokens = num_tokens / num_tiles;
-  const int64_t longer = num_tokens % num_tiles;  // so many tiles have a token more
+  const int64_t longer = num_tokens % num_tiles;  // the first `longer` tiles have one token more
   int64_t token = 0;
   for (int64_t i = 0; i < num_tiles; ++i) {
     const int64_t count = tokens + (i < longer ? 1 : 0);
@@ -30,12 +30,12 @@ inline void for_token_tiles(TileShape tile, int64_t num_tokens, F body) {
   }
 }
 
-// The smallest tile of so many tokens or more, which are more than one tile.
+// The size of the smallest tile of at least num_tokens tokens, which must be more than one tile.
 constexpr int fewest_of_tile(TileShape tile, int num_tokens) {
   return num_tokens / static_cast<int>(divide_up(num_tokens, tile.tokens));
 }
 
-// body(first, panels) over `count` panels: as many as go together for these tokens, what is left one by one.
+// Calls body(first, panels) for `count` panels: as many together as panels_together() says, then the rest one by one.
 template <typename F>
 inline void for_panels(TileShape tile, int count, int64_t num_tokens, F body) {
   const int together = panels_together(tile, num_tokens < tile.tokens ? num_tokens : tile.tokens);
@@ -44,8 +44,8 @@ inline void for_panels(TileShape tile, int count, int64_t num_tokens, F body) {
   for (; panel < count; ++panel) body(panel, 1);
 }
 
-// Calls body.operator()<kPanels, kTokens>() for a tile of tokens in [kFewest, tile.tokens] and the panels that
-// for_panels gives: of one tile of tokens or of several.
+// Calls body.operator()<kPanels, kTokens>() for a tile of [kFewest, kTile.tokens] tokens and the numbers of panels that
+// for_panels passes, for one tile of tokens or for several.
 template <TileShape kTile, int kFewest, int kTokens = kTile.tokens, typename F>
 inline void with_tile(int panels, int tokens, F body) {
   constexpr int kOfOneTile = panels_together(kTile, kTokens);

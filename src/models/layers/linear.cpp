@@ -8,7 +8,7 @@
 namespace quire {
 
 void PackedRows::take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols) {
-  const int64_t cols = (max_cols + kPackedRowGroup - 1) / kPackedRowGroup * kPackedRowGroup;
+  const int64_t cols = (max_cols + kPackedColumnMultiple - 1) / kPackedColumnMultiple * kPackedColumnMultiple;
   data = arena.take_bytes(static_cast<uint64_t>(max_rows) * kernels.packed_row_bytes(cols));
 }
 

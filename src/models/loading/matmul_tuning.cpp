@@ -28,8 +28,8 @@ struct Setting {
 };
 constexpr Setting<int16_t> kCounts[] = {{"packed_tokens", &MatmulTuning::packed_tokens, 0, 128},
                                         {"few_tokens", &MatmulTuning::few_tokens, 0, 1024},
-                                        {"few_panels", &MatmulTuning::few_panels, 1, kMostTilePanels},
-                                        {"many_panels", &MatmulTuning::many_panels, 1, kMostTilePanels}};
+                                        {"few_panels", &MatmulTuning::few_panels, 1, kMaxTaskPanels},
+                                        {"many_panels", &MatmulTuning::many_panels, 1, kMaxTaskPanels}};
 constexpr Setting<int32_t> kDistances[] = {{"fetch_ahead", &MatmulTuning::fetch_ahead, 0, 1 << 20}};
 
 template <typename T>

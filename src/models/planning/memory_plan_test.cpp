@@ -33,7 +33,7 @@ TEST(KvGroup, CountsKvHeadsOnly) {
   EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 64 * (34 + 18));
 }
 
-TEST(MemoryPlan, EnoughForEverySequence) {
+TEST(MemoryPlan, GivesEverySequenceItsFullLength) {
   const MemoryPlan plan = plan_memory(input(100 * kMiB), options(4, 1000));
   EXPECT_EQ(plan.num_blocks, 4 * 32);  // 1000 positions end in the 32nd block
   EXPECT_EQ(plan.kv_bytes, 8 * kMiB);
@@ -67,13 +67,13 @@ TEST(MemoryPlan, GroupsWithAWindowKeepTheirWindows) {
   EXPECT_TRUE(plan.fits);
 }
 
-TEST(MemoryPlan, AWindowNeverHasMoreBlocksThanWhatItIsCutFrom) {
+TEST(MemoryPlan, AWindowedGroupNeverHasMoreBlocksThanAFullOne) {
   const MemoryPlan plan = plan_memory(windowed(1000 * kMiB), options(4, 120));
   EXPECT_EQ(plan.kv_groups[0].num_blocks, 16);
   EXPECT_EQ(plan.kv_groups[1].num_blocks, 16);
 }
 
-TEST(MemoryPlan, GivesUpLengthBeforeWindowsAndWindowsBeforeOneSequence) {
+TEST(MemoryPlan, ReducesLengthFirstThenWindowsDownToOneSequence) {
   RunnerOptions wanted = options(4, 4000);
   wanted.max_batch_tokens = 64;
   const auto blocks = [&](uint64_t mib) {
@@ -110,7 +110,7 @@ TEST(MemoryPlan, ShrinksToWhatFits) {
   EXPECT_EQ(plan.total_bytes, 15 * kMiB);
 }
 
-TEST(MemoryPlan, CountsWhatSamplingTakes) {
+TEST(MemoryPlan, CountsTheSamplersBuffers) {
   PlanInput sampling = input(16 * kMiB);
   EXPECT_EQ(plan_memory(sampling, options(4, 1000)).num_blocks, 64);
   sampling.sampling_bytes = 2 * kMiB;
@@ -152,7 +152,7 @@ TEST(MemoryPlan, OffersTheSmallerKvType) {
   EXPECT_NE(halves.advice.find(" q8_0 with --ctx-size 960"), std::string::npos) << halves.advice;
 }
 
-TEST(MemoryPlan, WeightsAloneTooLargeAndNumbersBeyondAnything) {
+TEST(MemoryPlan, RefusesWeightsThatAreTooLargeAndSizesThatOverflow) {
   const MemoryPlan plan = plan_memory(input(5 * kMiB), options(4, 1000));
   EXPECT_FALSE(plan.fits);
   EXPECT_NE(plan.advice.find("weights"), std::string::npos);

@@ -40,7 +40,7 @@ TEST(ModelShapes, HaveThePublishedNumberOfParameters) {
   }
 }
 
-TEST(SyntheticCheckpoint, FormatsFollowFilesAsTheyAreMade) {
+TEST(SyntheticCheckpoint, ChoosesFormatsAsQuantisersDo) {
   const auto format = [](const char* shape, const char* weights, const char* tensor) {
     const auto checkpoint = open_synthetic(model_shape(shape), weights, kHoles);
     return std::string(weight_format(checkpoint->tensor(tensor).format).name);

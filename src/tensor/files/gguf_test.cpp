@@ -153,7 +153,7 @@ TEST(Gguf, LookupsNameFileAndKey) {
   expect_error([&] { file.get_tensor("w"); }, ErrorCode::kCorrupt, "tensor \"w\" is missing");
 }
 
-TEST(Gguf, WriterRefusesWhatNoReaderWouldTake) {
+TEST(Gguf, WriterRefusesInvalidFiles) {
   GgufWriter writer;
   writer.add_bool("a", true);
   const auto invalid = ErrorCode::kInvalidArgument;
@@ -187,7 +187,7 @@ TEST(Gguf, VersionsAndForeignFiles) {
   expect_error([] { GgufFile::open("/no/such/file"); }, ErrorCode::kNotFound, "/no/such/file");
 }
 
-TEST(Gguf, LyingMetadata) {
+TEST(Gguf, RefusesWrongMetadata) {
   const auto corrupt = ErrorCode::kCorrupt;
   expect_refused(header(uint64_t{1} << 63, 0), ErrorCode::kLimit, "declares 9223372036854775808 tensors");
   expect_refused(header(0, 2'000'000), ErrorCode::kLimit, "at most");
@@ -210,7 +210,7 @@ TEST(Gguf, LyingMetadata) {
                  "general.alignment is string");
 }
 
-TEST(Gguf, LyingTensors) {
+TEST(Gguf, RefusesWrongTensors) {
   const auto corrupt = ErrorCode::kCorrupt;
   const uint64_t half = uint64_t{1} << 32;
   expect_refused(header(1, 0) + tensor("w", {}, 0, 0), corrupt, "0 dimensions");

@@ -89,7 +89,7 @@ TEST(Safetensors, ForeignAndTruncatedFiles) {
   expect_error([] { SafetensorsFile::open("/"); }, ErrorCode::kInvalidArgument, "is a directory");
 }
 
-TEST(Safetensors, LyingHeaders) {
+TEST(Safetensors, RefusesWrongHeaders) {
   const auto corrupt = ErrorCode::kCorrupt;
   const std::string good = entry("a", "U8", "[2]", "[0,2]");
   expect_refused(image("{" + good, 2), corrupt, "not valid JSON");
@@ -161,7 +161,7 @@ TEST(Safetensors, DirectoriesAndShards) {
   expect_error([&] { SafetensorsDirectory::open(folder); }, ErrorCode::kNotFound, "needs s3.safetensors");
 }
 
-TEST(Safetensors, LyingIndexes) {
+TEST(Safetensors, RefusesWrongIndexes) {
   const auto refused = [](const std::string& text, std::string_view part) {
     expect_error([&] { parse_safetensors_index(text, "index"); }, ErrorCode::kCorrupt, part);
   };

@@ -14,18 +14,19 @@ namespace quire {
 namespace {
 
 using Bytes = __m256i;
-// A weight of eight bits is its value plus this as a code.
+// The code of an eight-bit weight is its value plus this.
 constexpr int kCodeZero = 0;
 #ifdef QUIRE_SMALL_TILES
 constexpr TileShape kQ8Tile = {3, 8};
 constexpr TileShape kFloatTile = {3, 8};
 #else
-constexpr TileShape kQ8Tile = {4, 8};      // more than 16 registers hold, still fastest
+constexpr TileShape kQ8Tile = {4, 8};      // needs more than 16 registers, but is the fastest
 constexpr TileShape kFloatTile = {6, 12};  // 12 results of 16 registers
 #endif
 
-// One panel's sums of one token are two chains: four panels hide the latency of the additions, and are four streams of
-// memory. (Zen 3, two threads, one token, 2048 x 2048: Q4_0 75 to 86 % of the read roof, F16 82 to 97 %.)
+// The sums of one token and panel are two chains of additions: with four panels, their latency is hidden and memory is
+// read in four streams. (Zen 3, two threads, one token, 2048 x 2048: Q4_0 reaches 75 to 86 % of the read roof, F16 82
+// to 97 %.)
 constexpr MatmulTuning kUsualTuning = {.packed_tokens = 2 * kQ8Tile.tokens, .few_panels = 4};
 
 inline Bytes load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -40,7 +41,7 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm256_and_si256(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
-// Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
+// Shifts words of 16 bits: the caller must mask the bits that cross into another byte.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
   if constexpr (kBits == 0) return x;
@@ -55,15 +56,15 @@ inline Bytes look_up(Bytes table, Bytes index) { return _mm256_shuffle_epi8(tabl
 // Byte i of kLanes as word i.
 inline Bytes widen_u8(const void* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
 
-// The kinds of codes that Dots tells apart, by their most bits.
+// The kinds of codes that Dots distinguishes, by their largest number of bits.
 constexpr int dot_bits(int code_bits) { return code_bits <= 4 ? 4 : code_bits <= 6 ? 6 : 8; }
 
-// Sums of four products per word: codes of kCodeBits, unsigned below 8 bits, in [-128, 127] from there on, times
-// activations in [-127, 127]; `start` is in the result. Up to eight words are added, kStep in a call.
+// Sums of four products per word: codes of kCodeBits (unsigned below 8 bits, in [-128, 127] with 8) times activations
+// in [-127, 127]; the result includes `start`. Up to eight words may be added, kStep in each call.
 template <int kCodeBits>
 struct Dots {
-  // Two products are below 2^15 by themselves, of six bits four of them are, and of four bits sixteen: these stay as
-  // they are to the end.
+  // The sum of two products is below 2^15; with codes of six bits the sum of four is, and with four bits that of
+  // sixteen, so that these need not be widened before the end.
   static constexpr bool kPairs = kCodeBits <= 4;
   static constexpr int kStep = kCodeBits == 6 ? 2 : 1;
   static Bytes begin(Bytes start) { return kPairs ? _mm256_setzero_si256() : start; }
@@ -75,34 +76,34 @@ struct Dots {
                                            _mm256_maddubs_epi16(codes[1], activations[1]));
       return in_order(_mm256_add_epi32(sum, sum_pairs(pairs)));
     } else {
-      // |code| as an unsigned byte times the activation with the code's sign.
+      // |code| as an unsigned byte, times the activation with the sign of the code.
       const Bytes pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[0]), _mm256_sign_epi8(activations[0], codes[0]));
       return in_order(_mm256_add_epi32(sum, sum_pairs(pairs)));
     }
   }
   static Bytes end(Bytes sum, Bytes start) { return kPairs ? _mm256_add_epi32(start, sum_pairs(sum)) : sum; }
   static Bytes sum_pairs(Bytes pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
-  // GCC would make a tree of a chain of integer sums, with all products as its leaves: more than there are registers.
+  // GCC would turn the chain of integer sums into a tree whose leaves are all products: more than there are registers.
   static Bytes in_order(Bytes sum) {
     __asm__("" : "+x"(sum));
     return sum;
   }
 };
-// sum - a * b of every word, 16 bits in the low half of each.
+// sum - a * b for every word; a and b are 16 bits in the low half of each word.
 inline Bytes subtract_products(Bytes sum, Bytes a, Bytes b) { return _mm256_sub_epi32(sum, _mm256_madd_epi16(a, b)); }
 inline Vec as_floats(Bytes x) { return _mm256_castsi256_ps(x); }
 
 inline Vec widen_i8(const void* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
 }
-// 2^(e - 128) of kLanes bytes e; 255 becomes something that is not finite in the end.
+// 2^(e - 128) for kLanes bytes e; 255 gives a number that makes the result infinite or NaN.
 inline Vec load_e8m0_halves(const void* p) {
   const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
   const __m256i bits = _mm256_max_epi32(_mm256_slli_epi32(e, 23), _mm256_set1_epi32(0x00400000));
   return _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0.5f));
 }
-// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
-// the sign's extension fills.
+// Two vectors of E4M3 codes, none of them NaN, times 2^-8. Read as f16, a code lacks the top bit of the exponent, which
+// the extension of the sign fills.
 inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
   const __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   const __m256i half = _mm256_and_si256(_mm256_slli_epi16(x, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
@@ -116,8 +117,8 @@ inline void store_i8(void* p, Vec x) {
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
 }
 
-// What a roof of int8 products repeats: the products alone, because what a sum needs beside them (Dots) is the price of
-// having no VNNI. Each result is the next one's operand: a chain, as a sum would be.
+// The operation that the roof of int8 products repeats: only the products, because the extra work of a sum (Dots) is
+// the price of not having VNNI. Each result is the operand of the next operation: a chain, as a sum would be.
 inline Bytes roof_dot_step(Bytes sum, Bytes factor) { return _mm256_maddubs_epi16(sum, factor); }
 
 }  // namespace

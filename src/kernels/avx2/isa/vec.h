@@ -15,7 +15,7 @@ constexpr int kLanes = 8;
 #ifdef QUIRE_SMALL_TILES
 constexpr int kRowTile = 3;
 #else
-constexpr int kRowTile = 6;  // rows times two vectors of sums: 12 of 16 registers
+constexpr int kRowTile = 6;  // rows; with two vectors of sums each they take 12 of 16 registers
 #endif
 
 inline __m256i lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
@@ -53,7 +53,7 @@ inline Vec keep_lanes(Vec x, int first, int last, Vec other) {
   const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(first), lane_numbers());
   return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(_mm256_andnot_si256(before, first_lanes(last))));
 }
-// Lanes in a fixed tree: halves, quarters, neighbours.
+// Sums the lanes in a fixed tree: halves, quarters, neighbours.
 inline float sum_lanes(Vec x) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
@@ -78,8 +78,8 @@ inline Vec load_f16(const uint16_t* p) { return _mm256_cvtph_ps(load_halves(p));
 inline Vec load_bf16(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p)), 16));
 }
-// As an f16 a code lacks the top bit of the exponent, which the sign's extension fills; that is 2^8 too little. The
-// code without a zero behind its sign is the NaN, in f16 all ones.
+// Read as f16, a code lacks the top bit of the exponent, which the extension of the sign fills; the value is then 2^8
+// too small. The code whose bits after the sign are all ones is NaN; it becomes the f16 of all ones.
 inline Vec load_e4m3(const uint8_t* p) {
   const __m128i codes = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   const __m128i half = _mm_and_si128(_mm_slli_epi16(codes, 7), _mm_set1_epi16(static_cast<short>(0xbfff)));
@@ -103,9 +103,9 @@ inline void store_bf16(uint16_t* p, Vec x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
 }
 
-// Not the intrinsic: GCC 12 takes a function that only fetches for one without effect, and drops calls of it.
+// Uses inline assembly because GCC 12 treats a function that only prefetches as one without effect and drops its calls.
 inline void prefetch(const void* p) { __asm__ volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p))); }
-// Into the second-level cache only, which waits for more lines at a time than the first level does.
+// Prefetches into the second-level cache only, which can wait for more lines at a time than the first-level cache.
 inline void prefetch_far(const void* p) { __asm__ volatile("prefetcht1 %0" : : "m"(*static_cast<const char*>(p))); }
 
 }  // namespace

@@ -19,17 +19,17 @@ inline Words set1_word(int32_t x) { return _mm256_set1_epi32(x); }
 inline Words widen_bytes(const std::byte* p) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-// Pairs of the low (0) or high (1) halves of bytes, less 8.
+// Pairs of the low (0) or high (1) halves of bytes, minus 8.
 template <int kHalf>
 inline Words widen_nibbles(const std::byte* p) {
   const __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   const __m256i codes = kHalf == 1 ? _mm256_srli_epi16(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi16(15));
   return _mm256_sub_epi16(codes, _mm256_set1_epi16(8));
 }
-// sum + both products of each pair.
+// sum plus both products of each pair.
 inline Words dot2(Words sum, Words a, Words b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
 inline Vec to_floats(Words x) { return _mm256_cvtepi32_ps(x); }
-// Rounded to nearest even; beyond 16 bits the nearest there is, NaN as the least.
+// Rounds to nearest even; values beyond 16 bits become the nearest 16-bit integer, NaN becomes the smallest.
 inline void store_i16(void* p, Vec x) {
   const __m256i words = _mm256_cvtps_epi32(x);
   const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));

@@ -14,13 +14,13 @@ namespace quire {
 namespace {
 
 using Bytes = __m512i;
-// A weight of eight bits is its value plus this as a code: vpdpbusd wants unsigned weights.
+// The code of an eight-bit weight is its value plus this, because vpdpbusd needs unsigned weights.
 constexpr int kCodeZero = 128;
 #ifdef QUIRE_SMALL_TILES
 constexpr TileShape kQ8Tile = {3, 8};
 constexpr TileShape kFloatTile = {3, 8};
 #else
-constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results of 32 registers
+constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results in 32 registers
 constexpr TileShape kFloatTile = {6, 24};  // 24 results
 #endif
 
@@ -38,7 +38,7 @@ inline Bytes load_word(const void* p) {
 inline Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
 inline Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
 inline Bytes add_bytes(Bytes a, Bytes b) { return _mm512_add_epi8(a, b); }
-// Whole words of 16 bits move: bits that cross a byte are the caller's to mask.
+// Shifts words of 16 bits: the caller must mask the bits that cross into another byte.
 template <int kBits>
 inline Bytes shift_left(Bytes x) {
   if constexpr (kBits == 0) return x;
@@ -53,11 +53,12 @@ inline Bytes look_up(Bytes table, Bytes index) { return _mm512_shuffle_epi8(tabl
 // Byte i of kLanes as word i.
 inline Bytes widen_u8(const void* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 
-// The kinds of codes that Dots tells apart: one.
+// Dots distinguishes only one kind of codes.
 constexpr int dot_bits(int) { return 8; }
 
-// Sums of four products per word: codes, as unsigned bytes, times activations in [-127, 127]. Not the intrinsic: GCC 12
-// copies the sum before and after it in every round of a loop, which costs a third of the speed.
+// Sums of four products per word: codes, as unsigned bytes, times activations in [-127, 127]. Uses inline assembly
+// because GCC 12 copies the sum before and after the intrinsic in every round of a loop, which costs a third of the
+// speed.
 template <int kCodeBits>
 struct Dots {
   static constexpr int kStep = 1;  // words in a call
@@ -68,21 +69,21 @@ struct Dots {
   }
   static Bytes end(Bytes sum, Bytes) { return sum; }
 };
-// sum - a * b of every word, 16 bits in the low half of each.
+// sum - a * b for every word; a and b are 16 bits in the low half of each word.
 inline Bytes subtract_products(Bytes sum, Bytes a, Bytes b) { return _mm512_sub_epi32(sum, _mm512_madd_epi16(a, b)); }
 inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
 inline Vec widen_i8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
-// 2^(e - 128) of kLanes bytes e; 255 becomes something that is not finite in the end.
+// 2^(e - 128) for kLanes bytes e; 255 gives a number that makes the result infinite or NaN.
 inline Vec load_e8m0_halves(const void* p) {
   const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   const __m512i bits = _mm512_max_epi32(_mm512_slli_epi32(e, 23), _mm512_set1_epi32(0x00400000));
   return _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(0.5f));
 }
-// Two vectors of E4M3 codes, none of them a NaN, times 2^-8. As an f16 a code lacks the top bit of the exponent, which
-// the sign's extension fills.
+// Two vectors of E4M3 codes, none of them NaN, times 2^-8. Read as f16, a code lacks the top bit of the exponent, which
+// the extension of the sign fills.
 inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
   const __m512i x = _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   const __m512i half = _mm512_and_si512(_mm512_slli_epi16(x, 7), _mm512_set1_epi16(static_cast<short>(0xbfff)));
@@ -94,7 +95,7 @@ inline void store_i8(void* p, Vec x) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
-// What a roof of int8 products repeats.
+// The operation that the roof of int8 products repeats.
 inline Bytes roof_dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, {factor}, {factor}); }
 
 }  // namespace

@@ -15,7 +15,7 @@ constexpr int kLanes = 16;
 #ifdef QUIRE_SMALL_TILES
 constexpr int kRowTile = 4;
 #else
-constexpr int kRowTile = 12;  // rows times two vectors of sums: 24 of 32 registers
+constexpr int kRowTile = 12;  // rows; with two vectors of sums each they take 24 of 32 registers
 #endif
 
 inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -49,7 +49,7 @@ inline Vec keep_lanes(Vec x, int first, int last, Vec other) {
   const __mmask16 from = _mm512_cmpge_epi32_mask(lane, _mm512_set1_epi32(first));
   return _mm512_mask_blend_ps(_mm512_mask_cmplt_epi32_mask(from, lane, _mm512_set1_epi32(last)), other, x);
 }
-// Lanes in a fixed tree: halves, quarters, eighths, neighbours.
+// Sums the lanes in a fixed tree: halves, quarters, eighths, neighbours.
 inline float sum_lanes(Vec x) { return _mm512_reduce_add_ps(x); }
 inline float max_lanes(Vec x) { return _mm512_reduce_max_ps(x); }
 
@@ -68,8 +68,8 @@ inline Vec load_f16(const uint16_t* p) { return widen_f16(load_halves(p)); }
 inline Vec load_bf16(const uint16_t* p) { return widen_bf16(load_halves(p)); }
 inline Vec load_first_f16(const uint16_t* p, int n) { return widen_f16(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
 inline Vec load_first_bf16(const uint16_t* p, int n) { return widen_bf16(_mm256_maskz_loadu_epi16(first_lanes(n), p)); }
-// As an f16 a code lacks the top bit of the exponent, which the sign's extension fills; that is 2^8 too little. The
-// code without a zero behind its sign is the NaN, in f16 all ones.
+// Read as f16, a code lacks the top bit of the exponent, which the extension of the sign fills; the value is then 2^8
+// too small. The code whose bits after the sign are all ones is NaN; it becomes the f16 of all ones.
 inline Vec load_e4m3(const uint8_t* p) {
   const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   const __m256i half = _mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
@@ -91,9 +91,9 @@ inline void store_bf16(uint16_t* p, Vec x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
 }
 
-// Not the intrinsic: GCC 12 takes a function that only fetches for one without effect, and drops calls of it.
+// Uses inline assembly because GCC 12 treats a function that only prefetches as one without effect and drops its calls.
 inline void prefetch(const void* p) { __asm__ volatile("prefetcht0 %0" : : "m"(*static_cast<const char*>(p))); }
-// Into the second-level cache only, which waits for more lines at a time than the first level does.
+// Prefetches into the second-level cache only, which can wait for more lines at a time than the first-level cache.
 inline void prefetch_far(const void* p) { __asm__ volatile("prefetcht1 %0" : : "m"(*static_cast<const char*>(p))); }
 
 }  // namespace

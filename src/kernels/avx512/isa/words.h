@@ -19,20 +19,21 @@ inline Words set1_word(int32_t x) { return _mm512_set1_epi32(x); }
 inline Words widen_bytes(const std::byte* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-// Pairs of the low (0) or high (1) halves of bytes, less 8.
+// Pairs of the low (0) or high (1) halves of bytes, minus 8.
 template <int kHalf>
 inline Words widen_nibbles(const std::byte* p) {
   const __m512i bytes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   const __m512i codes = kHalf == 1 ? _mm512_srli_epi16(bytes, 4) : _mm512_and_si512(bytes, _mm512_set1_epi16(15));
   return _mm512_sub_epi16(codes, _mm512_set1_epi16(8));
 }
-// sum + both products of each pair. Not the intrinsic: GCC 12 copies the sum before and after it in a loop.
+// sum plus both products of each pair. Uses inline assembly because GCC 12 copies the sum before and after the
+// intrinsic in a loop.
 inline Words dot2(Words sum, Words a, Words b) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
   return sum;
 }
 inline Vec to_floats(Words x) { return _mm512_cvtepi32_ps(x); }
-// Rounded to nearest even; beyond 16 bits the nearest there is, NaN as the least.
+// Rounds to nearest even; values beyond 16 bits become the nearest 16-bit integer, NaN becomes the smallest.
 inline void store_i16(void* p, Vec x) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x)));
 }

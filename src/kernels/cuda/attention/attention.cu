@@ -8,20 +8,20 @@
 namespace quire {
 namespace {
 
-// Splits are blocks of their own as long as their results fit here; beyond, there are sequences enough to fill a
-// device.
+// Splits have separate blocks as long as their results fit into this much memory. With more rows, the sequences alone
+// are enough work for a device.
 constexpr int64_t kFewPartialBytes = int64_t{128} << 20;
 constexpr int64_t kManyPartialBytes = int64_t{32} << 20;
-// Long row blocks: with so many of them, each walks all its splits by itself.
+// With at least this many blocks of long sequences, each block computes all splits of its rows.
 constexpr int64_t kEnoughBlocks = 256;
 constexpr int kMostSplitDim = 256;
 
-// So many sequences make it worth looking for a prefix that they share.
+// With at least this many sequences it pays to look for a prefix that they share.
 constexpr int64_t kSharingSequences = 4;
 
 constexpr int many_rows(int head_dim) { return head_dim <= 128 ? 128 : 64; }
 
-// What a call may be; of the limits, or of one call.
+// The sizes of a call, or the limits of all calls.
 struct CallSize {
   int64_t num_rows;
   int64_t max_rows;
@@ -31,16 +31,16 @@ struct CallSize {
   int num_kv_heads;
   int head_dim;
 
-  int group() const { return num_heads / num_kv_heads; }
+  int heads_per_kv() const { return num_heads / num_kv_heads; }
   int num_splits() const { return split_of(static_cast<int>(std::max<int64_t>(max_context, 1) - 1)) + 1; }
-  int64_t few_rows() const { return std::min<int64_t>(max_rows, kFewRows / group()) * group(); }
+  int64_t few_rows() const { return std::min<int64_t>(max_rows, kFewRows / heads_per_kv()) * heads_per_kv(); }
   int64_t many_jobs() const {
-    const int64_t by_rows = ceil_div(num_rows * group(), many_rows(head_dim)) + num_sequences;
-    const int64_t by_sequences = num_sequences * ceil_div(max_rows * group(), many_rows(head_dim));
+    const int64_t by_rows = ceil_div(num_rows * heads_per_kv(), many_rows(head_dim)) + num_sequences;
+    const int64_t by_sequences = num_sequences * ceil_div(max_rows * heads_per_kv(), many_rows(head_dim));
     return std::min(by_rows, by_sequences);
   }
-  int64_t many_partial_rows() const { return std::min<int64_t>(max_rows * group(), many_rows(head_dim)); }
-  // Of shared_splits, which come first in the workspace.
+  int64_t many_partial_rows() const { return std::min<int64_t>(max_rows * heads_per_kv(), many_rows(head_dim)); }
+  // The bytes of shared_splits, which come first in the workspace.
   int64_t flag_bytes() const { return ceil_div(num_splits() * static_cast<int64_t>(sizeof(int32_t)), 64) * 64; }
   int64_t partial_bytes(int64_t jobs, int64_t rows) const {
     return jobs * num_kv_heads * num_splits() * rows * (head_dim + 2) * static_cast<int64_t>(sizeof(float));
@@ -66,7 +66,7 @@ void run_kernel(const AttentionCall& call, Stream stream) {
   }
 }
 
-// A pack of rows reads a shared split once.
+// Packs: a pack of rows reads a shared split once for all its sequences.
 void run_packs(const AttentionCall& call, Stream stream) {
   find_shared_splits(call, stream);
   AttentionCall packs = call;
@@ -85,7 +85,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   const KvLayer& kv = args.kv;
   const Stream stream = gpu_stream(exec);
   if (args.num_sequences == 0 || args.max_rows == 0) return;
-  // The tensor-core kernels move eight dimensions at a time.
+  // The tensor-core kernels copy eight dimensions at a time.
   const bool in_eights = kv.head_dim % 8 == 0;
   if (kv.k_format == Format::kF32 || kv.v_format == Format::kF32 || kv.head_dim > kMostSplitDim || !in_eights) {
     return run_attention_plain(args, stream);
@@ -96,12 +96,12 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   const int num_splits = size.num_splits();
   AttentionCall call;
   call.args = args;
-  call.group = size.group();
+  call.heads_per_kv = size.heads_per_kv();
   constexpr float kLog2E = 1.44269504f;
   call.partials = reinterpret_cast<float*>(args.workspace + size.flag_bytes());
   call.to_log2 = (args.softcap > 0 ? args.softcap : args.scale) * kLog2E;
 
-  if (call.group <= kFewRows) {
+  if (call.heads_per_kv <= kFewRows) {
     const int64_t rows = size.few_rows();
     const bool splits = num_splits > 1 && size.partial_bytes(args.num_sequences, rows) <= kFewPartialBytes;
     call.rows_per_job = kFewRows;
@@ -112,7 +112,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
     call.shared_splits = shares ? reinterpret_cast<int32_t*>(args.workspace) : nullptr;
     run_jobs(call, stream);
   }
-  if (args.max_rows * call.group > kFewRows) {
+  if (args.max_rows * call.heads_per_kv > kFewRows) {
     const int64_t jobs = size.many_jobs();
     const int64_t rows = size.many_partial_rows();
     const bool splits =

@@ -1,9 +1,9 @@
 // The attention entries of the CUDA table: write_kv, attention_workspace_bytes and attention of kernels.h.
 //
 // attention needs AttentionArgs::num_rows, max_rows and max_context, scale > 0, q 16-byte aligned and q_stride a
-// multiple of 4. Queries and weights are rounded to the 16-bit numbers of the products: bf16 over bf16 K and V, else
-// f16; K and V of quantised or differing formats become f16. F32 and head_dim above 256 are computed in float32,
-// slowly.
+// multiple of 4. Queries and weights are rounded to the 16-bit numbers of the products: bf16 when K and V are bf16,
+// otherwise f16; K and V in quantised or different formats become f16. F32 and head_dim above 256 are computed in
+// float32, slowly.
 #pragma once
 
 #include "kernels/kernels.h"

@@ -1,5 +1,5 @@
-// For tests of attention on CUDA: batches of sequences whose K and V lie in shuffled blocks of the device, and what
-// attention over them should give.
+// For tests of attention on CUDA: batches of sequences whose K and V lie in shuffled blocks of the device, and the
+// expected results of attention.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +41,7 @@ struct TestRows {
   int64_t num_rows;
 };
 
-// How the bounds that a call states exceed what it has; and what else is the caller's choice.
+// By how much the bounds of a call exceed its true sizes; and the caller's other choices.
 struct Bounds {
   int64_t more_rows = 0;
   int64_t more_context = 0;
@@ -82,7 +82,7 @@ class AttentionBatch {
     host_v_ = v_->download();
   }
 
-  // Takes the blocks of these tiles away from a sequence.
+  // Removes the blocks of these tiles from a sequence.
   void empty(size_t index, const std::vector<int64_t>& tiles) {
     const auto first = static_cast<size_t>(sequences_[index].block_table - table_->data());
     for (const int64_t tile : tiles) blocks_[first + static_cast<size_t>(tile)] = kNoBlock;
@@ -97,12 +97,13 @@ class AttentionBatch {
   int64_t out_width() const { return int64_t{shape_.num_heads} * shape_.head_dim; }
   int64_t q_stride() const { return out_width() + 24; }
   const std::vector<int32_t>& blocks() const { return blocks_; }
-  // Of the first eight splits, how many the last run said all sequences share (they come first in the workspace).
+  // How many of the first eight splits the last run marked as shared by all sequences (shared_splits comes first in the
+  // workspace).
   int num_shared_splits() const { return num_shared_splits_; }
 
   std::vector<float> run() const { return run(sequences_); }
 
-  // The given parts of the sequences in one call, in a buffer for all rows.
+  // Computes the given parts of the sequences in one call; the result has room for all rows.
   std::vector<float> run(const std::vector<AttentionSequence>& parts, const Bounds& bounds = {}) const {
     const DeviceArray<AttentionSequence> sequences(parts);
     const DeviceArray<float> q(q_);
@@ -145,7 +146,7 @@ class AttentionBatch {
     return out.download();
   }
 
-  // In float64, over queries, K and V as the kernels round them.
+  // The expected result, computed in float64 from queries, K and V as the kernels round them.
   std::vector<double> oracle() const {
     std::vector<double> out(static_cast<size_t>(num_rows_ * out_width()));
     int64_t first_block = 0;

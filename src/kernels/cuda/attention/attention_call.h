@@ -1,15 +1,16 @@
-// How a call of attention on CUDA becomes jobs, and how results of splits become one. See attention_kernel.h for the
-// arithmetic inside a split.
+// Divides a call of attention on CUDA into jobs and merges the results of splits. attention_kernel.h has the arithmetic
+// inside a split.
 //
-// Rows: the queries of one KV head of a sequence are [tokens, heads of its group]; row r is token r / group, head
-// r % group. A job is up to rows_per_job of them and one KV head. Sequences of at most kFewRows rows are one job each,
-// for one warp; longer ones are cut into jobs of several warps.
+// Rows: each KV head serves `heads_per_kv` query heads; row r of a KV head is token r / heads_per_kv and query head
+// r % heads_per_kv. A job is up to rows_per_job rows of one KV head. Sequences of at most kFewRows rows are one job
+// each, for one warp; longer ones are divided into jobs of several warps.
 //
-// One answer: a row walks tiles of positions anchored at 0, in splits that begin at fixed positions. A split starts
-// from nothing and gives (max, sum, weighted V); splits are merged in ascending order, by the job that walked them all
-// or by merge_splits when each had a block of its own (Flash-Decoding). A tile or split in which a row sees nothing
-// changes none of its bits: weights there are exactly 0 and the rescaling factor is exactly 1. (A sum may turn from -0
-// to +0; the result has +0 added.) So neither the other rows of a job nor the number of jobs can be seen in the result.
+// One answer: a row reads tiles of positions, counted from position 0, in splits that begin at fixed positions. Each
+// split starts with empty sums and produces (max, sum, weighted V). Splits are merged in ascending order, by the job
+// that computed all of them, or by merge_splits when each had a separate block (Flash-Decoding). A tile or split in
+// which a row sees no position changes none of its bits: the weights there are exactly 0 and the rescaling factor is
+// exactly 1. (A sum may turn from -0 to +0; the result has +0 added.) So the result of a row depends neither on the
+// other rows of its job nor on the number of jobs.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -20,21 +21,21 @@ constexpr int kFewRows = 16;
 
 struct AttentionCall {
   AttentionArgs args;
-  int group = 1;         // query heads of a KV head
+  int heads_per_kv = 1;  // query heads of a KV head
   int rows_per_job = 0;  // at most kFewRows: job i is sequence i, for sequences of few rows; else of the longer ones
-  int num_jobs = 0;      // at least as many as there are
-  int num_splits = 0;    // > 0: every split is a block of its own and leaves its result in the workspace
+  int num_jobs = 0;      // an upper bound
+  int num_splits = 0;    // > 0: every split has a separate block, which writes its result to the workspace
   int partial_rows = 0;  // rows of a job's result there
   float* partials = nullptr;
-  int32_t* shared_splits = nullptr;  // [num_splits] whether a split is walked by packs; null: none is
-  int pack_rows = 0;                 // > 0: jobs are packs of so many rows, partial_rows of every sequence
-  float to_log2 = 0.0f;              // from what scores are kept in, to powers of two
+  int32_t* shared_splits = nullptr;  // [num_splits] whether packs compute the split; null: none
+  int pack_rows = 0;                 // > 0: jobs are packs of this many rows, partial_rows of every sequence
+  float to_log2 = 0.0f;              // the factor that turns stored scores into exponents of two
 
   __host__ __device__ bool few() const { return rows_per_job <= kFewRows; }
 };
 
-// Splits are short at the beginning, so that a short context is work for several blocks too, and grow, so that a long
-// one has not too many: 256 positions each up to 2048, 512 up to 8192, then 1024.
+// Splits are short at first, so that a short context is work for several blocks too, and grow, so that a long context
+// does not have too many: 256 positions each up to 2048, 512 up to 8192, then 1024.
 __host__ __device__ constexpr int split_of(int position) {
   if (position < 2048) return position / 256;
   if (position < 8192) return 8 + (position - 2048) / 512;
@@ -52,20 +53,20 @@ struct AttentionJob {
   int first_row = 0;  // of the sequence's rows
   int num_rows = 0;   // 0: nothing to do
   int first_seen = 0;
-  int last_seen = 0;  // positions that some row sees, of a blocks' table that ends at last_seen
+  int last_seen = 0;  // the last position that some row sees; the block table ends with it
 
-  __device__ int position(int group, int row) const {
-    return static_cast<int>(sequence.first_position) + (first_row + row) / group;
+  __device__ int position(int heads_per_kv, int row) const {
+    return static_cast<int>(sequence.first_position) + (first_row + row) / heads_per_kv;
   }
 };
 
 __device__ __forceinline__ int rows_of(const AttentionCall& call, const AttentionSequence& sequence) {
-  const int rows = static_cast<int>(sequence.num_rows) * call.group;
+  const int rows = static_cast<int>(sequence.num_rows) * call.heads_per_kv;
   return (rows <= kFewRows) == call.few() ? rows : 0;
 }
 
-// The sequence of the job and its place among the sequence's jobs, counted from the last rows, which see the most; all
-// lanes of a warp together. {-1, 0} when there is no such job.
+// The sequence of the job and its index among the sequence's jobs, counted from the last rows, which see the most
+// positions. {-1, 0} when there is no such job. All lanes of a warp must call it together.
 __device__ __forceinline__ int2 place_of_job(const AttentionCall& call, int job) {
   if (call.few()) return make_int2(job, 0);
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -88,7 +89,7 @@ __device__ __forceinline__ int2 place_of_job(const AttentionCall& call, int job)
   return make_int2(-1, 0);
 }
 
-// The first sequence that has work; all lanes of a warp together. -1 when none has.
+// The first sequence that has rows; -1 when none has. All lanes of a warp must call it together.
 __device__ __forceinline__ int first_sequence(const AttentionCall& call) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int num_sequences = static_cast<int>(call.args.num_sequences);
@@ -100,7 +101,7 @@ __device__ __forceinline__ int first_sequence(const AttentionCall& call) {
   return -1;
 }
 
-// A pack of rows in one shared split, which all of them see.
+// A pack: rows of several sequences in one shared split, which all of them see.
 __device__ __forceinline__ AttentionJob find_pack(const AttentionCall& call, int index, int split) {
   AttentionJob job;
   job.index = index;
@@ -124,13 +125,13 @@ __device__ __forceinline__ AttentionJob find_job(const AttentionCall& call, int 
   job.num_rows = min(call.rows_per_job, rows_of(call, job.sequence) - job.first_row);
   if (job.num_rows <= 0) return job;
   const int window = static_cast<int>(call.args.window);
-  const int first = job.position(call.group, 0);
+  const int first = job.position(call.heads_per_kv, 0);
   job.first_seen = window > 0 && first >= window ? first - window + 1 : 0;
-  job.last_seen = job.position(call.group, job.num_rows - 1);
+  job.last_seen = job.position(call.heads_per_kv, job.num_rows - 1);
   return job;
 }
 
-// Row of q and out, and query head, of a row of the job; and whose result it is.
+// For a row of the job: its row in q and out, its query head, and the place of its result.
 struct QueryRow {
   int64_t row;  // -1: none
   int head;
@@ -142,16 +143,18 @@ __device__ __forceinline__ QueryRow query_row(const AttentionCall& call, const A
   const int all = job.first_row + row;
   if (row >= job.num_rows) return {-1, 0, 0, 0};
   if (call.pack_rows == 0) {
-    return {job.sequence.first_row + all / call.group, kv_head * call.group + all % call.group, job.index, row};
+    return {job.sequence.first_row + all / call.heads_per_kv, kv_head * call.heads_per_kv + all % call.heads_per_kv,
+            job.index, row};
   }
   const int owner = all / call.partial_rows;
   const int its = all % call.partial_rows;
   const AttentionSequence& sequence = call.args.sequences[owner];
   if (its >= rows_of(call, sequence)) return {-1, 0, 0, 0};
-  return {sequence.first_row + its / call.group, kv_head * call.group + its % call.group, owner, its};
+  return {sequence.first_row + its / call.heads_per_kv, kv_head * call.heads_per_kv + its % call.heads_per_kv, owner,
+          its};
 }
 
-// ---- results of splits ----
+// ---- the results of splits ----
 
 __host__ __device__ __forceinline__ int64_t partial_floats(const AttentionCall& call) {
   return int64_t{call.partial_rows} * (call.args.kv.head_dim + 2);
@@ -163,13 +166,13 @@ __device__ __forceinline__ float* partial_of(const AttentionCall& call, int job,
   return call.partials + index * partial_floats(call);
 }
 
-// What a row has gathered so far.
+// The state of a row: the merged results of its splits so far.
 struct RowTotal {
   float max = -INFINITY;
   float sum = 0.0f;
 };
 
-// Adds the next split, in ascending order: values become fmaf(value, keep, the split's * add).
+// Merges the next split in ascending order: values become fmaf(value, keep, value of the split * add).
 struct MergeFactors {
   float keep;
   float add;
@@ -186,16 +189,16 @@ __device__ __forceinline__ MergeFactors merge(RowTotal& total, float split_max, 
 // Fills in call.shared_splits (attention_share.cu).
 void find_shared_splits(const AttentionCall& call, Stream stream);
 
-// Merges what the jobs' splits left in the workspace and writes out (attention_merge.cu).
+// Merges the results of splits in the workspace and writes `out` (attention_merge.cu).
 void merge_attention_splits(const AttentionCall& call, Stream stream);
 
-// The tensor-core kernels for both kinds of K and V (attention_f16.cu, attention_bf16.cu), and for tiles that are made
-// f16 first (attention_mixed.cu).
+// The tensor-core kernels for K and V in f16 (attention_f16.cu), in bf16 (attention_bf16.cu), and for tiles that are
+// converted to f16 first (attention_mixed.cu).
 void run_attention_f16(const AttentionCall& call, Stream stream);
 void run_attention_bf16(const AttentionCall& call, Stream stream);
 void run_attention_mixed(const AttentionCall& call, Stream stream);
 
-// Any format and head_dim in float32, a warp per query and head (attention_plain.cu).
+// Any format and head_dim in float32, with a warp per query and head (attention_plain.cu).
 void run_attention_plain(const AttentionArgs& args, Stream stream);
 
 }  // namespace quire

@@ -1,14 +1,14 @@
-// The tensor-core attention kernel: a block walks the splits of one job, or one of them, tile after tile, while the
-// copies of the next tile are under way. Included by the files that instantiate it; see attention_call.h for jobs and
-// splits and attention_walk.h for the arithmetic.
+// The tensor-core attention kernel: a block computes all splits of one job, or one of them, tile by tile, while the
+// next tile is being copied. The files that instantiate it include this header. attention_call.h defines jobs and
+// splits, attention_walk.h has the arithmetic.
 #pragma once
 
 #include "kernels/cuda/attention/attention_walk.h"
 
 namespace quire {
 
-// The block's dynamic shared memory: Q, then two tiles of K and V (filled in turn), or one and the stored bytes that it
-// is decoded from.
+// The block's dynamic shared memory: Q, then two tiles of K and V, filled in turns; or one tile and the stored bytes
+// from which it is decoded.
 template <typename Shape>
 constexpr size_t attention_shared_bytes(const KvLayer& kv) {
   const size_t tiles = size_t{2} * Shape::kTile * sizeof(uint16_t);
@@ -18,7 +18,7 @@ constexpr size_t attention_shared_bytes(const KvLayer& kv) {
   return q + tiles + size_t{Shape::kPositions / kKvBlockSize} * static_cast<size_t>(stored_bytes);
 }
 
-// The block's tiles of K and V on their way through shared memory.
+// Copies the block's tiles of K and V to shared memory, one after the other.
 template <typename Shape>
 class TileStream {
  public:
@@ -29,7 +29,7 @@ class TileStream {
     begin_next(first);
   }
 
-  // Waits for the tile and begins with the one after it. The tile stays until the next call.
+  // Waits for the next tile and starts the copies of the one after it. The tile is valid until the next call.
   __device__ __forceinline__ void open(int tile) {
     cp_async_wait<0>();
     sync_block<Shape::kWarps>();
@@ -63,7 +63,7 @@ class TileStream {
                                                                  to);
   }
 
-  // The block table is read a tile ahead, so that its entry is there when the copies begin.
+  // The block table is read one tile ahead, so that the entry has arrived when the copies begin.
   __device__ __forceinline__ void begin_next(int tile) {
     constexpr int kPositions = Shape::kPositions;
     constexpr int kThreads = Shape::kThreads;
@@ -88,12 +88,12 @@ class TileStream {
   uint16_t* const tiles_;
   const int last_;
   TilePlace<Shape::kPositions> next_;
-  TilePlace<Shape::kPositions> opened_;  // when decoding: whose stored bytes are on their way
-  int begun_empty_ = 0;                  // of the tile whose copies were begun last
+  TilePlace<Shape::kPositions> opened_;  // when decoding: the tile whose stored bytes are being copied
+  int begun_empty_ = 0;                  // TilePlace::empty of the tile whose copies were started last
   int empty_ = 0;
 };
 
-// The warp's part of the job.
+// The part of the job that the warp computes.
 struct WarpPart {
   int first_row;  // of the job
   int first_position;
@@ -107,9 +107,9 @@ struct WarpPart {
   }
 };
 
-// Rows of a pack see all of their split and nothing else of it matters.
+// The rows of a pack see every position of their split, so no position is masked.
 __device__ __forceinline__ int row_position(const AttentionCall& call, const AttentionJob& job, int row) {
-  return call.pack_rows > 0 ? job.last_seen : job.position(call.group, row);
+  return call.pack_rows > 0 ? job.last_seen : job.position(call.heads_per_kv, row);
 }
 
 template <typename Shape>
@@ -131,8 +131,8 @@ __device__ __forceinline__ WarpPart take_rows(const AttentionCall& call, const A
   return {first, row_position(call, job, first), row_position(call, job, last)};
 }
 
-// Where the rows' results go when their split ends: to the workspace; or they are merged with what earlier splits left
-// in `out`, and after the last split divided by their sums.
+// Stores the results of a split: in the workspace; or merges them with the results of earlier splits in `out` and
+// divides them by their sums after the last split.
 template <typename Shape>
 __device__ __forceinline__ void end_split(const AttentionCall& call, const AttentionJob& job, int kv_head,
                                           const WarpPart& part, WarpRows<Shape>& rows,
@@ -182,7 +182,7 @@ __device__ __forceinline__ void end_split(const AttentionCall& call, const Atten
   }
 }
 
-// grid: KV heads, jobs, splits (1 when every block walks all of them).
+// grid: KV heads, jobs, splits (1 when every block computes all splits).
 template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1) attention_kernel(const AttentionCall call) {
   constexpr int kPositions = Shape::kPositions;

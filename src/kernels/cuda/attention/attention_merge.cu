@@ -1,4 +1,5 @@
-// The second kernel of Flash-Decoding: results of splits that blocks walked apart become rows of `out`.
+// The second kernel of Flash-Decoding: merges the results of splits, which separate blocks computed, into rows of
+// `out`.
 #include "kernels/cuda/attention/attention_call.h"
 
 namespace quire {
@@ -7,7 +8,7 @@ namespace {
 constexpr int kMergeWarps = 4;
 constexpr int kLaneDims = 8;  // head_dim <= 256
 
-// grid: KV heads, jobs. A warp per row, one after the other; a lane has dimensions lane, lane + 32, ...
+// grid: KV heads, jobs. Each warp handles one row after the other; a lane has dimensions lane, lane + 32, ...
 __global__ void __launch_bounds__(kMergeWarps* kWarpSize) merge_splits(const AttentionCall call) {
   const int kv_head = static_cast<int>(blockIdx.x);
   const AttentionJob job = find_job(call, static_cast<int>(blockIdx.y));

@@ -1,4 +1,4 @@
-// Tensor-core attention over K and V in other 16-bit and quantised formats, made f16 in shared memory
+// Tensor-core attention over K and V in other 16-bit and quantised formats, which are converted to f16 in shared memory
 // (attention_kernel.h).
 #include "kernels/cuda/attention/attention_kernel.h"
 

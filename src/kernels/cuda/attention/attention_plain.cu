@@ -1,6 +1,6 @@
 // Attention in float32, for the formats and sizes that no tensor-core kernel has: F32, and head_dim above 256 or not a
-// multiple of 8. A warp takes one query of one head through its context by itself, so one answer needs no further care.
-// Exact rather than fast.
+// multiple of 8. One warp computes one query of one head over its whole context, so one answer holds without further
+// measures. It is exact, not fast.
 #include "kernels/cuda/attention/attention_call.h"
 #include "kernels/cuda/attention/kv_tiles.h"
 
@@ -25,7 +25,7 @@ __device__ __forceinline__ const std::byte* stored_tile(const Context& context, 
   return cache + index * kv_stored_bytes(format, kv.head_dim);
 }
 
-// The score of the lane's position of the block; -infinity when the query does not see it.
+// The score of the lane's position in the block; -infinity when the query does not see it.
 __device__ __forceinline__ float score_position(const Context& context, const float* q, int block, int offset) {
   const AttentionArgs& args = context.args;
   const int position = block * kKvBlockSize + offset;
@@ -59,7 +59,7 @@ __device__ __forceinline__ void attend(const Context& context, const float* q, f
     const std::byte* tile = stored_tile(context, args.kv.v, args.kv.v_format, block);
     for (int offset = 0; offset < kKvBlockSize; ++offset) {
       const float its = __shfl_sync(kAllLanes, weight, offset);
-      if (its == 0.0f) continue;  // what no query sees may be no number
+      if (its == 0.0f) continue;  // V of a position that the query does not see may be NaN
 #pragma unroll
       for (int i = 0; i < kLaneDims; ++i) {
         const int d = i * kWarpSize + lane;

@@ -1,4 +1,4 @@
-// Which splits all sequences of few rows have in common.
+// Finds the splits that all sequences of few rows share.
 #include "kernels/cuda/attention/attention_call.h"
 
 namespace quire {
@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kShareWarps = 8;
 
-// Whether the rows of the sequence see all of the split, in the same blocks as the leader.
+// Whether the rows of the sequence see all positions of the split, in the same blocks as those of the leader.
 __device__ __forceinline__ bool shares_split(const AttentionCall& call, const AttentionSequence& sequence,
                                              const AttentionSequence& leader, int split) {
   const int begin = split_begin(split);
@@ -23,7 +23,7 @@ __device__ __forceinline__ bool shares_split(const AttentionCall& call, const At
   return __any_sync(kAllLanes, !same) == 0;
 }
 
-// grid: splits. A warp per sequence, one after the other.
+// grid: splits. Each warp handles one sequence after the other.
 __global__ void __launch_bounds__(kShareWarps* kWarpSize) find_shared(const AttentionCall call) {
   __shared__ int num_sharing[kShareWarps];
   __shared__ int num_others[kShareWarps];

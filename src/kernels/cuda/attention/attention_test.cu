@@ -1,5 +1,5 @@
-// attention of the CUDA table, on the device or emulated, against float64; and that a row's bits depend on nothing but
-// the row.
+// Compares attention of the CUDA table, on the device or emulated, with float64; and checks that the bits of a row do
+// not depend on other rows.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -25,7 +25,7 @@ std::string describe(const AttentionTestShape& shape) {
 void expect_oracle(const AttentionBatch& batch, const AttentionTestShape& shape, double factor) {
   const std::vector<float> got = batch.run();
   const std::vector<double> want = batch.oracle();
-  // Weights are rounded to the numbers of the products.
+  // The kernels round weights to the 16-bit format of their products.
   const bool plain = shape.k_format == Format::kF32 || shape.v_format == Format::kF32 || shape.head_dim > 256 ||
                      shape.head_dim % 8 != 0;
   const bool bf16 = shape.k_format == Format::kBF16 && shape.v_format == Format::kBF16;
@@ -89,14 +89,14 @@ TEST_F(AttentionCuda, WindowsAndSoftcap) {
   }
 }
 
-// Scores of hundreds must not overflow, nor lose a head among others of its tile.
+// Scores of hundreds must not overflow, and a head must keep its precision beside other heads of its tile.
 TEST_F(AttentionCuda, LargeScores) {
   AttentionTestShape shape{4, 2, 64};
   shape.scale = 20.0f;
   expect_oracle(shape, {{40, 30}, {300, 1}}, 10);
 }
 
-// Blocks that lie wholly before every window have been freed: their table entries must not be read.
+// Blocks that lie wholly before every window have been freed, so their table entries must not be read.
 TEST_F(AttentionCuda, FreedBlocksBeforeTheWindow) {
   AttentionTestShape shape{4, 2, 64};
   shape.window = 40;
@@ -109,7 +109,8 @@ TEST_F(AttentionCuda, FreedBlocksBeforeTheWindow) {
   EXPECT_EQ(batch.run({sequence}), batch.run());
 }
 
-// Of every sequence: none, lone and neighbouring ones, a whole split, all but the last, half of a tile of 64 positions.
+// Empty tiles of each sequence: none, single and neighbouring ones, a whole split, all but the last, half of a tile of
+// 64 positions.
 const std::vector<TestRows> kRowsOfEmptyTiles = {{0, 50}, {590, 30}, {576, 3}, {1100, 1}, {576, 1}};
 void empty_tiles(AttentionBatch& batch) {
   batch.empty(1, {3, 5, 6, 8, 9, 10, 11, 17});
@@ -134,8 +135,8 @@ TEST_F(AttentionCuda, EmptyTiles) {
   }
 }
 
-// A query that has lost the blocks before a tile, and one whose window begins with that tile.
-TEST_F(AttentionCuda, EmptyTilesAreLikeThoseBeforeAWindow) {
+// Compares a query without blocks before a tile with a query whose window begins with that tile.
+TEST_F(AttentionCuda, EmptyTilesEqualTilesBeforeAWindow) {
   for (const Format format : {Format::kF16, Format::kQ8_0, Format::kF32}) {
     for (const int64_t first_tile : {1, 4, 8, 18}) {
       AttentionTestShape shape{4, 2, 64, format, format};
@@ -163,7 +164,7 @@ TEST_F(AttentionCuda, SequencesWithoutRows) {
   }
 }
 
-// What a query gets that sees one position: its V.
+// The result of a query that sees a single position: its V.
 TEST_F(AttentionCuda, EveryE4M3Code) {
   constexpr int kDim = 256;
   std::vector<float> v(kDim);
@@ -207,7 +208,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// One sequence cut into chunks of `chunk` rows, each a call of its own.
+// Computes one sequence in chunks of `chunk` rows, with a call for each.
 std::vector<float> run_in_chunks(const AttentionBatch& batch, const AttentionSequence& whole, int64_t chunk) {
   std::vector<float> all(static_cast<size_t>(whole.num_rows * batch.out_width()));
   for (int64_t row = 0; row < whole.num_rows; row += chunk) {
@@ -233,7 +234,7 @@ std::vector<AttentionTestShape> one_answer_shapes() {
   return shapes;
 }
 
-TEST_F(AttentionCuda, OneAnswerHoweverChunked) {
+TEST_F(AttentionCuda, OneAnswerForAnyChunks) {
   for (const AttentionTestShape& shape : one_answer_shapes()) {
     const AttentionBatch batch(shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, 3);
     const std::vector<float> together = batch.run();
@@ -265,10 +266,10 @@ TEST_F(AttentionCuda, OneAnswerOfEmptyTiles) {
   }
 }
 
-// Bounds decide how a call is laid out: splits as blocks of their own, or one after the other.
-TEST_F(AttentionCuda, OneAnswerWhateverTheBounds) {
+// The bounds of a call decide whether splits have separate blocks or run one after the other.
+TEST_F(AttentionCuda, OneAnswerForAnyBounds) {
   for (const AttentionTestShape& shape : one_answer_shapes()) {
-    if (shape.k_format == Format::kF32) continue;  // one layout for all
+    if (shape.k_format == Format::kF32) continue;  // the float32 kernel ignores the bounds
     const AttentionBatch batch(shape, {{800, 20}, {0, 25}, {610, 1}, {290, 2}, {2050, 1}}, 4);
     const std::vector<float> tight = batch.run();
     EXPECT_TRUE(same_bits(batch.run(batch.sequences(), {.more_context = 20000}), tight)) << describe(shape);
@@ -277,8 +278,8 @@ TEST_F(AttentionCuda, OneAnswerWhateverTheBounds) {
   }
 }
 
-// Sequences that begin with the same blocks, with one of many rows among them: sharing on or off, alone or together,
-// the same bits.
+// Sequences that begin with the same blocks, one of them with many rows, have the same bits with sharing on or off,
+// alone or together.
 TEST_F(AttentionCuda, SharedPrefixes) {
   std::vector<AttentionTestShape> shapes = {{8, 2, 64}, {4, 1, 136}, {6, 1, 128, Format::kQ8_0, Format::kQ4_0}};
   shapes.push_back({2, 2, 40, Format::kBF16, Format::kBF16, 900});
@@ -298,7 +299,7 @@ TEST_F(AttentionCuda, SharedPrefixes) {
         begins.push_back(tables.size());
         const auto num_blocks = static_cast<size_t>(ceil_div(part.first_position + part.num_rows, kKvBlockSize));
         for (size_t i = 0; i < num_blocks; ++i) {
-          // All have lost one block of the longest prefix.
+          // One block of the longest prefix is missing in all sequences.
           if (i == 9 && prefix_blocks == 17) {
             tables.push_back(kNoBlock);
             continue;

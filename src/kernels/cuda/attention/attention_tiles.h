@@ -1,7 +1,7 @@
-// Tiles of Q, K and V in shared memory: how they get there and how tensor-core operands are read from them.
+// Copies tiles of Q, K and V to shared memory and reads tensor-core operands from them.
 //
 // A tile is [rows][kDim] of 16-bit numbers, head_dim padded to kDim with zeros. The 16-byte chunks of a row are
-// permuted by the row's number, so that the eight rows of a matrix load fall on different banks.
+// permuted by the row number, so that the eight rows of a matrix load fall on different banks.
 #pragma once
 
 #include "kernels/cuda/attention/attention_call.h"
@@ -18,7 +18,7 @@ __device__ __forceinline__ const uint16_t* tile_chunk(const uint16_t* tile, int 
   return tile + row * kDim + (chunk ^ (row & 7)) * 8;
 }
 
-// Threads that share tiles: a block, or a block that is one warp.
+// The threads that share tiles: a block, or a block of a single warp.
 template <int kWarps>
 __device__ __forceinline__ void sync_block() {
   if constexpr (kWarps == 1) {
@@ -28,7 +28,7 @@ __device__ __forceinline__ void sync_block() {
   }
 }
 
-// Products of one kind of 16-bit numbers.
+// Tensor-core products of one kind of 16-bit numbers.
 struct F16Numbers {
   static __device__ __forceinline__ uint32_t pack(float low, float high) { return pack_f16(low, high); }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -42,7 +42,7 @@ struct Bf16Numbers {
   }
 };
 
-// The job's query rows; those beyond are zeros.
+// Copies the query rows of the job; the other rows of the tile become zeros.
 template <typename Numbers, int kDim, int kRows, int kThreads>
 __device__ __forceinline__ void load_queries(const AttentionCall& call, const AttentionJob& job, int kv_head,
                                              uint16_t* tile) {
@@ -65,21 +65,21 @@ __device__ __forceinline__ void load_queries(const AttentionCall& call, const At
 
 // ---- K and V ----
 
-// Positions of one tile, and the cache's tiles that hold them.
+// The positions of one tile in shared memory, and the tiles of the cache that hold them.
 template <int kPositions>
 struct TilePlace {
   static_assert(kPositions == kKvBlockSize || kPositions == 2 * kKvBlockSize);
   int first_position;
-  int stored[2];  // block * num_kv_heads + head; -1 where no row of the job sees anything, or beyond kPositions
+  int stored[2];  // block * num_kv_heads + head; -1 when no row of the job sees a position, or beyond kPositions
 
-  // Bit i: nobody sees the positions of stored[i].
+  // Bit i: no row sees the positions of stored[i].
   __device__ __forceinline__ int empty() const {
     return (stored[0] < 0 ? 1 : 0) | (kPositions > kKvBlockSize && stored[1] < 0 ? 2 : 0);
   }
   static constexpr int kAllEmpty = kPositions > kKvBlockSize ? 3 : 1;
 };
 
-// The block table is read only where the job sees something: blocks before every window may be gone.
+// Reads the block table only where the job sees positions: blocks before every window may have been freed.
 template <int kPositions>
 __device__ __forceinline__ TilePlace<kPositions> place_tile(const AttentionCall& call, const AttentionJob& job,
                                                             int kv_head, int tile) {
@@ -93,8 +93,8 @@ __device__ __forceinline__ TilePlace<kPositions> place_tile(const AttentionCall&
   return place;
 }
 
-// Begins the copies of K or V as they lie in the cache. Positions that no row sees become zeros: what lies there may be
-// no number.
+// Starts the copies of K or V as they are stored in the cache. Positions that no row sees become zeros, because the
+// cache may hold NaN there.
 template <int kDim, int kPositions, int kThreads>
 __device__ __forceinline__ void begin_tile(const TilePlace<kPositions>& place, const std::byte* cache,
                                            const AttentionJob& job, int head_dim, uint16_t* tile) {
@@ -119,7 +119,7 @@ __device__ __forceinline__ void begin_tile(const TilePlace<kPositions>& place, c
   }
 }
 
-// The same for tiles that are decoded afterwards: whole stored tiles, one after the other.
+// The same for tiles that are decoded afterwards: copies whole stored tiles.
 template <int kPositions, int kThreads>
 __device__ __forceinline__ void begin_stored(const TilePlace<kPositions>& place, const std::byte* cache,
                                              int stored_bytes, std::byte* to) {

@@ -1,36 +1,37 @@
-// One warp's rows over one tile of K and V: scores, online softmax, weighted V (FlashAttention-2, arXiv 2307.08691),
-// with tensor-core products of 16-bit numbers and float32 sums.
+// Attention of one warp's rows over one tile of K and V: scores, online softmax, weighted V (FlashAttention-2, arXiv
+// 2307.08691), with tensor-core products of 16-bit numbers and float32 sums.
 //
-// Every tile's weighted V starts from zeros and is then added to the rescaled rows, one fmaf per element: as cheap as
-// rescaling alone, and where a row's weights are all zero its sums keep every bit, however a tensor core adds zeros.
+// The weighted V of every tile starts from zeros and is then added to the rescaled sums, with one fmaf per element.
+// That costs no more than rescaling alone, and when all weights of a row are zero its sums keep every bit, however a
+// tensor core adds zeros.
 #pragma once
 
 #include "kernels/cuda/attention/attention_tiles.h"
 
 namespace quire {
 
-// What a kernel is made for.
+// The template parameters of a kernel.
 template <typename Numbers_, int kDim_, int kWarps_, int kRowTiles_, bool kDecodes_>
 struct AttentionShape {
   using Numbers = Numbers_;
-  static constexpr int kDim = kDim_;            // head_dim at most
-  static constexpr int kWarps = kWarps_;        // of a block, each with rows of its own
-  static constexpr int kRowTiles = kRowTiles_;  // 16 rows each, of a warp
-  static constexpr bool kDecodes = kDecodes_;   // tiles are made f16 first
+  static constexpr int kDim = kDim_;            // the largest head_dim
+  static constexpr int kWarps = kWarps_;        // warps of a block, each with its own rows
+  static constexpr int kRowTiles = kRowTiles_;  // tiles of 16 rows in a warp
+  static constexpr bool kDecodes = kDecodes_;   // tiles are converted to f16 first
   static constexpr int kThreads = kWarps * kWarpSize;
   static constexpr int kWarpRows = 16 * kRowTiles;
   static constexpr int kRows = kWarps * kWarpRows;
-  static constexpr int kPositions = kDim <= 128 ? 64 : 32;  // of a tile; the same for every kernel of a kDim
-  static constexpr int kTile = kPositions * kDim;           // numbers of a tile of K or V
+  static constexpr int kPositions = kDim <= 128 ? 64 : 32;  // positions of a tile; equal in every kernel of a kDim
+  static constexpr int kTile = kPositions * kDim;           // elements of a tile of K or V
 };
 
-// A lane holds columns 2t and 2t + 1 of every eight of rows g and g + 8 of each row tile (gpu.h, fragments); half 0 is
-// row g, half 1 row g + 8.
+// Of each row tile a lane holds columns 2t and 2t + 1 of every eight columns, in rows g and g + 8 (gpu.h, fragments).
+// Half 0 is row g, half 1 is row g + 8.
 template <typename Shape>
 struct WarpRows {
   int position[Shape::kRowTiles][2];  // -1: no row
   float max[Shape::kRowTiles][2];
-  float sum[Shape::kRowTiles][2];  // of this lane's columns
+  float sum[Shape::kRowTiles][2];  // over this lane's columns
   float values[Shape::kRowTiles][Shape::kDim / 8][4];
 };
 
@@ -56,7 +57,7 @@ __device__ __forceinline__ void start_split(WarpRows<Shape>& rows) {
   }
 }
 
-// q: the warp's rows. scores = q . k.
+// scores = q . k; `q` holds the warp's rows.
 template <typename Shape>
 __device__ __forceinline__ void score_tile(const uint16_t* q, const uint16_t* k, Scores<Shape>& scores) {
   constexpr int kDim = Shape::kDim;
@@ -69,7 +70,7 @@ __device__ __forceinline__ void score_tile(const uint16_t* q, const uint16_t* k,
       for (float& score : scores[tile][n]) score = 0.0f;
     }
   }
-#pragma unroll 2  // more of them only hold registers
+#pragma unroll 2  // unrolling more would only take registers
   for (int step = 0; step < kDim / 16; ++step) {
     uint32_t a[Shape::kRowTiles][4];
 #pragma unroll
@@ -100,7 +101,7 @@ struct TileView {
   bool all_seen;  // every row of the warp sees every position
 };
 
-// Scores of positions that the row does not see become -infinity.
+// Sets the scores of positions that the row does not see to -infinity.
 template <typename Shape>
 __device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, const TileView& view, int window,
                                             Scores<Shape>& scores) {
@@ -121,10 +122,10 @@ __device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, const T
   }
 }
 
-// A row of scores to weights relative to the greatest score so far; returns what the row's earlier weights shrink by.
-// Scores come as pairs (column, half) of one row tile.
+// Replaces the scores of a row by weights relative to the largest score so far; returns the factor for the row's
+// earlier sums. Scores are pairs (column, half) of one row tile.
 template <typename Shape>
-__device__ __forceinline__ float soften_row(WarpRows<Shape>& rows, int tile, int half, float to_log2,
+__device__ __forceinline__ float softmax_row(WarpRows<Shape>& rows, int tile, int half, float to_log2,
                                             Scores<Shape>& scores) {
   float most = rows.max[tile][half];
 #pragma unroll
@@ -150,7 +151,7 @@ __device__ __forceinline__ float soften_row(WarpRows<Shape>& rows, int tile, int
   return shrink;
 }
 
-// Rows of weights * v are added to the values, which shrink first.
+// values = values * shrink + weights * v.
 template <typename Shape>
 __device__ __forceinline__ void add_values(const uint16_t* v, const Weights<Shape>& weights,
                                            const float (&shrink)[Shape::kRowTiles][2], WarpRows<Shape>& rows) {
@@ -201,7 +202,7 @@ __device__ __forceinline__ void walk_tile(const AttentionCall& call, const TileV
   for (int tile = 0; tile < Shape::kRowTiles; ++tile) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      shrink[tile][half] = soften_row<Shape>(rows, tile, half, call.to_log2, scores);
+      shrink[tile][half] = softmax_row<Shape>(rows, tile, half, call.to_log2, scores);
     }
 #pragma unroll
     for (int n = 0; n < Shape::kPositions / 8; ++n) {

@@ -1,5 +1,5 @@
-// Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines; alone or
-// as heads have just been rotated.
+// Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines: as a
+// separate kernel, or in the kernel that has just rotated the heads.
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/kv_tiles.h"
 #include "kernels/cuda/rows/rotate_head.h"
@@ -31,7 +31,7 @@ __device__ __forceinline__ void store_number(Format format, std::byte* row, int 
   }
 }
 
-// The scale of the group whose values the lanes hold, as stored.
+// The scale, as stored, of the group whose values the lanes hold.
 __device__ __forceinline__ uint16_t scale_of(Format format, float value) {
   float least = fminf(0.0f, value);
   float most = fmaxf(0.0f, value);
@@ -45,7 +45,7 @@ __device__ __forceinline__ uint16_t scale_of(Format format, float value) {
   return float_to_f16(format == Format::kQ8_0 ? fabsf(widest) / 127.0f : widest / -8.0f);
 }
 
-// A warp stores one group; lane = dimension inside it.
+// Stores one group by one warp; each lane has one dimension.
 __device__ __forceinline__ void store_group(Format format, std::byte* tile, int head_dim, int position, int group,
                                             float value) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -60,16 +60,16 @@ __device__ __forceinline__ void store_group(Format format, std::byte* tile, int 
   }
   if (format == Format::kQ8_0) {
     const auto byte = static_cast<uint8_t>(static_cast<int>(fminf(fmaxf(code, -127.0f), 127.0f)) + 128);
-    reinterpret_cast<uint8_t*>(row)[group * kKvGroup + lane / 4 * 4 + kv_byte_place(lane)] = byte;
+    reinterpret_cast<uint8_t*>(row)[group * kKvScaleGroup + lane / 4 * 4 + kv_byte_place(lane)] = byte;
     return;
   }
   const auto nibble = static_cast<uint32_t>(static_cast<int>(fminf(fmaxf(code, -8.0f), 7.0f)) + 8);
   uint32_t word = nibble << (4 * kv_nibble_place(lane));
   for (int step = 1; step < 8; step *= 2) word |= __shfl_xor_sync(kAllLanes, word, step);
-  if (lane % 8 == 0) reinterpret_cast<uint32_t*>(row)[group * (kKvGroup / 8) + lane / 8] = word;
+  if (lane % 8 == 0) reinterpret_cast<uint32_t*>(row)[group * (kKvScaleGroup / 8) + lane / 8] = word;
 }
 
-// A warp's part: one head's K or V of a row.
+// The part of a warp: K or V of one head of a row.
 __device__ __forceinline__ void store_head(Format format, std::byte* tile, int head_dim, int position,
                                            const float* from) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -79,12 +79,12 @@ __device__ __forceinline__ void store_head(Format format, std::byte* tile, int h
     return;
   }
   for (int group = 0; group < kv_groups(head_dim); ++group) {
-    const int d = group * kKvGroup + lane;
+    const int d = group * kKvScaleGroup + lane;
     store_group(format, tile, head_dim, position, group, d < head_dim ? from[d] : 0.0f);
   }
 }
 
-// A warp's part of a row: a head of K, or of V behind those.
+// The warp's part of a row: the heads of K come first, then those of V.
 __device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_t row) {
   const KvLayer& kv = call.kv;
   const int64_t slot = call.slots[row];
@@ -98,7 +98,7 @@ __device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_
   store_head(format, tile, kv.head_dim, static_cast<int>(slot % kKvBlockSize), from);
 }
 
-// grid: parts in warps, rows.
+// grid: parts, by warps; rows.
 __global__ void __launch_bounds__(kWriteWarps* kWarpSize) write_kv_rows(const WriteKv call) {
   const int part = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
   if (part >= 2 * call.kv.num_kv_heads) return;
@@ -112,7 +112,7 @@ struct RotateAndWrite {
   WriteKv write;
 };
 
-// The same with the heads of q before those parts.
+// The same; the heads of q come before those of K.
 __global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(const RotateAndWrite call) {
   const int head = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
   const int part = head - call.q.num_heads;

@@ -1,4 +1,4 @@
-// write_kv of the CUDA table: reads back bit for bit what the reference table stores.
+// Checks that values stored by write_kv of the CUDA table read back bit for bit as those of the reference table.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -88,7 +88,7 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
   expect_same_stored(v_format, head_dim, v.download(), host_v, true);
 }
 
-TEST_F(WriteKvCuda, LikeTheReference) {
+TEST_F(WriteKvCuda, StoresTheBitsOfTheReference) {
   const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
   for (int head_dim : {8, 40, 64, 80, 256}) {
     for (size_t i = 0; i < std::size(formats); ++i) {
@@ -98,8 +98,8 @@ TEST_F(WriteKvCuda, LikeTheReference) {
   }
 }
 
-// Rotated and stored by one kernel as by two, for heads with and without norms and a row of padding.
-TEST_F(WriteKvCuda, RotatesOnTheWay) {
+// One kernel rotates and stores the same bits as two, for heads with and without norms and a row of padding.
+TEST_F(WriteKvCuda, RotatesAndStoresInOneKernel) {
   constexpr int kDim = 72, kHalf = 20, kQueryHeads = 5;
   const std::vector<int64_t> slots = {33, -1, 0, 95};
   const auto num_rows = static_cast<int64_t>(slots.size());

@@ -234,28 +234,28 @@ void bench_rows(const Kernels& table, const Roofs& roofs) {
 
 void bench_sampling(const Roofs& roofs) {
   constexpr int kVocab = 128256;
-  struct Wish {
+  struct SamplingCase {
     const char* name;
     float temperature;
     int32_t top_k;
     float top_p;
   };
-  const Wish wishes[] = {{"greedy", 0, 0, 1}, {"temperature", 1, 0, 1}, {"top_k 50, top_p 0.9", 1, 50, 0.9f}};
+  const SamplingCase cases[] = {{"greedy", 0, 0, 1}, {"temperature", 1, 0, 1}, {"top_k 50, top_p 0.9", 1, 50, 0.9f}};
   for (int64_t rows : {1, 64}) {
     const auto logits = random_array<float>(static_cast<size_t>(rows * kVocab));
     DeviceArray<int32_t> tokens(static_cast<size_t>(rows));
-    for (const Wish& wish : wishes) {
+    for (const SamplingCase& sampling : cases) {
       std::vector<SamplingRow> same(static_cast<size_t>(rows));
       for (SamplingRow& row : same) {
         row.random = 0.3;
-        row.temperature = wish.temperature;
-        row.top_k = wish.top_k;
-        row.top_p = wish.top_p;
+        row.temperature = sampling.temperature;
+        row.top_k = sampling.top_k;
+        row.top_p = sampling.top_p;
       }
       const DeviceArray<SamplingRow> wanted(same);
       const double seconds =
           seconds_of([&](int) { sample_rows(gpu_exec(), logits.data(), rows, kVocab, wanted.data(), tokens.data()); });
-      report(roofs, fmt::format("\"op\": \"sample_rows\", \"how\": \"{}\", \"rows\": {}", wish.name, rows), seconds,
+      report(roofs, fmt::format("\"op\": \"sample_rows\", \"how\": \"{}\", \"rows\": {}", sampling.name, rows), seconds,
              static_cast<double>(rows * kVocab) * sizeof(float));
     }
   }

@@ -63,7 +63,7 @@ TEST_F(CudaDeviceTest, TooMuchMemoryIsRefusedWithTheSizes) {
   const DeviceBuffer memory(*device_, 4096);
 }
 
-TEST_F(CudaDeviceTest, AnErrorIsSaidOnce) {
+TEST_F(CudaDeviceTest, AnErrorIsReportedOnce) {
   void* memory = nullptr;
   EXPECT_THROW(check_gpu(cudaMalloc(&memory, size_t{1} << 50), "asking for too much"), Error);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
@@ -144,7 +144,7 @@ TEST_F(CudaDeviceTest, RecordingsReadWhatIsThereWhenReplayed) {
   EXPECT_EQ(calls, 6);  // keys 1 and 2 twice each, key 0 always
 }
 
-TEST_F(CudaDeviceTest, ABodyThatThrowsLeavesNoRecording) {
+TEST_F(CudaDeviceTest, AFailedRecordingIsDropped) {
   DeviceBuffer memory(*device_, 4000);
   DeviceBuffer to(*device_, 4000);
   const std::vector<uint32_t> values = numbers(1000, 5);

@@ -1,4 +1,4 @@
-// The functions of gpu.h, on the device or emulated, against plain arithmetic.
+// Compares the functions of gpu.h, on the device or emulated, with plain arithmetic.
 #include "kernels/cuda/device/gpu.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 namespace quire {
 namespace {
 
-class GpuWords : public GpuTest {};
+class GpuPrimitives : public GpuTest {};
 
 __global__ void reverse_block(const int* in, int* out) {
   __shared__ int staged[256];
@@ -27,7 +27,7 @@ __global__ void reverse_block(const int* in, int* out) {
   out[blockIdx.x * blockDim.x + threadIdx.x] = staged[threadIdx.x];
 }
 
-TEST_F(GpuWords, BarriersAndSharedMemory) {
+TEST_F(GpuPrimitives, BarriersAndSharedMemory) {
   for (int threads : {1, 33, 96, 256}) {
     const int blocks = 3;
     std::vector<int> in(static_cast<size_t>(blocks * threads));
@@ -61,7 +61,7 @@ __global__ void warp_words(int* out) {
   __syncwarp();
 }
 
-TEST_F(GpuWords, WarpWords) {
+TEST_F(GpuPrimitives, WarpOperations) {
   const int threads = 64;
   DeviceArray<int> to(static_cast<size_t>(threads * kWarpWords));
   launch(warp_words, 1, threads, 0, gpu_stream(gpu_exec()), to.data());
@@ -108,7 +108,7 @@ __global__ void sum_staged(const float* in, int num_stages, float* out) {
   out[thread] = sum;
 }
 
-TEST_F(GpuWords, CopiesInTheBackground) {
+TEST_F(GpuPrimitives, CopiesInTheBackground) {
   const int stages = 5;
   std::vector<float> in(64 * stages);
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
@@ -138,7 +138,7 @@ __global__ void widen(const uint32_t* bits, float* out) {
   out[i * 3 + 2] = e4m3_to_float(static_cast<uint8_t>(bits[i * 6 + 2]));
 }
 
-TEST_F(GpuWords, NumberTypes) {
+TEST_F(GpuPrimitives, NumberTypes) {
   const std::vector<float> in = {0.0f,   -0.0f,         1.0f,    1.00390625f, 1.01171875f, -3.1415927f, 448.0f,
                                  460.0f, 1e30f,         -1e30f,  65504.0f,    65519.0f,    1e-7f,       -6e-8f,
                                  0.002f, 0.0009765625f, 3.3e38f, 17.0f,       19.0f,       1.0004883f};
@@ -247,10 +247,10 @@ void check_product() {
   }
 }
 
-TEST_F(GpuWords, ProductsOfBf16) { check_product<Product::kBf16, 16, float>(); }
-TEST_F(GpuWords, ProductsOfF16) { check_product<Product::kF16, 16, float>(); }
-TEST_F(GpuWords, ProductsOfTf32) { check_product<Product::kTf32, 8, float>(); }
-TEST_F(GpuWords, ProductsOfInt8) { check_product<Product::kS8, 32, int32_t>(); }
+TEST_F(GpuPrimitives, ProductsOfBf16) { check_product<Product::kBf16, 16, float>(); }
+TEST_F(GpuPrimitives, ProductsOfF16) { check_product<Product::kF16, 16, float>(); }
+TEST_F(GpuPrimitives, ProductsOfTf32) { check_product<Product::kTf32, 8, float>(); }
+TEST_F(GpuPrimitives, ProductsOfInt8) { check_product<Product::kS8, 32, int32_t>(); }
 
 __global__ void count_and_dot(const int* a, const int* b, int* out) {
   out[4 + threadIdx.x] = dp4a(a[threadIdx.x], b[threadIdx.x], 1);
@@ -258,7 +258,7 @@ __global__ void count_and_dot(const int* a, const int* b, int* out) {
   atomicMax(&out[1], static_cast<int>(threadIdx.x));
 }
 
-TEST_F(GpuWords, AtomicsAndByteProducts) {
+TEST_F(GpuPrimitives, AtomicsAndByteProducts) {
   std::vector<int> a(64);
   std::vector<int> b(64);
   std::mt19937 random(3);
@@ -280,7 +280,7 @@ TEST_F(GpuWords, AtomicsAndByteProducts) {
   }
 }
 
-TEST_F(GpuWords, NoBlocksRunNothing) {
+TEST_F(GpuPrimitives, NoBlocksRunNothing) {
   DeviceArray<int> to(1);
   launch(warp_words, dim3(0), 64, 0, gpu_stream(gpu_exec()), to.data());
   EXPECT_EQ(to.download()[0], -1);

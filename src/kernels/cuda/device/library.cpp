@@ -9,7 +9,7 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kMostPreparedRows = 8192;
+constexpr int64_t kMaxPreparedRows = 8192;
 constexpr uint32_t kOperandAlignment = 16;
 
 }  // namespace
@@ -83,34 +83,34 @@ MatmulLibrary::Key MatmulLibrary::key_of(const LibraryProduct& product) {
           .in_fours = reinterpret_cast<uintptr_t>(product.y) % 16 == 0 && product.y_stride % 4 == 0};
 }
 
-// The algorithm asked for with exactly these rows, else the one for the power of two.
+// The algorithm that was chosen for exactly these rows, or else the one for the next power of two.
 const cublasLtMatmulAlgo_t& MatmulLibrary::algorithm(const Key& key) {
   if (const auto found = algorithms_.find(key); found != algorithms_.end()) return found->second;
-  Key asked = key;
-  asked.num_rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(key.num_rows)));
-  if (const auto found = algorithms_.find(asked); found != algorithms_.end()) return found->second;
-  return algorithms_.emplace(asked, ask(asked)).first->second;
+  Key rounded = key;
+  rounded.num_rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(key.num_rows)));
+  if (const auto found = algorithms_.find(rounded); found != algorithms_.end()) return found->second;
+  return algorithms_.emplace(rounded, choose_algorithm(rounded)).first->second;
 }
 
-cublasLtMatmulAlgo_t MatmulLibrary::ask(const Key& key) const {
-  // Placeholders: products use other addresses for scales and results, and the library reads nothing now.
-  alignas(16) static constexpr float kSomewhere[4] = {};
+cublasLtMatmulAlgo_t MatmulLibrary::choose_algorithm(const Key& key) const {
+  // The library needs an address, but reads nothing now; products pass their own.
+  alignas(16) static constexpr float kPlaceholder[4] = {};
   Description of(*this, key, key.in_fours ? ceil_div(key.rows, 4) * 4 : key.rows);
-  if (key.format != Format::kBF16) of.set_scales(kSomewhere, kSomewhere);
+  if (key.format != Format::kBF16) of.set_scales(kPlaceholder, kPlaceholder);
   cublasLtMatmulPreference_t preference = nullptr;
   check(lt_.create_preference(&preference), "asking for an algorithm");
   const uint64_t workspace = kWorkspaceBytes;
   const uint32_t operand = kOperandAlignment;
   const uint32_t result = key.in_fours ? 16 : 4;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  const auto wish = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+  const auto set_preference = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     if (status == CUBLAS_STATUS_SUCCESS) status = lt_.set_preference(preference, attribute, &value, sizeof value);
   };
-  wish(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
-  wish(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, operand);
-  wish(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, operand);
-  wish(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, result);
-  wish(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, result);
+  set_preference(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
+  set_preference(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, operand);
+  set_preference(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, operand);
+  set_preference(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, result);
+  set_preference(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, result);
   cublasLtMatmulHeuristicResult_t found{};
   int num_found = 0;
   if (status == CUBLAS_STATUS_SUCCESS) {
@@ -138,7 +138,7 @@ void MatmulLibrary::multiply(const LibraryProduct& product, std::byte* workspace
   cublasStatus_t status = try_with(algorithm(key));
   // An algorithm for the power of two may not support fewer rows.
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
-    status = try_with(algorithms_.insert_or_assign(key, ask(key)).first->second);
+    status = try_with(algorithms_.insert_or_assign(key, choose_algorithm(key)).first->second);
   }
   check(status, "multiplying");
 }
@@ -146,7 +146,7 @@ void MatmulLibrary::multiply(const LibraryProduct& product, std::byte* workspace
 void MatmulLibrary::prepare(Format format, int64_t rows, int64_t cols) {
   LibraryProduct product{.format = format, .rows = rows, .cols = cols, .y_stride = rows};
   product.x_stride = format == Format::kBF16 ? compact_row_bytes(cols) / 2 : cols;
-  for (int64_t num_rows = format == Format::kBF16 ? 1 : 4; num_rows <= kMostPreparedRows; num_rows *= 2) {
+  for (int64_t num_rows = format == Format::kBF16 ? 1 : 4; num_rows <= kMaxPreparedRows; num_rows *= 2) {
     product.num_rows = num_rows;
     algorithm(key_of(product));
   }

@@ -1,7 +1,7 @@
 // Products by NVIDIA's cuBLASLt. It chooses a kernel by the shape and the number of rows, so a row's bits depend on the
 // batch: only for tables made without one answer.
 //
-// An algorithm is asked for once per shape and number of rows, rounded up to a power of two, and kept. Owned by the
+// An algorithm is chosen once per shape and number of rows, rounded up to a power of two, and kept. Owned by the
 // device; used by the thread that queues its work.
 #pragma once
 
@@ -65,7 +65,7 @@ class MatmulLibrary {
 
   static Key key_of(const LibraryProduct& product);
   const cublasLtMatmulAlgo_t& algorithm(const Key& key);
-  cublasLtMatmulAlgo_t ask(const Key& key) const;
+  cublasLtMatmulAlgo_t choose_algorithm(const Key& key) const;
   void check(cublasStatus_t status, const char* what) const;
 
   const CublasLt& lt_;

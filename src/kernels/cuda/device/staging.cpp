@@ -41,10 +41,10 @@ void UploadStaging::upload(std::byte* to, size_t size_bytes, size_t unit_bytes, 
   CHECK(unit_bytes > 0 && unit_bytes <= kBufferBytes);
   for (size_t first = 0; first < size_bytes;) {
     const size_t left = size_bytes - first;
-    if (kBufferBytes - used_bytes_ < std::min(unit_bytes, left)) turn();
+    if (kBufferBytes - used_bytes_ < std::min(unit_bytes, left)) switch_buffers();
     const size_t room = kBufferBytes - used_bytes_;
     const size_t size = left <= room ? left : room / unit_bytes * unit_bytes;
-    std::byte* const piece = buffers_[filling_].memory + used_bytes_;
+    std::byte* const piece = buffers_[current_].memory + used_bytes_;
     fill(first, {piece, size});
     check_gpu(cudaMemcpyAsync(to + first, piece, size, cudaMemcpyHostToDevice, stream_), "uploading");
     used_bytes_ = std::min(kBufferBytes, (used_bytes_ + size + kAlignment - 1) / kAlignment * kAlignment);
@@ -53,11 +53,11 @@ void UploadStaging::upload(std::byte* to, size_t size_bytes, size_t unit_bytes, 
 }
 
 // Switches to the other buffer, after it has been sent.
-void UploadStaging::turn() {
-  check_gpu(cudaEventRecord(buffers_[filling_].sent, stream_), "recording an event");
-  filling_ = 1 - filling_;
+void UploadStaging::switch_buffers() {
+  check_gpu(cudaEventRecord(buffers_[current_].sent, stream_), "recording an event");
+  current_ = 1 - current_;
   used_bytes_ = 0;
-  check_gpu(cudaEventSynchronize(buffers_[filling_].sent), "waiting for an upload");
+  check_gpu(cudaEventSynchronize(buffers_[current_].sent), "waiting for an upload");
 }
 
 }  // namespace quire

@@ -32,12 +32,12 @@ class UploadStaging {
     cudaEvent_t sent = nullptr;  // has left the buffer
   };
 
-  void turn();
+  void switch_buffers();
   void release() noexcept;
 
   Stream stream_;
   Buffer buffers_[2];
-  int filling_ = 0;
+  int current_ = 0;
   size_t used_bytes_ = 0;  // of the buffer that is being filled
 };
 

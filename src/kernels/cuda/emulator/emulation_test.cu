@@ -35,7 +35,7 @@ __global__ void reads_too_early(const float* in, float* out) {
   out[1] = staged[0];
 }
 
-TEST(Emulation, WrongSynchronisationEndsWithAWord) {
+TEST(Emulation, WrongSynchronisationEndsWithAMessage) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   DeviceArray<int> to(64);
   auto run = [&](void (*kernel)(int*)) {
@@ -55,7 +55,7 @@ __global__ void matrices_of_odd_rows(int* out) {
   out[threadIdx.x] = static_cast<int>(d[0]);
 }
 
-TEST(Emulation, WhatDevicesRefuseEndsWithAWord) {
+TEST(Emulation, UnsupportedCallsEndWithAMessage) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   DeviceArray<int> to(64);
   auto run = [&](void (*kernel)(int*), dim3 grid, size_t shared_bytes) {

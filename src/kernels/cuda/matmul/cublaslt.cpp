@@ -11,7 +11,7 @@
 namespace quire {
 namespace {
 
-// Of the header's generation first: its structs are the ones passed.
+// The library of the header's major version comes first, because Quire passes that header's structs.
 constexpr const char* kFiles[] = {"libcublasLt.so." QUIRE_TEXT(CUBLAS_VER_MAJOR), "libcublasLt.so"};
 
 [[noreturn]] void refuse(const std::string& why) {

@@ -1,5 +1,5 @@
-// The functions of NVIDIA's cuBLASLt that Quire calls. The library is opened at run time, when somebody asks for it, so
-// that programs start without it and need no copy of its half gigabyte. Emulated, they are loops on the CPU
+// The functions of NVIDIA's cuBLASLt that Quire calls. The library (half a gigabyte) is opened at run time, and only
+// when it is needed, so that programs start without it. In the emulator the functions are loops on the CPU
 // (emulated_cublaslt.h). Reference: NVIDIA's cuBLAS manual, "Using the cuBLASLt API".
 #pragma once
 
@@ -14,8 +14,8 @@
 
 namespace quire {
 
-// Scales of 128 columns of each row of a matrix of 8-bit floats, floats: for A and for B alike they lie column after
-// column of such groups, [k / 128, rows of op(A) or columns of op(B)]. Since 12.9; older headers lack the names.
+// Selects float scales for 128 columns of each row of a matrix of 8-bit floats. Their layout is [k / 128, rows of op(A)
+// or columns of op(B)]. Available since 12.9; older headers lack the names.
 inline constexpr auto kLtScaleModeOfA = static_cast<cublasLtMatmulDescAttributes_t>(31);
 inline constexpr auto kLtScaleModeOfB = static_cast<cublasLtMatmulDescAttributes_t>(32);
 inline constexpr int32_t kLtScalesOf128 = 4;
@@ -43,11 +43,11 @@ struct CublasLt {
   decltype(&cublasLtMatmul) multiply;
 };
 
-// Opened once, for the rest of the process. Throws Error saying what was looked for and what to install.
+// Opens the library once for the rest of the process. Throws Error that lists the files tried and what to install.
 const CublasLt& cublaslt();
 
 #ifndef QUIRE_GPU_EMULATED
-// The first of the files that can be opened.
+// Opens the first of the files that can be opened.
 CublasLt open_cublaslt(std::span<const char* const> files);
 #endif
 

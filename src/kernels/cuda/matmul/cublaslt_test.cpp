@@ -1,4 +1,4 @@
-// The library's file, on machines with and without it; takes no GPU.
+// Opens the library's file, on machines with and without it. Needs no GPU.
 #include "kernels/cuda/matmul/cublaslt.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 namespace quire {
 namespace {
 
-TEST(CublasLt, SaysWhatIsMissing) {
+TEST(CublasLt, NamesTheMissingFunction) {
   try {
     const char* const files[] = {"libnone.so.1", "libnone.so"};
     open_cublaslt(files);

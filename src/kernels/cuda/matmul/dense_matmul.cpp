@@ -13,7 +13,8 @@
 namespace quire {
 namespace {
 
-// The library wants rows of 8-bit floats by the four. Up to so many are padded, of more the last ones go by themselves.
+// The library multiplies a multiple of four rows of 8-bit floats. Up to this many rows are padded; with more rows, the
+// last 1 to 3 are a separate product.
 constexpr int64_t kRowsAtOnce = 4;
 constexpr int64_t kMostPaddedRows = 64;
 
@@ -34,7 +35,7 @@ size_t bf16_and_f8_bytes(Format format, int64_t rows, int64_t cols) {
   return f8_codes_bytes(rows, cols) + f8_scales_bytes(rows, cols);
 }
 
-// Has write(unit, to) on the threads of exec for every unit of what is uploaded.
+// Calls write(unit, to) on the threads of exec for every unit of an upload.
 template <typename Write>
 void upload(const Exec& exec, std::byte* dst, size_t size_bytes, size_t unit_bytes, const Write& write) {
   gpu_staging(exec).upload(dst, size_bytes, unit_bytes, [&](size_t first, std::span<std::byte> piece) {
@@ -100,7 +101,7 @@ void DenseMatmul::multiply(const MatmulInput& input, const MatmulOutput& output)
   output.weights.format == Format::kBF16 ? multiply_bf16(input, output) : multiply_f8(input, output);
 }
 
-// y, or y + bias, for a product to be added to.
+// Prepares y for a product that is added to it: the old y, or y + bias.
 void DenseMatmul::begin_with_bias(const MatmulOutput& output, float* y, int64_t num_rows) {
   finish_rows({.bias = output.bias,
                .y = y,
@@ -136,7 +137,7 @@ DenseMatmul::Rows DenseMatmul::next_rows(const MatmulInput& input, int64_t first
   return {.first = first, .count = std::min(left, kMostPaddedRows)};
 }
 
-// Outputs of one call mostly share their rows.
+// The outputs of one call usually share their rows.
 void DenseMatmul::quantize(const MatmulInput& input, const Rows& rows) {
   if (quantized_x_ == input.packed && quantized_.first == rows.first && quantized_.count == rows.count) return;
   quantized_x_ = input.packed;

@@ -1,9 +1,9 @@
-// Dense matrices as the library multiplies them: row-major, for tables made without one answer.
+// Dense matrices in the layout that the library multiplies (row-major), for tables made without one answer.
 //   BF16      [rows, dense_columns(cols)], zeros behind the columns
 //   F8_G128   E4M3 codes [rows, cols], then float scales [cols / 128, rows]
-// Experts and all other formats keep matmul's own tiles (matmul_layout.h). Rows of F8_G128 are multiplied in E4M3 too:
-// 128 columns share a float scale, max|x| / 448, and x / scale is rounded to nearest; magnitudes below 2^-100 count as
-// zeros, an infinity or a NaN makes the scale NaN.
+// Experts and all other formats keep the tiles of matmul (matmul_layout.h). For F8_G128 the activations are rounded to
+// E4M3 too: 128 columns share a float scale, max|x| / 448, and x / scale is rounded to nearest; magnitudes below 2^-100
+// count as zeros, an infinity or a NaN makes the scale NaN.
 #pragma once
 
 #include "kernels/cuda/device/library.h"
@@ -26,11 +26,11 @@ struct DenseScratch {
   }
 };
 
-// dense_bytes, pack_dense and scratch_bytes, for a device that multiplies 8-bit floats or not: the library does so with
-// scales of 128 columns on compute capability 9.0 alone.
+// The entries dense_bytes, pack_dense and scratch_bytes. `multiplies_f8`: whether the library multiplies 8-bit floats
+// with scales of 128 columns, which it does on compute capability 9.0 only.
 void fill_dense_cuda(Kernels& table, bool multiplies_f8);
 
-// Multiplies the dense ones among the outputs of one call of matmul, one after the other.
+// Multiplies the dense outputs of one call of matmul, one after the other.
 class DenseMatmul {
  public:
   explicit DenseMatmul(const Exec& exec, DenseScratch scratch = kScratch);
@@ -42,7 +42,7 @@ class DenseMatmul {
   struct Rows {
     int64_t first = 0;
     int64_t count = 0;
-    bool in_place = false;  // else few, and their results go to scratch
+    bool in_place = false;  // false: few rows, whose results go to scratch
   };
 
   void multiply_bf16(const MatmulInput& input, const MatmulOutput& output);
@@ -57,7 +57,7 @@ class DenseMatmul {
   std::byte* workspace_ = nullptr;
   std::byte* codes_ = nullptr;
   float* results_ = nullptr;
-  // What `codes_` holds.
+  // The rows whose codes are in `codes_`.
   const std::byte* quantized_x_ = nullptr;
   Rows quantized_;
 };

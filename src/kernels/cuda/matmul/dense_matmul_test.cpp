@@ -206,7 +206,7 @@ TEST_F(CudaDense, BiasAccumulationAndStrides) {
 }
 
 // More rows than there is room for codes: 12 at a time.
-TEST_F(CudaDense, F8RowsInPieces) {
+TEST_F(CudaDense, ManyF8RowsInSeveralPieces) {
   if (!takes(Format::kF8_G128)) GTEST_SKIP() << "the library has no such kernels for this device";
   const Weights weights = random_weights(Format::kF8_G128, 24, 256, 4);
   const DenseScratch small = {.codes_bytes = 14 * (256 + 8), .results_bytes = size_t{1} << 20};
@@ -215,7 +215,7 @@ TEST_F(CudaDense, F8RowsInPieces) {
 }
 
 // Through the table: outputs that share rows, one with rows of its own, one in tiles.
-TEST_F(CudaDense, AmongOtherOutputs) {
+TEST_F(CudaDense, DenseAndTiledOutputsInOneCall) {
   const Format format = takes(Format::kF8_G128) ? Format::kF8_G128 : Format::kBF16;
   const Weights weights[] = {random_weights(format, 16, 256, 11), random_weights(Format::kBF16, 12, 256, 12),
                              random_weights(format, 8, 256, 13), random_weights(format, 8, 256, 14)};
@@ -247,7 +247,7 @@ TEST_F(CudaDense, AmongOtherOutputs) {
   }
 }
 
-TEST_F(CudaDense, NotANumberTouchesItsOwnRowOnly) {
+TEST_F(CudaDense, NanAffectsOnlyItsOwnRow) {
   for (const Format format : {Format::kBF16, Format::kF8_G128}) {
     if (!takes(format)) continue;
     const Matrix packed = pack(random_weights(format, 16, 256, 21));
@@ -299,7 +299,7 @@ TEST_F(CudaDense, Embeddings) {
   }
 }
 
-TEST_F(CudaDense, OtherMatricesStayAsTheyAre) {
+TEST_F(CudaDense, OtherFormatsKeepTheirTiles) {
   EXPECT_EQ(kernels().dense_bytes(Format::kF16, 16, 256), 0u);
   EXPECT_EQ(kernels().dense_bytes(Format::kQ4_0, 16, 256), 0u);
   EXPECT_EQ(kernels().dense_bytes(Format::kF8_G128, 18, 256), 0u);  // rows go by the four

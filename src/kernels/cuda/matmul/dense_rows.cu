@@ -11,7 +11,7 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr float kE4M3Most = 448.0f;
 
-// A warp for each group of a row, four columns a lane; block (row, groups).
+// One warp for each group of a row, with four columns per lane; block (row, groups).
 __global__ void __launch_bounds__(kThreads) quantize_groups(const QuantizedRows rows) {
   const int64_t row = blockIdx.x;
   const int64_t group = static_cast<int64_t>(blockIdx.y) * kWarps + threadIdx.x / kWarpSize;

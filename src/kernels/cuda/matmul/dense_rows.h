@@ -1,12 +1,12 @@
-// Kernels beside the library's products: see dense_matmul.h. All pointers are the device's.
+// The kernels that dense_matmul.h needs besides the products of the library. All pointers are device memory.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
 
 namespace quire {
 
-// Compact rows x (compact_rows.h) [count] in E4M3: codes [padded, cols] and scales [cols / 128, padded]; the rows
-// behind `count` become zeros. cols is a multiple of 128.
+// Rounds `count` compact rows x (compact_rows.h) to E4M3: codes [padded, cols] and scales [cols / 128, padded]; the
+// rows from `count` to `padded` become zeros. cols is a multiple of 128.
 struct QuantizedRows {
   const std::byte* x = nullptr;
   int64_t cols = 0;
@@ -17,7 +17,7 @@ struct QuantizedRows {
 };
 void quantize_e4m3(const QuantizedRows& rows, Stream stream);
 
-// y[t][o] = value (+ y[t][o] to accumulate), value being from[t][o] + bias[o], or bias[o] without `from`.
+// y[t][o] = value, or y[t][o] + value to accumulate; value = from[t][o] + bias[o], or bias[o] without `from`.
 struct FinishedRows {
   const float* from = nullptr;  // [num_rows, rows]
   const float* bias = nullptr;  // [rows] or none

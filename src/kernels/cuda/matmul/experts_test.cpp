@@ -155,7 +155,7 @@ TEST_F(CudaExperts, RouteExperts) {
   }
 }
 
-TEST_F(CudaExperts, RoutingOfEqualsAndNan) {
+TEST_F(CudaExperts, RoutesEqualLogitsAndNan) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
   const Routing routing{6, 3, true};

@@ -1,8 +1,8 @@
-// Which part of a matmul a block of threads has: the same for every kernel of matmul.
+// Assigns a part of a matmul to each block of threads, in the same way for every kernel of matmul.
 //
-// The grid is [blocks of tokens, blocks of weight rows]: neighbouring blocks read the same weights, so that these come
-// from memory once. With experts the host does not know how many rows each of them has; the blocks of tokens are then
-// numbered through the experts in order, and the grid has as many as there can be.
+// The grid is [blocks of tokens, blocks of weight rows]: neighbouring blocks read the same weights, so that these are
+// read from memory once. With experts the host does not know how many rows each of them has: the blocks of tokens are
+// then numbered through the experts in order, and the grid has as many blocks as there can be.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -14,22 +14,23 @@ struct MatmulBlock {
   int part = 0;
   int64_t first_row = 0;    // of weights
   int64_t first_token = 0;  // a row of x and y
-  int num_tokens = 0;       // 0: none, the block has no work
+  int num_tokens = 0;       // 0: the block has no work
   int expert = 0;
 };
 
-// At most so many blocks of tokens hold the rows of all experts: whole blocks, and a last one of each expert with rows.
+// The largest number of blocks of tokens for the rows of all experts: whole blocks, and one last block for each expert
+// with rows.
 constexpr int64_t most_token_blocks(int64_t num_rows, int block_tokens, int num_experts) {
   const int64_t last_ones = num_rows < num_experts ? num_rows : num_experts;
   return (num_rows - last_ones) / block_tokens + last_ones;
 }
 
-// Rows of the block-th block of tokens, by all lanes of a warp: a running sum of the experts' counts of blocks, 32 of
-// them at a time.
+// Finds the expert and the rows of a block of tokens, from a running sum of the experts' numbers of blocks, 32 experts
+// at a time. All lanes of a warp call it together.
 __device__ __forceinline__ void find_expert(const MatmulJob& job, int64_t token_block, int block_tokens,
                                             MatmulBlock& found) {
   const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
-  auto left = static_cast<int>(token_block);  // blocks before the one that is looked for
+  auto left = static_cast<int>(token_block);  // blocks before the wanted one
   for (int base = 0; base < job.num_experts; base += kWarpSize) {
     const int expert = base + lane;
     const bool exists = expert < job.num_experts;
@@ -75,7 +76,7 @@ __device__ __forceinline__ const std::byte* weights_of(const MatmulPart& part, c
   return part.experts == nullptr ? part.weights : part.experts[block.expert].data;
 }
 
-// Finishes one element.
+// Stores one element of y: adds bias and the old value.
 __device__ __forceinline__ void write_output(const MatmulPart& part, int64_t row, int64_t token, float value) {
   float* y = part.y + token * part.y_stride + row;
   if (part.bias != nullptr) value += part.bias[row];

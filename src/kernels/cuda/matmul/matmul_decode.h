@@ -1,5 +1,6 @@
-// Codes of weights to bf16 fragments of mma.m16n8k16, exactly and by few integer operations: bits are put where a bf16
-// has its exponent and mantissa, and one fused multiply-add takes away what that added. Device functions of matmul.
+// Converts codes of weights to bf16 fragments of mma.m16n8k16, exactly and with few integer operations: the bits of a
+// code are moved into the exponent and mantissa of a bf16, and one fused multiply-add subtracts the offset that this
+// adds. Device functions of matmul.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -36,15 +37,16 @@ __device__ __forceinline__ uint32_t select_bytes(uint32_t low, uint32_t high, ui
 
 constexpr uint32_t kBf16Ones = 0x3f803f80;
 constexpr uint32_t kBf16Signs = 0x80008000;
-// 128 in bf16; the last bit of its mantissa counts 1, so an integer below 128 is added by putting its bits there.
+// 128 in bf16; the last bit of its mantissa has the value 1, so inserting the bits of an integer below 128 adds it.
 constexpr uint32_t kBf16Magic = 0x43004300;
-constexpr uint32_t kBf16TwoTo120 = 0x7b807b80;  // what E4M3 lacks of the exponent bias of bf16
-constexpr uint32_t kBf16TwoTo126 = 0x7e807e80;  // likewise E2M1
+constexpr uint32_t kBf16TwoTo120 = 0x7b807b80;  // the factor between the exponent biases of bf16 and E4M3
+constexpr uint32_t kBf16TwoTo126 = 0x7e807e80;  // the factor between the exponent biases of bf16 and E2M1
 
-// 128 + zero, to be taken from 4-bit integers that were added to 128.
+// 128 + zero, which is subtracted from 4-bit integers that were added to 128.
 __device__ __forceinline__ uint32_t magic_zero(uint32_t zero) { return kBf16Magic + zero * 0x10001u; }
 
-// Two signed bytes, the lower ones of each half of `pair`: 128 + the low seven bits, less 128, or 256 for the sign bit.
+// Converts two signed bytes, the lower byte of each half of `pair`: 128 plus the low seven bits, minus 128, or minus
+// 256 if the sign bit is set.
 __device__ __forceinline__ uint32_t int8_pair(uint32_t pair) {
   const uint32_t magnitudes = (pair & 0x007f007fu) | kBf16Magic;
   const uint32_t offsets = (pair & 0x00800080u) | kBf16Magic;
@@ -55,7 +57,7 @@ __device__ __forceinline__ uint32_t e4m3_pair(uint32_t pair) {
   return fma_bf16_pair((pair & 0x00800080u) << 8 | (pair & 0x007f007fu) << 4, kBf16TwoTo120, 0);
 }
 
-// Of four-bit codes at bit 0 and bit 16.
+// Converts four-bit codes at bit 0 and bit 16.
 __device__ __forceinline__ uint32_t e2m1_pair(uint32_t pair) {
   return fma_bf16_pair((pair & 0x00080008u) << 12 | (pair & 0x00070007u) << 6, kBf16TwoTo126, 0);
 }
@@ -73,10 +75,10 @@ __device__ __forceinline__ uint32_t four_levels(uint32_t codes) {
   return select_bytes(below_eight, from_eight, 0x3210u | (codes & 0x8888u) >> 1);
 }
 
-// bf16 numbers whose sum is the weight: one, or for F16, which has three bits more, two.
+// The number of bf16 values whose sum is the weight: one, but two for F16, which has three more bits.
 QUIRE_HOST_DEVICE constexpr int num_fragments(TileFormat format) { return format.codes == CodeKind::kF16 ? 2 : 1; }
 
-// Splits two f16 into what bf16 keeps of them, cut off, and the rest.
+// Splits two f16 into their truncation to bf16 and the rest.
 __device__ __forceinline__ void split_f16_pair(uint32_t pair, uint32_t& kept, uint32_t& rest) {
   const float values[2] = {f16_to_float(static_cast<uint16_t>(pair)), f16_to_float(static_cast<uint16_t>(pair >> 16))};
   float cut[2];
@@ -140,8 +142,8 @@ __device__ __forceinline__ float f16_at(const std::byte* from) {
   return f16_to_float(*reinterpret_cast<const uint16_t*>(from));
 }
 
-// The integer that the byte at `offset` is 128 more than: the byte becomes the end of the mantissa of 2^23. It is taken
-// out of its word, so that one load serves neighbouring groups.
+// Returns byte - 128 for the byte at `offset`: the byte is inserted at the end of the mantissa of 2^23. It is extracted
+// from its word, so that neighbouring groups share one load.
 __device__ __forceinline__ float sub_at(const std::byte* tile, int offset) {
   const uint32_t word = *reinterpret_cast<const uint32_t*>(tile + (offset & ~3));
   const uint32_t bits = select_bytes(word, 0x4b000000u, 0x7540u | static_cast<uint32_t>(offset & 3));

@@ -1,7 +1,8 @@
-// F32 matrices times float rows, by plain multiply-adds: routers and other small matrices that keep all their bits.
+// Multiplies float rows by F32 matrices with plain multiply-adds: for routers and other small matrices that keep all
+// their bits.
 //
-// A warp computes kRows x kTokens outputs. Its lanes take every 32nd column; what they have is added by a tree of
-// shuffles. The order of a sum follows from the number of columns alone.
+// A warp computes kRows x kTokens outputs. Each lane takes every 32nd column; a tree of shuffles adds the partial sums.
+// The order of a sum depends only on the number of columns.
 #include "kernels/cuda/matmul/matmul_block.h"
 #include "kernels/cuda/matmul/matmul_launch.h"
 
@@ -27,7 +28,7 @@ __global__ __launch_bounds__(kWarps* kWarpSize) void matmul_f32_kernel(const Mat
   const int64_t first_row = block.first_row + static_cast<int>(threadIdx.x) / kWarpSize * kRows;
   if (block.num_tokens <= 0 || first_row >= part.rows) return;
 
-  // Rows and tokens that do not exist are the first ones once more, and are not written.
+  // Rows and tokens beyond the end repeat the first ones and are not written.
   const auto* weights = reinterpret_cast<const float*>(weights_of(part, block)) + first_row * job.cols;
   const auto* x = reinterpret_cast<const float*>(job.x) + block.first_token * job.cols;
   int64_t weight_rows[kRows];

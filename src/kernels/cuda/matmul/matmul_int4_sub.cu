@@ -1,4 +1,4 @@
-// Matmul of 4-bit (and narrower) integers whose groups have scales under a common one.
+// Matmul of integers of up to 4 bits whose groups have sub-scales with a common scale.
 #include "kernels/cuda/matmul/matmul_tiles.h"
 
 namespace quire {

@@ -1,4 +1,4 @@
-// Matmul of 8-bit integers whose groups have scales under a common one.
+// Matmul of 8-bit integers whose groups have sub-scales with a common scale.
 #include "kernels/cuda/matmul/matmul_tiles.h"
 
 namespace quire {

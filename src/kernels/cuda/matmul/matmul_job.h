@@ -1,5 +1,5 @@
-// What the host tells a matmul kernel: matrices of one format with the same input, several of them in one launch.
-// Passed by value; the pointers are device memory.
+// The parameters of a matmul kernel: one launch multiplies several matrices of one format with the same input. Passed
+// by value; the pointers are device memory.
 #pragma once
 
 #include <cstddef>
@@ -12,13 +12,13 @@ namespace quire {
 inline constexpr int kMaxMatmulParts = 8;
 
 struct MatmulPart {
-  const std::byte* weights = nullptr;     // packed, or
-  const PackedMatrix* experts = nullptr;  // [num_experts] packed, of the same shape
+  const std::byte* weights = nullptr;     // packed; null with experts
+  const PackedMatrix* experts = nullptr;  // [num_experts] packed, of the same shape; or null
   const float* bias = nullptr;            // [rows] or none
   float* y = nullptr;                     // [num_rows, y_stride]
   int64_t y_stride = 0;
   int64_t rows = 0;
-  int64_t first_block = 0;  // of the grid's blocks of rows
+  int64_t first_block = 0;  // its first block of rows in the grid
   bool accumulate = false;
 };
 

@@ -1,4 +1,4 @@
-// Between the entries of matmul, which choose, and the kernels, which are compiled family by family.
+// The interface between the entries of matmul, which choose a kernel, and the kernels, which are compiled by family.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -22,12 +22,12 @@ struct TilesLaunch {
   Stream stream = nullptr;
 };
 
-// Defined for the formats of kMatrixTiles but Q5_0, whose tiles are those of Q8_0, in the files matmul_int4.cu ... by
-// what their codes are.
+// Defined for the formats of kMatrixTiles, except Q5_0, which has the tiles of Q8_0. The files matmul_int4.cu ... are
+// divided by the kind of code.
 template <Format kWeights>
 void launch_tiles(const TilesLaunch& tiles);
 
-// The same of F32 matrices, from float rows (matmul_f32.cu).
+// The same for F32 matrices and float rows (matmul_f32.cu).
 void launch_matmul_f32(const MatmulJob& job, Stream stream);
 
 }  // namespace quire

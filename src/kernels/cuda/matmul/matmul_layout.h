@@ -1,18 +1,18 @@
-// Weight matrices as they lie in device memory: what pack writes and matmul reads.
+// The layout of weight matrices in device memory: pack writes it and matmul reads it.
 //
-// A matrix is cut into tiles of kTileRows rows and as many columns as make 1024 bytes of codes: 128 columns of 4-bit
-// codes, 64 of 8 bits, 32 of 16 bits. The tiles of 16 rows follow each other along the columns, so that whoever walks
-// along K reads one stream. Rows and columns beyond the matrix are zeros with the scale zero.
+// A matrix is divided into tiles of kTileRows rows and as many columns as have 1024 bytes of codes: 128 columns of
+// 4-bit codes, 64 of 8 bits, 32 of 16 bits. The tiles of 16 rows follow each other along the columns, so that a warp
+// that walks along K reads one stream. Rows and columns beyond the matrix are zeros with scale zero.
 //
-// A tile is its codes and then, each [kTileRows][values of a row in the tile], what turns codes into numbers:
-//   weight = scale * (code - zero) + min
-// Codes stay the exact small numbers of the file; they are exact in bf16 too, and scales are applied to float32 sums.
+// A tile has its codes and then, each as [kTileRows][values of a row in the tile], the numbers of weight = scale *
+// (code - zero) + min Codes stay the small integers of the file; they are exact in bf16 too, and scales are applied to
+// float32 sums.
 //
-// Codes lie as the lanes of a warp want them for mma.m16n8k16, of which weights are the operand A (PTX manual, "Matrix
-// fragments for mma.m16n8k16"; shuffling offline is Marlin's idea, arXiv 2408.11743). An mma takes 16 neighbouring
-// columns; lane 4 * g + t holds rows g and g + 8 of columns 4 * t to 4 * t + 3 (the manual's columns 2t, 2t + 1, 2t + 8
-// and 2t + 9; the order of columns inside an mma is free as long as the other operand has the same). kDotInt8 is for
-// mma.m16n8k32 of integers, which takes what two of these hold, a row's four codes together.
+// Codes are stored in the order in which the lanes of a warp read them for mma.m16n8k16, with weights as operand A (PTX
+// manual, "Matrix fragments for mma.m16n8k16"; reordering in advance is Marlin's idea, arXiv 2408.11743). An mma takes
+// 16 neighbouring columns; lane 4 * g + t holds rows g and g + 8 of columns 4 * t to 4 * t + 3 (the manual's columns
+// 2t, 2t + 1, 2t + 8 and 2t + 9; the order of columns inside an mma is free as long as both operands agree). kDotInt8
+// is for mma.m16n8k32 of integers, which takes twice as many columns; the four codes of a row lie together.
 // Plain data for host and device; any thread.
 #pragma once
 
@@ -28,8 +28,8 @@ namespace quire {
 
 inline constexpr int kTileRows = 16;
 inline constexpr int kTileCodeBytes = 1024;
-inline constexpr int kMmaColumns = 16;    // codes of so many columns lie together
-inline constexpr int kChunkColumns = 32;  // the columns of x, zeros among them, are a multiple of it
+inline constexpr int kMmaColumns = 16;    // the codes of this many columns lie together
+inline constexpr int kChunkColumns = 32;  // the columns of x, padded with zeros, are a multiple of this
 
 enum class CodeKind : uint8_t {
   kInt4,     // code - zero
@@ -54,7 +54,7 @@ struct TileFormat {
   CodeKind codes = CodeKind::kInt4;
   ScaleKind scales = ScaleKind::kNone;
   int group = 0;           // columns that share a scale: 16, 32 or all of a tile
-  int zero = 0;            // of kInt4 without zeros of its own
+  int zero = 0;            // the zero point of kInt4 without has_zeros
   bool has_zeros = false;  // kInt4: a byte for each group
   bool has_min = false;    // of the same kind as the scale, kF16 or kSub
 
@@ -67,7 +67,7 @@ QUIRE_HOST_DEVICE constexpr int code_bits(TileFormat format) {
 QUIRE_HOST_DEVICE constexpr int tile_columns(TileFormat format) {
   return kTileCodeBytes * 8 / kTileRows / code_bits(format);
 }
-// Codes of a tile's rows in the columns of one mma.
+// The bytes of codes of a tile's rows in the columns of one mma.
 QUIRE_HOST_DEVICE constexpr int mma_code_bytes(TileFormat format) {
   return kTileRows * kMmaColumns * code_bits(format) / 8;
 }
@@ -110,7 +110,7 @@ QUIRE_HOST_DEVICE constexpr TileLayout tile_layout(TileFormat format) {
   return layout;
 }
 
-// Where the code of an element begins in the codes of its mma; the codes of the next mma follow.
+// The place of an element's code among the codes of its mma; the codes of the next mma follow.
 struct CodePosition {
   int byte = 0;
   int shift = 0;  // of 4-bit codes
@@ -135,7 +135,7 @@ struct MatrixTile {
   TileFormat tile;
 };
 
-// Every format but F32, which stays as files have it and has a kernel of its own.
+// Every format except F32, which keeps the layout of files and has a separate kernel.
 inline constexpr std::array<MatrixTile, 19> kMatrixTiles = {{
     {Format::kF16, {.codes = CodeKind::kF16}},
     {Format::kBF16, {.codes = CodeKind::kBF16}},

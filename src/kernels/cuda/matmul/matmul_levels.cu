@@ -1,4 +1,4 @@
-// Matmul of 4-bit codes that name numbers.
+// Matmul of 4-bit codes that index a table of numbers.
 #include "kernels/cuda/matmul/matmul_tiles.h"
 
 namespace quire {

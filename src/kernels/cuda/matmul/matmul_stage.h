@@ -1,4 +1,5 @@
-// The stages in shared memory through which blocks of matmul walk along K, and who fills them (see matmul_tiles.h).
+// The stages in shared memory through which blocks of matmul walk along K, and how they are filled (see
+// matmul_tiles.h).
 #pragma once
 
 #include "kernels/cuda/matmul/matmul_block.h"
@@ -8,23 +9,23 @@ namespace quire {
 
 inline constexpr int kSpans = 4;
 inline constexpr int kMatmulThreads = 256;
-// All devices from compute capability 8.0 on give a block so much shared memory.
+// Every device of compute capability 8.0 or later can give a block this much shared memory.
 inline constexpr int kMatmulSharedBytes = 99 << 10;
 
-// Warps of a block: teams * row_warps * token_warps.
+// The shape of a block, which has teams * row_warps * token_warps warps.
 struct BlockShape {
   int teams = 0;      // kSpans or 1
-  int row_warps = 0;  // of a team
+  int row_warps = 0;  // warps of a team along the rows of weights
   int token_warps = 0;
-  int row_tiles = 0;    // of a warp, 16 rows each
-  int token_tiles = 0;  // of a warp, 8 tokens each
+  int row_tiles = 0;    // tiles of 16 rows in a warp
+  int token_tiles = 0;  // tiles of 8 tokens in a warp
 
   QUIRE_HOST_DEVICE constexpr int team_tiles() const { return row_warps * row_tiles; }
   QUIRE_HOST_DEVICE constexpr int rows() const { return team_tiles() * kTileRows; }
   QUIRE_HOST_DEVICE constexpr int tokens() const { return token_warps * token_tiles * 8; }
-  // On a multiprocessor; bounds the registers of a thread.
+  // Blocks on a multiprocessor; this limits the registers of a thread.
   QUIRE_HOST_DEVICE constexpr int blocks_at_once() const { return row_tiles * token_tiles > 8 ? 1 : 2; }
-  // Many sums leave no registers to look ahead with.
+  // With many sums no registers are left for loading ahead.
   QUIRE_HOST_DEVICE constexpr int chunks_at_once() const { return blocks_at_once() == 1 ? 1 : token_tiles > 2 ? 2 : 4; }
   QUIRE_HOST_DEVICE constexpr int team_threads() const { return row_warps * token_warps * kWarpSize; }
 };
@@ -40,9 +41,9 @@ constexpr BlockShape block_shape(BlockChoice choice) {
   return {};
 }
 
-// What a team has in shared memory for one step along K, in bytes. A row of x is its values, then their sums; rows are
-// 32 bytes more than their values apart, so that four of them lie in different banks. A row of codes is its group as it
-// lies in memory.
+// The shared memory of a team for one step along K, in bytes. A row of x has its values, then their sums; the stride of
+// rows is 32 bytes more than their values, so that four rows fall into different banks. A row of codes is stored as in
+// memory.
 template <TileFormat kFormat, BlockShape kShape>
 struct Stage {
   static constexpr int kTileBytes = tile_layout(kFormat).bytes;
@@ -53,7 +54,8 @@ struct Stage {
   static constexpr int kBytes = kX + kShape.tokens() * kXRow;
   static constexpr int kFitting = kMatmulSharedBytes / (kShape.teams * kBytes);
   static constexpr int kStages = kFitting < 4 ? kFitting : 4;
-  // The sums of a block on their way out, [teams, tokens, rows]; four more apart, for the sake of banks.
+  // The sums of a block before they are written, [teams, tokens, rows]; the stride has four more floats because of
+  // banks.
   static constexpr int kSumsRow = kShape.rows() + 4;
   static constexpr int kSumsBytes = kShape.teams * kShape.tokens() * kSumsRow * static_cast<int>(sizeof(float));
   static constexpr int kRingBytes = kShape.teams * kStages * kBytes;
@@ -63,14 +65,14 @@ struct Stage {
   static_assert(kInt8 ? kColumns == kInt8Group : kColumns / kCompactGroup * sizeof(float) <= 32);
 };
 
-// A thread's share of the copies that fill a team's stages. What does not change from step to step is computed once:
-// where little is computed, address arithmetic is what costs.
+// A thread's share of the copies that fill a team's stages. Addresses that are equal in every step are computed once:
+// when there are few products, address arithmetic takes most of the time.
 template <TileFormat kFormat, BlockShape kShape>
 struct StageFiller {
   using S = Stage<kFormat, kShape>;
   static constexpr int kTilePieces = S::kTileBytes / 16;
-  static constexpr int kXPieces = S::kInt8 ? kInt8GroupBytes / 16 : S::kColumns / 8;  // of a token
-  static constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;           // likewise, four sums each
+  static constexpr int kXPieces = S::kInt8 ? kInt8GroupBytes / 16 : S::kColumns / 8;  // per token
+  static constexpr int kSumPieces = kFormat.has_min ? S::kColumns / 64 : 0;           // per token, four sums each
   static constexpr int kTokensAtOnce = kShape.team_threads() / kXPieces;
   static_assert(kShape.team_tiles() * kWarpSize <= kShape.team_threads());  // a warp copies at most one tile
 
@@ -78,7 +80,7 @@ struct StageFiller {
   const std::byte* x;        // its first piece of the row of its first token
   const std::byte* sums;     // its piece of the sums of a token, if it has one
   int64_t x_row_bytes;
-  int cols;  // of x, with the zeros behind them
+  int cols;  // of x, padding included
   int num_tokens;
   int thread;
   bool tile_exists;
@@ -100,7 +102,7 @@ struct StageFiller {
     }
   }
 
-  // Begins the copies of a step along K.
+  // Starts the copies of a step along K.
   __device__ __forceinline__ void fill(int step, std::byte* stage) const {
     if (thread / kWarpSize < kShape.team_tiles()) {
       const std::byte* from = weights + static_cast<int64_t>(step) * S::kTileBytes;

@@ -351,7 +351,7 @@ TEST_P(CudaMatmul, SeveralOutputsBiasAndAccumulation) {
   }
 }
 
-TEST_P(CudaMatmul, OutputsWithRowsOfTheirOwn) {
+TEST_P(CudaMatmul, OutputsWithSeparateInputRows) {
   const int64_t cols = 256;
   const int64_t rows = 18;
   const DeviceMatrix matrix(random_weights(format(), rows, cols, 51));
@@ -405,7 +405,7 @@ TEST_P(CudaMatmul, ExpertsGiveTheBitsOfTheirOwnProducts) {
   }
 }
 
-TEST_P(CudaMatmul, NotANumberTouchesItsOwnTokenOnly) {
+TEST_P(CudaMatmul, NanAffectsOnlyItsOwnToken) {
   const int64_t cols = 256;
   const int64_t rows = 20;
   const int64_t m = 9;
@@ -541,7 +541,7 @@ TEST_F(CudaMatmulFormats, W8A8LikeTheReference) {
   }
 }
 
-TEST_F(CudaMatmulFormats, NanAmongF8CodesShowsInItsOwnOutput) {
+TEST_F(CudaMatmulFormats, NanAmongF8CodesAffectsOnlyItsOwnOutput) {
   Weights weights = random_weights(Format::kF8_G128, 40, 256, 71);
   const std::vector<float> x = random_floats(256, 72);
   const std::vector<float> clean = product(DeviceMatrix(weights), x);
@@ -559,7 +559,7 @@ TEST_F(CudaMatmulFormats, ManyTokensOfALargeMatrix) {
   expect_near_float64(random_weights(Format::kI8_G128, 300, 384, 97), random_floats(150 * 384, 98));
 }
 
-TEST(CudaMatmulLayout, EveryCodeHasItsPlace) {
+TEST(CudaMatmulLayout, EveryCodeHasItsOwnPlace) {
   for (const CodeKind codes : {CodeKind::kInt4, CodeKind::kInt8, CodeKind::kDotInt8, CodeKind::kBF16}) {
     const int bits = code_bits({.codes = codes});
     std::set<int> places;
@@ -575,7 +575,7 @@ TEST(CudaMatmulLayout, EveryCodeHasItsPlace) {
   for (const MatrixTile& entry : kMatrixTiles) ASSERT_EQ(tile_layout(entry.tile).bytes % 16, 0);
 }
 
-TEST(CudaMatmulLayout, RefusesWhatItCannotMultiply) {
+TEST(CudaMatmulLayout, RefusesUnsupportedFormatsAndWidths) {
   EXPECT_EQ(table().packed_bytes(Format::kI32, 16, 32), 0u);
   EXPECT_EQ(table().packed_bytes(Format::kQ4_K, 16, 128), 0u);
   EXPECT_EQ(table().packed_bytes(Format::kF32, 3, 5), 60u);

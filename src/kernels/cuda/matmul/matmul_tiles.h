@@ -1,16 +1,15 @@
 // The tensor-core matmul of CUDA: packed tiles of weights (matmul_layout.h) times compact rows (compact_rows.h).
 //
-// y^T = W x^T: 16 rows of weights are the rows of mma.m16n8k16, 8 tokens its columns, so a few tokens cost no more than
-// they must. Codes become exact bf16 in registers; products of a group are summed in float32 by the tensor cores and
-// then multiplied by the group's scale, so weights are never rounded. I8_G128 is multiplied in integers instead, by the
-// int8 form of the rows, with mma.m16n8k32 (W8A8).
+// y^T = W x^T: 16 rows of weights are the rows of mma.m16n8k16 and 8 tokens its columns, so that few tokens waste
+// little work. Codes become exact bf16 in registers; the tensor cores sum the products of a group in float32, and the
+// sum is multiplied by the scale of the group, so weights are never rounded. I8_G128 is multiplied in integers instead,
+// by the int8 form of the rows, with mma.m16n8k32 (W8A8).
 //
-// The order of every sum is a matter of the matrix alone: K is cut into kSpans spans of whole tiles; inside one, groups
-// are added one after the other; spans are added in order. A block walks K with a ring of stages in shared memory that
-// cp.async fills ahead. Blocks come in shapes that differ in who adds which span:
-//   few tokens   kSpans teams of warps walk one span each, so that little work fills many multiprocessors
-//   many tokens  one team walks all of them, so that a stage serves more products
-// The bits are the same, which shape runs is a matter of speed.
+// The order of every sum depends only on the matrix: K is divided into kSpans spans of whole tiles; within a span,
+// groups are added one after the other; spans are added in order. A block walks along K with a ring of stages in shared
+// memory that cp.async fills ahead. Shapes of blocks differ in how they divide the spans: few tokens   each of kSpans
+// teams of warps computes one span, so that little work fills many multiprocessors many tokens  one team computes all
+// spans, so that a stage serves more products All shapes give the same bits; the choice affects the speed only.
 #pragma once
 
 #include "kernels/cuda/matmul/matmul_decode.h"
@@ -18,7 +17,7 @@
 
 namespace quire {
 
-// Where a warp stands.
+// The position of a warp in its block.
 struct MatmulWarp {
   int team = 0;
   int row_warp = 0;
@@ -26,8 +25,8 @@ struct MatmulWarp {
   int lane = 0;
 };
 
-// acc += one row of tiles * the warp's tokens, over `kCount` mmas (of 16 columns) that share the scales of their group,
-// from half `kHalf` of the chunk at `chunk` on. b: the tokens' fragments of the chunk.
+// acc += one row of tiles * the warp's tokens, over kCount mmas (of 16 columns) that share the scales of their group,
+// starting at half kHalf of the chunk at `chunk`. b: the tokens' fragments of the chunk.
 template <TileFormat kFormat, BlockShape kShape, int kHalf, int kCount>
 __device__ __forceinline__ void add_group(const std::byte* tile, const std::byte* x, int chunk, int lane,
                                           const uint32_t (&b)[kShape.token_tiles][2][2],
@@ -109,7 +108,7 @@ __device__ __forceinline__ void add_stage(const std::byte* stage, const MatmulWa
   }
 }
 
-// The same of int8 weights and codes: products of a tile's columns, a group of x, are exact sums of integers.
+// The same for int8 weights and codes: the sum over the columns of a tile, which are one group of x, is exact.
 template <TileFormat kFormat, BlockShape kShape>
 __device__ __forceinline__ void add_int8_stage(const std::byte* stage, const MatmulWarp& warp,
                                                float (&acc)[kShape.row_tiles][kShape.token_tiles][4]) {
@@ -139,7 +138,7 @@ __device__ __forceinline__ void add_int8_stage(const std::byte* stage, const Mat
     for (int half = 0; half < 2 * kSteps; ++half) {
       b[half / 2][half % 2] = *reinterpret_cast<const uint32_t*>(mine + half * kMmaColumns);
     }
-    float x_scales[2];  // of the tokens whose sums the lane gets
+    float x_scales[2];  // of the tokens whose sums the lane holds
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       x_scales[i] = *reinterpret_cast<const float*>(x + (n * 8 + warp.lane % 4 * 2 + i) * S::kXRow + kInt8Group);
@@ -157,7 +156,7 @@ __device__ __forceinline__ void add_int8_stage(const std::byte* stage, const Mat
   }
 }
 
-// Puts a warp's sums of its span(s) where the block can see them.
+// Stores a warp's sums of its span(s) in shared memory.
 template <TileFormat kFormat, BlockShape kShape>
 __device__ __forceinline__ void store_sums(const float (&acc)[kShape.row_tiles][kShape.token_tiles][4],
                                            const MatmulWarp& warp, float* sums) {
@@ -176,7 +175,7 @@ __device__ __forceinline__ void store_sums(const float (&acc)[kShape.row_tiles][
   }
 }
 
-// Adds up the teams' sums in order and writes the block's outputs.
+// Adds the sums of the teams in order and writes the outputs of the block.
 template <TileFormat kFormat, BlockShape kShape>
 __device__ __forceinline__ void write_block(const MatmulJob& job, const MatmulBlock& block, const float* sums) {
   using S = Stage<kFormat, kShape>;
@@ -194,7 +193,7 @@ __device__ __forceinline__ void write_block(const MatmulJob& job, const MatmulBl
   }
 }
 
-// What a block of threads does.
+// The work of one block of threads.
 template <TileFormat kFormat, BlockShape kShape>
 __device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   using S = Stage<kFormat, kShape>;
@@ -212,7 +211,7 @@ __device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   const int span_steps = (num_steps + kSpans - 1) / kSpans;
   const int first_step = warp.team * span_steps;
   const int end_step = kShape.teams == 1 || num_steps < first_step + span_steps ? num_steps : first_step + span_steps;
-  const int team_steps = kShape.teams == 1 ? num_steps : span_steps;  // the same for all, as barriers are
+  const int team_steps = kShape.teams == 1 ? num_steps : span_steps;  // equal for all teams, because barriers are
 
   const StageFiller<kFormat, kShape> filler(job, block, num_steps, thread);
   const auto fill = [&](int step) {
@@ -225,7 +224,7 @@ __device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   for (int step = 0; step < S::kStages - 1; ++step) fill(step);
 
   float acc[kShape.row_tiles][kShape.token_tiles][4] = {};
-  float total[kShape.row_tiles][kShape.token_tiles][4] = {};  // of the spans before, where a team walks all of them
+  float total[kShape.row_tiles][kShape.token_tiles][4] = {};  // over earlier spans, when one team computes all spans
   int left_of_span = span_steps;
   for (int step = 0; step < team_steps; ++step) {
     cp_async_wait<S::kStages - 2>();
@@ -257,7 +256,7 @@ __device__ __forceinline__ void multiply_block(const MatmulJob& job) {
   }
 
   cp_async_wait<0>();
-  __syncthreads();  // the sums take the place of the ring
+  __syncthreads();  // the sums overwrite the ring
   float* sums = reinterpret_cast<float*>(shared);
   store_sums<kFormat, kShape>(kShape.teams == 1 ? total : acc, warp, sums);
   __syncthreads();
@@ -269,7 +268,7 @@ inline constexpr TileFormat kTilesOf = *tile_format(kWeights);
 template <BlockChoice kChoice>
 inline constexpr BlockShape kShapeOf = block_shape(kChoice);
 
-// Parameters are enumerations, as nvcc cannot name a kernel by structs.
+// The template parameters are enumerations, because nvcc cannot name a kernel by structs.
 template <Format kWeights, BlockChoice kChoice>
 __global__ __launch_bounds__(kMatmulThreads,
                              kShapeOf<kChoice>.blocks_at_once()) void matmul_tiles_kernel(const MatmulJob job) {

@@ -1,13 +1,13 @@
-// Loads of tensor-core operands from shared memory, and arithmetic on pairs of f16: the words of the attention kernels
-// that gpu.h does not have. PTX manual, "ldmatrix" and "Half Precision Floating Point Instructions".
+// Loads of tensor-core operands from shared memory, and arithmetic on pairs of f16: the operations of the attention
+// kernels that gpu.h does not have. PTX manual, "ldmatrix" and "Half Precision Floating Point Instructions".
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
 
 namespace quire {
 
-// Four 8 x 8 matrices of 16-bit elements. Lane l brings the address of row l % 8 of matrix l / 8 (16 bytes, aligned to
-// 16). With g = lane / 4 and t = lane % 4, d[i] of matrix i: plain (g, 2t), (g, 2t + 1); transposed (2t, g),
+// Loads four 8 x 8 matrices of 16-bit elements. Lane l passes the address of row l % 8 of matrix l / 8 (16 bytes,
+// aligned to 16). With g = lane / 4 and t = lane % 4, d[i] of matrix i: plain (g, 2t), (g, 2t + 1); transposed (2t, g),
 // (2t + 1, g); low half first.
 #if defined(__CUDACC__)
 
@@ -33,7 +33,7 @@ __device__ __forceinline__ uint32_t sub_f16_pair(uint32_t a, uint32_t b) {
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
   return d;
 }
-// The two low bytes of `pair`, exactly; NaN stays NaN.
+// Converts the two low bytes of `pair` exactly; NaN stays NaN.
 __device__ __forceinline__ uint32_t e4m3_pair_to_f16(uint32_t pair) {
   const __half2_raw halves = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(pair), __NV_E4M3);
   return halves.x | static_cast<uint32_t>(halves.y) << 16;

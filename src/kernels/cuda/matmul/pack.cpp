@@ -10,7 +10,7 @@
 namespace quire {
 namespace {
 
-// The values of a tile's rows and columns before they are put in place.
+// The codes and scales of a tile before they are stored in its layout.
 struct Codes {
   uint16_t at[kTileRows][BlockCodes::kElements];
 };
@@ -24,7 +24,7 @@ constexpr auto kPositions = [] {
   return positions;
 }();
 
-// Kinds of as many bits lie alike, but for kDotInt8.
+// Kinds with the same number of bits have the same layout, except kDotInt8.
 template <CodeKind kCodes>
 void put_mma_codes(const Codes& codes, int first, std::byte* to) {
   constexpr int kBits = code_bits({.codes = kCodes});
@@ -37,7 +37,7 @@ void put_mma_codes(const Codes& codes, int first, std::byte* to) {
   }
 }
 
-// The codes of the columns [first, first + tile_columns) to a tile of zeros.
+// Stores the codes of columns [first, first + tile_columns) into a tile of zeros.
 void put_codes(TileFormat format, const Codes& codes, int first, std::byte* tile) {
   for (int column = 0; column < tile_columns(format); column += kMmaColumns) {
     std::byte* to = tile + column / kMmaColumns * mma_code_bytes(format);
@@ -53,7 +53,7 @@ void put_codes(TileFormat format, const Codes& codes, int first, std::byte* tile
   }
 }
 
-// Scales of `row` for columns [first, first + tile_columns) of the block.
+// Stores the scales of `row` for columns [first, first + tile_columns) of the block.
 void put_scales(TileFormat format, CodeScheme scheme, const BlockCodes& block, int first, int row, std::byte* tile) {
   const TileLayout layout = tile_layout(format);
   for (int i = 0; i < layout.scales_per_row; ++i) {
@@ -73,7 +73,7 @@ void put_scales(TileFormat format, CodeScheme scheme, const BlockCodes& block, i
   }
 }
 
-// Tiles of the columns [first, first + count), a block's.
+// Packs the tiles of columns [first, first + count), which are one block.
 void pack_block(Format format, int64_t num_rows, int64_t first, int64_t count, const std::byte* src, size_t row_bytes,
                 std::byte* dst) {
   const TileFormat tile_of = *tile_format(format);
@@ -117,7 +117,7 @@ void pack_f8_block(int64_t num_rows, int64_t first, const std::byte* src, size_t
   }
 }
 
-// Columns [first, first + count), a tile's at most.
+// Packs columns [first, first + count), at most one tile.
 void pack_halves(TileFormat format, int64_t num_rows, int64_t first, int64_t count, const std::byte* src,
                  size_t row_bytes, std::byte* dst) {
   Codes codes = {};

@@ -1,4 +1,4 @@
-// Rows of a weight file to the tiles of matmul_layout.h, on the host.
+// Packs rows of a weight file into the tiles of matmul_layout.h, on the host.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ size_t cuda_packed_bytes(Format format, int64_t rows, int64_t cols);
 // Bytes of one row of tiles, 16 rows of the matrix. Not for F32.
 size_t packed_tile_row_bytes(Format format, int64_t cols);
 
-// Packs `num_rows` (1 to 16) rows from src on into one row of tiles. All bytes of it are written.
+// Packs `num_rows` (1 to 16) rows, starting at src, into one row of tiles. Every byte of it is written.
 void pack_tile_row(Format format, int64_t num_rows, int64_t cols, const std::byte* src, std::byte* dst);
 
 }  // namespace quire

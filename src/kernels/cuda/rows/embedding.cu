@@ -1,5 +1,5 @@
-// Rows of a packed matrix as floats, read from the same tiles that matmul reads, so that a model whose head is its
-// embedding keeps one copy of it.
+// Converts rows of a packed matrix to floats. It reads the same tiles as matmul, so that a model whose head and
+// embedding are tied stores the matrix once.
 #include "base/check.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/matmul/dense_rows.h"
@@ -17,7 +17,7 @@ struct EmbeddingJob {
   EmbeddedTokens tokens;
   float scale;
   float* out;
-  Fours fours;  // of out
+  Fours fours;  // rows of `out`
 };
 
 __device__ __forceinline__ int64_t token_of(const EmbeddingJob& job, int64_t row) {
@@ -25,13 +25,13 @@ __device__ __forceinline__ int64_t token_of(const EmbeddingJob& job, int64_t row
   return id >= 0 ? id : max(job.tokens.chosen[-1 - id], 0);
 }
 
-// Element i of the lane's four in its upper or its lower row.
+// Element i of the lane's four elements in its upper or lower row.
 __device__ __forceinline__ float element(const uint32_t (&fragment)[4], bool upper, int i) {
   const uint32_t pair = upper ? fragment[i / 2 * 2] : fragment[i / 2 * 2 + 1];
   return bf16_to_float(static_cast<uint16_t>(i % 2 == 0 ? pair : pair >> 16));
 }
 
-// The codes of four columns of a row, as numbers.
+// The values of the codes of four columns of a row.
 template <TileFormat kFormat>
 __device__ __forceinline__ void read_codes(const std::byte* tile, int row, int column, float (&values)[4]) {
   const std::byte* codes = tile + column / kMmaColumns * mma_code_bytes(kFormat);
@@ -53,7 +53,7 @@ __device__ __forceinline__ void read_codes(const std::byte* tile, int row, int c
   }
 }
 
-// Four columns of a row of a tile.
+// The weights of four columns of a row of a tile.
 template <TileFormat kFormat>
 __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int column) {
   float values[4];
@@ -66,7 +66,7 @@ __device__ __forceinline__ float4 read_tile(const std::byte* tile, int row, int 
   return make_float4(values[0], values[1], values[2], values[3]);
 }
 
-// Kernels go by the format's name: nvcc 13 does not compile those whose parameter is a struct.
+// The template parameter is the format, because nvcc 13 does not compile kernels whose parameter is a struct.
 template <Format kWeights>
 constexpr TileFormat kTilesRead = *tile_format(kWeights);
 
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads) embed_floats(const EmbeddingJob job,
              multiply(job.scale, load_four(from, first, from_fours)));
 }
 
-// The kernel of the format among those from kIndex on.
+// The kernel of the format; searches the list from kIndex on.
 template <size_t kIndex = 0>
 void launch_tiles_of(Format format, dim3 grid, Stream stream, const EmbeddingJob& job) {
   if constexpr (kIndex == kMatrixTiles.size()) {

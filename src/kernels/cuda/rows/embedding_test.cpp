@@ -1,4 +1,4 @@
-// Rows of packed matrices, every format, against what their blocks dequantise to.
+// Compares rows of packed matrices of every format with the dequantised blocks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,7 +14,7 @@ namespace {
 
 class CudaEmbedding : public GpuTest {
  protected:
-  // A matrix of this format in both of its forms.
+  // A matrix of this format, both packed and as in files.
   struct Matrix {
     std::vector<std::byte> rows;
     DeviceArray<std::byte> packed;
@@ -66,10 +66,10 @@ TEST_F(CudaEmbedding, AllFormats) {
   }
 }
 
-TEST_F(CudaEmbedding, TokensThatWereChosen) {
+TEST_F(CudaEmbedding, TokensChosenOnTheDevice) {
   const Matrix matrix = make(Format::kF16, 20, 64);
   const std::vector<int32_t> chosen = {5, -1, 19};
-  const std::vector<int32_t> ids = {-3, 7, -1, -2};  // 19, 7, 5 and nothing usable
+  const std::vector<int32_t> ids = {-3, 7, -1, -2};  // stand for 19, 7, 5 and a row without a usable token
   std::vector<float> want(4 * 64);
   reference_kernels().embed_rows(host_, matrix.on_host, {.ids = ids.data(), .chosen = chosen.data()}, 4, 1.0f,
                                  want.data());

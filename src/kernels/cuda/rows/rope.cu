@@ -1,4 +1,4 @@
-// Rotary embedding of heads, and their norms on the way: a warp has a head.
+// Norms and rotary embedding of heads, one warp per head.
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/rows/rotate_head.h"
 

@@ -1,4 +1,4 @@
-// What a warp does to one head of queries or keys: its norm and the rotary embedding, in place.
+// The norm and the rotary embedding of one head of queries or keys, in place, by one warp.
 #pragma once
 
 #include "kernels/cuda/rows/row_parts.h"
@@ -6,7 +6,7 @@
 namespace quire {
 namespace {
 
-// One head as it is read: normed if its part has a norm. The factor's sum has rms_norm's order.
+// Reads one head and applies the norm of its part, if any. The sum for the norm has the same order as in rms_norm.
 struct Head {
   float* x;
   const float* norm;
@@ -23,7 +23,7 @@ struct Head {
   __device__ float get(int i) const { return norm == nullptr ? x[i] : factor * x[i] * norm[i]; }
 };
 
-// The only warp to read and write the head; its lanes are threadIdx.x.
+// Only this warp reads and writes the head; its lanes are threadIdx.x.
 __device__ __forceinline__ void rotate_head(const Rotation& r, const HeadRows& heads, int64_t row, int index) {
   const Head head(heads, heads.x + row * heads.stride + static_cast<int64_t>(index) * r.head_dim, r.head_dim);
   const float* const cosines = r.cos_sin + row * 2 * r.half_dim;

@@ -1,9 +1,9 @@
-// Rows in fours: what the row kernels are put together from. A block works on one row, its thread t on the fours t,
-// t + blockDim.x, ... of what the block has to do. A source gives the values of a row, a sink takes them, so two
-// functions of the table that share a source work on the same bits.
+// The parts from which the row kernels are built. Rows are processed four floats ("a four") at a time: a block works on
+// one row, and its thread t on the fours t, t + blockDim.x, ... A source produces the values of a row, a sink stores
+// them, so that two functions of the table with the same source compute the same bits.
 //
-// Rows whose length, stride or address is not a multiple of four floats are read and written one float at a time; who
-// works on what, and with it every bit, stays the same.
+// Rows whose length, stride or address is not a multiple of four floats are read and written one float at a time. The
+// division of work, and therefore every bit, stays the same.
 #pragma once
 
 #include "kernels/cuda/device/gpu.h"
@@ -19,8 +19,8 @@ inline bool in_fours(const void* pointer, int64_t stride) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 4 == 0;
 }
 
-// Threads for a row that one block works on: a four for each. A warp for what may be a head, so that norms of heads add
-// in the same order whoever makes them.
+// The number of threads for a row that one block works on: one per four. Rows that may be a head get one warp, so that
+// every kernel that norms heads sums them in the same order.
 inline int row_threads(int64_t dim) {
   if (dim <= kMaxHeadDim) return kWarpSize;
   const int64_t wanted = ceil_div(dim, 4 * kWarpSize) * kWarpSize;
@@ -31,10 +31,10 @@ inline int row_threads(int64_t dim) {
 
 struct Fours {
   int64_t count;  // floats in a row
-  bool aligned;   // whole fours may be read and written at once
+  bool aligned;   // a four may be read or written in one access
 };
 
-// Beyond the row's end zeros.
+// Values beyond the end of the row are zeros.
 __device__ __forceinline__ float4 load_four(const float* row, int64_t first, Fours fours) {
   if (fours.aligned && first + 4 <= fours.count) return *reinterpret_cast<const float4*>(row + first);
   float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -69,13 +69,13 @@ __device__ __forceinline__ float add_squares(float4 a, float sum) {
   return fmaf(a.w, a.w, fmaf(a.z, a.z, fmaf(a.y, a.y, fmaf(a.x, a.x, sum))));
 }
 
-// The same in every lane: neighbours are added in a tree.
+// Sums over the lanes of a warp, in a tree of neighbours. Every lane gets the result.
 __device__ __forceinline__ float warp_sum(float x) {
   for (int lanes = 1; lanes < kWarpSize; lanes *= 2) x += __shfl_xor_sync(kAllLanes, x, lanes);
   return x;
 }
 
-// The same in every thread: warps are added in order. Once per kernel.
+// Sums over the threads of a block: warps are added in order. Every thread gets the result. Call it once per kernel.
 __device__ __forceinline__ float block_sum(float x) {
   __shared__ float sums[kMostRowThreads / kWarpSize];
   x = warp_sum(x);
@@ -88,14 +88,14 @@ __device__ __forceinline__ float block_sum(float x) {
   return sum;
 }
 
-// RMSNorm's factor.
+// The factor by which RMSNorm multiplies a row.
 __device__ __forceinline__ float rms_factor(float sum_of_squares, int64_t dim, float eps) {
   return 1.0f / sqrtf(sum_of_squares / static_cast<float>(dim) + eps);
 }
 
 // ---- sources ------------------------------------------------------------------------------------------------------
-// begin(row) by all threads of the block, then get(row, first) of the four that begins at `first`; zeros behind the
-// row.
+// All threads of the block call begin(row). Then get(row, first) returns the four that begins at `first`, with zeros
+// beyond the end of the row.
 
 struct PlainRows {
   const float* x;
@@ -174,7 +174,8 @@ struct GatedRows {
 };
 
 // ---- sinks --------------------------------------------------------------------------------------------------------
-// put(row, first, four) by all lanes of a warp together, `inside` the sink's columns of a row or not.
+// All lanes of a warp call put(row, first, four) together, whether or not `first` is within the sink's columns of a
+// row.
 
 struct FloatRows {
   float* out;
@@ -198,7 +199,8 @@ struct AddedRows {
   }
 };
 
-// compact_rows.h; four neighbouring lanes hold a group of the sums, sixteen one of the codes.
+// Compact rows (compact_rows.h): four neighbouring lanes hold the values of one sum, sixteen those of one group of
+// codes.
 struct CompactRows {
   std::byte* out;
   int64_t dim;
@@ -209,7 +211,7 @@ struct CompactRows {
     float sum = (low(packed.x) + high(packed.x)) + (low(packed.y) + high(packed.y));
     sum += __shfl_xor_sync(kAllLanes, sum, 1);
     sum += __shfl_xor_sync(kAllLanes, sum, 2);
-    // Infinity stands for whatever is not finite.
+    // Infinity stands for all values that are not finite.
     const bool finite = (four.x * 0.0f + four.y * 0.0f) + (four.z * 0.0f + four.w * 0.0f) == 0.0f;
     float most = fmaxf(fmaxf(fabsf(four.x), fabsf(four.y)), fmaxf(fabsf(four.z), fabsf(four.w)));
     if (!finite) most = INFINITY;
@@ -224,7 +226,7 @@ struct CompactRows {
   }
 
  private:
-  // The lane's part of a group whose largest magnitude is `most`.
+  // Stores the lane's part of a group whose largest magnitude is `most`.
   __device__ static void put_codes(std::byte* group, int64_t first, float4 four, float most) {
     const bool has_codes = most >= kInt8SmallestMax && most < INFINITY;
     const float inverse = has_codes ? 127.0f / most : 0.0f;

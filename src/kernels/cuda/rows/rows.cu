@@ -1,13 +1,13 @@
-// Norms, activations, sums and the compact form of rows; see row_parts.h for who works on what.
+// Norms, activations, sums and the compact form of rows; row_parts.h says how the work is divided.
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/rows/row_parts.h"
 
 namespace quire {
 namespace {
 
-constexpr int64_t kSpan = 1024;  // floats of a row that a block works on where blocks share a row
+constexpr int64_t kSpan = 1024;  // floats per block when several blocks share a row
 
-// Every block moves `span` floats of a row of `dim` from the source to the sink.
+// Each block moves `span` floats of a row of `dim` floats from the source to the sink.
 template <typename Source, typename Sink>
 __global__ void __launch_bounds__(kMostRowThreads)
     move_rows(Source source, Sink sink, int64_t dim, int64_t span, unsigned blocks_per_row) {
@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kMostRowThreads)
   const int64_t begin = blockIdx.x % blocks_per_row * span;
   const int64_t end = begin + span < dim ? begin + span : dim;
   source.begin(row);
-  // All lanes stay together: sinks shuffle.
+  // All lanes stay in the loop, because sinks use shuffles.
   for (int64_t base = begin; base < end; base += 4 * blockDim.x) {
     const int64_t first = base + 4 * threadIdx.x;
     const bool inside = first < end;
@@ -31,7 +31,7 @@ void launch_move(const Exec& exec, const Source& source, const Sink& sink, int64
          dim3(static_cast<unsigned>(row_threads(span))), 0, gpu_stream(exec), source, sink, dim, span, blocks_per_row);
 }
 
-// For sources that sum a row: a block has all of it.
+// For sources that sum over a row: one block has the whole row.
 template <typename Source, typename Sink>
 void move_whole_rows(const Exec& exec, const Source& source, const Sink& sink, int64_t num_rows, int64_t dim) {
   const int64_t columns = Sink::columns(dim);

@@ -263,7 +263,7 @@ void check_compact(const std::vector<float>& rows, int64_t dim, const std::vecto
   }
 }
 
-TEST_F(CudaRows, CodesOfWhatIsNoNumberOrTooSmall) {
+TEST_F(CudaRows, CodesOfNanInfinityAndTinyValues) {
   const int64_t dim = 320;
   std::vector<float> x = random_floats(dim, 4, 3.0f);
   x[7] = std::numeric_limits<float>::quiet_NaN();

@@ -20,10 +20,10 @@ struct Histogram {
   unsigned counts[kBins];
 };
 
-// Of one block, which does one row.
+// Shared memory of a block, which chooses the token of one row.
 struct Shared {
-  Histogram all;     // by the first digit of the key
-  Histogram inside;  // by a further digit, of the tokens that share those before it
+  Histogram all;     // all tokens, by the first digit of the key
+  Histogram inside;  // tokens with equal leading digits, by the next digit
   Mass totals[kWarps];
   int32_t token;
 };
@@ -35,7 +35,7 @@ struct Row {
   float scale;  // 1 / temperature
 };
 
-// Descending logits are ascending keys; -0 and +0 are the same.
+// Descending logits have ascending keys; -0 and +0 have the same key.
 __device__ __forceinline__ unsigned key_of(float logit) {
   const unsigned bits = __float_as_uint(logit + 0.0f);
   return bits >> 31 != 0 ? bits : ~bits & 0x7fffffffu;
@@ -44,7 +44,7 @@ __device__ __forceinline__ float logit_of(unsigned key) {
   return __uint_as_float(key >> 31 != 0 ? key : ~key & 0x7fffffffu);
 }
 
-// e^x for x <= 0, the operations of decoding/sampler.cpp one by one, so that both draw from the same numbers.
+// e^x for x <= 0, with exactly the operations of decoding/sampler.cpp, so that both draw from the same probabilities.
 __device__ __forceinline__ float exp_of_negative(float x) {
   constexpr float kLog2E = 1.44269504f;
   constexpr float kLn2High = 0.693145752f;
@@ -80,15 +80,15 @@ __device__ __forceinline__ Mass sum_up_to_lane(Mass value) {
   return value;
 }
 
-// One value of every warp to all threads.
+// Gives all threads one value of every warp.
 __device__ __forceinline__ void share(Shared& shared, Mass value) {
   __syncthreads();
   if (lane_index() == 0) shared.totals[warp_index()] = value;
   __syncthreads();
 }
 
-// Where sums pass a target: the first of 32 values, one per lane, up to and with which they exceed `rest`, which loses
-// what lies before; 32 if none. All lanes of a warp get the same.
+// Finds the first of 32 values, one per lane, at which the running sum exceeds `rest`; 32 if there is none. Subtracts
+// the sum of the values before it from `rest`. All lanes of a warp get the same result.
 __device__ __forceinline__ int pass(Mass value, Mass& rest) {
   const Mass through = sum_up_to_lane(value);
   const unsigned beyond = __ballot_sync(kAllLanes, through > rest);
@@ -98,7 +98,7 @@ __device__ __forceinline__ int pass(Mass value, Mass& rest) {
   return place;
 }
 
-// The sum of weigh(logit) over the row, to all threads.
+// The sum of weigh(logit) over the row; all threads get it.
 template <typename Weigh>
 __device__ Mass sum_row(Shared& shared, const Row& row, const Weigh& weigh) {
   Mass sum = 0;
@@ -107,7 +107,7 @@ __device__ Mass sum_row(Shared& shared, const Row& row, const Weigh& weigh) {
   return warp_sum(shared.totals[lane_index()]);
 }
 
-// The token at which sums of weigh(logit) in order of ids pass the target.
+// The token at which the running sum of weigh(logit), in order of ids, exceeds the target.
 template <typename Weigh>
 __device__ int32_t pick_in_order(Shared& shared, const Row& row, Mass target, const Weigh& weigh) {
   const int part = (row.size + kThreads - 1) / kThreads * kWarpSize;  // tokens of a warp
@@ -133,7 +133,7 @@ __device__ int32_t pick_in_order(Shared& shared, const Row& row, Mass target, co
 // The digits of a key from the most significant: 11, 11 and 10 bits.
 __device__ __forceinline__ int digit_shift(int level) { return level == 0 ? 21 : level == 1 ? 10 : 0; }
 
-// Tokens whose key begins with `prefix` (all digits before `level`), by their next digit.
+// The histogram, by the next digit, of tokens whose key begins with `prefix` (all digits before `level`).
 __device__ void count_digits(Histogram& bins, const Row& row, int level, unsigned prefix) {
   for (int i = static_cast<int>(threadIdx.x); i < kBins; i += kThreads) {
     bins.masses[i] = 0;
@@ -154,11 +154,11 @@ __device__ void count_digits(Histogram& bins, const Row& row, int level, unsigne
 
 struct Found {
   unsigned key;
-  Mass rest;  // of the target, behind all likelier tokens
+  Mass rest;  // the target minus the sum over all likelier tokens
 };
 
-// The key at which sums over tokens in descending order of logits pass the target. bin_weight(histogram, bin) is the
-// mass or the number of the bin's tokens; shared.all is filled.
+// The key at which the running sum over tokens, in descending order of logits, exceeds the target.
+// bin_weight(histogram, bin) is the mass or the number of the tokens in a bin; shared.all must be filled.
 template <typename BinWeight>
 __device__ Found find(Shared& shared, const Row& row, Mass target, const BinWeight& bin_weight) {
   Found found = {0, target};
@@ -178,31 +178,31 @@ __device__ Found find(Shared& shared, const Row& row, Mass target, const BinWeig
   return found;
 }
 
-// The mass of the likeliest tokens that top-k, top-p and min-p leave, `total` being that of all. What each leaves is a
-// beginning of the same order, so the least mass is that of what all leave.
-__device__ Mass kept_mass(Shared& shared, const Row& row, const SamplingRow& wish, Mass total) {
+// The mass of the tokens that remain after top-k, top-p and min-p; `total` is the mass of all. Each filter keeps a
+// prefix of the same order, so the smallest of the three masses is that of the tokens which all of them keep.
+__device__ Mass kept_mass(Shared& shared, const Row& row, const SamplingRow& settings, Mass total) {
   const auto mass = [](const Histogram& bins, int bin) -> Mass { return bins.masses[bin]; };
   const auto count = [](const Histogram& bins, int bin) -> Mass { return bins.counts[bin]; };
-  if (wish.top_k > 0 && wish.top_k < row.size) {
-    const Found last = find(shared, row, static_cast<Mass>(wish.top_k) - 1, count);
+  if (settings.top_k > 0 && settings.top_k < row.size) {
+    const Found last = find(shared, row, static_cast<Mass>(settings.top_k) - 1, count);
     const Mass likelier =
         sum_row(shared, row, [&](float x) -> Mass { return key_of(x) < last.key ? mass_of(row, x) : 0; });
     total = likelier + (last.rest + 1) * mass_of(row, logit_of(last.key));
   }
   Mass kept = total;
-  if (wish.top_p < 1.0f) {
-    const double wanted = static_cast<double>(wish.top_p) * static_cast<double>(total);
+  if (settings.top_p < 1.0f) {
+    const double wanted = static_cast<double>(settings.top_p) * static_cast<double>(total);
     Mass target = static_cast<Mass>(wanted);
-    if (static_cast<double>(target) == wanted && target > 0) --target;  // sums up to `wanted` itself are enough
+    if (static_cast<double>(target) == wanted && target > 0) --target;  // a sum equal to `wanted` is enough
     if (target < total) {
       const Found last = find(shared, row, target, mass);
       const Mass each = mass_of(row, logit_of(last.key));
       kept = lesser(kept, target - last.rest + (last.rest / each + 1) * each);
     }
   }
-  if (wish.min_p > 0.0f) {
-    const Mass likely =
-        sum_row(shared, row, [&](float x) -> Mass { return probability(row, x) >= wish.min_p ? mass_of(row, x) : 0; });
+  if (settings.min_p > 0.0f) {
+    const Mass likely = sum_row(
+        shared, row, [&](float x) -> Mass { return probability(row, x) >= settings.min_p ? mass_of(row, x) : 0; });
     kept = lesser(kept, likely);
   }
   return kept;
@@ -213,20 +213,21 @@ __device__ __forceinline__ Mass draw_target(double random, Mass mass) {
   return target < mass ? target : mass - 1;
 }
 
-__device__ int32_t draw(Shared& shared, const Row& row, const SamplingRow& wish) {
+__device__ int32_t draw(Shared& shared, const Row& row, const SamplingRow& settings) {
   const auto mass = [&](float x) { return mass_of(row, x); };
   const Mass total = sum_row(shared, row, mass);
-  const bool filtered = (wish.top_k > 0 && wish.top_k < row.size) || wish.top_p < 1.0f || wish.min_p > 0.0f;
-  if (!filtered) return pick_in_order(shared, row, draw_target(wish.random, total), mass);
+  const bool filtered =
+      (settings.top_k > 0 && settings.top_k < row.size) || settings.top_p < 1.0f || settings.min_p > 0.0f;
+  if (!filtered) return pick_in_order(shared, row, draw_target(settings.random, total), mass);
   count_digits(shared.all, row, 0, 0);
-  const Mass target = draw_target(wish.random, kept_mass(shared, row, wish, total));
+  const Mass target = draw_target(settings.random, kept_mass(shared, row, settings, total));
   const Found found =
       find(shared, row, target, [](const Histogram& bins, int bin) -> Mass { return bins.masses[bin]; });
   const Mass among_equals = found.rest / mass_of(row, logit_of(found.key));
   return pick_in_order(shared, row, among_equals, [&](float x) -> Mass { return key_of(x) == found.key ? 1 : 0; });
 }
 
-// The likeliest token with its key in the upper half, the lowest id of several; ~0 when a logit is NaN or +infinity.
+// The likeliest token (the lowest id of several) with its key in the upper half; ~0 when a logit is NaN or +infinity.
 __device__ Mass likeliest(Shared& shared, const float* logits, int size) {
   Mass best = ~Mass{0} - 1;
   bool bad = false;
@@ -248,16 +249,16 @@ __global__ void __launch_bounds__(kThreads, 1)
     sample_row(const float* logits, int vocab_size, const SamplingRow* rows, int32_t* tokens) {
   GPU_DYNAMIC_SHARED(Shared, memory);
   Shared& shared = *memory;
-  const SamplingRow wish = rows[blockIdx.x];
+  const SamplingRow settings = rows[blockIdx.x];
   Row row = {logits + int64_t{blockIdx.x} * vocab_size, vocab_size, 0.0f, 0.0f};
   const Mass best = likeliest(shared, row.logits, row.size);
   row.top = logit_of(static_cast<unsigned>(best >> 32));
   int32_t token = static_cast<int32_t>(best & 0xffffffffu);
   if (best == ~Mass{0} || row.top == kNothing) {
     token = -1;
-  } else if (wish.temperature != 0.0f) {
-    row.scale = 1.0f / wish.temperature;
-    token = draw(shared, row, wish);
+  } else if (settings.temperature != 0.0f) {
+    row.scale = 1.0f / settings.temperature;
+    token = draw(shared, row, settings);
   }
   if (threadIdx.x == 0) tokens[blockIdx.x] = token;
 }

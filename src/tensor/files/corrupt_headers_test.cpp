@@ -1,6 +1,6 @@
-// Every header byte of a valid file, overwritten with every integer that tends to break readers, and the file cut at
-// every length: the reader either throws an Error or returns views that can be read to the last byte, and never
-// allocates far more memory than the file's size.
+// Overwrites every position in the header of a valid file with every extreme integer, and cuts the file at every
+// length. The reader must either throw an Error or return views that can be read to the last byte, and must never
+// allocate far more memory than the size of the file.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -36,18 +36,18 @@ void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 namespace quire {
 namespace {
 
-constexpr uint64_t kNasty[] = {0,
-                               1,
-                               2,
-                               13,
-                               ~uint64_t{0},
-                               (uint64_t{1} << 31) - 1,
-                               (uint64_t{1} << 31) + 1,
-                               uint64_t{1} << 32,
-                               uint64_t{1} << 61,
-                               (uint64_t{1} << 63) - 1,
-                               uint64_t{1} << 63,
-                               ~uint64_t{0} - 31};
+constexpr uint64_t kExtremeValues[] = {0,
+                                       1,
+                                       2,
+                                       13,
+                                       ~uint64_t{0},
+                                       (uint64_t{1} << 31) - 1,
+                                       (uint64_t{1} << 31) + 1,
+                                       uint64_t{1} << 32,
+                                       uint64_t{1} << 61,
+                                       (uint64_t{1} << 63) - 1,
+                                       uint64_t{1} << 63,
+                                       ~uint64_t{0} - 31};
 
 size_t touch(const TensorMap& tensors) {
   size_t sum = 0;
@@ -58,7 +58,7 @@ size_t touch(const TensorMap& tensors) {
   return sum;
 }
 
-// Reads everything a value can be read as.
+// Reads every value as every type.
 size_t touch(const GgufFile& file) {
   size_t sum = touch(file.tensors());
   for (const auto& [key, value] : file.metadata()) {
@@ -79,7 +79,7 @@ size_t touch(const GgufFile& file) {
   return sum;
 }
 
-// `bytes` in memory of exactly their size, so that AddressSanitizer sees a read behind the end.
+// Opens `bytes` in memory of exactly their size, so that AddressSanitizer finds a read beyond the end.
 template <typename File>
 bool opens(const std::string& bytes) {
   auto* memory = static_cast<std::byte*>(std::malloc(std::max<size_t>(bytes.size(), 1)));
@@ -87,7 +87,7 @@ bool opens(const std::string& bytes) {
   bool opened = false;
   largest_allocation = 0;
   try {
-    const File file = File::from_bytes({memory, bytes.size()}, "lie");
+    const File file = File::from_bytes({memory, bytes.size()}, "corrupted");
     if constexpr (std::is_same_v<File, GgufFile>) {
       touch(file);
     } else {
@@ -101,21 +101,21 @@ bool opens(const std::string& bytes) {
   return opened;
 }
 
-// How many changed files were accepted: nothing in the file contradicts those values.
+// Returns how many of the corrupted files were accepted: nothing in these files contradicts the extreme value.
 template <typename File>
-int tell_lies(const std::string& valid, size_t header_bytes) {
-  int believed = 0;
+int open_corrupted(const std::string& valid, size_t header_bytes) {
+  int num_accepted = 0;
   for (size_t at = 0; at < header_bytes; ++at) {
-    for (const uint64_t nasty : kNasty) {
+    for (const uint64_t extreme : kExtremeValues) {
       for (const size_t width : {1, 4, 8}) {
         if (at + width > header_bytes) continue;
-        std::string lie = valid;
-        std::memcpy(lie.data() + at, &nasty, width);
-        believed += opens<File>(lie);
+        std::string corrupted = valid;
+        std::memcpy(corrupted.data() + at, &extreme, width);
+        num_accepted += opens<File>(corrupted);
       }
     }
   }
-  return believed;
+  return num_accepted;
 }
 
 std::string valid_gguf() {
@@ -133,31 +133,31 @@ std::string valid_gguf() {
   return writer.to_bytes();
 }
 
-TEST(Lies, GgufHeaders) {
+TEST(CorruptHeaders, OfGgufAreReadSafelyOrRefused) {
   const std::string valid = valid_gguf();
   ASSERT_TRUE(opens<GgufFile>(valid));
   const size_t data_bytes = 64 + 64;
-  const int believed = tell_lies<GgufFile>(valid, valid.size() - data_bytes);
-  EXPECT_GT(believed, 0);
+  const int num_accepted = open_corrupted<GgufFile>(valid, valid.size() - data_bytes);
+  EXPECT_GT(num_accepted, 0);
   for (size_t length = 0; length < valid.size(); ++length) EXPECT_FALSE(opens<GgufFile>(valid.substr(0, length)));
 }
 
-TEST(Lies, SafetensorsHeaders) {
+TEST(CorruptHeaders, OfSafetensorsAreReadSafelyOrRefused) {
   const std::string header =
       R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"U8","shape":[],"data_offsets":[24,25]}})";
   const uint64_t length = header.size();
   const std::string valid = std::string(reinterpret_cast<const char*>(&length), 8) + header + std::string(25, '\1');
   ASSERT_TRUE(opens<SafetensorsFile>(valid));
-  tell_lies<SafetensorsFile>(valid, 8 + header.size());
+  open_corrupted<SafetensorsFile>(valid, 8 + header.size());
   for (size_t cut = 0; cut < valid.size(); ++cut) EXPECT_FALSE(opens<SafetensorsFile>(valid.substr(0, cut)));
-  // Every number of the text replaced by every number that tends to break readers.
+  // Replaces every number in the text by every extreme value.
   for (size_t at = 0; at < header.size(); ++at) {
     if (!std::isdigit(static_cast<unsigned char>(header[at])) ||
         std::isdigit(static_cast<unsigned char>(header[at - 1])))
       continue;
     const size_t end = header.find_first_not_of("0123456789", at);
-    for (const uint64_t nasty : kNasty) {
-      const std::string text = header.substr(0, at) + std::to_string(nasty) + header.substr(end);
+    for (const uint64_t extreme : kExtremeValues) {
+      const std::string text = header.substr(0, at) + std::to_string(extreme) + header.substr(end);
       const uint64_t text_bytes = text.size();
       opens<SafetensorsFile>(std::string(reinterpret_cast<const char*>(&text_bytes), 8) + text + std::string(25, '\1'));
     }

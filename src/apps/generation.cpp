@@ -36,6 +36,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
       if (event->finish == FinishReason::kNone) continue;
       emit(answer.finish());
       result.finish = answer.is_stopped() ? FinishReason::kStop : event->finish;
+      result.stats.cached_tokens = event->num_cached_tokens;
       result.stats.ttft_ms = event->timing.first_token_ms - event->timing.arrival_ms;
       result.stats.decode_ms = event->timing.last_token_ms - event->timing.first_token_ms;
     }
@@ -59,17 +60,20 @@ uint64_t peak_memory_bytes() {
 }
 
 std::string describe(const GenerationStats& stats) {
+  const std::string cached =
+      stats.cached_tokens > 0 ? fmt::format("; {} more tokens were cached", stats.cached_tokens) : "";
   return fmt::format(
-      "prefill   {:>7} tokens  {:>9.1f} tokens/s   TTFT {:.1f} ms (reading the prompt, compute bound)\n"
+      "prefill   {:>7} tokens  {:>9.1f} tokens/s   TTFT {:.1f} ms (reading the prompt{}, compute bound)\n"
       "decode    {:>7} tokens  {:>9.1f} tokens/s   TPOT {:.2f} ms (one token at a time, memory bound)\n"
       "memory    KV cache {} of this sequence, weights {}, process peak {}\n",
-      stats.prompt_tokens, stats.prefill_tokens_per_second(), stats.ttft_ms, stats.generated_tokens,
-      stats.decode_tokens_per_second(), stats.tpot_ms(), format_bytes(stats.kv_bytes), format_bytes(stats.weight_bytes),
-      format_bytes(stats.peak_memory_bytes));
+      stats.prompt_tokens - stats.cached_tokens, stats.prefill_tokens_per_second(), stats.ttft_ms, cached,
+      stats.generated_tokens, stats.decode_tokens_per_second(), stats.tpot_ms(), format_bytes(stats.kv_bytes),
+      format_bytes(stats.weight_bytes), format_bytes(stats.peak_memory_bytes));
 }
 
 json::object to_json(const GenerationStats& stats) {
   return {{"prompt_tokens", stats.prompt_tokens},
+          {"cached_tokens", stats.cached_tokens},
           {"completion_tokens", stats.generated_tokens},
           {"total_tokens", stats.prompt_tokens + stats.generated_tokens},
           {"ttft_ms", stats.ttft_ms},

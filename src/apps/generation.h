@@ -12,6 +12,7 @@ namespace quire {
 
 struct GenerationStats {
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // of the prompt, whose keys and values were there already
   int64_t generated_tokens = 0;
   double ttft_ms = 0.0;    // from submission to the first token: the prefill phase
   double decode_ms = 0.0;  // from the first token to the last
@@ -20,8 +21,9 @@ struct GenerationStats {
   uint64_t peak_memory_bytes = 0;  // of the process
 
   double tpot_ms() const { return generated_tokens > 1 ? decode_ms / static_cast<double>(generated_tokens - 1) : 0.0; }
+  // Of the tokens that were computed.
   double prefill_tokens_per_second() const {
-    return ttft_ms > 0 ? 1000.0 * static_cast<double>(prompt_tokens) / ttft_ms : 0.0;
+    return ttft_ms > 0 ? 1000.0 * static_cast<double>(prompt_tokens - cached_tokens) / ttft_ms : 0.0;
   }
   double decode_tokens_per_second() const { return tpot_ms() > 0 ? 1000.0 / tpot_ms() : 0.0; }
 };

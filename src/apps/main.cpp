@@ -13,6 +13,7 @@
 #include "apps/flags/command.h"
 #include "apps/flags/help.h"
 #include "apps/flags/values.h"
+#include "apps/peer_flags.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -34,6 +35,7 @@ int finish_output() {
 int main(int argc, char** argv) {
   quire::Command program("quire", "Runs large language models: one program from the checkpoint to a served model");
   std::string log_level = "warning";
+  std::string config_file;  // read by the table itself
   quire::FlagValue level = quire::text(log_level, "LEVEL");
   level.parse = [](std::string_view text) {
     quire::log::set_level(quire::log::parse_level(text));
@@ -46,7 +48,11 @@ int main(int argc, char** argv) {
                 .value = quire::instead([&program] { quire::print_help_of_all(program); }),
                 .help = "Print the help of every command"}});
   program.add({.has_environment = true},
-              {{.names = "--log-level", .value = level, .help = "debug, info, warning, error or off"}});
+              {{.names = "--log-level", .value = level, .help = "debug, info, warning, error or off"},
+               {.names = "--config",
+                .value = quire::text(config_file, "FILE"),
+                .help = "Read flags from a file of lines 'flag: value'; the command line and the environment win"}});
+  program.know_peers(quire::peer_flags());
 
   quire::add_run_command(program);
   quire::add_serve_command(program);

@@ -7,6 +7,7 @@
 #include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "decoding/sampler_scratch.h"
 #include "kernels/select.h"
 
@@ -36,6 +37,8 @@ std::string tuning_file_of(const ModelOptions& options) {
        printable(options.tuning));
 }
 
+constexpr size_t kMaxTemplateBytes = 1 << 20;
+
 // A default that the model's generation_config.json overrides.
 FlagValue or_of_model(FlagValue value) {
   value.present = "the model's own, or " + value.present;
@@ -63,7 +66,7 @@ FlagValue kv_type(std::optional<Format>& to) {
 }
 
 void ModelOptions::add_model(Command& command) {
-  command.add({{.names = "MODEL",
+  command.add({{.names = "MODEL,-m,--model",
                 .value = text(model, "MODEL"),
                 .help = "A .gguf file, a Hugging Face model directory, or 'demo' for the model inside the program",
                 .example = "demo",
@@ -95,11 +98,11 @@ void ModelOptions::add_kv_types(Command& command) {
         .help = "Type of the KV cache: f32, f16, bf16, fp8 (E4M3), q8_0 (or int8: half the size of f16) or q4_0 "
                 "(int4)",
         .default_text = "f16"},
-       {.names = "--cache-type-k",
+       {.names = "--cache-type-k,-ctk",
         .value = kv_type(k_format),
         .help = "Type of K alone",
         .default_text = "that of --kv-type"},
-       {.names = "--cache-type-v",
+       {.names = "--cache-type-v,-ctv",
         .value = kv_type(v_format),
         .help = "Type of V alone",
         .default_text = "that of --kv-type"}});
@@ -109,7 +112,7 @@ void ModelOptions::add_limits(Command& command) {
   FlagValue context = quantity(context_size, "N");
   const auto parse = context.parse;
   context.parse = [this, parse](std::string_view text) {
-    if (text != "auto") return parse(text);
+    if (text != "auto" && text != "0") return parse(text);
     context_size.reset();
     return true;
   };
@@ -117,13 +120,13 @@ void ModelOptions::add_limits(Command& command) {
               {{.names = "-c,--ctx-size,--max-model-len,--context",
                 .value = context,
                 .help = "Positions of one sequence, for example 8192 or 32K",
-                .default_text = "auto, the model's own"},
-               {.names = "--sequences,--max-num-seqs,--parallel",
+                .default_text = "auto or 0, the model's own"},
+               {.names = "--sequences,--max-num-seqs,-np,--parallel",
                 .value = number(max_sequences, 1, 65536),
                 .help = "Sequences that run at once"},
                {.names = "--memory",
-                .value = quantity(memory_bytes, "SIZE"),
-                .help = "Memory allowed in all, for example 8GiB",
+                .value = gibibytes(memory_bytes, 1),
+                .help = "Memory allowed in all, for example 500MiB; a number alone is GiB",
                 .default_text = "what is available"}});
   add_kv_types(command);
 }
@@ -143,14 +146,14 @@ void ModelOptions::add_compute(Command& command) {
   add_machine(command);
   command.add(
       {.title = "Compute", .has_environment = true},
-      {{.names = "--batch-size,--max-num-batched-tokens",
+      {{.names = "-b,--batch-size,--max-num-batched-tokens",
         .value = number(max_batch_tokens, 1, 1 << 20),
         .help = "Most tokens of one step"},
        {.names = "--device",
         .value = text(device, "NAME"),
         .help = "cpu or cuda",
         .default_text = "cuda in a build that has it, where there is a GPU"},
-       {.names = "--tensor-parallel,--tensor-parallel-size",
+       {.names = "--tensor-parallel,--tensor-parallel-size,-tp",
         .value = number(tensor_parallel, 1, 64),
         .help = "Ranks that divide every layer: GPUs, or groups of the CPU's threads"},
        {.names = "--one-answer,!--no-one-answer",
@@ -183,16 +186,30 @@ RunnerOptions ModelOptions::runner_options() const {
   return options;
 }
 
-void SamplingOptions::add(Command& to) {
+void ChatTemplateOption::add(Command& to) {
+  to.add({.has_environment = true},
+         {{.names = "--chat-template,--chat-template-file",
+           .value = quire::text(text, "FILE"),
+           .help = "Use this Jinja template for conversations: a file, or the template itself",
+           .default_text = "the model's own"}});
+}
+
+void ChatTemplateOption::apply_to(TextProcessor& to) const {
+  if (text.empty()) return;
+  // As vLLM tells them apart: a template has braces, a path of a file has none.
+  const bool is_template = text.find('{') != std::string::npos;
+  try {
+    to.use_chat_template(is_template ? text : read_text_file(text, kMaxTemplateBytes));
+  } catch (const Error& error) {
+    fail(error.code(), "--chat-template: {}{}", error.what(),
+         is_template ? "" : "\nGive a file that holds a Jinja template, or the template itself.");
+  }
+}
+
+void SamplingOptions::add_defaults(Command& to) {
   command = &to;
-  params.temperature = 0.8f;
-  params.top_k = 40;
-  params.top_p = 0.95f;
   to.add({.title = "Sampling", .has_environment = true},
-         {{.names = "-n,--max-tokens,--n-predict",
-           .value = number(max_tokens, -1, int64_t{1} << 40),
-           .help = "Most tokens to generate; -1: up to the end of the context"},
-          {.names = "--temperature,--temp",
+         {{.names = "--temperature,--temp",
            .value = or_of_model(real(params.temperature)),
            .help = "0 takes the likeliest token; higher is more varied"},
           {.names = "--top-k",
@@ -215,14 +232,22 @@ void SamplingOptions::add(Command& to) {
            .help = "Subtract this from the logits of tokens already generated, -2 to 2"},
           {.names = "--frequency-penalty",
            .value = real(params.frequency_penalty),
-           .help = "Subtract this as often as the token was generated, -2 to 2"},
+           .help = "Subtract this as often as the token was generated, -2 to 2"}});
+}
+
+void SamplingOptions::add(Command& to) {
+  add_defaults(to);
+  to.add({.title = "Sampling", .has_environment = true},
+         {{.names = "-n,--max-tokens,--n-predict,--predict",
+           .value = number(max_tokens, -1, int64_t{1} << 40),
+           .help = "Most tokens to generate; -1: up to the end of the context"},
           {.names = "--logit-bias",
            .value = texts(logit_bias, "ID:BIAS"),
            .help = "Add a number to the logit of a token; repeatable"},
           {.names = "-s,--seed",
            .value = number(seed, -1),
            .help = "The same seed gives the same text; -1: a new one each time"},
-          {.names = "--stop,--reverse-prompt", .value = texts(stop), .help = "Stop before this text; repeatable"},
+          {.names = "--stop,--reverse-prompt,-r", .value = texts(stop), .help = "Stop before this text; repeatable"},
           {.names = "--min-tokens",
            .value = number(params.min_tokens),
            .help = "Fewest tokens before an end token counts"},
@@ -233,29 +258,16 @@ void SamplingOptions::add(Command& to) {
            .default_text = "none"}});
 }
 
-void SamplingOptions::take_defaults(const json::object& config, SamplingParams& resolved) const {
-  const auto given = [&](const char* name) { return command != nullptr && command->was_given(name); };
-  const auto take = [&](const char* flag, const char* key, float& value) {
-    if (!given(flag)) value = static_cast<float>(find_double(config, key, value));
-  };
-  take("--temperature", "temperature", resolved.temperature);
-  take("--top-p", "top_p", resolved.top_p);
-  take("--min-p", "min_p", resolved.min_p);
-  take("--repetition-penalty", "repetition_penalty", resolved.repetition_penalty);
-  if (!given("--top-k")) resolved.top_k = static_cast<int32_t>(find_int(config, "top_k", resolved.top_k));
-  if (!given("--temperature") && find_member(config, "do_sample") != nullptr && !find_bool(config, "do_sample", true)) {
-    resolved.temperature = 0.0f;
-  }
-}
-
 SamplingParams SamplingOptions::resolve(const json::object* generation_config) const {
   SamplingParams resolved = params;
   if (generation_config != nullptr) {
-    try {
-      take_defaults(*generation_config, resolved);
-    } catch (const Error& error) {
-      fail(error.code(), "generation_config.json: {}", error.what());
-    }
+    const SamplingParams of_model = with_generation_config(params, *generation_config);
+    const auto given = [&](const char* flag) { return command != nullptr && command->was_given(flag); };
+    if (!given("--temperature")) resolved.temperature = of_model.temperature;
+    if (!given("--top-k")) resolved.top_k = of_model.top_k;
+    if (!given("--top-p")) resolved.top_p = of_model.top_p;
+    if (!given("--min-p")) resolved.min_p = of_model.min_p;
+    if (!given("--repetition-penalty")) resolved.repetition_penalty = of_model.repetition_penalty;
   }
   for (const std::string& text : logit_bias) resolved.logit_bias.push_back(parse_logit_bias(text));
   if (seed >= 0) resolved.seed = static_cast<uint64_t>(seed);

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "apps/flags/command.h"
-#include "decoding/sampling_params.h"
+#include "decoding/generation_defaults.h"
+#include "dialogue/text_processor.h"
 #include "models/running/model_runner.h"
 #include "models/synthetic/synthetic_checkpoint.h"
 
@@ -50,7 +51,7 @@ struct ModelOptions {
 };
 
 struct SamplingOptions {
-  SamplingParams params;
+  SamplingParams params = default_sampling();
   std::vector<std::string> logit_bias;  // "ID:BIAS"
   std::vector<std::string> stop;
   int64_t max_tokens = -1;
@@ -59,11 +60,19 @@ struct SamplingOptions {
   const Command* command = nullptr;  // of the flags; without one, none was given
 
   void add(Command& to);
+  void add_defaults(Command& to);  // those of them that requests of a server have defaults for
   // Values the user gave win over the model's generation_config.json, and that over Quire's own defaults.
   SamplingParams resolve(const json::object* generation_config) const;
+};
 
- private:
-  void take_defaults(const json::object& generation_config, SamplingParams& resolved) const;
+// --chat-template: a file, or the template itself.
+struct ChatTemplateOption {
+  std::string text;
+
+  void add(Command& to);
+  // Replaces the model's own, if the flag was given. Throws Error for a file that cannot be read and a template that
+  // cannot be parsed.
+  void apply_to(TextProcessor& to) const;
 };
 
 }  // namespace quire

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iterator>
 #include <sstream>
 
+#include "apps/serve_options.h"
 #include "base/error.h"
 
 namespace quire {
@@ -42,6 +44,26 @@ TEST(SamplingOptions, LogitBias) {
   EXPECT_EQ(resolve("--logit-bias 5:-2.5", nullptr).logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -2.5f}}));
   EXPECT_THROW(resolve("--logit-bias 5", nullptr), Error);
   EXPECT_THROW(resolve("--logit-bias 5:x", nullptr), Error);
+}
+
+TEST(ServeOptions, ThePoolFitsAUsualLoadAndOneLongSequence) {
+  const auto blocks = [](int64_t sequences, int64_t context, std::optional<uint64_t> kv_bytes = {},
+                         int64_t fitting = 1 << 20) {
+    RunnerOptions options;
+    options.max_sequences = sequences;
+    options.max_context = context;
+    MemoryPlan plan;
+    plan.num_blocks = std::min(fitting, sequences * blocks_for(context));
+    plan.kv_bytes = static_cast<uint64_t>(plan.num_blocks) * 1000;
+    return served_blocks(plan, options, kv_bytes);
+  };
+  EXPECT_EQ(blocks(32, 8192), 32 * 32);         // 1,024 positions each, not 8,192
+  EXPECT_EQ(blocks(32, 512), 32 * 16);          // a short context
+  EXPECT_EQ(blocks(2, 131072), 131072 / 32);    // one of full length
+  EXPECT_EQ(blocks(32, 8192, {}, 600), 600);    // what fits
+  EXPECT_EQ(blocks(32, 8192, 5000), 5);         // what was asked for
+  EXPECT_EQ(blocks(32, 512, 2'000'000), 2000);  // also more than all sequences need, for the prefix cache
+  EXPECT_EQ(blocks(32, 8192, 1), 1);
 }
 
 TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {

@@ -24,6 +24,7 @@ namespace {
 struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
+  ChatTemplateOption chat_template;
   std::optional<std::string> prompt;
   std::string prompt_file;
   std::string system;
@@ -111,6 +112,7 @@ void answer_once(Engine& engine, const TextProcessor& text, const ChatSettings& 
 void run(const RunOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
   const std::unique_ptr<TextProcessor> text = TextProcessor::load(*checkpoint);
+  options.chat_template.apply_to(*text);
   ChatSettings settings;
   settings.sampling = options.sampling.resolve(checkpoint->generation_config());
   settings.max_tokens = options.sampling.max_tokens;
@@ -150,7 +152,7 @@ void add_run_command(Command& program) {
                 .value = text(options->prompt_file, "FILE"),
                 .help = "Read the prompt from a file",
                 .excludes = "--prompt"},
-               {.names = "--raw,--no-chat",
+               {.names = "--raw,--no-chat,--no-conversation,-no-cnv",
                 .value = on_off(options->raw),
                 .help = "Continue the text as it is, without the model's chat template"},
                {.names = "--stats",
@@ -159,9 +161,10 @@ void add_run_command(Command& program) {
                {.names = "--json",
                 .value = on_off(options->json),
                 .help = "Print one JSON object with text, finish reason and numbers"}});
-  command.add({.has_environment = true}, {{.names = "--system,--system-prompt",
+  command.add({.has_environment = true}, {{.names = "--system,--system-prompt,-sys",
                                            .value = text(options->system),
                                            .help = "System message of the conversation"}});
+  options->chat_template.add(command);
   options->sampling.add(command);
   options->model.add_limits(command);
   options->model.add_compute(command);

@@ -49,8 +49,8 @@ void SchedulingOptions::add(Command& to) {
         .help = "Which cached KV blocks go first: lru, the least recently used; segmented, before them those that no "
                 "prompt has found again"},
        {.names = "--swap-space",
-        .value = quantity(swap_bytes, "SIZE", 0),
-        .help = "Memory for the KV of preempted sequences, for example 1GiB",
+        .value = gibibytes(swap_bytes, 0),
+        .help = "Memory for the KV of preempted sequences, for example 512MiB; a number alone is GiB",
         .default_text = "none"},
        {.names = "--static-batching",
         .value = text(static_batching, "NAME"),

@@ -1,7 +1,6 @@
 // `quire serve`: the model behind HTTP. Listens first, loads, serves, and drains on SIGTERM.
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,28 +12,12 @@
 #include "apps/commands.h"
 #include "apps/loaded_model.h"
 #include "apps/serve_options.h"
-#include "apps/stop_signals.h"
 #include "apps/units.h"
 #include "base/error.h"
-#include "engine/engine_thread.h"
-#include "server/auth.h"
-#include "server/http/transport.h"
-#include "server/listener.h"
-#include "server/metrics.h"
-#include "server/origin_policy.h"
+#include "server/server_process.h"
 
 namespace quire {
 namespace {
-
-// Each connection needs a descriptor. Returns how many the process may have.
-int64_t raise_descriptor_limit() {
-  struct rlimit limit = {};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, 1 << 30));
-}
 
 std::string plain_name(const std::string& model) {
   std::filesystem::path path = model;
@@ -59,9 +42,13 @@ std::string url_of(const http::Address& address, bool is_tls) {
                      address.port);
 }
 
-// OpenAI's defaults where the model has none, not those of `quire run`.
-SamplingParams default_sampling(const Checkpoint& checkpoint) {
-  return SamplingOptions().resolve(checkpoint.generation_config());
+// Where a browser on this machine finds the page; empty when only a Unix socket is listened on.
+std::string page_url(const Listener& listener, bool is_tls) {
+  if (listener.addresses().empty()) return "";
+  http::Address address = listener.addresses()[0];
+  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
+  if (address.host == "::") address.host = "::1";
+  return url_of(address, is_tls);
 }
 
 ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, const Engine& engine) {
@@ -78,8 +65,10 @@ ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, con
           .architecture = runner.info().architecture};
 }
 
-void print_table(const ServeOptions& options, const Checkpoint& checkpoint, const ModelRunner& runner,
-                 const ModelCard& card, const Listener& listener) {
+void print_table(const ServeOptions& options, const Checkpoint& checkpoint, const ServedModel& model,
+                 const Listener& listener) {
+  const ModelRunner& runner = model.engine->runner();
+  const ModelCard& card = model.card;
   const auto line = [](const char* what, const std::string& value) { fmt::print("{:<12}{}\n", what, value); };
   const MemoryPlan& plan = runner.plan();
   const int64_t positions = plan.num_blocks * kKvBlockSize;
@@ -87,7 +76,7 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
                             format_parameters(card.num_parameters), quantisation_of(checkpoint)));
   line("context", fmt::format("{} positions, {} sequences at once", format_count(card.max_model_len),
                               runner.options().max_sequences));
-  line("memory", fmt::format("weights {} + KV cache {} ({} positions) + activations {}",
+  line("memory", fmt::format("weights {} + KV cache {} ({} positions in all; --kv-size changes it) + activations {}",
                              format_bytes(plan.weight_bytes), format_bytes(plan.kv_bytes),
                              format_count(static_cast<uint64_t>(positions)), format_bytes(plan.workspace_bytes)));
   line("compute",
@@ -97,66 +86,56 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
   }
   if (!options.listener.unix_path.empty()) line("listening", options.listener.unix_path);
   line("API key", listener.requires_key() ? "required" : "none: anyone who can reach this address can use the server");
+  const std::string page = page_url(listener, !options.listener.certificate_file.empty());
+  if (!options.no_web_page && !page.empty()) fmt::print("\nopen {} in a browser\n", page);
   std::fflush(stdout);
 }
 
-// Checks all that can fail at start, without listening and without loading weights.
-void check(const ServeOptions& options) {
-  options.scheduling.scheduler_options();
-  const ListenerOptions listener = options.listener_options();
-  const ApiKeys keys(listener.api_keys, listener.api_key_file);
-  const OriginPolicy origins({.allowed_hosts = listener.allowed_hosts, .cors_origins = listener.cors_origins});
-  if (!listener.certificate_file.empty()) http::TlsFiles(listener.certificate_file, listener.key_file);
-  const auto checkpoint = open_checkpoint(options.model.model);
-  const MemoryPlan plan = ModelRunner::plan(*checkpoint, options.runner_options());
+// Of requests that leave them out. Throws Error for values outside their ranges.
+SamplingParams default_sampling(const ServeOptions& options, const Checkpoint& checkpoint) {
+  const SamplingParams params = options.sampling.resolve(checkpoint.generation_config());
+  params.validate(ModelRunner::info(checkpoint).vocab_size);
+  return params;
+}
+
+// Throws Error for a model that does not fit. Returns the bytes it needs.
+uint64_t check_model(const ServeOptions& options, const Checkpoint& checkpoint) {
+  const MemoryPlan plan = ModelRunner::plan(checkpoint, options.runner_options(checkpoint));
   if (!plan.fits) {
     fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed\n{}", format_bytes(plan.total_bytes),
          format_bytes(plan.allowed_bytes), plan.advice);
   }
-  TextProcessor::load(*checkpoint);
-  fmt::print("configuration OK: {} needs {} of memory\n", plain_name(options.model.model),
-             format_bytes(plan.total_bytes));
+  options.chat_template.apply_to(*TextProcessor::load(checkpoint));
+  default_sampling(options, checkpoint);
+  return plan.total_bytes;
+}
+
+ServedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint) {
+  ServedModel model;
+  model.default_sampling = default_sampling(options, checkpoint);
+  model.text = TextProcessor::load(checkpoint);
+  options.chat_template.apply_to(*model.text);
+  model.engine =
+      std::make_unique<Engine>(load_runner(checkpoint, options.runner_options(checkpoint)), options.engine_options());
+  model.card = model_card(options, model.engine->runner(), *model.engine);
+  return model;
 }
 
 void serve(const ServeOptions& options) {
-  if (options.check) return check(options);
-  StopSignals& signals = StopSignals::instance();
-  signals.catch_them();
-
-  // Destroyed in reverse order: the thread of the engine stops, then the listener closes, then the engine ends.
-  Metrics metrics;
-  ServerContext context;
-  context.metrics = &metrics;
-  constexpr int kOwnDescriptors = 64;  // model files, listeners and the like
-  context.limits.connections =
-      static_cast<int>(std::clamp<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16, context.limits.connections));
+  options.engine_options();  // values that do not go together are refused before anything is opened
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
-  std::unique_ptr<TextProcessor> text;
-  std::unique_ptr<Engine> engine;
-  Listener listener(context, options.listener_options());
-  signals.remove_at_exit(options.listener.unix_path);
-
-  text = TextProcessor::load(*checkpoint);
-  const EngineOptions settings = options.engine_options();
-  engine = std::make_unique<Engine>(load_runner(*checkpoint, options.runner_options()), settings);
-  std::string stop_reason;  // of an engine that cannot go on; set before stop()
-  const EngineThread engine_thread(*engine, [&](const std::string& reason) {
-    stop_reason = reason;
-    signals.stop();
-  });
-  context.engine = engine.get();
-  context.text = text.get();
-  context.default_sampling = default_sampling(*checkpoint);
-  context.model = model_card(options, engine->runner(), *engine);
-  signals.start_serving();
-  context.state = ServerState::kReady;
-  print_table(options, *checkpoint, engine->runner(), context.model, listener);
-
-  signals.wait();
-  listener.drain(std::chrono::seconds(options.drain_seconds));
-  if (engine->health() == EngineHealth::kStopped) {
-    fail(ErrorCode::kIo, "the engine has stopped: {}", stop_reason);
-  }
+  uint64_t needed_bytes = 0;
+  const ServerConfig config = {
+      .listener = options.listener_options(),
+      .allow_request_templates = options.allow_request_templates,
+      .drain_limit = std::chrono::seconds(options.drain_seconds),
+      .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },
+      .load_model = [&] { return load_model(options, *checkpoint); },
+      .on_ready = [&](const ServedModel& model,
+                      const Listener& listener) { print_table(options, *checkpoint, model, listener); }};
+  if (!options.check) return run_server(config);
+  validate_server(config);
+  fmt::print("configuration OK: {} needs {} of memory\n", plain_name(options.model.model), format_bytes(needed_bytes));
 }
 
 }  // namespace

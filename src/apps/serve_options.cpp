@@ -1,5 +1,6 @@
 #include "apps/serve_options.h"
 
+#include <algorithm>
 #include <random>
 
 #include "apps/flags/values.h"
@@ -10,6 +11,8 @@ namespace {
 
 constexpr int64_t kServedSequences = 32;
 constexpr int64_t kServedBatchTokens = 512;
+// Of a conversation: most requests have fewer. Sequences share the pool, so some may have many more.
+constexpr int64_t kUsualPositions = 1024;
 
 void add_listening(Command& command, ServeOptions& options) {
   command.add(
@@ -19,13 +22,13 @@ void add_listening(Command& command, ServeOptions& options) {
        {.names = "--uds",
         .value = text(options.listener.unix_path, "PATH"),
         .help = "Listen on this Unix socket as well"},
-       {.names = "--ssl-certfile",
+       {.names = "--ssl-certfile,--ssl-cert-file",
         .value = text(options.listener.certificate_file, "FILE"),
         .help = "TLS certificate chain (PEM); reloaded when it changes"},
-       {.names = "--ssl-keyfile",
+       {.names = "--ssl-keyfile,--ssl-key-file",
         .value = text(options.listener.key_file, "FILE"),
         .help = "Private key of --ssl-certfile (PEM)"},
-       {.names = "--http-threads",
+       {.names = "--http-threads,--threads-http",
         .value = number(options.listener.num_threads, 1, 256),
         .help = "Threads for HTTP, templates and tokenizing"},
        {.names = "--drain-timeout",
@@ -34,7 +37,7 @@ void add_listening(Command& command, ServeOptions& options) {
        {.names = "--log-requests",
         .value = text(options.log_requests, "FORM"),
         .help = "Log a line per request: off, text or json"},
-       {.names = "--no-webui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
+       {.names = "--no-webui,--no-ui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
 }
 
 void add_access(Command& command, ServeOptions& options) {
@@ -54,7 +57,7 @@ void add_access(Command& command, ServeOptions& options) {
 
 void add_serving(Command& command, ServeOptions& options) {
   command.add({.title = "Serving", .has_environment = true},
-              {{.names = "--served-model-name,--alias",
+              {{.names = "--served-model-name,--alias,-a",
                 .value = text(options.served_name, "NAME"),
                 .help = "The name that clients use",
                 .default_text = "that of the file or folder"},
@@ -63,7 +66,27 @@ void add_serving(Command& command, ServeOptions& options) {
                 .help = "Requests that may wait; the server answers 429 to more"},
                {.names = "--max-num-queued-tokens",
                 .value = number(options.max_queued_tokens, 1, int64_t{1} << 50),
-                .help = "Prompt tokens that may wait"}});
+                .help = "Prompt tokens that may wait"},
+               {.names = "-s,--seed",
+                .value = number(options.seed, -1),
+                .help = "Seeds of requests that bring none are drawn from this one, in the order of arrival; -1: a "
+                        "new one at each start"},
+               {.names = "--allow-request-templates",
+                .value = on_off(options.allow_request_templates),
+                .help = "Let requests replace the chat template by their field chat_template"}});
+  options.chat_template.add(command);
+}
+
+void add_pool(Command& command, ServeOptions& options) {
+  command.add({.title = "KV cache", .has_environment = true},
+              {{.names = "--kv-size,--kv-cache-memory-bytes",
+                .value = gibibytes(options.kv_bytes, 1),
+                .help = "Memory of the KV pool, which all sequences share, for example 4GiB; a number alone is GiB",
+                .default_text =
+                    fmt::format("room for every sequence at {} positions, and for one of --ctx-size", kUsualPositions)},
+               {.names = "--populate-kv",
+                .value = on_off(options.populate_kv),
+                .help = "Take the pool's memory from the system after the start; otherwise as blocks are first used"}});
 }
 
 }  // namespace
@@ -78,16 +101,32 @@ void ServeOptions::add(Command& command) {
   add_listening(command, *this);
   add_access(command, *this);
   add_serving(command, *this);
+  sampling.add_defaults(command);
   model.add_limits(command);
+  add_pool(command, *this);
   model.add_compute(command);
   scheduling.add(command);
   scheduling.add_run_ahead(command);
 }
 
-RunnerOptions ServeOptions::runner_options() const {
+int64_t served_blocks(const MemoryPlan& plan, const RunnerOptions& options, std::optional<uint64_t> kv_bytes) {
+  if (kv_bytes) {
+    const double share = static_cast<double>(*kv_bytes) / static_cast<double>(std::max<uint64_t>(1, plan.kv_bytes));
+    return std::max<int64_t>(1, static_cast<int64_t>(share * static_cast<double>(plan.num_blocks)));
+  }
+  const int64_t longest = blocks_for(options.max_context);
+  const int64_t usual = options.max_sequences * std::min(longest, blocks_for(kUsualPositions));
+  return std::min(plan.num_blocks, std::max(longest, usual));
+}
+
+RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   RunnerOptions runner = model.runner_options();
   scheduling.apply_to(runner);
-  runner.populate_kv = true;
+  runner.populate_kv = populate_kv;
+  if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
+  const MemoryPlan plan = ModelRunner::plan(checkpoint, runner);
+  // A model that does not fit is refused with the settings for one sequence that would.
+  if (plan.fits) runner.num_blocks = served_blocks(plan, runner, kv_bytes);
   return runner;
 }
 
@@ -112,7 +151,7 @@ EngineOptions ServeOptions::engine_options() const {
   engine.run_ahead = scheduling.run_ahead;
   engine.max_queued_requests = max_queued_requests;
   engine.max_queued_tokens = max_queued_tokens;
-  engine.seed = std::random_device()();
+  engine.seed = seed < 0 ? std::random_device()() : static_cast<uint64_t>(seed);
   return engine;
 }
 

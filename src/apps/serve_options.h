@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace quire {
 struct ServeOptions {
   ModelOptions model;
   SchedulingOptions scheduling;
+  SamplingOptions sampling;
   std::vector<std::string> hosts = {"127.0.0.1"};
   uint16_t port = 8080;
   ListenerOptions listener;
@@ -23,14 +25,24 @@ struct ServeOptions {
   int64_t max_queued_requests = EngineOptions().max_queued_requests;
   int64_t max_queued_tokens = EngineOptions().max_queued_tokens;
   int drain_seconds = 30;
+  int64_t seed = -1;  // negative: a new one
+  ChatTemplateOption chat_template;
+  bool allow_request_templates = false;
+  std::optional<uint64_t> kv_bytes;
+  bool populate_kv = false;
   bool no_web_page = false;
   bool check = false;
 
   void add(Command& command);
   // Each throws Error for values that do not go together.
-  RunnerOptions runner_options() const;
+  RunnerOptions runner_options(const Checkpoint& checkpoint) const;
   ListenerOptions listener_options() const;
   EngineOptions engine_options() const;
 };
+
+// Blocks of the KV pool of a server. `plan`: the memory plan for every sequence at its full length, or for what fits.
+// `kv_bytes`: what the user asked for, if anything; otherwise the pool has room for every sequence at a usual length,
+// and for one at its full length.
+int64_t served_blocks(const MemoryPlan& plan, const RunnerOptions& options, std::optional<uint64_t> kv_bytes);
 
 }  // namespace quire

@@ -94,6 +94,12 @@ void TextProcessor::take_chat_template(std::string source) {
   }
 }
 
+void TextProcessor::use_chat_template(std::string source) {
+  template_ = ChatTemplate::parse(source);
+  template_source_ = std::move(source);
+  template_error_.clear();
+}
+
 void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
   const auto add = [&](int64_t id) {
     const auto narrow = static_cast<int32_t>(id);

@@ -1,7 +1,7 @@
 // What a checkpoint says about text: its tokenizer, its chat template and the tokens that end a generation.
 //
-// Immutable after load; any thread. HTTP workers and the program's commands use it to turn requests into token ids and
-// tokens into text; the engine thread never does.
+// Immutable once it is shared; any thread. HTTP workers and the program's commands use it to turn requests into token
+// ids and tokens into text; the engine thread never does.
 #pragma once
 
 #include <memory>
@@ -21,6 +21,9 @@ class TextProcessor {
  public:
   // Throws Error naming the file that is missing or wrong, and what to do.
   static std::unique_ptr<TextProcessor> load(const Checkpoint& checkpoint);
+
+  // Replaces the model's own template. Throws Error for one that cannot be parsed. Before other threads use this.
+  void use_chat_template(std::string source);
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
   bool has_chat_template() const { return template_.has_value(); }

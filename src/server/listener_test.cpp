@@ -73,7 +73,10 @@ TEST(Routes, HealthFollowsTheState) {
   EXPECT_EQ(status_of(served.get("/health")), 200);
   EXPECT_EQ(status_of(served.get("/readyz")), 200);
   EXPECT_EQ(status_of(served.get("/v1/models")), 200);
-  EXPECT_EQ(status_of(served.get("/v1/models/tiny")), 200);
+  served.context.default_sampling.top_k = 17;
+  const std::string model = served.get("/v1/models/tiny");
+  EXPECT_EQ(status_of(model), 200);
+  EXPECT_NE(model.find(R"("top_k":17)"), std::string::npos) << model;
   EXPECT_EQ(status_of(served.get("/v1/models/other")), 404);
   served.context.state = ServerState::kDraining;
   EXPECT_EQ(status_of(served.get("/readyz")), 503);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -46,6 +47,8 @@ std::string FlagEntry::main_name() const {
   return found != names.end() ? *found : positional;
 }
 
+std::string FlagEntry::label() const { return positional.empty() ? main_name() : positional; }
+
 std::string FlagEntry::default_text() const {
   if (flag.is_required) return "";
   return flag.default_text.empty() ? flag.value.present : flag.default_text;
@@ -82,6 +85,10 @@ const FlagEntry* Command::find_flag(std::string_view name) const {
   return found != flags_.end() ? &*found : nullptr;
 }
 
+FlagEntry* Command::find_flag(std::string_view name) {
+  return const_cast<FlagEntry*>(std::as_const(*this).find_flag(name));
+}
+
 std::string Command::path() const { return parent_ != nullptr ? parent_->path() + " " + name_ : name_; }
 
 const Command* Command::find_command(std::string_view name) const {
@@ -89,6 +96,10 @@ const Command* Command::find_command(std::string_view name) const {
     if (command->name() == name) return command.get();
   }
   return nullptr;
+}
+
+Command* Command::find_command(std::string_view name) {
+  return const_cast<Command*>(std::as_const(*this).find_command(name));
 }
 
 void fail_usage(const Command& command, const std::string& message) {

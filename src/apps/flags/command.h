@@ -1,13 +1,16 @@
 // The command line as a table: a program is a tree of commands, a command is a list of flags. The table alone says what
-// is parsed, and what --help, the manual page, docs/flags.md and the shells' completions say. Built once at start, used
-// by one thread. The parsing library stays in parse.cpp.
+// is parsed, from the command line, the environment or a file, and what --help, the manual page, docs/flags.md and the
+// shells' completions say. Built once at start, used by one thread.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "apps/flags/peer_flag.h"
 
 namespace quire {
 
@@ -49,11 +52,13 @@ struct FlagEntry {
   std::vector<std::string> off_names = {};  // those of them that turn a switch off
   std::string positional = {};              // "MODEL", or empty
   std::string environment = {};             // "QUIRE_THREADS", or empty
-  std::string given_as = {};                // the name that was typed, or the environment variable; empty: not given
+  // The name that was typed, the environment variable, or the place in a file; empty: not given.
+  std::string given_as = {};
 
   bool has_name(std::string_view name) const;  // dashes included, or the positional one
   // The first long name, or else the positional one.
   std::string main_name() const;
+  std::string label() const;  // of a message that no typed name fits: the positional name, or else main_name()
   std::string default_text() const;
 };
 
@@ -74,8 +79,13 @@ class Command {
   // Of the flag with this long name; false for one that the command does not have.
   bool was_given(std::string_view name) const;
 
+  // Of the program: what its commands that take a MODEL say to flags of other programs. The rows must outlive it.
+  void know_peers(std::span<const PeerFlag> peers) { peers_ = peers; }
+
   // Parses the words behind the program's name into the values of the table, then runs the command they name; or prints
-  // help. Throws Error: for wrong usage kInvalidArgument, with a hint where to read on.
+  // help. The program's own flags may stand anywhere. A flag that no word names is looked for in the environment, then
+  // in the file that --config names, if the program has that flag (config_file.h). Throws Error: for wrong usage
+  // kInvalidArgument, with a hint where to read on.
   void run(const std::vector<std::string>& words);
 
   const std::string& name() const { return name_; }
@@ -84,10 +94,13 @@ class Command {
   const Command* parent() const { return parent_; }
   const std::vector<std::unique_ptr<Command>>& commands() const { return commands_; }
   const Command* find_command(std::string_view name) const;  // null: there is none
-  const FlagEntry* find_flag(std::string_view name) const;   // by any of its names; null: there is none
+  Command* find_command(std::string_view name);
+  const FlagEntry* find_flag(std::string_view name) const;  // by any of its names; null: there is none
+  FlagEntry* find_flag(std::string_view name);
   const std::vector<FlagEntry>& flags() const { return flags_; }
   std::vector<FlagEntry>& flags() { return flags_; }
   const std::function<void()>& action() const { return action_; }
+  std::span<const PeerFlag> peers() const { return peers_; }
 
  private:
   std::string name_;
@@ -96,6 +109,7 @@ class Command {
   std::vector<std::unique_ptr<Command>> commands_;
   std::vector<FlagEntry> flags_;
   std::function<void()> action_;
+  std::span<const PeerFlag> peers_;
 };
 
 // An Error for wrong usage of a command; names its help.

@@ -151,7 +151,8 @@ std::string fish_completion(const Command& program) {
     for (const FlagEntry& entry : command.flags()) {
       std::string line;
       for (const std::string& name : entry.names) {
-        line += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
+        line +=
+            name.starts_with("--") ? " -l " + name.substr(2) : (name.size() == 2 ? " -s " : " -o ") + name.substr(1);
       }
       if (line.empty()) continue;
       if (!entry.flag.value.is_switch) line += " -r";

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "apps/flags/command.h"
 #include "apps/flags/help.h"
@@ -24,16 +25,27 @@ struct Values {
   std::string shell;
   std::string model;
   std::optional<uint64_t> memory;
+  std::optional<uint64_t> context;
+  std::string config;
   std::string log_level;
   std::string ran;
+};
+
+constexpr PeerFlag kPeers[] = {
+    {"-p,--prompt", "llama.cpp", PeerMeaning::kSame, "TEXT", "--prompt"},
+    {"-ngl,--gpu-layers", "llama.cpp", PeerMeaning::kNoEffect, "N", "there are none"},
+    {"-fa", "llama.cpp", PeerMeaning::kNoEffect, "[on|off]", "always on"},
+    {"-hf,--hf-repo", "llama.cpp", PeerMeaning::kRefused, "REPO", "download it"},
 };
 
 class FlagsTest : public testing::Test {
  protected:
   FlagsTest() {
-    program_.add({{.names = "--log-level", .value = text(v_.log_level), .help = "The level"}});
+    program_.add({{.names = "--log-level", .value = text(v_.log_level), .help = "The level"},
+                  {.names = "--config", .value = text(v_.config, "FILE"), .help = "A file"}});
+    program_.know_peers(kPeers);
     Command& serve = program_.add_command("serve", "Serves");
-    serve.add({{.names = "MODEL",
+    serve.add({{.names = "MODEL,-m,--model",
                 .value = text(v_.model, "MODEL"),
                 .help = "The model",
                 .example = "demo",
@@ -50,7 +62,8 @@ class FlagsTest : public testing::Test {
                 .help = "Threads that compute and that may be many more than one line of this text can say"},
                {.names = "--port", .value = number(v_.port), .help = "Port"},
                {.names = "--top-p", .value = real(v_.top_p), .help = "Mass"},
-               {.names = "--memory", .value = quantity(v_.memory, "SIZE"), .help = "Memory", .default_text = "all"},
+               {.names = "--memory", .value = gibibytes(v_.memory, 1), .help = "Memory", .default_text = "all"},
+               {.names = "--context,-ctx", .value = quantity(v_.context, "N"), .help = "Positions"},
                {.names = "--caching,!--no-caching", .value = on_off(v_.caching), .help = "Keep blocks"}});
     serve.on_run([this] { v_.ran = "serve"; });
     Command& bench = program_.add_command("bench", "Measures");
@@ -75,7 +88,7 @@ class FlagsTest : public testing::Test {
 TEST_F(FlagsTest, StoresWhatWordsSay) {
   program_.run({"serve",  "demo",    "-t8",  "--port=0", "--top-p",  "0.5",   "--no-caching", "--stop",
                 "a",      "--depth", "0,64", "--stop",   "b",        "hello", "--n-depth",    "7",
-                "--cost", "1",       "-2",   "0.5",      "--memory", "4K"});
+                "--cost", "1",       "-2",   "0.5",      "--memory", "4",     "-ctx",         "4K"});
   EXPECT_EQ(v_.ran, "serve");
   EXPECT_EQ(v_.model, "demo");
   EXPECT_EQ(v_.prompt, "hello");
@@ -86,7 +99,13 @@ TEST_F(FlagsTest, StoresWhatWordsSay) {
   EXPECT_EQ(v_.stops, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(v_.depths, (std::vector<int64_t>{0, 64, 7}));
   EXPECT_EQ(v_.costs, (std::vector<double>{1, -2, 0.5}));
-  EXPECT_EQ(v_.memory, 4096u);
+  EXPECT_EQ(v_.memory, uint64_t{4} << 30);
+  EXPECT_EQ(v_.context, 4096u);
+  program_.run({"serve", "hi there", "--memory=0.5MiB", "-m", "other", "-t3"});
+  EXPECT_EQ(v_.memory, uint64_t{1} << 19);
+  EXPECT_EQ(v_.model, "other");
+  EXPECT_EQ(v_.prompt, "hi there");
+  EXPECT_EQ(v_.threads, 3);
 }
 
 TEST_F(FlagsTest, FindsNestedCommands) {
@@ -125,6 +144,11 @@ TEST_F(FlagsTest, MessagesNameTheFlagThatWasTyped) {
       {{"serve", "demo", "--json=maybe"}, "--json is 'maybe'; expected on or off"},
       {{"serve", "demo", "--port"}, "--port needs a value"},
       {{"serve", "demo", "-p", "x", "--json"}, "-p and --json exclude each other; give one of them"},
+      {{"serve", "demo", "--port", "--json"}, "--port needs a value"},
+      {{"serve", "demo", "--memory", "much"},
+       "--memory is 'much'; expected a size such as 8GiB, 500MB or 4, which is 4GiB"},
+      {{"serve", "demo", "--memory", "8000000000"},
+       "--memory is '8000000000'; expected a size such as 8GiB, 500MB or 4, which is 4GiB"},
       {{"serve", "--port", "1"}, "MODEL is required, for example 'quire serve demo'"}};
   for (const auto& [words, expected] : cases) EXPECT_EQ(message(words), expected + "\nSee 'quire serve --help'.");
 }
@@ -136,9 +160,13 @@ TEST_F(FlagsTest, UnknownWordsAreListedAsTheyWereTyped) {
   EXPECT_EQ(message({"serv"}),
             "unknown command 'serv' (did you mean 'serve'?); commands are serve, bench\nSee 'quire --help'.");
   EXPECT_EQ(message({"serve", "demo", "--log-level", "debug"}),
-            "unknown flag --log-level (it goes before 'serve')\nSee 'quire serve --help'.");
+            "");  // the program's own flags may stand anywhere
+  EXPECT_EQ(v_.log_level, "debug");
+  EXPECT_EQ(message({"bench", "kernel", "--prompt", "x"}),
+            "unknown flag --prompt (a flag of 'quire serve')\nSee 'quire bench kernel --help'.");
   EXPECT_EQ(message({}), "no command is given; commands are serve, bench\nSee 'quire --help'.");
-  EXPECT_EQ(message({"serve", "-hf", "org/name"}), "unknown flag -hf\nSee 'quire serve --help'.");
+  EXPECT_EQ(message({"serve", "-hf", "org/name"}), "-hf: download it\nSee 'quire serve --help'.");
+  EXPECT_EQ(message({"bench", "-hf", "org/name"}), "unknown flag -hf\nSee 'quire bench --help'.");
 }
 
 TEST_F(FlagsTest, OddWordsAreRefusedOrTaken) {
@@ -157,6 +185,55 @@ TEST_F(FlagsTest, OddWordsAreRefusedOrTaken) {
   EXPECT_EQ(v_.prompt, "--port");
 }
 
+TEST_F(FlagsTest, FlagsOfOtherProgramsAreAnswered) {
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(message({"serve", "demo", "-ngl", "99", "-fa", "on", "-fa", "--port", "7"}), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "quire: -ngl has no effect: there are none\nquire: -fa has no effect: always on\n"
+            "quire: -fa has no effect: always on\n");
+  EXPECT_EQ(v_.port, 7);
+  EXPECT_EQ(v_.prompt, std::nullopt);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(message({"serve", "-fa", "demo", "--gpu-layers=3"}), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "quire: -fa has no effect: always on\nquire: --gpu-layers has no effect: there are none\n");
+  EXPECT_EQ(v_.model, "demo");
+  EXPECT_EQ(message({"serve", "--hf-repo=a/b"}), "--hf-repo: download it\nSee 'quire serve --help'.");
+}
+
+TEST_F(FlagsTest, AFileGivesWhatNobodyTyped) {
+  const std::string file = testing::TempDir() + "quire_flags_test.yaml";
+  const auto with = [&](const std::string& lines, std::vector<std::string> words) {
+    std::ofstream(file) << lines;
+    words.insert(words.end(), {"--config", file});
+    return message(words);
+  };
+  ::setenv("QUIRE_PORT", "5", 1);
+  EXPECT_EQ(with("model: demo\nport: 4\ntest_threads: 3\nlog-level: info\nstop: [a, b]\nno-caching: true\n"
+                 "cost: [1, 2, 3]\ntop-p: 0.5",
+                 {"serve", "--top-p", "0.25"}),
+            "");
+  ::unsetenv("QUIRE_PORT");
+  EXPECT_EQ(v_.model, "demo");
+  EXPECT_EQ(v_.port, 5);
+  EXPECT_EQ(v_.threads, 3);
+  EXPECT_EQ(v_.log_level, "info");
+  EXPECT_EQ(v_.stops, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(v_.costs, (std::vector<double>{1, 2, 3}));
+  EXPECT_FALSE(v_.caching);
+  EXPECT_EQ(v_.top_p, 0.25f);
+  const std::string see = "\nSee 'quire serve --help'.";
+  EXPECT_EQ(with("\nport: 80800", {"serve", "demo"}),
+            file + ":2: port is '80800'; expected a whole number from 0 to 65535" + see);
+  EXPECT_EQ(with("prot: 1", {"serve", "demo"}),
+            file + ":1: prot is not a flag of this command (did you mean --port?)" + see);
+  EXPECT_EQ(with("port:", {"serve", "demo"}), file + ":1: port needs a value" + see);
+  EXPECT_EQ(with("port: 1\nport: 2", {"serve", "demo"}),
+            file + ":1: port and " + file + ":2: port are the same; give one of them" + see);
+  EXPECT_EQ(with("hf-repo: a/b", {"serve", "demo"}), file + ":1: hf-repo: download it" + see);
+  EXPECT_EQ(with("config: a.yaml", {"serve", "demo"}), file + ":1: config belongs on the command line" + see);
+}
+
 TEST_F(FlagsTest, HelpIsWrappedAndTellsDefaults) {
   const Command& serve = *program_.find_command("serve");
   for (const int width : {50, 100}) {
@@ -168,9 +245,9 @@ TEST_F(FlagsTest, HelpIsWrappedAndTellsDefaults) {
     }
   }
   const std::string help = help_text(serve, 100);
-  for (const char* part :
-       {"quire serve MODEL [PROMPT] [FLAGS]", "Tuning:\n", "-t, --test-threads, --workers N", "(default: 4)",
-        "[QUIRE_TEST_THREADS]", "(default: all)", "--caching, --no-caching", "(default: on)", "(default: 0.95)"}) {
+  for (const char* part : {"quire serve MODEL [PROMPT] [FLAGS]", "MODEL, -m, --model MODEL", "Tuning:\n",
+                           "-t, --test-threads, --workers N", "(default: 4)", "[QUIRE_TEST_THREADS]", "(default: all)",
+                           "--caching, --no-caching", "(default: on)", "(default: 0.95)"}) {
     EXPECT_NE(help.find(part), std::string::npos) << part << " in\n" << help;
   }
 }

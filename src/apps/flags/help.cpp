@@ -59,7 +59,8 @@ std::string description_of(const FlagEntry& entry) {
 
 std::string label_of(const FlagEntry& entry) {
   if (entry.names.empty()) return entry.positional;
-  std::string label = fmt::format("{}", fmt::join(entry.names, ", "));
+  std::string label = entry.positional.empty() ? "" : entry.positional + ", ";
+  label += fmt::format("{}", fmt::join(entry.names, ", "));
   if (!entry.flag.value.metavar.empty()) label += " " + entry.flag.value.metavar;
   return label;
 }
@@ -107,7 +108,7 @@ std::string help_text(const Command& command, int width) {
       append_row(out, label_of(entry), description_of(entry), columns);
     }
   };
-  append_group("Arguments", [](const FlagEntry& entry) { return entry.names.empty(); });
+  append_group("Arguments", [](const FlagEntry& entry) { return !entry.positional.empty(); });
   out += "\nFlags:\n";
   append_row(out, "-h, --help", "Print this help", columns);
   std::vector<std::string> titles = {""};
@@ -115,7 +116,7 @@ std::string help_text(const Command& command, int width) {
     if (std::find(titles.begin(), titles.end(), entry.group) == titles.end()) titles.push_back(entry.group);
   }
   for (const std::string& title : titles) {
-    const auto is_in = [&](const FlagEntry& entry) { return !entry.names.empty() && entry.group == title; };
+    const auto is_in = [&](const FlagEntry& entry) { return entry.positional.empty() && entry.group == title; };
     if (!title.empty()) {
       append_group(title, is_in);
       continue;

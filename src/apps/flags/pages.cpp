@@ -89,6 +89,32 @@ void append_markdown(std::string& out, const Command& command) {
   for (const auto& nested : command.commands()) append_markdown(out, *nested);
 }
 
+const char* word_of(PeerMeaning meaning) {
+  switch (meaning) {
+    case PeerMeaning::kSame: return "the same";
+    case PeerMeaning::kNoEffect: return "no effect";
+    case PeerMeaning::kRefused: return "refused";
+  }
+  return "";
+}
+
+void append_peers(std::string& out, const Command& program) {
+  if (program.peers().empty()) return;
+  out +=
+      "\n## Flags of llama.cpp and vLLM\n\nEveryday flags of these programs, and what commands that take a MODEL make "
+      "of "
+      "them. *The same*: it is a name of the\nflag in the last column. *No effect*: accepted, and one line on standard "
+      "error says why nothing changes. *Refused*: it\nwould change an answer or break a promise; the message says what "
+      "to do instead.\n\n| flag | of | here | |\n|---|---|---|---|\n";
+  for (const PeerFlag& peer : program.peers()) {
+    std::vector<std::string> names;
+    for (const std::string_view name : parts_of(peer.names, ',')) names.push_back(code(name));
+    out += fmt::format("| {}{} | {} | {} | {} |\n", fmt::join(names, ", "),
+                       peer.value.empty() ? "" : " " + code(peer.value), peer.program, word_of(peer.meaning),
+                       cell(peer.answer));
+  }
+}
+
 }  // namespace
 
 std::string man_page(const Command& program) {
@@ -107,16 +133,22 @@ std::string man_page(const Command& program) {
       "to do. 2: wrong usage.\n";
   out +=
       ".SH EXAMPLES\n.nf\nquire run demo\nquire run model.gguf -p \"Why is the sky blue?\" --stats\n"
-      "quire plan model.gguf --ctx-size 32K --sequences 8\n.fi\n";
+      "quire plan model.gguf --ctx-size 32K --sequences 8\nquire serve --config quire.yaml\n.fi\n";
   return out;
 }
 
 std::string flags_markdown(const Command& program) {
   std::string out =
       "# Flags\n\nEvery flag of every command. `quire man --markdown` writes this page; a test compares them. A flag "
-      "with a variable in the last\ncolumn can be set by the environment; the command line wins. Several names in one "
-      "row mean the same. `quire COMMAND --help`\nshows the same on the terminal.\n";
+      "with a variable in the last\ncolumn can be set by the environment. Several names in one row mean the same. "
+      "`quire COMMAND --help` shows the same on the\nterminal.\n\n`--config FILE` reads flags of the command from a "
+      "file, as vLLM does: YAML's `key: value` lines, a key being a flag's long\nname without its dashes (`_` reads as "
+      "`-`). The command line wins over the environment, and that over the file.\n\n```yaml\n# quire.yaml, for `quire "
+      "serve --config quire.yaml`\nmodel: models/SmolLM2-135M-Instruct.Q4_1.gguf\nport: 9000\nmax-num-seqs: "
+      "16\napi-key: [\"first\", \"second\"]   # repeatable flags: in brackets, or one a line behind '- '\nno-webui: "
+      "true\n```\n";
   append_markdown(out, program);
+  append_peers(out, program);
   return out;
 }
 

@@ -1,23 +1,19 @@
-// Command::run: the one place that knows the parsing library. CLI11 gets every name of a flag as an option of its own,
-// so it tells which name the user typed; what words mean, which flags go together and all messages are Quire's.
+// Command::run: words to the values of the table.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
-#include <map>
-#include <vector>
 
 #include "apps/flags/command.h"
 #include "apps/flags/help.h"
+#include "apps/flags/mentions.h"
 #include "apps/flags/suggestion.h"
 #include "base/error.h"
 
 namespace quire {
 namespace {
-
-constexpr const char* kHelpNames[] = {"-h", "--help"};
 
 std::vector<std::string> command_names(const Command& command) {
   std::vector<std::string> names;
@@ -25,210 +21,106 @@ std::vector<std::string> command_names(const Command& command) {
   return names;
 }
 
-// One mention of a flag: the name as it was typed, or the environment variable, and its texts.
-struct Mention {
-  std::string name;
-  std::vector<std::string> texts;
-};
+void refuse_words(const Command& command, std::vector<std::string> words) {
+  for (std::string& word : words) word = "'" + printable(word, 40) + "'";
+  fail_usage(command, fmt::format("{} {} not expected here", fmt::join(words, ", "), words.size() == 1 ? "is" : "are"));
+}
 
-class Parser {
+// Gives words that are no flags to the positional arguments that no flag gave, in their order.
+void place_words(CommandLine& line) {
+  auto next = line.words.begin();
+  for (FlagEntry& entry : line.chosen->flags()) {
+    if (entry.positional.empty() || next == line.words.end()) continue;
+    const bool is_given = std::any_of(line.mentions.begin(), line.mentions.end(),
+                                      [&](const Mention& mention) { return mention.entry == &entry; });
+    if (!is_given) line.mentions.push_back({&entry, entry.positional, entry.positional, {*next++}});
+  }
+  if (next != line.words.end()) refuse_words(*line.chosen, {next, line.words.end()});
+}
+
+// Stores the text of every mention of one flag.
+void store(const Command& command, const FlagEntry& entry, const std::vector<Mention>& mentions) {
+  const FlagValue& value = entry.flag.value;
+  const bool is_repeatable = value.is_switch || (value.clear && value.count == 1);
+  if (mentions.size() > 1 && !is_repeatable) {
+    const auto& [first, second] = std::pair(mentions[0].shown, mentions[1].shown);
+    fail_usage(command, first == second ? fmt::format("{} is given twice; give it once", first)
+                                        : fmt::format("{} and {} are the same; give one of them", first, second));
+  }
+  if (value.clear) value.clear();
+  for (const Mention& mention : mentions) {
+    if (static_cast<int>(mention.texts.size()) != value.count) {
+      fail_usage(command,
+                 fmt::format("{} needs {} values, found {}", mention.shown, value.count, mention.texts.size()));
+    }
+    const auto& off = entry.off_names;
+    const bool is_off = std::find(off.begin(), off.end(), mention.name) != off.end();
+    for (const std::string& text : mention.texts) {
+      const std::string meant = is_off && text == "true" ? "false" : is_off && text == "false" ? "true" : text;
+      if (value.parse(meant)) continue;
+      fail_usage(command, fmt::format("{} is '{}'; expected {}", mention.shown, printable(text, 40), value.expected));
+    }
+  }
+}
+
+class ValueTaker {
  public:
-  explicit Parser(Command& program) { chain_.push_back({&program, &app_}); }
+  explicit ValueTaker(CommandLine& line) : line_(line) {
+    FlagEntry* const config = line.program->find_flag("--config");
+    if (config == nullptr) return;
+    const std::vector<Mention> named = mentions_of(*config);
+    if (!named.empty()) from_file_ = read_config_mentions(line, named.back().texts.at(0));
+  }
 
-  void run(std::vector<std::string> typed) {
-    Command& program = *chain_[0].command;
-    add_to(app_, program);
-    read(typed);
-    for (Link link = chain_[0]; !link.app->get_subcommands().empty();) {
-      CLI::App* const app = link.app->get_subcommands()[0];
-      link = {commands_.at(app), app};
-      chain_.push_back(link);
+  void take(Command& command) const {
+    for (FlagEntry& entry : command.flags()) {
+      const std::vector<Mention> mentions = mentions_of(entry);
+      entry.given_as = mentions.empty() ? "" : mentions[0].shown;
+      if (!mentions.empty()) store(*line_.chosen, entry, mentions);
     }
-    const Command& chosen = *chain_.back().command;
-    if (wants_help(typed)) return print_help(chosen);
-    for (const Link& link : chain_) refuse_unknown(link);
-    for (const Link& link : chain_) {
-      if (const auto action = find_instead(link)) return action();
-    }
-    for (const Link& link : chain_) take_values(link);
-    if (!chosen.action()) {
-      fail_usage(chosen, fmt::format("no command is given; commands are {}", fmt::join(command_names(chosen), ", ")));
-    }
-    for (const Link& link : chain_) check_together(*link.command);
-    chosen.action()();
   }
 
  private:
-  struct Link {
-    Command* command;
-    CLI::App* app;
-  };
-  struct Owner {
-    FlagEntry* entry;
-    std::string name;
-  };
-
-  void add_to(CLI::App& app, Command& command) {
-    commands_[&app] = &command;
-    app.set_help_flag();  // ours is in no table, for every command has it
-    app.allow_extras();
-    app.require_subcommand(0, 1);
-    for (const char* name : kHelpNames) help_options_.push_back(app.add_flag(name));
-    for (FlagEntry& entry : command.flags()) {
-      for (const std::string& name : entry.names) add_option(app, entry, name);
-      if (!entry.positional.empty()) add_option(app, entry, entry.positional);
-    }
-    for (const auto& nested : command.commands()) add_to(*app.add_subcommand(nested->name()), *nested);
+  // The command line wins over the environment, and that over the file.
+  std::vector<Mention> mentions_of(FlagEntry& entry) const {
+    const auto of = [&](const std::vector<Mention>& all) {
+      std::vector<Mention> found;
+      std::copy_if(all.begin(), all.end(), std::back_inserter(found),
+                   [&](const Mention& mention) { return mention.entry == &entry; });
+      return found;
+    };
+    std::vector<Mention> found = of(line_.mentions);
+    if (!found.empty()) return found;
+    const char* const text = entry.environment.empty() ? nullptr : std::getenv(entry.environment.c_str());
+    if (text != nullptr && *text != '\0') return {{&entry, entry.environment, entry.environment, {text}}};
+    return of(from_file_);
   }
 
-  void add_option(CLI::App& app, FlagEntry& entry, const std::string& name) {
-    CLI::Option* const option =
-        entry.flag.value.is_switch ? app.add_flag(name) : app.add_option(name)->expected(entry.flag.value.count);
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    owners_[option] = {&entry, name};
-  }
-
-  void read(std::vector<std::string> typed) {
-    std::reverse(typed.begin(), typed.end());  // as CLI11 wants them
-    try {
-      app_.parse(std::move(typed));
-    } catch (const CLI::ArgumentMismatch& error) {  // "--port: 1 required TEXT missing"
-      const std::string what = error.what();
-      const CLI::App* app = &app_;
-      while (!app->get_subcommands().empty()) app = app->get_subcommands()[0];
-      fail_usage(*commands_.at(app), fmt::format("{} needs a value", what.substr(0, what.find(':'))));
-    }
-  }
-
-  bool wants_help(const std::vector<std::string>& typed) const {
-    if (std::none_of(help_options_.begin(), help_options_.end(),
-                     [](const auto* option) { return option->count() > 0; }))
-      return false;
-    // CLI11 reads "-hf" as "-h -f".
-    const auto is_glued = [](const std::string& word) { return word.size() > 2 && word.starts_with("-h"); };
-    const auto is_plain = [](const std::string& word) { return word == kHelpNames[0] || word == kHelpNames[1]; };
-    const auto glued = std::find_if(typed.begin(), typed.end(), is_glued);
-    if (glued == typed.end() || std::any_of(typed.begin(), typed.end(), is_plain)) return true;
-    fail_usage(*chain_.back().command, unknown_flags(*chain_.back().command, {*glued}));
-  }
-
-  static bool is_of_program(const Command& command, const std::string& name) {
-    const Command* program = &command;
-    while (program->parent() != nullptr) program = program->parent();
-    return program->find_flag(name) != nullptr;
-  }
-
-  static std::string unknown_flags(const Command& command, const std::vector<std::string>& words) {
-    std::vector<std::string> names = {kHelpNames[1]};
-    for (const FlagEntry& entry : command.flags()) names.insert(names.end(), entry.names.begin(), entry.names.end());
-    std::string message = words.size() == 1 ? "unknown flag " : "unknown flags ";
-    for (size_t i = 0; i < words.size(); ++i) {
-      const std::string name = words[i].substr(0, words[i].find('='));
-      message += (i > 0 ? ", " : "") + printable(name, 40);
-      if (is_of_program(command, name)) {
-        message += fmt::format(" (it goes before '{}')", command.name());
-        continue;
-      }
-      const std::string nearest = suggestion(name, names);
-      if (!nearest.empty()) message += fmt::format(" (did you mean {}?)", nearest);
-    }
-    return message;
-  }
-
-  static void refuse_unknown(const Link& link) {
-    std::vector<std::string> flags;
-    std::vector<std::string> words;
-    for (const std::string& word : link.app->remaining()) {
-      if (word == "--") continue;
-      (word.size() > 1 && word[0] == '-' ? flags : words).push_back(word);
-    }
-    if (!flags.empty()) fail_usage(*link.command, unknown_flags(*link.command, flags));
-    if (words.empty()) return;
-    if (!link.command->action()) fail_unknown_command(*link.command, words[0]);
-    for (std::string& word : words) word = "'" + printable(word, 40) + "'";
-    fail_usage(*link.command,
-               fmt::format("{} {} not expected here", fmt::join(words, ", "), words.size() == 1 ? "is" : "are"));
-  }
-
-  std::function<void()> find_instead(const Link& link) const {
-    for (const CLI::Option* option : link.app->parse_order()) {
-      const auto owner = owners_.find(option);
-      if (owner != owners_.end() && owner->second.entry->flag.value.instead) {
-        return owner->second.entry->flag.value.instead;
-      }
-    }
-    return nullptr;
-  }
-
-  // In the order of the command line; then flags that only the environment mentions.
-  void take_values(const Link& link) {
-    std::map<FlagEntry*, std::vector<Mention>> mentions;
-    std::map<const CLI::Option*, size_t> num_read;
-    for (const CLI::Option* option : link.app->parse_order()) {
-      const auto owner = owners_.find(option);
-      if (owner == owners_.end()) continue;
-      const auto& [entry, name] = owner->second;
-      std::vector<Mention>& those = mentions[entry];
-      const auto per_mention = static_cast<size_t>(entry->flag.value.count);
-      size_t& at = num_read[option];
-      if (at % per_mention == 0) those.push_back({name, {}});
-      those.back().texts.push_back(option->results().at(at++));
-    }
-    for (FlagEntry& entry : link.command->flags()) {
-      std::vector<Mention>& those = mentions[&entry];
-      const char* text = entry.environment.empty() ? nullptr : std::getenv(entry.environment.c_str());
-      if (those.empty() && text != nullptr && *text != '\0') those.push_back({entry.environment, {text}});
-      entry.given_as = those.empty() ? "" : those[0].name;
-      if (!those.empty()) store(*link.command, entry, those);
-    }
-  }
-
-  static void store(const Command& command, const FlagEntry& entry, const std::vector<Mention>& mentions) {
-    const FlagValue& value = entry.flag.value;
-    const bool is_repeatable = value.is_switch || (value.clear && value.count == 1);
-    if (mentions.size() > 1 && !is_repeatable) {
-      const auto& [first, second] = std::pair(mentions[0].name, mentions[1].name);
-      fail_usage(command, first == second ? fmt::format("{} is given twice; give it once", first)
-                                          : fmt::format("{} and {} are the same; give one of them", first, second));
-    }
-    if (value.clear) value.clear();
-    for (const auto& [name, texts] : mentions) {
-      if (static_cast<int>(texts.size()) != value.count) {
-        fail_usage(command, fmt::format("{} needs {} values, found {}", name, value.count, texts.size()));
-      }
-      const bool is_off = std::find(entry.off_names.begin(), entry.off_names.end(), name) != entry.off_names.end();
-      for (const std::string& text : texts) {
-        const std::string meant = is_off && text == "true" ? "false" : is_off && text == "false" ? "true" : text;
-        if (value.parse(meant)) continue;
-        fail_usage(command, fmt::format("{} is '{}'; expected {}", name, printable(text, 40), value.expected));
-      }
-    }
-  }
-
-  static void check_together(const Command& command) {
-    for (const FlagEntry& entry : command.flags()) {
-      if (entry.flag.is_required && entry.given_as.empty()) {
-        fail_usage(command, entry.main_name() + " is required" + example_of(command, entry));
-      }
-      const FlagEntry* const excluded = command.find_flag(entry.flag.excludes);
-      if (!entry.given_as.empty() && excluded != nullptr && !excluded->given_as.empty()) {
-        fail_usage(command,
-                   fmt::format("{} and {} exclude each other; give one of them", excluded->given_as, entry.given_as));
-      }
-    }
-  }
-
-  static std::string example_of(const Command& command, const FlagEntry& entry) {
-    if (entry.flag.example.empty()) return "";
-    return fmt::format(", for example '{} {}'", command.path(), entry.flag.example);
-  }
-
-  CLI::App app_;
-  std::vector<Link> chain_;  // from the program to the command that runs
-  std::map<const CLI::App*, Command*> commands_;
-  std::map<const CLI::Option*, Owner> owners_;
-  std::vector<const CLI::Option*> help_options_;
+  CommandLine& line_;
+  std::vector<Mention> from_file_;
 };
+
+void check_together(const Command& command) {
+  for (const FlagEntry& entry : command.flags()) {
+    if (entry.flag.is_required && entry.given_as.empty()) {
+      const std::string& example = entry.flag.example;
+      fail_usage(command, entry.label() + " is required" +
+                              (example.empty() ? "" : fmt::format(", for example '{} {}'", command.path(), example)));
+    }
+    const FlagEntry* const excluded = command.find_flag(entry.flag.excludes);
+    if (!entry.given_as.empty() && excluded != nullptr && !excluded->given_as.empty()) {
+      fail_usage(command,
+                 fmt::format("{} and {} exclude each other; give one of them", excluded->given_as, entry.given_as));
+    }
+  }
+}
+
+const std::function<void()>* find_instead(const CommandLine& line) {
+  for (const Mention& mention : line.mentions) {
+    if (mention.entry->flag.value.instead) return &mention.entry->flag.value.instead;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -240,6 +132,23 @@ void fail_unknown_command(const Command& command, const std::string& word) {
                          nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest), fmt::join(names, ", ")));
 }
 
-void Command::run(const std::vector<std::string>& words) { Parser(*this).run(words); }
+void Command::run(const std::vector<std::string>& words) {
+  CommandLine line = read_words(*this, words);
+  Command& chosen = *line.chosen;
+  if (line.wants_help) return print_help(chosen);
+  if (!line.unknown.empty()) fail_unknown_flags(chosen, line.unknown);
+  if (!chosen.action() && !line.words.empty()) fail_unknown_command(chosen, line.words[0]);
+  place_words(line);
+  if (const auto* const action = find_instead(line)) return (*action)();
+  if (!chosen.action()) {
+    fail_usage(chosen, fmt::format("no command is given; commands are {}", fmt::join(command_names(chosen), ", ")));
+  }
+  const ValueTaker taker(line);
+  taker.take(*this);
+  if (&chosen != this) taker.take(chosen);
+  check_together(chosen);
+  for (const std::string& note : line.notes) fmt::print(stderr, "quire: {}\n", note);
+  chosen.action()();
+}
 
 }  // namespace quire

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 
 #include "apps/units.h"
@@ -108,13 +109,23 @@ FlagValue words(std::vector<std::string>& to, std::vector<std::string> choices) 
       .choices = choices};
 }
 
+FlagValue gibibytes(std::optional<uint64_t>& to, uint64_t least) {
+  const auto parse = [&to, least](std::string_view text) {
+    constexpr uint64_t kMost = uint64_t{1} << 50;  // a larger number was meant as bytes
+    const bool has_unit = text.empty() || std::isdigit(static_cast<unsigned char>(text.back())) == 0;
+    to = parse_quantity(has_unit ? std::string(text) : std::string(text) + "GiB");
+    return to && *to >= least && *to <= kMost;
+  };
+  return {.metavar = "SIZE", .expected = "a size such as 8GiB, 500MB or 4, which is 4GiB", .parse = parse};
+}
+
 FlagValue quantity(std::optional<uint64_t>& to, std::string metavar, uint64_t low) {
   const auto parse = [&to, low](std::string_view text) {
     to = parse_quantity(text);
     return to && *to >= low;
   };
   return {.metavar = std::move(metavar),
-          .expected = fmt::format("a number of at least {}, such as 4096, 32K, 25.6k or 8GiB", low),
+          .expected = fmt::format("a number of at least {}, such as 4096, 32K or 25.6k", low),
           .parse = parse};
 }
 

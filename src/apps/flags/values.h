@@ -27,7 +27,9 @@ FlagValue choice(std::string& to, std::vector<std::string> choices);
 // Separated by commas; none of `choices` when that is empty.
 FlagValue words(std::vector<std::string>& to, std::vector<std::string> choices = {});
 
-// "4096", "32K", "8GiB", as units.h reads them.
+// Bytes: "8GiB", "500MB"; a number without a unit is GiB, as vLLM reads such flags, for nobody means a few bytes.
+FlagValue gibibytes(std::optional<uint64_t>& to, uint64_t least);
+// A count: "4096", "32K", "25.6k".
 FlagValue quantity(std::optional<uint64_t>& to, std::string metavar, uint64_t low = 1);
 
 // Any finite number in [low, high].

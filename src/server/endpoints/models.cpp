@@ -1,6 +1,7 @@
 // GET /v1/models and /v1/models/{id}. Clients also take the list's 200 as readiness, so it is not 200 while loading.
 
 #include "base/json.h"
+#include "decoding/generation_defaults.h"
 #include "server/api_error.h"
 #include "server/endpoints/endpoints.h"
 
@@ -10,7 +11,8 @@ namespace {
 constexpr std::string_view kListPath = "/v1/models";
 constexpr double kRetryMs = 1000.0;
 
-json::object model_json(const ModelCard& card) {
+json::object model_json(const ServerContext& context) {
+  const ModelCard& card = context.model;
   return {{"id", card.id},
           {"object", "model"},
           {"created", card.created},
@@ -24,7 +26,8 @@ json::object model_json(const ModelCard& card) {
             {"n_ctx_train", card.max_model_len},
             {"n_vocab", card.vocab_size},
             {"n_params", card.num_parameters},
-            {"size", card.weight_bytes}}}};
+            {"size", card.weight_bytes},
+            {"default_generation_settings", to_json(context.default_sampling)}}}};
 }
 
 }  // namespace
@@ -37,11 +40,11 @@ void handle_models(ServerContext& context, const ExchangePtr& exchange) {
   const std::string_view path = exchange->request().path;
   const ModelCard& card = context.model;
   if (path == kListPath) {
-    const json::object list = {{"object", "list"}, {"data", json::array{model_json(card)}}};
+    const json::object list = {{"object", "list"}, {"data", json::array{model_json(context)}}};
     return exchange->reply({.body = json::serialize(list)});
   }
   if (path.substr(kListPath.size() + 1) == card.id) {
-    return exchange->reply({.body = json::serialize(model_json(card))});
+    return exchange->reply({.body = json::serialize(model_json(context))});
   }
   exchange->reply(
       error_response(ApiError(404, "not_found_error", "model_not_found",

@@ -1,4 +1,4 @@
-#include "apps/stop_signals.h"
+#include "server/stop_signals.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -47,7 +47,7 @@ void StopSignals::work() {
   ::sigwait(&set_, &signal);
   {
     const std::lock_guard lock(mutex_);
-    if (!is_serving_) leave(0);  // no request runs yet
+    if (!is_serving_) leave(128 + signal);  // no request runs yet; nothing was served either
     has_arrived_ = true;
   }
   arrived_.notify_all();

@@ -1,0 +1,55 @@
+#include "decoding/generation_defaults.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+SamplingParams take(SamplingParams params, const json::object& config) {
+  const auto take_real = [&](const char* key, float& value) {
+    value = static_cast<float>(find_double(config, key, value));
+  };
+  take_real("temperature", params.temperature);
+  take_real("top_p", params.top_p);
+  take_real("min_p", params.min_p);
+  take_real("repetition_penalty", params.repetition_penalty);
+  params.top_k = static_cast<int32_t>(find_int(config, "top_k", params.top_k));
+  if (!find_bool(config, "do_sample", true)) params.temperature = 0.0f;
+  return params;
+}
+
+// The shortest decimal number that reads back as this float: 0.8, not 0.800000012.
+double shortest(float value) { return std::stod(fmt::format("{}", value)); }
+
+}  // namespace
+
+SamplingParams default_sampling() {
+  SamplingParams params;
+  params.temperature = 0.8f;
+  params.top_k = 40;
+  params.top_p = 0.95f;
+  return params;
+}
+
+SamplingParams with_generation_config(SamplingParams base, const json::object& generation_config) {
+  try {
+    return take(std::move(base), generation_config);
+  } catch (const Error& error) {
+    fail(error.code(), "generation_config.json: {}", error.what());
+  }
+}
+
+json::object to_json(const SamplingParams& params) {
+  return {{"temperature", shortest(params.temperature)},
+          {"top_k", params.top_k},
+          {"top_p", shortest(params.top_p)},
+          {"min_p", shortest(params.min_p)},
+          {"typical_p", shortest(params.typical_p)},
+          {"repetition_penalty", shortest(params.repetition_penalty)},
+          {"presence_penalty", shortest(params.presence_penalty)},
+          {"frequency_penalty", shortest(params.frequency_penalty)}};
+}
+
+}  // namespace quire

@@ -1,0 +1,43 @@
+#include "decoding/generation_defaults.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+SamplingParams of(const char* config) {
+  return with_generation_config(default_sampling(), parse_json(config, "test").as_object());
+}
+
+TEST(GenerationDefaults, TheModelsFileWinsOverQuiresOwn) {
+  const SamplingParams own = default_sampling();
+  EXPECT_EQ(json::serialize(to_json(own)),
+            R"({"temperature":8E-1,"top_k":40,"top_p":9.5E-1,"min_p":0E0,"typical_p":1E0,"repetition_penalty":1E0,)"
+            R"("presence_penalty":0E0,"frequency_penalty":0E0})");
+  EXPECT_EQ(to_json(of("{}")), to_json(own));
+  const SamplingParams model =
+      of(R"({"temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.01, "repetition_penalty": 1.05})");
+  EXPECT_FLOAT_EQ(model.temperature, 0.6f);
+  EXPECT_FLOAT_EQ(model.top_p, 0.9f);
+  EXPECT_EQ(model.top_k, 20);
+  EXPECT_FLOAT_EQ(model.min_p, 0.01f);
+  EXPECT_FLOAT_EQ(model.repetition_penalty, 1.05f);
+  EXPECT_FLOAT_EQ(of(R"({"do_sample": false, "temperature": 0.6})").temperature, 0.0f);
+  EXPECT_FLOAT_EQ(of(R"({"do_sample": true})").temperature, own.temperature);
+}
+
+TEST(GenerationDefaults, AWrongTypeNamesTheFileAndTheKey) {
+  try {
+    of(R"({"top_k": "many"})");
+    FAIL();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("generation_config.json"), std::string::npos) << message;
+    EXPECT_NE(message.find("top_k"), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace quire

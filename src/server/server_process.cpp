@@ -1,0 +1,77 @@
+#include "server/server_process.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "engine/engine_thread.h"
+#include "server/metrics.h"
+#include "server/stop_signals.h"
+
+namespace quire {
+namespace {
+
+// Each connection needs a descriptor. Returns how many the process may have.
+int64_t raise_descriptor_limit() {
+  struct rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, 1 << 30));
+}
+
+void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
+  context.metrics = &metrics;
+  context.allow_request_templates = config.allow_request_templates;
+  constexpr int kOwnDescriptors = 64;  // model files, listeners and the like
+  context.limits.connections =
+      static_cast<int>(std::clamp<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16, context.limits.connections));
+}
+
+}  // namespace
+
+void validate_server(const ServerConfig& config) {
+  Metrics metrics;
+  ServerContext context;
+  prepare(config, metrics, context);
+  const Listener listener(context, config.listener);
+  config.check_model();
+}
+
+void run_server(const ServerConfig& config) {
+  StopSignals& signals = StopSignals::instance();
+  signals.catch_them();
+
+  // Destroyed in reverse order: the thread of the engine stops, then the listener closes, then the engine ends.
+  Metrics metrics;
+  ServerContext context;
+  prepare(config, metrics, context);
+  ServedModel model;
+  Listener listener(context, config.listener);
+  signals.remove_at_exit(config.listener.unix_path);
+
+  model = config.load_model();
+  std::string stop_reason;  // of an engine that cannot go on; set before stop()
+  const EngineThread engine_thread(*model.engine, [&](const std::string& reason) {
+    stop_reason = reason;
+    signals.stop();
+  });
+  context.engine = model.engine.get();
+  context.text = model.text.get();
+  context.default_sampling = model.default_sampling;
+  context.model = model.card;
+  signals.start_serving();
+  context.state = ServerState::kReady;
+  config.on_ready(model, listener);
+
+  signals.wait();
+  listener.drain(config.drain_limit);
+  if (model.engine->health() == EngineHealth::kStopped) {
+    fail(ErrorCode::kIo, "the engine has stopped: {}", stop_reason);
+  }
+}
+
+}  // namespace quire

@@ -1,0 +1,43 @@
+// A server's life: listen, load, serve, drain. `quire serve` is this with the command line's values.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "dialogue/text_processor.h"
+#include "engine/engine.h"
+#include "server/context.h"
+#include "server/listener.h"
+
+namespace quire {
+
+struct ServedModel {
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<TextProcessor> text;
+  SamplingParams default_sampling;
+  ModelCard card;
+};
+
+struct ServerConfig {
+  ListenerOptions listener;
+  bool allow_request_templates = false;
+  std::chrono::milliseconds drain_limit{30'000};  // for running requests after the first signal
+  // Throws Error for a model that cannot be served as it is wished. Reads headers, no weights.
+  std::function<void()> check_model;
+  // Called once, while clients are already told that the model is being loaded.
+  std::function<ServedModel()> load_model;
+  // Called when requests are answered.
+  std::function<void(const ServedModel&, const Listener&)> on_ready;
+};
+
+// Does all that run_server() does before it loads weights, listening for a moment included. Throws Error for what
+// would keep it from serving.
+void validate_server(const ServerConfig& config);
+
+// Serves until SIGTERM or SIGINT, then drains and returns; a second signal, and one while the model is being loaded,
+// ends the process with 128 + its number. Throws Error for what keeps it from serving, and when the engine has stopped.
+// Once in a process, before other threads are started.
+void run_server(const ServerConfig& config);
+
+}  // namespace quire

@@ -221,9 +221,9 @@ TEST(Flags, ThatMessagesAndDocsNameAreThere) {
   namespace fs = std::filesystem;
   const fs::path root = QUIRE_SOURCE_DIR;
   std::set<std::string> known = flags_in(quire({"man", "--markdown"}).out);
-  // Of cmake, nvcc, hf, and of the programs in tools/.
+  // Of cmake, nvcc, hf, and of the programs in tools/ and tests/.
   for (const char* other : {"--build", "--install", "--preset", "--fmad", "--local-dir", "--ik", "--llama",
-                            "--llama-server", "--quick", "--help"}) {
+                            "--llama-server", "--quick", "--only", "--screenshots", "--help"}) {
     known.insert(other);
   }
   const auto expect_known = [&](const fs::path& file, const std::string& text) {

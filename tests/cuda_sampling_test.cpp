@@ -29,9 +29,9 @@ SamplingRow row_of(const SamplingParams& params, uint64_t seed) {
   return *Sampler(params, seed, {}, {}).device_sampling();
 }
 
-std::vector<SamplingParams> wishes() {
+std::vector<SamplingParams> sampling_settings() {
   std::vector<SamplingParams> all;
-  for (float temperature : {0.0f, kLeastTemperature, 0.7f, 1.0f, 3.0f}) {
+  for (float temperature : {0.0f, kMinTemperature, 0.7f, 1.0f, 3.0f}) {
     const auto add = [&](int32_t top_k, float top_p, float min_p) {
       SamplingParams& params = all.emplace_back();
       params.temperature = temperature;
@@ -49,13 +49,13 @@ std::vector<SamplingParams> wishes() {
   return all;
 }
 
-// One row per kind and draw, all over logits of the same kind.
+// Compares the device with the host on one row for each setting and draw; `logit` makes the logits.
 template <typename Logit>
-void expect_as_on_the_host(int vocab_size, int num_draws, const Logit& logit) {
+void expect_host_tokens(int vocab_size, int num_draws, const Logit& logit) {
   std::vector<float> logits;
   std::vector<SamplingRow> rows;
   std::vector<int32_t> want;
-  for (const SamplingParams& params : wishes()) {
+  for (const SamplingParams& params : sampling_settings()) {
     for (int draw = 0; draw < num_draws; ++draw) {
       const uint64_t seed = rows.size() + 1;
       std::vector<float> row(static_cast<size_t>(vocab_size));
@@ -78,40 +78,40 @@ TEST_F(SamplingCuda, RandomLogits) {
   std::mt19937 random(5);
   std::normal_distribution<float> normal(0, 3);
   for (int vocab_size : {1, 7, 33, 1000, 5003}) {
-    expect_as_on_the_host(vocab_size, vocab_size > 1000 ? 1 : 2, [&] { return normal(random); });
+    expect_host_tokens(vocab_size, vocab_size > 1000 ? 1 : 2, [&] { return normal(random); });
   }
 }
 
-TEST_F(SamplingCuda, Ties) {
+TEST_F(SamplingCuda, EqualLogits) {
   std::mt19937 random(6);
   std::uniform_int_distribution<int> few(-3, 3);
-  expect_as_on_the_host(2051, 2, [&] { return static_cast<float>(few(random)) * 0.5f; });
-  expect_as_on_the_host(40, 2, [] { return -2.5f; });
-  expect_as_on_the_host(3000, 1, [&] { return few(random) > 0 ? 0.0f : -0.0f; });
+  expect_host_tokens(2051, 2, [&] { return static_cast<float>(few(random)) * 0.5f; });
+  expect_host_tokens(40, 2, [] { return -2.5f; });
+  expect_host_tokens(3000, 1, [&] { return few(random) > 0 ? 0.0f : -0.0f; });
 }
 
-TEST_F(SamplingCuda, ImpossibleTokens) {
+TEST_F(SamplingCuda, NeverChoosesMaskedTokens) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 40);
   int index = 0;
-  expect_as_on_the_host(500, 2,
-                        [&] { return index++ % 3 != 1 ? -std::numeric_limits<float>::infinity() : normal(random); });
+  expect_host_tokens(500, 2,
+                     [&] { return index++ % 3 != 1 ? -std::numeric_limits<float>::infinity() : normal(random); });
 }
 
-// Differences beyond the range of float32, and below it.
-TEST_F(SamplingCuda, LogitsAtTheEdge) {
-  constexpr float kMost = std::numeric_limits<float>::max();
-  const float far[] = {-kMost, kMost, 0.0f, -kMost / 2, 1e30f, -std::numeric_limits<float>::infinity()};
+// Logits whose differences are too large or too small for float32.
+TEST_F(SamplingCuda, ExtremeLogits) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const float far[] = {-kMax, kMax, 0.0f, -kMax / 2, 1e30f, -std::numeric_limits<float>::infinity()};
   const float near[] = {0.0f, -0.0f, 1e-45f, -1e-45f, 1e-38f};
   int index = 0;
-  expect_as_on_the_host(200, 1, [&] { return far[index++ % std::size(far)]; });
-  expect_as_on_the_host(200, 1, [&] { return near[index++ % std::size(near)]; });
-  expect_as_on_the_host(50, 1, [] { return kMost; });
-  expect_as_on_the_host(50, 1, [] { return -kMost; });
+  expect_host_tokens(200, 1, [&] { return far[index++ % std::size(far)]; });
+  expect_host_tokens(200, 1, [&] { return near[index++ % std::size(near)]; });
+  expect_host_tokens(50, 1, [] { return kMax; });
+  expect_host_tokens(50, 1, [] { return -kMax; });
 }
 
 // A row's token does not depend on its neighbours, and NaN is reported only for its own row.
-TEST_F(SamplingCuda, BadRows) {
+TEST_F(SamplingCuda, NanFailsOnlyItsOwnRow) {
   constexpr size_t kVocab = 1500;
   std::mt19937 random(8);
   std::normal_distribution<float> normal(0, 3);

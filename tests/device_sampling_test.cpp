@@ -126,7 +126,7 @@ std::vector<GenerateRequest> on_host(std::vector<GenerateRequest> requests) {
   return requests;
 }
 
-TEST_F(DeviceSampling, ChoosesAsTheHostDoes) {
+TEST_F(DeviceSampling, ChoosesTheSameTokensAsTheHost) {
   const std::vector<GenerateRequest> requests = plain_requests();
   const std::vector<Answer> expected = answers(on_host(requests));
   EXPECT_EQ(num_device_steps_, 0);
@@ -139,7 +139,7 @@ TEST_F(DeviceSampling, ChoosesAsTheHostDoes) {
 }
 
 // A request that needs logits moves the whole step to the host while it runs; no answer changes.
-TEST_F(DeviceSampling, MixedSteps) {
+TEST_F(DeviceSampling, RequestsThatNeedTheHostChangeNoAnswer) {
   std::vector<GenerateRequest> requests = plain_requests();
   std::vector<Answer> expected;
   const auto add = [&](int index, auto change) {
@@ -168,7 +168,7 @@ TEST_F(DeviceSampling, MixedSteps) {
 }
 
 // An embedding takes no token, so those beside it may still be chosen on the device.
-TEST_F(DeviceSampling, EmbeddingsBesideTokens) {
+TEST_F(DeviceSampling, EmbeddingsAndTokensInOneStep) {
   GenerateRequest embedding = request(1, {});
   embedding.pooling = Pooling::kMean;
   const std::vector<GenerateRequest> requests = {request(0, {}), embedding, request(2, {})};
@@ -194,7 +194,7 @@ TEST_F(DeviceSampling, TinyTemperaturesAreGreedy) {
 }
 
 // Rows of a prompt are reported though nothing is sampled from them.
-TEST_F(DeviceSampling, NanInAReportFailsItsRequestOnly) {
+TEST_F(DeviceSampling, NanInPromptLogprobsFailsItsRequestOnly) {
   load({.poisoned_token = kPoison});
   std::vector<GenerateRequest> requests;
   for (int index = 0; index < 2; ++index) {
@@ -256,7 +256,7 @@ TEST_F(DeviceSampling, StopTokensAndCancellation) {
   EXPECT_EQ(engine_->scheduler().blocks().num_active(), 0);
 }
 
-TEST_F(DeviceSampling, TablesOfTheHostLeaveItToTheSampler) {
+TEST_F(DeviceSampling, HostTablesUseTheSampler) {
   for (const std::string& name : test::table_names()) {
     EXPECT_EQ(make_engine(name)->runner().can_sample(), name == "cuda") << name;
   }
@@ -315,7 +315,7 @@ TEST_F(DeviceSampling, RunningAheadChangesNoAnswer) {
 }
 
 // A sequence that ends by a token has one row in the step that was started meanwhile; one that ends by length has none.
-TEST_F(DeviceSampling, OnlyUnforeseenEndsWasteARow) {
+TEST_F(DeviceSampling, OnlyStopTokensWasteARow) {
   GenerateRequest asked = request(3, {});
   const Answer whole = answers({asked})[0];
   const auto computed_for = [&](bool run_ahead) {
@@ -333,7 +333,7 @@ TEST_F(DeviceSampling, OnlyUnforeseenEndsWasteARow) {
 }
 
 // Cancelled, as by a stop string, after any of its tokens: it produces nothing more, and other requests are unaffected.
-TEST_F(DeviceSampling, CancelledWhileItsNextStepRuns) {
+TEST_F(DeviceSampling, CancellationDuringTheNextStep) {
   const std::vector<GenerateRequest> requests = plain_requests();
   const std::vector<Answer> expected = answers(requests);
   for (size_t after = 0; after < 12; after += 3) {
@@ -357,7 +357,7 @@ TEST_F(DeviceSampling, CancelledWhileItsNextStepRuns) {
   }
 }
 
-TEST_F(DeviceSampling, TimeRunsOutWhileTheNextStepRuns) {
+TEST_F(DeviceSampling, TimeoutDuringTheNextStep) {
   double now = 0.0;
   engine_ = make_engine("cuda", {.now_ms = [&now] { return now; }});
   GenerateRequest asked = request(3, {});
@@ -371,7 +371,7 @@ TEST_F(DeviceSampling, TimeRunsOutWhileTheNextStepRuns) {
 }
 
 // Blocks filled while steps are started ahead are found in the prefix cache, up to the answer's end and no further.
-TEST_F(DeviceSampling, PrefixesOfAnswersAreFoundAgain) {
+TEST_F(DeviceSampling, AnswersArePublishedToThePrefixCache) {
   GenerateRequest first = request(3, {});
   first.prompt.assign(20, 7);
   first.max_tokens = 30;

@@ -120,7 +120,7 @@ class EngineFailure : public testing::Test {
   std::unique_ptr<Engine> engine_;
 };
 
-TEST_F(EngineFailure, AStepThatFailsEndsItsRequestsAndNoOthers) {
+TEST_F(EngineFailure, AFailedStepEndsOnlyItsOwnRequests) {
   constexpr int kRequests = 10;
   std::vector<std::vector<int32_t>> answers;
   for (int i = 0; i < kRequests; ++i) answers.push_back(expected(i));
@@ -152,7 +152,7 @@ TEST_F(EngineFailure, AStepThatFailsEndsItsRequestsAndNoOthers) {
   }
 }
 
-TEST_F(EngineFailure, ADeviceThatHasGoneStopsTheEngine) {
+TEST_F(EngineFailure, ADeviceThatAlwaysFailsStopsTheEngine) {
   std::vector<std::shared_ptr<OutputStream>> streams;
   for (int i = 0; i < 10; ++i) streams.push_back(engine_->submit(request(i)).stream);
   for (int i = 0; i < 3; ++i) engine_->step();
@@ -171,7 +171,7 @@ TEST_F(EngineFailure, ADeviceThatHasGoneStopsTheEngine) {
   EXPECT_FALSE(engine_->step());
 }
 
-TEST_F(EngineFailure, TheThreadServesOnAfterAFailure) {
+TEST_F(EngineFailure, TheThreadContinuesAfterAFailure) {
   const std::vector<int32_t> tokens = expected(3);
   waits_until_failure = 4;
   const EngineThread thread(*engine_);
@@ -185,7 +185,7 @@ TEST_F(EngineFailure, TheThreadServesOnAfterAFailure) {
   EXPECT_EQ(given, tokens);
 }
 
-TEST_F(EngineFailure, TheThreadSaysWhenTheEngineHasStopped) {
+TEST_F(EngineFailure, TheThreadReportsThatTheEngineHasStopped) {
   fails_for_good = true;
   std::promise<std::string> stopped;
   const EngineThread thread(*engine_, [&](const std::string& reason) { stopped.set_value(reason); });

@@ -73,7 +73,7 @@ class EngineTest : public testing::Test {
   std::unique_ptr<Checkpoint> checkpoint_ = Checkpoint::open(kModel);
 };
 
-TEST_F(EngineTest, SameAnswerAloneAmongOthersChunkedAndPreempted) {
+TEST_F(EngineTest, AnswersDoNotDependOnBatchChunksOrPreemption) {
   constexpr int kRequests = 12;
   std::vector<Answer> alone;
   auto quiet = make_engine(1, 128, 8);
@@ -142,7 +142,7 @@ TEST_F(EngineTest, ACachedPrefixGivesTheSameBits) {
   EXPECT_EQ(caching->status().cached_tokens, 128);
 }
 
-TEST_F(EngineTest, PromptLogprobsAreTheSameInAnyCut) {
+TEST_F(EngineTest, PromptLogprobsDoNotDependOnChunks) {
   GenerateRequest asked = request(6, 1);
   asked.num_prompt_logprobs = 2;
   asked.sampling.num_logprobs = 2;
@@ -172,7 +172,7 @@ TEST_F(EngineTest, PromptLogprobsAreTheSameInAnyCut) {
   EXPECT_EQ(scored.prompt_logprobs.back().logprob, expected.logprobs[0]);
 }
 
-TEST_F(EngineTest, EmbeddingsAreTheSameInAnyCut) {
+TEST_F(EngineTest, EmbeddingsDoNotDependOnChunks) {
   auto whole = make_engine(2, 128, 16);
   auto sliced = make_engine(2, 3, 16);
   for (const Pooling pooling : {Pooling::kMean, Pooling::kLast}) {
@@ -208,7 +208,7 @@ TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {
 }
 
 // The padded static baseline: all sequences run as long as the longest, and the answers are the same.
-TEST_F(EngineTest, StaticBatchesOfOneLengthComputeForNothingAndAnswerTheSame) {
+TEST_F(EngineTest, PaddedStaticBatchesGiveTheSameAnswers) {
   int64_t computed[2];
   std::vector<int32_t> tokens[2];
   for (const int padded : {0, 1}) {
@@ -251,7 +251,7 @@ TEST_F(EngineTest, ChoicesShareThePromptAndDifferInTheirSeeds) {
   EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
 }
 
-TEST_F(EngineTest, StopTokensEndAndAreMarked) {
+TEST_F(EngineTest, StopTokensEndTheAnswerAndAreMarked) {
   auto engine = make_engine(1, 128, 8);
   const std::vector<int32_t> free_run = answer(*engine, request(0, 20))[0].tokens;
   GenerateRequest stopped = request(0, 20);
@@ -266,7 +266,7 @@ TEST_F(EngineTest, StopTokensEndAndAreMarked) {
   EXPECT_EQ(answer(*engine, stopped)[0].finish, FinishReason::kStop);
 }
 
-TEST_F(EngineTest, CancellationFreesEverythingWithinAStep) {
+TEST_F(EngineTest, CancellationFreesAllBlocksWithinOneStep) {
   auto engine = make_engine(2, 8, 16);
   GenerateRequest forked = request(4);
   forked.num_choices = 2;
@@ -298,7 +298,7 @@ TEST_F(EngineTest, CancellationFreesEverythingWithinAStep) {
   EXPECT_TRUE(early->is_drained());
 }
 
-TEST_F(EngineTest, RefusesWhatCanNeverRunAndWhatDoesNotFitTheQueue) {
+TEST_F(EngineTest, RefusesRequestsThatCanNeverRunOrFindTheQueueFull) {
   EngineOptions options;
   options.max_queued_requests = 2;
   auto engine = make_engine(2, 16, 4, options);
@@ -321,7 +321,7 @@ TEST_F(EngineTest, RefusesWhatCanNeverRunAndWhatDoesNotFitTheQueue) {
 }
 
 // Numbers from outside may have any value: nothing is added to them before they are checked to be small.
-TEST_F(EngineTest, RefusesLengthsThatNoSumCanHold) {
+TEST_F(EngineTest, RefusesLengthsThatWouldOverflow) {
   auto engine = make_engine(2, 16, 16);
   for (const int64_t max_tokens : {std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::max() - 12}) {
     GenerateRequest asked = request(1, max_tokens);
@@ -337,7 +337,7 @@ TEST_F(EngineTest, RefusesLengthsThatNoSumCanHold) {
   EXPECT_NE(engine->submit(request(1, 3)).stream, nullptr);
 }
 
-TEST_F(EngineTest, ItsEndWakesReadersThatWait) {
+TEST_F(EngineTest, ItsDestructorWakesWaitingReaders) {
   auto engine = make_engine(1, 128, 8);
   const auto running = engine->submit(request(1)).stream;
   const auto waiting = engine->submit(request(2)).stream;
@@ -355,7 +355,7 @@ TEST_F(EngineTest, ItsEndWakesReadersThatWait) {
   EXPECT_EQ(ends, std::vector<FinishReason>(3, FinishReason::kCancelled));
 }
 
-TEST_F(EngineTest, IsNotWellWhenWorkMakesNoProgress) {
+TEST_F(EngineTest, IsUnhealthyWhenWorkMakesNoProgress) {
   double now = 0;
   EngineOptions options;
   options.now_ms = [&] { return now; };
@@ -379,7 +379,7 @@ TEST_F(EngineTest, IsNotWellWhenWorkMakesNoProgress) {
   EXPECT_EQ(engine->health(), EngineHealth::kHealthy) << "all is done";
 }
 
-TEST_F(EngineTest, WhoDeclinesTheCacheNeitherUsesNorFillsIt) {
+TEST_F(EngineTest, ARequestThatDeclinesTheCacheNeitherUsesNorFillsIt) {
   auto engine = make_engine(1, 128, 8);
   GenerateRequest asked;
   for (int i = 0; i < 70; ++i) asked.prompt.push_back((i * 13) % 96);

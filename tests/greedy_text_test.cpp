@@ -49,7 +49,7 @@ std::vector<int32_t> greedy_tokens(ModelRunner& runner, int32_t bos_id) {
 
 class GreedyTextTest : public testing::TestWithParam<std::tuple<Story, Format, std::string>> {};
 
-TEST_P(GreedyTextTest, TellsTheStory) {
+TEST_P(GreedyTextTest, GivesTheExpectedText) {
   const char* data = std::getenv("QUIRE_TEST_DATA");
   if (data == nullptr) GTEST_SKIP() << "QUIRE_TEST_DATA does not name the folder of the public test data";
   const auto& [story, kv_format, isa] = GetParam();

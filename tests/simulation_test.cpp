@@ -52,7 +52,7 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   EXPECT_GT(rejected, 1'000);
 }
 
-TEST(Simulation, ASeedRepeatsItself) {
+TEST(Simulation, ASeedRepeatsARunExactly) {
   for (uint64_t seed = 1; seed < 20; ++seed) {
     const SimulationResult first = simulate(random_case(seed, 100));
     const SimulationResult second = simulate(random_case(seed, 100));
@@ -72,7 +72,7 @@ SimulationOptions serving(int64_t num_blocks, int64_t max_sequences) {
 }
 
 // Pools as the memory plan sizes them: windows are never what ends a sequence's stay.
-TEST(Simulation, PlannedWindowsPreemptNobody) {
+TEST(Simulation, WindowsOfPlannedSizeCauseNoPreemption) {
   SimulationOptions options = serving(16 * 64, 16);
   options.scheduler.max_batch_tokens = 256;
   // Of 300 positions: 10 blocks and one at either end for each, the tokens of a step, a window for each sequence
@@ -97,7 +97,7 @@ TEST(Simulation, PlannedWindowsPreemptNobody) {
 }
 
 // A pool of a quarter of the blocks that the requests need.
-TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
+TEST(Simulation, GoodputHoldsUnderManyPreemptions) {
   std::vector<SimulatedRequest> requests(400);
   for (size_t i = 0; i < requests.size(); ++i) {
     requests[i].prompt_tokens = 50 + static_cast<int64_t>(i % 7) * 30;
@@ -116,7 +116,7 @@ TEST(Simulation, APreemptionStormKeepsItsGoodputAndItsPatience) {
   EXPECT_LT(static_cast<double>(storm.computed_tokens), static_cast<double>(ideal.computed_tokens) / 0.7);
 }
 
-TEST(Simulation, AFloodingTenantTakesNoMoreThanItsShare) {
+TEST(Simulation, ATenantWithTooManyRequestsGetsNoMoreThanItsShare) {
   SimulationOptions options = serving(2000, 8);
   options.scheduler.policy = SchedulingPolicy::kFair;
   std::vector<SimulatedRequest> requests;
@@ -151,7 +151,7 @@ TEST(Simulation, AFloodingTenantTakesNoMoreThanItsShare) {
   }
 }
 
-TEST(Simulation, TheUrgentWaitNoMoreThanTwoSteps) {
+TEST(Simulation, UrgentRequestsWaitAtMostTwoSteps) {
   SimulationOptions options = serving(600, 8);
   options.scheduler.policy = SchedulingPolicy::kPriority;
   std::vector<SimulatedRequest> requests;
@@ -174,7 +174,7 @@ TEST(Simulation, TheUrgentWaitNoMoreThanTwoSteps) {
   EXPECT_LE(steps[steps.size() * 99 / 100], 2);
 }
 
-TEST(Simulation, AStatedGapIsKeptWhenALongPromptArrives) {
+TEST(Simulation, TheLatencyTargetHoldsWhenALongPromptArrives) {
   SimulationOptions options = serving(4000, 16);
   options.scheduler.target_step_ms = 100.0;
   std::vector<SimulatedRequest> requests(9);

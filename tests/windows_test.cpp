@@ -98,7 +98,7 @@ class WindowsTest : public testing::TestWithParam<std::string> {
       Checkpoint::open(std::string(QUIRE_SOURCE_DIR) + "/tests/golden/" + GetParam());
 };
 
-TEST_P(WindowsTest, AnswersAreThoseOfAFullCache) {
+TEST_P(WindowsTest, AnswersEqualThoseOfAFullCache) {
   auto full = make_engine({.name = "full", .prefix_caching = false, .keep_all_positions = true});
   ASSERT_EQ(full->runner().plan().kv_groups.size(), 1u);
   const std::vector<Answer> expected = answers(*full);

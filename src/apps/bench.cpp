@@ -57,7 +57,7 @@ void add_bench_command(Command& program) {
   Command& command = program.add_command("bench", "Measure a model (bench MODEL), kernels, the machine or a server");
   command.on_run(add_offline_options(command));
   Command& offline = command.add_command(
-      "offline", "Measure prefill and decode of a model for every prompt length, depth and number of sequences given");
+      "offline", "The same as 'bench MODEL': prefill and decode for every combination of length, depth and batch");
   offline.on_run(add_offline_options(offline));
   add_bench_kernel_command(command);
   add_bench_roof_command(command);

@@ -180,13 +180,13 @@ void bench_kernel(const KernelOptions& options) {
 }
 
 void add_cases(Command& command, KernelOptions& options) {
-  constexpr int64_t kMost = 1 << 20;
+  constexpr int64_t kMax = 1 << 20;
   command.add(
       {{.names = "--op",
         .value = words(options.operations, kernel_operations()),
         .help = "Operations of the kernel table, with commas between",
         .default_text = "all"},
-       {.names = "--shape", .value = text(options.shape, "NAME"), .help = "Sizes of this model"},
+       {.names = "--shape", .value = text(options.shape, "NAME"), .help = "Use the matrix sizes of this model"},
        {.names = "--matrix",
         .value = words(options.matrices),
         .help = "Matrices such as 5632x2048",
@@ -194,14 +194,12 @@ void add_cases(Command& command, KernelOptions& options) {
        {.names = "--format", .value = words(options.formats), .help = "Formats of the weights"},
        {.names = "--kv-type", .value = words(options.kv_types), .help = "Types of K and V"},
        {.names = "--tokens",
-        .value = numbers(options.tokens, 1, kMost),
-        .help = "Rows of a batch; attention_prefill takes those of 64 and more"},
-       {.names = "--depth",
-        .value = numbers(options.depths, 1, kMost),
-        .help = "Positions that attention_decode reads"},
-       {.names = "--sequences", .value = numbers(options.sequences, 1, kMost), .help = "Sequences of attention_decode"},
+        .value = numbers(options.tokens, 1, kMax),
+        .help = "Rows of a batch; attention_prefill uses only 64 and more"},
+       {.names = "--depth", .value = numbers(options.depths, 1, kMax), .help = "Positions that attention_decode reads"},
+       {.names = "--sequences", .value = numbers(options.sequences, 1, kMax), .help = "Sequences of attention_decode"},
        {.names = "--shared-prefix",
-        .value = number(options.shared_prefix, 0, kMost),
+        .value = number(options.shared_prefix, 0, kMax),
         .help = "Positions of the depth whose KV blocks all sequences share; measured in turns with sharing off"}});
 }
 
@@ -217,11 +215,11 @@ void add_method(Command& command, KernelOptions& options) {
         .default_text = "every processor"},
        {.names = "--rounds",
         .value = number(options.rounds, 1, 10000),
-        .help = "Rounds of roof and kernel; the median counts"},
+        .help = "Rounds, each of the machine's peak rates and the kernel; the median counts"},
        {.names = "--round-ms", .value = real(options.round_ms, 0.0, 1e5), .help = "Milliseconds of calls in a round"},
        {.names = "--megabytes",
         .value = number(options.megabytes, 1, 1 << 20),
-        .help = "MiB of weights, of K and V, and of the read roof: far more than the caches hold"},
+        .help = "MiB of weights, of K and V, and of the memory test; must be far more than the caches hold"},
        {.names = "--processor-time",
         .value = on_off(options.processor_time),
         .help = "Measure processor time instead of the wall clock, for one thread on a busy machine"},

@@ -155,10 +155,10 @@ void attention_decode(const KernelRun& run) {
 }
 
 void attention_prefill(const KernelRun& run) {
-  constexpr int64_t kLeast = 64;  // tokens; fewer do not measure prefill
+  constexpr int64_t kMin = 64;  // tokens; fewer do not measure prefill
   for (const auto& formats : run.settings.kv_formats) {
     for (const int64_t m : run.settings.tokens) {
-      if (m >= kLeast) attention_of(run, "attention_prefill", {.formats = formats, .num_rows = m});
+      if (m >= kMin) attention_of(run, "attention_prefill", {.formats = formats, .num_rows = m});
     }
   }
 }

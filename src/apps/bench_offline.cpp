@@ -158,34 +158,33 @@ void bench_offline(const OfflineOptions& options) {
 
 std::function<void()> add_offline_options(Command& command) {
   const auto options = std::make_shared<OfflineOptions>();
-  constexpr int64_t kMost = 1 << 24;
+  constexpr int64_t kMax = 1 << 24;
   options->model.add_model(command);
   options->model.add_shape(command);
-  command.add({{.names = "-p,--prompt,--n-prompt,--prompt-len",
-                .value = numbers(options->prompts, 0, kMost),
-                .help = "Tokens of the prefill tests, with commas between; 0: none"},
-               {.names = "-n,--gen,--n-gen,--gen-len",
-                .value = numbers(options->answers, 0, kMost),
-                .help = "Steps of the decode tests; 0: none"},
-               {.names = "-d,--depth,--n-depth",
-                .value = numbers(options->depths, 0, kMost),
-                .help = "Positions in the KV cache before each test"},
-               {.names = "--batch,--npl",
-                .value = numbers(options->sequences, 1, 65536),
-                .help = "Sequences that run together"},
-               {.names = "--shared-prefix",
-                .value = number(options->shared_prefix, 0, kMost),
-                .help = "Positions of the depth whose KV blocks all sequences share, as with a common system prompt"},
-               {.names = "--no-share-prefixes",
-                .value = on_off(options->no_share_prefixes),
-                .help = "Read the blocks of a shared prefix once for every sequence, to measure what sharing saves"},
-               {.names = "-r,--repetitions",
-                .value = number(options->repetitions, 1, 1000),
-                .help = "Times that each test runs; the median counts"},
-               {.names = "--roof",
-                .value = on_off(options->with_roof),
-                .help = "Measure the machine's roofs in turns with each test and show what share was reached"},
-               {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
+  command.add(
+      {{.names = "-p,--prompt,--n-prompt,--prompt-len",
+        .value = numbers(options->prompts, 0, kMax),
+        .help = "Tokens of the prefill tests, with commas between; 0: none"},
+       {.names = "-n,--gen,--n-gen,--gen-len",
+        .value = numbers(options->answers, 0, kMax),
+        .help = "Tokens per sequence of the decode tests; 0: none"},
+       {.names = "-d,--depth,--n-depth",
+        .value = numbers(options->depths, 0, kMax),
+        .help = "Positions in the KV cache before each test"},
+       {.names = "--batch,--npl", .value = numbers(options->sequences, 1, 65536), .help = "Sequences in the batch"},
+       {.names = "--shared-prefix",
+        .value = number(options->shared_prefix, 0, kMax),
+        .help = "Positions of the depth whose KV blocks all sequences share, as with a common system prompt"},
+       {.names = "--no-share-prefixes",
+        .value = on_off(options->no_share_prefixes),
+        .help = "Read the blocks of a shared prefix once for every sequence, to measure what sharing saves"},
+       {.names = "-r,--repetitions",
+        .value = number(options->repetitions, 1, 1000),
+        .help = "Times that each test runs; the median counts"},
+       {.names = "--roof",
+        .value = on_off(options->with_roof),
+        .help = "Measure the machine's peak rates (roofs) in turns with each test and show the share that was reached"},
+       {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
   options->model.add_limits(command);
   options->model.add_compute(command);
   return [options] { bench_offline(*options); };

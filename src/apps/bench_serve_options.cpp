@@ -23,16 +23,17 @@ load::Arrival choose_arrival(const BenchServeOptions& options) {
 
 void add_server_options(Command& command, BenchServeOptions& options) {
   const std::string group = "Server";
-  command.add({.title = group, .has_environment = true},
-              {{.names = "--api-key", .value = text(options.client.api_key, "KEY"), .help = "Sent as a bearer token"}});
+  command.add(
+      {.title = group, .has_environment = true},
+      {{.names = "--api-key", .value = text(options.client.api_key, "KEY"), .help = "Key to send as a bearer token"}});
   command.add({.title = group},
-              {{.names = "--base-url", .value = text(options.base_url, "URL"), .help = "The server, plain HTTP"},
+              {{.names = "--base-url", .value = text(options.base_url, "URL"), .help = "URL of the server; plain HTTP"},
                {.names = "--endpoint",
                 .value = choice(options.endpoint, {"completions", "chat"}),
                 .help = "The endpoint that gets the requests"},
                {.names = "--model",
                 .value = text(options.client.model, "ID"),
-                .help = "Model id",
+                .help = "Model to ask for",
                 .default_text = "the first one that the server lists"},
                {.names = "--extra",
                 .value = text(options.extra, "JSON"),
@@ -45,33 +46,36 @@ void add_server_options(Command& command, BenchServeOptions& options) {
                 .help = "Seconds that a request may take"},
                {.names = "--max-in-flight",
                 .value = number(options.client.max_in_flight, 1, 65536),
-                .help = "Most unanswered requests; one that is due beyond them fails"}});
+                .help = "Most unanswered requests; further ones fail when they are due"}});
 }
 
 void add_arrival_options(Command& command, BenchServeOptions& options) {
   const std::string group = "Arrivals";
-  command.add({.title = group}, {{.names = "--arrival",
-                                  .value = text(options.arrival, "NAME"),
-                                  .help = "poisson, fixed, closed or trace",
-                                  .default_text = "poisson"},
-                                 {.names = "--rate,--rates,--request-rate,--qps",
-                                  .value = positives(options.rates),
-                                  .help = "Requests/s; several with commas between are a sweep"},
-                                 {.names = "--concurrency,--max-concurrency",
-                                  .value = positives(options.concurrency),
-                                  .help = "Closed loop of so many clients; several with commas between are a sweep"},
-                                 {.names = "-n,--requests,--num-prompts",
-                                  .value = number(options.num_requests, 1, 1000000),
-                                  .help = "Requests of each run"},
-                                 {.names = "--duration",
-                                  .value = real(options.duration_s, 0.1, 86400.0),
-                                  .help = "Seconds of arrivals of each run, instead of --requests",
-                                  .default_text = "off",
-                                  .excludes = "--requests"}});
+  command.add(
+      {.title = group},
+      {{.names = "--arrival",
+        .value = text(options.arrival, "NAME"),
+        .help = "When requests are due: poisson (random gaps), fixed (equal gaps), closed (--concurrency) or trace",
+        .default_text = "poisson"},
+       {.names = "--rate,--rates,--request-rate,--qps",
+        .value = positives(options.rates),
+        .help = "Requests/s; several with commas between give a run each"},
+       {.names = "--concurrency,--max-concurrency",
+        .value = positives(options.concurrency),
+        .help = "Clients that each wait for an answer before the next request; several with commas between give a run "
+                "each"},
+       {.names = "-n,--requests,--num-prompts",
+        .value = number(options.num_requests, 1, 1000000),
+        .help = "Requests of each run"},
+       {.names = "--duration",
+        .value = real(options.duration_s, 0.1, 86400.0),
+        .help = "Seconds in which the requests of a run are due, instead of --requests",
+        .default_text = "off",
+        .excludes = "--requests"}});
   options.trace.add(command, group);
   command.add({.title = group}, {{.names = "--warmup",
                                   .value = number(options.warmup, 0, 10000),
-                                  .help = "Requests sent at once before those that count"}});
+                                  .help = "Requests sent before the measurement, all at once"}});
 }
 
 void add_prompt_options(Command& command, BenchServeOptions& options) {
@@ -79,16 +83,16 @@ void add_prompt_options(Command& command, BenchServeOptions& options) {
   options.lengths.add(command, group);
   command.add({.title = group},
               {{.names = "--max-input-len",
-                .value = number(options.max_input, 1, load::Lengths::kMost),
-                .help = "Prompts are cut to this"},
+                .value = number(options.max_input, 1, load::Lengths::kMax),
+                .help = "Most tokens of a prompt; longer ones are cut"},
                {.names = "--max-output-len",
-                .value = number(options.max_output, 1, load::Lengths::kMost),
-                .help = "Answers are cut to this"},
+                .value = number(options.max_output, 1, load::Lengths::kMax),
+                .help = "Most tokens of an answer"},
                {.names = "--ids",
                 .value = on_off(options.client.token_ids),
                 .help = "Send prompts as token ids; otherwise as words of about a token each"},
-               {.names = "--first-id", .value = number(options.first_id), .help = "Least token id of --ids"},
-               {.names = "--last-id", .value = number(options.last_id), .help = "Greatest token id of --ids"},
+               {.names = "--first-id", .value = number(options.first_id), .help = "Smallest token id of --ids"},
+               {.names = "--last-id", .value = number(options.last_id), .help = "Largest token id of --ids"},
                {.names = "--stop-at-eos",
                 .value = on_off(options.stop_at_eos),
                 .help = "Let answers end at the model's end token (no ignore_eos)"},
@@ -100,20 +104,20 @@ void add_result_options(Command& command, BenchServeOptions& options) {
       {.title = "Results"},
       {{.names = "--slo-ttft",
         .value = real(options.objective.ttft_ms),
-        .help = "Goodput counts answers whose TTFT is at most this, ms",
+        .help = "Goodput counts answers whose time to first token (TTFT) is at most this, ms",
         .default_text = "no limit"},
        {.names = "--slo-tpot",
         .value = real(options.objective.tpot_ms),
-        .help = "The same for TPOT, ms",
+        .help = "Goodput counts answers whose time per output token (TPOT) is at most this, ms",
         .default_text = "no limit"},
-       {.names = "--json", .value = text(options.json_path, "FILE"), .help = "Write the numbers to this file"},
+       {.names = "--json", .value = text(options.json_path, "FILE"), .help = "Write all results to this file"},
        {.names = "--dump",
         .value = text(options.dump_path, "FILE"),
-        .help = "Write each request to this file, a JSON object a line"},
+        .help = "Write one JSON object per request to this file"},
        {.names = "--plot", .value = text(options.plot_path, "FILE"), .help = "Draw the results into this SVG file"},
        {.names = "--compare",
         .value = texts(options.compare, "A B", 2),
-        .help = "Only compare two files that --json wrote"}});
+        .help = "Compare two files that --json wrote, and send nothing"}});
 }
 
 }  // namespace

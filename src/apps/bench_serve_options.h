@@ -29,8 +29,8 @@ struct BenchServeOptions {
   int64_t warmup = 1;
 
   LengthOptions lengths;
-  int64_t max_input = load::Lengths::kMost;
-  int64_t max_output = load::Lengths::kMost;
+  int64_t max_input = load::Lengths::kMax;
+  int64_t max_output = load::Lengths::kMax;
   int32_t first_id = 1000;
   int32_t last_id = 28999;
   uint64_t prefix_seed = 1;

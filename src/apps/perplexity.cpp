@@ -172,7 +172,7 @@ void add_perplexity_command(Command& program) {
                 .is_required = true},
                {.names = "-c,--ctx-size",
                 .value = number(options->window, 4, 1 << 20),
-                .help = "Tokens of a window; its second half is scored"},
+                .help = "Tokens of a window; only its second half is scored"},
                {.names = "--chunks",
                 .value = number(options->max_windows, 1, int64_t{1} << 40),
                 .help = "Most windows to score",

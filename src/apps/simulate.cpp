@@ -186,7 +186,9 @@ void add_workload(Command& command, SimulateOptions& options) {
   const std::string group = "Workload";
   command.add(
       {.title = group},
-      {{.names = "--rate,--request-rate", .value = real(options.rate), .help = "Requests/s, Poisson arrivals"},
+      {{.names = "--rate,--request-rate",
+        .value = real(options.rate),
+        .help = "Requests/s, with random gaps (Poisson)"},
        {.names = "-n,--requests", .value = number(options.num_requests, 1, 10'000'000), .help = "Number of requests"}});
   options.trace.add(command, group);
   options.lengths.add(command, group);
@@ -211,25 +213,27 @@ void add_machine(Command& command, SimulateOptions& options) {
         .value = text(options.measure, "MODEL"),
         .help = "Measure the costs on this machine with this model first",
         .excludes = "--cost"},
-       {.names = "--noise", .value = real(options.noise, 0.0, 1.0), .help = "Relative spread of the time of a step"}});
+       {.names = "--noise",
+        .value = real(options.noise, 0.0, 1.0),
+        .help = "Random variation of the time of a step, relative"}});
 }
 
 void add_results(Command& command, SimulateOptions& options) {
   command.add({{.names = "--swarm",
                 .value = number(options.swarm_steps),
-                .help = "Instead: run random configurations for so many steps, and check every invariant in each",
+                .help = "Run random configurations for this many steps instead, and check every invariant at each step",
                 .default_text = "off"},
                {.names = "--slo-ttft",
                 .value = real(options.objective.ttft_ms),
-                .help = "Goodput counts answers whose TTFT is at most this, ms",
+                .help = "Goodput counts answers whose time to first token (TTFT) is at most this, ms",
                 .default_text = "no limit"},
                {.names = "--slo-tpot",
                 .value = real(options.objective.tpot_ms),
-                .help = "The same for TPOT, ms",
+                .help = "Goodput counts answers whose time per output token (TPOT) is at most this, ms",
                 .default_text = "no limit"},
                {.names = "--json",
                 .value = text(options.json_path, "FILE"),
-                .help = "Write the numbers to this file, as 'quire bench serve' does"}});
+                .help = "Write all results to this file, in the form of 'quire bench serve --json'"}});
 }
 
 }  // namespace

@@ -186,8 +186,8 @@ void add_tune_command(Command& program) {
         .help = "Milliseconds of calls with each setting in a round"},
        {.names = "--megabytes",
         .value = number(options->megabytes, 1, 1 << 20),
-        .help = "MiB of weights, far more than the caches hold"},
-       {.names = "--dry-run", .value = on_off(options->dry_run), .help = "Measure and show, but write nothing"},
+        .help = "MiB of weights to use; must be far more than the caches hold"},
+       {.names = "--dry-run", .value = on_off(options->dry_run), .help = "Measure and print, but write no file"},
        {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
   command.on_run([options] { tune(*options); });
 }

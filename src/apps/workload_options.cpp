@@ -5,14 +5,14 @@
 namespace quire {
 
 void LengthOptions::add(Command& command, const std::string& group) {
-  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MOST";
+  const std::string form = "N, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA:MAX";
   command.add({.title = group},
               {{.names = "--prefix-len,--shared",
-                .value = number(prefix_tokens, 0, load::Lengths::kMost),
-                .help = "Tokens that all prompts begin with"},
+                .value = number(prefix_tokens, 0, load::Lengths::kMax),
+                .help = "Tokens at the beginning that all prompts share"},
                {.names = "--input-len",
                 .value = text(input, "LENGTH"),
-                .help = "Tokens of each prompt behind the shared prefix: " + form},
+                .help = "Tokens of each prompt after the shared prefix: " + form},
                {.names = "--output-len", .value = text(output, "LENGTH"), .help = "Tokens to generate: " + form},
                {.names = "-s,--seed",
                 .value = number(seed),
@@ -26,11 +26,13 @@ void LengthOptions::apply_to(load::WorkloadOptions& workload) const {
 }
 
 void TraceOptions::add(Command& command, const std::string& group) {
-  command.add({.title = group},
-              {{.names = "--trace",
-                .value = text(path, "FILE"),
-                .help = "CSV of TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs"},
-               {.names = "--trace-speed", .value = real(speed, 1e-6, 1e6), .help = "2 replays a trace twice as fast"}});
+  command.add({.title = group}, {{.names = "--trace",
+                                  .value = text(path, "FILE"),
+                                  .help = "Take the lengths from a file: CSV of "
+                                          "TIMESTAMP,ContextTokens,GeneratedTokens, or JSON of [input, output] pairs"},
+                                 {.names = "--trace-speed",
+                                  .value = real(speed, 1e-6, 1e6),
+                                  .help = "Speed at which the times of a trace are replayed; 2 is twice as fast"}});
 }
 
 void TraceOptions::apply_to(load::WorkloadOptions& workload) const {

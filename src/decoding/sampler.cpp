@@ -117,7 +117,7 @@ int32_t pick_among_candidates(const SamplingParams& params, std::vector<Candidat
 // draw from.
 std::optional<int32_t> draw(const SamplingParams& params, std::span<const float> logits, float top, double random,
                             SamplerScratch& scratch) {
-  // Probabilities are relative to the likeliest token's, which is 1 here. The scale is finite: kLeastTemperature.
+  // Probabilities are relative to the likeliest token's, which is 1 here. The scale is finite: kMinTemperature.
   const float scale = 1.0f / params.temperature;
   const auto probability = [&](float logit) { return exp_of_negative((logit - top) * scale); };
   const auto is_drawable = [](double mass) { return mass > 0.0 && std::isfinite(mass); };
@@ -206,11 +206,11 @@ void Sampler::accept(int32_t id) {
 void Sampler::adjust(std::span<float> logits) const {
   // A finite logit stays finite, or a token that is merely likely or unlikely would become certain or impossible; one
   // at -infinity stays impossible.
-  constexpr float kMost = std::numeric_limits<float>::max();
+  constexpr float kMax = std::numeric_limits<float>::max();
   const auto change = [&](int32_t id, const auto& changed) {
     CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
     float& logit = logits[static_cast<size_t>(id)];
-    if (logit != kImpossible) logit = std::clamp(changed(logit), -kMost, kMost);
+    if (logit != kImpossible) logit = std::clamp(changed(logit), -kMax, kMax);
   };
   for (const auto& [id, bias] : params_.logit_bias) {
     change(id, [bias = bias](float logit) { return logit + bias; });

@@ -19,8 +19,8 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kMost = std::numeric_limits<float>::max();
-constexpr float kLeast = std::numeric_limits<float>::denorm_min();
+constexpr float kMax = std::numeric_limits<float>::max();
+constexpr float kMin = std::numeric_limits<float>::denorm_min();
 
 // A sampler that sorts everything and computes in double.
 struct PlainSampler {
@@ -56,7 +56,7 @@ struct PlainSampler {
   }
 
   static void set(float& logit, double value) {
-    if (logit != -kInfinity) logit = static_cast<float>(std::clamp<double>(value, -kMost, kMost));
+    if (logit != -kInfinity) logit = static_cast<float>(std::clamp<double>(value, -kMax, kMax));
   }
 
   void adjust(std::vector<float>& logits) const {
@@ -159,7 +159,7 @@ std::vector<NamedLogits> all_logits() {
   const auto normal = [&](size_t size, float deviation) {
     std::vector<float> row(size);
     std::normal_distribution<float> distribution(0.0f, 1.0f);
-    for (float& x : row) x = std::clamp(distribution(random) * deviation, -kMost, kMost);
+    for (float& x : row) x = std::clamp(distribution(random) * deviation, -kMax, kMax);
     return row;
   };
   std::vector<float> masked = normal(300, 3.0f);
@@ -174,12 +174,12 @@ std::vector<NamedLogits> all_logits() {
           {"wide", normal(64, 1e30f)},
           {"beyond", normal(64, 1e38f)},
           {"equal", std::vector<float>(8, 0.0f)},
-          {"equal and large", std::vector<float>(8, kMost)},
-          {"equal and low", std::vector<float>(8, -kMost)},
-          {"both ends", {-kMost, kMost, 0.0f, -kMost, kMost}},
-          {"denormal", {kLeast, -kLeast, 0.0f, -0.0f, 2 * kLeast}},
+          {"equal and large", std::vector<float>(8, kMax)},
+          {"equal and low", std::vector<float>(8, -kMax)},
+          {"both ends", {-kMax, kMax, 0.0f, -kMax, kMax}},
+          {"denormal", {kMin, -kMin, 0.0f, -0.0f, 2 * kMin}},
           {"one token", {-5.0f}},
-          {"one possible", {-kInfinity, -kInfinity, -kMost, -kInfinity}},
+          {"one possible", {-kInfinity, -kInfinity, -kMax, -kInfinity}},
           {"none", {}},
           {"nothing possible", {-kInfinity, -kInfinity}},
           {"NaN", {1.0f, kNan, 2.0f}},
@@ -197,13 +197,13 @@ constexpr Change kFilters[] = {
     [](SamplingParams& p) { p.top_k = 2; },
     [](SamplingParams& p) { p.top_k = 1 << 30; },
     [](SamplingParams& p) { p.top_k = -1; },
-    [](SamplingParams& p) { p.top_p = kLeast; },
+    [](SamplingParams& p) { p.top_p = kMin; },
     [](SamplingParams& p) { p.top_p = 0.9f; },
     [](SamplingParams& p) { p.top_p = std::nextafter(1.0f, 0.0f); },
-    [](SamplingParams& p) { p.min_p = kLeast; },
+    [](SamplingParams& p) { p.min_p = kMin; },
     [](SamplingParams& p) { p.min_p = 0.1f; },
     [](SamplingParams& p) { p.min_p = 1.0f; },
-    [](SamplingParams& p) { p.typical_p = kLeast; },
+    [](SamplingParams& p) { p.typical_p = kMin; },
     [](SamplingParams& p) { p.typical_p = 0.7f; },
     [](SamplingParams& p) {
       p.top_k = 40;
@@ -216,7 +216,7 @@ constexpr Change kFilters[] = {
 constexpr Change kPenalties[] = {
     [](SamplingParams&) {},
     [](SamplingParams& p) { p.repetition_penalty = 1e-38f; },
-    [](SamplingParams& p) { p.repetition_penalty = kLeast; },
+    [](SamplingParams& p) { p.repetition_penalty = kMin; },
     [](SamplingParams& p) { p.repetition_penalty = 10.0f; },
     [](SamplingParams& p) { p.presence_penalty = p.frequency_penalty = -2.0f; },
     [](SamplingParams& p) { p.presence_penalty = p.frequency_penalty = 2.0f; },
@@ -228,7 +228,7 @@ constexpr Change kPenalties[] = {
     },
 };
 
-constexpr float kTemperatures[] = {0.0f, kLeast, 1e-39f, 1e-38f, 9e-6f, kLeastTemperature, 0.7f, 1.0f, 100.0f};
+constexpr float kTemperatures[] = {0.0f, kMin, 1e-39f, 1e-38f, 9e-6f, kMinTemperature, 0.7f, 1.0f, 100.0f};
 
 // Three tokens in a row, which the penalties see.
 void expect_plain(const NamedLogits& logits, const SamplingParams& params, const std::string& what) {
@@ -276,7 +276,7 @@ TEST(SamplerNumbers, HostileParametersOverHostileLogits) {
 }
 
 // A prompt's rows are reported without being sampled.
-TEST(SamplerNumbers, ReportsNothingOfWhatIsNoDistribution) {
+TEST(SamplerNumbers, ReportsNothingForLogitsWithoutADistribution) {
   for (const NamedLogits& logits : all_logits()) {
     if (logits.row.empty()) continue;
     SamplerScratch scratch(static_cast<int64_t>(logits.row.size()));

@@ -70,7 +70,7 @@ TEST(Sampler, TemperatureFollowsTheSoftmax) {
   expect_distribution(params, softmax(kLogits, 1.5));
 }
 
-TEST(Sampler, FiltersKeepWhatTheyShould) {
+TEST(Sampler, FiltersKeepTheirTokens) {
   const auto p = softmax(kLogits, 1.0);
   const auto renormalised = [&](std::vector<int> kept) {
     std::vector<double> out(p.size());
@@ -93,7 +93,7 @@ TEST(Sampler, FiltersKeepWhatTheyShould) {
   expect_distribution(tiny, renormalised({1}));
 }
 
-TEST(Sampler, TypicalIsOfTheDistributionAtItsTemperature) {
+TEST(Sampler, TypicalUsesTheDistributionAfterTemperature) {
   SamplingParams params;
   params.temperature = 4.0f;
   params.typical_p = 0.99f;  // all tokens: no four of them have that mass
@@ -141,7 +141,7 @@ TEST(Sampler, MinTokensSuppressesTheEnd) {
   EXPECT_EQ(sample(sampler, kLogits)->id, 1);
 }
 
-TEST(Sampler, SameSeedSameTokensWhateverCameBetween) {
+TEST(Sampler, ASeedGivesTheSameTokensWhateverRunsBetween) {
   SamplingParams params;
   params.seed = 42;
   Sampler a(params, 7, {}, {});
@@ -169,7 +169,7 @@ TEST(Sampler, LogprobsAreTheModelsOwn) {
   EXPECT_EQ(token.top[1].logprob, token.logprob);
 }
 
-TEST(Sampler, NumbersThatAreNoneFailOnlyThisRequest) {
+TEST(Sampler, NanFailsOnlyItsOwnRequest) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
   Sampler sampler({}, 0, {}, {});
@@ -179,7 +179,7 @@ TEST(Sampler, NumbersThatAreNoneFailOnlyThisRequest) {
   EXPECT_EQ(sample(sampler, std::vector<float>{-inf, 0.0f})->id, 1);
 }
 
-TEST(SamplingParams, RefusesWhatIsOutOfRange) {
+TEST(SamplingParams, RefusesValuesOutOfRange) {
   const auto refused = [](auto change) {
     SamplingParams params;
     change(params);
@@ -199,7 +199,7 @@ TEST(SamplingParams, RefusesWhatIsOutOfRange) {
   refused([](auto& p) { p.num_logprobs = 101; });
 }
 
-TEST(Sampler, WishesForWhatLogitsAloneDecide) {
+TEST(Sampler, DeviceSamplingOnlyWhenNoStepNeedsTheHost) {
   const auto device_sampling = [](auto change) {
     SamplingParams params;
     change(params);
@@ -207,7 +207,7 @@ TEST(Sampler, WishesForWhatLogitsAloneDecide) {
   };
   EXPECT_TRUE(device_sampling([](auto& p) { p.temperature = 0.0f; }));
   EXPECT_EQ(device_sampling([](auto& p) { p.temperature = 1e-40f; })->temperature, 0.0f) << "its inverse is infinite";
-  EXPECT_EQ(device_sampling([](auto& p) { p.temperature = kLeastTemperature; })->temperature, kLeastTemperature);
+  EXPECT_EQ(device_sampling([](auto& p) { p.temperature = kMinTemperature; })->temperature, kMinTemperature);
   EXPECT_FALSE(device_sampling([](auto& p) { p.typical_p = 0.9f; }));
   EXPECT_FALSE(device_sampling([](auto& p) { p.repetition_penalty = 1.1f; }));
   EXPECT_FALSE(device_sampling([](auto& p) { p.presence_penalty = 0.1f; }));

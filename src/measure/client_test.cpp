@@ -154,7 +154,7 @@ TEST(Client, RecordsWhatTheServerStreams) {
   EXPECT_EQ(server.num_connections(), 1u);  // kept alive
 }
 
-TEST(Client, SendsWhatItIsAskedFor) {
+TEST(Client, SendsTheRequestedParameters) {
   FakeServer server({kGood});
   ClientOptions options{.model = "m", .api_key = "secret", .token_ids = true, .keep_alive = false};
   options.extra = {{"top_k", 1}, {"temperature", 0.5}};
@@ -212,13 +212,13 @@ TEST(Client, AnIdleConnectionThatTheServerClosedIsNoFailure) {
   EXPECT_EQ(server.num_connections(), 5u);
 }
 
-TEST(Client, ASilentServerIsLeftAfterTheTimeout) {
+TEST(Client, GivesUpOnASilentServerAfterTheTimeout) {
   FakeServer server({kStreamHead + event("a")});  // and then nothing
   const auto records = send(server, 1, 1, {.timeout_s = 0.05});
   EXPECT_EQ(records[0].error, "timeout");
 }
 
-TEST(Client, EndsWhenItIsToldTo) {
+TEST(Client, StopsWhenAsked) {
   FakeServer server({kStreamHead + event("a")});
   const auto records = send(server, 8, 2, {}, [](const Progress& progress) { return progress.num_sent < 2; });
   ASSERT_EQ(records.size(), 2u);  // the other six were never due
@@ -245,7 +245,7 @@ TEST(Client, AsksForTheModel) {
   EXPECT_THROW(first_model(target, ""), Error);
 }
 
-TEST(Target, TakesUrlsApart) {
+TEST(Target, ParsesUrls) {
   const Target target = Target::parse("http://example:9000/api/v1/");
   EXPECT_EQ(target.host, "example");
   EXPECT_EQ(target.port, "9000");

@@ -28,7 +28,7 @@ bool read(std::string_view text, T& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-bool is_length(int64_t value) { return value >= 0 && value <= Lengths::kMost; }
+bool is_length(int64_t value) { return value >= 0 && value <= Lengths::kMax; }
 
 }  // namespace
 
@@ -61,8 +61,8 @@ Lengths Lengths::parse(std::string_view text, std::string_view what) {
     return lengths;
   }
   fail(ErrorCode::kInvalidArgument,
-       "{} is '{}'; write a number of tokens up to {}, uniform:LOW:HIGH, or lognormal:MEDIAN:SIGMA:MOST", what,
-       printable(text, 60), kMost);
+       "{} is '{}'; write a number of tokens up to {}, uniform:LOW:HIGH, or lognormal:MEDIAN:SIGMA:MAX", what,
+       printable(text, 60), kMax);
 }
 
 int64_t Lengths::draw(Draws& draws) const {

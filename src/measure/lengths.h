@@ -34,7 +34,7 @@ struct Lengths {
   int64_t high = 0;   // the most; no draw is above it
   double median = 0;  // lognormal
   double sigma = 0;   // lognormal: the deviation of the logarithm; 1 and above has a heavy tail
-  static constexpr int64_t kMost = int64_t{1} << 20;
+  static constexpr int64_t kMax = int64_t{1} << 20;
 
   static Lengths fixed(int64_t value) { return {.low = value, .high = value}; }
   // "50", "uniform:10:100" or "lognormal:MEDIAN:SIGMA:MOST". Throws Error naming `what`.

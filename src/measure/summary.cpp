@@ -170,12 +170,12 @@ std::string describe(const LoadSummary& summary) {
 }
 
 int64_t find_knee(const std::vector<double>& x, const std::vector<double>& y) {
-  constexpr double kLeastRise = 0.1;  // above the straight line, as a share of the whole rise
+  constexpr double kMinRise = 0.1;  // above the straight line, as a share of the whole rise
   if (x.size() < 3 || x.back() <= x.front()) return -1;
   const auto [low, high] = std::minmax_element(y.begin(), y.end());
   if (*high <= *low) return -1;
   int64_t knee = -1;
-  double best = kLeastRise;
+  double best = kMinRise;
   for (size_t i = 0; i < x.size(); ++i) {
     const double rise = (y[i] - *low) / (*high - *low) - (x[i] - x.front()) / (x.back() - x.front());
     if (rise > best) {

@@ -67,7 +67,7 @@ TEST(Summary, PercentilesAreThoseOfNumpy) {
   EXPECT_EQ(describe(std::vector<double>{5}).p99, 5.0);
 }
 
-TEST(Summary, TheKneeIsWhereServingStopsToFollow) {
+TEST(Summary, TheKneeIsWhereServedStopsFollowingOffered) {
   const std::vector<double> rates = {0.25, 0.5, 1, 2, 4};
   EXPECT_EQ(find_knee(rates, {0.25, 0.5, 0.98, 1.0, 1.0}), 2);
   EXPECT_EQ(find_knee(rates, {0.25, 0.5, 1, 2, 4}), -1);  // never saturated
@@ -109,7 +109,7 @@ RequestRecord read_answer(const std::string& stream) {
   return record;
 }
 
-TEST(AnswerReader, CountsTextAndTakesTheServersNumbers) {
+TEST(AnswerReader, CountsTextAndReadsTheServersUsage) {
   const RequestRecord record = read_answer(
       "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
       "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"Hm\"}}]}\n\n"
@@ -123,7 +123,7 @@ TEST(AnswerReader, CountsTextAndTakesTheServersNumbers) {
   EXPECT_EQ(record.cached_tokens, 4);
 }
 
-TEST(AnswerReader, AnAnswerThatBreaksOffIsAFailure) {
+TEST(AnswerReader, AnIncompleteAnswerIsAFailure) {
   const std::string token = "data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
   EXPECT_EQ(read_answer(token).error, "stream cut off");
   EXPECT_EQ(read_answer(token + "data: {\"error\":{\"message\":\"boom\"}}\n\ndata: [DONE]\n\n").error,
@@ -140,7 +140,7 @@ TEST(Plot, TicksAreRoundAndInRange) {
   EXPECT_EQ(linear_ticks(3, 3, 5), (std::vector<double>{3}));
 }
 
-TEST(Plot, SurvivesEmptyAndOddData) {
+TEST(Plot, HandlesEmptyAndExtremeData) {
   Panel panel{.title = "a < b & \"c\"", .x_label = "x", .y_label = "y", .has_log_x = true, .series = {}};
   panel.series.push_back({.name = "zero", .x = {0.0, -1.0}, .y = {1.0, 2.0}});
   panel.series.push_back(cumulative("none", {}));

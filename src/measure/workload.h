@@ -39,8 +39,8 @@ struct WorkloadOptions {
   int64_t prefix_tokens = 0;            // shared by all requests
   Lengths input = Lengths::fixed(128);  // own tokens behind the prefix
   Lengths output = Lengths::fixed(64);
-  int64_t max_input = Lengths::kMost;  // lengths of a trace are cut to these
-  int64_t max_output = Lengths::kMost;
+  int64_t max_input = Lengths::kMax;  // lengths of a trace are cut to these
+  int64_t max_output = Lengths::kMax;
   uint64_t seed = 1;
   uint64_t prefix_seed = 1;  // the prefix depends on this alone
 };

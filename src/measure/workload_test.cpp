@@ -31,7 +31,7 @@ class TemporaryFile {
   std::string path_;
 };
 
-TEST(Lengths, AreReadAsTheyAreWritten) {
+TEST(Lengths, ParseReadsWhatDescribeWrites) {
   for (const char* text : {"0", "50", "uniform:10:100", "lognormal:64:1.5:2048"}) {
     EXPECT_EQ(Lengths::parse(text, "--input-len").text(), text);
   }
@@ -83,7 +83,7 @@ TEST(Workload, PoissonGapsAreExponential) {
   EXPECT_NEAR(deviation, 250.0, 12.0);  // an exponential distribution: equal to the mean
 }
 
-TEST(Workload, IsDecidedBySeedsAlone) {
+TEST(Workload, DependsOnSeedsOnly) {
   WorkloadOptions options{.num_requests = 50, .prefix_tokens = 8, .input = Lengths::parse("uniform:1:30", "x")};
   const auto plan = plan_requests(options);
   const auto again = plan_requests(options);

@@ -38,7 +38,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-TEST(SingleCommunicator, ChangesNothing) {
+TEST(SingleCommunicator, SumsOfOneRankChangeNothing) {
   Communicator& single = single_communicator();
   EXPECT_EQ(single.rank(), 0);
   EXPECT_EQ(single.size(), 1);
@@ -117,7 +117,7 @@ TEST(RankThreads, ThrowsWhatTheLowestRankThrew) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST(RankThreads, EndsAfterSleeping) {
+TEST(RankThreads, StopsSleepingThreads) {
   RankThreads threads(4);
   std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }

@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-TEST(Nccl, SaysWhatIsMissing) {
+TEST(Nccl, NamesTheMissingFunction) {
   try {
     const char* const files[] = {"libnone.so.2"};
     open_nccl(files);

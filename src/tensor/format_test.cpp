@@ -155,7 +155,7 @@ TEST(Format, QuantizesTheSimpleFormatsToTheOraclesBytes) {
 
 // Root mean square error of normally distributed weights relative to their own size. The bound is the least error that
 // so few bits allow, plus a few percent for other seeds.
-TEST(Format, RoundTripErrorIsWhatTheBitsAllow) {
+TEST(Format, RoundTripErrorIsWithinTheBoundOfTheBits) {
   const std::map<Format, double> bounds = {
       {Format::kF32, 0},         {Format::kF16, 0.0003},     {Format::kBF16, 0.0025},   {Format::kQ8_0, 0.0056},
       {Format::kQ4_0, 0.090},    {Format::kQ4_1, 0.082},     {Format::kQ5_0, 0.044},    {Format::kQ5_1, 0.040},
@@ -176,7 +176,7 @@ TEST(Format, RoundTripErrorIsWhatTheBitsAllow) {
   }
 }
 
-TEST(Format, IntegerGroupsMeanWhatTheyStandFor) {
+TEST(Format, IntegerGroupsDecodeToTheirFormula) {
   BlockI4<128> block = {.d = f32_to_f16(0.5f), .zero = 16, .unused = 0, .q = {}};
   block.q[16 * 2 + 5] = 0x9c;
   float out[128];
@@ -216,7 +216,7 @@ TEST(Float8, HalvesOfE8M0) {
   EXPECT_TRUE(std::isnan(e8m0_half_to_f32(255)));
 }
 
-TEST(Format, OddInputsStayFiniteAndNear) {
+TEST(Format, ExtremeInputsStayFiniteAndClose) {
   std::vector<std::vector<float>> inputs;
   for (const float value : {0.0f, -0.0f, 1.0f, -1.0f, 1e-30f, -1e-30f, 1e-6f, 60000.0f, -60000.0f}) {
     inputs.emplace_back(256, value);
@@ -246,7 +246,7 @@ TEST(Format, OddInputsStayFiniteAndNear) {
 }
 
 // The result is meaningless, but there must be no undefined behaviour (UBSan checks).
-TEST(Format, QuantisingNonsenseIsSafe) {
+TEST(Format, QuantisingNanAndInfinityIsSafe) {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float strange : {std::nanf(""), infinity, -infinity, 3e38f, -3e38f, 1e-45f}) {
     for (const size_t num_strange : {size_t{1}, size_t{2}, size_t{256}}) {

@@ -15,8 +15,8 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kMostVocab = 600;
-constexpr int kMostSteps = 4;
+constexpr int64_t kMaxVocab = 600;
+constexpr int kMaxSteps = 4;
 
 // Values taken from the input's front; zeros when it has ended.
 class Bytes {
@@ -83,7 +83,7 @@ void check_token(const SampledToken& token, std::span<const float> logits, int n
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace quire;
   Bytes bytes({data, size});
-  const int64_t vocab_size = 1 + bytes.take<uint16_t>() % kMostVocab;
+  const int64_t vocab_size = 1 + bytes.take<uint16_t>() % kMaxVocab;
   const SamplingParams params = take_params(bytes, vocab_size);
   try {
     params.validate(vocab_size);
@@ -97,14 +97,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SamplerScratch scratch(vocab_size);
   SamplerScratch other_scratch(vocab_size);
   std::vector<float> logits(static_cast<size_t>(vocab_size));
-  for (int step = 0; step < kMostSteps; ++step) {
+  for (int step = 0; step < kMaxSteps; ++step) {
     // After the end of the input the previous row is sampled again.
     for (float& logit : logits) {
       if (bytes.is_empty()) break;
       logit = bytes.take<float>();
     }
     if (const auto row = sampler.device_sampling())
-      require(row->temperature == 0.0f || row->temperature >= kLeastTemperature);
+      require(row->temperature == 0.0f || row->temperature >= kMinTemperature);
     const std::optional<SampledToken> token = sampler.sample(logits, scratch);
     const std::optional<SampledToken> same = again.sample(logits, other_scratch);
     require(token.has_value() == same.has_value());

@@ -56,7 +56,7 @@ TEST(MatmulTuner, DoesNotPayForOneNumberOfRowsWithAnother) {
   EXPECT_TRUE(same_tuning(found.tuning, {}));
 }
 
-TEST(MatmulTuner, StartsFromTheTablesOwn) {
+TEST(MatmulTuner, StartsFromTheTablesDefaults) {
   const MatmulTuning usual{.packed_tokens = 8, .few_panels = 4};
   const auto slow_beyond = [](int64_t num_rows, const MatmulTuning& tuning) {
     return num_rows > 8 && num_rows <= tuning.packed_tokens ? 2.0
@@ -69,7 +69,7 @@ TEST(MatmulTuner, StartsFromTheTablesOwn) {
 }
 
 // A winner that was luck loses the second time.
-TEST(MatmulTuner, AsksTwice) {
+TEST(MatmulTuner, ConfirmsTheResultAgainstTheDefaults) {
   int calls = 0;
   const TunedMatrix found = tune_matrix(true, {}, [&](int64_t, const MatmulTuning& a, const MatmulTuning& b) {
     const bool is_search = !same_tuning(a, b) && b.many_panels == 4 && a.fetch_ahead == b.fetch_ahead;

@@ -35,7 +35,7 @@ std::string read(ChoiceText& choice, const std::vector<int32_t>& ids) {
   return text + choice.finish().text;
 }
 
-TEST(ChoiceText, LeavesOutTheTokenThatEnds) {
+TEST(ChoiceText, LeavesOutTheEndToken) {
   for (const bool skip : {false, true}) {
     ChoiceText choice(tokenizer(), {.skip_special_tokens = skip});
     EXPECT_EQ(read(choice, ids_of("two words")), "two words");
@@ -50,7 +50,7 @@ TEST(ChoiceText, EndsBeforeAStopString) {
   EXPECT_EQ(choice.stop_string(), "wor");
 }
 
-TEST(ChoiceText, LooksForStopStringsFromTheLeastNumberOfTokensOn) {
+TEST(ChoiceText, LooksForStopStringsOnlyAfterMinTokens) {
   const std::vector<int32_t> ids = ids_of("stop, go on, stop");
   const auto all = static_cast<int64_t>(ids.size());
   ChoiceText late(tokenizer(), {.stops = {"stop"}, .min_tokens = all / 2});
@@ -68,7 +68,7 @@ TEST(ChoiceText, ContinuesATextWithItsSpace) {
   EXPECT_EQ(read(continued, ids), " upon");
 }
 
-TEST(ChoiceText, GivesTokensWithTheTextTheyBecame) {
+TEST(ChoiceText, GivesTokensWithTheirText) {
   const std::string text = "a \xE2\x82\xAC b";  // the sign is three tokens of a byte each
   const std::vector<int32_t> ids = ids_of(text);
   ChoiceText choice(tokenizer(), {.keep_tokens = true, .first_offset = 10});
@@ -94,7 +94,7 @@ TEST(ChoiceText, GivesTokensWithTheTextTheyBecame) {
   EXPECT_EQ(tokens.back().text_offset, 10 + 4);  // the last letter, behind four characters
 }
 
-TEST(EchoPiece, IsThePromptsTextAndNumbers) {
+TEST(EchoPiece, HasThePromptsTextAndLogprobs) {
   const std::vector<int32_t> ids = ids_of("two words");
   std::vector<SampledToken> logprobs(ids.size());
   const TextPiece piece = echo_piece(tokenizer(), ids, logprobs, true);

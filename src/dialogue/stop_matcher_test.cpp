@@ -11,7 +11,7 @@ std::string feed(StopMatcher& matcher, std::string_view text, size_t piece) {
   return out + matcher.finish();
 }
 
-TEST(StopMatcher, StopsBeforeTheStringHoweverItArrives) {
+TEST(StopMatcher, StopsBeforeTheStringHoweverItIsSplit) {
   for (size_t piece = 1; piece < 12; ++piece) {
     StopMatcher matcher({"\nUser:", "###"}, false);
     EXPECT_EQ(feed(matcher, "one\n\nUse two\nUser: three ###", piece), "one\n\nUse two") << piece;
@@ -24,7 +24,7 @@ TEST(StopMatcher, IncludesTheStringWhenAsked) {
   EXPECT_EQ(feed(matcher, "text ENDING", 2), "text END");
 }
 
-TEST(StopMatcher, GivesBackWhatWasHeldWhenItNeverMatched) {
+TEST(StopMatcher, ReleasesHeldTextThatDoesNotMatch) {
   StopMatcher matcher({"aab"}, false);
   EXPECT_EQ(matcher.push("aaa"), "a");
   EXPECT_EQ(matcher.push("b"), "");
@@ -35,7 +35,7 @@ TEST(StopMatcher, GivesBackWhatWasHeldWhenItNeverMatched) {
   EXPECT_FALSE(other.is_matched());
 }
 
-TEST(StopMatcher, EarliestWinsThenLongest) {
+TEST(StopMatcher, TheEarliestMatchWinsThenTheLongest) {
   StopMatcher matcher({"b", "abc", "ab"}, false);
   EXPECT_EQ(matcher.push("xabc"), "x");
   EXPECT_EQ(matcher.matched(), "abc");

@@ -85,7 +85,7 @@ TEST(TextProcessor, RendersEveryTemplateTheSameWay) {
   EXPECT_EQ(other->render_chat(ChatTemplate::parse(parts), kMessages, true, variables), "<s>hi!");
 }
 
-TEST(TextProcessor, KeepsWhatABrokenTemplateLeaves) {
+TEST(TextProcessor, ABrokenTemplateDoesNotPreventLoading) {
   Directory directory;
   directory.write("chat_template.jinja", "{% if %}");
   const auto text = directory.load();
@@ -97,7 +97,7 @@ TEST(TextProcessor, KeepsWhatABrokenTemplateLeaves) {
   EXPECT_EQ(text->tokenizer().decode(text->encode_plain("hello there")), "hello there");
 }
 
-TEST(TextProcessor, PassesOnTheTemplatesRefusal) {
+TEST(TextProcessor, ReportsTheTemplatesException) {
   Directory directory;
   directory.write("chat_template.jinja", "{{ raise_exception('roles must alternate') }}");
   const auto text = directory.load();
@@ -116,7 +116,7 @@ TEST(TextProcessor, ReadsSpecialTokensInRenderedTextOnly) {
   EXPECT_EQ(std::ranges::count(plain, bos), 1);
 }
 
-TEST(TextProcessor, SaysWhichFilesWouldDo) {
+TEST(TextProcessor, NamesTheMissingTokenizerFiles) {
   Directory directory;
   directory.remove("tokenizer.json");
   const std::string message = error_of(ErrorCode::kNotFound, [&] { directory.load(); });

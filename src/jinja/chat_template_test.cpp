@@ -158,7 +158,7 @@ TEST(ChatTemplateOracle, LongConversationsFitTheBudgets) {
   }
 }
 
-TEST(ChatTemplate, RaiseExceptionCarriesItsMessageAndLine) {
+TEST(ChatTemplate, RaiseExceptionReportsItsMessageAndLine) {
   const std::string message = error_of("a\n{% if true %}\n{{ raise_exception('Roles must alternate!') }}{% endif %}",
                                        {}, ErrorCode::kInvalidArgument);
   EXPECT_TRUE(message.starts_with("Roles must alternate!")) << message;
@@ -170,7 +170,7 @@ TEST(ChatTemplate, ClockIsInjected) {
   EXPECT_EQ(render("{{ strftime_now('%9999d|%') }}", {}), "%9999d|%");
 }
 
-TEST(ChatTemplate, KnowsWhatItReads) {
+TEST(ChatTemplate, KnowsWhichVariablesItReads) {
   const auto parsed = ChatTemplate::parse(
       "{% for m in messages %}{{ m.content }}{{ m['tool_calls'] }}{% endfor %}{% if tools %}{% endif %}");
   EXPECT_TRUE(parsed.uses("tools"));
@@ -182,7 +182,7 @@ TEST(ChatTemplate, KnowsWhatItReads) {
   EXPECT_FALSE(parsed.reads_field("reasoning_content"));
 }
 
-TEST(ChatTemplate, FindsTheContentStyle) {
+TEST(ChatTemplate, DetectsTheContentStyle) {
   const auto style = [](const std::string& body) {
     return ChatTemplate::parse("{% for m in messages %}" + body + "{% endfor %}").content_style();
   };

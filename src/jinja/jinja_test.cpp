@@ -131,7 +131,7 @@ TEST(Jinja, Whitespace) {
               {"{ {a} {{ '}}' }} {{ {'a': {}} }}", "{ {a} }} {'a': {}}"}});
 }
 
-TEST(Jinja, UndefinedIsLenientUntilUsed) {
+TEST(Jinja, UndefinedValuesFailOnlyWhenUsed) {
   expect_all(
       {{"[{{ nope }}][{{ (nope.a is defined) if nope }}][{{ nope | default('z') }}][{{ nope ~ 1 }}]", "[][][z][1]"},
        {"{{ nope | length }} {{ nope in l }} {{ nope == nada }} {% for a in nope %}x{% endfor %}", "0 False True "}});

@@ -278,7 +278,7 @@ TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
   }
 }
 
-TEST_P(Matmul, OneAnswerInAnyCompany) {
+TEST_P(Matmul, OneAnswerInAnyBatch) {
   const int64_t cols = is_plain() ? 301 : 768;
   const int64_t rows = 173;
   const int64_t m = 145;

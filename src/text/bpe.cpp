@@ -11,40 +11,40 @@ namespace {
 
 constexpr size_t kNumDirect = 0x400;  // characters with a direct table; includes the byte-level alphabet
 
-// (left id, right id) -> merge: open addressing, a power of two of slots, at most half full.
+// (left id, right id) -> merge: open addressing, a power of two of entries, at most half full.
 class PairTable {
  public:
   explicit PairTable(size_t num_pairs) {
-    size_t num_slots = 64;
-    while (num_slots < 2 * num_pairs) num_slots *= 2;
-    slots_.resize(num_slots);
+    size_t num_entries = 64;
+    while (num_entries < 2 * num_pairs) num_entries *= 2;
+    entries_.resize(num_entries);
   }
   void add(int32_t left, int32_t right, PairMerge merge) {  // a pair listed twice keeps its later rank
-    Slot& slot = slots_[find_slot(key_of(left, right))];
-    slot = {key_of(left, right), merge};
+    Entry& entry = entries_[find_entry(key_of(left, right))];
+    entry = {key_of(left, right), merge};
   }
   std::optional<PairMerge> find(int32_t left, int32_t right) const {
-    const Slot& slot = slots_[find_slot(key_of(left, right))];
-    if (slot.key == kEmpty) return std::nullopt;
-    return slot.merge;
+    const Entry& entry = entries_[find_entry(key_of(left, right))];
+    if (entry.key == kEmpty) return std::nullopt;
+    return entry.merge;
   }
 
  private:
   static constexpr uint64_t kEmpty = UINT64_MAX;
-  struct Slot {
+  struct Entry {
     uint64_t key = kEmpty;
     PairMerge merge{};
   };
   static uint64_t key_of(int32_t left, int32_t right) {
     return (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
   }
-  size_t find_slot(uint64_t key) const {
-    const size_t mask = slots_.size() - 1;
-    size_t slot = ((key * 0x9E3779B97F4A7C15u) >> 24) & mask;
-    while (slots_[slot].key != key && slots_[slot].key != kEmpty) slot = (slot + 1) & mask;
-    return slot;
+  size_t find_entry(uint64_t key) const {
+    const size_t mask = entries_.size() - 1;
+    size_t entry = ((key * 0x9E3779B97F4A7C15u) >> 24) & mask;
+    while (entries_[entry].key != key && entries_[entry].key != kEmpty) entry = (entry + 1) & mask;
+    return entry;
   }
-  std::vector<Slot> slots_;
+  std::vector<Entry> entries_;
 };
 
 class Bpe : public TokenModel {

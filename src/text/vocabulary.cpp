@@ -25,29 +25,29 @@ void Vocabulary::add(std::string_view piece, int32_t id) {
   pieces_[id] = piece;
   present_[id] = true;
   longest_piece_ = std::max(longest_piece_, piece.size());
-  if (2 * (num_indexed_ + 1) > slots_.size()) grow();
-  int32_t& slot = slots_[slot_of(piece)];
-  if (slot != kNoToken) return;
-  slot = id;
+  if (2 * (num_indexed_ + 1) > entries_.size()) grow();
+  int32_t& entry = entries_[entry_of(piece)];
+  if (entry != kNoToken) return;
+  entry = id;
   ++num_indexed_;
 }
 
 int32_t Vocabulary::find(std::string_view piece) const {
-  return slots_.empty() || piece.size() > longest_piece_ ? kNoToken : slots_[slot_of(piece)];
+  return entries_.empty() || piece.size() > longest_piece_ ? kNoToken : entries_[entry_of(piece)];
 }
 
-size_t Vocabulary::slot_of(std::string_view piece) const {
-  const size_t mask = slots_.size() - 1;
-  size_t slot = std::hash<std::string_view>{}(piece)&mask;
-  while (slots_[slot] != kNoToken && pieces_[slots_[slot]] != piece) slot = (slot + 1) & mask;
-  return slot;
+size_t Vocabulary::entry_of(std::string_view piece) const {
+  const size_t mask = entries_.size() - 1;
+  size_t entry = std::hash<std::string_view>{}(piece)&mask;
+  while (entries_[entry] != kNoToken && pieces_[entries_[entry]] != piece) entry = (entry + 1) & mask;
+  return entry;
 }
 
 void Vocabulary::grow() {
-  const std::vector<int32_t> old = std::move(slots_);
-  slots_.assign(std::max<size_t>(64, old.size() * 2), kNoToken);
+  const std::vector<int32_t> old = std::move(entries_);
+  entries_.assign(std::max<size_t>(64, old.size() * 2), kNoToken);
   for (const int32_t id : old) {
-    if (id != kNoToken) slots_[slot_of(pieces_[id])] = id;
+    if (id != kNoToken) entries_[entry_of(pieces_[id])] = id;
   }
 }
 

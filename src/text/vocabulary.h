@@ -26,12 +26,12 @@ class Vocabulary {
   size_t longest_piece() const { return longest_piece_; }                // bytes
 
  private:
-  size_t slot_of(std::string_view piece) const;
+  size_t entry_of(std::string_view piece) const;
   void grow();
 
   std::vector<std::string> pieces_;
   std::vector<bool> present_;
-  std::vector<int32_t> slots_;  // open addressing, a power of two, at most half full
+  std::vector<int32_t> entries_;  // open addressing, a power of two, at most half full
   size_t num_indexed_ = 0;
   size_t longest_piece_ = 0;
 };

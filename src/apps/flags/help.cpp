@@ -14,12 +14,12 @@ namespace {
 
 constexpr size_t kTextColumn = 28;
 constexpr int kUsualWidth = 100;
-constexpr int kLeastWidth = 50;
+constexpr int kMinWidth = 50;
 
 int page_width() {
   struct winsize size = {};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kUsualWidth;
-  return std::clamp<int>(size.ws_col, kLeastWidth, kUsualWidth);
+  return std::clamp<int>(size.ws_col, kMinWidth, kUsualWidth);
 }
 
 // Appends words at a column; the first line of `out` may already reach beyond it.

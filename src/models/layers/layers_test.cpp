@@ -138,7 +138,7 @@ TEST(Rotary, AnglesOfATokenDependOnNothingElseInTheBatch) {
   }
 }
 
-TEST(Rotary, RememberedAnglesAreTheSame) {
+TEST(Rotary, PrecomputedAnglesAreTheSame) {
   for (const RopeCase& rope : kRopeCases) {
     const RopeSettings settings = read_rope(parse(rope.config), 16);
     const std::vector<int64_t> positions = {0, 63, 300, 511, 512, 700};
@@ -174,7 +174,7 @@ TEST(Rotary, GemmaLocalAndGlobal) {
   EXPECT_EQ(read_rope(newer, 16, {.layer_type = "sliding_attention"}), local);
 }
 
-TEST(Rotary, RefusesWhatItDoesNotKnow) {
+TEST(Rotary, RefusesUnknownScalings) {
   const auto refused = [](std::string_view config) {
     try {
       read_rope(parse(config), 16);

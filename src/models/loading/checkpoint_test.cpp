@@ -164,7 +164,7 @@ TEST(DirectoryCheckpoint, CountsAndPlans) {
   EXPECT_EQ(plan.mapped_bytes, 8u * 16 * 2);
 }
 
-TEST(DirectoryCheckpoint, LanguageHalfOfALargerModel) {
+TEST(DirectoryCheckpoint, ReadsTheLanguagePartOfAMultimodalModel) {
   json::object text = llama_config();
   text.erase("architectures");
   const json::object config{{"architectures", {"LlamaForCausalLM"}}, {"model_type", "whole"}, {"text_config", text}};
@@ -201,7 +201,7 @@ TEST(DirectoryCheckpoint, RefusesWithNamesAndNumbers) {
   EXPECT_TRUE(contains(plan_error(llama_config(), tensors), "is I32, expected a weight format: F32, F16"));
 }
 
-TEST(DirectoryCheckpoint, RefusesSizesThatCannotBe) {
+TEST(DirectoryCheckpoint, RefusesImpossibleSizes) {
   for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "head_dim",
                           "max_position_embeddings", "intermediate_size", "num_key_value_heads"}) {
     for (const int64_t value : {int64_t{0}, int64_t{-4}, int64_t{1} << 40}) {
@@ -222,7 +222,7 @@ TEST(DirectoryCheckpoint, RefusesSizesThatCannotBe) {
   EXPECT_TRUE(contains(plan_error(config, llama_tensors()), "\"hidden_size\" is missing"));
 }
 
-TEST(Checkpoint, SaysWhatItExpected) {
+TEST(Checkpoint, NamesTheExpectedFiles) {
   EXPECT_TRUE(contains(error_of([] { (void)Checkpoint::open("/nonexistent/x"); }), "expected a model directory or a"));
   EXPECT_TRUE(contains(error_of([] { (void)Checkpoint::open(std::filesystem::temp_directory_path()); }),
                        "found no config.json"));

@@ -14,10 +14,10 @@ namespace quire {
 namespace {
 
 constexpr std::string_view kKind = "quire tuning";
-constexpr size_t kMostBytes = size_t{1} << 20;
-constexpr size_t kMostMatrices = 4096;
-constexpr int64_t kMostSize = int64_t{1} << 31;  // of rows and of columns
-constexpr int64_t kMostThreads = 1024;
+constexpr size_t kMaxBytes = size_t{1} << 20;
+constexpr size_t kMaxMatrices = 4096;
+constexpr int64_t kMaxSize = int64_t{1} << 31;  // of rows and of columns
+constexpr int64_t kMaxThreads = 1024;
 
 // A setting of a matrix and its range.
 template <typename T>
@@ -55,7 +55,7 @@ void read_matrix(const json::value& value, MatmulTunings& tunings) {
   MatmulTuning tuning;
   for (const auto& setting : kCounts) take(entry, setting, tuning);
   for (const auto& setting : kDistances) take(entry, setting, tuning);
-  tunings[{*format, get_size(entry, "rows", kMostSize), get_size(entry, "cols", kMostSize)}] = tuning;
+  tunings[{*format, get_size(entry, "rows", kMaxSize), get_size(entry, "cols", kMaxSize)}] = tuning;
 }
 
 TuningFile parse_tuning(const json::value& value) {
@@ -65,11 +65,11 @@ TuningFile parse_tuning(const json::value& value) {
   const json::object& root = value.get_object();
   TuningFile file{.isa = get_string(root, "isa"),
                   .processor = get_string(root, "processor"),
-                  .num_threads = static_cast<int>(get_size(root, "threads", kMostThreads))};
+                  .num_threads = static_cast<int>(get_size(root, "threads", kMaxThreads))};
   const json::array* matrices = find_array(root, "matrices");
   if (matrices == nullptr) fail(ErrorCode::kCorrupt, "\"matrices\" is missing");
-  if (matrices->size() > kMostMatrices) {
-    fail(ErrorCode::kLimit, "it has {} matrices, at most {} are read", matrices->size(), kMostMatrices);
+  if (matrices->size() > kMaxMatrices) {
+    fail(ErrorCode::kLimit, "it has {} matrices, at most {} are read", matrices->size(), kMaxMatrices);
   }
   for (const json::value& matrix : *matrices) read_matrix(matrix, file.tunings);
   return file;
@@ -116,7 +116,7 @@ json::object tuning_json(const MatrixShape& shape, const MatmulTuning& tuning) {
   return entry;
 }
 
-TuningFile read_tuning(const std::filesystem::path& path) { return parse_tuning(read_json_file(path, kMostBytes)); }
+TuningFile read_tuning(const std::filesystem::path& path) { return parse_tuning(read_json_file(path, kMaxBytes)); }
 
 void write_tuning(const TuningFile& tuning, const std::filesystem::path& path) {
   json::array matrices;

@@ -45,7 +45,7 @@ std::string file_with(const std::string& matrices) {
   return R"({"kind": "quire tuning", "isa": "x", "processor": "y", "threads": 2, "matrices": [)" + matrices + "]}";
 }
 
-TEST_F(TuningFileTest, ComesBack) {
+TEST_F(TuningFileTest, ReadsBackWhatWasWritten) {
   MatmulTuning tuning{.packed_tokens = 48, .few_tokens = 8, .few_panels = 1, .many_panels = 4, .fetch_ahead = 12288};
   const fs::path path = write("avx2", 3, {{kWide, tuning}, {{Format::kF16, 7, 32}, {}}});
   const TuningFile file = read_tuning(path);
@@ -68,7 +68,7 @@ TEST_F(TuningFileTest, BringsNumbersIntoTheirRanges) {
   EXPECT_EQ(tuning_json(kWide, tunings.at(kWide)), tuning_json(kWide, expected));
 }
 
-TEST_F(TuningFileTest, RefusesWhatIsNoTuning) {
+TEST_F(TuningFileTest, RefusesBrokenFiles) {
   const std::string size = R"("rows": 96, "cols": 64)";
   std::string many = "{}";
   for (int i = 0; i < 5000; ++i) many += ",{}";

@@ -9,7 +9,7 @@
 namespace quire {
 
 void PartitionCheck::expect(int64_t count, int64_t unit) {
-  for (int ranks = 2; ranks <= kMostRanks; ++ranks) {
+  for (int ranks = 2; ranks <= kMaxRanks; ++ranks) {
     if (count % (ranks * unit) != 0) possible_.reset(static_cast<size_t>(ranks));
   }
 }
@@ -24,7 +24,7 @@ void PartitionCheck::check(const std::string& what, int64_t count, int64_t unit)
 
 std::string PartitionCheck::possible() const {
   std::vector<int> sizes;
-  for (int ranks = 1; ranks <= kMostRanks; ++ranks) {
+  for (int ranks = 1; ranks <= kMaxRanks; ++ranks) {
     if (possible_.test(static_cast<size_t>(ranks))) sizes.push_back(ranks);
   }
   const int last = sizes.back();

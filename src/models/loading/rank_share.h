@@ -22,7 +22,7 @@ enum class Partition : uint8_t { kNone, kRows, kColumns };
 // Checks that everything can be divided evenly, and collects the numbers of ranks for which it can. One thread.
 class PartitionCheck {
  public:
-  static constexpr int kMostRanks = 64;
+  static constexpr int kMaxRanks = 64;
 
   explicit PartitionCheck(RankShare share) : share_(share) { possible_.set(); }
 
@@ -36,7 +36,7 @@ class PartitionCheck {
   std::string possible() const;  // "1, 2 or 4"
 
   RankShare share_;
-  std::bitset<kMostRanks + 1> possible_;
+  std::bitset<kMaxRanks + 1> possible_;
 };
 
 }  // namespace quire

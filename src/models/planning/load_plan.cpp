@@ -84,7 +84,7 @@ void check_sums(const RunnerOptions& options, bool on_host) {
 }  // namespace
 
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
-  check_option("tensor parallelism", asked.tensor_parallel, 1, PartitionCheck::kMostRanks);
+  check_option("tensor parallelism", asked.tensor_parallel, 1, PartitionCheck::kMaxRanks);
   LoadPlan plan;
   plan.backend = select_backend(backend_choice(asked), asked.cuda);
   const Kernels& kernels = *plan.backend.kernels;

@@ -156,8 +156,8 @@ class Planner {
 
   // The most blocks that fit: of a pool of that size, or of one sequence.
   int64_t fitting_blocks(const std::vector<KvGroup>& groups) const {
-    constexpr int64_t kMost = int64_t{1} << 30;
-    return largest(kMost, [&](int64_t blocks) {
+    constexpr int64_t kMaxBlocks = int64_t{1} << 30;
+    return largest(kMaxBlocks, [&](int64_t blocks) {
       const bool is_pool = options_.num_blocks > 0;
       return fits(groups, {.num_blocks = blocks,
                            .num_sequences = is_pool ? options_.max_sequences : 1,

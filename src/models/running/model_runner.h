@@ -39,7 +39,7 @@ class ModelRunner {
   const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
   const char* isa() const;               // the kernel table's name
   std::string device() const;            // for people: Device::description
-  // Whether batches may bring their wishes for sampling (Batch::sampling).
+  // Whether the runner can choose tokens (Batch::sampling).
   bool can_sample() const;
   // Has a step computed. On a device other than the host it returns when the step is queued, and with runs_ahead() a
   // second one may be started before the first is finished, if that one wants nothing but tokens (Batch::sampling).

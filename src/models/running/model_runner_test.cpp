@@ -69,7 +69,7 @@ TEST_P(RunnerTest, LogitsOfSomeRowsAreThoseOfAll) {
   EXPECT_TRUE(loaded.runner->run(batch).empty());
 }
 
-TEST_P(RunnerTest, CopiedBlocksContinueAlike) {
+TEST_P(RunnerTest, CopiedBlocksGiveTheSameLogits) {
   Loaded loaded(model(), isa(), 2, ranks());
   Sequence original = sequence(60, 1, 0);
   const std::vector<float> expected = run(*loaded.runner, original, 60);
@@ -151,7 +151,7 @@ std::vector<int32_t> greedy_tokens(ModelRunner& runner, bool ahead) {
   return all;
 }
 
-TEST(RunAhead, TokensNeedNotBeKnown) {
+TEST(RunAhead, StepsStartBeforeTheirTokensAreKnown) {
   if (!test::has_cuda()) GTEST_SKIP() << "no CUDA device, and none emulated";
   for (const auto& [format, ranks] :
        {std::pair{Format::kF32, 1}, {Format::kF16, 1}, {Format::kQ8_0, 1}, {Format::kF16, 2}}) {
@@ -181,7 +181,7 @@ TEST(Load, EmbeddingsOnADeviceAreWeights) {
   EXPECT_EQ(plan_of(tied, "reference").mapped_bytes, kMatrixBytes);
 }
 
-TEST(RunAhead, TheHostWaitsForItself) {
+TEST(RunAhead, TheHostNeverRunsAhead) {
   for (const std::string& name : table_names()) {
     EXPECT_EQ(Loaded({}, name, 1).runner->runs_ahead(), name == "cuda") << name;
   }
@@ -198,7 +198,7 @@ std::string load_error(const TinyGguf& model, const RunnerOptions& options) {
   return "no error";
 }
 
-TEST(Load, RefusesInFiveLinesWhatDoesNotFit) {
+TEST(Load, RefusesModelsThatDoNotFitInFiveLines) {
   const std::string error = load_error({}, {.memory_bytes = 1 << 20});
   EXPECT_NE(error.find("tiny.gguf does not fit: it needs "), std::string::npos) << error;
   EXPECT_LE(std::count(error.begin(), error.end(), '\n') + 1, 5) << error;
@@ -216,7 +216,7 @@ TEST(Load, RefusesABrokenFile) {
             std::string::npos);
 }
 
-TEST(Load, RefusesOptionsThatCannotBe) {
+TEST(Load, RefusesImpossibleOptions) {
   EXPECT_NE(load_error({}, {.max_batch_tokens = 0}), "no error");
   EXPECT_NE(load_error({}, {.max_sequences = -1}), "no error");
   EXPECT_NE(load_error({}, {.k_format = Format::kQ6_K}), "no error");

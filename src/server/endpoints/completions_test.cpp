@@ -118,7 +118,7 @@ TEST_F(CompletionsTest, EchoScoresWhatWasGenerated) {
   }
 }
 
-TEST_F(CompletionsTest, CachedTokensAreToldAndCanBeDeclined) {
+TEST_F(CompletionsTest, CachedTokensAreReportedAndTheCacheCanBeDeclined) {
   const std::string prompt =
       "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a "
       "blue hat, and it lived in a small house with a big garden near the old mill.";
@@ -230,7 +230,7 @@ TEST_F(CompletionsTest, EchoWithLogprobsAsLmEvalReadsIt) {
   }
 }
 
-TEST_F(CompletionsTest, ChoicesWaitForThePromptsNumbers) {
+TEST_F(CompletionsTest, ChoicesWaitForThePromptsLogprobs) {
   const std::vector<int32_t> prompt = text().encode_plain("Once");
   const int32_t other = text().encode_plain("The").back();
   FedStreams fed(context_, {{"echo", true}, {"logprobs", 0}, {"n", 2}, {"stream", true}}, {prompt});
@@ -303,7 +303,7 @@ TEST_F(CompletionsTest, NothingFollowsAStopString) {
       << "the stop string's own tokens keep their numbers";
 }
 
-TEST_F(CompletionsTest, FailuresOfTheEngine) {
+TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
   const std::vector<int32_t> ids = text().encode_plain("one");
   struct Case {
     FinishReason reason;

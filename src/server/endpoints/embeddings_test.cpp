@@ -45,7 +45,7 @@ TEST_F(EmbeddingsTest, FloatsAndBase64AreTheSameUnitVectors) {
   EXPECT_EQ(text_of(packed.at("data").as_array()[0].at("embedding")), base64_of({0.6f, 0.0f, 0.8f}));
 }
 
-TEST_F(EmbeddingsTest, Base64IsThatOfTheBytes) {
+TEST_F(EmbeddingsTest, Base64EncodesTheBytes) {
   EXPECT_EQ(base64_of({}), "");
   EXPECT_EQ(base64_of({1.0f}), "AACAPw==");
   EXPECT_EQ(base64_of({1.0f, -2.0f}), "AACAPwAAAMA=");
@@ -60,7 +60,7 @@ TEST_F(EmbeddingsTest, DimensionsCutAndScaleAgain) {
   EXPECT_EQ(fed({.dimensions = 4}, 400).at("error").at("param"), "dimensions");
 }
 
-TEST_F(EmbeddingsTest, TheModelsOwn) {
+TEST_F(EmbeddingsTest, GivesTheModelsEmbeddings) {
   const json::object given = answer(handle_embeddings, json::object{{"input", json::array{"The cat", "The cat sat"}}});
   ASSERT_EQ(given.at("data").as_array().size(), 2u);
   double length = 0.0;

@@ -31,8 +31,8 @@ std::string listening_inode(const char* table, uint16_t port) {
   std::getline(lines, line);
   while (std::getline(lines, line)) {
     std::istringstream words(line);
-    std::string slot, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
-    words >> slot >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >> inode;
+    std::string number, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
+    words >> number >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >> inode;
     const size_t colon = local.find(':');
     constexpr const char* kListen = "0A";
     if (state != kListen || colon == std::string::npos) continue;

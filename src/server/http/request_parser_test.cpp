@@ -78,7 +78,7 @@ TEST(RequestParser, TheAbsoluteFormNamesTheHost) {
   EXPECT_EQ(parsed.request.header("host"), "other:1");
 }
 
-TEST(RequestParser, RefusesWhatCouldBeReadTwoWays) {
+TEST(RequestParser, RefusesAmbiguousFraming) {
   const std::string host = "Host: a\r\n";
   const std::vector<std::string> hostile = {
       "GET / HTTP/1.1\r\n\r\n",
@@ -124,7 +124,7 @@ TEST(RequestParser, RefusesWhatCouldBeReadTwoWays) {
   EXPECT_EQ(parse("POST / HTTP/1.1\r\n" + host + "Expect: tea\r\n\r\n").status, 417);
 }
 
-TEST(RequestParser, EachLimitHasItsAnswer) {
+TEST(RequestParser, EachLimitHasItsStatus) {
   const std::string end = " HTTP/1.1\r\nHost: a\r\n";
   EXPECT_TRUE(parse("GET /" + std::string(63, 'a') + end + "\r\n").is_complete);
   EXPECT_EQ(parse("GET /" + std::string(64, 'a') + end + "\r\n").status, 414);
@@ -141,7 +141,7 @@ TEST(RequestParser, EachLimitHasItsAnswer) {
   EXPECT_EQ(parse("POST /" + end + "Transfer-Encoding: chunked\r\n\r\n1;" + std::string(20'000, 'x')).status, 400);
 }
 
-TEST(RequestParser, WhereTheBytesAreCutChangesNothing) {
+TEST(RequestParser, SplittingTheBytesChangesNothing) {
   const std::vector<std::string> texts = {
       "\r\nPOST /p?q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: "
       "1\r\n\r\n",

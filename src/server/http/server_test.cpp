@@ -109,7 +109,7 @@ TEST(HttpServer, AnswersAndKeepsTheConnection) {
   }
 }
 
-TEST(HttpServer, EchoesAWellFormedRequestIdAlone) {
+TEST(HttpServer, EchoesOnlyWellFormedRequestIds) {
   Running running;
   const auto id_for = [&](const std::string& id) {
     return field_of(ask(running.port, "GET /echo HTTP/1.1\r\nHost: a\r\nX-Request-ID: " + id + "\r\n\r\n"),
@@ -143,7 +143,7 @@ TEST(HttpServer, RepliesLargerThanTheSocketsBufferArriveWhole) {
   EXPECT_EQ(body_of(client.read_reply()), "xxx");
 }
 
-TEST(HttpServer, TheCutOfTheBytesChangesNothing) {
+TEST(HttpServer, SplittingTheBytesChangesNothing) {
   Running running;
   std::mt19937 random(3);
   const std::string text =
@@ -172,7 +172,7 @@ TEST(HttpServer, HeadHasNoBody) {
   EXPECT_TRUE(client.read_reply().starts_with("HTTP/1.1 200"));
 }
 
-TEST(HttpServer, AsksForTheBodyWhenItIsExpectedTo) {
+TEST(HttpServer, Answers100ContinueWhenExpected) {
   Running running;
   Client client(running.port);
   client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
@@ -213,7 +213,7 @@ TEST(HttpServer, AnOversizedBodyIsRefusedUnreadAndTheReplyArrives) {
   EXPECT_EQ(status_of(all), 413);
 }
 
-TEST(HttpServer, AnEscapedExceptionTellsTheRequestIdAlone) {
+TEST(HttpServer, AnEscapedExceptionRevealsOnlyTheRequestId) {
   Running running;
   const std::string reply = ask(running.port, "GET /throw HTTP/1.1\r\nHost: a\r\nx-request-id: me\r\n\r\n");
   EXPECT_EQ(status_of(reply), 500);
@@ -227,7 +227,7 @@ TEST(HttpServer, AnEscapedExceptionTellsTheRequestIdAlone) {
   EXPECT_TRUE(running.wait_until_lost());
 }
 
-TEST(HttpServer, AStreamLeavesAtOnceAndEnds) {
+TEST(HttpServer, AStreamIsSentAtOnceAndEnds) {
   Running running;
   Client client(running.port);
   client.send(kStream);
@@ -285,7 +285,7 @@ TEST(HttpServer, AnswersAtOnceToAClientThatSendsNoMore) {
   EXPECT_EQ(status_of(all), 200);
 }
 
-TEST(HttpServer, AStalledReaderIsGivenUpAndItsMemoryIsBounded) {
+TEST(HttpServer, AStalledReaderIsDisconnectedAndItsMemoryIsBounded) {
   ServerOptions options;
   options.limits.write_stall_seconds = 1;
   Running running(std::move(options));
@@ -330,7 +330,7 @@ TEST(HttpServer, ConnectionsAreCountedAndLimited) {
   EXPECT_EQ(status_of(fourth.read_reply()), 200);
 }
 
-TEST(HttpServer, ADrainFinishesWhatRunsAndTakesNothingNew) {
+TEST(HttpServer, ADrainFinishesRunningRequestsAndRefusesNewOnes) {
   Running running;
   Client idle(running.port), busy(running.port);
   idle.send(kGet);
@@ -352,7 +352,7 @@ TEST(HttpServer, ADrainFinishesWhatRunsAndTakesNothingNew) {
   EXPECT_EQ(running.num_left, 0);
 }
 
-TEST(HttpServer, ADrainCutsWhatTakesTooLong) {
+TEST(HttpServer, ADrainEndsRequestsThatTakeTooLong) {
   for (const std::string& request : {kStream, kHang}) {
     Running running;
     Client client(running.port);
@@ -404,7 +404,7 @@ TEST(HttpServer, ManyClientsComeAndGoAtRandom) {
   while (running.num_connections > 0) std::this_thread::yield();
 }
 
-TEST(HttpServer, AUsedPortIsNamedWithItsHolder) {
+TEST(HttpServer, APortInUseIsReportedWithItsProcess) {
   Running running;
   ServerOptions options;
   options.addresses = {{"127.0.0.1", running.port}};
@@ -521,7 +521,7 @@ TlsAnswer ask_over_tls(uint16_t port, const std::string& request, int max_versio
   return answer;
 }
 
-TEST(HttpServer, SpeaksTlsAndTakesANewCertificateWithoutARestart) {
+TEST(HttpServer, ServesTlsAndReloadsACertificateWithoutARestart) {
   const Certificate first("first");
   const Certificate second("second");
   ServerOptions options;
@@ -550,7 +550,7 @@ TEST(HttpServer, SpeaksTlsAndTakesANewCertificateWithoutARestart) {
   EXPECT_EQ(name, "second");
 }
 
-TEST(HttpServer, AKeyThatDoesNotFitIsRefusedAtTheStart) {
+TEST(HttpServer, AKeyThatDoesNotMatchTheCertificateIsRefusedAtTheStart) {
   const Certificate first("first");
   const Certificate second("second");
   ServerOptions options;

@@ -191,7 +191,7 @@ TEST_F(FieldsTest, MessagesAsTemplatesExpectThem) {
             R"({"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}])");
 }
 
-TEST_F(FieldsTest, TheDocumentationHoldsTheTable) {
+TEST_F(FieldsTest, TheDocumentationHasTheTable) {
   std::ifstream file(QUIRE_SOURCE_DIR "/docs/serving-api.md");
   const std::string document{std::istreambuf_iterator<char>(file), {}};
   const std::string table = fields_as_markdown(limits_);

@@ -14,7 +14,7 @@ constexpr int64_t kFewPartialBytes = int64_t{128} << 20;
 constexpr int64_t kManyPartialBytes = int64_t{32} << 20;
 // With at least this many blocks of long sequences, each block computes all splits of its rows.
 constexpr int64_t kEnoughBlocks = 256;
-constexpr int kMostSplitDim = 256;
+constexpr int kMaxSplitDim = 256;
 
 // With at least this many sequences it pays to look for a prefix that they share.
 constexpr int64_t kSharingSequences = 4;
@@ -87,7 +87,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   if (args.num_sequences == 0 || args.max_rows == 0) return;
   // The tensor-core kernels copy eight dimensions at a time.
   const bool in_eights = kv.head_dim % 8 == 0;
-  if (kv.k_format == Format::kF32 || kv.v_format == Format::kF32 || kv.head_dim > kMostSplitDim || !in_eights) {
+  if (kv.k_format == Format::kF32 || kv.v_format == Format::kF32 || kv.head_dim > kMaxSplitDim || !in_eights) {
     return run_attention_plain(args, stream);
   }
   CHECK(reinterpret_cast<uintptr_t>(args.q) % 16 == 0 && args.q_stride % 4 == 0);

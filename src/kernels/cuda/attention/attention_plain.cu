@@ -8,7 +8,7 @@ namespace quire {
 namespace {
 
 constexpr int kLaneDims = kMaxHeadDim / kWarpSize;
-constexpr unsigned kMostGridRows = 65535;
+constexpr unsigned kMaxGridRows = 65535;
 
 struct Context {
   const AttentionArgs& args;
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kWarpSize) attention_plain(const AttentionArgs
 
 void run_attention_plain(const AttentionArgs& args, Stream stream) {
   const auto rows = static_cast<unsigned>(args.max_rows);
-  const dim3 grid(static_cast<unsigned>(args.num_heads), rows < kMostGridRows ? rows : kMostGridRows,
+  const dim3 grid(static_cast<unsigned>(args.num_heads), rows < kMaxGridRows ? rows : kMaxGridRows,
                   static_cast<unsigned>(args.num_sequences));
   launch(attention_plain, grid, dim3(kWarpSize), 0, stream, args);
 }

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kWriteWarps = 4;
 constexpr uint16_t kNanF16 = 0x7e00;
-constexpr unsigned kMostGridRows = 65535;
+constexpr unsigned kMaxGridRows = 65535;
 
 struct WriteKv {
   KvLayer kv;
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(
 
 dim3 grid_of(int num_parts, int64_t num_rows) {
   return {static_cast<unsigned>(ceil_div(num_parts, kWriteWarps)),
-          num_rows < kMostGridRows ? static_cast<unsigned>(num_rows) : kMostGridRows};
+          num_rows < kMaxGridRows ? static_cast<unsigned>(num_rows) : kMaxGridRows};
 }
 
 WriteKv call_of(const KvWrite& write, const float* k, int64_t k_stride) {

@@ -12,7 +12,7 @@
 namespace quire {
 namespace {
 
-constexpr int kLeastMajor = 8;  // bf16 tensor cores, cp.async
+constexpr int kMinMajor = 8;  // bf16 tensor cores, cp.async
 
 double mib(size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -36,18 +36,18 @@ Properties find_device(int index) {
   }
   cudaDeviceProp found{};
   check_gpu(cudaGetDeviceProperties(&found, index), "reading the properties of a device");
-  if (found.major < kLeastMajor) {
+  if (found.major < kMinMajor) {
     fail(ErrorCode::kUnsupported,
          "device {} is {} of compute capability {}.{}; Quire needs {}.0 or later (Ampere): choose another with "
          "CUDA_VISIBLE_DEVICES, or compute on the CPU",
-         index, found.name, found.major, found.minor, kLeastMajor);
+         index, found.name, found.major, found.minor, kMinMajor);
   }
   return {found.name, found.major, found.minor};
 }
 
 // Graphs take memory that is not planned, about a megabyte each. Each kind of step has two, one per slot of staging
 // memory.
-constexpr size_t kMostRecordings = 256;
+constexpr size_t kMaxRecordings = 256;
 
 class CudaDevice : public Device {
  public:
@@ -195,7 +195,7 @@ void CudaDevice::run(uint64_t key, const std::function<void()>& body) {
   const auto entry = recordings_.find(key);
   if (entry == recordings_.end()) {
     body();
-    if (recordings_.size() >= kMostRecordings) return;
+    if (recordings_.size() >= kMaxRecordings) return;
     recordings_.emplace(key, nullptr);
     return;
   }

@@ -61,7 +61,7 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // A kernel with more dynamic shared memory than this must request it; up to 99 KiB on all supported devices.
 constexpr size_t kSharedBytesUnasked = 48 << 10;
 // The largest size of a kernel's parameters on all supported devices.
-constexpr size_t kMostParameterBytes = 4096;
+constexpr size_t kMaxParameterBytes = 4096;
 
 __host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -137,7 +137,7 @@ __device__ __forceinline__ int dp4a(int a, int b, int c) { return __dp4a(a, b, c
 template <typename... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
             const std::type_identity_t<Parameters>&... arguments) {
-  static_assert((sizeof(Parameters) + ... + 0) <= kMostParameterBytes);
+  static_assert((sizeof(Parameters) + ... + 0) <= kMaxParameterBytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (shared_bytes > kSharedBytesUnasked) {
     check_gpu(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
@@ -155,7 +155,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
 template <typename... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
             const std::type_identity_t<Parameters>&... arguments) {
-  static_assert((sizeof(Parameters) + ... + 0) <= kMostParameterBytes);
+  static_assert((sizeof(Parameters) + ... + 0) <= kMaxParameterBytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   emulated::enqueue(stream, [=] { emulated::run_grid({grid, block, shared_bytes}, [=] { kernel(arguments...); }); });
 }

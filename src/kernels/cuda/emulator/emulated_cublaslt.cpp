@@ -100,7 +100,7 @@ cublasStatus_t set(T& member, const void* value, size_t size_bytes) {
 
 }  // namespace
 
-size_t cublasLtGetVersion() { return quire::kLtLeastVersion; }
+size_t cublasLtGetVersion() { return quire::kLtMinVersion; }
 
 const char* cublasLtGetStatusString(cublasStatus_t status) {
   switch (status) {

@@ -50,8 +50,8 @@ namespace {
 
 constexpr size_t kStackBytes = 256 << 10;  // of address space; untouched pages use no memory
 constexpr size_t kGuardBytes = 4 << 10;
-constexpr int kMostThreads = 1024;
-constexpr size_t kMostSharedBytes = 99 << 10;  // of a block, on every device from compute capability 8.0 on
+constexpr int kMaxThreads = 1024;
+constexpr size_t kMaxSharedBytes = 99 << 10;  // of a block, on every device from compute capability 8.0 on
 constexpr unsigned kFullMask = 0xffffffffu;
 
 struct Copy {
@@ -245,11 +245,11 @@ void broken(const char* what, const Where& where) {
 void run_grid(const Launch& launch, const std::function<void()>& body) {
   Machine& m = machine();
   m.num_threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
-  if (m.num_threads < 1 || m.num_threads > kMostThreads) broken("a block has 1 to 1024 threads", Where::current());
-  if (launch.shared_bytes > kMostSharedBytes) broken("a block has at most 99 KiB of shared memory", Where::current());
+  if (m.num_threads < 1 || m.num_threads > kMaxThreads) broken("a block has 1 to 1024 threads", Where::current());
+  if (launch.shared_bytes > kMaxSharedBytes) broken("a block has at most 99 KiB of shared memory", Where::current());
   if (launch.grid.y > 65535 || launch.grid.z > 65535) broken("a grid is at most 65535 high", Where::current());
   for (int i = static_cast<int>(m.fibers.size()); i < m.num_threads; ++i) m.fibers.push_back(make_fiber(i));
-  if (m.shared == nullptr) m.shared = std::aligned_alloc(128, kMostSharedBytes);
+  if (m.shared == nullptr) m.shared = std::aligned_alloc(128, kMaxSharedBytes);
   for (int i = 0; i < m.num_threads; ++i) {
     const auto index = static_cast<unsigned>(i);
     m.fibers[index]->thread_index = {index % launch.block.x, index / launch.block.x % launch.block.y,

@@ -41,8 +41,8 @@ CublasLt open_cublaslt(std::span<const char* const> files) {
   library.find("cublasLtMatmulPreferenceSetAttribute", found.set_preference);
   library.find("cublasLtMatmulAlgoGetHeuristic", found.find_algorithm);
   library.find("cublasLtMatmul", found.multiply);
-  if (const size_t version = found.get_version(); version < kLtLeastVersion) {
-    refuse(fmt::format("of version {} or later; {} was found", kLtLeastVersion, version));
+  if (const size_t version = found.get_version(); version < kLtMinVersion) {
+    refuse(fmt::format("of version {} or later; {} was found", kLtMinVersion, version));
   }
   return found;
 }

@@ -19,7 +19,7 @@ namespace quire {
 inline constexpr auto kLtScaleModeOfA = static_cast<cublasLtMatmulDescAttributes_t>(31);
 inline constexpr auto kLtScaleModeOfB = static_cast<cublasLtMatmulDescAttributes_t>(32);
 inline constexpr int32_t kLtScalesOf128 = 4;
-inline constexpr size_t kLtLeastVersion = 120900;
+inline constexpr size_t kLtMinVersion = 120900;
 #if defined(CUBLAS_VERSION) && CUBLAS_VERSION >= 120900
 static_assert(kLtScaleModeOfA == CUBLASLT_MATMUL_DESC_A_SCALE_MODE);
 static_assert(kLtScaleModeOfB == CUBLASLT_MATMUL_DESC_B_SCALE_MODE);

@@ -16,7 +16,7 @@ namespace {
 // The library multiplies a multiple of four rows of 8-bit floats. Up to this many rows are padded; with more rows, the
 // last 1 to 3 are a separate product.
 constexpr int64_t kRowsAtOnce = 4;
-constexpr int64_t kMostPaddedRows = 64;
+constexpr int64_t kMaxPaddedRows = 64;
 
 int64_t round_to(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
@@ -30,7 +30,7 @@ size_t bf16_bytes(Format format, int64_t rows, int64_t cols) {
 
 size_t bf16_and_f8_bytes(Format format, int64_t rows, int64_t cols) {
   if (format != Format::kF8_G128) return bf16_bytes(format, rows, cols);
-  const int64_t most_rows = static_cast<int64_t>(DenseMatmul::kScratch.results_bytes / sizeof(float)) / kMostPaddedRows;
+  const int64_t most_rows = static_cast<int64_t>(DenseMatmul::kScratch.results_bytes / sizeof(float)) / kMaxPaddedRows;
   if (cols % kDenseGroup != 0 || rows % kRowsAtOnce != 0 || rows > most_rows) return 0;
   return f8_codes_bytes(rows, cols) + f8_scales_bytes(rows, cols);
 }
@@ -131,10 +131,10 @@ DenseMatmul::Rows DenseMatmul::next_rows(const MatmulInput& input, int64_t first
   const int64_t row_bytes = input.cols + input.cols / kDenseGroup * static_cast<int64_t>(sizeof(float));
   const int64_t room = static_cast<int64_t>(scratch_.codes_bytes) / row_bytes / kRowsAtOnce * kRowsAtOnce;
   const int64_t left = std::min(input.num_rows - first, room);
-  if (in_place && (left % kRowsAtOnce == 0 || left > kMostPaddedRows)) {
+  if (in_place && (left % kRowsAtOnce == 0 || left > kMaxPaddedRows)) {
     return {.first = first, .count = left / kRowsAtOnce * kRowsAtOnce, .in_place = true};
   }
-  return {.first = first, .count = std::min(left, kMostPaddedRows)};
+  return {.first = first, .count = std::min(left, kMaxPaddedRows)};
 }
 
 // The outputs of one call usually share their rows.

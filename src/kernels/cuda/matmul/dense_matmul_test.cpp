@@ -123,13 +123,13 @@ class CudaDense : public GpuTest {
     return rows;  // what frees the floats waits for the kernel
   }
 
-  struct Wish {
+  struct ProductOptions {
     int64_t gap = 0;  // of y
     bool bias = false;
     bool accumulate = false;
     DenseScratch scratch = DenseMatmul::kScratch;
   };
-  void expect_products(const Weights& weights, int64_t m, Wish wish);
+  void expect_products(const Weights& weights, int64_t m, ProductOptions options);
 
   ThreadPool pool_{2};
   const Kernels* kernels_ = nullptr;
@@ -139,25 +139,25 @@ class CudaDense : public GpuTest {
   Exec exec_{};
 };
 
-void CudaDense::expect_products(const Weights& weights, int64_t m, Wish wish) {
+void CudaDense::expect_products(const Weights& weights, int64_t m, ProductOptions options) {
   SCOPED_TRACE(testing::Message() << weight_format(weights.format).name << " " << weights.rows << "x" << weights.cols
-                                  << ", " << m << " rows, gap " << wish.gap << ", bias " << wish.bias << ", accumulate "
-                                  << wish.accumulate);
+                                  << ", " << m << " rows, gap " << options.gap << ", bias " << options.bias << ", accumulate "
+                                  << options.accumulate);
   const Matrix packed = pack(weights);
   const std::vector<float> x = random_floats(m * weights.cols, 7);
   const DeviceArray<std::byte> rows = rows_of(x, weights.cols);
   const std::vector<float> bias = random_floats(weights.rows, 8);
   const DeviceArray<float> device_bias(bias);
-  const int64_t stride = weights.rows + wish.gap;
+  const int64_t stride = weights.rows + options.gap;
   const std::vector<float> before = random_floats(m * stride, 9);
   DeviceArray<float> y(before);
   const MatmulInput input{.num_rows = m, .cols = weights.cols, .packed = rows.data()};
   const MatmulOutput output{.weights = packed.matrix,
-                            .bias = wish.bias ? device_bias.data() : nullptr,
+                            .bias = options.bias ? device_bias.data() : nullptr,
                             .y = y.data(),
                             .y_stride = stride,
-                            .accumulate = wish.accumulate};
-  DenseMatmul(exec_, wish.scratch).multiply(input, output);
+                            .accumulate = options.accumulate};
+  DenseMatmul(exec_, options.scratch).multiply(input, output);
   const std::vector<float> got = y.download();
   for (size_t at = 0; at < got.size(); ++at) {
     const size_t t = at / static_cast<size_t>(stride);
@@ -168,8 +168,8 @@ void CudaDense::expect_products(const Weights& weights, int64_t m, Wish wish) {
     }
     double terms = 0;
     double want = product_of(weights, x, t * static_cast<size_t>(weights.rows) + o, &terms);
-    if (wish.bias) want += bias[o];
-    if (wish.accumulate) want += before[at];
+    if (options.bias) want += bias[o];
+    if (options.accumulate) want += before[at];
     ASSERT_NEAR(got[at], want, 1e-5 * (terms + 1)) << "row " << t << ", output " << o;
   }
 }

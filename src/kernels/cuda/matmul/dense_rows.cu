@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr float kE4M3Most = 448.0f;
+constexpr float kE4M3Max = 448.0f;
 
 // One warp for each group of a row, with four columns per lane; block (row, groups).
 __global__ void __launch_bounds__(kThreads) quantize_groups(const QuantizedRows rows) {
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) quantize_groups(const QuantizedRows 
   if (!finite) most = INFINITY;
   for (int lanes = 1; lanes < kWarpSize; lanes *= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, lanes));
   const bool has_codes = most >= kInt8SmallestMax && most < INFINITY;
-  const float factor = has_codes ? kE4M3Most / most : 0.0f;
+  const float factor = has_codes ? kE4M3Max / most : 0.0f;
   uint32_t codes = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kThreads) quantize_groups(const QuantizedRows 
   }
   *reinterpret_cast<uint32_t*>(rows.codes + row * rows.cols + column) = codes;
   if (threadIdx.x % kWarpSize == 0) {
-    rows.scales[group * rows.padded + row] = most == INFINITY ? NAN : has_codes ? most / kE4M3Most : 0.0f;
+    rows.scales[group * rows.padded + row] = most == INFINITY ? NAN : has_codes ? most / kE4M3Max : 0.0f;
   }
 }
 

@@ -7,7 +7,7 @@ namespace quire {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMostChoices = kWarpSize;  // per row: a lane has one
+constexpr int kMaxChoices = kWarpSize;  // per row: a lane has one
 
 // ---- gathering ------------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows, const ExpertSlots& out) {
-  CHECK(routing.per_row <= kMostChoices && routing.per_row <= routing.num_experts);
+  CHECK(routing.per_row <= kMaxChoices && routing.per_row <= routing.num_experts);
   const dim3 block(kWarpSize, kThreads / kWarpSize);
   launch(choose_experts, static_cast<unsigned>(ceil_div(num_rows, block.y)), block, 0, gpu_stream(exec), routing,
          logits, num_rows, out.weights);

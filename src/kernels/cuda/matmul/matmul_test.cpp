@@ -295,7 +295,7 @@ TEST_P(CudaMatmul, AgreesWithFloat64) {
   }
 }
 
-TEST_P(CudaMatmul, OneAnswerInAnyCompany) {
+TEST_P(CudaMatmul, OneAnswerInAnyBatch) {
   const int64_t cols = weight_format(format()).block_elements == 1 ? 301 : 768;
   const int64_t rows = 37;
   const DeviceMatrix matrix(random_weights(format(), rows, cols, 21));

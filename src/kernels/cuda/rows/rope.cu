@@ -5,11 +5,11 @@
 namespace quire {
 namespace {
 
-constexpr int kMostParts = 4;
+constexpr int kMaxParts = 4;
 constexpr int kWarps = 4;  // of a block: neighbouring heads of one row
 
 struct Parts {
-  HeadRows parts[kMostParts];
+  HeadRows parts[kMaxParts];
   int num_parts;
   int num_heads;  // of all parts
   Rotation rotation;
@@ -24,9 +24,9 @@ __global__ void __launch_bounds__(kWarps* kWarpSize) norm_rope_heads(const Parts
 }
 
 void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation) {
-  for (int begin = 0; begin < num_parts; begin += kMostParts) {
+  for (int begin = 0; begin < num_parts; begin += kMaxParts) {
     Parts call{.parts = {},
-               .num_parts = num_parts - begin < kMostParts ? num_parts - begin : kMostParts,
+               .num_parts = num_parts - begin < kMaxParts ? num_parts - begin : kMaxParts,
                .num_heads = 0,
                .rotation = rotation};
     for (int part = 0; part < call.num_parts; ++part) {

@@ -11,7 +11,7 @@
 
 namespace quire {
 
-constexpr int kMostRowThreads = 512;
+constexpr int kMaxRowThreads = 512;
 
 // ---- host ---------------------------------------------------------------------------------------------------------
 
@@ -24,7 +24,7 @@ inline bool in_fours(const void* pointer, int64_t stride) {
 inline int row_threads(int64_t dim) {
   if (dim <= kMaxHeadDim) return kWarpSize;
   const int64_t wanted = ceil_div(dim, 4 * kWarpSize) * kWarpSize;
-  return static_cast<int>(wanted < kMostRowThreads ? wanted : kMostRowThreads);
+  return static_cast<int>(wanted < kMaxRowThreads ? wanted : kMaxRowThreads);
 }
 
 // ---- device -------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ __device__ __forceinline__ float warp_sum(float x) {
 
 // Sums over the threads of a block: warps are added in order. Every thread gets the result. Call it once per kernel.
 __device__ __forceinline__ float block_sum(float x) {
-  __shared__ float sums[kMostRowThreads / kWarpSize];
+  __shared__ float sums[kMaxRowThreads / kWarpSize];
   x = warp_sum(x);
   const unsigned warps = blockDim.x / kWarpSize;
   if (warps == 1) return x;

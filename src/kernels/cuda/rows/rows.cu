@@ -9,7 +9,7 @@ constexpr int64_t kSpan = 1024;  // floats per block when several blocks share a
 
 // Each block moves `span` floats of a row of `dim` floats from the source to the sink.
 template <typename Source, typename Sink>
-__global__ void __launch_bounds__(kMostRowThreads)
+__global__ void __launch_bounds__(kMaxRowThreads)
     move_rows(Source source, Sink sink, int64_t dim, int64_t span, unsigned blocks_per_row) {
   const int64_t row = blockIdx.x / blocks_per_row;
   const int64_t begin = blockIdx.x % blocks_per_row * span;

@@ -153,7 +153,7 @@ std::vector<int32_t> scattered(int64_t cols) {
   return g_idx;
 }
 
-TEST(Gptq, EveryWeightIsTheFormula) {
+TEST(Gptq, EveryWeightEqualsTheFormula) {
   GptqModel({}).expect(Format::kI4_G32);
   GptqModel({.group_size = 64, .second_version = true}).expect(Format::kI4_G32);
   GptqModel({.group_size = 128, .cols = 384}).expect(Format::kI4_G128);
@@ -171,7 +171,7 @@ TEST(Gptq, ActOrder) {
   GptqModel({.g_idx = in_order}).expect(Format::kI4_G32);
 }
 
-TEST(Gptq, WhatNoBlockHoldsBecomesFloats) {
+TEST(Gptq, MatricesThatFitNoBlockFormatBecomeFloats) {
   GptqModel({.group_size = 16}).expect(Format::kF32);
   GptqModel({.group_size = -1, .cols = 40}).expect(Format::kF32);
   std::vector<int32_t> uneven = scattered(128);
@@ -185,7 +185,7 @@ TEST(Gptq, WhatNoBlockHoldsBecomesFloats) {
 
 // ---- AWQ ----------------------------------------------------------------------------------------------------------
 
-TEST(Awq, EveryWeightIsTheFormula) {
+TEST(Awq, EveryWeightEqualsTheFormula) {
   constexpr int64_t kRows = 24, kCols = 128, kGroup = 64;
   constexpr int kOrder[] = {0, 2, 4, 6, 1, 3, 5, 7};
   const auto words = random_values<uint32_t>(kCols * kRows / 8, 1);
@@ -346,7 +346,7 @@ TEST(CompressedTensors, Nvfp4) {
 }
 
 // A float for a matrix, one for each expert of a stack.
-TEST(GgufScales, GoIntoTheBlocks) {
+TEST(GgufScales, AreMergedIntoTheBlocks) {
   static const std::vector<float> kOne = {0.75f};
   static const std::vector<float> kEach = {1, 2, 3, 5};
   const auto add_scales = [](GgufWriter& writer) {
@@ -395,7 +395,7 @@ void expect_refusal(const json::object& config, const Tensors& tensors, const st
   EXPECT_EQ(error.find('\n'), std::string::npos) << error;
 }
 
-TEST(Quantization, TensorsThatDoNotFit) {
+TEST(Quantization, RefusesTensorsOfWrongShapeOrType) {
   const GptqModel good({.g_idx = scattered(128)});
   const auto gptq = [&](size_t index, std::vector<int64_t> shape, const std::string& part) {
     Tensors tensors = good.tensors;
@@ -460,7 +460,7 @@ TEST(Quantization, TensorsThatDoNotFit) {
   expect_refusal(form, {pairs, {"m.weight_scale", "U8", {16, 8}}, global}, "is U8, expected F8_E4M3");
 }
 
-TEST(Quantization, OptionsThatThisBuildDoesNotRead) {
+TEST(Quantization, RefusesUnsupportedOptions) {
   const auto expect = [](const json::object& config, const std::string& part) {
     const std::string error = error_of([&] { Opened(config, {{"m.weight", "F16", {1, 1}}}); });
     EXPECT_NE(error.find(part), std::string::npos) << error;

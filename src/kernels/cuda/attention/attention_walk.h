@@ -126,7 +126,7 @@ __device__ __forceinline__ void mask_scores(const WarpRows<Shape>& rows, const T
 // earlier sums. Scores are pairs (column, half) of one row tile.
 template <typename Shape>
 __device__ __forceinline__ float softmax_row(WarpRows<Shape>& rows, int tile, int half, float to_log2,
-                                            Scores<Shape>& scores) {
+                                             Scores<Shape>& scores) {
   float most = rows.max[tile][half];
 #pragma unroll
   for (int n = 0; n < Shape::kPositions / 8; ++n) {

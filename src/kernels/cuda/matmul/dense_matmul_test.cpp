@@ -141,8 +141,8 @@ class CudaDense : public GpuTest {
 
 void CudaDense::expect_products(const Weights& weights, int64_t m, ProductOptions options) {
   SCOPED_TRACE(testing::Message() << weight_format(weights.format).name << " " << weights.rows << "x" << weights.cols
-                                  << ", " << m << " rows, gap " << options.gap << ", bias " << options.bias << ", accumulate "
-                                  << options.accumulate);
+                                  << ", " << m << " rows, gap " << options.gap << ", bias " << options.bias
+                                  << ", accumulate " << options.accumulate);
   const Matrix packed = pack(weights);
   const std::vector<float> x = random_floats(m * weights.cols, 7);
   const DeviceArray<std::byte> rows = rows_of(x, weights.cols);

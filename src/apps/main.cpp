@@ -33,7 +33,7 @@ int finish_output() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  quire::Command program("quire", "Runs large language models: one program from the checkpoint to a served model");
+  quire::Command program("quire", "Runs and serves large language models; to try it: quire run demo");
   std::string log_level = "warning";
   std::string config_file;  // read by the table itself
   quire::FlagValue level = quire::text(log_level, "LEVEL");

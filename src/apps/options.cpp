@@ -119,11 +119,11 @@ void ModelOptions::add_limits(Command& command) {
   command.add({.title = "Limits", .has_environment = true},
               {{.names = "-c,--ctx-size,--max-model-len,--context",
                 .value = context,
-                .help = "Positions of one sequence, for example 8192 or 32K",
+                .help = "Longest sequence in tokens, prompt and answer together, for example 8192 or 32K",
                 .default_text = "auto or 0, the model's own"},
                {.names = "--sequences,--max-num-seqs,-np,--parallel",
                 .value = number(max_sequences, 1, 65536),
-                .help = "Sequences that run at once"},
+                .help = "Sequences that run at once; further requests wait"},
                {.names = "--memory",
                 .value = gibibytes(memory_bytes, 1),
                 .help = "Memory allowed in all, for example 500MiB; a number alone is GiB",
@@ -132,14 +132,15 @@ void ModelOptions::add_limits(Command& command) {
 }
 
 void ModelOptions::add_machine(Command& command) {
-  command.add({.title = "Compute", .has_environment = true}, {{.names = "-t,--threads",
-                                                               .value = number(threads, 1, 1024),
-                                                               .help = "Threads that compute",
-                                                               .default_text = "every processor this process may use"},
-                                                              {.names = "--isa",
-                                                               .value = text(isa, "NAME"),
-                                                               .help = "Kernel table: reference, avx2 or avx512",
-                                                               .default_text = "the best that runs here"}});
+  command.add({.title = "Compute", .has_environment = true},
+              {{.names = "-t,--threads",
+                .value = number(threads, 1, 1024),
+                .help = "Threads that compute",
+                .default_text = "every processor this process may use"},
+               {.names = "--isa",
+                .value = text(isa, "NAME"),
+                .help = "Instruction set of the kernels: reference, avx2 or avx512",
+                .default_text = "the best that runs here"}});
 }
 
 void ModelOptions::add_compute(Command& command) {
@@ -148,7 +149,7 @@ void ModelOptions::add_compute(Command& command) {
       {.title = "Compute", .has_environment = true},
       {{.names = "-b,--batch-size,--max-num-batched-tokens",
         .value = number(max_batch_tokens, 1, 1 << 20),
-        .help = "Most tokens of one step"},
+        .help = "Most tokens that one step computes, over all sequences"},
        {.names = "--device",
         .value = text(device, "NAME"),
         .help = "cpu or cuda",
@@ -248,13 +249,11 @@ void SamplingOptions::add(Command& to) {
            .value = number(seed, -1),
            .help = "The same seed gives the same text; -1: a new one each time"},
           {.names = "--stop,--reverse-prompt,-r", .value = texts(stop), .help = "Stop before this text; repeatable"},
-          {.names = "--min-tokens",
-           .value = number(params.min_tokens),
-           .help = "Fewest tokens before an end token counts"},
+          {.names = "--min-tokens", .value = number(params.min_tokens), .help = "Do not end before this many tokens"},
           {.names = "--ignore-eos", .value = on_off(ignore_eos), .help = "Go on past the model's end tokens"},
           {.names = "--logprobs",
            .value = number(params.num_logprobs),
-           .help = "Report the log probability of each token and of this many alternatives",
+           .help = "Report the log probability of each token and of this many alternatives to it",
            .default_text = "none"}});
 }
 

@@ -157,7 +157,7 @@ void add_run_command(Command& program) {
                 .help = "Continue the text as it is, without the model's chat template"},
                {.names = "--stats",
                 .value = on_off(options->stats),
-                .help = "Show the numbers of both phases: TTFT, TPOT, tokens/s, memory"},
+                .help = "Print statistics: time to first token, time per output token, tokens/s, memory"},
                {.names = "--json",
                 .value = on_off(options->json),
                 .help = "Print one JSON object with text, finish reason and numbers"}});

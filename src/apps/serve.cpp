@@ -141,7 +141,7 @@ void serve(const ServeOptions& options) {
 }  // namespace
 
 void add_serve_command(Command& program) {
-  Command& command = program.add_command("serve", "Serve a model over HTTP with OpenAI's interface");
+  Command& command = program.add_command("serve", "Serve a model over HTTP with OpenAI's API and a web page");
   const auto options = std::make_shared<ServeOptions>();
   options->add(command);
   command.on_run([options] { serve(*options); });

@@ -68,6 +68,22 @@ struct MatmulInput {
 
 inline constexpr int64_t kPackedColumnMultiple = 32;  // the columns of packed rows come in whole groups
 
+// What pack_rows packs: num_rows rows of x, one after the other and as they are unless lists say otherwise.
+struct RowsToPack {
+  const float* x = nullptr;  // rows of cols floats, contiguous
+  int64_t num_rows = 0;
+  int64_t cols = 0;
+  const int32_t* rows = nullptr;  // [num_rows] the row of x that each packed row is
+  // [cols] value c of a packed row is value columns[c] of its row of x: the order of a matrix's columns (GPTQ with
+  // act-order).
+  const int32_t* columns = nullptr;
+  // Rows of experts, each in the order of its expert: rows [first[e] - first[0], first[e + 1] - first[0]) are in the
+  // order expert_columns[e].
+  int num_experts = 0;
+  const int32_t* first = nullptr;                  // [num_experts + 1]
+  const int32_t* const* expert_columns = nullptr;  // [num_experts] lists like `columns`, or null: as they are
+};
+
 struct MatmulOutput {
   PackedMatrix weights;
   const float* bias = nullptr;         // [weights.rows] or none
@@ -137,14 +153,6 @@ struct ExpertMatrices {
   PackedMatrix like;                      // format, rows and cols of each
   const PackedMatrix* experts = nullptr;  // [num_experts], an array
   float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
-};
-
-// Input rows in the column order of the matrix of each one's expert.
-struct ExpertColumns {
-  const int32_t* rows = nullptr;            // [num_rows] where each comes from; none: they lie in order
-  const int32_t* first = nullptr;           // [num_experts + 1] where each expert's rows start, the first at 0
-  const int32_t* const* columns = nullptr;  // [num_experts] the order of each, [cols]; null: as they are
-  int num_experts = 0;
 };
 
 // The chosen experts' outputs on their way back to the rows of the batch.
@@ -225,6 +233,8 @@ struct AttentionArgs {
   // Read K and V of blocks that several sequences begin with once for all of them. Changes the speed only: off to
   // measure what it brings.
   bool share_prefixes = true;
+  // Whether all sequences begin with the same block: a table that does not see them looks for more only then.
+  bool begin_alike = false;
   std::byte* workspace = nullptr;  // attention_workspace_bytes(...), 64-byte aligned
 };
 
@@ -253,7 +263,6 @@ struct SamplingRow {
   float top_p = 1.0f;        // keep the smallest likeliest set of at least this mass; above 0
   float min_p = 0.0f;        // keep tokens of at least min_p x the likeliest one's probability
 };
-inline constexpr int kMaxSampledVocab = 1 << 20;
 
 // Which form of its input rows a matmul reads: MatmulInput::f32 or MatmulInput::packed.
 enum class RowForm : uint8_t { kFloats, kPacked };
@@ -290,8 +299,13 @@ struct Kernels {
   void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) const;
   void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                       const ExpertMatrices* matrices, int num_matrices) const;
-  // Packing in another layout, for matrices that matmul and embed_rows alone read: not experts'. Both null, or 0 bytes
-  // for a matrix, where there is none.
+  bool mixes_expert_formats;  // whether the matrices of one kind may have several formats
+  // So many rows are enough for a call of matmul_experts: where the host sees which experts have rows, it can take them
+  // a few at a time and needs workspace for fewer rows. INT64_MAX where it does not: a call then has all rows of a
+  // step.
+  int64_t enough_expert_rows;
+  // Packing in another layout, for matrices that matmul and embed_rows alone read: not experts'. 0 bytes for a matrix
+  // that has none.
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
   size_t scratch_bytes;  // of Exec::scratch
@@ -301,7 +315,7 @@ struct Kernels {
   // multiple of kPackedColumnMultiple. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| <
   // 2^-100 counts as zeros.
   size_t (*packed_row_bytes)(int64_t cols);
-  void (*pack_rows)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed);
+  void (*pack_rows)(const Exec& exec, const RowsToPack& rows, std::byte* packed);
   // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.
   void (*rms_norm_packed)(const Exec& exec, const RowNorm& norm, std::byte* packed);
   void (*gated_activation_packed)(const Exec& exec, const RowGate& gate, std::byte* packed);
@@ -322,17 +336,11 @@ struct Kernels {
   // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
   void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
                       std::byte* to);
-  // out[row] = scale * the token's row of the matrix, dequantised; out [num_rows, matrix.cols]. The matrix is packed,
-  // except for the tables of the host: those read its rows as they lie in a file.
+  // out[row] = scale * the token's row of the matrix, dequantised; out [num_rows, matrix.cols]. The matrix is packed
+  // or, if embeds_file_rows, in the host's memory with its rows as they lie in a file.
+  bool embeds_file_rows;
   void (*embed_rows)(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
                      float scale, float* out);
-  // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
-  void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
-                         float* to);
-  // to[i][c] = from[rows[i]][columns[e][c]], e being the expert of row i; to [num_rows, cols], both contiguous. Null in
-  // the host's tables, where experts with such orders are multiplied one by one.
-  void (*gather_expert_columns)(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
-                                int64_t cols, float* to);
   // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
   // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
   void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
@@ -360,9 +368,10 @@ struct Kernels {
   void (*attention)(const Exec& exec, const AttentionArgs& args);
 
   // ---- sampling ---------------------------------------------------------------------------------------------------
-  // tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most kMaxSampledVocab:
-  // the lowest id of equals, and -1 for a row with a NaN, +infinity or nothing finite. Null in the host's tables, where
-  // decoding/sampler.h does it.
+  // 0: the table leaves it to decoding/sampler.h, and sample_rows is not called.
+  int max_sampled_vocab;
+  // tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most max_sampled_vocab:
+  // the lowest id of equals, and -1 for a row with a NaN, +infinity or nothing finite.
   void (*sample_rows)(const Exec& exec, const float* logits, int64_t num_rows, int vocab_size, const SamplingRow* rows,
                       int32_t* tokens);
 };

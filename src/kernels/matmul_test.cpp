@@ -152,7 +152,7 @@ class Runner {
     Bytes packed;
     if (table_.takes_packed(outputs.front().weights.format)) {
       packed = aligned_bytes(static_cast<size_t>(m) * table_.packed_row_bytes(cols), 0xdd);
-      table_.pack_rows(make_exec(pool_), input.f32, m, cols, packed.get());
+      table_.pack_rows(make_exec(pool_), {.x = input.f32, .num_rows = m, .cols = cols}, packed.get());
       input.packed = packed.get();
       input.f32 = nullptr;
     }
@@ -362,7 +362,8 @@ TEST_P(Matmul, OutputsWithSeparateInputRows) {
   const size_t packed_row = takes_packed ? table().packed_row_bytes(cols) : 0;
   Bytes packed_rows = aligned_bytes(40 * packed_row + 1, 0);
   ThreadPool pool(2);
-  if (takes_packed) table().pack_rows(make_exec(pool), x.data(), 40, cols, packed_rows.get());
+  if (takes_packed)
+    table().pack_rows(make_exec(pool), {.x = x.data(), .num_rows = 40, .cols = cols}, packed_rows.get());
   const auto input = [&](int64_t first, int64_t count) {
     return MatmulInput{.num_rows = count,
                        .cols = cols,
@@ -474,7 +475,7 @@ TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
     const MatmulInput none{.num_rows = 0, .cols = 32};
     const MatmulOutput output{.weights = {Format::kQ8_0, 0, 32, nullptr}};
     table->matmul(make_exec(pool), none, &output, 1);
-    table->pack_rows(make_exec(pool), nullptr, 0, 32, nullptr);
+    table->pack_rows(make_exec(pool), {.cols = 32}, nullptr);
   }
 }
 

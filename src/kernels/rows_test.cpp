@@ -38,6 +38,27 @@ class RowsTest : public testing::TestWithParam<const Kernels*> {
   ThreadPool pool_{2};
 };
 
+// Layers call entries without a look at what a table has; what they do look at are its numbers.
+TEST_P(RowsTest, EveryEntryIsThere) {
+  const Kernels& all = table();
+  for (int i = 0; i < kNumFormats; ++i) {
+    const auto format = static_cast<Format>(i);
+    if (!weight_format(format).is_weight()) continue;
+    const FormatKernels& row = all.format_kernels(format);
+    EXPECT_TRUE(row.packed_bytes != nullptr && row.pack != nullptr && row.matmul != nullptr) << i;
+  }
+  EXPECT_TRUE(all.dense_bytes != nullptr && all.pack_dense != nullptr);
+  EXPECT_TRUE(all.packed_row_bytes != nullptr && all.pack_rows != nullptr);
+  EXPECT_TRUE(all.rms_norm_packed != nullptr && all.gated_activation_packed != nullptr);
+  EXPECT_TRUE(all.rms_norm != nullptr && all.add_rms_norm != nullptr && all.add != nullptr);
+  EXPECT_TRUE(all.gated_activation != nullptr && all.rope != nullptr && all.norm_rope != nullptr);
+  EXPECT_TRUE(all.gather_rows != nullptr && all.embed_rows != nullptr && all.softcap != nullptr);
+  EXPECT_TRUE(all.route_experts != nullptr && all.add_expert_rows != nullptr && all.enough_expert_rows > 0);
+  EXPECT_TRUE(all.write_kv != nullptr && all.norm_rope_write_kv != nullptr);
+  EXPECT_TRUE(all.attention_workspace_bytes != nullptr && all.attention != nullptr);
+  EXPECT_EQ(all.max_sampled_vocab > 0, all.sample_rows != nullptr);
+}
+
 TEST_P(RowsTest, RmsNorm) {
   for (int64_t dim : kSizes) {
     for (int64_t rows : {int64_t{1}, int64_t{9}}) {
@@ -311,7 +332,7 @@ TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
       AlignedBuffer want(bytes), got(bytes);
       std::vector<float> floats(gate.size());
       const auto expect_equal = [&](const char* name) {
-        table().pack_rows(exec(), floats.data(), rows, dim, want.data());
+        table().pack_rows(exec(), {.x = floats.data(), .num_rows = rows, .cols = dim}, want.data());
         EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
       };
       table().rms_norm(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
@@ -494,21 +515,58 @@ TEST_P(RowsTest, RoutingSortsAssignmentsByExpert) {
   }
 }
 
-TEST_P(RowsTest, GatherRowsAndColumns) {
+TEST_P(RowsTest, GatherRows) {
   const int64_t cols = 21;
   const std::vector<float> from = random_floats(50 * cols, 5);
-  std::vector<int32_t> rows, columns;
+  std::vector<int32_t> rows;
   for (int32_t i = 0; i < 33; ++i) rows.push_back(i * 7 % 50);
-  for (int32_t i = 0; i < cols; ++i) columns.push_back(i * 5 % 21);
-  std::vector<float> picked(33 * cols), turned(50 * cols);
+  std::vector<float> picked(33 * cols);
   table().gather_rows(exec(), reinterpret_cast<const std::byte*>(from.data()), cols * sizeof(float), rows.data(), 33,
                       reinterpret_cast<std::byte*>(picked.data()));
-  table().gather_columns(exec(), from.data(), columns.data(), 50, cols, turned.data());
   for (size_t i = 0; i < picked.size(); ++i) {
     EXPECT_EQ(picked[i], from[static_cast<size_t>(rows[i / cols]) * cols + i % cols]);
   }
-  for (size_t i = 0; i < turned.size(); ++i) {
-    EXPECT_EQ(turned[i], from[i / cols * cols + static_cast<size_t>(columns[i % cols])]);
+}
+
+// Rows and columns that lists pick, bit for bit as the same floats packed plainly.
+TEST_P(RowsTest, PacksRowsInTheOrderOfLists) {
+  const std::vector<int32_t> rows = {2, 0, 2, 1, 4, 0, 3};
+  const std::vector<int32_t> first = {5, 5, 8, 9, 9, 12, 12};  // of experts; 0, 3 and 5 have no rows
+  constexpr int64_t kRows = 7;
+  for (const int64_t cols : {32, 256, 288, 1056}) {
+    const std::vector<float> x = random_floats(kRows * cols, 5);
+    std::vector<std::vector<int32_t>> orders(2, std::vector<int32_t>(static_cast<size_t>(cols)));
+    for (size_t c = 0; c < orders[0].size(); ++c) {
+      orders[0][c] = static_cast<int32_t>((c * 5 + 3) % orders[0].size());
+      orders[1][c] = static_cast<int32_t>(orders[0].size() - 1 - c);
+    }
+    const int32_t* const of_experts[] = {orders[1].data(), orders[0].data(), nullptr,
+                                         orders[0].data(), orders[1].data(), orders[0].data()};
+    const int32_t* const of_rows[] = {of_experts[1], of_experts[1], of_experts[1], nullptr,
+                                      of_experts[4], of_experts[4], of_experts[4]};
+    const auto expect_packed = [&](const RowsToPack& lists, const auto& value) {
+      std::vector<float> floats(x.size());
+      for (int64_t i = 0; i < kRows * cols; ++i) floats[static_cast<size_t>(i)] = value(i / cols, i % cols);
+      const size_t bytes = kRows * table().packed_row_bytes(cols);
+      AlignedBuffer want(bytes), got(bytes);
+      table().pack_rows(exec(), {.x = floats.data(), .num_rows = kRows, .cols = cols}, want.data());
+      table().pack_rows(exec(), lists, got.data());
+      EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << cols << " columns";
+    };
+    const auto at = [&](int64_t row, int64_t column) { return x[static_cast<size_t>(row * cols + column)]; };
+    RowsToPack lists{.x = x.data(), .num_rows = kRows, .cols = cols, .columns = orders[0].data()};
+    expect_packed(lists, [&](int64_t row, int64_t c) { return at(row, orders[0][static_cast<size_t>(c)]); });
+    lists = {.x = x.data(),
+             .num_rows = kRows,
+             .cols = cols,
+             .rows = rows.data(),
+             .num_experts = 6,
+             .first = first.data(),
+             .expert_columns = of_experts};
+    expect_packed(lists, [&](int64_t row, int64_t c) {
+      const int32_t* const columns = of_rows[row];
+      return at(rows[static_cast<size_t>(row)], columns != nullptr ? columns[c] : c);
+    });
   }
 }
 

@@ -66,6 +66,7 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                       .softcap = softcap,
                                       .window = window,
                                       .share_prefixes = step.share_prefixes,
+                                      .begin_alike = step.begin_alike,
                                       .workspace = buffers.workspace});
   linear(step, plain_input(step, buffers.out, step.num_rows, sizes.q_size(), forms_read_by({&o}), buffers.packed),
          {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});

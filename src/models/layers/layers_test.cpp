@@ -197,12 +197,14 @@ TEST(Rotary, RefusesUnknownScalings) {
 // A mixture with random weights, on any table.
 class RandomMoe {
  public:
-  RandomMoe(const Kernels& table, Format format) : table_(table) {
+  // Every other expert is in the second format.
+  RandomMoe(const Kernels& table, Format even, Format odd) : table_(table) {
     step_.kernels = &table;
     step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
     moe_.routing = {.num_experts = 5, .per_row = 3, .normalize = true};
     moe_.router = random_linear(Format::kF32, 5, kHidden);
     for (int i = 0; i < 5; ++i) {
+      const Format format = i % 2 == 0 ? even : odd;
       moe_.experts.push_back({.gate = random_linear(format, kInner, kHidden),
                               .up = random_linear(format, kInner, kHidden),
                               .down = random_linear(format, kHidden, kInner)});
@@ -210,9 +212,10 @@ class RandomMoe {
       ups_.push_back(moe_.experts.back().up.weights);
       downs_.push_back(moe_.experts.back().down.weights);
     }
-    moe_.gates = gates_.data();
-    moe_.ups = ups_.data();
-    moe_.downs = downs_.data();
+    const InputForms reads = forms_read_by({&moe_.experts[0].gate, &moe_.experts[1].gate});
+    moe_.gates = {.experts = gates_.data(), .reads = reads};
+    moe_.ups = {.experts = ups_.data(), .reads = reads};
+    moe_.downs = {.experts = downs_.data(), .reads = reads};
   }
 
   // [num_rows, kHidden] of a batch whose workspace has room for max_rows.
@@ -265,7 +268,7 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
   for (float& value : x) value = normal(random);
   for (const Kernels* table : runnable_kernels()) {
     for (const Format format : {Format::kF32, Format::kQ8_0}) {
-      RandomMoe moe(*table, format);
+      RandomMoe moe(*table, format, format);
       const std::vector<float> together = moe.apply(x, kRows);
       for (const int64_t count : {1, 2, 16}) {
         for (const int64_t first : {0, 77, 284}) {
@@ -275,6 +278,23 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
               << table->name << " " << weight_format(format).name << ", " << count << " rows from " << first;
         }
       }
+    }
+  }
+}
+
+// Experts that read floats beside experts that read packed rows.
+TEST(Moe, ExpertsMayHaveSeveralFormats) {
+  constexpr int64_t kRows = 40;
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kRows * RandomMoe::kHidden);
+  for (float& value : x) value = normal(random);
+  for (const Kernels* table : runnable_kernels()) {
+    const std::vector<float> expected = RandomMoe(*table, Format::kF32, Format::kF32).apply(x, kRows);
+    const float largest = std::abs(*std::ranges::max_element(expected, {}, [](float y) { return std::abs(y); }));
+    for (const auto& [even, odd] : {std::pair(Format::kF16, Format::kQ8_0), std::pair(Format::kQ8_0, Format::kF16)}) {
+      const std::vector<float> y = RandomMoe(*table, even, odd).apply(x, kRows);
+      for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 0.03f * largest) << table->name << " " << i;
     }
   }
 }
@@ -324,7 +344,7 @@ class RandomAttention {
     std::vector<float> y(x.size());
     const MatmulInput input{.num_rows = kRows, .cols = kSizes.hidden_size, .f32 = x.data()};
     attention.apply(step_, buffers_,
-                    {.layer = layer, .x = input, .cos_sin = cos_sin.data(), .half_dim = 8, .y = y.data()});
+                    {.layer = layer, .x = {.rows = input}, .cos_sin = cos_sin.data(), .half_dim = 8, .y = y.data()});
     return y;
   }
 
@@ -382,10 +402,10 @@ TEST(Attention, ReadsAnotherLayersKeysAndValues) {
   }
 }
 
-// Two matrices with the same column order and one with another give the same bits as plain matrices give for rows
+// Two matrices with the same order of columns and one with another give the same bits as plain matrices give for rows
 // gathered before, for any number of rows.
 TEST(ColumnOrder, IsTheInputGathered) {
-  constexpr int64_t kRows = 9, kCols = 64, kTokens = 2 * ColumnOrder::kRows + 3;
+  constexpr int64_t kRows = 9, kCols = 64, kTokens = 259;
   const Kernels& kernels = select_kernels("");
   ThreadPool pool(2);
   const Step step{.kernels = &kernels, .exec = make_exec(pool)};
@@ -404,10 +424,8 @@ TEST(ColumnOrder, IsTheInputGathered) {
   std::vector<int32_t> columns(kCols);
   std::iota(columns.begin(), columns.end(), 0);
   std::ranges::shuffle(columns, random);
-  AlignedBuffer gathered(ColumnOrder::kRows * kCols * sizeof(float));
-  AlignedBuffer packed_rows(ColumnOrder::kRows * kernels.packed_row_bytes(kCols));
   Linear ordered = plain;
-  ordered.order = {columns.data(), gathered.as<float>().data(), packed_rows.data()};
+  ordered.columns = columns.data();
   std::vector<float> by_hand(x.size());
   for (size_t i = 0; i < x.size(); ++i) by_hand[i] = x[i / kCols * kCols + static_cast<size_t>(columns[i % kCols])];
 

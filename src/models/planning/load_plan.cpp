@@ -91,7 +91,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   const Device& device = *plan.backend.device;
   const bool on_host = device.is_host();
   check_sums(asked, on_host);
-  WeightLoader loader(checkpoint, kernels, on_host, {.rank = 0, .size = asked.tensor_parallel});
+  WeightLoader loader(checkpoint, kernels, {.rank = 0, .size = asked.tensor_parallel});
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   plan.info = model->info();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
@@ -101,7 +101,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   Arena workspace;
   InputArena inputs;
   model->take_workspace(workspace, inputs, kernels, limits);
-  StepArrays{}.take(workspace, inputs, kernels, limits);
+  StepArrays{}.take(workspace, inputs, limits);
   workspace.take_bytes(kernels.scratch_bytes);
   plan.weight_bytes = loader.packed_bytes();
   plan.input_bytes = inputs.used_bytes();
@@ -136,7 +136,7 @@ StepLimits limits_of(const LoadPlan& plan, bool on_host) {
           .max_sequences = options.max_sequences,
           .max_context = options.max_context,
           .num_kv_groups = static_cast<int>(plan.kv.groups.size()),
-          .on_host = on_host};
+          .remembered_positions = on_host ? 0 : options.max_context};
 }
 
 }  // namespace quire

@@ -76,7 +76,7 @@ MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& 
 ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return plan_load(checkpoint, {.device = "cpu"}).info; }
 
 std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
-  WeightLoader loader(checkpoint, select_kernels(isa), /*on_host=*/true);
+  WeightLoader loader(checkpoint, select_kernels(isa));
   make_model(checkpoint, loader);
   return loader.matrices();
 }

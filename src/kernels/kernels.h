@@ -2,10 +2,10 @@
 //
 // A table is a struct of function pointers. The reference table (reference/) is complete, slow and readable; the table
 // of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Matrices are
-// multiplied by a row of the table for each format: a format that an instruction set has nothing better for runs by the
-// reference's row, beside fast ones in the same model. Kernels do
-// not allocate, know no model and no request, and never fail: shapes are checked by their callers. This header is
-// included by files compiled for one instruction set: it holds plain data only, no inline functions.
+// multiplied by a row of the table for each format: a format that an instruction set has nothing better for is decoded
+// to floats, beside fast ones in the same model. Kernels do not allocate, know no model and no request, and never fail:
+// shapes are checked by their callers. This header is included by files compiled for one instruction set: it holds
+// plain data only, no inline functions.
 //
 // One answer: each output element is computed by a sequence of operations that depends only on its own row (token) and
 // on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide

@@ -256,6 +256,22 @@ TEST_P(Matmul, AgreesWithTheReferenceOnLongRows) {
   expect_near_reference(table(), random_weights(format(), 33, cols, 3), random_floats(3 * cols, 4), 1e-5);
 }
 
+// Formats without a kernel of their own, IQ3_S among them, are multiplied in the order of the reference.
+TEST_P(Matmul, DecodedBlocksGiveTheReferencesBits) {
+  const bool is_decoded = !is_plain() && !table().takes_packed(format()) && format() != Format::kF8_G128;
+  EXPECT_TRUE(is_decoded || format() != Format::kIQ3_S);
+  if (!is_decoded) return;
+  uint32_t seed = 1;
+  for (const int64_t cols : widths()) {
+    for (const int64_t m : {1, 3, 8, 130}) {
+      const Weights weights = random_weights(format(), 37, cols, seed++);
+      const std::vector<float> x = random_floats(m * cols, seed++);
+      const std::vector<float> want = Runner(reference_kernels()).product(weights, x);
+      EXPECT_TRUE(same_bits(Runner(table()).product(weights, x).data(), want.data(), m * 37)) << cols << " x " << m;
+    }
+  }
+}
+
 // Rounding an activation moves it by at most half a step, max / 254 of its group.
 TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
   const int64_t cols = 512;

@@ -147,7 +147,7 @@ void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q
   std::memcpy(q8_row + cols + group * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
 }
 
-void fill_float_formats_reference(Kernels& table) {
+void fill_matmul_reference(Kernels& table) {
   for (int i = 0; i < kNumFormats; ++i) {
     if (!weight_format(static_cast<Format>(i)).is_weight()) continue;
     table.formats[i] = {.input = RowForm::kFloats,
@@ -156,10 +156,6 @@ void fill_float_formats_reference(Kernels& table) {
                         .matmul = matmul<RowForm::kFloats>,
                         .matmul_experts = nullptr};
   }
-}
-
-void fill_matmul_reference(Kernels& table) {
-  fill_float_formats_reference(table);
   for (const CodeFormat& row : kCodeFormats) {
     FormatKernels& kernels = table.formats[static_cast<size_t>(row.format)];
     kernels.input = RowForm::kPacked;

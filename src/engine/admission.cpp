@@ -32,6 +32,10 @@ void Admission::validate(const GenerateRequest& request) const {
   const int64_t context = max_sequence_tokens();
   const auto prompt_size = static_cast<int64_t>(request.prompt.size());
   request.sampling.validate(info.vocab_size);
+  if (!info.has_head && request.pooling == Pooling::kNone) {
+    fail(ErrorCode::kInvalidArgument, "this model ({}) has no output matrix: it makes embeddings and generates no text",
+         info.architecture);
+  }
   if (prompt_size == 0) fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
   for (const int32_t id : request.prompt) {
     if (id < 0 || id >= info.vocab_size) {

@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "models/arena.h"
 #include "models/kv_layout.h"
+#include "models/pooling.h"
 #include "models/step.h"
 
 namespace quire {
@@ -35,6 +36,8 @@ struct ModelInfo {
   int num_experts_per_token = 0;
   uint64_t num_parameters = 0;
   bool tied_embeddings = false;
+  bool has_head = true;    // without: final hidden states only, no logits
+  EmbeddingUse embedding;  // as the file says
   // > 0: sequences that may grow longer than this use other RoPE factors (Batch::Sequence::length_limit), so that
   // their KV blocks are never those of shorter ones.
   int64_t rope_switch_length = 0;

@@ -59,7 +59,7 @@ void Decoder::visit_matrices(const std::function<void(const Linear&)>& visit) co
       for (const Mlp& expert : moe.experts) visit_mlp(expert);
     }
   }
-  visit(head_.output);
+  if (info().has_head) visit(head_.output);
 }
 
 void Decoder::prepare(const Step& step) {

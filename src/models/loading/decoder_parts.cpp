@@ -191,13 +191,18 @@ std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& c
   const std::string embedding = "model.embed_tokens.weight";
   const bool is_tied = sizes.tied_embeddings;
   parts.head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
-  parts.head.output = loader.linear({is_tied ? embedding : "lm_head.weight", sizes.vocab_size, sizes.hidden_size});
+  const char* const head = "lm_head.weight";
+  const bool has_head = is_tied || !is_headless(sizes.architecture) || loader.has(head);
+  if (has_head) {
+    parts.head.output = loader.linear({is_tied ? embedding : head, sizes.vocab_size, sizes.hidden_size});
+  }
   parts.head.softcap = config.logit_softcap;
   parts.embedding =
       loader.embedding(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
   parts.embedding.scale = config.embedding_scale;
 
   ModelInfo info = config.info;
+  info.has_head = has_head;
   info.num_experts = config.routing.num_experts;
   info.num_experts_per_token = config.routing.per_row;
   info.num_parameters = loader.num_parameters();

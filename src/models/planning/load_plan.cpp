@@ -94,6 +94,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   WeightLoader loader(checkpoint, kernels, {.rank = 0, .size = asked.tensor_parallel});
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   plan.info = model->info();
+  plan.unused_tensors = loader.unused_tensors();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
   plan.kv = kv_layout_of(model->info(), options, options.tensor_parallel);

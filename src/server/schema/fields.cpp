@@ -221,6 +221,8 @@ const Field kFields[] = {
      }},
     {"dimensions", kEmbeddings, kInteger, "keeps that many of the first numbers and scales them to length 1 again",
      [](Out& out, const Value& value, const Context&) { out.dimensions = small(value); }, 1, 1 << 20},
+    {"pooling", kEmbeddings, kOther, "how the last hidden states become one vector: `mean`, `cls` (the first token's) or `last`; default: as the model's files say, else `mean`",
+     [](Out& out, const Value& value, const Context&) { out.pooling = read_pooling(value); }},
 
     // Scheduling and caching.
     {"priority", kGenerate | kEmbeddings, kInteger, "lower runs earlier, if the server schedules by priority",

@@ -22,5 +22,6 @@ void read_stream_options(ApiRequest& out, const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
 void read_response_format(const json::value& value);
 void read_tool_choice(ApiRequest& out, const json::value& value);
+Pooling read_pooling(const json::value& value);
 
 }  // namespace quire

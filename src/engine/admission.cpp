@@ -76,9 +76,6 @@ int64_t Admission::max_length_of(const GenerateRequest& request) const {
 Submission Admission::submit(GenerateRequest request) {
   validate(request);
   const int64_t max_length = max_length_of(request);
-  // Sequences on different sides of the model's RoPE switch have different K for the same tokens.
-  const int64_t rope_switch = runner_.info().rope_switch_length;
-  request.cache_salt += rope_switch > 0 && max_length > rope_switch ? "/long" : "/";
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
   uint64_t id = 0;
   if (std::optional<Submission> refused = enter_queue(*shared, id)) return *std::move(refused);

@@ -38,8 +38,8 @@ struct ModelInfo {
   bool tied_embeddings = false;
   bool has_head = true;    // without: final hidden states only, no logits
   EmbeddingUse embedding;  // as the file says
-  // > 0: sequences that may grow longer than this use other RoPE factors (Batch::Sequence::length_limit), so that
-  // their KV blocks are never those of shorter ones.
+  // > 0: sequences longer than this use other RoPE factors for all their positions (LongRoPE), so that K and V of a
+  // sequence that passes it are computed again, and those of longer and shorter ones never shared.
   int64_t rope_switch_length = 0;
 };
 

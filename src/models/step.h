@@ -41,8 +41,8 @@ struct Step {
   int input_slot = 0;  // StepInput::host
   int64_t num_rows = 0;
   // In the host's memory:
-  const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
-  const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
+  const int64_t* positions = nullptr;  // [num_rows] position in the row's sequence
+  const uint8_t* is_long = nullptr;    // [num_rows] whether the row's sequence is longer than the RoPE switch
   // In the device's, like all that kernels read:
   EmbeddedTokens tokens = {};                   // [num_rows]
   std::span<const KvGroupRows> kv_groups = {};  // the list itself lies in the host's

@@ -46,7 +46,7 @@ void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
 void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& limits) {
   limits_ = limits;
   positions_.resize(static_cast<size_t>(limits.max_rows));
-  length_limits_.resize(positions_.size());
+  is_long_.resize(positions_.size());
   token_ids_ = inputs.take<int32_t>(limits.max_rows);
   groups_.resize(static_cast<size_t>(limits.num_kv_groups));
   group_rows_.clear();
@@ -70,7 +70,7 @@ Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds)
   Step step{.input_slot = input_slot,
             .num_rows = num_rows,
             .positions = positions_.data(),
-            .length_limits = length_limits_.data(),
+            .is_long = is_long_.data(),
             .tokens = {.ids = token_ids_.device, .chosen = tokens_},
             .kv_groups = group_rows_,
             .num_sequences = num_sequences,
@@ -106,7 +106,7 @@ void StepArrays::place_sequence(const Batch::Sequence& sequence, const Step& ste
   for (int64_t i = 0; i < sequence.num_tokens; ++i) {
     const auto row = static_cast<size_t>(first_row + i);
     positions_[row] = sequence.first_position + i;
-    length_limits_[row] = sequence.length_limit > 0 ? sequence.length_limit : limits_.max_context;
+    is_long_[row] = sequence.is_long ? 1 : 0;
   }
 }
 
@@ -162,7 +162,7 @@ void StepArrays::pad(Step& step) {
     const auto i = static_cast<size_t>(row);
     token_ids_.host(slot)[row] = 0;
     positions_[i] = 0;
-    length_limits_[i] = limits_.max_context;
+    is_long_[i] = 0;
     for (const GroupInputs& group : groups_) {
       group.slots.host(slot)[row] = -1;
       group.sequences.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};

@@ -58,7 +58,7 @@ class StepArrays {
 
   StepLimits limits_;
   std::vector<int64_t> positions_;
-  std::vector<int64_t> length_limits_;
+  std::vector<uint8_t> is_long_;
   StepInput<int32_t> token_ids_;
   std::vector<GroupInputs> groups_;
   std::vector<KvGroupRows> group_rows_;  // the same on the device

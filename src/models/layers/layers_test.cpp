@@ -115,13 +115,13 @@ void run_inline(void*, int64_t num_tiles, Exec::Body body, void* context) {
   for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
 }
 
-std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<int64_t> limits,
+std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<uint8_t> is_long,
                           int64_t num_remembered = 0) {
   Step step;
   step.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
   step.num_rows = static_cast<int64_t>(positions.size());
   step.positions = positions.data();
-  step.length_limits = limits.data();
+  step.is_long = is_long.data();
   std::vector<float> cos_sin(positions.size() * static_cast<size_t>(settings.dim));
   Rotary rotary(settings);
   if (num_remembered > 0) rotary.remember(num_remembered);
@@ -132,8 +132,8 @@ std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> pos
 TEST(Rotary, AnglesOfATokenDependOnNothingElseInTheBatch) {
   for (const RopeCase& rope : kRopeCases) {
     const RopeSettings settings = read_rope(parse(rope.config), 16);
-    const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {40, 400, 64, 900, 65});
-    const std::vector<float> alone = angles(settings, {300}, {400});
+    const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {0, 1, 0, 1, 1});
+    const std::vector<float> alone = angles(settings, {300}, {1});
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 16)) << rope.name;
   }
 }
@@ -142,18 +142,18 @@ TEST(Rotary, PrecomputedAnglesAreTheSame) {
   for (const RopeCase& rope : kRopeCases) {
     const RopeSettings settings = read_rope(parse(rope.config), 16);
     const std::vector<int64_t> positions = {0, 63, 300, 511, 512, 700};
-    for (const int64_t limit : {64, 900}) {
-      const std::vector<int64_t> limits(positions.size(), limit);
-      EXPECT_EQ(angles(settings, positions, limits, 512), angles(settings, positions, limits)) << rope.name;
+    for (const uint8_t side : {0, 1}) {
+      const std::vector<uint8_t> is_long(positions.size(), side);
+      EXPECT_EQ(angles(settings, positions, is_long, 512), angles(settings, positions, is_long)) << rope.name;
     }
   }
 }
 
-TEST(Rotary, LengthLimitChoosesTheLongFactors) {
+TEST(Rotary, LongSequencesUseTheLongFactorsEverywhere) {
   const RopeSettings settings = read_rope(parse(kRopeCases[8].config), 16);
-  EXPECT_EQ(angles(settings, {0}, {64}), angles(settings, {0}, {65}));
-  EXPECT_NE(angles(settings, {10}, {64}), angles(settings, {10}, {65}));
-  const std::vector<float> row = angles(settings, {10}, {65});
+  EXPECT_EQ(angles(settings, {0}, {0}), angles(settings, {0}, {1}));
+  EXPECT_NE(angles(settings, {10}, {0}), angles(settings, {10}, {1}));
+  const std::vector<float> row = angles(settings, {10}, {1});
   EXPECT_NEAR(row[1], std::cos(10 * 0.210818499f) * 1.15470054f, 1e-6);
   EXPECT_NEAR(row[8 + 1], std::sin(10 * 0.210818499f) * 1.15470054f, 1e-6);
 }

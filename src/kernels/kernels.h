@@ -194,6 +194,10 @@ struct KvLayer {
   Format v_format = Format::kF16;
   int num_kv_heads = 0;
   int head_dim = 0;  // at most kMaxHeadDim
+  // The heads of K or of V lie there as hadamard_heads makes them, and so must queries; a sum of weighted V is to be
+  // multiplied once more.
+  bool hadamard_k = false;
+  bool hadamard_v = false;
 };
 
 // What a batch adds to the cache beside its keys.
@@ -352,13 +356,19 @@ struct Kernels {
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
 
   // ---- attention over paged KV ------------------------------------------------------------------------------------
-  // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) and write.v at slots[row] = block *
+  // Every head times an orthonormal Hadamard matrix, in place: outliers of a few dimensions are spread over all, so
+  // that codes of four bits serve them (QuaRot, arXiv 2404.00456). Norms are left out. The matrix is its own inverse,
+  // of the largest power of two that divides head_dim, along the diagonal; summed from the widest distance to the
+  // nearest in float32, then scaled, with the same bits in every table.
+  void (*hadamard_heads)(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim);
+  // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) as it is and write.v, times the Hadamard
+  // matrix if kv.hadamard_v, at slots[row] = block *
   // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x
   // with the largest magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as
   // stored. A group with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no
   // scale: magnitudes above 448, infinities among them, become 448; a NaN stays one.
   void (*write_kv)(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride);
-  // norm_rope of q and k, then write_kv of k; k itself is rotated in place too.
+  // norm_rope of q and k, hadamard_heads of both if kv.hadamard_k, then write_kv of k; k itself changes in place too.
   void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
                              const Rotation& rotation);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);

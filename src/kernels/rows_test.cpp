@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -207,6 +208,40 @@ TEST_P(RowsTest, Rope) {
   }
 }
 
+// Against Sylvester's definition, H[i][j] = (-1)^(bits that i and j share) / sqrt(size), and bit for bit as the
+// reference; twice gives the heads back.
+TEST_P(RowsTest, HadamardHeads) {
+  const int heads = 3;
+  const int64_t rows = 5;
+  for (const int head_dim : {8, 24, 40, 64, 96, 112, 256, 512}) {
+    const int size = head_dim & -head_dim;
+    const int64_t width = heads * head_dim, stride = width + 3;
+    const std::vector<float> x = random_floats(rows * stride, 1, 3.0f);
+    std::vector<float> got = x, reference = x;
+    table().hadamard_heads(exec(), {.x = got.data(), .stride = stride, .num_heads = heads}, rows, head_dim);
+    reference_kernels().hadamard_heads(exec(), {.x = reference.data(), .stride = stride, .num_heads = heads}, rows,
+                                       head_dim);
+    ASSERT_TRUE(same_bits(got.data(), reference.data(), static_cast<int64_t>(got.size()))) << head_dim;
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < stride; ++i) {
+        const int64_t block = row * stride + i / size * size;
+        double want = x[static_cast<size_t>(row * stride + i)];
+        if (i < width) {
+          want = 0;
+          for (int64_t j = 0; j < size; ++j) {
+            const bool minus = std::popcount(static_cast<uint64_t>(i % size & j)) % 2 == 1;
+            want += (minus ? -1.0 : 1.0) * x[static_cast<size_t>(block + j)] / std::sqrt(size);
+          }
+        }
+        ASSERT_NEAR(got[static_cast<size_t>(row * stride + i)], want, 1e-5)
+            << head_dim << " row " << row << " at " << i;
+      }
+    }
+    table().hadamard_heads(exec(), {.x = got.data(), .stride = stride, .num_heads = heads}, rows, head_dim);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], x[i], 1e-5) << head_dim;
+  }
+}
+
 // Every table stores the same bits as the reference, special values included, and touches no other slot.
 TEST_P(RowsTest, WriteKv) {
   const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
@@ -233,12 +268,22 @@ TEST_P(RowsTest, WriteKv) {
       for (int64_t row = 0; row < num_rows; ++row) slots.push_back((row * 37 + 11) % (4 * kKvBlockSize));
       const size_t bytes = static_cast<size_t>(4 * heads * kv_tile_bytes(format, head_dim));
       std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
-      const KvLayer got{got_k.data(), got_v.data(), format, format, heads, head_dim};
-      const KvLayer want{want_k.data(), want_v.data(), format, format, heads, head_dim};
-      table().write_kv(exec(), {got, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
-      reference_kernels().write_kv(exec(), {want, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
-      EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
-      EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim;
+      for (const bool hadamard_v : {false, true}) {
+        const KvLayer got{.k = got_k.data(),
+                          .v = got_v.data(),
+                          .k_format = format,
+                          .v_format = format,
+                          .num_kv_heads = heads,
+                          .head_dim = head_dim,
+                          .hadamard_v = hadamard_v};
+        KvLayer want = got;
+        want.k = want_k.data();
+        want.v = want_v.data();
+        table().write_kv(exec(), {got, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
+        reference_kernels().write_kv(exec(), {want, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
+        EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
+        EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim << hadamard_v;
+      }
     }
   }
 }
@@ -408,13 +453,24 @@ TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
         std::vector<std::byte> got_cache[2], want_cache[2];
         const auto layer = [&](std::vector<std::byte>(&cache)[2]) {
           for (auto& part : cache) part.assign(3 * kv_heads * kv_tile_bytes(format, head_dim), std::byte{0x5a});
-          return KvLayer{cache[0].data(), cache[1].data(), format, format, kv_heads, head_dim};
+          const bool hadamard = format == Format::kQ4_0 || rows == 1;
+          return KvLayer{.k = cache[0].data(),
+                         .v = cache[1].data(),
+                         .k_format = format,
+                         .v_format = format,
+                         .num_kv_heads = kv_heads,
+                         .head_dim = head_dim,
+                         .hadamard_k = hadamard,
+                         .hadamard_v = hadamard};
         };
         const HeadRows want_parts[] = {{want_q.data(), q_width + 3, q_heads, norm, 1e-6f},
                                        {want_k.data(), kv_width, kv_heads, norm, 1e-5f}};
         table().norm_rope(exec(), want_parts, 2, rows, {cos_sin.data(), head_dim, half_dim, interleaved});
-        table().write_kv(exec(), {layer(want_cache), v.data(), kv_width + 1, slots.data(), rows}, want_k.data(),
-                         kv_width);
+        const KvLayer want_layer = layer(want_cache);
+        for (const HeadRows& part : want_parts) {
+          if (want_layer.hadamard_k) table().hadamard_heads(exec(), part, rows, head_dim);
+        }
+        table().write_kv(exec(), {want_layer, v.data(), kv_width + 1, slots.data(), rows}, want_k.data(), kv_width);
         table().norm_rope_write_kv(exec(), {q.data(), q_width + 3, q_heads, norm, 1e-6f},
                                    {k.data(), kv_width, kv_heads, norm, 1e-5f},
                                    {layer(got_cache), v.data(), kv_width + 1, slots.data(), rows},

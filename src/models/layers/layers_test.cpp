@@ -304,13 +304,16 @@ class RandomAttention {
  public:
   static constexpr AttentionSizes kSizes{.hidden_size = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
   static constexpr int64_t kRows = 7;
+  static constexpr Format kKv = Format::kF32;
 
-  // `sources`: of every layer, whose K and V it reads.
-  RandomAttention(const Kernels& table, const std::vector<int>& sources) : table_(table) {
+  // `sources`: of every layer, whose K and V it reads. hadamard: of K and V, which are floats here.
+  RandomAttention(const Kernels& table, const std::vector<int>& sources, bool hadamard = false) : table_(table) {
     std::vector<LayerKv> layers;
     for (const int source : sources) layers.push_back({.num_kv_heads = 2, .head_dim = 16, .source = source});
     const KvBlockCounts counts{.pool = 2};
-    cache_.emplace(make_kv_layout(layers, {.max_context = 64}), *device_, std::span(&counts, 1));
+    KvLayout layout = make_kv_layout(layers, {.max_context = 64, .k_format = kKv, .v_format = kKv});
+    for (KvGroup& group : layout.groups) group.hadamard_k = group.hadamard_v = hadamard;
+    cache_.emplace(std::move(layout), *device_, std::span(&counts, 1));
     step_.kernels = &table;
     step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
     step_.device = device_.get();
@@ -399,6 +402,30 @@ TEST(Attention, ReadsAnotherLayersKeysAndValues) {
     reader.k = reader.v = {};
     EXPECT_EQ(shared.apply(reader, 1), expected) << table->name;
     EXPECT_EQ(shared.k(), k) << table->name << ": it writes nothing";
+  }
+}
+
+// What heads are multiplied by cancels out, in a layer that writes K and V and in one that reads them.
+TEST(Attention, HadamardHeadsGiveTheSameSums) {
+  for (const Kernels* table : runnable_kernels()) {
+    std::vector<float> outputs[2][2];
+    for (const bool hadamard : {false, true}) {
+      RandomAttention random(*table, {0, 0}, hadamard);
+      outputs[0][hadamard] = random.apply(random.attention(10, 20), 0);
+      Attention reader = random.attention(30, 40);
+      reader.kv_layer = 0;
+      reader.k = reader.v = {};
+      outputs[1][hadamard] = random.apply(reader, 1);
+    }
+    for (const auto& [plain, turned] : outputs) {
+      double error = 0, power = 0;
+      for (size_t i = 0; i < plain.size(); ++i) {
+        error += std::pow(double{plain[i]} - turned[i], 2);
+        power += std::pow(double{plain[i]}, 2);
+      }
+      EXPECT_LT(error, 1e-11 * power) << table->name;
+      EXPECT_NE(plain, turned) << table->name << ": the matrix was not used";
+    }
   }
 }
 

@@ -51,6 +51,7 @@ KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int n
   return make_kv_layout(info.kv_layers, {.max_context = options.keep_all_positions ? 0 : options.max_context,
                                          .k_format = options.k_format,
                                          .v_format = options.v_format,
+                                         .hadamard = options.kv_hadamard,
                                          .num_ranks = num_ranks});
 }
 

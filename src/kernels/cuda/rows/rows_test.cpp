@@ -161,6 +161,17 @@ TEST_F(CudaRows, GatedActivation) {
   }
 }
 
+TEST_F(CudaRows, HadamardHeadsLikeTheReference) {
+  for (const int head_dim : {8, 40, 64, 96, 256, 512}) {
+    const int64_t rows = 3, stride = 5 * head_dim + 4;
+    std::vector<float> x = random_floats(rows * stride, 1, 2.0f);
+    DeviceArray<float> device_x(x);
+    reference_kernels().hadamard_heads(host_, {.x = x.data(), .stride = stride, .num_heads = 5}, rows, head_dim);
+    cuda().hadamard_heads(exec_, {.x = device_x.data(), .stride = stride, .num_heads = 5}, rows, head_dim);
+    EXPECT_TRUE(same_bits(device_x.download(), x)) << head_dim;
+  }
+}
+
 TEST_F(CudaRows, RopeWithAndWithoutNorms) {
   const struct {
     int head_dim, half_dim;

@@ -46,7 +46,9 @@ constexpr PeerFlag kPeers[] = {
     {"--override-kv", kLlama, kRefused, "KEY=TYPE:VALUE", "metadata are read as they are; write them into the file"},
     {"--hf-overrides", kVllm, kRefused, "JSON", "the configuration is read as it is; write it into config.json"},
     {"--check-tensors", kLlama, kNoEffect, "", "files are checked before use, and logits that are NaN end a request"},
-    {"--mlock", kLlama, kNoEffect, "", "weights are packed into memory of their own; limit swapping by the system"},
+    {"--mlock", kLlama, kNoEffect, "",
+     "weights are copied into memory of the process; to keep it from swapping, limit it by its cgroup "
+     "(memory.swap.max)"},
     {"--mmap,--no-mmap", kLlama, kNoEffect, "", "files are always mapped, and their weights packed into memory"},
     {"--numa", kLlama, kNoEffect, "TYPE", "threads and memory stay where the system puts them; use numactl"},
     {"--repack,-nr,--no-repack", kLlama, kNoEffect, "", kFast},
@@ -150,6 +152,7 @@ constexpr PeerFlag kPeers[] = {
     {"--generation-config", kVllm, kRefused, "NAME",
      "sampling defaults are the model's own; --temperature and the like override them"},
     {"--override-generation-config", kVllm, kRefused, "JSON", "use --temperature, --top-k, --top-p and the like"},
+    {"-l,--logit-bias", kLlama, kSame, "ID+BIAS", "--logit-bias of 'quire run'"},
     {"-r,--reverse-prompt", kLlama, kSame, "TEXT", "--stop of 'quire run'"},
     {"-e,--escape", kLlama, kRefused, "", "texts are taken as they are; let the shell write the escapes: $'a\\nb'"},
     {"--no-escape", kLlama, kNoEffect, "", "texts are taken as they are"},

@@ -169,6 +169,8 @@ constexpr PeerFlag kPeers[] = {
      "--host, repeatable; 127.0.0.1 by default, where vLLM listens on every address"},
     {"--port", kBoth, kSame, "N", "--port; 8080 by default, 8000 in vLLM"},
     {"--uds", kVllm, kSame, "PATH", "--uds"},
+    {"--root-path", kVllm, kSame, "PATH", "--root-path"},
+    {"--api-prefix", kLlama, kRefused, "PATH", "use --root-path PATH"},
     {"-a,--alias", kLlama, kSame, "NAME", "--served-model-name"},
     {"--served-model-name", kVllm, kSame, "NAME", "--served-model-name"},
     {"--api-key", kBoth, kSame, "KEY", "--api-key, repeatable"},

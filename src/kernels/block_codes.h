@@ -1,9 +1,9 @@
-// Block formats seen as integers: what every packer of matmul weights starts from, so that the bit layouts of files are
-// taken apart in one place. Plain data and functions; any thread.
+// Decodes block formats to integer codes with scales: every packer of matmul weights starts from these, so that the bit
+// layouts of files are known in one place only. Plain data and functions; any thread.
 //
-// The 256 elements from a block boundary on (fewer at the end of a row) are
+// 256 elements that start at a block boundary (fewer at the end of a row) are
 //   x[i] = scale(i) * sub_scale(i) * value(codes[i]) + min(i) * sub_min(i)
-// where value(code) = code - zero, with one zero point for the format or one for every scale, or levels[code].
+// where value(code) is code - zero, with one zero point for the format or one for every scale, or levels[code].
 #pragma once
 
 #include <cstddef>
@@ -14,16 +14,16 @@
 
 namespace quire {
 
-// What the codes of a format mean.
+// How the codes of a format are stored and what they mean.
 struct CodeScheme {
   int low_bits = 0;   // a code is low | high << low_bits
   int high_bits = 0;  // 0: none
   int zero = 0;
-  const int8_t* levels = nullptr;  // 16 values that the codes name
+  const int8_t* levels = nullptr;  // 16 values that codes index; null: value = code - zero
   bool has_min = false;            // otherwise min = 0
-  int sub_scales = 0;              // per 256 elements: 8 or 16, under one f16 scale (and min)
+  int sub_scales = 0;              // per 256 elements, which then share one f16 scale (and min): 8 or 16
   int scale_elements = 32;         // without sub-scales: elements that share a scale
-  bool has_zeros = false;          // a zero point beside every scale, in the place of `zero`
+  bool has_zeros = false;          // every scale has a zero point, which replaces `zero`
   bool power_scales = false;       // scales are E8M0 of half a step (tensor/float8.h), not f16
 };
 
@@ -32,8 +32,8 @@ struct CodeFormat {
   CodeScheme scheme;
 };
 
-// The formats that are multiplied in integers, by every table of the CPU. A row here and its reader in block_codes.cpp
-// make a format fast; without them it is decoded to floats (vector/matmul_blocks.cpp).
+// The formats that every table of the CPU multiplies in integers. A row here and its reader in block_codes.cpp make a
+// format fast; without them it is decoded to floats (vector/matmul_blocks.cpp).
 constexpr CodeFormat kCodeFormats[] = {
     {Format::kQ8_0, {.low_bits = 8, .zero = 128}},
     {Format::kQ4_0, {.low_bits = 4, .zero = 8}},
@@ -59,7 +59,7 @@ struct BlockCodes {
   static constexpr int kElements = 256;
   static constexpr int kGroups = 8;  // of 32 elements
   uint8_t codes[kElements];
-  // Only [0] when the scheme has sub-scales, else one per scale_elements.
+  // With sub-scales only [0] is used, otherwise one per scale_elements.
   uint16_t scale[kGroups];  // f16, or E8M0
   uint16_t min[kGroups];    // f16
   uint8_t zero[kGroups];
@@ -70,8 +70,8 @@ struct BlockCodes {
 // The scheme of a format; null when it has none.
 const CodeScheme* find_code_scheme(Format format);
 
-// Takes elements [first, first + count) of the row at `row` apart; first is a multiple of 256, count of whole blocks
-// and at most 256. Entries of groups past count are zero.
+// Decodes elements [first, first + count) of the row at `row`; `first` is a multiple of 256, `count` is whole blocks
+// and at most 256. Entries of groups beyond `count` are zero.
 void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out);
 
 }  // namespace quire

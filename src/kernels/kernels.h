@@ -1,4 +1,4 @@
-// The kernel table: everything Quire computes on numbers, as plain functions over caller-owned memory.
+// The kernel table: all arithmetic of Quire, as plain functions on memory that the caller owns.
 //
 // A table is a struct of function pointers. The reference table (reference/) is complete, slow and readable; the table
 // of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Matrices are
@@ -9,14 +9,15 @@
 //
 // One answer: each output element is computed by a sequence of operations that depends only on its own row (token) and
 // on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide
-// outputs or position-anchored splits, never a reduction. A table may be had that gives this up for dense matrices
-// (select_backend).
+// outputs or splits at fixed positions, never a sum. select_backend can also give a table that gives this up for dense
+// matrices.
 //
-// A table computes on a Device (tensor/device.h). All arrays that a kernel reads or writes lie in the memory of that
-// device; the argument structs themselves, lists of them and the `src` of pack lie in the host's. Kernels of a device
-// other than the host only queue work: its shape may follow from the arguments, never from what arrays hold.
+// A table computes on a Device (tensor/device.h). All arrays that a kernel reads or writes are in the memory of that
+// device; the argument structs themselves, lists of them and the `src` of pack are in host memory. Kernels of a device
+// other than the host only queue work; its shape may depend on the arguments, but not on the contents of arrays.
 //
-// Names: m rows = tokens of the batch; weights are [rows = out_features, cols = in_features], row-major as in files.
+// Names: m is the number of rows, which are tokens of the batch; weights are [rows = out_features, cols = in_features],
+// row-major as in files.
 #pragma once
 
 #include <cstddef>
@@ -26,36 +27,36 @@
 
 namespace quire {
 
-// Where a kernel runs: a pool that calls body(context, tile, thread) once per tile, thread in [0, num_threads), and for
+// Where a kernel runs: a pool that calls body(context, task, thread) once per task, thread in [0, num_threads), and for
 // a table that computes on a device the stream its work is queued on.
 struct Exec {
-  using Body = void (*)(void* context, int64_t tile, int thread);
-  void (*run)(void* pool, int64_t num_tiles, Body body, void* context);
+  using Body = void (*)(void* context, int64_t task, int thread);
+  void (*run)(void* pool, int64_t num_tasks, Body body, void* context);
   void* pool;
   int num_threads;
   void* stream = nullptr;        // Device::stream
-  std::byte* scratch = nullptr;  // Kernels::scratch_bytes of the device's memory; calls use it one after the other
+  std::byte* scratch = nullptr;  // [Kernels::scratch_bytes] device memory, which consecutive calls share
 };
 
-// How a vector table walks a matrix; never what it gives. The inflection points differ by machine and shape (the
-// heuristic data flow of FlashDecoding++, arXiv 2311.01282); `quire tune` measures them.
+// How a vector table walks a matrix. It changes the speed, never the result. The best values differ by machine and
+// shape (the heuristic data flow of FlashDecoding++, arXiv 2311.01282); `quire tune` measures them.
 struct MatmulTuning {
-  int16_t packed_tokens = 24;  // up to so many rows of x, codes are decoded in registers, again for each tile of rows
-  int16_t few_tokens = 16;     // up to so many, a tile of the thread pool has few_panels, else many_panels
+  int16_t packed_tokens = 24;  // up to this many rows of x, codes are decoded in registers, again for each tile of rows
+  int16_t few_tokens = 16;     // up to this many rows of x, a task has few_panels panels, above it many_panels
   int16_t few_panels = 1;      // in [1, kMaxTaskPanels]
   int16_t many_panels = 8;     // likewise
-  int32_t fetch_ahead = 6144;  // bytes from what is multiplied to what is fetched from memory
+  int32_t fetch_ahead = 6144;  // the distance in bytes from the multiplication to the prefetch
 };
 inline constexpr int kMaxTaskPanels = 8;
 
-// A weight matrix in the layout its table wants; made by Kernels::pack, read by the same table's matmul only.
+// A weight matrix in the layout of its table; Kernels::pack makes it, and only the same table's matmul reads it.
 struct PackedMatrix {
   Format format = Format::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
   const std::byte* data = nullptr;  // packed_bytes(format, rows, cols) bytes, 64-byte aligned
   MatmulTuning tuning = {};
-  bool is_dense = false;  // by Kernels::pack_dense, dense_bytes(format, rows, cols) bytes
+  bool is_dense = false;  // made by Kernels::pack_dense, with dense_bytes(format, rows, cols) bytes
 };
 
 // The m input rows of one or more matrices: as floats, packed, or both (see Kernels::takes_packed).
@@ -86,11 +87,11 @@ struct RowsToPack {
 
 struct MatmulOutput {
   PackedMatrix weights;
-  const float* bias = nullptr;         // [weights.rows] or none
+  const float* bias = nullptr;         // [weights.rows], or null
   float* y = nullptr;                  // [m, y_stride]
   int64_t y_stride = 0;                // floats between rows of y, >= weights.rows
-  bool accumulate = false;             // y += instead of y = (the residual stream)
-  const MatmulInput* input = nullptr;  // rows of this output's own, y [input->num_rows, y_stride]; null: the call's
+  bool accumulate = false;             // add to y instead of overwriting it (the residual stream)
+  const MatmulInput* input = nullptr;  // this output's own rows, y [input->num_rows, y_stride]; null: those of the call
 };
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
@@ -130,22 +131,22 @@ struct HeadRows {
   float* x = nullptr;  // [num_rows, num_heads, head_dim]
   int64_t stride = 0;  // floats between rows
   int num_heads = 0;
-  const float* norm = nullptr;  // [head_dim]: every head is normed with these weights first; or none
+  const float* norm = nullptr;  // [head_dim]: every head is normed with these weights first; or null
   float norm_eps = 0.0f;
 };
 
-// Mixture of experts. A slot is one choice of one row; slots are sorted by expert.
+// Mixture of experts. An assignment is one chosen expert of one row; assignments are sorted by expert.
 struct Routing {
   int num_experts = 0;
   int per_row = 0;        // experts of a row
   bool normalize = true;  // the chosen weights are divided by their sum
 };
 
-struct ExpertSlots {
-  int32_t* slots = nullptr;  // [num_rows, per_row] ascending within a row
-  float* weights = nullptr;  // [num_rows, per_row]
-  int32_t* rows = nullptr;   // [num_rows * per_row] the row of every slot
-  int32_t* first = nullptr;  // [num_experts + 1] where each expert's slots start
+struct ExpertAssignments {
+  int32_t* assignments = nullptr;  // [num_rows, per_row] ascending within a row
+  float* weights = nullptr;        // [num_rows, per_row]
+  int32_t* rows = nullptr;         // [num_rows * per_row] the row of each assignment
+  int32_t* first = nullptr;        // [num_experts + 1] where each expert's assignments start
 };
 
 // One matrix of every expert.
@@ -155,13 +156,13 @@ struct ExpertMatrices {
   float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
 };
 
-// The chosen experts' outputs on their way back to the rows of the batch.
+// The outputs of the chosen experts, to be added to the rows of the batch.
 struct ExpertRows {
-  const float* from = nullptr;  // [last - first, dim] rows of slots [first, last)
+  const float* from = nullptr;  // [last - first, dim] rows of assignments [first, last)
   int32_t first = 0;
   int32_t last = 0;
-  const int32_t* slots = nullptr;  // [num_rows, per_row] ascending within a row
-  const float* weights = nullptr;  // [num_rows, per_row]
+  const int32_t* assignments = nullptr;  // [num_rows, per_row] ascending within a row
+  const float* weights = nullptr;        // [num_rows, per_row]
   int per_row = 0;
 };
 
@@ -190,7 +191,7 @@ int64_t kv_tile_bytes(Format format, int64_t head_dim);
 struct KvLayer {
   std::byte* k = nullptr;
   std::byte* v = nullptr;
-  Format k_format = Format::kF16;  // K and V may differ
+  Format k_format = Format::kF16;  // may differ from v_format
   Format v_format = Format::kF16;
   int num_kv_heads = 0;
   int head_dim = 0;  // at most kMaxHeadDim
@@ -200,7 +201,7 @@ struct KvLayer {
   bool hadamard_v = false;
 };
 
-// What a batch adds to the cache beside its keys.
+// Where and what a batch writes to the cache, except its keys.
 struct KvWrite {
   KvLayer kv;
   const float* v = nullptr;        // [num_rows, num_kv_heads, head_dim]
@@ -209,14 +210,15 @@ struct KvWrite {
   int64_t num_rows = 0;
 };
 
-// One sequence's part of the batch.
+// The rows of one sequence in the batch.
 struct AttentionSequence {
   int64_t first_row = 0;       // of q and out
   int64_t num_rows = 0;        // query tokens, at consecutive positions
   int64_t first_position = 0;  // position of the first query token; K/V of all positions up to and including
                                // each query's own are in the cache already
-  // Entry i: the block of positions [i * kKvBlockSize, ...), or kNoBlock: nobody sees these positions any more. Entries
-  // before what the first query sees through its window are not read; those of the queries' own positions are blocks.
+  // Entry i: the block of positions [i * kKvBlockSize, (i + 1) * kKvBlockSize), or kNoBlock when no query sees them any
+  // more. Entries before the window of the first query are not read; those of the queries' own positions must be
+  // blocks.
   const int32_t* block_table = nullptr;
 };
 
@@ -227,22 +229,22 @@ struct AttentionArgs {
   KvLayer kv;
   const AttentionSequence* sequences = nullptr;
   int64_t num_sequences = 0;
-  int64_t num_rows = 0;     // of all sequences together at most
-  int64_t max_rows = 0;     // no sequence's num_rows is above it
-  int64_t max_context = 0;  // no sequence's first_position + num_rows is above it
+  int64_t num_rows = 0;     // an upper bound of the rows of all sequences together
+  int64_t max_rows = 0;     // an upper bound of the rows of a sequence
+  int64_t max_context = 0;  // an upper bound of first_position + num_rows of a sequence
   int num_heads = 0;        // a multiple of kv.num_kv_heads; query head h reads KV head h / (num_heads / num_kv_heads)
   float scale = 0.0f;       // multiplies q . k
   float softcap = 0.0f;     // > 0: scores become cap * tanh(score / cap) (Gemma 2)
   int64_t window = 0;       // > 0: position p sees positions (p - window, p]
-  // Read K and V of blocks that several sequences begin with once for all of them. Changes the speed only: off to
-  // measure what it brings.
+  // Read the blocks that several sequences begin with once for all of them. This changes the speed only; switch it off
+  // to measure its effect.
   bool share_prefixes = true;
   // Whether all sequences begin with the same block: a table that does not see them looks for more only then.
   bool begin_alike = false;
   std::byte* workspace = nullptr;  // attention_workspace_bytes(...), 64-byte aligned
 };
 
-// An upper bound of what one attention call will be asked for, to size its workspace.
+// Upper bounds of all attention calls, from which the workspace is sized.
 struct AttentionLimits {
   int num_threads = 1;
   int64_t max_rows = 0;       // tokens in a batch
@@ -253,15 +255,15 @@ struct AttentionLimits {
   int head_dim = 0;
 };
 
-// The tokens of rows whose embeddings are wanted.
+// The tokens whose embeddings are wanted, by row.
 struct EmbeddedTokens {
   const int32_t* ids = nullptr;     // [num_rows]; -1 - r stands for chosen[r]
-  const int32_t* chosen = nullptr;  // what sample_rows left, -1 there counting as token 0; null where no id is negative
+  const int32_t* chosen = nullptr;  // tokens from sample_rows; -1 there counts as token 0. Null when no id is negative
 };
 
 // How the token after one row of logits is chosen; the steps are those of decoding/sampler.h.
 struct SamplingRow {
-  double random = 0.0;       // the draw's number, uniform in [0, 1)
+  double random = 0.0;       // the random number of the draw, uniform in [0, 1)
   float temperature = 0.0f;  // 0: the likeliest token
   int32_t top_k = 0;         // keep the k likeliest; 0 or less: all
   float top_p = 1.0f;        // keep the smallest likeliest set of at least this mass; above 0
@@ -271,18 +273,18 @@ struct SamplingRow {
 // Which form of its input rows a matmul reads: MatmulInput::f32 or MatmulInput::packed.
 enum class RowForm : uint8_t { kFloats, kPacked };
 
-// How a table multiplies by the matrices of one format. All null where it cannot (a table of the host can always).
+// How a table multiplies by matrices of one format. All null if it cannot; a table of the host always can.
 struct FormatKernels {
   RowForm input;
-  // Bytes of the packed matrix; 0 for a width that it cannot multiply.
+  // The bytes of the packed matrix; 0 for a width that the table cannot multiply.
   size_t (*packed_bytes)(Format format, int64_t rows, int64_t cols);
-  // Repacks row-major blocks as they lie in a file. src and dst do not overlap; the bytes of dst are fully determined.
+  // Packs row-major blocks as they are in a file. src and dst do not overlap; every byte of dst is determined by src.
   void (*pack)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
-  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or bring their
-  // own (experts). Formats whose rows have the same matmul may come in one call.
+  // y[o] = input * weights[o]^T (+ bias) for every output; outputs share the input (QKV, gate and up) or have their own
+  // (experts). Formats whose rows have the same matmul may be mixed in one call.
   void (*matmul)(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs);
   // For every one of the matrices and every e: rows [first[e] - first[0], first[e + 1] - first[0]) of y = those rows of
-  // the input * experts[e]^T. Null: by matmul, an output with rows of its own for every expert that has rows.
+  // the input * experts[e]^T. Null: matmul does it, with a separate output for every expert that has rows.
   void (*matmul_experts)(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                          const ExpertMatrices* matrices, int num_matrices);
 };
@@ -291,15 +293,15 @@ struct Kernels {
   const char* name;  // "reference", "avx2", "avx512", "cuda"
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
-  // How matrices are walked unless `quire tune` found something better on the machine.
+  // The default tuning, used unless `quire tune` has found something better on this machine.
   MatmulTuning usual_tuning;
   FormatKernels formats[kNumFormats];  // by Format
   const FormatKernels& format_kernels(Format format) const;
-  // Those of the format's row; 0 bytes where the table cannot multiply the matrix.
+  // These use the row of the format; packed_bytes is 0 when the table cannot multiply the matrix.
   size_t packed_bytes(Format format, int64_t rows, int64_t cols) const;
   void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) const;
   bool takes_packed(Format format) const;
-  // Every output or matrix by the row of its format; the input has the forms that these rows read.
+  // Each output or matrix is multiplied by the row of its format; the input must have the forms that these rows read.
   void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) const;
   void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                       const ExpertMatrices* matrices, int num_matrices) const;
@@ -312,15 +314,15 @@ struct Kernels {
   // that has none.
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
-  size_t scratch_bytes;  // of Exec::scratch
-  // Packed rows: the form in which the table's matmul wants them, in a layout of its own. On the CPU it is int8: groups
-  // of 32 values share a float scale max|x| / 127, codes round to nearest; beside them stand the sums that matmul
-  // wants. On CUDA it is int8 in groups of 64, and bf16 for formats that it does not multiply in integers. cols is a
-  // multiple of kPackedColumnMultiple. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| <
+  size_t scratch_bytes;  // the size of Exec::scratch
+  // Packed rows: the form in which the table's matmul reads rows, in the table's own layout. On the CPU it is int8:
+  // groups of 32 values share a float scale max|x| / 127, codes are rounded to nearest; sums of the codes are stored
+  // too. On CUDA it is int8 in groups of 64, and bf16 for formats that are not multiplied in integers. cols is a
+  // multiple of kPackedColumnMultiple. A group with an infinity or a NaN gets the scale NaN; one with max|x| <
   // 2^-100 counts as zeros.
   size_t (*packed_row_bytes)(int64_t cols);
   void (*pack_rows)(const Exec& exec, const RowsToPack& rows, std::byte* packed);
-  // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.
+  // rms_norm and gated_activation followed by pack_rows, with the same bits, but without storing the floats.
   void (*rms_norm_packed)(const Exec& exec, const RowNorm& norm, std::byte* packed);
   void (*gated_activation_packed)(const Exec& exec, const RowGate& gate, std::byte* packed);
 
@@ -333,9 +335,9 @@ struct Kernels {
   void (*add)(const Exec& exec, float* x, const float* y, int64_t n);
   // out [num_rows, dim], out_stride floats between rows; may be gate.gate.
   void (*gated_activation)(const Exec& exec, const RowGate& gate, float* out, int64_t out_stride);
-  // Rotates every head in place; norms are left out.
+  // Rotates every head in place; ignores norms.
   void (*rope)(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotation& rotation);
-  // For every part: rms_norm of its heads, if it has a norm, and rope.
+  // For every part: rms_norm of its heads if it has a norm, then rope.
   void (*norm_rope)(const Exec& exec, const HeadRows* parts, int num_parts, int64_t num_rows, const Rotation& rotation);
   // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
   void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
@@ -346,11 +348,12 @@ struct Kernels {
   void (*embed_rows)(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
                      float scale, float* out);
   // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
-  // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
+  // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's assignments by row. Overwrites
+  // logits.
   void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
-                        const ExpertSlots& out);
-  // y[row] += weights[row][j] * from[slots[row][j] - first], one after the other for j ascending whose slot is in
-  // [first, last); with first = 0, y starts from zeros. y [num_rows, dim] contiguous.
+                        const ExpertAssignments& out);
+  // y[row] += weights[row][j] * from[assignments[row][j] - first], one after the other in ascending j, for those whose
+  // assignment is in [first, last); with first = 0, y starts from zeros. y [num_rows, dim] contiguous.
   void (*add_expert_rows)(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y);
   // x = cap * tanh(x / cap), n floats.
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
@@ -365,7 +368,7 @@ struct Kernels {
   // matrix if kv.hadamard_v, at slots[row] = block *
   // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x
   // with the largest magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as
-  // stored. A group with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no
+  // stored. A group with an infinity, a NaN or magnitudes beyond any f16 scale reads back as NaN. E4M3 has no
   // scale: magnitudes above 448, infinities among them, become 448; a NaN stays one.
   void (*write_kv)(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride);
   // norm_rope of q and k, hadamard_heads of both if kv.hadamard_k, then write_kv of k; k itself changes in place too.

@@ -1,5 +1,5 @@
-// Every runnable table and every weight format: against the reference, against float64 of the plain weights, and bit
-// against bit for other batches and thread counts.
+// Tests every runnable table and every weight format: compares results with the reference and with float64 of the plain
+// weights, and bits between batches and thread counts.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kCanary = 12345.5f;
 
-// Exactly as many bytes as asked for, 64-byte aligned, so that the address sanitizer sees what lies outside.
+// Exactly the requested number of bytes, 64-byte aligned, so that AddressSanitizer finds accesses outside.
 struct AlignedDelete {
   void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
 };
@@ -45,7 +45,7 @@ const std::vector<Format>& weight_formats() {
   return formats;
 }
 
-// Where the f16 fields of a block lie.
+// The offsets of the f16 fields of a block.
 std::vector<size_t> f16_fields(Format format) {
   switch (format) {
     case Format::kMXFP4:
@@ -63,7 +63,7 @@ std::vector<size_t> f16_fields(Format format) {
   }
 }
 
-// Rows of weights as files hold them.
+// Rows of weights as they are in files.
 struct Weights {
   Format format;
   int64_t rows;
@@ -86,7 +86,7 @@ std::vector<float> random_floats(int64_t count, uint32_t seed) {
   return values;
 }
 
-// What else of a block must not be any bits.
+// Replaces those bytes of a block that may not have arbitrary values.
 void tame_block(Format format, float scale, uint32_t random, std::byte* block) {
   if (format == Format::kMXFP4) {
     const int exponent = scale == 0 ? -128 : std::ilogb(scale) - static_cast<int>(random % 4);
@@ -104,7 +104,7 @@ void tame_block(Format format, float scale, uint32_t random, std::byte* block) {
   }
 }
 
-// Floats at random; blocks of random bits, which hold every code there is, with scales of the given size.
+// Random floats; or blocks of random bits, which have all codes, with scales of the given size.
 Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed, float scale = 0.01f) {
   const WeightFormat& info = weight_format(format);
   Weights weights{format, rows, cols, std::vector<std::byte>(info.bytes_of(rows * cols))};
@@ -125,7 +125,7 @@ Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed,
   return weights;
 }
 
-// One table, one pool.
+// A table with a thread pool.
 class Runner {
  public:
   explicit Runner(const Kernels& table, int num_threads = 1) : table_(table), pool_(num_threads) {}
@@ -212,7 +212,7 @@ class Matmul : public testing::TestWithParam<Case> {
   }
 };
 
-// y within `relative` of the reference, relative to the sum of the products' magnitudes.
+// Expects y within `relative` of the reference, relative to the sum of the products' magnitudes.
 void expect_near_reference(const Kernels& table, const Weights& weights, const std::vector<float>& x, double relative) {
   Runner runner(table);
   Runner reference(reference_kernels());
@@ -272,7 +272,7 @@ TEST_P(Matmul, DecodedBlocksGiveTheReferencesBits) {
   }
 }
 
-// Rounding an activation moves it by at most half a step, max / 254 of its group.
+// Rounding changes an activation by at most half a step, max / 254 of its group.
 TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
   const int64_t cols = 512;
   const int64_t rows = 19;
@@ -461,7 +461,7 @@ TEST(MatmulTables, NanAmongF8CodesAffectsOnlyItsOwnOutput) {
   }
 }
 
-// Every pair of scale and code: what is multiplied is the exact product, rounded once.
+// For every pair of scale and code, the weight that is multiplied is the exact product, rounded once.
 TEST(MatmulTables, F8WeightsAreScaleTimesCodeRoundedOnce) {
   for (const Kernels* table : runnable_kernels()) {
     Weights weights = random_weights(Format::kF8_G128, 64, 128, 81);

@@ -137,7 +137,7 @@ TEST_P(RowsTest, GatedActivation) {
   }
 }
 
-// Small values come back with small relative errors (near 0 the cap changes nothing), large ones reach the cap.
+// Small values keep a small relative error (near 0 the cap changes nothing); large ones reach the cap.
 TEST_P(RowsTest, Softcap) {
   std::vector<float> x;
   for (float size : {1e-30f, 1e-6f, 1e-3f, 0.1f, 1.0f, 10.0f, 18.0f, 19.0f, 50.0f, 400.0f, 1e30f}) {
@@ -288,9 +288,9 @@ TEST_P(RowsTest, WriteKv) {
   }
 }
 
-// Where a value of K and V lies, spelled out: K tiles dimension-major, V tiles position-major.
-// Every E4M3 number, the middle to the next, and what lies just beside: to nearest, ties to even, the largest for all
-// beyond.
+// The places of values of K and V: K tiles are dimension-major, V tiles position-major.
+// Every E4M3 number, the middle between it and the next one, and the floats beside that middle: values are rounded to
+// nearest, ties to even; larger values become the largest number.
 TEST_P(RowsTest, WriteKvRoundsToE4M3) {
   std::vector<float> values;
   for (int code = 0; code < 0x7f; ++code) {
@@ -364,7 +364,7 @@ TEST_P(RowsTest, OneAnswer) {
   }
 }
 
-// Fused entries against what they are composed of, bit for bit.
+// Fused entries give the same bits as their compositions.
 
 TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
   for (int64_t dim : {int64_t{32}, int64_t{64}, int64_t{256}, int64_t{288}, int64_t{2048}, int64_t{5632 + 32}}) {
@@ -483,13 +483,13 @@ TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
   }
 }
 
-// In order, one after the other; slots outside the part are left to another call.
+// In order, one after the other; assignments outside the part are left to another call.
 TEST_P(RowsTest, AddExpertRows) {
   const int64_t rows = 21, dim = 1001;
   const int per_row = 3;
-  std::vector<int32_t> slots;
+  std::vector<int32_t> assignments;
   for (int32_t row = 0; row < rows; ++row) {
-    for (int32_t j = 0; j < per_row; ++j) slots.push_back(j * 21 + (row * 5 + j) % 21);
+    for (int32_t j = 0; j < per_row; ++j) assignments.push_back(j * 21 + (row * 5 + j) % 21);
   }
   const std::vector<float> weights = random_floats(rows * per_row, 1);
   const std::vector<float> from = random_floats(rows * per_row * dim, 2);
@@ -497,13 +497,13 @@ TEST_P(RowsTest, AddExpertRows) {
   for (size_t row = 0; row < rows; ++row) {
     for (size_t j = row * per_row; j < (row + 1) * per_row; ++j) {
       for (size_t i = 0; i < dim; ++i) {
-        const float product = weights[j] * from[static_cast<size_t>(slots[j]) * dim + i];
+        const float product = weights[j] * from[static_cast<size_t>(assignments[j]) * dim + i];
         want[row * dim + i] += product;
       }
     }
   }
   for (const auto& [first, last] : {std::pair{0, 30}, {30, 30}, {30, 63}}) {
-    const ExpertRows part{from.data() + first * dim, first, last, slots.data(), weights.data(), per_row};
+    const ExpertRows part{from.data() + first * dim, first, last, assignments.data(), weights.data(), per_row};
     table().add_expert_rows(exec(), part, rows, dim, got.data());
   }
   EXPECT_TRUE(same_bits(got.data(), want.data(), rows * dim));
@@ -512,10 +512,10 @@ TEST_P(RowsTest, AddExpertRows) {
 // The choices of one row of logits, as (expert, weight).
 std::vector<std::pair<int32_t, float>> choices(const Kernels& table, const Exec& exec, std::vector<float> logits,
                                                int per_row, bool normalize) {
-  std::vector<int32_t> slots(static_cast<size_t>(per_row)), rows(slots.size()), first(logits.size() + 1);
-  std::vector<float> weights(slots.size());
+  std::vector<int32_t> assignments(static_cast<size_t>(per_row)), rows(assignments.size()), first(logits.size() + 1);
+  std::vector<float> weights(assignments.size());
   table.route_experts(exec, {static_cast<int>(logits.size()), per_row, normalize}, logits.data(), 1,
-                      {slots.data(), weights.data(), rows.data(), first.data()});
+                      {assignments.data(), weights.data(), rows.data(), first.data()});
   std::vector<std::pair<int32_t, float>> chosen;
   for (size_t e = 0; e + 1 < first.size(); ++e) {
     EXPECT_LE(first[e + 1] - first[e], 1);
@@ -547,27 +547,28 @@ TEST_P(RowsTest, RoutingOfTiesAndNaNGivesDistinctExperts) {
   }
 }
 
-// Every row has its experts, every expert its rows in ascending order, and slots lead back to them.
+// Every row has its experts and every expert its rows in ascending order; assignments lead from rows to experts and
+// back.
 TEST_P(RowsTest, RoutingSortsAssignmentsByExpert) {
   const int64_t rows = 37;
   const Routing routing{.num_experts = 9, .per_row = 4, .normalize = true};
   std::vector<float> logits = random_floats(rows * routing.num_experts, 4);
-  std::vector<int32_t> slots(rows * 4), row_of(rows * 4), first(10);
+  std::vector<int32_t> assignments(rows * 4), row_of(rows * 4), first(10);
   std::vector<float> weights(rows * 4);
   table().route_experts(exec(), routing, logits.data(), rows,
-                        {slots.data(), weights.data(), row_of.data(), first.data()});
+                        {assignments.data(), weights.data(), row_of.data(), first.data()});
   EXPECT_EQ(first.front(), 0);
   EXPECT_EQ(first.back(), rows * 4);
   for (size_t e = 0; e < 9; ++e) {
-    for (int32_t slot = first[e]; slot < first[e + 1]; ++slot) {
-      if (slot == first[e]) continue;
-      EXPECT_LT(row_of[static_cast<size_t>(slot) - 1], row_of[static_cast<size_t>(slot)]);
+    for (int32_t assignment = first[e]; assignment < first[e + 1]; ++assignment) {
+      if (assignment == first[e]) continue;
+      EXPECT_LT(row_of[static_cast<size_t>(assignment) - 1], row_of[static_cast<size_t>(assignment)]);
     }
   }
-  for (size_t i = 0; i < slots.size(); ++i) {
-    EXPECT_EQ(row_of[static_cast<size_t>(slots[i])], static_cast<int32_t>(i / 4));
+  for (size_t i = 0; i < assignments.size(); ++i) {
+    EXPECT_EQ(row_of[static_cast<size_t>(assignments[i])], static_cast<int32_t>(i / 4));
     if (i % 4 == 0) continue;
-    EXPECT_LT(slots[i - 1], slots[i]);
+    EXPECT_LT(assignments[i - 1], assignments[i]);
   }
 }
 

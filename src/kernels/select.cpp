@@ -49,7 +49,7 @@ bool machine_has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-// Best first.
+// The best comes first.
 constexpr VectorTable kVectorTables[] = {
     {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops},
     {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops},
@@ -138,7 +138,7 @@ Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) 
     } catch (const Error& error) {
       log::info("computing on the CPU: {}", error.what());
     }
-    // A library that is missing is no reason to compute elsewhere.
+    // A missing library must not silently move the computation to another device.
     if (found.device != nullptr) return one_answer ? std::move(found) : cuda.make(one_answer, index);
   }
   return {&select_kernels(isa), make_host_device()};

@@ -14,7 +14,7 @@
 namespace quire {
 
 const Kernels& reference_kernels();
-// Tables this build holds and this machine can run, best first; the reference is always last.
+// The tables of this build that this machine can run, the best first; the reference is always last.
 const std::vector<const Kernels*>& runnable_kernels();
 // `name` empty: the first of runnable_kernels(). Throws Error
 // when the name is unknown or the machine cannot run it.
@@ -44,7 +44,7 @@ struct BackendChoice {
 // Throws Error when this build or machine has no such device.
 Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda);
 
-// On the host's threads and, for a device that has one, its stream.
+// Runs on the host's threads and, for a device that has one, on its stream.
 Exec make_exec(ThreadPool& pool, void* stream = nullptr);
 
 }  // namespace quire

@@ -39,27 +39,27 @@ class Arena {
   uint64_t used_bytes_ = 0;
 };
 
-// Allocates arrays that the host fills and kernels read (StepInput): a piece of each slot of staging memory and, at the
-// same offset, of the device's memory of that size. On the host all of them are one memory.
+// Allocates arrays that the host fills and kernels read (StepInput): a piece of each buffer of staging memory and, at
+// the same offset, of the device's memory of that size. On the host all of them are one memory.
 class InputArena {
  public:
   InputArena() = default;  // counts
-  // `staging`: of each slot, one after the other; empty on the host.
+  // `staging`: of each buffer, one after the other; empty on the host.
   InputArena(std::span<std::byte> staging, std::span<std::byte> device) : device_(device) {
-    const size_t slot_bytes = staging.size() / kInputSlots;
-    for (size_t slot = 0; slot < kInputSlots; ++slot) {
-      slots_[slot] = Arena(staging.empty() ? device : staging.subspan(slot * slot_bytes, slot_bytes));
+    const size_t buffer_bytes = staging.size() / kInputBuffers;
+    for (size_t buffer = 0; buffer < kInputBuffers; ++buffer) {
+      buffers_[buffer] = Arena(staging.empty() ? device : staging.subspan(buffer * buffer_bytes, buffer_bytes));
     }
   }
 
   uint64_t used_bytes() const { return device_.used_bytes(); }
   template <typename T>
   StepInput<T> take(int64_t count) {
-    return {.staged = {slots_[0].take<T>(count), slots_[1].take<T>(count)}, .device = device_.take<T>(count)};
+    return {.staged = {buffers_[0].take<T>(count), buffers_[1].take<T>(count)}, .device = device_.take<T>(count)};
   }
 
  private:
-  Arena slots_[kInputSlots];
+  Arena buffers_[kInputBuffers];
   Arena device_;
 };
 

@@ -38,7 +38,7 @@ struct Step {
   KvCache* kv = nullptr;
   Communicator* communicator = &single_communicator();
 
-  int input_slot = 0;  // StepInput::host
+  int input_buffer = 0;  // StepInput::host
   int64_t num_rows = 0;
   // In the host's memory:
   const int64_t* positions = nullptr;  // [num_rows] position in the row's sequence
@@ -58,20 +58,20 @@ struct Step {
   bool wants_output = true;              // of this rank; else the head has nothing to do
 };
 
-// Runs body(tile) for tiles in [0, num_tiles) on the step's threads.
+// Runs body(task) for tasks in [0, num_tasks) on the step's threads.
 template <typename Body>
-void parallel_for(const Exec& exec, int64_t num_tiles, const Body& body) {
+void parallel_for(const Exec& exec, int64_t num_tasks, const Body& body) {
   exec.run(
-      exec.pool, num_tiles, [](void* context, int64_t tile, int) { (*static_cast<const Body*>(context))(tile); },
+      exec.pool, num_tasks, [](void* context, int64_t task, int) { (*static_cast<const Body*>(context))(task); },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-// The same for cheap rows: body(row) for rows in [0, num_rows), `per_tile` of them in turn.
+// The same for cheap rows: body(row) for rows in [0, num_rows), `per_task` of them in turn.
 template <typename Body>
-void for_rows(const Exec& exec, int64_t num_rows, int64_t per_tile, const Body& body) {
-  parallel_for(exec, (num_rows + per_tile - 1) / per_tile, [&](int64_t tile) {
-    const int64_t end = std::min(num_rows, (tile + 1) * per_tile);
-    for (int64_t row = tile * per_tile; row < end; ++row) body(row);
+void for_rows(const Exec& exec, int64_t num_rows, int64_t per_task, const Body& body) {
+  parallel_for(exec, (num_rows + per_task - 1) / per_task, [&](int64_t task) {
+    const int64_t end = std::min(num_rows, (task + 1) * per_task);
+    for (int64_t row = task * per_task; row < end; ++row) body(row);
   });
 }
 

@@ -61,13 +61,13 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& li
   tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
 }
 
-Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds) {
+Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bounds) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
   CHECK(num_rows > 0 && num_rows <= limits_.max_rows && num_sequences <= limits_.max_sequences);
-  place_tokens(batch, input_slot, bounds);
-  place_wanted_rows(batch, input_slot, bounds.can_sample);
-  Step step{.input_slot = input_slot,
+  place_tokens(batch, input_buffer, bounds);
+  place_wanted_rows(batch, input_buffer, bounds.can_sample);
+  Step step{.input_buffer = input_buffer,
             .num_rows = num_rows,
             .positions = positions_.data(),
             .is_long = is_long_.data(),
@@ -114,34 +114,34 @@ void StepArrays::place_blocks(const GroupInputs& group, const BlockTable& table,
                               const AttentionSequence& rows, const Step& step) {
   const int64_t table_blocks = blocks_for(rows.first_position + rows.num_rows);
   CHECK(static_cast<int64_t>(table.size()) >= table_blocks);
-  int64_t* const slots = group.slots.host(step.input_slot) + rows.first_row;
+  int64_t* const slots = group.slots.host(step.input_buffer) + rows.first_row;
   for (int64_t i = 0; i < rows.num_rows; ++i) {
     const int64_t position = rows.first_position + i;
     const int64_t block = table[static_cast<size_t>(position / kKvBlockSize)];
     CHECK(block >= 0 && block < num_blocks);
     slots[i] = block * kKvBlockSize + position % kKvBlockSize;
   }
-  AttentionSequence& placed = group.sequences.host(step.input_slot)[index] = rows;
+  AttentionSequence& placed = group.sequences.host(step.input_buffer)[index] = rows;
   const int64_t at = index * table_size(step);
-  std::copy_n(table.data(), table_blocks, group.block_tables.host(step.input_slot) + at);
+  std::copy_n(table.data(), table_blocks, group.block_tables.host(step.input_buffer) + at);
   placed.block_table = group.block_tables.device + at;
 }
 
-void StepArrays::place_tokens(const Batch& batch, int input_slot, const Bounds& bounds) {
+void StepArrays::place_tokens(const Batch& batch, int input_buffer, const Bounds& bounds) {
   for (const int32_t id : batch.token_ids) CHECK(id < bounds.vocab_size && -1 - id < bounds.num_chosen);
-  std::ranges::copy(batch.token_ids, token_ids_.host(input_slot));
+  std::ranges::copy(batch.token_ids, token_ids_.host(input_buffer));
 }
 
-void StepArrays::place_wanted_rows(const Batch& batch, int input_slot, bool can_sample) {
+void StepArrays::place_wanted_rows(const Batch& batch, int input_buffer, bool can_sample) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   check_rows(batch.logit_rows, num_rows);
   check_rows(batch.hidden_rows, num_rows);
   CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits_.max_logit_rows);
-  int32_t* const after = std::ranges::copy(batch.logit_rows, wanted_rows_.host(input_slot)).out;
+  int32_t* const after = std::ranges::copy(batch.logit_rows, wanted_rows_.host(input_buffer)).out;
   std::ranges::copy(batch.hidden_rows, after);
   if (batch.sampling.empty()) return;
   CHECK(can_sample && batch.sampling.size() == batch.logit_rows.size());
-  std::ranges::copy(batch.sampling, sampling_.host(input_slot));
+  std::ranges::copy(batch.sampling, sampling_.host(input_buffer));
 }
 
 int64_t StepArrays::table_size(const Step& step) const {
@@ -154,34 +154,35 @@ bool StepArrays::is_recurrent(const Step& step) const {
 }
 
 void StepArrays::pad(Step& step) {
-  const int slot = step.input_slot;
+  const int buffer = step.input_buffer;
   const int64_t first = step.num_rows;
   step.num_rows = step.num_sequences = step.num_logit_rows = padded_rows(first);
   step.max_context = rounded_context(step.max_context, limits_.max_context);
   for (int64_t row = first; row < step.num_rows; ++row) {
     const auto i = static_cast<size_t>(row);
-    token_ids_.host(slot)[row] = 0;
+    token_ids_.host(buffer)[row] = 0;
     positions_[i] = 0;
     is_long_[i] = 0;
     for (const GroupInputs& group : groups_) {
-      group.slots.host(slot)[row] = -1;
-      group.sequences.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
+      group.slots.host(buffer)[row] = -1;
+      group.sequences.host(buffer)[row] = {
+          .first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
     }
-    wanted_rows_.host(slot)[row] = static_cast<int32_t>(row);
-    sampling_.host(slot)[row] = {};
+    wanted_rows_.host(buffer)[row] = static_cast<int32_t>(row);
+    sampling_.host(buffer)[row] = {};
   }
 }
 
 void StepArrays::upload(Device& device, const Step& step, bool samples) const {
-  const int slot = step.input_slot;
-  token_ids_.upload(device, slot, step.num_rows);
+  const int buffer = step.input_buffer;
+  token_ids_.upload(device, buffer, step.num_rows);
   for (const GroupInputs& group : groups_) {
-    group.slots.upload(device, slot, step.num_rows);
-    group.sequences.upload(device, slot, step.num_sequences);
-    group.block_tables.upload(device, slot, step.num_sequences * table_size(step));
+    group.slots.upload(device, buffer, step.num_rows);
+    group.sequences.upload(device, buffer, step.num_sequences);
+    group.block_tables.upload(device, buffer, step.num_sequences * table_size(step));
   }
-  wanted_rows_.upload(device, slot, step.num_logit_rows + step.num_hidden_rows);
-  if (samples) sampling_.upload(device, slot, step.num_logit_rows);
+  wanted_rows_.upload(device, buffer, step.num_logit_rows + step.num_hidden_rows);
+  if (samples) sampling_.upload(device, buffer, step.num_logit_rows);
 }
 
 }  // namespace quire

@@ -1,5 +1,6 @@
-// A batch as the arrays of a step: which token stands where, which slots and blocks are its, whose results are wanted.
-// What kernels read lies in StepInputs, so that it can be filled by the host and uploaded as part of a recording.
+// A batch as the arrays of a step: which token stands where, which slots and blocks its sequence uses, which results
+// are wanted. What kernels read lies in StepInputs, so that it can be filled by the host and uploaded as part of a
+// recording.
 //
 // Owned by the model runner and used by its thread. Allocates only in take().
 #pragma once
@@ -27,7 +28,7 @@ class StepArrays {
   void take(Arena& workspace, InputArena& inputs, const StepLimits& limits);
 
   // Checks the batch and lays out where its rows belong: all of a Step that follows from the batch alone.
-  Step place(const Batch& batch, int input_slot, const Bounds& bounds);
+  Step place(const Batch& batch, int input_buffer, const Bounds& bounds);
   // Whether the step comes again and again, a token for every sequence, and has room for pad().
   bool is_recurrent(const Step& step) const;
   // Appends rows of token 0, which are written nowhere and which nobody reads, up to one of few numbers, and rounds the
@@ -51,8 +52,8 @@ class StepArrays {
   // A sequence's part of a group; `table` of the batch.
   void place_blocks(const GroupInputs& group, const BlockTable& table, int64_t num_blocks, int64_t index,
                     const AttentionSequence& rows, const Step& step);
-  void place_tokens(const Batch& batch, int input_slot, const Bounds& bounds);
-  void place_wanted_rows(const Batch& batch, int input_slot, bool can_sample);
+  void place_tokens(const Batch& batch, int input_buffer, const Bounds& bounds);
+  void place_wanted_rows(const Batch& batch, int input_buffer, bool can_sample);
   // Blocks of a sequence in block_tables: the step's context rounded up, so that it changes with that of pad().
   int64_t table_size(const Step& step) const;
 

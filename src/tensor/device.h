@@ -106,21 +106,21 @@ class StagingBuffer {
   std::span<std::byte> memory_;
 };
 
-inline constexpr int kInputSlots = 2;
+inline constexpr int kInputBuffers = 2;
 
 // An array that the host fills before a step and kernels read in it: a single array on the host. For another device
-// there is a copy on the device, and a piece of staging memory per slot, so that the host can fill one slot for the
+// there is a copy on the device, and a piece of staging memory per buffer, so that the host can fill one buffer for the
 // next step while the other is being copied. Owned by the code that prepares steps.
 template <typename T>
 struct StepInput {
-  T* staged[kInputSlots] = {};
+  T* staged[kInputBuffers] = {};
   T* device = nullptr;
 
-  T* host(int slot) const { return staged[slot]; }
+  T* host(int buffer) const { return staged[buffer]; }
   // Copies the first `count` elements to the device, in order with its other work.
-  void upload(Device& to, int slot, int64_t count) const {
-    if (staged[slot] == device) return;
-    to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(staged[slot]),
+  void upload(Device& to, int buffer, int64_t count) const {
+    if (staged[buffer] == device) return;
+    to.upload_staged(reinterpret_cast<std::byte*>(device), reinterpret_cast<const std::byte*>(staged[buffer]),
                      static_cast<size_t>(count) * sizeof(T));
   }
 };

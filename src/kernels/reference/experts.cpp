@@ -1,4 +1,4 @@
-// Routing to experts and gathering by lists: what every table of the host shares.
+// Routing to experts and gathering by lists; every table of the host uses these.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,19 +10,19 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kRowsPerTile = 16;
+constexpr int64_t kRowsPerTask = 16;
 
-// Calls body(row) for every row, `kRowsPerTile` of them in a tile.
+// Calls body(row) for every row, `kRowsPerTask` of them in a task.
 template <typename F>
 void for_rows(const Exec& exec, int64_t num_rows, const F& body) {
-  const auto run_tile = [&](int64_t tile) {
-    const int64_t end = std::min(num_rows, (tile + 1) * kRowsPerTile);
-    for (int64_t row = tile * kRowsPerTile; row < end; ++row) body(row);
+  const auto run_tile = [&](int64_t task) {
+    const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
+    for (int64_t row = task * kRowsPerTask; row < end; ++row) body(row);
   };
-  const Exec::Body call = [](void* context, int64_t tile, int) {
-    (*static_cast<const decltype(run_tile)*>(context))(tile);
+  const Exec::Body call = [](void* context, int64_t task, int) {
+    (*static_cast<const decltype(run_tile)*>(context))(task);
   };
-  exec.run(exec.pool, (num_rows + kRowsPerTile - 1) / kRowsPerTile, call,
+  exec.run(exec.pool, (num_rows + kRowsPerTask - 1) / kRowsPerTask, call,
            const_cast<void*>(static_cast<const void*>(&run_tile)));
 }
 
@@ -47,9 +47,9 @@ void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedToke
   });
 }
 
-// The choices of one row, ascending, their weights beside them. Overwrites `logits`.
+// Computes the choices of one row, ascending, and their weights. Overwrites `logits`.
 void route_row(const Routing& routing, float* logits, int32_t* experts, float* weights) {
-  constexpr float kTaken = -1.0f;  // no probability
+  constexpr float kTaken = -1.0f;  // less than any probability
   const int n = routing.num_experts;
   float largest = -std::numeric_limits<float>::infinity();
   for (int e = 0; e < n; ++e) largest = std::max(largest, logits[e]);
@@ -68,7 +68,7 @@ void route_row(const Routing& routing, float* logits, int32_t* experts, float* w
       if (best < 0 || logits[e] > logits[best] || (std::isnan(logits[best]) && !std::isnan(logits[e]))) best = e;
     }
     chosen += logits[best];
-    int at = j;  // into its place among the ascending
+    int at = j;  // inserts the choice in ascending order
     for (; at > 0 && experts[at - 1] > best; --at) {
       experts[at] = experts[at - 1];
       weights[at] = weights[at - 1];
@@ -79,28 +79,30 @@ void route_row(const Routing& routing, float* logits, int32_t* experts, float* w
   for (int j = 0; routing.normalize && j < routing.per_row; ++j) weights[j] /= chosen;
 }
 
-// A counting sort of the choices, out.slots holding the experts, by expert.
-void assign_slots(const Routing& routing, int64_t num_rows, const ExpertSlots& out) {
-  const int64_t num_slots = num_rows * routing.per_row;
+// A counting sort of the choices, out.assignments holding the experts, by expert.
+void sort_by_expert(const Routing& routing, int64_t num_rows, const ExpertAssignments& out) {
+  const int64_t num_assignments = num_rows * routing.per_row;
   std::fill_n(out.first, routing.num_experts + 1, 0);
-  for (int64_t i = 0; i < num_slots; ++i) ++out.first[out.slots[i] + 1];
+  for (int64_t i = 0; i < num_assignments; ++i) ++out.first[out.assignments[i] + 1];
   for (int e = 0; e < routing.num_experts; ++e) out.first[e + 1] += out.first[e];
-  for (int64_t i = num_slots - 1; i >= 0; --i) {
-    // Filling each expert's range from its end leaves first[e + 1] at the range's start; shifted back below.
-    const int32_t slot = --out.first[out.slots[i] + 1];
-    out.slots[i] = slot;
-    out.rows[slot] = static_cast<int32_t>(i / routing.per_row);
+  for (int64_t i = num_assignments - 1; i >= 0; --i) {
+    // Each expert's range is filled from its end, which leaves first[e + 1] at the start of the range; shifted back
+    // below.
+    const int32_t assignment = --out.first[out.assignments[i] + 1];
+    out.assignments[i] = assignment;
+    out.rows[assignment] = static_cast<int32_t>(i / routing.per_row);
   }
   for (int e = 0; e < routing.num_experts; ++e) out.first[e] = out.first[e + 1];
-  out.first[routing.num_experts] = static_cast<int32_t>(num_slots);
+  out.first[routing.num_experts] = static_cast<int32_t>(num_assignments);
 }
 
-void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows, const ExpertSlots& out) {
+void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
+                   const ExpertAssignments& out) {
   for_rows(exec, num_rows, [&](int64_t row) {
     const int64_t choices = row * routing.per_row;
-    route_row(routing, logits + row * routing.num_experts, out.slots + choices, out.weights + choices);
+    route_row(routing, logits + row * routing.num_experts, out.assignments + choices, out.weights + choices);
   });
-  assign_slots(routing, num_rows, out);
+  sort_by_expert(routing, num_rows, out);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Matmul, plainly: weights stay as the file has them, every product is accumulated in double in ascending k. Also the
-// definition of int8 rows, which every vector table packs to the same codes and scales.
+// Plain matmul: weights stay as they are in the file, and products are summed in double in ascending k. Also defines
+// int8 rows: every vector table packs them with the same codes and scales.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,15 +12,15 @@ namespace {
 
 constexpr int64_t kGroup = 32;        // elements of a row that share an activation scale
 constexpr int64_t kChunk = 256;       // weights dequantised at a time: the longest block
-constexpr int64_t kTokens = 64;       // sums kept at a time
-constexpr int64_t kRowsPerTile = 16;  // of a weight matrix, per tile of the thread pool
-// Below this the group counts as zeros: 127 / max must not overflow.
+constexpr int64_t kTokens = 64;       // tokens whose sums are kept at a time
+constexpr int64_t kRowsPerTask = 16;  // of a weight matrix, per task of the thread pool
+// A group with a smaller maximum counts as zeros: 127 / max must not overflow.
 constexpr float kSmallestMax = 0x1p-100f;
 
 template <typename F>
-void parallel_for(const Exec& exec, int64_t num_tiles, const F& body) {
-  const Exec::Body call = [](void* context, int64_t tile, int) { (*static_cast<const F*>(context))(tile); };
-  exec.run(exec.pool, num_tiles, call, const_cast<F*>(&body));
+void parallel_for(const Exec& exec, int64_t num_tasks, const F& body) {
+  const Exec::Body call = [](void* context, int64_t task, int) { (*static_cast<const F*>(context))(task); };
+  exec.run(exec.pool, num_tasks, call, const_cast<F*>(&body));
 }
 
 size_t packed_bytes(Format format, int64_t rows, int64_t cols) {
@@ -37,7 +37,7 @@ void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std
   parallel_for(exec, rows, body);
 }
 
-// A group with an infinity or a NaN gets the scale NaN, so that what it touches shows it.
+// A group with an infinity or a NaN gets the scale NaN, so that every output that reads it becomes NaN.
 float quantize_group(const float* x, std::byte* codes) {
   float max = 0;
   bool finite = true;
@@ -126,17 +126,17 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
     const MatmulOutput& output = outputs[i];
     const MatmulInput& rows_in = output.input != nullptr ? *output.input : input;
     const int64_t rows = output.weights.rows;
-    const auto body = [&](int64_t tile) {
-      const int64_t end = std::min(rows, (tile + 1) * kRowsPerTile);
-      for (int64_t row = tile * kRowsPerTile; row < end; ++row) multiply_row<kForm>(rows_in, output, row);
+    const auto body = [&](int64_t task) {
+      const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+      for (int64_t row = task * kRowsPerTask; row < end; ++row) multiply_row<kForm>(rows_in, output, row);
     };
-    parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, body);
+    parallel_for(exec, (rows + kRowsPerTask - 1) / kRowsPerTask, body);
   }
 }
 
 }  // namespace
 
-// A row: cols int8 codes, then one float scale per group.
+// A packed row has cols int8 codes, then one float scale per group.
 size_t reference_packed_row_bytes(int64_t cols) {
   const auto bytes = static_cast<size_t>(cols + cols / kGroup * static_cast<int64_t>(sizeof(float)));
   return (bytes + 63) / 64 * 64;

@@ -1,5 +1,5 @@
-// The reference table: complete, plain, compiled for the baseline processor, the oracle of every other table. Each part
-// fills its own entries; select.cpp puts them together.
+// The reference table: complete, plain, compiled for the baseline processor. Tests compare every other table with it.
+// Each function fills its own entries; select.cpp calls them all.
 #pragma once
 
 #include "kernels/kernels.h"

@@ -133,9 +133,9 @@ void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_ro
   for_each_row(exec, num_rows, [=, &experts](int64_t row) {
     if (experts.first == 0) std::fill_n(y + row * dim, dim, 0.0f);
     for (int64_t j = row * experts.per_row; j < (row + 1) * experts.per_row; ++j) {
-      const int32_t slot = experts.slots[j];
-      if (slot < experts.first || slot >= experts.last) continue;
-      const float* from = experts.from + (slot - experts.first) * dim;
+      const int32_t assignment = experts.assignments[j];
+      if (assignment < experts.first || assignment >= experts.last) continue;
+      const float* from = experts.from + (assignment - experts.first) * dim;
       for (int64_t i = 0; i < dim; ++i) y[row * dim + i] += experts.weights[j] * from[i];
     }
   });

@@ -1,21 +1,21 @@
-// The matmul entries of a vector table. See math.h for how files of this folder are used, docs/kernels.md for how the
-// parts fit together.
+// The matmul entries of a vector table. docs/kernels.md says how the parts fit together, math.h how the files of this
+// folder are used.
 #include "isa/bytes.h"
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/loops.h"
 #include "kernels/vector/matmul_layout.h"
 #include "kernels/vector/parts.h"
-#include "kernels/vector/tile_parts.h"
+#include "kernels/vector/task_parts.h"
 
 namespace quire::QUIRE_TABLE {
 namespace {
 
-constexpr int64_t kTokenBlock = 128;  // sums kept at a time: with a decoded panel they fill the first cache
+constexpr int64_t kTokenBlock = 128;  // tokens whose sums, with a decoded panel, fill the first-level cache
 
-// Panels of one tile of the thread pool. Few tokens: memory is what takes time, and a small tile shares a matrix
-// evenly. Many tokens: the same columns of more panels while the tokens' are in a near cache.
-inline int64_t tile_panels(const MatmulTuning& tuning, int64_t num_tokens) {
+// The number of panels in one task. With few tokens memory limits the speed, and small tasks divide a matrix evenly.
+// With many tokens large tasks use the columns of the tokens more often while they are in a near cache.
+inline int64_t task_panels(const MatmulTuning& tuning, int64_t num_tokens) {
   const int panels = num_tokens <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels;
   return panels < 1 ? 1 : panels < kMaxTaskPanels ? panels : kMaxTaskPanels;
 }
@@ -55,8 +55,8 @@ void fetch_outputs(const MatmulOutput& out, int64_t row, int64_t first_token, in
   }
 }
 
-// Panels [first, first + count) of one output, all tokens.
-void multiply_tile(const MatmulInput& x, const MatmulOutput& out, int64_t first, int count) {
+// Computes panels [first, first + count) of one output for all tokens.
+void multiply_task(const MatmulInput& x, const MatmulOutput& out, int64_t first, int count) {
   const MultiplyPanels multiply = multiply_panels_for(out.weights.format);
   alignas(64) float sums[kMaxTaskPanels * kTokenBlock * kPanelRows];
   for (int64_t token = 0; token < x.num_rows; token += kTokenBlock) {
@@ -74,27 +74,27 @@ inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out
   return out.input != nullptr ? *out.input : x;
 }
 
-// One loop over the tiles of all outputs.
+// One parallel loop over the tasks of all outputs.
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
   const auto panels_of = [&](const MatmulOutput& out) {
-    return tile_panels(out.weights.tuning, input_of(x, out).num_rows);
+    return task_panels(out.weights.tuning, input_of(x, out).num_rows);
   };
-  const auto tiles_of = [&](const MatmulOutput& out) {
+  const auto tasks_of = [&](const MatmulOutput& out) {
     return input_of(x, out).num_rows == 0 ? 0 : divide_up(out.weights.rows, panels_of(out) * kPanelRows);
   };
-  int64_t num_tiles = 0;
-  for (int i = 0; i < num_outputs; ++i) num_tiles += tiles_of(outputs[i]);
-  TaskParts parts(num_tiles, exec.num_threads);
-  auto run_tile = [&](int64_t, int thread) {
-    int64_t tile = parts.take(thread);
+  int64_t num_tasks = 0;
+  for (int i = 0; i < num_outputs; ++i) num_tasks += tasks_of(outputs[i]);
+  TaskParts parts(num_tasks, exec.num_threads);
+  auto run_task = [&](int64_t, int thread) {
+    int64_t task = parts.take(thread);
     const MatmulOutput* out = outputs;
-    for (int64_t tiles; tile >= (tiles = tiles_of(*out)); ++out) tile -= tiles;
+    for (int64_t tasks; task >= (tasks = tasks_of(*out)); ++out) task -= tasks;
     const int64_t panels = panels_of(*out);
-    const int64_t first = tile * panels;
+    const int64_t first = task * panels;
     const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
-    multiply_tile(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
+    multiply_task(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
   };
-  if (num_tiles > 0) run_tasks(exec, num_tiles, run_tile);
+  if (num_tasks > 0) run_tasks(exec, num_tasks, run_task);
 }
 
 }  // namespace

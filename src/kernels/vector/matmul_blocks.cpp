@@ -1,26 +1,26 @@
-// Matrices of formats without a kernel of their own: a format is fast enough to be used on the day it has a decoder.
-// See math.h for how files of this folder are used.
+// Multiplies matrices of formats without a fast kernel, so that a format needs only a decoder to be usable. math.h says
+// how the files of this folder are used.
 //
-// A panel's rows keep their blocks as they lie in a file; those of 256 columns lie together, row after row. They are
-// decoded by the format's own function and multiplied in double, in the order of the reference: the product of two
-// floats is exact there, and each chunk of 256 columns is summed from zero and then added. So the result is the
-// reference's to the bit.
+// The rows of a panel keep their blocks as they are in a file; the blocks of 256 columns lie together, row after row.
+// The format's own function decodes them, and they are multiplied in double, in the order of the reference: the product
+// of two floats is exact, and each chunk of 256 columns is summed from zero and then added. So the result equals the
+// reference's bit for bit.
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/loops.h"
 #include "kernels/vector/matmul_layout.h"
 #include "kernels/vector/parts.h"
-#include "kernels/vector/tile_parts.h"
+#include "kernels/vector/task_parts.h"
 #include "kernels/vector/transpose.h"
 
 namespace quire::QUIRE_TABLE {
 namespace {
 
 constexpr int kChunk = 256;           // columns decoded at a time: the longest block
-constexpr int kDoubles = kLanes / 2;  // of a vector
+constexpr int kDoubles = kLanes / 2;  // doubles in a vector
 constexpr int kPanelDoubles = 2 * kPanelVectors;
 constexpr int kTokens = kLanes == 16 ? 4 : 2;  // multiplied together: sums, weights and x stay in registers
-constexpr int kMostTokens = 128;               // of one call
+constexpr int kMaxTokens = 128;                // of one call
 
 using Doubles = double __attribute__((vector_size(sizeof(double) * kDoubles)));
 using HalfFloats = float __attribute__((vector_size(sizeof(float) * kDoubles)));
@@ -31,7 +31,7 @@ inline size_t bytes_of(const WeightFormat& format, int64_t elements) {
 
 inline int64_t chunk_columns(int64_t first, int64_t cols) { return cols - first < kChunk ? cols - first : kChunk; }
 
-// Columns of four rows to four neighbouring places of each column.
+// Stores the columns of four rows at four neighbouring places of each column.
 inline void put_columns(const float (*rows)[kChunk], int64_t count, float* to) {
   int64_t k = 0;
   for (; k + 4 <= count; k += 4) {
@@ -45,8 +45,8 @@ inline void put_columns(const float (*rows)[kChunk], int64_t count, float* to) {
   }
 }
 
-// The rows' `count` columns at `blocks` as floats [count][kPanelRows]; rows from num_rows on, which nobody reads, are
-// anything.
+// Decodes `count` columns of the rows at `blocks` to floats [count][kPanelRows]. Rows from num_rows on have arbitrary
+// values, which are never read.
 void decode_panel(const WeightFormat& format, const std::byte* blocks, int num_rows, int64_t count, float* out) {
   const size_t row_bytes = bytes_of(format, count);
   float rows[4][kChunk];
@@ -98,7 +98,7 @@ void multiply_panel(const PackedMatrix& w, int64_t panel, const MatmulInput& x, 
   const auto num_rows = static_cast<int>(rows_left < kPanelRows ? rows_left : kPanelRows);
   const std::byte* blocks = w.data + static_cast<size_t>(panel * kPanelRows) * bytes_of(format, w.cols);
   alignas(64) float weights[kChunk * kPanelRows];
-  alignas(64) double sums[kMostTokens * kPanelRows];
+  alignas(64) double sums[kMaxTokens * kPanelRows];
   __builtin_memset(sums, 0, static_cast<size_t>(num_tokens * kPanelRows) * sizeof *sums);
   for (int64_t k = 0; k < w.cols; k += kChunk) {
     const int64_t columns = chunk_columns(k, w.cols);

@@ -1,8 +1,8 @@
-// How rows of a file become a packed matrix (matmul_layout.h). See math.h for how files of this folder are used.
+// Packs the rows of a file into a matrix (matmul_layout.h). math.h says how the files of this folder are used.
 //
-// One row at a time: its codes become the words of its planes, all in one pass of whole registers, and the words go to
-// the row's lane. What is written to is a few KiB of one part of one panel, so it stays in the first cache until all
-// rows have been there.
+// Rows are packed one at a time: the codes of a row become the words of its planes in one pass of whole registers, and
+// the words are stored in the lane of the row. The destination is a few KiB of one part of one panel, so it stays in
+// the first-level cache until all rows have been packed.
 #include "isa/bytes.h"
 #include "isa/vec.h"
 #include "kernels/block_codes.h"
@@ -10,7 +10,7 @@
 #include "kernels/vector/loops.h"
 #include "kernels/vector/matmul_layout.h"
 #include "kernels/vector/parts.h"
-#include "kernels/vector/tile_parts.h"
+#include "kernels/vector/task_parts.h"
 #include "kernels/vector/transpose.h"
 #include "tensor/formats/blocks.h"
 
@@ -29,7 +29,7 @@ inline auto words_of_plane() {
   if constexpr (kBits == 8) return WordGroup{};
 }
 
-// The words of one row in a plane of kBits, out of the eight words of a group's codes: word s of the eight is in word
+// Computes the words of one row in a plane of kBits from the eight words of a group's codes: word s goes to word
 // s % kBits, at bit kBits * (s / kBits) of each byte.
 template <int kBits, int kShift>
 inline void make_plane(const uint32_t* codes, uint32_t* plane) {
@@ -43,7 +43,7 @@ inline void make_plane(const uint32_t* codes, uint32_t* plane) {
   __builtin_memcpy(plane, &packed, sizeof packed);
 }
 
-// `plane` of the row in `lane`: words go to the same lane of every other vector.
+// Stores the words of the row in `lane` into `plane`: they go to the same lane of every other vector.
 template <int kBits, int kShift>
 inline void pack_plane(const uint32_t* codes, std::byte* plane, int lane) {
   uint32_t words[kBits];
@@ -78,7 +78,8 @@ constexpr bool all_have_pack_groups() {
 static_assert(all_have_pack_groups());
 
 void pack_codes(CodeScheme scheme, const uint8_t* codes, int groups, std::byte* dst, int row) {
-  // Codes of eight bits are multiplied as they lie here; narrower ones get their zero point when they are decoded.
+  // Codes of eight bits are multiplied as they are stored, so their zero point is applied here; that of narrower codes
+  // is applied when they are decoded.
   if (scheme.low_bits == 8) return pack_groups<8, 0>(codes, groups, kCodeZero == 128 ? 0 : 0x80808080u, dst, row);
   if (scheme.low_bits == 4 && scheme.high_bits == 0) return pack_groups<4, 0>(codes, groups, 0, dst, row);
   if (scheme.low_bits == 4 && scheme.high_bits == 1) return pack_groups<4, 1>(codes, groups, 0, dst, row);
@@ -103,7 +104,7 @@ void pack_header(CodeScheme scheme, const BlockCodes& block, std::byte* dst, int
   }
 }
 
-// `rows` rows from src on, row_bytes apart; the panel's other rows become zeros.
+// Packs `rows` rows, row_bytes apart, starting at src; the other rows of the panel become zeros.
 void pack_code_panel(Format format, const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
   const CodeScheme scheme = scheme_of(format);
   const BlockLayout layout = block_layout(scheme);
@@ -157,8 +158,8 @@ void pack_float_panel(const std::byte* src, size_t row_bytes, int rows, int64_t 
   pack_float_columns<kBytes>(src, row_bytes, rows, whole, cols, dst);
 }
 
-// Has the next `size` bytes come near: the rows of a panel are read side by side, too many streams for the machine to
-// see by itself. A page of a mapped file must be touched first, fetching alone does not map it.
+// Prefetches `size` bytes: the rows of a panel are read side by side, which are too many streams for the hardware
+// prefetcher. A page of a mapped file is touched first, because a prefetch does not map it.
 inline void fetch_file(const std::byte* from, size_t size) {
   constexpr size_t kPageBytes = 4096;
   for (size_t at = 0; at < size; at += 64) {
@@ -167,8 +168,8 @@ inline void fetch_file(const std::byte* from, size_t size) {
   }
 }
 
-// A block with a NaN among its codes gets the scale NaN, so that multiplication needs no check: every output sums over
-// whole rows, and is NaN either way.
+// A block with a NaN among its codes gets the scale NaN, so that the multiplication needs no check: every output sums
+// over whole rows, so it is NaN in either case.
 void pack_f8_panel(const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
   for (int64_t part = 0; part < cols / kF8Columns; ++part) {
     if (rows < kPanelRows) __builtin_memset(dst, 0, kF8PartBytes);

@@ -131,16 +131,17 @@ void hadamard_heads(const Exec& exec, const HeadRows& heads, int64_t num_rows, i
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_slices(exec, num_rows, (experts.per_row + 1) * dim, [=, &experts](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const int32_t* slots = experts.slots + row * experts.per_row;
+      const int32_t* assignments = experts.assignments + row * experts.per_row;
       const float* weights = experts.weights + row * experts.per_row;
       int begin = 0;
-      while (begin < experts.per_row && slots[begin] < experts.first) ++begin;
+      while (begin < experts.per_row && assignments[begin] < experts.first) ++begin;
       int end = begin;
-      while (end < experts.per_row && slots[end] < experts.last) ++end;
+      while (end < experts.per_row && assignments[end] < experts.last) ++end;
       for_vectors(dim, [&](int64_t i, int n) {
         Vec sum = experts.first == 0 ? set1(0.0f) : load_some(y + row * dim + i, n);
         for (int j = begin; j < end; ++j) {
-          sum = add(sum, mul(set1(weights[j]), load_some(experts.from + (slots[j] - experts.first) * dim + i, n)));
+          sum =
+              add(sum, mul(set1(weights[j]), load_some(experts.from + (assignments[j] - experts.first) * dim + i, n)));
         }
         store_some(y + row * dim + i, sum, n);
       });

@@ -1,4 +1,4 @@
-// Small squares of elements with rows and columns exchanged. See math.h for how files of this folder are used.
+// Transposes small squares of elements. math.h says how the files of this folder are used.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ inline HalfRow interleave_high(HalfRow a, HalfRow b) {
   return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
 }
 
-// log2(kSize) rounds of interleaving row i with row i + kSize / 2 transpose kSize rows.
+// Transposes kSize rows: log2(kSize) rounds, each interleaves row i with row i + kSize / 2.
 template <typename Row, int kSize>
 inline void transpose(Row (&rows)[kSize]) {
 #pragma GCC unroll 4

@@ -63,12 +63,12 @@ void Decoder::visit_matrices(const std::function<void(const Linear&)>& visit) co
 }
 
 void Decoder::prepare(const Step& step) {
-  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host(step.input_slot));
+  for (size_t i = 0; i < ropes_.size(); ++i) ropes_[i].fill(step, cos_sin_[i].host(step.input_buffer));
 }
 
 Model::Output Decoder::forward(const Step& step) {
   for (size_t i = 0; i < ropes_.size(); ++i) {
-    cos_sin_[i].upload(*step.device, step.input_slot, step.num_rows * ropes_[i].settings().dim);
+    cos_sin_[i].upload(*step.device, step.input_buffer, step.num_rows * ropes_[i].settings().dim);
   }
   embedding_.apply(step, residual_);
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {

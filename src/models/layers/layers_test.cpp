@@ -111,8 +111,8 @@ TEST_P(RopeTest, FrequenciesAreHuggingFaces) {
 INSTANTIATE_TEST_SUITE_P(Scalings, RopeTest, testing::ValuesIn(kRopeCases),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
-void run_inline(void*, int64_t num_tiles, Exec::Body body, void* context) {
-  for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
+void run_inline(void*, int64_t num_tasks, Exec::Body body, void* context) {
+  for (int64_t task = 0; task < num_tasks; ++task) body(context, task, 0);
 }
 
 std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<uint8_t> is_long,

@@ -34,12 +34,12 @@ RowsToPack in_order(RowsToPack rows, const int32_t* first, int first_expert, int
 
 void Moe::Buffers::take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe) {
   if (!kernels.mixes_expert_formats) check_formats(moe);
-  const int64_t max_slots = limits.max_rows * moe.routing.per_row;
-  wave_rows = std::min(max_slots, std::max(limits.max_rows, kernels.enough_expert_rows));
+  const int64_t max_assignments = limits.max_rows * moe.routing.per_row;
+  wave_rows = std::min(max_assignments, std::max(limits.max_rows, kernels.enough_expert_rows));
   logits = arena.take<float>(limits.max_rows * moe.routing.num_experts);
-  choices = {.slots = arena.take<int32_t>(max_slots),
-             .weights = arena.take<float>(max_slots),
-             .rows = arena.take<int32_t>(max_slots),
+  choices = {.assignments = arena.take<int32_t>(max_assignments),
+             .weights = arena.take<float>(max_assignments),
+             .rows = arena.take<int32_t>(max_assignments),
              .first = arena.take<int32_t>(moe.routing.num_experts + 1)};
   gathered = arena.take<float>(wave_rows * moe.hidden_size());
   packed_gathered.take(arena, kernels, wave_rows, moe.hidden_size());
@@ -56,12 +56,12 @@ void Moe::apply(const Step& step, const Buffers& buffers, const LinearInput& x, 
   for (int32_t expert = 0; expert < routing.num_experts;) {
     const Wave wave = next_wave(buffers, num_rows * routing.per_row, expert);
     expert = wave.last_expert;
-    if (wave.first_slot == wave.last_slot) continue;
+    if (wave.first_assignment == wave.last_assignment) continue;
     run_wave(step, buffers, x.rows, wave);
     const ExpertRows out{.from = buffers.expert_out,
-                         .first = wave.first_slot,
-                         .last = wave.last_slot,
-                         .slots = buffers.choices.slots,
+                         .first = wave.first_assignment,
+                         .last = wave.last_assignment,
+                         .assignments = buffers.choices.assignments,
                          .weights = buffers.choices.weights,
                          .per_row = routing.per_row};
     step.kernels->add_expert_rows(step.exec, out, num_rows, hidden_size(), y);
@@ -78,9 +78,9 @@ InputForms Moe::input_forms() const {
   return forms;
 }
 
-// At least one expert: it has at most one slot per row, and a wave has room for all rows.
-Moe::Wave Moe::next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const {
-  if (num_slots <= buffers.wave_rows) return {0, routing.num_experts, 0, static_cast<int32_t>(num_slots)};
+// At least one expert: it has at most one assignment per row, and a wave has room for all rows.
+Moe::Wave Moe::next_wave(const Buffers& buffers, int64_t num_assignments, int32_t first_expert) const {
+  if (num_assignments <= buffers.wave_rows) return {0, routing.num_experts, 0, static_cast<int32_t>(num_assignments)};
   const int32_t* first = buffers.choices.first;
   int32_t last = first_expert + 1;
   while (last < routing.num_experts && first[last + 1] - first[first_expert] <= buffers.wave_rows) ++last;
@@ -109,22 +109,23 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
 
 MatmulInput Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave,
                         InputForms reads, const int32_t* const* columns) const {
-  const int32_t* const rows = buffers.choices.rows + wave.first_slot;
+  const int32_t* const rows = buffers.choices.rows + wave.first_assignment;
   std::byte* const packed = buffers.packed_gathered.data;
   const auto copy = [&](const void* from, size_t row_bytes, void* to) {
-    step.kernels->gather_rows(step.exec, static_cast<const std::byte*>(from), row_bytes, rows, wave.num_slots(),
+    step.kernels->gather_rows(step.exec, static_cast<const std::byte*>(from), row_bytes, rows, wave.num_assignments(),
                               static_cast<std::byte*>(to));
   };
   if (reads.f32) copy(x.f32, static_cast<size_t>(hidden_size()) * sizeof(float), buffers.gathered);
   if (reads.packed && columns != nullptr) {
-    const RowsToPack slots{.x = x.f32, .num_rows = wave.num_slots(), .cols = hidden_size(), .rows = rows};
+    const RowsToPack assignments{.x = x.f32, .num_rows = wave.num_assignments(), .cols = hidden_size(), .rows = rows};
     step.kernels->pack_rows(
-        step.exec, in_order(slots, buffers.choices.first, wave.first_expert, wave.num_experts(), columns), packed);
+        step.exec, in_order(assignments, buffers.choices.first, wave.first_expert, wave.num_experts(), columns),
+        packed);
   } else if (reads.packed) {
     // A packed row does not depend on its neighbours, so it is copied, not packed again.
     copy(x.packed, step.kernels->packed_row_bytes(hidden_size()), packed);
   }
-  return {.num_rows = wave.num_slots(),
+  return {.num_rows = wave.num_assignments(),
           .cols = hidden_size(),
           .f32 = reads.f32 ? buffers.gathered : nullptr,
           .packed = reads.packed ? packed : nullptr};
@@ -133,14 +134,14 @@ MatmulInput Moe::gather(const Step& step, const Buffers& buffers, const MatmulIn
 MatmulInput Moe::inner_product(const Step& step, const Buffers& buffers, const Wave& wave) const {
   const bool reorders = downs.reads.packed && downs.columns != nullptr;
   const InputForms forms = reorders ? InputForms{.f32 = true} : downs.reads;
-  MatmulInput product = gated_input(step, experts[0].activation, buffers.gate, buffers.up, wave.num_slots(),
+  MatmulInput product = gated_input(step, experts[0].activation, buffers.gate, buffers.up, wave.num_assignments(),
                                     intermediate_size(), forms, buffers.packed_inner)
                             .rows;
   if (!reorders) return product;
-  const RowsToPack slots{.x = product.f32, .num_rows = product.num_rows, .cols = product.cols};
-  step.kernels->pack_rows(step.exec,
-                          in_order(slots, buffers.choices.first, wave.first_expert, wave.num_experts(), downs.columns),
-                          buffers.packed_inner.data);
+  const RowsToPack assignments{.x = product.f32, .num_rows = product.num_rows, .cols = product.cols};
+  step.kernels->pack_rows(
+      step.exec, in_order(assignments, buffers.choices.first, wave.first_expert, wave.num_experts(), downs.columns),
+      buffers.packed_inner.data);
   product.packed = buffers.packed_inner.data;
   return product;
 }

@@ -30,10 +30,11 @@ class Moe {
 
   InputForms input_forms() const;
 
-  // Slots are processed in waves of consecutive experts, as many as fit the wave's rows (Kernels::enough_expert_rows).
+  // Assignments are processed in waves of consecutive experts, as many as fit the wave's rows
+  // (Kernels::enough_expert_rows).
   struct Buffers {
     float* logits = nullptr;  // [max_rows, num_experts], then the probabilities
-    ExpertSlots choices;
+    ExpertAssignments choices;
     int64_t wave_rows = 0;
     float* gathered = nullptr;  // [wave_rows, hidden_size]
     PackedRows packed_gathered;
@@ -48,22 +49,22 @@ class Moe {
   void apply(const Step& step, const Buffers& buffers, const LinearInput& x, float* y) const;
 
  private:
-  // Experts [first, last) and their slots.
+  // Experts [first, last) and their assignments.
   struct Wave {
     int32_t first_expert = 0;
     int32_t last_expert = 0;
-    int32_t first_slot = 0;
-    int32_t last_slot = 0;
+    int32_t first_assignment = 0;
+    int32_t last_assignment = 0;
 
-    int64_t num_slots() const { return last_slot - first_slot; }
+    int64_t num_assignments() const { return last_assignment - first_assignment; }
     int num_experts() const { return last_expert - first_expert; }
   };
-  Wave next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const;
+  Wave next_wave(const Buffers& buffers, int64_t num_assignments, int32_t first_expert) const;
   void run_wave(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
-  // The rows of x that the wave's slots chose, in the forms that are read.
+  // The rows of x that the wave's assignments chose, in the forms that are read.
   MatmulInput gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave, InputForms reads,
                      const int32_t* const* columns) const;
-  // activation(gate) * up of the wave's slots.
+  // activation(gate) * up of the wave's assignments.
   MatmulInput inner_product(const Step& step, const Buffers& buffers, const Wave& wave) const;
 };
 

@@ -10,7 +10,7 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kRowsPerTile = 32;  // converted by one thread at a time
+constexpr int64_t kRowsPerTask = 32;  // converted by one thread at a time
 
 std::string weight_formats() {
   std::string names;
@@ -139,7 +139,7 @@ const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const Te
   std::byte* const to = take_buffer(matrix.shape);
   const WeightFormat& from_format = weight_format(whole.format);
   const size_t row_bytes = weight_format(format).bytes_of(cols);
-  for_rows(exec, matrix.shape.rows, kRowsPerTile, [&](int64_t row) {
+  for_rows(exec, matrix.shape.rows, kRowsPerTask, [&](int64_t row) {
     std::byte* const row_to = to + static_cast<size_t>(row) * row_bytes;
     const std::byte* const from = whole.row(matrix.part_row + row) + from_format.bytes_of(matrix.part_col);
     if (format == whole.format) {
@@ -161,9 +161,9 @@ const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, cons
   const WeightFormat& format = weight_format(whole.format);
   const size_t row_bytes = format.bytes_of(cols);
   const size_t whole_bytes = format.bytes_of(whole.cols);
-  parallel_for(exec, (rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
-    const int64_t row = tile * kRowsPerTile;
-    const int64_t num_rows = std::min(kRowsPerTile, rows - row);
+  parallel_for(exec, (rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task) {
+    const int64_t row = task * kRowsPerTask;
+    const int64_t num_rows = std::min(kRowsPerTask, rows - row);
     std::byte* const rows_to = to + static_cast<size_t>(row) * row_bytes;
     if (cols == whole.cols) return whole.write_rows(matrix.part_row + row, num_rows, rows_to);
     AlignedBuffer whole_rows(whole_bytes * static_cast<size_t>(num_rows));

@@ -151,11 +151,11 @@ void ModelRunner::move_everywhere(KvPlace from, KvPlace to) {
   for (int group = 0; group < num_groups; ++group) move({group, from, to});
 }
 void ModelRunner::copy_block(int32_t from, int32_t to) { move_everywhere({KvTier::kPool, from}, {KvTier::kPool, to}); }
-void ModelRunner::swap_out(int32_t block, int32_t slot) {
-  move_everywhere({KvTier::kPool, block}, {KvTier::kHost, slot});
+void ModelRunner::swap_out(int32_t block, int32_t place) {
+  move_everywhere({KvTier::kPool, block}, {KvTier::kHost, place});
 }
-void ModelRunner::swap_in(int32_t slot, int32_t block) {
-  move_everywhere({KvTier::kHost, slot}, {KvTier::kPool, block});
+void ModelRunner::swap_in(int32_t place, int32_t block) {
+  move_everywhere({KvTier::kHost, place}, {KvTier::kPool, block});
 }
 
 }  // namespace quire

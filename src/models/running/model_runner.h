@@ -66,8 +66,8 @@ class ModelRunner {
   void move(const KvMove& move);
   // The same of every KV group, for those who keep one table for all of them.
   void copy_block(int32_t from, int32_t to);
-  void swap_out(int32_t block, int32_t slot);
-  void swap_in(int32_t slot, int32_t block);
+  void swap_out(int32_t block, int32_t place);
+  void swap_in(int32_t place, int32_t block);
 
  private:
   struct Impl;

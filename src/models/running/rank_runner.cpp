@@ -23,7 +23,7 @@ std::vector<KvBlockCounts> block_counts(const MemoryPlan& memory) {
 
 }  // namespace
 
-static_assert(kInputSlots == Device::kNumMarks);  // a step in flight has one of each
+static_assert(kInputBuffers == Device::kNumMarks);  // a step in flight has one of each
 
 RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend, Communicator& communicator,
                        const Progress& progress)
@@ -37,7 +37,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       weights_(*device_, plan.weight_bytes),
       workspace_(*device_, plan.workspace_bytes),
       inputs_(*device_, plan.input_bytes),
-      staging_(*device_, kInputSlots * plan.input_bytes),
+      staging_(*device_, kInputBuffers * plan.input_bytes),
       kv_(plan.kv, *device_, block_counts(plan.memory)) {
   MatmulTunings tunings;
   if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
@@ -79,7 +79,7 @@ void RankRunner::prepare_pool(bool populate) {
 }
 
 void RankRunner::make_room_for_results() {
-  choices_ = StagingBuffer(*device_, kInputSlots * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
+  choices_ = StagingBuffer(*device_, kInputBuffers * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
   if (communicator_.rank() > 0) return;  // nobody asks for its results
   const int64_t row_size = std::max(model_->info().vocab_size, model_->info().hidden_size);
   results_ = StagingBuffer(*device_, static_cast<size_t>(limits_.max_logit_rows * row_size) * sizeof(float));
@@ -87,40 +87,40 @@ void RankRunner::make_room_for_results() {
 
 bool RankRunner::can_sample() const { return model_->info().vocab_size <= kernels_.max_sampled_vocab; }
 
-int32_t* RankRunner::choices_of(int slot) {
+int32_t* RankRunner::choices_of(int buffer) {
   const std::span<std::byte> staging = choices_.bytes();
   if (staging.empty()) return arrays_.tokens();
-  return reinterpret_cast<int32_t*>(staging.data()) + slot * limits_.max_logit_rows;
+  return reinterpret_cast<int32_t*>(staging.data()) + buffer * limits_.max_logit_rows;
 }
 
 void RankRunner::start(const Batch& batch) {
   // What wants more than tokens reads it from where the next step writes.
-  const Started& before = steps_[kInputSlots - 1 - next_slot_];
+  const Started& before = steps_[kInputBuffers - 1 - next_buffer_];
   CHECK(num_in_flight_ == 0 ||
-        (runs_ahead() && num_in_flight_ < kInputSlots && before.logit_floats == 0 && before.hidden_floats == 0));
+        (runs_ahead() && num_in_flight_ < kInputBuffers && before.logit_floats == 0 && before.hidden_floats == 0));
   Step step = prepare(batch);
   const bool samples = !batch.sampling.empty();
   uint64_t key = 0;
   if (device_->records() && arrays_.is_recurrent(step)) {
     arrays_.pad(step);
     key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 3 |
-          static_cast<uint64_t>(step.input_slot) << 2 | static_cast<uint64_t>(samples) << 1 |
+          static_cast<uint64_t>(step.input_buffer) << 2 | static_cast<uint64_t>(samples) << 1 |
           static_cast<uint64_t>(step.begin_alike);
   }
   const ModelInfo& info = model_->info();
   const size_t num_logit_rows = samples ? 0 : batch.logit_rows.size();
-  steps_[next_slot_] = {.output = forward(step, samples, key),
-                        .logit_floats = num_logit_rows * static_cast<size_t>(info.vocab_size),
-                        .hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(info.hidden_size),
-                        .num_tokens = batch.sampling.size()};
-  device_->mark(next_slot_);
-  next_slot_ = (next_slot_ + 1) % kInputSlots;
+  steps_[next_buffer_] = {.output = forward(step, samples, key),
+                          .logit_floats = num_logit_rows * static_cast<size_t>(info.vocab_size),
+                          .hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(info.hidden_size),
+                          .num_tokens = batch.sampling.size()};
+  device_->mark(next_buffer_);
+  next_buffer_ = (next_buffer_ + 1) % kInputBuffers;
   ++num_in_flight_;
 }
 
 Step RankRunner::prepare(const Batch& batch) {
-  const Started& before = steps_[kInputSlots - 1 - next_slot_];
-  Step step = arrays_.place(batch, next_slot_,
+  const Started& before = steps_[kInputBuffers - 1 - next_buffer_];
+  Step step = arrays_.place(batch, next_buffer_,
                             {.vocab_size = model_->info().vocab_size,
                              .kv = &kv_,
                              .can_sample = can_sample(),
@@ -145,7 +145,7 @@ Model::Output RankRunner::forward(const Step& step, bool samples, uint64_t key) 
     if (!samples) return;
     kernels_.sample_rows(exec_, output.logits, step.num_logit_rows, static_cast<int>(model_->info().vocab_size),
                          arrays_.sampling(), arrays_.tokens());
-    device_->download_staged(reinterpret_cast<std::byte*>(choices_of(step.input_slot)),
+    device_->download_staged(reinterpret_cast<std::byte*>(choices_of(step.input_buffer)),
                              reinterpret_cast<const std::byte*>(arrays_.tokens()),
                              static_cast<size_t>(step.num_logit_rows) * sizeof(int32_t));
   });
@@ -155,13 +155,13 @@ Model::Output RankRunner::forward(const Step& step, bool samples, uint64_t key) 
 // The results of the step that was started first to the host, wherever they are.
 void RankRunner::finish() {
   CHECK(num_in_flight_ > 0);
-  const int slot = (next_slot_ + kInputSlots - num_in_flight_) % kInputSlots;
+  const int buffer = (next_buffer_ + kInputBuffers - num_in_flight_) % kInputBuffers;
   --num_in_flight_;
-  device_->wait_for(slot);
-  const Started& step = steps_[slot];
+  device_->wait_for(buffer);
+  const Started& step = steps_[buffer];
   logits_ = {to_host(step.output.logits, 0, step.logit_floats), step.logit_floats};
   hidden_ = {to_host(step.output.hidden, step.logit_floats, step.hidden_floats), step.hidden_floats};
-  tokens_ = {choices_of(slot), step.num_tokens};
+  tokens_ = {choices_of(buffer), step.num_tokens};
 }
 
 const float* RankRunner::to_host(const float* from, size_t first, size_t count) {

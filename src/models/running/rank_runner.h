@@ -53,8 +53,8 @@ class RankRunner {
   void make_room_for_results();
   Step prepare(const Batch& batch);
   Model::Output forward(const Step& step, bool samples, uint64_t key);
-  // Where the host finds the tokens that a step of this slot chose.
-  int32_t* choices_of(int slot);
+  // Where the host finds the tokens that a step of this buffer chose.
+  int32_t* choices_of(int buffer);
   // Where the host finds `count` floats of the device; brought behind the first `first` of the results.
   const float* to_host(const float* from, size_t first, size_t count);
 
@@ -68,16 +68,16 @@ class RankRunner {
   DeviceBuffer weights_;
   DeviceBuffer workspace_;
   DeviceBuffer inputs_;
-  StagingBuffer staging_;  // of the inputs, for each slot
+  StagingBuffer staging_;  // of the inputs, for each buffer
   StagingBuffer results_;  // logits and hidden states
-  StagingBuffer choices_;  // tokens, for each slot
+  StagingBuffer choices_;  // tokens, for each buffer
   KvCache kv_;
   std::unique_ptr<Model> model_;
   StepArrays arrays_;
   std::map<uint64_t, Model::Output> outputs_;  // by the device's key: a recording leaves them in one place
-  Started steps_[kInputSlots];                 // those in flight, by slot
+  Started steps_[kInputBuffers];               // those in flight, by buffer
   int num_in_flight_ = 0;
-  int next_slot_ = 0;
+  int next_buffer_ = 0;
   std::span<const float> logits_;
   std::span<const float> hidden_;
   std::span<const int32_t> tokens_;

@@ -45,7 +45,7 @@ Properties find_device(int index) {
   return {found.name, found.major, found.minor};
 }
 
-// Graphs take memory that is not planned, about a megabyte each. Each kind of step has two, one per slot of staging
+// Graphs take memory that is not planned, about a megabyte each. Each kind of step has two, one per buffer of staging
 // memory.
 constexpr size_t kMaxRecordings = 256;
 

@@ -1,4 +1,4 @@
-// Products by the library, emulated or on the device, against float64: layouts, strides, biases, scales.
+// Compares products by the library, emulated or on the device, with float64: layouts, strides, biases, scales.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -31,7 +31,7 @@ std::vector<float> random_floats(int64_t count, uint32_t seed) {
   return values;
 }
 
-// As the library sees them: numbers of the format, in float64.
+// The values that the library multiplies, as float64.
 struct Weights {
   Format format;
   int64_t rows;
@@ -43,7 +43,7 @@ struct Weights {
 Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed) {
   Weights weights{format, rows, cols, std::vector<std::byte>(weight_format(format).bytes_of(rows * cols)),
                   random_floats(rows * cols, seed)};
-  // Groups differ much, so that scales in a wrong place show.
+  // Groups have very different scales, so that a scale in a wrong place is found.
   if (format == Format::kF8_G128) {
     for (size_t i = 0; i < weights.values.size(); ++i) weights.values[i] *= static_cast<float>(1 + i / 128 % 7);
   }
@@ -52,7 +52,7 @@ Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed)
   return weights;
 }
 
-// A row as it is multiplied.
+// A row as the library multiplies it.
 void round_row(Format format, float* row, int64_t cols) {
   for (int64_t i = 0; i < cols; ++i) row[i] = bf16_to_f32(f32_to_bf16(row[i]));
   if (format == Format::kBF16) return;
@@ -65,7 +65,7 @@ void round_row(Format format, float* row, int64_t cols) {
   }
 }
 
-// Element `at` of the contiguous product, and the magnitudes that it is the sum of.
+// Element `at` of the contiguous product, and the sum of the magnitudes of its terms.
 double product_of(const Weights& weights, const std::vector<float>& x, size_t at, double* terms = nullptr) {
   const size_t t = at / static_cast<size_t>(weights.rows);
   const size_t o = at % static_cast<size_t>(weights.rows);
@@ -205,7 +205,7 @@ TEST_F(CudaDense, BiasAccumulationAndStrides) {
   }
 }
 
-// More rows than there is room for codes: 12 at a time.
+// More rows than the buffer for codes holds: they are multiplied 12 at a time.
 TEST_F(CudaDense, ManyF8RowsInSeveralPieces) {
   if (!takes(Format::kF8_G128)) GTEST_SKIP() << "the library has no such kernels for this device";
   const Weights weights = random_weights(Format::kF8_G128, 24, 256, 4);
@@ -214,7 +214,7 @@ TEST_F(CudaDense, ManyF8RowsInSeveralPieces) {
     expect_products(weights, m, {.bias = true, .accumulate = true, .scratch = small});
 }
 
-// Through the table: outputs that share rows, one with rows of its own, one in tiles.
+// Multiplies through the table: outputs that share rows, one with its own rows, one in tiles.
 TEST_F(CudaDense, DenseAndTiledOutputsInOneCall) {
   const Format format = takes(Format::kF8_G128) ? Format::kF8_G128 : Format::kBF16;
   const Weights weights[] = {random_weights(format, 16, 256, 11), random_weights(Format::kBF16, 12, 256, 12),
@@ -302,12 +302,12 @@ TEST_F(CudaDense, Embeddings) {
 TEST_F(CudaDense, OtherFormatsKeepTheirTiles) {
   EXPECT_EQ(kernels().dense_bytes(Format::kF16, 16, 256), 0u);
   EXPECT_EQ(kernels().dense_bytes(Format::kQ4_0, 16, 256), 0u);
-  EXPECT_EQ(kernels().dense_bytes(Format::kF8_G128, 18, 256), 0u);  // rows go by the four
+  EXPECT_EQ(kernels().dense_bytes(Format::kF8_G128, 18, 256), 0u);  // rows must be a multiple of four
   EXPECT_EQ(make_cuda(/*one_answer=*/true).kernels->dense_bytes(Format::kBF16, 16, 256), 0u);
   EXPECT_EQ(make_cuda(/*one_answer=*/true).kernels->scratch_bytes, 0u);
 }
 
-// Steps are recorded: the same calls again, over other contents.
+// A recorded step repeats the same calls with other contents.
 TEST_F(CudaDense, CanBeRecorded) {
   const Backend backend = make_cuda(/*one_answer=*/false);
   Device& device = *backend.device;

@@ -1,4 +1,4 @@
-// Gathering by lists, and the rows' way to their experts and back.
+// Gathering by lists, routing of rows to experts, and adding the experts' outputs.
 #include "base/check.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/rows/row_parts.h"
@@ -11,7 +11,7 @@ constexpr int kMaxChoices = kWarpSize;  // per row: a lane has one
 
 // ---- gathering ------------------------------------------------------------------------------------------------------
 
-// Words of row_bytes / sizeof(Word); block (i, part).
+// Copies words of row_bytes / sizeof(Word); block (i, part).
 template <typename Word>
 __global__ void __launch_bounds__(kThreads)
     gather_words(const Word* from, int64_t row_words, const int32_t* rows, Word* to) {
@@ -46,7 +46,7 @@ struct Choice {
   int expert;
 };
 
-// The larger first, then the lower number; NaN after all numbers, what was taken (-1) after that.
+// The larger probability comes first, among equals the lower number; NaN comes after all numbers, taken ones (-1) last.
 __device__ __forceinline__ bool before(Choice a, Choice b) {
   const float x = isnan(a.probability) ? -0.5f : a.probability;
   const float y = isnan(b.probability) ? -0.5f : b.probability;
@@ -55,7 +55,7 @@ __device__ __forceinline__ bool before(Choice a, Choice b) {
 
 constexpr float kTaken = -1.0f;
 
-// The best of what the warp has left in a row of probabilities, in every lane; its owner takes it out.
+// Finds the best remaining probability of a row; every lane gets it, and its owner marks it as taken.
 __device__ __forceinline__ Choice take_best(float* probabilities, int num_experts, int lane) {
   Choice best{kTaken, num_experts};
   for (int e = lane; e < num_experts; e += kWarpSize) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ Choice take_best(float* probabilities, int num_expert
   return best;
 }
 
-// A warp chooses for a row. The experts, ascending, are left in the first per_row words of the row's logits.
+// A warp chooses the experts of a row and stores them, ascending, in the first per_row words of the row's logits.
 __global__ void __launch_bounds__(kThreads)
     choose_experts(const Routing routing, float* logits, int64_t num_rows, float* weights) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarpSize) + threadIdx.y;
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
     chosen += best.probability;
     if (lane == j) mine = best;
   }
-  int place = 0;  // among the row's choices by number
+  int place = 0;  // the index among the row's choices, in ascending order of experts
   for (int j = 0; j < routing.per_row; ++j) {
     place += __shfl_sync(kAllLanes, mine.expert, j) < mine.expert ? 1 : 0;
   }
@@ -110,13 +110,13 @@ __global__ void __launch_bounds__(kThreads)
   weights[row * routing.per_row + place] = routing.normalize ? mine.probability / chosen : mine.probability;
 }
 
-// The sum over the block's threads before this one, and in `total` over all. All threads together.
+// The sum over the block's threads before this one; `total` is the sum over all. All threads must call it together.
 __device__ __forceinline__ int count_before(bool counts, int& total) {
   __shared__ int counted[kThreads / kWarpSize];
   const unsigned lane = threadIdx.x % kWarpSize;
   const unsigned warp = threadIdx.x / kWarpSize;
   const unsigned votes = __ballot_sync(kAllLanes, counts ? 1 : 0);
-  __syncthreads();  // the last call's counts have been read
+  __syncthreads();  // the counts of the previous call have been read
   if (lane == 0) counted[warp] = __popc(votes);
   __syncthreads();
   int sum = __popc(votes & ((1u << lane) - 1));
@@ -138,10 +138,10 @@ __device__ __forceinline__ int block_count(int count) {
   return sum;
 }
 
-// Block e finds the slots of expert e: behind those of all experts before it, by row. Reads every row's choices, which
-// choose_experts left in `logits`; blocks need nothing of each other.
+// Block e assigns the places of expert e: after those of all experts before it, in order of rows. It reads every row's
+// choices, which choose_experts stored in `logits`; blocks are independent.
 __global__ void __launch_bounds__(kThreads)
-    assign_slots(const Routing routing, const float* logits, int64_t num_rows, const ExpertSlots out) {
+    sort_by_expert(const Routing routing, const float* logits, int64_t num_rows, const ExpertAssignments out) {
   const auto expert = static_cast<int>(blockIdx.x);
   const auto choices_of = [&](int64_t row) {
     return reinterpret_cast<const int32_t*>(logits + row * routing.num_experts);
@@ -162,26 +162,28 @@ __global__ void __launch_bounds__(kThreads)
       if (choices_of(row)[j] == expert) choice = j;
     }
     int total = 0;
-    const int slot = next + count_before(choice >= 0, total);
+    const int assignment = next + count_before(choice >= 0, total);
     next += total;
     if (choice < 0) continue;
-    out.slots[row * routing.per_row + choice] = slot;
-    out.rows[slot] = static_cast<int32_t>(row);
+    out.assignments[row * routing.per_row + choice] = assignment;
+    out.rows[assignment] = static_cast<int32_t>(row);
   }
 }
 
-void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows, const ExpertSlots& out) {
+void route_experts(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
+                   const ExpertAssignments& out) {
   CHECK(routing.per_row <= kMaxChoices && routing.per_row <= routing.num_experts);
   const dim3 block(kWarpSize, kThreads / kWarpSize);
   launch(choose_experts, static_cast<unsigned>(ceil_div(num_rows, block.y)), block, 0, gpu_stream(exec), routing,
          logits, num_rows, out.weights);
-  launch(assign_slots, static_cast<unsigned>(routing.num_experts), kThreads, 0, gpu_stream(exec), routing, logits,
+  launch(sort_by_expert, static_cast<unsigned>(routing.num_experts), kThreads, 0, gpu_stream(exec), routing, logits,
          num_rows, out);
 }
 
-// ---- back from the experts ------------------------------------------------------------------------------------------
+// ---- adding the experts' outputs
+// -------------------------------------------------------------------------------------
 
-// A thread has four columns of a row.
+// Each thread computes four columns of a row.
 __global__ void __launch_bounds__(kThreads)
     add_experts(const ExpertRows experts, int64_t dim, Fours from_fours, Fours y_fours, float* y) {
   const int64_t row = blockIdx.x;
@@ -190,9 +192,9 @@ __global__ void __launch_bounds__(kThreads)
   float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   if (experts.first != 0) sum = load_four(y + row * dim, first, y_fours);
   for (int64_t j = row * experts.per_row; j < (row + 1) * experts.per_row; ++j) {
-    const int32_t slot = experts.slots[j];
-    if (slot < experts.first || slot >= experts.last) continue;
-    const float4 from = load_four(experts.from + (slot - experts.first) * dim, first, from_fours);
+    const int32_t assignment = experts.assignments[j];
+    if (assignment < experts.first || assignment >= experts.last) continue;
+    const float4 from = load_four(experts.from + (assignment - experts.first) * dim, first, from_fours);
     sum = add(sum, multiply(experts.weights[j], from));
   }
   store_four(y + row * dim, first, y_fours, sum);

@@ -1,4 +1,4 @@
-// Gathering, routing and the way back from the experts, against the reference table.
+// Compares gathering, routing and adding the experts' outputs with the reference table.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -42,30 +42,30 @@ TEST_F(CudaExperts, GatherRows) {
 }
 
 struct Routed {
-  std::vector<int32_t> slots, rows, first;
+  std::vector<int32_t> assignments, rows, first;
   std::vector<float> weights;
 };
 
 Routed route_on_host(const Exec& exec, const Routing& routing, std::vector<float> logits, int64_t num_rows) {
-  const auto num_slots = static_cast<size_t>(num_rows * routing.per_row);
-  Routed out{std::vector<int32_t>(num_slots), std::vector<int32_t>(num_slots),
-             std::vector<int32_t>(static_cast<size_t>(routing.num_experts) + 1), std::vector<float>(num_slots)};
+  const auto num_assignments = static_cast<size_t>(num_rows * routing.per_row);
+  Routed out{std::vector<int32_t>(num_assignments), std::vector<int32_t>(num_assignments),
+             std::vector<int32_t>(static_cast<size_t>(routing.num_experts) + 1), std::vector<float>(num_assignments)};
   reference_kernels().route_experts(exec, routing, logits.data(), num_rows,
-                                    {out.slots.data(), out.weights.data(), out.rows.data(), out.first.data()});
+                                    {out.assignments.data(), out.weights.data(), out.rows.data(), out.first.data()});
   return out;
 }
 
 Routed route_on_device(const Exec& exec, const Kernels& cuda, const Routing& routing, const std::vector<float>& logits,
                        int64_t num_rows) {
-  const auto num_slots = static_cast<size_t>(num_rows * routing.per_row);
+  const auto num_assignments = static_cast<size_t>(num_rows * routing.per_row);
   DeviceArray<float> device_logits(logits);
-  DeviceArray<int32_t> slots(num_slots);
-  DeviceArray<float> weights(num_slots);
-  DeviceArray<int32_t> rows(num_slots);
+  DeviceArray<int32_t> assignments(num_assignments);
+  DeviceArray<float> weights(num_assignments);
+  DeviceArray<int32_t> rows(num_assignments);
   DeviceArray<int32_t> first(static_cast<size_t>(routing.num_experts) + 1);
   cuda.route_experts(exec, routing, device_logits.data(), num_rows,
-                     {slots.data(), weights.data(), rows.data(), first.data()});
-  return {slots.download(), rows.download(), first.download(), weights.download()};
+                     {assignments.data(), weights.data(), rows.data(), first.data()});
+  return {assignments.download(), rows.download(), first.download(), weights.download()};
 }
 
 void expect_same_weights(const std::vector<float>& got, const std::vector<float>& want) {
@@ -92,7 +92,7 @@ TEST_F(CudaExperts, RouteExperts) {
       for (float& x : logits) x = normal(random_);
       const Routed want = route_on_host(host_, routing, logits, num_rows);
       const Routed got = route_on_device(exec_, cuda_, routing, logits, num_rows);
-      EXPECT_EQ(got.slots, want.slots) << num_experts;
+      EXPECT_EQ(got.assignments, want.assignments) << num_experts;
       EXPECT_EQ(got.rows, want.rows) << num_experts;
       EXPECT_EQ(got.first, want.first) << num_experts;
       expect_same_weights(got.weights, want.weights);
@@ -114,7 +114,7 @@ TEST_F(CudaExperts, RoutesEqualLogitsAndNan) {
   };
   const Routed want = route_on_host(host_, routing, logits, 6);
   const Routed got = route_on_device(exec_, cuda_, routing, logits, 6);
-  EXPECT_EQ(got.slots, want.slots);
+  EXPECT_EQ(got.assignments, want.assignments);
   EXPECT_EQ(got.rows, want.rows);
   EXPECT_EQ(got.first, want.first);
   expect_same_weights(got.weights, want.weights);
@@ -124,23 +124,23 @@ TEST_F(CudaExperts, AddExpertRows) {
   for (int64_t dim : {1, 7, 96, 1028, 2050}) {
     const int64_t rows = 4;
     const int per_row = 3;
-    const std::vector<int32_t> slots = {0, 5, 9, 1, 6, 10, 2, 3, 11, 4, 7, 8};
+    const std::vector<int32_t> assignments = {0, 5, 9, 1, 6, 10, 2, 3, 11, 4, 7, 8};
     std::normal_distribution<float> normal;
     std::vector<float> from(static_cast<size_t>(12 * dim));
-    std::vector<float> weights(slots.size());
+    std::vector<float> weights(assignments.size());
     std::vector<float> y(static_cast<size_t>(rows * dim));
     for (auto* values : {&from, &weights, &y}) {
       for (float& x : *values) x = normal(random_);
     }
     const DeviceArray<float> device_from(from);
     const DeviceArray<float> device_weights(weights);
-    const DeviceArray<int32_t> device_slots(slots);
+    const DeviceArray<int32_t> device_assignments(assignments);
     DeviceArray<float> device_y(y);
     for (const auto& [first, last] : {std::pair{0, 5}, {5, 12}}) {
-      ExpertRows experts{from.data() + first * dim, first, last, slots.data(), weights.data(), per_row};
+      ExpertRows experts{from.data() + first * dim, first, last, assignments.data(), weights.data(), per_row};
       reference_kernels().add_expert_rows(host_, experts, rows, dim, y.data());
       experts.from = device_from.data() + first * dim;
-      experts.slots = device_slots.data();
+      experts.assignments = device_assignments.data();
       experts.weights = device_weights.data();
       cuda_.add_expert_rows(exec_, experts, rows, dim, device_y.data());
     }

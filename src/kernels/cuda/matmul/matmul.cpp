@@ -1,4 +1,4 @@
-// The matmul entries of the CUDA table: which kernel, in which shape of blocks, for which outputs.
+// The matmul entries of the CUDA table: they choose the kernel and the shape of blocks for each output.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -18,12 +18,12 @@
 namespace quire {
 namespace {
 
-// Blocks that keep an H100 or H200 busy, one on each multiprocessor. Decides about speed only.
+// The number of blocks that keeps an H100 or H200 busy, one on each multiprocessor. It affects the speed only.
 constexpr int64_t kBusyBlocks = 132;
 
 size_t packed_row_bytes(int64_t cols) { return static_cast<size_t>(compact_row_bytes(cols)); }
 
-// Straight into the pinned memory of uploads, on the threads of exec.
+// Packs directly into the pinned memory of uploads, on the threads of exec.
 void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
   const size_t bytes = cuda_packed_bytes(format, rows, cols);
   if (format == Format::kF32) {
@@ -48,7 +48,7 @@ void pack(const Exec& exec, Format format, int64_t rows, int64_t cols, const std
   });
 }
 
-// rows: of all weights of the launch. tokens: of one matrix.
+// `rows` of all weights of the launch; `tokens` of one matrix.
 BlockChoice choose_blocks(int64_t rows, int64_t tokens) {
   const auto blocks = [&](int64_t size) { return ceil_div(rows, size) * ceil_div(tokens, size); };
   if (tokens <= 8) return BlockChoice::kEightTokens;
@@ -58,20 +58,20 @@ BlockChoice choose_blocks(int64_t rows, int64_t tokens) {
   return BlockChoice::kThirtyTwoTokens;
 }
 
-// The formats with tiles of the same kind share the kernels of the first one.
+// Formats with tiles of the same kind share the kernels of the first of them.
 constexpr Format first_with(TileFormat tile) {
   const MatrixTile* entry = kMatrixTiles.data();
   while (entry->tile != tile) ++entry;
   return entry->format;
 }
 
-// F32 has no tiles.
+// F32 matrices have no tiles.
 Format kernels_of(Format format) {
   const std::optional<TileFormat> tile = tile_format(format);
   return tile ? first_with(*tile) : format;
 }
 
-// In the order of kMatrixTiles.
+// The order is that of kMatrixTiles.
 constexpr auto kLaunches = []<size_t... kEntry>(std::index_sequence<kEntry...>) {
   return std::array{launch_tiles<first_with(kMatrixTiles[kEntry].tile)>...};
 }
@@ -95,7 +95,7 @@ void launch_job(const Exec& exec, Format format, const MatmulJob& job) {
                          .stream = gpu_stream(exec)});
 }
 
-// Gathers parts into launches: as long as they have the same kind of tiles and the same input.
+// Collects parts into launches: parts of one launch have the same kind of tiles and the same input.
 class Launches {
  public:
   explicit Launches(const Exec& exec) : exec_(exec) {}

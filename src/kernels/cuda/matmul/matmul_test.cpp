@@ -1,4 +1,5 @@
-// Matmul of CUDA: every format and every shape of blocks against float64 of the plain weights, and bit against bit.
+// Tests matmul of CUDA: compares every format and every shape of blocks with float64 of the plain weights, and bits
+// with each other.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Rows of weights as files hold them.
+// Rows of weights as they are in files.
 struct Weights {
   Format format;
   int64_t rows;
@@ -61,7 +62,7 @@ std::vector<int> f16_fields(Format format) {
   }
 }
 
-// Floats at random; blocks of random bits, which hold every code there is, with scales up to 0.01.
+// Random floats; or blocks of random bits, which have all codes, with scales up to 0.01.
 Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed) {
   const WeightFormat& info = weight_format(format);
   Weights weights{format, rows, cols, std::vector<std::byte>(info.bytes_of(rows * cols))};
@@ -92,7 +93,7 @@ Weights random_weights(Format format, int64_t rows, int64_t cols, uint32_t seed)
 
 bool in_integers(Format format) { return tile_format(format).has_value() && reads_int8_rows(*tile_format(format)); }
 
-// Codes of kInt8Group floats, and their scale.
+// The codes of kInt8Group floats and their scale.
 struct Int8Group {
   int8_t codes[kInt8Group] = {};
   float scale = 0.0f;
@@ -110,7 +111,7 @@ Int8Group int8_group(const float* x, int64_t count) {
   return group;
 }
 
-// The compact form of rows; paddings stay as they were.
+// The compact form of rows; padding is not changed.
 std::vector<std::byte> compact_rows(const std::vector<float>& x, int64_t cols) {
   const auto m = static_cast<int64_t>(x.size()) / cols;
   std::vector<std::byte> rows(static_cast<size_t>(m * compact_row_bytes(cols)), std::byte{0xff});
@@ -165,7 +166,7 @@ class DeviceMatrix {
   PackedMatrix matrix_;
 };
 
-// Rows in the form that a format takes.
+// Rows in the form that a format reads.
 class DeviceRows {
  public:
   DeviceRows(Format format, const std::vector<float>& x, int64_t cols)
@@ -202,7 +203,7 @@ bool same_bits(const float* a, const float* b, int64_t count) {
   return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
 }
 
-// The largest magnitudes that a sum of this output passes through: with minimums and zero points, terms cancel.
+// The largest magnitude that a partial sum of this output may have: with minimums and zero points, terms cancel.
 double magnitude(Format format, const std::vector<float>& weights, const float* x) {
   double sum = 1e-30;
   for (size_t k = 0; k < weights.size(); ++k) {
@@ -212,7 +213,7 @@ double magnitude(Format format, const std::vector<float>& weights, const float* 
   return sum;
 }
 
-// What the format's products see of a number, and how far from it that may be.
+// The rounded number that the format's products use, and its distance from the number.
 struct Seen {
   double value = 0;
   double step = 0;
@@ -433,7 +434,7 @@ TEST_P(CudaMatmul, PackingDeterminesEveryByte) {
   EXPECT_EQ(a, b);
 }
 
-// What the table multiplies.
+// The formats that the table multiplies.
 std::vector<Format> weight_formats() {
   std::vector<Format> found;
   for (int i = 0; i < kNumFormats; ++i) {
@@ -445,7 +446,7 @@ std::vector<Format> weight_formats() {
 INSTANTIATE_TEST_SUITE_P(Formats, CudaMatmul, testing::ValuesIn(weight_formats()),
                          [](const testing::TestParamInfo<Format>& test) { return weight_format(test.param).name; });
 
-// All shapes of blocks, whatever the sizes would choose, give the same bits.
+// All shapes of blocks give the same bits, not only the one that the sizes would choose.
 template <Format kFormat>
 void expect_shapes_agree() {
   const int64_t cols = 1280;
@@ -485,7 +486,7 @@ TEST_F(CudaMatmulShapes, SameBitsF16) { expect_shapes_agree<Format::kF16>(); }
 
 class CudaMatmulFormats : public GpuTest {};
 
-// One input at a time is 1: what is multiplied are the weights themselves.
+// Only one input is 1 at a time, so the outputs are the weights themselves.
 TEST_F(CudaMatmulFormats, WeightsAreExact) {
   for (const Format format : weight_formats()) {
     const Weights weights = random_weights(format, 16, 256, 91);
@@ -509,7 +510,7 @@ TEST_F(CudaMatmulFormats, WeightsAreExact) {
   }
 }
 
-// Rows that groups of 32 and of 64 hold exactly: then the two tables multiply the same integers.
+// Rows that scale groups of 32 and of 64 represent exactly, so that both tables multiply the same integers.
 TEST_F(CudaMatmulFormats, W8A8LikeTheReference) {
   const int64_t cols = 640;
   const int64_t rows = 50;

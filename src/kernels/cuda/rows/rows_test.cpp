@@ -1,5 +1,5 @@
-// The rows of the CUDA table against the reference table and, for the compact form, against its definition. Every row
-// is also computed alone: it must have the same bits.
+// Compares row operations of the CUDA table with the reference table and, for the compact form, with its definition.
+// Every row is also computed alone and must have the same bits.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -41,7 +41,7 @@ std::vector<float> random_floats(int64_t count, uint32_t seed, float size = 1.0f
   return values;
 }
 
-// Relative to the size of what was computed with; NaN is only equal to NaN.
+// The bound is relative to the size of the operands; NaN equals only NaN.
 void expect_near(const std::vector<float>& got, const std::vector<float>& want, float size, const char* what) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
@@ -227,7 +227,7 @@ TEST_F(CudaRows, RopeWithAndWithoutNorms) {
 // ---- the compact form
 // -------------------------------------------------------------------------------------------------
 
-// Codes and scale of up to 64 floats, as compact_rows.h has them.
+// The codes and the scale of up to 64 floats, as compact_rows.h defines them.
 void check_codes(const float* x, int64_t count, const uint8_t* group) {
   float most = 0;
   bool finite = true;
@@ -249,7 +249,7 @@ void check_codes(const float* x, int64_t count, const uint8_t* group) {
   }
 }
 
-// The definition of compact_rows.h, from floats; the padding keeps what it has.
+// The compact form of floats as compact_rows.h defines it; the padding is not changed.
 void check_compact(const std::vector<float>& rows, int64_t dim, const std::vector<uint8_t>& got) {
   const auto row_bytes = static_cast<size_t>(compact_row_bytes(dim));
   ASSERT_EQ(got.size(), rows.size() / static_cast<size_t>(dim) * row_bytes);

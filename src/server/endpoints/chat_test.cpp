@@ -45,7 +45,7 @@ TEST_F(ChatTest, WholeAnswerHasOpenAisForm) {
   EXPECT_FALSE(given.contains("timings"));
 }
 
-TEST_F(ChatTest, StreamSaysTheSameInChunks) {
+TEST_F(ChatTest, AStreamHasTheTextOfAWholeAnswer) {
   const std::string whole = content(chat("Hello!"));
   const std::vector<json::object> events = stream(kHandle, chat("Hello!"));
   EXPECT_EQ(streamed_content(events), whole);
@@ -64,7 +64,7 @@ TEST_F(ChatTest, StreamSaysTheSameInChunks) {
   EXPECT_TRUE(choice(events.back()).at("delta").as_object().empty());
 }
 
-TEST_F(ChatTest, TokensThatWaitShareAWriteButStaySeparateEvents) {
+TEST_F(ChatTest, WaitingTokensShareAWriteButStaySeparateEvents) {
   const auto exchange = start(kHandle, chat("Hello!", {{"stream", true}, {"max_tokens", 6}, {"ignore_eos", true}}));
   EXPECT_EQ(exchange->stream_type(), "text/event-stream");
   while (engine_->step()) EXPECT_LE(exchange->num_posted(), 1u);
@@ -116,7 +116,7 @@ TEST_F(ChatTest, StopStringsAcrossTokensEndTheirOwnChoice) {
       << "what was held back must come at the end";
 }
 
-TEST_F(ChatTest, ChoicesAreTheirOwn) {
+TEST_F(ChatTest, ChoicesDifferInTheirTokens) {
   const json::object more{{"n", 3}, {"temperature", 1.5}, {"seed", 7}, {"max_tokens", 12}, {"ignore_eos", true}};
   const json::object given = answer(kHandle, chat("Tell me a story.", more));
   ASSERT_EQ(given.at("choices").as_array().size(), 3u);
@@ -139,7 +139,7 @@ TEST_F(ChatTest, ChoicesAreTheirOwn) {
   EXPECT_EQ(text_of(choice(cut, 2).at("message").at("content")), texts[2]);
 }
 
-TEST_F(ChatTest, LogprobsAreCompleteInStreams) {
+TEST_F(ChatTest, StreamsHaveAllLogprobs) {
   const json::object more{{"logprobs", true}, {"top_logprobs", 3}};
   const json::object given = answer(kHandle, chat("Hello!", more));
   const json::array& whole = choice(given).at("logprobs").at("content").as_array();
@@ -184,7 +184,7 @@ TEST_F(ChatTest, StopTokensAreNamed) {
   EXPECT_GE(later.at("usage").at("completion_tokens").as_int64(), 5);
 }
 
-TEST_F(ChatTest, ContextOverflowIsSaidInTheWordsGatewaysKnow) {
+TEST_F(ChatTest, ContextOverflowHasTheMessageThatGatewaysKnow) {
   const json::object refusal = error(kHandle, chat("Hello!", {{"max_tokens", 256}}));
   EXPECT_EQ(refusal.at("code"), "context_length_exceeded");
   const std::string message = text_of(refusal.at("message"));
@@ -197,7 +197,7 @@ TEST_F(ChatTest, ContextOverflowIsSaidInTheWordsGatewaysKnow) {
   EXPECT_EQ(given.at("usage").at("prompt_tokens"), 6);
 }
 
-TEST_F(ChatTest, RefusalsByNameAndState) {
+TEST_F(ChatTest, RefusesWrongModelsAndStates) {
   EXPECT_EQ(error(kHandle, chat("a", {{"model", "gpt-9"}}), 404).at("code"), "model_not_found");
   EXPECT_EQ(error(kHandle, json::object{{"model", "demo"}}).at("param"), "messages");
   EXPECT_EQ(error(kHandle, chat("a", {{"chat_template", "x"}}), 403).at("param"), "chat_template");
@@ -211,7 +211,7 @@ TEST_F(ChatTest, RefusalsByNameAndState) {
   EXPECT_EQ(error(kHandle, chat("a"), 503).at("code"), "model_loading");
 }
 
-TEST_F(ChatTest, FullQueueSaysWhenToComeBack) {
+TEST_F(ChatTest, AFullQueueTellsWhenToRetry) {
   EngineOptions options;
   options.max_queued_requests = 1;
   make_engine(options);
@@ -234,7 +234,7 @@ TEST_F(ChatTest, FarTooLongMessagesAreRefusedByTheirBytes) {
   EXPECT_TRUE(text_of(by_template.at("message")).starts_with("This model's maximum context length is "));
 }
 
-TEST_F(ChatTest, DisconnectFreesEverything) {
+TEST_F(ChatTest, ADisconnectFreesAllBlocks) {
   for (const bool is_stream : {false, true}) {
     for (const int steps : {0, 1, 4}) {
       const auto exchange = start(kHandle, chat("Hello!", {{"stream", is_stream}, {"n", 2}, {"ignore_eos", true}}));
@@ -257,7 +257,7 @@ TEST_F(ChatTest, DisconnectFreesEverything) {
       << "the listener counts them, once for each request";
 }
 
-TEST_F(ChatTest, AClientGoneBeforehandIsNotServed) {
+TEST_F(ChatTest, AClientThatHasLeftIsNotServed) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(chat("Hello!")));
   exchange->disconnect();
   kHandle(context_, exchange);
@@ -268,7 +268,7 @@ TEST_F(ChatTest, AClientGoneBeforehandIsNotServed) {
   EXPECT_EQ(exchange.use_count(), 1);
 }
 
-TEST_F(ChatTest, ASlowReaderHoldsBackOnlyItself) {
+TEST_F(ChatTest, ASlowReaderDelaysOnlyItself) {
   context_.limits.stream_buffer_bytes = 2000;
   const json::object body = chat("Tell me a story.", {{"stream", true}, {"max_tokens", 60}, {"ignore_eos", true}});
   const auto exchange = start(kHandle, body);
@@ -282,7 +282,7 @@ TEST_F(ChatTest, ASlowReaderHoldsBackOnlyItself) {
             content(chat("Tell me a story.", {{"max_tokens", 60}, {"ignore_eos", true}})));
 }
 
-TEST_F(ChatTest, SilenceIsBroken) {
+TEST_F(ChatTest, SendsPingsDuringSilence) {
   const auto exchange = start(kHandle, chat("Hello!", {{"stream", true}}));
   exchange->run_timers();
   exchange->run_timers();

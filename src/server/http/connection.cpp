@@ -56,8 +56,8 @@ void Connection::start() {
 
 // A request that has already arrived is still answered.
 void Connection::drain() { post(&Connection::read); }
-void Connection::cut() { post(&Connection::cut_exchange); }
-void Connection::abort() { post(&Connection::lose); }
+void Connection::end_early() { post(&Connection::end_exchange_early); }
+void Connection::abort() { post(&Connection::disconnect); }
 
 // ---- In
 
@@ -65,10 +65,10 @@ void Connection::read() {
   if (phase_ == Phase::kClosed) return;
   const auto self = shared_from_this();
   read_input();
-  if (is_broken_) return lose();
+  if (is_broken_) return disconnect();
   settle();
   if (phase_ == Phase::kClosed || !is_at_end_) return;
-  if (exchange_ != nullptr || phase_ == Phase::kLingering || unsent() == 0) return lose();
+  if (exchange_ != nullptr || phase_ == Phase::kLingering || unsent() == 0) return disconnect();
   phase_ = Phase::kClosing;
 }
 
@@ -208,7 +208,7 @@ void Connection::fail_exchange(const ConnectionExchange& failed, const char* wha
   log::warning("{}: an endpoint failed: {}", id, what);
   if (exchange_.get() != &failed) return;  // after its answer
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
-  if (exchange->is_streaming()) return lose();  // a broken stream tells the client that the answer is incomplete
+  if (exchange->is_streaming()) return disconnect();  // a broken stream tells the client that the answer is incomplete
   exchange->reply(shared_->refuse(internal_error(exchange->request()), exchange->request()));
 }
 
@@ -295,7 +295,7 @@ void Connection::flush() {
   while (unsent() > 0 && !is_writing_ && phase_ != Phase::kClosed) {
     const IoResult result = transport_->write(std::string_view(out_).substr(sent_));
     if (result.kind == IoResult::Kind::kWantsWrite) return wait_to_write();
-    if (result.kind != IoResult::Kind::kDone) return lose();
+    if (result.kind != IoResult::Kind::kDone) return disconnect();
     sent_ += result.bytes;
     if (unsent() > 0) continue;
     out_.clear();
@@ -342,7 +342,7 @@ void Connection::wait_to_write() {
 // ---- The end
 
 void Connection::linger() {
-  // A socket closed with unread input would be reset, and the client could lose the reply it has not read yet.
+  // A socket closed with unread input would be reset, and the client could disconnect the reply it has not read yet.
   phase_ = Phase::kLingering;
   if (is_at_end_) return close();
   transport_->finish_sending();
@@ -350,22 +350,22 @@ void Connection::linger() {
   expire_at(Clock::now() + kLingerTime);
 }
 
-void Connection::lose() {
+void Connection::disconnect() {
   if (phase_ == Phase::kClosed) return;
   const auto self = shared_from_this();
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
   if (exchange != nullptr) finish(exchange->request(), 499, exchange->sent_bytes());
   close();
-  if (exchange != nullptr) exchange->lose();
+  if (exchange != nullptr) exchange->disconnect();
 }
 
-void Connection::cut_exchange() {
+void Connection::end_exchange_early() {
   if (phase_ == Phase::kClosed) return;
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
-  if (exchange == nullptr) return lose();
+  if (exchange == nullptr) return disconnect();
   const bool is_streaming = exchange->is_streaming();
-  if (is_streaming && !exchange->is_event_stream()) return lose();
-  exchange->lose();
+  if (is_streaming && !exchange->is_event_stream()) return disconnect();
+  exchange->disconnect();
   style_.is_keep_alive = false;
   if (is_streaming) {
     if (!shared_->options.cut_event.empty()) write_chunk(shared_->options.cut_event);
@@ -420,12 +420,12 @@ void Connection::on_timer() {
   auto next = deadline_;
   if (is_writing_) {
     const auto stall = last_write_ + std::chrono::seconds(limits().write_stall_seconds);
-    if (now >= stall) return lose();
+    if (now >= stall) return disconnect();
     next = std::min(next, stall);
   }
   if (now >= deadline_) {
     deadline_ = Clock::time_point::max();
-    if (phase_ == Phase::kLingering || !is_partial_) return lose();
+    if (phase_ == Phase::kLingering || !is_partial_) return disconnect();
     is_partial_ = false;
     refuse(408, "request_timeout", "the request did not arrive in time");
     return settle();

@@ -59,9 +59,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Any thread. start() registers with Shared, once.
   void start();
-  void drain();  // without a request: ends now; otherwise after its answer
-  void cut();    // ends after writing what it can
-  void abort();  // ends now
+  void drain();      // without a request: ends now; otherwise after its answer
+  void end_early();  // ends after writing what it can
+  void abort();      // ends now
 
   // Called by the exchange.
   const std::shared_ptr<Shared>& shared() const { return shared_; }
@@ -75,7 +75,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_stream();
   // The whole answer is queued.
   void finish(const Request& request, int status, uint64_t bytes);
-  void lose();  // the client disconnected
+  void disconnect();  // the client disconnected
   size_t unsent() const { return out_.size() - sent_; }
 
  private:
@@ -107,7 +107,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void wait_to_read();
   void wait_to_write();
   void linger();
-  void cut_exchange();
+  void end_exchange_early();
   void close();
   void expire_at(Clock::time_point deadline);
   void arm_timer(Clock::time_point when);

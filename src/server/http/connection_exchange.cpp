@@ -34,7 +34,7 @@ void ConnectionExchange::send(std::string data) {
   constexpr uint64_t kRunawayFactor = 64;
   if (connection_->unsent() > kRunawayFactor * connection_->shared()->options.limits.stream_buffer_bytes) {
     log::warning("{}: the stream was closed because its client reads too slowly", request_.id);
-    return connection_->lose();
+    return connection_->disconnect();
   }
   sent_bytes_ += data.size();
   has_unreported_ = true;
@@ -84,7 +84,7 @@ void ConnectionExchange::notify_sent() {
   if (callback) (*callback)();
 }
 
-void ConnectionExchange::lose() {
+void ConnectionExchange::disconnect() {
   if (!is_connected()) return;
   const std::function<void()> callback = std::move(on_disconnect_);
   finish(State::kLost);

@@ -32,7 +32,7 @@ class ConnectionExchange final : public Exchange, public std::enable_shared_from
   bool is_event_stream() const { return is_event_stream_; }
   uint64_t sent_bytes() const { return sent_bytes_; }
   void notify_sent();
-  void lose();  // the client disconnected, or this side gives up
+  void disconnect();  // the client disconnected, or this side gives up
 
  private:
   enum class State : uint8_t { kOpen, kStreaming, kDone, kLost };

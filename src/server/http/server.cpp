@@ -234,7 +234,7 @@ void Server::drain(std::chrono::milliseconds limit) {
   impl_->stop_listening();
   impl_->for_each(&Connection::drain);
   if (impl_->wait_until_empty(limit)) return;
-  impl_->for_each(&Connection::cut);
+  impl_->for_each(&Connection::end_early);
   if (impl_->wait_until_empty(kCutTime)) return;
   impl_->for_each(&Connection::abort);
   impl_->wait_until_empty(kStopTime);

@@ -260,7 +260,7 @@ TEST_F(EngineTest, TheLimitOfASequenceChangesNothing) {
   EXPECT_TRUE(std::equal(shortly.logprobs.begin(), shortly.logprobs.end(), long_after.logprobs.begin()));
 }
 
-TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {
+TEST_F(EngineTest, ATimeoutEndsRunningAndWaitingRequests) {
   double now = 1000;
   EngineOptions options;
   options.now_ms = [&] { return now; };

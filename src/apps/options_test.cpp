@@ -69,7 +69,7 @@ TEST(ServeOptions, ThePoolFitsAUsualLoadAndOneLongSequence) {
   EXPECT_EQ(blocks(32, 8192, 1), 1);
 }
 
-TEST(ModelOptions, BothFamiliesOfNamesAndTheEnvironment) {
+TEST(ModelOptions, NamesOfLlamaCppAndVllmAndTheEnvironment) {
   const auto parse = [](const std::string& line) {
     Command command("test", "For tests");
     ModelOptions options;

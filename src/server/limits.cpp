@@ -39,8 +39,8 @@ constexpr std::array kLimits = {
 };
 
 // Far above any use, and far below where sums of limits could overflow.
-constexpr uint64_t kMostOfNumbers = 1'000'000'000;
-constexpr uint64_t kMostOfBytes = uint64_t{1} << 40;
+constexpr uint64_t kMaxOfNumbers = 1'000'000'000;
+constexpr uint64_t kMaxOfBytes = uint64_t{1} << 40;
 
 }  // namespace
 
@@ -51,7 +51,7 @@ uint64_t LimitRow::get(const Limits& limits) const {
 }
 
 void LimitRow::set(Limits& limits, uint64_t value) const {
-  const uint64_t most = number != nullptr ? kMostOfNumbers : kMostOfBytes;
+  const uint64_t most = number != nullptr ? kMaxOfNumbers : kMaxOfBytes;
   if (value < 1 || value > most) {
     fail(ErrorCode::kInvalidArgument, "the limit {} is {}; 1 to {} are expected", name, value, most);
   }

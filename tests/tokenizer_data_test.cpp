@@ -89,7 +89,7 @@ TEST_F(TokenizerData, GgufVocabularies) {
   }
 }
 
-TEST_F(TokenizerData, BertAddsItsSpecialTokens) {
+TEST_F(TokenizerData, BertPutsItsSpecialTokensAround) {
   const Tokenizer tokenizer = load_gguf_vocabulary(read_vocabulary(data_ / "ggml-vocab-bert-bge.gguf"));
   EXPECT_EQ(tokenizer.encode("Hello"), (std::vector<int32_t>{101, 7592, 102}));
 }

@@ -52,7 +52,7 @@ std::string concrete(std::string_view pattern) {
   return brace == std::string::npos ? path : path.substr(0, brace) + "some/name";
 }
 
-TEST(Routes, UnknownPathsAndMethodsAreReported) {
+TEST(Routes, UnknownPathsAndMethodsAreTold) {
   const Served served;
   EXPECT_EQ(status_of(served.get("/nothing")), 404);
   const std::string wrong = served.send("DELETE", "/v1/models");
@@ -259,7 +259,7 @@ TEST(Drain, AWholeAnswerThatIsCutSaysWhenToComeBack) {
   EXPECT_EQ(served.listener->workers().num_queued(), 0);
 }
 
-TEST(Auth, EveryRouteNeedsAKeyExceptPublicOnes) {
+TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
   ListenerOptions options;
   options.api_keys = {"right-key", "other-key"};
   const Served served(std::move(options));
@@ -295,7 +295,7 @@ TEST(Auth, IsRefusedBeforeTheBodyIsRead) {
   EXPECT_EQ(field_of(reply, "Connection"), "close");
 }
 
-TEST(Auth, TenantsDependOnTheKeyAndDoNotRevealIt) {
+TEST(Auth, TenantsDifferByKeyAndNameNoKey) {
   ApiKeys keys({"one", "two"}, "");
   const auto tenant = [&](const char* key) {
     http::Request request;
@@ -312,7 +312,7 @@ TEST(Auth, TenantsDependOnTheKeyAndDoNotRevealIt) {
   EXPECT_NE(again.check(request), tenant("one")) << "the secret is another in each process";
 }
 
-TEST(Auth, TheKeyFileIsReloadedWhenItChanges) {
+TEST(Auth, TheKeyFileIsReadAgainWhenItChanges) {
   const std::string path = std::filesystem::temp_directory_path() / ("quire-keys-" + std::to_string(::getpid()));
   const auto write = [&](const char* text) { std::ofstream(path) << text; };
   write("# keys\nalice:first\n");
@@ -493,7 +493,7 @@ TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
   }
 }
 
-TEST(Metrics, CountsServedRequestsAndTokens) {
+TEST(Metrics, CountsWhatWasServed) {
   const Served served;
   EXPECT_EQ(status_of(served.get("/livez")), 200);
   Metrics& metrics = *served.context.metrics;
@@ -520,7 +520,7 @@ TEST(Metrics, CountsServedRequestsAndTokens) {
   }
 }
 
-TEST(WebPage, FilesHaveAStrictPolicyAndATag) {
+TEST(WebPage, FilesCarryAStrictPolicyAndATag) {
   const Served served;
   ListenerOptions options;
   options.has_web_page = false;

@@ -56,7 +56,7 @@ TEST(Characters, NormalFormsOfUnicode9) {
   EXPECT_EQ(normalize_unicode("a\U0001E136\u0316", UnicodeForm::kNfd), "a\U0001E136\u0316");  // a mark since Unicode 12
 }
 
-TEST(Characters, LongRunsOfMarksDoNotTakeQuadraticTime) {
+TEST(Characters, LongRunsOfMarksAreSortedInTime) {
   std::string text = "a";
   for (int i = 0; i < 100'000; ++i) text += "\u0301\u0316";
   EXPECT_EQ(normalize_unicode(text, UnicodeForm::kNfd).size(), text.size());
@@ -91,7 +91,7 @@ TEST(AddedTokens, FlagsAndLongestMatch) {
   EXPECT_EQ(split(added, "w ww \u00E9w w", true), (Parts{{"w", 4}, {" ww \u00E9w ", -1}, {"w", 4}}));
 }
 
-TEST(Charsmap, RefusesContradictingSizes) {
+TEST(Charsmap, SizesThatContradictAreErrors) {
   EXPECT_THROW(Charsmap("abc"), Error);
   EXPECT_THROW(Charsmap(std::string("\xFF\xFF\xFF\x7F", 4)), Error);
   EXPECT_THROW(Charsmap(std::string("\x02\0\0\0ab", 6)), Error);
@@ -130,7 +130,7 @@ std::string decode(const Decoder& decoder, const std::vector<std::string>& token
   return text + chain.finish();
 }
 
-TEST(Decoders, StagesHoldBackIncompleteText) {
+TEST(Decoders, StagesThatHoldBack) {
   const Decoder strip = decoder_of(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
       {"type": "Strip", "content": "x", "start": 2, "stop": 2}]})");
   EXPECT_EQ(decode(strip, {"x", "xx", "a", "x", "x", "x"}), "xax");

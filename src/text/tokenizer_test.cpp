@@ -49,7 +49,7 @@ std::string decode_in_steps(const Tokenizer& tokenizer, const std::vector<int32_
 
 class TokenizerFixture : public testing::TestWithParam<const char*> {};
 
-TEST_P(TokenizerFixture, IdsAndTextEqualThoseOfTheReferenceLibrary) {
+TEST_P(TokenizerFixture, IdsAndTextEqualTheOriginal) {
   const Tokenizer tokenizer = load(GetParam());
   const json::value cases = read_json_file(kData / (std::string(GetParam()) + ".cases.json"), kMaxFileBytes);
   ASSERT_GE(cases.as_array().size(), 10u);
@@ -205,7 +205,7 @@ TEST(TokenizerFiles, ConfigurationNamesSpecialTokens) {
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab"), false), "<s>ab</s>");
 }
 
-TEST(GgufVocabularies, RefusesUnknownNamesAndListsKnownOnes) {
+TEST(GgufVocabularies, UnknownNamesAreListed) {
   GgufVocabulary gguf{.model = "gpt2", .pre = "no-such", .tokens = {"a"}};
   try {
     load_gguf_vocabulary(gguf);
@@ -235,7 +235,7 @@ TEST(GgufVocabularies, SentencePieceWithoutByteFallback) {
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3}));
 }
 
-TEST(TokenBytes, KeepsPartsOfACharacter) {
+TEST(TokenBytes, HalvesOfACharacterAreKept) {
   const Tokenizer bytes = load("gpt2");
   const auto ids = bytes.encode("\xF0\x9F\x91\xA8", {.add_special_tokens = false});
   std::string all;

@@ -175,6 +175,7 @@ void Engine::publish(Choice& choice) {
   for (OutputEvent& event : events) {
     event.choice = choice.index;
     event.time_ms = now;
+    event.num_cached_tokens = choice.sequence.num_cached_tokens;
   }
   CHECK(!events.empty());
   const FinishReason reason = events.back().finish;

@@ -64,10 +64,10 @@ struct OutputEvent {
   double time_ms = 0.0;        // when the token was sampled, on the engine's clock
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
+  int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran; of choice 0
 
   // Set in the event that finishes the choice.
   RequestTiming timing;
-  int64_t num_cached_tokens = 0;  // prompt tokens taken from the prefix cache when the request first ran
   int64_t num_preemptions = 0;
   std::vector<float> embedding;  // [hidden_size], for an embedding request; not normalised
 

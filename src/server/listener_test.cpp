@@ -74,9 +74,12 @@ TEST(Routes, HealthFollowsTheState) {
   EXPECT_EQ(status_of(served.get("/readyz")), 200);
   EXPECT_EQ(status_of(served.get("/v1/models")), 200);
   served.context.default_sampling.top_k = 17;
-  const std::string model = served.get("/v1/models/tiny");
-  EXPECT_EQ(status_of(model), 200);
-  EXPECT_NE(model.find(R"("top_k":17)"), std::string::npos) << model;
+  served.context.model.max_model_len = 256;
+  served.context.model.trained_context = 8192;
+  const std::string model = body_of(served.get("/v1/models/tiny"));
+  for (const char* member : {R"("top_k":17)", R"("max_model_len":256)", R"("n_ctx_train":8192)"}) {
+    EXPECT_NE(model.find(member), std::string::npos) << model;
+  }
   EXPECT_EQ(status_of(served.get("/v1/models/other")), 404);
   served.context.state = ServerState::kDraining;
   EXPECT_EQ(status_of(served.get("/readyz")), 503);

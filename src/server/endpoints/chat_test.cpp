@@ -96,6 +96,31 @@ TEST_F(ChatTest, UsageComesLastAndOnlyWhenAskedFor) {
   EXPECT_TRUE(events.back().contains("timings"));
 }
 
+TEST_F(ChatTest, EveryChunksUsageKnowsTheCachedTokens) {
+  const std::string prompt =
+      "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a blue hat, and it lived "
+      "in a small house with a big garden near the old mill.";
+  const json::object body = chat(prompt, {{"stream_options", {{"continuous_usage_stats", true}}}, {"n", 2}});
+  const auto cached = [](const json::object& event) {
+    return event.at("usage").at("prompt_tokens_details").at("cached_tokens").as_int64();
+  };
+  EXPECT_EQ(cached(stream(kHandle, body).back()), 0);
+  const auto events = stream(kHandle, body);
+  EXPECT_GT(cached(events.back()), 0);
+  for (const json::object& event : events) EXPECT_EQ(cached(event), cached(events.back()));
+}
+
+TEST_F(ChatTest, FingerprintsFollowWhatDecidesTheBits) {
+  const auto fingerprint = [&] { return text_of(answer(kHandle, chat("Hello!")).at("system_fingerprint")); };
+  const std::string before = fingerprint();
+  EXPECT_EQ(fingerprint(), before);
+  context_.model.arithmetic = "avx2 K Q4_0 V Q4_0";
+  const std::string other = fingerprint();
+  EXPECT_NE(other, before);
+  context_.model.arithmetic = "avx512 K Q4_0 V Q4_0";
+  EXPECT_NE(fingerprint(), other);
+}
+
 TEST_F(ChatTest, StopStringsAcrossTokensEndTheirOwnChoice) {
   const std::string whole = content(chat("Hello!"));
   ASSERT_GT(whole.size(), 8u);

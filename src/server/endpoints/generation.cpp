@@ -127,6 +127,7 @@ class GenerationReader : public StreamReader {
   };
   struct PromptProgress {
     bool is_open = false;            // echo and text may be written
+    int64_t cached_tokens = 0;       // that usage counts
     std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
   };
 
@@ -188,6 +189,10 @@ class GenerationReader : public StreamReader {
   void handle(size_t prompt, OutputEvent event) {
     const size_t index = prompt * num_choices() + static_cast<size_t>(event.choice);
     Choice& choice = choices_[index];
+    if (event.choice == 0) {
+      state_.usage.cached_tokens += event.num_cached_tokens - prompts_[prompt].cached_tokens;
+      prompts_[prompt].cached_tokens = event.num_cached_tokens;
+    }
     if (event.has_token) take_token(prompt, index, event);
     if (event.finish == FinishReason::kNone) return;
 
@@ -201,7 +206,6 @@ class GenerationReader : public StreamReader {
       choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
     }
     if (!rest.text.empty()) writer_->piece(static_cast<int>(index), std::exchange(rest, {}));
-    if (event.choice == 0) state_.usage.cached_tokens += event.num_cached_tokens;
     choice.is_closed = true;
     --num_open_;
     if (plan_.request.timings && num_open_ == 0) set_timings(choice, event);

@@ -7,8 +7,7 @@ namespace {
 
 std::string describe_range(const Field& field, const Limits& limits) {
   const double max = field.limit != nullptr ? static_cast<double>(limits.*field.limit) : field.max;
-  // The bounds of the integer type are not worth showing.
-  if (max >= 9.0e15) return {};
+  if (max >= 9.0e15) return " of 64 bits";
   return field.is_above_min ? fmt::format(" above {:.15g}, at most {:.15g}", field.min, max)
                             : fmt::format(" from {:.15g} to {:.15g}", field.min, max);
 }

@@ -1,5 +1,6 @@
 #include "server/schema/fields.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "server/schema/field_error.h"
@@ -11,7 +12,8 @@ namespace {
 constexpr uint8_t kGenerate = kChat | kCompletions;
 constexpr uint8_t kPrompted = kGenerate | kEmbeddings | kTokenize;
 constexpr double kInt32Max = std::numeric_limits<int32_t>::max();
-constexpr double kAnyInteger = 9.3e18;
+constexpr double kInt64Min = -9223372036854775808.0;
+constexpr double kUint64Max = 18446744073709551615.0;
 
 using Out = ApiRequest;
 using Value = json::value;
@@ -20,9 +22,23 @@ using Context = ParseContext;
 int64_t integer(const Value& value) {
   return value.is_int64() ? value.get_int64() : static_cast<int64_t>(value.get_double());
 }
+// Of all 64 bits: a signed one by its two's complement.
+uint64_t any_bits(const Value& value) {
+  return value.is_uint64() ? value.get_uint64() : static_cast<uint64_t>(integer(value));
+}
 int small(const Value& value) { return static_cast<int>(integer(value)); }
 float real(const Value& value) { return static_cast<float>(value.to_number<double>()); }
 std::string text(const Value& value) { return std::string(value.get_string()); }
+
+// -1 is the clients' way to ask for no limit but the context.
+void store_max_tokens(std::string_view path, int64_t least, Out& out, const Value& value) {
+  const int64_t tokens = integer(value);
+  if (tokens != -1 && tokens < least) {
+    refuse_value(std::string(path), fmt::format("an integer from {}, or -1 for no limit but the context", least),
+                 value);
+  }
+  out.max_tokens = tokens;
+}
 
 // Any other value than the named one would need something that this server lacks.
 template <typename Allowed>
@@ -112,12 +128,13 @@ const Field kFields[] = {
     // Length and stopping.
     {"n_predict", kGenerate, kInteger, "llama-server's name of max_tokens; -1: no limit but the context",
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, -1, kInt32Max},
-    {"max_tokens", kChat, kInteger, "most tokens to generate; default: the room left in the context",
-     [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 1, kInt32Max},
-    {"max_tokens", kCompletions, kInteger, "most tokens to generate; default 16",
-     [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 0, kInt32Max},
+    {"max_tokens", kChat, kInteger, "most tokens to generate; -1 or absent: no limit but the context",
+     [](Out& out, const Value& value, const Context&) { store_max_tokens("max_tokens", 1, out, value); }, -1, kInt32Max},
+    {"max_tokens", kCompletions, kInteger, "most tokens to generate; default 16; -1: no limit but the context",
+     [](Out& out, const Value& value, const Context&) { store_max_tokens("max_tokens", 0, out, value); }, -1, kInt32Max},
     {"max_completion_tokens", kGenerate, kInteger, "newer name of max_tokens; if both are given, this one counts",
-     [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value); }, 1, kInt32Max},
+     [](Out& out, const Value& value, const Context&) { store_max_tokens("max_completion_tokens", 1, out, value); },
+     -1, kInt32Max},
     {"min_tokens", kGenerate, kInteger, "neither an end-of-generation token nor a stop string ends the text before this many tokens",
      [](Out& out, const Value& value, const Context&) { out.sampling.min_tokens = small(value); }, 0, 1 << 30},
     {"stop", kGenerate, kOther, "string or list of strings that end the text; not part of it",
@@ -135,14 +152,25 @@ const Field kFields[] = {
     // Sampling.
     {"temperature", kGenerate, kNumber, "0: always the likeliest token",
      [](Out& out, const Value& value, const Context&) { out.sampling.temperature = real(value); }, 0, 100},
-    {"top_p", kGenerate, kNumber, "keeps the likeliest tokens of this mass",
-     [](Out& out, const Value& value, const Context&) { out.sampling.top_p = real(value); }, 0, 1, true},
+    {"top_p", kGenerate, kNumber, "keeps the likeliest tokens of this mass; 0: the likeliest token alone",
+     [](Out& out, const Value& value, const Context&) {
+       if (real(value) > 0.0f) {
+         out.sampling.top_p = real(value);
+       } else {
+         out.sampling.temperature = 0.0f;
+       }
+     },
+     0, 1},
     {"top_k", kGenerate, kInteger, "keeps the k likeliest tokens; 0 or -1: all",
      [](Out& out, const Value& value, const Context&) { out.sampling.top_k = small(value); }, -1, 1 << 30},
     {"min_p", kGenerate, kNumber, "keeps tokens of at least this share of the likeliest one's probability",
      [](Out& out, const Value& value, const Context&) { out.sampling.min_p = real(value); }, 0, 1},
-    {"typical_p", kGenerate, kNumber, "keeps the most typical tokens of this mass",
-     [](Out& out, const Value& value, const Context&) { out.sampling.typical_p = real(value); }, 0, 1, true},
+    {"typical_p", kGenerate, kNumber, "keeps the most typical tokens of this mass; 0: the most typical one alone",
+     [](Out& out, const Value& value, const Context&) {
+       // One token is kept however small the mass.
+       out.sampling.typical_p = std::max(real(value), std::numeric_limits<float>::min());
+     },
+     0, 1},
     {"repeat_penalty", kGenerate, kNumber, "llama-server's name of repetition_penalty",
      [](Out& out, const Value& value, const Context&) { out.sampling.repetition_penalty = real(value); }, 0, 10, true},
     {"repetition_penalty", kGenerate, kNumber, "makes tokens of the prompt and the answer less likely; 1: off",
@@ -153,13 +181,23 @@ const Field kFields[] = {
      [](Out& out, const Value& value, const Context&) { out.sampling.frequency_penalty = real(value); }, -2, 2},
     {"logit_bias", kGenerate, kOther, "object of token id (a string): number from -100 to 100, added to its logit",
      [](Out& out, const Value& value, const Context& context) { out.sampling.logit_bias = read_logit_bias(value, context); }},
-    {"seed", kGenerate, kInteger, "makes the answer repeatable",
-     [](Out& out, const Value& value, const Context&) { out.sampling.seed = static_cast<uint64_t>(integer(value)); },
-     -kAnyInteger, kAnyInteger},
+    {"seed", kGenerate, kInteger, "makes the answer repeatable; signed or unsigned, -1: none",
+     [](Out& out, const Value& value, const Context&) {
+       const uint64_t seed = any_bits(value);
+       if (value.is_uint64() || integer(value) != -1) {
+         out.sampling.seed = seed;
+       } else {
+         out.sampling.seed.reset();
+       }
+     },
+     kInt64Min, kUint64Max},
     {"n", kGenerate, kInteger, "choices for each prompt",
      [](Out& out, const Value& value, const Context&) { out.num_choices = small(value); }, 1, 0, false, &Limits::choices},
-    {"best_of", kGenerate, kInteger, "accepted when equal to n",
-     [](Out& out, const Value& value, const Context&) { out.best_of = small(value); }, 1, 0, false, &Limits::choices},
+    {"best_of", kGenerate, kInteger, "accepted when equal to n, or 0",
+     [](Out& out, const Value& value, const Context&) {
+       if (integer(value) > 0) out.best_of = small(value);
+     },
+     0, 0, false, &Limits::choices},
 
     // Output.
     {"stream", kGenerate, kBool, "answers with an event stream",
@@ -229,9 +267,11 @@ const Field kFields[] = {
     {"timeout", kGenerate | kEmbeddings, kNumber, "seconds until the last token, after which the request ends with timeout_error; overrides the header x-request-timeout",
      [](Out& out, const Value& value, const Context&) { out.timeout_ms = value.to_number<double>() * 1000.0; },
      0, 86400, true},
-    {"request_id", kGenerate | kEmbeddings, kString, "becomes part of the answer's id",
-     [](Out& out, const Value& value, const Context&) { out.request_id = text(value); },
-     1, 0, false, nullptr, &Limits::request_id_bytes},
+    {"request_id", kGenerate | kEmbeddings, kString,
+     "becomes part of the answer's id; one that is longer than the limit request_id_bytes is replaced",
+     [](Out& out, const Value& value, const Context& context) {
+       if (value.get_string().size() <= context.limits.request_id_bytes) out.request_id = text(value);
+     }},
     {"cache_salt", kGenerate | kEmbeddings, kString, "cached prompts are shared only between requests with the same salt",
      [](Out& out, const Value& value, const Context&) { out.cache_salt = text(value); },
      1, 0, false, nullptr, &Limits::cache_salt_bytes},
@@ -255,9 +295,10 @@ const Field kFields[] = {
 
     // Would change the answer, and is not supported: refused when switched on.
     {"functions", kChat, kRefused, "an older form of tools"},
-    {"function_call", kChat, kOther, "`none`",
+    {"function_call", kChat, kOther, "`none` or `auto`: there are no functions",
      [](Out&, const Value& value, const Context&) {
-       allow_only("function_call", value, [](const Value& choice) { return choice == "none"; }, "\"none\"");
+       allow_only("function_call", value, [](const Value& choice) { return choice == "none" || choice == "auto"; },
+                  "\"none\" and \"auto\"");
      }},
     {"structured_outputs", kGenerate, kRefused, "answers of a given form"},
     {"guided_json", kGenerate, kRefused, "answers of a given form"},
@@ -274,6 +315,7 @@ const Field kFields[] = {
     {"thinking_token_budget", kChat, kRefused, "a limit on reasoning tokens"},
     {"audio", kChat, kRefused, "spoken answers"},
     {"web_search_options", kChat, kRefused, "searching the web"},
+    {"moderation", kChat, kRefused, "judging the text"},
     {"mirostat", kGenerate, kRefused, "mirostat sampling"},
     {"dry_multiplier", kGenerate, kRefused, "DRY sampling"},
     {"xtc_probability", kGenerate, kRefused, "XTC sampling"},
@@ -285,6 +327,8 @@ const Field kFields[] = {
     {"service_tier", kGenerate, kIgnored, "there is one tier"},
     {"safety_identifier", kGenerate, kIgnored, "the caller's own name of a user"},
     {"prompt_cache_key", kGenerate, kIgnored, "every prompt is looked up in the cache"},
+    {"prompt_cache_retention", kGenerate, kIgnored, "cached prompts stay until their memory is needed"},
+    {"prompt_cache_options", kGenerate, kIgnored, "cached prompts stay until their memory is needed"},
     {"prediction", kChat, kIgnored, "a hint for speed"},
     {"parallel_tool_calls", kChat, kIgnored, "no tools are called"},
     {"include_reasoning", kChat, kIgnored, "reasoning is not separated from the text"},

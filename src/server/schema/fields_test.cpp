@@ -103,19 +103,20 @@ TEST_F(FieldsTest, NullIsAbsentForEveryField) {
 TEST_F(FieldsTest, RangesHoldAtTheirEnds) {
   for (const Field& field : request_fields()) {
     if (field.type != FieldType::kInteger && field.type != FieldType::kNumber) continue;
-    if (field.name == "seed" || field.name == "best_of" || field.name == "top_logprobs" ||
-        field.name == "truncate_prompt_tokens") {
+    if (field.name == "best_of" || field.name == "top_logprobs" || field.name == "truncate_prompt_tokens") {
       continue;  // further rules apply
     }
     const Endpoint endpoint = (field.endpoints & kChat) != 0          ? kChat
                               : (field.endpoints & kCompletions) != 0 ? kCompletions
                                                                       : kEmbeddings;
     const double max = field.limit != nullptr ? static_cast<double>(limits_.*field.limit) : field.max;
-    const auto body = [&](double value) { return fmt::format("{{\"{}\": {:.17g}}}", field.name, value); };
-    EXPECT_EQ(refused(body(max), endpoint), "accepted") << field.name;
+    const auto body = [&](double value) { return fmt::format("{{\"{}\": {:.0f}}}", field.name, value); };
+    // The nearest double of the greatest 64-bit number is one more than it.
+    const std::string most = max > 1e19 ? "{\"seed\": 18446744073709551615}" : body(max);
+    EXPECT_EQ(refused(most, endpoint), "accepted") << field.name;
     EXPECT_EQ(refused(body(max * 1.001 + 1), endpoint), field.name) << field.name;
     EXPECT_EQ(refused(body(field.min), endpoint), field.is_above_min ? std::string(field.name) : "accepted");
-    EXPECT_EQ(refused(body(field.min - 1), endpoint), field.name);
+    EXPECT_EQ(refused(body(field.min * 1.001 - 1), endpoint), field.name);
   }
 }
 
@@ -144,7 +145,7 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"n": 2, "best_of": 3})"), "best_of");
   EXPECT_EQ(refused(R"({"top_logprobs": 3})"), "top_logprobs");
   EXPECT_EQ(refused(R"({"stream_options": {}})"), "stream_options");
-  EXPECT_EQ(refused(R"({"top_p": 1e-60})"), "top_p");
+  EXPECT_EQ(refused(R"({"repetition_penalty": 1e-60})"), "repetition_penalty");
   EXPECT_EQ(refused("[]"), "");
   EXPECT_EQ(refused("{"), "");
   EXPECT_EQ(refused("{\"a\": NaN}"), "");
@@ -179,6 +180,69 @@ TEST_F(FieldsTest, TheNewerNameWins) {
   EXPECT_EQ(parse(R"({"n_probs": 4})").top_logprobs, 4);
   EXPECT_EQ(parse(R"({"logprobs": null})", kCompletions).logprobs, false);
   EXPECT_EQ(parse(R"({"logprobs": 0})", kCompletions).logprobs, true);
+}
+
+// What the widest of the peers accepts with the same meaning is accepted here.
+TEST_F(FieldsTest, RangesOfThePeers) {
+  for (const Endpoint endpoint : {kChat, kCompletions}) {
+    EXPECT_EQ(parse(R"({"max_tokens": -1})", endpoint).max_tokens, -1);
+    EXPECT_EQ(parse(R"({"max_completion_tokens": -1})", endpoint).max_tokens, -1);
+    EXPECT_TRUE(parse(R"({"top_p": 0, "temperature": 1})", endpoint).sampling.is_greedy());
+    EXPECT_TRUE(parse(R"({"top_p": 1e-60})", endpoint).sampling.is_greedy()) << "as the sampler's float";
+    EXPECT_FALSE(parse(R"({"top_p": 0.01})", endpoint).sampling.is_greedy());
+    EXPECT_GT(parse(R"({"typical_p": 0})", endpoint).sampling.typical_p, 0.0f);
+    EXPECT_EQ(parse(R"({"seed": 18446744073709551615})", endpoint).sampling.seed, 18446744073709551615u);
+    EXPECT_EQ(parse(R"({"seed": 9223372036854775808})", endpoint).sampling.seed, 9223372036854775808u);
+    EXPECT_EQ(parse(R"({"seed": -9223372036854775808})", endpoint).sampling.seed, 9223372036854775808u);
+    EXPECT_EQ(parse(R"({"seed": -2})", endpoint).sampling.seed, 18446744073709551614u);
+    EXPECT_FALSE(parse(R"({"seed": -1})", endpoint).sampling.seed.has_value());
+    EXPECT_EQ(refused(R"({"seed": 18446744073709551616})", endpoint), "seed");
+    EXPECT_EQ(refused(R"({"n": 2, "best_of": 0})", endpoint), "accepted");
+    EXPECT_EQ(refused(R"({"max_tokens": -2})", endpoint), "max_tokens");
+  }
+  EXPECT_EQ(refused(R"({"max_tokens": 0})"), "max_tokens");
+  EXPECT_EQ(refused(R"({"max_tokens": 0})", kCompletions), "accepted") << "an echo is scored without more tokens";
+  EXPECT_EQ(refused(R"({"function_call": "auto"})"), "accepted");
+}
+
+// What OpenAI publishes as a maximum is no more than what is served here.
+TEST_F(FieldsTest, LimitsReachOpenAisMaxima) {
+  EXPECT_GE(limits_.choices, 128);
+  EXPECT_GE(limits_.prompts, 2048);
+  EXPECT_GE(limits_.stop_strings, 4);
+  EXPECT_GE(limits_.top_logprobs, 20);
+  EXPECT_GE(limits_.logprobs, 5);
+  std::string list = "[";
+  for (int i = 0; i < 2048; ++i) list += i > 0 ? ",\"a\"" : "\"a\"";
+  EXPECT_EQ(parse("{\"input\": " + list + "]}", kEmbeddings).prompts.size(), 2048u);
+  EXPECT_EQ(refused("{\"input\": " + list + ",\"a\"]}", kEmbeddings), "input");
+}
+
+TEST_F(FieldsTest, ALongRequestIdIsReplacedWhereverItStands) {
+  const auto id = [&](size_t size) { return parse("{\"request_id\": \"" + std::string(size, 'x') + "\"}").request_id; };
+  EXPECT_EQ(id(128).size(), 128u);
+  EXPECT_EQ(id(200), "") << "the exchange's own id is taken";
+  EXPECT_EQ(id(0), "");
+}
+
+TEST_F(FieldsTest, BrokenJsonIsNamed) {
+  const auto message = [&](std::string_view body) {
+    try {
+      parse(body);
+    } catch (const ApiError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const char* body : {R"({"user": "\ud800"})", R"({"user": "\udc00"})", R"({"user": "a\uD83D\n"})",
+                           R"({"user": "\ud800\ud800"})", R"({"user": "\ud83dA"})"}) {
+    EXPECT_NE(message(body).find("half of a surrogate pair"), std::string::npos) << body << message(body);
+  }
+  EXPECT_EQ(parse(R"({"user": "\ud83d\ude00"})").num_choices, 1);
+  EXPECT_NE(message("{\"user\": \"\xff\"}").find("UTF-8"), std::string::npos);
+  EXPECT_NE(message("{\"user\": \"a\nb\"}").find("control character \\x0a"), std::string::npos);
+  EXPECT_NE(message("{\"n\": NaN}").find("NaN"), std::string::npos);
+  EXPECT_NE(message("").find("empty"), std::string::npos);
 }
 
 TEST_F(FieldsTest, MessagesAsTemplatesExpectThem) {

@@ -11,7 +11,7 @@ namespace {
 
 // Written as 7 or 7.0.
 bool is_integer(const json::value& value) {
-  if (value.is_int64()) return true;
+  if (value.is_int64() || value.is_uint64()) return true;
   if (!value.is_double()) return false;
   const double number = value.get_double();
   return std::nearbyint(number) == number && std::abs(number) < 9.0e15;

@@ -58,10 +58,10 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
 
 Engine::~Engine() { finish_all(FinishReason::kCancelled); }
 
-Submission Engine::submit(GenerateRequest request) {
+Submission Engine::submit(GenerateRequest request, Entry entry) {
   // Time without work does not count as time without progress.
   if (!has_work_ && admission_.num_queued() == 0) progress_ms_ = options_.now_ms();
-  Submission submission = admission_.submit(std::move(request));
+  Submission submission = admission_.submit(std::move(request), entry);
   if (submission.stream != nullptr) wake();
   return submission;
 }

@@ -66,6 +66,8 @@ class EmbeddingReader : public StreamReader {
     exchange_->reply({.body = std::move(body)});
   }
 
+  void on_refused(const ApiError& error) override { fail(error); }
+
   void on_gone() override {
     context_.metrics->add_disconnect();
     OutputEvent end;
@@ -162,8 +164,7 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
       plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
       requests.push_back(std::move(out));
     }
-    const auto group =
-        std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
+    const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
     group->start(make_embedding_reader(context, exchange, *group, std::move(plan)));
   });
 }

@@ -116,5 +116,20 @@ TEST_F(EmbeddingsTest, TokenizerInfoNamesItsTokens) {
   EXPECT_EQ(error(handle_tokenizer_info, json::object{}, 503).at("code"), "model_loading");
 }
 
+TEST_F(EmbeddingsTest, AsManyInputsAsOpenAiTakes) {
+  json::array inputs;
+  for (int i = 0; i < 2048; ++i) inputs.push_back(i % 100);
+  json::array lists;
+  for (const json::value& id : inputs) lists.push_back(json::array{id});
+  EngineOptions options;
+  options.max_queued_requests = 100;
+  make_engine(options);
+  const json::object given = answer(handle_embeddings, {{"input", lists}});
+  ASSERT_EQ(given.at("data").as_array().size(), 2048u);
+  EXPECT_EQ(given.at("data").as_array()[2047].at("index"), 2047);
+  EXPECT_EQ(given.at("data").as_array()[2000].at("embedding"), given.at("data").as_array()[0].at("embedding"));
+  EXPECT_EQ(given.at("usage").at("prompt_tokens"), 2048);
+}
+
 }  // namespace
 }  // namespace quire::test

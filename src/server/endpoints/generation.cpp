@@ -108,6 +108,8 @@ class GenerationReader : public StreamReader {
     }
   }
 
+  void on_refused(const ApiError& error) override { fail(error); }
+
   void on_gone() override {
     context_.metrics->add_disconnect();
     OutputEvent end;
@@ -127,7 +129,7 @@ class GenerationReader : public StreamReader {
   };
   struct PromptProgress {
     bool is_open = false;            // echo and text may be written
-    int64_t cached_tokens = 0;       // that usage counts
+    bool has_events = false;
     std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
   };
 
@@ -189,10 +191,8 @@ class GenerationReader : public StreamReader {
   void handle(size_t prompt, OutputEvent event) {
     const size_t index = prompt * num_choices() + static_cast<size_t>(event.choice);
     Choice& choice = choices_[index];
-    if (event.choice == 0) {
-      state_.usage.cached_tokens += event.num_cached_tokens - prompts_[prompt].cached_tokens;
-      prompts_[prompt].cached_tokens = event.num_cached_tokens;
-    }
+    // Later waves of choices find in the cache what the first one computed.
+    if (!std::exchange(prompts_[prompt].has_events, true)) state_.usage.cached_tokens += event.num_cached_tokens;
     if (event.has_token) take_token(prompt, index, event);
     if (event.finish == FinishReason::kNone) return;
 
@@ -254,7 +254,7 @@ class GenerationReader : public StreamReader {
     OutputEvent event;
     event.finish = choice.end ? FinishReason::kStop : last.finish;
     event.timing = last.timing;
-    event.num_cached_tokens = last.num_cached_tokens;
+    event.num_cached_tokens = last.choice == 0 ? last.num_cached_tokens : 0;
     context_.metrics->add_finished(Metrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()),
                                                      choice.num_tokens, plan_.max_tokens, plan_.request.num_choices));
   }
@@ -303,7 +303,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     requests.push_back(std::move(out));
   }
   const bool is_stream = request.stream;
-  const auto group = std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
+  const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
   group->start(make_generation_reader(context, exchange, *group, std::move(plan), is_truncated));
   if (is_stream) {
     exchange->on_sent([weak = std::weak_ptr(group)] {

@@ -230,9 +230,8 @@ void append_usage(std::string& out, const UsageCounts& usage) {
 
 std::string system_fingerprint(const ModelCard& model) {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c :
-       fmt::format("{} {} {} {} {} {}", model.root, model.architecture, model.num_parameters, model.weight_bytes,
-                   model.trained_context, model.arithmetic)) {
+  for (const char c : fmt::format("{} {} {} {} {} {}", model.root, model.architecture, model.num_parameters,
+                                  model.weight_bytes, model.trained_context, model.arithmetic)) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
   return fmt::format("fp_{:010x}", hash & 0xffffffffff);

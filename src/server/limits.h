@@ -21,7 +21,7 @@ struct Limits {
 
   // Requests
   int json_depth = 64;
-  int choices = 128;  // n, best_of
+  int choices = 128;   // n, best_of
   int prompts = 2048;  // of one completions or embeddings request
   int messages = 4096;
   int stop_strings = 16;

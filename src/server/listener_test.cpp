@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/apis/apis.h"
 #include "server/auth.h"
 #include "server/http/test_client.h"
 #include "server/metrics.h"
@@ -247,7 +248,7 @@ TEST(OriginPolicy, PreflightsListWhatClientsSend) {
 }
 
 TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
-  const json::object document = openapi_document();
+  const json::object document = openapi_document(Limits());
   const json::object& paths = document.at("paths").as_object();
   for (const Route& route : routes()) EXPECT_TRUE(paths.contains(route.pattern)) << route.pattern;
   const std::string text = json::serialize(document);
@@ -258,6 +259,32 @@ TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
     boost::system::error_code error;
     EXPECT_NE(json::value(document).find_pointer(pointer, error), nullptr) << pointer;
   }
+}
+
+// The requests are those of the field tables: each field with a type, a range or a shape, and what it means.
+TEST(OpenApi, RequestsHaveTheFieldsOfTheTables) {
+  const json::object document = openapi_document(Limits());
+  const json::object& schemas = document.at("components").at("schemas").as_object();
+  for (const Api* const api : apis()) {
+    const json::object& schema = schemas.at(api->schema).as_object();
+    const json::object& properties = schema.at("properties").as_object();
+    EXPECT_EQ(properties.size(), api->fields.size()) << api->name << " has a field twice";
+    for (const Field& field : api->fields) {
+      ASSERT_TRUE(properties.contains(field.name)) << api->name << " " << field.name;
+      const json::object& property = properties.at(field.name).as_object();
+      EXPECT_FALSE(property.at("description").as_string().empty()) << field.name;
+      const bool is_free = field.type == FieldType::kIgnored || field.type == FieldType::kRefused;
+      EXPECT_EQ(property.contains("anyOf"), !is_free) << field.name;
+    }
+    if (!api->required.empty()) EXPECT_TRUE(properties.contains(api->required)) << api->name;
+    EXPECT_NE(json::serialize(document.at("paths")).find("/" + std::string(api->schema) + "\""), std::string::npos)
+        << "no path names " << api->schema;
+  }
+  const json::object& chat = schemas.at("ChatRequest").at("properties").as_object();
+  EXPECT_EQ(json::serialize(chat.at("n").at("anyOf").at(0)), R"({"type":"integer","minimum":1,"maximum":128})");
+  EXPECT_EQ(json::serialize(chat.at("timeout").at("anyOf").at(0)),
+            R"({"type":"number","exclusiveMinimum":0E0,"maximum":8.64E4})");
+  EXPECT_TRUE(chat.at("stream_options").at("anyOf").at(0).at("properties").as_object().contains("include_usage"));
 }
 
 TEST(Metrics, CountsWhatWasServed) {

@@ -10,7 +10,7 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
   answer_errors(context, exchange, [&] {
     require_ready(context);
     GenerationPlan plan;
-    plan.request = parse_request(exchange->request().body, kChat, parse_context(context));
+    plan.request = parse_request(exchange->request().body, kChatApi, parse_context(context));
     require_room(*context.engine);
     require_model(context, plan.request.model);
     if (plan.request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");

@@ -26,7 +26,7 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_ready(context);
     GenerationPlan plan;
-    plan.request = parse_request(exchange->request().body, kCompletions, parse_context(context));
+    plan.request = parse_request(exchange->request().body, kCompletionsApi, parse_context(context));
     ApiRequest& request = plan.request;
     require_room(*context.engine);
     require_model(context, request.model);

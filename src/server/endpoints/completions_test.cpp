@@ -1,7 +1,7 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include "server/apis/apis.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
-#include "server/schema/fields.h"
 
 namespace quire::test {
 namespace {
@@ -210,7 +210,7 @@ class FedStreams {
   FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
       : exchange_(std::make_shared<FakeExchange>(json::serialize(body))) {
     GenerationPlan plan;
-    plan.request = parse_request(exchange_->request().body, kCompletions,
+    plan.request = parse_request(exchange_->request().body, kCompletionsApi,
                                  {.limits = context.limits, .default_sampling = context.default_sampling});
     for (auto& ids : prompts) {
       plan.prompts.push_back({.ids = std::move(ids)});

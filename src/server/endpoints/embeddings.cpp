@@ -146,7 +146,7 @@ std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, cons
 void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_ready(context);
-    const ApiRequest request = parse_request(exchange->request().body, kEmbeddings, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kEmbeddingsApi, parse_context(context));
     require_room(*context.engine);
     require_model(context, request.model);
     if (request.prompts.empty()) refuse_field("input", "'input' is missing; give a string or a list");

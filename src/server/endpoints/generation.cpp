@@ -128,7 +128,7 @@ class GenerationReader : public StreamReader {
     double last_token_ms = 0.0;
   };
   struct PromptProgress {
-    bool is_open = false;            // echo and text may be written
+    bool is_open = false;  // echo and text may be written
     bool has_events = false;
     std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
   };

@@ -46,7 +46,7 @@ std::vector<int32_t> encode(const ServerContext& context, const std::string& tex
 void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_loaded(context);
-    const ApiRequest request = parse_request(exchange->request().body, kTokenize, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kTokenizeApi, parse_context(context));
     require_model(context, request.model);
     const int num_forms = static_cast<int>(request.content.has_value()) + static_cast<int>(!request.prompts.empty()) +
                           static_cast<int>(!request.messages.empty());
@@ -74,7 +74,7 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
 void handle_detokenize(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_loaded(context);
-    const ApiRequest request = parse_request(exchange->request().body, kDetokenize, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kDetokenizeApi, parse_context(context));
     require_model(context, request.model);
     if (!request.tokens) refuse_field("tokens", "'tokens' is missing; give a list of token ids");
     const std::string text =

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "dialogue/gguf_vocabulary.h"
+#include "dialogue/message_content.h"
 
 namespace quire {
 namespace {
@@ -58,17 +59,6 @@ std::string find_chat_template(const Checkpoint& checkpoint, const Tokenizer& to
   const std::filesystem::path file = checkpoint.directory() / "chat_template.jinja";
   if (!checkpoint.is_gguf() && std::filesystem::exists(file)) return read_text_file(file, kMaxTemplateBytes);
   return tokenizer.chat_template().value_or("");
-}
-
-// Templates that show only typed parts get a plain string as one part.
-json::array with_content_style(json::array messages, ContentStyle style) {
-  if (style != ContentStyle::kParts) return messages;
-  for (json::value& message : messages) {
-    if (!message.is_object()) continue;
-    json::value& content = message.get_object()["content"];
-    if (content.is_string()) content = json::array{json::object{{"type", "text"}, {"text", content}}};
-  }
-  return messages;
 }
 
 }  // namespace
@@ -137,7 +127,7 @@ std::string TextProcessor::render_chat(const json::array& messages, bool add_gen
 std::string TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
                                        const json::object& variables) const {
   json::object context =
-      chat_context(with_content_style(messages, by.content_style()), nullptr, nullptr, add_generation_prompt);
+      chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
   const auto piece = [&](std::optional<int32_t> id) {
     return json::string(id ? tokenizer_.token_text(*id) : std::string_view());
   };

@@ -56,6 +56,9 @@ class ChatTemplate {
   // form counts as supported when its text appears in the output and, for parts, the notation of the part does not.
   // Templates that show neither (they need more context than this test gives) count as kText.
   ContentStyle content_style() const;
+  // Found as well: an assistant's message that calls a tool is rendered with null for its content. False when that
+  // fails or writes Python's None.
+  bool handles_null_content() const;
 
  private:
   struct State;

@@ -1,3 +1,4 @@
+#include "server/apis/answers.h"
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/prompts.h"
@@ -17,7 +18,7 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
     plan.prompts.push_back({.ids = chat_prompt(context, plan.request)});
     plan.max_tokens = plan.request.max_tokens.value_or(-1);
     plan.is_continuation = plan.request.continue_final_message;
-    plan.format = make_chat_format({context.text->tokenizer(), plan.request.tokens_as_ids}, plan.request);
+    plan.make_answer = make_chat_answer;
     plan.path = "messages";
     start_generation(context, exchange, std::move(plan));
   });

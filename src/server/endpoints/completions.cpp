@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "server/apis/answers.h"
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/prompts.h"
@@ -40,7 +41,7 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
     }
     plan.max_tokens = max_tokens(context, plan);
     plan.is_continuation = true;
-    plan.format = make_completion_format({context.text->tokenizer(), request.tokens_as_ids}, request);
+    plan.make_answer = make_completions_answer;
     plan.path = "prompt";
     start_generation(context, exchange, std::move(plan));
   });

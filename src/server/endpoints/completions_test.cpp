@@ -1,4 +1,5 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include "server/apis/answers.h"
 #include "server/apis/apis.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
@@ -217,7 +218,7 @@ class FedStreams {
       streams_.push_back(std::make_shared<OutputStream>(plan.request.num_choices));
     }
     plan.is_continuation = true;
-    plan.format = make_completion_format({context.text->tokenizer(), plan.request.tokens_as_ids}, plan.request);
+    plan.make_answer = make_completions_answer;
     const auto group = std::make_shared<StreamGroup>(exchange_, streams_);
     group->start(make_generation_reader(context, exchange_, *group, std::move(plan), false));
   }

@@ -119,7 +119,7 @@ class Parser {
     return expr;
   }
   Expr* text_constant(int line, std::string text) {
-    return constant(line, Value(std::make_shared<const Text>(std::move(text), false, nullptr)));
+    return constant(line, Value(std::make_shared<const Text>(MarkedText{std::move(text), {}}, false, nullptr)));
   }
   Expr* load_name(int line, const std::string& name) {
     Expr* expr = new_expr(ExprKind::kName, line);

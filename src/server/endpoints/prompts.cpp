@@ -12,7 +12,7 @@ namespace {
 constexpr double kMaxTimeoutSeconds = 86400.0;
 
 // Uses the request's own template, if it has one.
-std::string render(const TextProcessor& text, const ApiRequest& request) {
+MarkedText render(const TextProcessor& text, const ApiRequest& request) {
   if (request.chat_template.empty()) {
     return text.render_chat(request.messages, request.add_generation_prompt, request.template_variables);
   }
@@ -21,7 +21,7 @@ std::string render(const TextProcessor& text, const ApiRequest& request) {
 }
 
 // The template closed the last message; everything after its text is cut off.
-void open_last_message(std::string& rendered, const json::array& messages) {
+void open_last_message(MarkedText& rendered, const json::array& messages) {
   const json::string& content = messages.back().as_object().at("content").as_string();
   std::string_view text = content;
   const size_t first = text.find_first_not_of(" \t\r\n");
@@ -31,13 +31,13 @@ void open_last_message(std::string& rendered, const json::array& messages) {
                  "'continue_final_message' needs a last message with text to continue");
   }
   // Many templates trim the text; the untrimmed text is preferred if it is in the output.
-  size_t begin = rendered.rfind(text);
-  if (begin == std::string::npos) begin = rendered.rfind(text = text.substr(first, last - first + 1));
+  size_t begin = rendered.text.rfind(text);
+  if (begin == std::string::npos) begin = rendered.text.rfind(text = text.substr(first, last - first + 1));
   if (begin == std::string::npos) {
     refuse_unsupported("continue_final_message",
                        "the chat template does not write the last message's text, so that it cannot be continued");
   }
-  rendered.resize(begin + text.size());
+  rendered.cut(begin + text.size());
 }
 
 // Seconds, in the header x-request-timeout; 0 when absent.
@@ -64,7 +64,7 @@ ParseContext parse_context(const ServerContext& context) {
 }
 
 std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
-  std::string rendered;
+  MarkedText rendered;
   try {
     rendered = render(*context.text, request);
   } catch (const Error& error) {
@@ -73,8 +73,8 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) open_last_message(rendered, request.messages);
-  if (!request.add_special_tokens.value_or(false)) return context.text->encode_rendered(rendered);
-  return context.text->tokenizer().encode(rendered, {.add_special_tokens = true, .parse_special = true});
+  return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
+                                                  .parse_special = request.parse_special.value_or(false)});
 }
 
 std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,

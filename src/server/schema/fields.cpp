@@ -78,7 +78,9 @@ const Field kFields[] = {
     {"add_special_tokens", kPrompted, kBool,
      "adds the tokenizer's begin and end tokens; default true for plain text, false for messages and `content`",
      [](Out& out, const Value& value, const Context&) { out.add_special_tokens = value.get_bool(); }},
-    {"parse_special", kTokenize, kBool, "reads names of special tokens in the text as those tokens; default false, true for `content`",
+    {"parse_special", kPrompted, kBool,
+     "reads names of special tokens in the text as those tokens; default true, but false for messages, where only the "
+     "chat template writes such tokens",
      [](Out& out, const Value& value, const Context&) { out.parse_special = value.get_bool(); }},
     {"reasoning_effort", kChat | kTokenize, kString, "passed to the chat template under this name",
      [](Out& out, const Value& value, const Context&) { out.template_variables["reasoning_effort"] = value; },

@@ -11,7 +11,7 @@ namespace quire {
 namespace {
 
 std::string render(const ChatTemplate& by, const json::array& messages) {
-  return by.render(chat_context(fit_content(messages, by), nullptr, nullptr, false));
+  return by.render(chat_context(fit_content(messages, by), nullptr, nullptr, false)).text;
 }
 
 json::array user(json::value content) { return {json::object{{"role", "user"}, {"content", std::move(content)}}}; }
@@ -62,7 +62,7 @@ TEST(MessageContent, PublishedTemplatesShowBothParts) {
       const ChatTemplate by = ChatTemplate::parse({std::istreambuf_iterator<char>(file), {}});
       json::object context = chat_context(fit_content(user(kParts), by), nullptr, nullptr, true);
       for (const char* token : {"bos_token", "eos_token", "unk_token", "pad_token"}) context[token] = "";
-      const std::string shown = by.render(context);
+      const std::string shown = by.render(context).text;
       ++num_templates;
       EXPECT_EQ(shown.find("'type'"), std::string::npos) << entry.path();
       num_shown += shown.find("first") != std::string::npos && shown.find("second") != std::string::npos ? 1 : 0;

@@ -112,8 +112,8 @@ void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
   add_from(&checkpoint.config());
 }
 
-std::string TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
-                                       const json::object& variables) const {
+MarkedText TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
+                                      const json::object& variables) const {
   if (!template_) {
     if (!template_error_.empty()) {
       fail(ErrorCode::kUnsupported,
@@ -124,25 +124,29 @@ std::string TextProcessor::render_chat(const json::array& messages, bool add_gen
   return render_chat(*template_, messages, add_generation_prompt, variables);
 }
 
-std::string TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
-                                       const json::object& variables) const {
+MarkedText TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
+                                      const json::object& variables) const {
   json::object context =
       chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
-  const auto piece = [&](std::optional<int32_t> id) {
-    return json::string(id ? tokenizer_.token_text(*id) : std::string_view());
+  std::vector<std::string_view> own;
+  const auto give = [&](std::string_view name, std::optional<int32_t> id) {
+    context[name] = id ? tokenizer_.token_text(*id) : std::string_view();
+    if (!variables.contains(name)) own.push_back(name);
   };
-  context["bos_token"] = piece(tokenizer_.bos_id());
-  context["eos_token"] = piece(tokenizer_.eos_id());
+  give("bos_token", tokenizer_.bos_id());
+  give("eos_token", tokenizer_.eos_id());
   for (const auto& [key, value] : variables) context[key] = value;
-  return by.render(context);
+  return by.render(context, {.own_variables = own});
 }
 
-std::vector<int32_t> TextProcessor::encode_rendered(std::string_view rendered) const {
-  return tokenizer_.encode(rendered, {.add_special_tokens = false, .parse_special = true});
+std::vector<int32_t> TextProcessor::encode_rendered(const MarkedText& rendered, RenderedOptions options) const {
+  Tokenizer::EncodeOptions how{.add_special_tokens = options.add_special_tokens};
+  if (!options.parse_special) how.data = rendered.data;
+  return tokenizer_.encode(rendered.text, how);
 }
 
-std::vector<int32_t> TextProcessor::encode_plain(std::string_view text) const {
-  return tokenizer_.encode(text, {.add_special_tokens = true, .parse_special = false});
+std::vector<int32_t> TextProcessor::encode_plain(std::string_view text, bool parse_special) const {
+  return tokenizer_.encode(text, {.add_special_tokens = true, .parse_special = parse_special});
 }
 
 }  // namespace quire

@@ -14,11 +14,11 @@ std::tm local_time() {
   return parts;
 }
 
-std::string render_parsed(const jinja::Template& parsed, const json::object& context, const RenderOptions& options) {
+MarkedText render_parsed(const jinja::Template& parsed, const json::object& context, const RenderOptions& options) {
   const jinja::Limits limits{options.limits.operations, options.limits.depth, options.limits.output_bytes,
                              options.limits.memory_bytes};
   jinja::Runtime runtime(limits, options.now ? *options.now : local_time());
-  jinja::Interpreter interpreter(parsed, context, runtime);
+  jinja::Interpreter interpreter(parsed, context, options.own_variables, runtime);
   return interpreter.render();
 }
 
@@ -29,7 +29,7 @@ std::string probe(const jinja::Template& parsed, json::array messages) {
   json::object context = chat_context(std::move(messages), nullptr, nullptr, false);
   for (const char* token : {"bos_token", "eos_token", "unk_token", "pad_token"}) context[token] = "";
   try {
-    return render_parsed(parsed, context, {});
+    return render_parsed(parsed, context, {}).text;
   } catch (const Error&) {
     return "";
   }
@@ -82,7 +82,7 @@ ChatTemplate ChatTemplate::parse(std::string source) {
   return ChatTemplate(std::move(state));
 }
 
-std::string ChatTemplate::render(const json::object& context, const RenderOptions& options) const {
+MarkedText ChatTemplate::render(const json::object& context, const RenderOptions& options) const {
   return render_parsed(*state_->parsed, context, options);
 }
 

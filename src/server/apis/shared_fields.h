@@ -52,10 +52,14 @@ inline constexpr auto kConversationFields = std::to_array<Field>({
      }),
 });
 
-inline constexpr auto kAddSpecialField = std::to_array<Field>({
+inline constexpr auto kSpecialTokenFields = std::to_array<Field>({
     {"add_special_tokens", kBool,
      "adds the tokenizer's begin and end tokens; default true for plain text, false for messages and `content`",
      [](Out& out, const Value& value, const Context&) { out.add_special_tokens = value.get_bool(); }},
+    {"parse_special", kBool,
+     "reads names of special tokens in the text as those tokens; default true, but false for messages, where only the "
+     "chat template writes such tokens",
+     [](Out& out, const Value& value, const Context&) { out.parse_special = value.get_bool(); }},
 });
 
 inline constexpr auto kTruncateField = std::to_array<Field>({

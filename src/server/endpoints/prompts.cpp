@@ -12,7 +12,7 @@ namespace {
 constexpr double kMaxTimeoutSeconds = 86400.0;
 
 // Uses the request's own template, if it has one.
-std::string render(const TextProcessor& text, const ApiRequest& request, const json::array& messages) {
+MarkedText render(const TextProcessor& text, const ApiRequest& request, const json::array& messages) {
   if (request.chat_template.empty()) {
     return text.render_chat(messages, request.add_generation_prompt, request.template_variables);
   }
@@ -45,13 +45,13 @@ void mark_open_end(json::array& messages, std::string_view mark) {
   }
 }
 
-void cut_at_open_end(std::string& rendered, std::string_view mark) {
-  const size_t end = rendered.rfind(mark);
+void cut_at_open_end(MarkedText& rendered, std::string_view mark) {
+  const size_t end = rendered.text.rfind(mark);
   if (end == std::string::npos) {
     refuse_unsupported("continue_final_message",
                        "the chat template does not write the last message's text, so that it cannot be continued");
   }
-  rendered.resize(end);
+  rendered.cut(end);
 }
 
 // Seconds, in the header x-request-timeout; 0 when absent.
@@ -78,7 +78,7 @@ ParseContext parse_context(const ServerContext& context) {
 }
 
 std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
-  std::string rendered;
+  MarkedText rendered;
   std::string mark;
   json::array messages = request.messages;
   if (request.continue_final_message) mark_open_end(messages, mark = unheard_of_mark(request));
@@ -90,8 +90,8 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
-  if (!request.add_special_tokens.value_or(false)) return context.text->encode_rendered(rendered);
-  return context.text->tokenizer().encode(rendered, {.add_special_tokens = true, .parse_special = true});
+  return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
+                                                  .parse_special = request.parse_special.value_or(false)});
 }
 
 std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,

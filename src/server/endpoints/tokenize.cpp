@@ -64,7 +64,7 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
       const std::vector<int32_t> ids =
           request.prompts.empty() ? chat_prompt(context, request)
                                   : encode(context, request.prompts[0].text, request.add_special_tokens.value_or(true),
-                                           request.parse_special.value_or(false));
+                                           request.parse_special.value_or(true));
       body = as_count(names, ids, context.model.max_model_len, request.return_token_strings);
     }
     exchange->reply({.body = std::move(body)});

@@ -51,7 +51,7 @@ constexpr auto kChatOwn = std::to_array<Field>({
 // clang-format on
 
 constexpr auto kChatFields =
-    join(kModelField, kConversationFields, kAddSpecialField, kTruncateField, kLengthAlias, kChatOwn, kStoppingFields,
+    join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias, kChatOwn, kStoppingFields,
          kSamplingFields, kOutputFields, kServingFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
 
 void check_chat(const ApiRequest& request) {

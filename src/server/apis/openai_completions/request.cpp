@@ -30,8 +30,8 @@ constexpr auto kCompletionsOwn = std::to_array<Field>({
 // clang-format on
 
 constexpr auto kCompletionsFields =
-    join(kModelField, kAddSpecialField, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields, kSamplingFields,
-         kOutputFields, kServingFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+    join(kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields,
+         kSamplingFields, kOutputFields, kServingFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
 
 }  // namespace
 }  // namespace fields

@@ -23,7 +23,7 @@ constexpr auto kEmbeddingsOwn = std::to_array<Field>({
 // clang-format on
 
 constexpr auto kEmbeddingsFields =
-    join(kModelField, kEmbeddingsOwn, kAddSpecialField, kTruncateField, kServingFields, kUserField);
+    join(kModelField, kEmbeddingsOwn, kSpecialTokenFields, kTruncateField, kServingFields, kUserField);
 
 }  // namespace
 }  // namespace fields

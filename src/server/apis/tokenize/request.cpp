@@ -16,8 +16,6 @@ constexpr auto kTokenizeOwn = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.content = text(value); }},
     {"add_special", kBool, "llama-server's name of add_special_tokens",
      [](Out& out, const Value& value, const Context&) { out.add_special_tokens = value.get_bool(); }},
-    {"parse_special", kBool, "reads names of special tokens in the text as those tokens; default false, true for `content`",
-     [](Out& out, const Value& value, const Context&) { out.parse_special = value.get_bool(); }},
     {"return_token_strs", kBool, "adds `token_strs`",
      [](Out& out, const Value& value, const Context&) { out.return_token_strings = value.get_bool(); }},
     {"with_pieces", kBool, "with `content`: tokens as objects of id and piece",
@@ -32,7 +30,7 @@ constexpr auto kDetokenizeOwn = std::to_array<Field>({
 });
 // clang-format on
 
-constexpr auto kTokenizeFields = join(kModelField, kTokenizeOwn, kConversationFields, kAddSpecialField);
+constexpr auto kTokenizeFields = join(kModelField, kTokenizeOwn, kConversationFields, kSpecialTokenFields);
 constexpr auto kDetokenizeFields = join(kModelField, kDetokenizeOwn);
 
 }  // namespace

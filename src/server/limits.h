@@ -18,6 +18,8 @@ struct Limits {
   uint64_t stream_buffer_bytes = 256 * 1024;  // unsent of one stream; above it no token is converted to text
   int connections = 20'000;
   int connections_per_address = 20'000;
+  int worker_queue_requests = 1024;                 // that wait for a worker; half of them for one client; 429
+  uint64_t worker_queue_bytes = 256 * 1024 * 1024;  // of their bodies; 429
 
   // Requests
   int json_depth = 64;

@@ -45,6 +45,12 @@ http::Response unauthorized() {
   return response;
 }
 
+ApiError workers_busy() {
+  constexpr double kRetryMs = 1000.0;
+  return {429,     "rate_limit_error", "workers_busy", "too many requests wait to be read; try again in a second", "",
+          kRetryMs};
+}
+
 // Ends the event streams that a drain cuts off.
 std::string cut_event() {
   const ApiError error(503, "unavailable_error", "draining", "the server was stopped before this answer was complete");
@@ -58,7 +64,11 @@ struct Listener::Impl {
       : context(its_context),
         keys(options.api_keys, options.api_key_file),
         has_web_page(options.has_web_page),
-        log_requests(options.log_requests) {}
+        log_requests(options.log_requests),
+        workers({.num_threads = options.num_workers,
+                 .max_queued = context.limits.worker_queue_requests,
+                 .max_queued_bytes = context.limits.worker_queue_bytes,
+                 .on_queued = [&metrics = *context.metrics](int change) { metrics.add_queued(change); }}) {}
 
   const WebAsset* find_asset(const http::Request& request) const {
     return has_web_page && is_read(request.method) ? find_web_asset(request.path) : nullptr;
@@ -93,8 +103,29 @@ struct Listener::Impl {
 
   void handle(const ExchangePtr& exchange) {
     const http::Request& request = exchange->request();
-    if (const Route* const route = find_route(request.method, request.path)) return route->handle(context, exchange);
-    exchange->reply(asset_response(*find_asset(request), request));
+    const Route* const route = find_route(request.method, request.path);
+    if (route == nullptr) return exchange->reply(asset_response(*find_asset(request), request));
+    if (route->runs == Runs::kInline) return route->handle(context, exchange);
+    queue(*route, exchange);
+  }
+
+  // Clients take turns by key, or by address where there are no keys.
+  void queue(const Route& route, const ExchangePtr& exchange) {
+    const http::Request& request = exchange->request();
+    const std::string lane = request.tenant.empty() ? request.remote : request.tenant;
+    const auto run = [this, handle = route.handle, exchange] {
+      try {
+        handle(context, exchange);
+      } catch (...) {
+        exchange->post([error = std::current_exception()] { std::rethrow_exception(error); });
+      }
+    };
+    const auto ticket = workers.submit({.lane = lane, .bytes = request.body.size(), .run = run});
+    if (!ticket) {
+      context.metrics->add_rejected("workers_busy");
+      return exchange->reply(error_response(workers_busy()));
+    }
+    exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
   }
 
   void finished(const http::Finished& finished) const {
@@ -115,6 +146,7 @@ struct Listener::Impl {
   std::unique_ptr<const OriginPolicy> origins;
   const bool has_web_page;
   const RequestLog log_requests;
+  http::WorkerPool workers;  // outlives the connections, which drop their jobs
   std::unique_ptr<http::Server> server;
 };
 
@@ -146,6 +178,7 @@ Listener::~Listener() = default;
 
 const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
 bool Listener::requires_key() const { return impl_->keys.is_required(); }
+http::WorkerPool& Listener::workers() { return impl_->workers; }
 
 void Listener::drain(std::chrono::milliseconds limit) {
   impl_->context.state = ServerState::kDraining;

@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <latch>
 #include <thread>
 
 #include "base/error.h"
@@ -81,6 +83,95 @@ TEST(Routes, HealthFollowsTheState) {
   served.context.state = ServerState::kDraining;
   EXPECT_EQ(status_of(served.get("/readyz")), 503);
   EXPECT_EQ(status_of(served.get("/livez")), 200);
+}
+
+// Holds every worker until it is opened.
+struct Gate {
+  Gate(const Served& served, int num_workers) : opened(gate.get_future().share()) {
+    std::latch held(num_workers);
+    for (int i = 0; i < num_workers; ++i) {
+      EXPECT_TRUE(served.listener->workers().submit({"gate", 0, [&held, open = opened] {
+                                                       held.count_down();
+                                                       open.wait();
+                                                     }}));
+    }
+    held.wait();
+  }
+  void open() { gate.set_value(); }
+
+  std::promise<void> gate;
+  std::shared_future<void> opened;
+};
+
+std::string post(const std::string& path, const std::string& fields = "", const std::string& body = "{}") {
+  return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields +
+         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+void wait_for_queued(const Served& served, int count) {
+  while (served.listener->workers().num_queued() != count) std::this_thread::yield();
+}
+
+TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
+  ListenerOptions options;
+  options.num_threads = 1;
+  const Served served(std::move(options));
+  Gate gate(served, 2);
+  std::vector<std::unique_ptr<http::test::Client>> waiting;
+  int num_heavy = 0;
+  for (const Route& route : routes()) {
+    if (route.runs == Runs::kInline) {
+      EXPECT_NE(status_of(served.get(concrete(route.pattern))), 0) << route.pattern;
+      continue;
+    }
+    EXPECT_EQ(route.method, "POST");
+    waiting.push_back(std::make_unique<http::test::Client>(served.port));
+    waiting.back()->send(post(std::string(route.pattern)));
+    wait_for_queued(served, ++num_heavy);
+  }
+  EXPECT_GE(num_heavy, 5);
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  const std::string text = served.context.metrics->exposition("m", EngineStatus());
+  EXPECT_NE(text.find("quire:http_requests_queued{model_name=\"m\",engine=\"0\"} " + std::to_string(num_heavy)),
+            std::string::npos);
+  gate.open();
+  for (const auto& client : waiting) EXPECT_EQ(status_of(client->read_reply()), 503) << "the model is not loaded";
+}
+
+TEST(Workers, AClientThatLeavesTakesItsWorkAlong) {
+  const Served served;
+  Gate gate(served, 2);
+  auto client = std::make_unique<http::test::Client>(served.port);
+  client->send(post("/tokenize"));
+  wait_for_queued(served, 1);
+  client.reset();
+  wait_for_queued(served, 0);
+  gate.open();
+}
+
+TEST(Workers, AFullQueueIsToldBeforeAnythingIsRead) {
+  Served served;
+  served.listener.reset();
+  served.context.limits.worker_queue_requests = 2;
+  ListenerOptions options;
+  options.addresses = {{"127.0.0.1", 0}};
+  options.api_keys = {"one", "two"};
+  served.listener = std::make_unique<Listener>(served.context, std::move(options));
+  served.port = served.listener->addresses().front().port;
+  Gate gate(served, 2);
+  http::test::Client first(served.port);
+  first.send(post("/tokenize", "x-api-key: one\r\n"));
+  wait_for_queued(served, 1);
+  const std::string refused = ask(served.port, post("/tokenize", "x-api-key: one\r\n"));
+  EXPECT_EQ(status_of(refused), 429) << "one key gets half of the queue";
+  EXPECT_NE(body_of(refused).find("\"workers_busy\""), std::string::npos);
+  EXPECT_EQ(field_of(refused, "Retry-After"), "1");
+  http::test::Client second(served.port);
+  second.send(post("/tokenize", "x-api-key: two\r\n"));
+  wait_for_queued(served, 2);
+  gate.open();
+  EXPECT_EQ(status_of(first.read_reply()), 503);
+  EXPECT_EQ(status_of(second.read_reply()), 503);
 }
 
 TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {

@@ -6,21 +6,21 @@ namespace quire {
 namespace {
 
 constexpr std::array kRoutes = {
-    Route{"GET", "/health", Scope::kPublic, handle_health},
-    Route{"GET", "/livez", Scope::kPublic, handle_livez},
-    Route{"GET", "/readyz", Scope::kPublic, handle_readyz},
-    Route{"GET", "/version", Scope::kKey, handle_version},
-    Route{"GET", "/metrics", Scope::kKey, handle_metrics},
-    Route{"GET", "/status", Scope::kKey, handle_status},
-    Route{"GET", "/openapi.json", Scope::kKey, handle_openapi},
-    Route{"GET", "/v1/models", Scope::kKey, handle_models},
-    Route{"GET", "/v1/models/{id}", Scope::kKey, handle_models},
-    Route{"POST", "/v1/chat/completions", Scope::kKey, handle_chat_completions},
-    Route{"POST", "/v1/completions", Scope::kKey, handle_completions},
-    Route{"POST", "/v1/embeddings", Scope::kKey, handle_embeddings},
-    Route{"POST", "/tokenize", Scope::kKey, handle_tokenize},
-    Route{"POST", "/detokenize", Scope::kKey, handle_detokenize},
-    Route{"GET", "/tokenizer_info", Scope::kKey, handle_tokenizer_info},
+    Route{"GET", "/health", Scope::kPublic, Runs::kInline, handle_health},
+    Route{"GET", "/livez", Scope::kPublic, Runs::kInline, handle_livez},
+    Route{"GET", "/readyz", Scope::kPublic, Runs::kInline, handle_readyz},
+    Route{"GET", "/version", Scope::kKey, Runs::kInline, handle_version},
+    Route{"GET", "/metrics", Scope::kKey, Runs::kInline, handle_metrics},
+    Route{"GET", "/status", Scope::kKey, Runs::kInline, handle_status},
+    Route{"GET", "/openapi.json", Scope::kKey, Runs::kInline, handle_openapi},
+    Route{"GET", "/v1/models", Scope::kKey, Runs::kInline, handle_models},
+    Route{"GET", "/v1/models/{id}", Scope::kKey, Runs::kInline, handle_models},
+    Route{"POST", "/v1/chat/completions", Scope::kKey, Runs::kWorker, handle_chat_completions},
+    Route{"POST", "/v1/completions", Scope::kKey, Runs::kWorker, handle_completions},
+    Route{"POST", "/v1/embeddings", Scope::kKey, Runs::kWorker, handle_embeddings},
+    Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, handle_tokenize},
+    Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, handle_detokenize},
+    Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, handle_tokenizer_info},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {

@@ -14,14 +14,21 @@ enum class Scope : uint8_t {
   kKey,     // one of the API keys, when the server has any
 };
 
+enum class Runs : uint8_t {
+  kInline,  // on the thread of the socket: its time does not depend on what the client sent
+  kWorker,  // on a worker: parses a body, renders a template, tokenises
+};
+
 struct Route {
-  // All four have no default, so that every endpoint states its access.
-  constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Handler its_handler)
-      : method(its_method), pattern(its_pattern), scope(its_scope), handle(its_handler) {}
+  // None has a default, so that every endpoint states its access and where it runs.
+  constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Runs its_place,
+                  Handler its_handler)
+      : method(its_method), pattern(its_pattern), scope(its_scope), runs(its_place), handle(its_handler) {}
 
   std::string_view method;   // GET answers HEAD as well
   std::string_view pattern;  // a path; a last segment in braces matches anything, slashes included
   Scope scope;
+  Runs runs;
   Handler handle;
 };
 

@@ -247,6 +247,7 @@ TEST_F(ChatTest, AClientGoneBeforehandIsNotServed) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(chat("Hello!")));
   exchange->disconnect();
   kHandle(context_, exchange);
+  exchange->run_posted();
   int steps = 0;
   while (engine_->step()) ++steps;
   EXPECT_LE(steps, 1);

@@ -164,7 +164,9 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
     }
     const auto group =
         std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
-    group->start(make_embedding_reader(context, exchange, *group, std::move(plan)));
+    exchange->post([&context, exchange, group, plan = std::move(plan)] {
+      group->start(make_embedding_reader(context, exchange, *group, plan));
+    });
   });
 }
 

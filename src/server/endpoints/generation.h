@@ -26,7 +26,7 @@ struct GenerationPlan {
   std::string path;  // of the prompts in the request, for errors
 };
 
-// Admits all prompts or none, then answers as tokens come. Throws ApiError when nothing was admitted.
+// Admits all prompts or none, then answers as tokens come. Throws ApiError when nothing was admitted. Any thread.
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
 
 // Reads the streams of an admitted plan: start_generation() without an engine. Choice i of prompt p has index p * n +

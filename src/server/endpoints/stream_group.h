@@ -1,7 +1,7 @@
 // The engine's output streams of one HTTP request (one for each prompt), read on the exchange's executor.
 //
 // Kept alive by the streams' listeners until everything was read, the reader ended it or the client disconnected. Every
-// member is called on the exchange's executor.
+// member is called on the exchange's executor, submit() by any thread.
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,8 @@
 // One HTTP request and its reply, as endpoints see them: no sockets and no library types, so that endpoints are tested
 // with a fake exchange and the HTTP library stays in this folder.
 //
-// Made by the connection, held by the code that will answer. Every member is called on the exchange's executor, where
-// handlers start; other threads use post(). A connection has one exchange at a time.
+// Made by the connection, held by the code that will answer. Members are called on the exchange's executor, where
+// handlers start, unless they say otherwise; other threads use post(). A connection has one exchange at a time.
 #pragma once
 
 #include <chrono>
@@ -44,8 +44,8 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  virtual const Request& request() const = 0;
-  // Sends the whole answer; called once.
+  virtual const Request& request() const = 0;  // any thread
+  // Sends the whole answer; called once, by any thread.
   virtual void reply(Response response) = 0;
   // Or a stream: begin() once (its headers are sent at once), any number of send(), end() once. Data is queued and
   // written in order; when unsent_bytes() grows, an endpoint waits for on_sent before it sends more.

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "text/byte_level.h"
 #include "text/named_pre_tokenizers.h"
 #include "text/tokenizer_parts.h"
 
@@ -62,6 +63,7 @@ void fill_llama(const GgufVocabulary& gguf, TokenizerParts& parts) {
                                                    .types = all_types(gguf),
                                                    .unknown_id = parts.unk_id.value_or(kNoToken),
                                                    .byte_fallback = has_byte_pieces(parts.vocabulary)});
+  if (has_byte_pieces(parts.vocabulary)) parts.kept_bytes.set();
   parts.decoder = make_sentencepiece_decoder(prefix ? StripFirst::kOne : StripFirst::kNo);
 }
 
@@ -101,7 +103,11 @@ void fill_gpt2(const GgufVocabulary& gguf, const NamedPreTokenizer& pre, Tokeniz
   options.skip_bad_merges = true;
   parts.model = make_bpe(parts.vocabulary, std::move(options));
 
-  if (pre.has(NamedPreTokenizer::kNfc)) parts.normalizer = make_unicode_normalizer(UnicodeForm::kNfc);
+  if (pre.has(NamedPreTokenizer::kNfc)) {
+    parts.normalizer = make_unicode_normalizer(UnicodeForm::kNfc);
+  } else {
+    parts.kept_bytes = bytes_of(parts.vocabulary);
+  }
   std::vector<PreTokenizer> steps;
   for (const std::string_view expression : pre.expressions) {
     steps.push_back(make_split_pre_tokenizer(expression, SplitBehavior::kIsolated));

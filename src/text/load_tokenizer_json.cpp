@@ -2,6 +2,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "text/byte_level.h"
 #include "text/named_pre_tokenizers.h"
 #include "text/tokenizer_parts.h"
 
@@ -185,6 +186,25 @@ void check_post_processor(const TokenizerParts& parts) {
   }
 }
 
+// A byte-level BPE before which nothing drops or shortens text.
+bool is_plain_byte_level(const json::object& tokenizer, const json::object& model) {
+  const json::object* const pre_tokenizer = find_object(tokenizer, "pre_tokenizer");
+  if (pre_tokenizer == nullptr || find_object(tokenizer, "normalizer") != nullptr ||
+      find_string(model, "type", "") != "BPE" || !find_string(model, "continuing_subword_prefix", "").empty() ||
+      !find_string(model, "end_of_word_suffix", "").empty()) {
+    return false;
+  }
+  const auto type_of = [](const json::value& step) { return find_string(step.as_object(), "type", ""); };
+  if (type_of(*pre_tokenizer) == "ByteLevel") return true;
+  const json::array* const steps = find_array(*pre_tokenizer, "pretokenizers");
+  if (type_of(*pre_tokenizer) != "Sequence" || steps == nullptr || steps->empty()) return false;
+  const auto is_split = [&](const json::value& step) {
+    return type_of(step) == "Digits" ||
+           (type_of(step) == "Split" && find_string(step.as_object(), "behavior", "") != "Removed");
+  };
+  return std::all_of(steps->begin(), steps->end() - 1, is_split) && type_of(steps->back()) == "ByteLevel";
+}
+
 }  // namespace
 
 Tokenizer load_tokenizer_json(const json::value& tokenizer_json, const json::value* tokenizer_config) {
@@ -198,6 +218,7 @@ Tokenizer load_tokenizer_json(const json::value& tokenizer_json, const json::val
   if (const json::object* part = find_object(tokenizer, "pre_tokenizer")) {
     parts->pre_tokenizer = parse_pre_tokenizer(*part);
   }
+  if (is_plain_byte_level(tokenizer, *model)) parts->kept_bytes = bytes_of(parts->vocabulary);
   if (const json::object* part = find_object(tokenizer, "post_processor")) {
     parts->post_processor = parse_post_processor(*part);
   }
@@ -235,6 +256,7 @@ Tokenizer load_vocab_merges(const json::value& vocab_json, std::string_view merg
         {make_split_pre_tokenizer(expression, SplitBehavior::kIsolated), make_byte_level_pre_tokenizer(false, false)});
   } else {
     parts->pre_tokenizer = make_byte_level_pre_tokenizer(config.add_prefix_space.value_or(false), true);
+    parts->kept_bytes = bytes_of(parts->vocabulary);
   }
   parts->decoder = make_byte_level_decoder();
 

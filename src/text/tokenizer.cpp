@@ -84,6 +84,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   return ids;
 }
 
+int64_t Tokenizer::min_tokens(std::string_view text) const {
+  const std::vector<AddedToken>& added = parts_->added.tokens();
+  const bool has_greedy_token =
+      std::any_of(added.begin(), added.end(), [](const AddedToken& token) { return token.lstrip || token.rstrip; });
+  if (parts_->kept_bytes.none() || has_greedy_token) return 0;
+  const std::bitset<256>& kept = parts_->kept_bytes;
+  const int64_t num_kept =
+      std::count_if(text.begin(), text.end(), [&](char byte) { return kept[static_cast<uint8_t>(byte)]; });
+  const auto longest = static_cast<int64_t>(std::max<size_t>(parts_->all_tokens.longest_piece(), 1));
+  return (num_kept + longest - 1) / longest;
+}
+
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
   Detokenizer detokenizer(*this, skip_special_tokens);
   std::string text;

@@ -1,6 +1,7 @@
 // What a Tokenizer is made of, for the loaders that fill it in and the files that run it. Filled once, then immutable.
 #pragma once
 
+#include <bitset>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,7 @@ struct TokenizerParts {
   PostProcessor post_processor;
   Decoder decoder;
 
+  std::bitset<256> kept_bytes;                        // of a text: each becomes part of a token; see min_tokens()
   std::vector<bool> special;                          // per id
   std::unordered_map<int32_t, std::string> surfaces;  // ids that decode to something other than their piece
   std::optional<int32_t> bos_id, eos_id, unk_id, pad_id;

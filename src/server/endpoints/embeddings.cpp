@@ -156,8 +156,7 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       const std::string path = request.prompts.size() == 1 ? "input" : at("input", i);
       GenerateRequest out = common;
-      out.prompt = plain_prompt(context, request.prompts[i], request.add_special_tokens.value_or(true),
-                                /*parse_special=*/false, path);
+      out.prompt = plain_prompt(context, request, request.prompts[i], /*parse_special=*/false, path);
       plan.is_truncated |= fit_prompt(out.prompt, request, 0, context.engine->max_sequence_tokens(), path);
       plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
       requests.push_back(std::move(out));

@@ -15,29 +15,26 @@ struct Gated {
     options.num_threads = 1;
     options.on_queued = [this](int change) { queued += change; };
     pool = std::make_unique<WorkerPool>(options);
-    std::promise<void> started;
-    EXPECT_TRUE(pool->submit({"gate", 0, [&, open = gate.get_future().share()] {
-                                started.set_value();
-                                open.wait();
+    EXPECT_TRUE(pool->submit({"gate", 0, [this] {
+                                has_started.set_value();
+                                gate.get_future().wait();
                               }}));
-    started.get_future().wait();
+    has_started.get_future().wait();
   }
-  std::optional<WorkerPool::Ticket> submit(const std::string& lane, uint64_t bytes = 1) {
+  std::optional<WorkerPool::Ticket> submit(const std::string& lane, uint64_t bytes = 1) const {
     return pool->submit({lane, bytes, [this, lane] { order += lane; }});
   }
   // Opens the gate and waits for all that was queued.
   void run() {
-    std::promise<void> done;
-    EXPECT_TRUE(pool->submit({"end", 0, [&] { done.set_value(); }}));
     gate.set_value();
-    done.get_future().wait();
     while (pool->num_queued() > 0) std::this_thread::yield();
     pool.reset();
   }
 
-  std::atomic<int> queued{0};
+  std::promise<void> has_started;
   std::promise<void> gate;
-  std::string order;
+  std::atomic<int> queued{0};
+  mutable std::string order;  // written by the worker alone
   std::unique_ptr<WorkerPool> pool;
 };
 

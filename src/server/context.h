@@ -2,9 +2,11 @@
 // valid.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dialogue/text_processor.h"
 #include "engine/engine.h"
@@ -22,8 +24,9 @@ enum class ServerState : uint8_t {
 
 // The model as /v1/models describes it.
 struct ModelCard {
-  std::string id;    // the name clients use
-  std::string root;  // the path or name it was loaded from, without folders
+  std::string id;                    // the name clients use
+  std::vector<std::string> aliases;  // further names
+  std::string root;                  // the path or name it was loaded from, without folders
   int64_t created = 0;
   int64_t max_model_len = 0;
   int64_t vocab_size = 0;
@@ -32,6 +35,10 @@ struct ModelCard {
   uint64_t kv_bytes = 0;          // the KV pool
   uint64_t activation_bytes = 0;  // a step's
   std::string architecture;
+
+  bool has_name(std::string_view name) const {
+    return name == id || std::find(aliases.begin(), aliases.end(), name) != aliases.end();
+  }
 };
 
 struct ServerContext {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "server/api_error.h"
 #include "server/auth.h"
+#include "server/http/wire.h"
 #include "server/metrics.h"
 #include "server/origin_policy.h"
 #include "server/routes.h"
@@ -40,9 +42,28 @@ http::Response asset_response(const WebAsset& asset, const http::Request& reques
 http::Response unauthorized() {
   http::Response response =
       error_response(ApiError(401, "authentication_error", "invalid_api_key",
-                              "this server requires an API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'"));
+                              "this server requires an API key: send 'Authorization: Bearer KEY', 'x-api-key: KEY' or "
+                              "'api-key: KEY'"));
   response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
+}
+
+http::Response redirect(std::string location) {
+  return {.status = 308, .content_type = "", .body = "", .headers = {{"Location", std::move(location)}}};
+}
+
+ApiError encoded_body() {
+  return {415, "invalid_request_error", "unsupported_content_encoding",
+          "this server reads bodies as they are: send the body without Content-Encoding (gzip, deflate, br, zstd)",
+          "content-encoding"};
+}
+
+std::string checked_root_path(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  if (!path.empty() && (!path.starts_with('/') || path.find_first_of("?#% ") != std::string::npos)) {
+    fail(ErrorCode::kInvalidArgument, "--root-path '{}' is not a path; write one such as /llm", printable(path));
+  }
+  return path;
 }
 
 ApiError workers_busy() {
@@ -63,6 +84,7 @@ struct Listener::Impl {
   Impl(ServerContext& its_context, const ListenerOptions& options)
       : context(its_context),
         keys(options.api_keys, options.api_key_file),
+        root_path(checked_root_path(options.root_path)),
         has_web_page(options.has_web_page),
         log_requests(options.log_requests),
         workers({.num_threads = options.num_workers,
@@ -77,13 +99,19 @@ struct Listener::Impl {
   // Checks only the header, so that the server reads no body from clients without a key.
   std::optional<http::Response> admit(http::Request& request, http::Headers& reply_headers) {
     if (auto answer = origins->check(request, reply_headers)) return answer;
+    const bool is_root = !root_path.empty() && request.path == root_path;
+    request.path = canonical_path(request.path, root_path);
     const Route* const route = find_route(request.method, request.path);
     const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || find_asset(request) != nullptr;
     std::optional<std::string> tenant = keys.check(request);
     if (!tenant && !is_public) return unauthorized();
     if (tenant) request.tenant = std::move(*tenant);
-    if (route != nullptr || find_asset(request) != nullptr) return std::nullopt;
-    return refuse_unknown(request);
+    // The page's own links are relative to a folder.
+    if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
+    if (route == nullptr && find_asset(request) == nullptr) return refuse_unknown(request);
+    const std::string_view coding = request.header("content-encoding");
+    if (!coding.empty() && !http::equals_ignoring_case(coding, "identity")) return error_response(encoded_body());
+    return std::nullopt;
   }
 
   static http::Response refuse_unknown(const http::Request& request) {
@@ -144,6 +172,7 @@ struct Listener::Impl {
   ServerContext& context;
   ApiKeys keys;
   std::unique_ptr<const OriginPolicy> origins;
+  const std::string root_path;
   const bool has_web_page;
   const RequestLog log_requests;
   http::WorkerPool workers;  // outlives the connections, which drop their jobs

@@ -26,6 +26,7 @@ struct ListenerOptions {
   std::string api_key_file;
   std::vector<std::string> allowed_hosts;
   std::vector<std::string> cors_origins;
+  std::string root_path;  // "/llm": what a proxy puts before every path; the paths work without it too
   bool has_web_page = true;
   RequestLog log_requests = RequestLog::kOff;
 };

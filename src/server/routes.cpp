@@ -1,5 +1,6 @@
 #include "server/routes.h"
 
+#include <algorithm>
 #include <array>
 
 namespace quire {
@@ -29,9 +30,26 @@ bool matches(std::string_view pattern, std::string_view path) {
   return path.size() > brace && path.substr(0, brace) == pattern.substr(0, brace);
 }
 
+bool is_known(std::string_view path) {
+  return std::any_of(kRoutes.begin(), kRoutes.end(), [&](const Route& route) { return matches(route.pattern, path); });
+}
+
 }  // namespace
 
 std::span<const Route> routes() { return kRoutes; }
+
+std::string canonical_path(std::string_view path, std::string_view root_path) {
+  if (!root_path.empty() && path.starts_with(root_path)) {
+    const std::string_view below = path.substr(root_path.size());
+    if (below.empty()) return "/";
+    if (below.front() == '/') path = below;
+  }
+  std::string_view plain = path;
+  while (plain.size() > 1 && plain.ends_with('/')) plain.remove_suffix(1);
+  if (is_known(plain)) return std::string(plain);
+  std::string versioned = "/v1" + std::string(plain);
+  return is_known(versioned) ? versioned : std::string(path);
+}
 
 const Route* find_route(std::string_view method, std::string_view path) {
   if (method == "HEAD") method = "GET";

@@ -18,6 +18,8 @@ namespace quire::http {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+constexpr std::string_view kUnixPeer = "unix";  // the remote of every request that comes by a Unix socket
+
 struct Request {
   std::string method;  // "POST"
   std::string path;    // decoded, without the query
@@ -25,7 +27,7 @@ struct Request {
   Headers headers;     // names in lower case
   std::string body;
   std::string id;      // the client's x-request-id if it is well formed, otherwise a new one; in every reply
-  std::string remote;  // address of the peer
+  std::string remote;  // address of the peer, or kUnixPeer
   std::string tenant;  // identity of the API key (a keyed digest of it), empty without keys
   std::chrono::steady_clock::time_point received;
 

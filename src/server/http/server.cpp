@@ -28,7 +28,7 @@ constexpr auto kStopTime = std::chrono::seconds(5);
 
 // Of the peer, without its port.
 std::string address_of(const sockaddr_storage& storage, socklen_t size) {
-  if (storage.ss_family == AF_UNIX) return "unix";
+  if (storage.ss_family == AF_UNIX) return std::string(kUnixPeer);
   char host[NI_MAXHOST] = "";
   ::getnameinfo(reinterpret_cast<const sockaddr*>(&storage), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST);
   return host;

@@ -19,6 +19,7 @@ class Metrics;
 enum class ServerState : uint8_t {
   kLoading,  // engine and text are null
   kReady,
+  kLeaving,   // load balancers are told to send no more; whoever still comes is served
   kDraining,  // running requests may finish, no new ones start
 };
 

@@ -48,6 +48,17 @@ http::Response unauthorized() {
   return response;
 }
 
+// What the HTTP layer refuses, in the form of the API.
+http::Response refusal_response(const http::Refusal& refusal) {
+  const bool is_unavailable = refusal.status == 503;
+  const char* const type = is_unavailable          ? "unavailable_error"
+                           : refusal.status == 500 ? "server_error"
+                                                   : "invalid_request_error";
+  constexpr double kRetryMs = 1000.0;
+  return error_response(
+      ApiError(refusal.status, type, std::string(refusal.code), refusal.message, "", is_unavailable ? kRetryMs : 0.0));
+}
+
 http::Response redirect(std::string location) {
   return {.status = 308, .content_type = "", .body = "", .headers = {{"Location", std::move(location)}}};
 }
@@ -198,6 +209,7 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .limits = context.limits,
       .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
       .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },
+      .refuse = [](const http::Refusal& refusal, const http::Request&) { return refusal_response(refusal); },
       .on_finished = [impl](const http::Finished& finished) { impl->finished(finished); },
       .on_connection = [impl](int change) { impl->context.metrics->add_connection(change); },
       .cut_event = cut_event()});
@@ -208,6 +220,8 @@ Listener::~Listener() = default;
 const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
 bool Listener::requires_key() const { return impl_->keys.is_required(); }
 http::WorkerPool& Listener::workers() { return impl_->workers; }
+
+void Listener::leave() { impl_->context.state = ServerState::kLeaving; }
 
 void Listener::drain(std::chrono::milliseconds limit) {
   impl_->context.state = ServerState::kDraining;

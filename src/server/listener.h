@@ -40,6 +40,8 @@ class Listener {
   const std::vector<http::Address>& addresses() const;
   bool requires_key() const;
   http::WorkerPool& workers();
+  // From now on /readyz answers 503, so that load balancers send no more; what still comes is served.
+  void leave();
   // Sets the state to draining and returns when all requests have ended, after `limit` at the latest; see
   // http::Server::drain().
   void drain(std::chrono::milliseconds limit);

@@ -200,6 +200,8 @@ TEST(Workers, AClientThatLeavesTakesItsWorkAlong) {
   wait_for_queued(served, 1);
   client.reset();
   wait_for_queued(served, 0);
+  const std::string text = served.context.metrics->exposition("m", EngineStatus());
+  EXPECT_NE(text.find("quire:client_disconnects_total{model_name=\"m\",engine=\"0\"} 1\n"), std::string::npos);
   gate.reset();
 }
 
@@ -226,6 +228,35 @@ TEST(Workers, AFullQueueIsToldBeforeAnythingIsRead) {
   gate.reset();
   EXPECT_EQ(status_of(first.read_reply()), 503);
   EXPECT_EQ(status_of(second.read_reply()), 503);
+}
+
+TEST(Drain, LoadBalancersAreToldBeforeTheDoorCloses) {
+  Served served;
+  served.context.model.id = "tiny";
+  served.context.state = ServerState::kReady;
+  served.listener->leave();
+  const std::string ready = served.get("/readyz");
+  EXPECT_EQ(status_of(ready), 503);
+  EXPECT_EQ(field_of(ready, "Retry-After"), "1");
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models")), 200) << "who still comes is served";
+}
+
+TEST(Drain, AWholeAnswerThatIsCutSaysWhenToComeBack) {
+  const Served served;
+  http::test::Client client(served.port);
+  auto gate = std::make_unique<Gate>(served);
+  client.send(post("/tokenize"));
+  wait_for_queued(served, 1);
+  std::thread drain([&] { served.listener->drain(std::chrono::milliseconds(10)); });
+  const std::string reply = client.read_all();
+  EXPECT_EQ(status_of(reply), 503);
+  EXPECT_NE(body_of(reply).find("\"code\":\"draining\""), std::string::npos);
+  EXPECT_EQ(field_of(reply, "Retry-After"), "1");
+  EXPECT_EQ(field_of(reply, "x-should-retry"), "true");
+  client.close();
+  drain.join();
+  EXPECT_EQ(served.listener->workers().num_queued(), 0);
 }
 
 TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {

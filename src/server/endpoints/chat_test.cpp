@@ -251,6 +251,10 @@ TEST_F(ChatTest, DisconnectFreesEverything) {
       EXPECT_EQ(exchange.use_count(), 1) << "nothing may hold the exchange";
     }
   }
+  EXPECT_NE(metrics_.exposition("demo", EngineStatus())
+                .find("quire:client_disconnects_total{model_name=\"demo\",engine=\"0\"} 0\n"),
+            std::string::npos)
+      << "the listener counts them, once for each request";
 }
 
 TEST_F(ChatTest, AClientGoneBeforehandIsNotServed) {

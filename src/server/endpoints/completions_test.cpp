@@ -312,10 +312,12 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
     FinishReason reason;
     int status;
     const char* code;
+    const char* should_retry;
   };
   for (const Case& expected :
-       {Case{FinishReason::kTimeout, 408, "timeout"}, Case{FinishReason::kError, 500, "numeric_error"},
-        Case{FinishReason::kAborted, 500, "step_failed"}, Case{FinishReason::kCancelled, 503, "draining"}}) {
+       {Case{FinishReason::kTimeout, 408, "timeout", "false"},
+        Case{FinishReason::kError, 500, "numeric_error", "false"}, Case{FinishReason::kAborted, 500, "step_failed", ""},
+        Case{FinishReason::kCancelled, 503, "draining", "true"}}) {
     for (const bool is_stream : {false, true}) {
       FedStreams fed(context_, {{"stream", is_stream}, {"n", 2}}, {ids});
       fed.push(token_event({.id = ids.back(), .top = {}}, FinishReason::kNone, 1));
@@ -332,6 +334,7 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
         }
       } else {
         EXPECT_EQ(fed.exchange().response().status, expected.status);
+        EXPECT_EQ(fed.exchange().response().header("x-should-retry"), expected.should_retry) << expected.code;
         EXPECT_EQ(fed.answer().at("error").at("code"), expected.code);
       }
     }

@@ -67,7 +67,6 @@ class EmbeddingReader : public StreamReader {
   }
 
   void on_gone() override {
-    context_.metrics->add_disconnect();
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
     for (size_t i = 0; i < done_.size(); ++i) {

@@ -109,7 +109,6 @@ class GenerationReader : public StreamReader {
   }
 
   void on_gone() override {
-    context_.metrics->add_disconnect();
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
     for (size_t i = 0; i < choices_.size(); ++i) {

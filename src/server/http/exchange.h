@@ -40,6 +40,9 @@ struct Response {
   std::string content_type = "application/json";
   std::string body;
   Headers headers = {};  // further ones
+
+  // The value of a further header by its name as it is written here; empty when absent.
+  std::string_view header(std::string_view name) const;
 };
 
 class Exchange {

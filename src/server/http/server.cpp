@@ -127,13 +127,16 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     return address != shared_->per_address.end() && address->second >= limits.connections_per_address;
   }
 
-  static void refuse(int socket) {
-    const std::string body =
-        error_body("unavailable_error", "too_many_connections", "this server has reached its limit of connections");
+  void refuse(int socket) const {
+    const Response response =
+        shared_->refuse({503, "too_many_connections", "this server has reached its limit of connections"}, Request());
+    std::string fields;
+    for (const auto& [name, value] : response.headers) fields += fmt::format("{}: {}\r\n", name, value);
     const std::string reply = fmt::format(
-        "HTTP/1.1 503 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 1\r\n"
-        "x-request-id: {}\r\nConnection: close\r\n\r\n{}",
-        reason_phrase(503), body.size(), request_id("", 0), body);
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}x-request-id: {}\r\nConnection: close\r\n"
+        "\r\n{}",
+        response.status, reason_phrase(response.status), response.content_type, response.body.size(), fields,
+        request_id("", 0), response.body);
     // The first bytes to a new socket always fit its buffer.
     [[maybe_unused]] const ssize_t sent = ::send(socket, reply.data(), reply.size(), MSG_NOSIGNAL);
     ::shutdown(socket, SHUT_WR);

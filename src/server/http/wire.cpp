@@ -66,10 +66,6 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-std::string error_body(std::string_view type, std::string_view code, std::string_view message) {
-  return fmt::format(R"({{"error":{{"message":"{}","type":"{}","param":null,"code":"{}"}}}})", message, type, code);
-}
-
 std::string request_id(std::string_view offered, size_t limit) {
   const bool is_fit =
       !offered.empty() && offered.size() <= limit && std::all_of(offered.begin(), offered.end(), [](char c) {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "server/api_error.h"
 #include "server/auth.h"
+#include "server/endpoints/stream_group.h"
 #include "server/http/wire.h"
 #include "server/metrics.h"
 #include "server/origin_policy.h"
@@ -150,6 +151,9 @@ struct Listener::Impl {
 
   // Clients take turns by key, or by address where there are no keys.
   void queue(const Route& route, const ExchangePtr& exchange) {
+    if (route.runs == Runs::kEngine && context.state == ServerState::kReady) {
+      if (const std::optional<ApiError> full = refuse_when_full(*context.engine)) return refuse(exchange, *full);
+    }
     const http::Request& request = exchange->request();
     const std::string lane = request.tenant.empty() ? request.remote : request.tenant;
     const auto run = [this, handle = route.handle, exchange] {
@@ -160,11 +164,13 @@ struct Listener::Impl {
       }
     };
     const auto ticket = workers.submit({.lane = lane, .bytes = request.body.size(), .run = run});
-    if (!ticket) {
-      context.metrics->add_rejected("workers_busy");
-      return exchange->reply(error_response(workers_busy()));
-    }
+    if (!ticket) return refuse(exchange, workers_busy());
     exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
+  }
+
+  void refuse(const ExchangePtr& exchange, const ApiError& error) const {
+    context.metrics->add_rejected(error.code());
+    exchange->reply(error_response(error));
   }
 
   void finished(const http::Finished& finished) const {

@@ -17,6 +17,7 @@ enum class Scope : uint8_t {
 enum class Runs : uint8_t {
   kInline,  // on the thread of the socket: its time does not depend on what the client sent
   kWorker,  // on a worker: parses a body, renders a template, tokenises
+  kEngine,  // the same, and refused before that while the engine's queue is full
 };
 
 struct Route {

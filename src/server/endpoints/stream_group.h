@@ -7,9 +7,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/output_stream.h"
+#include "server/api_error.h"
 #include "server/endpoints/endpoints.h"
 
 namespace quire {
@@ -26,7 +28,9 @@ class StreamReader {
   virtual void on_gone() = 0;
 };
 
-// Throws the ApiError 429 of a full queue, or 503 of a stopped engine, before any work on a prompt.
+// The 429 of a full queue, or the 503 of a stopped engine; asked before any work on a request. Any thread.
+std::optional<ApiError> refuse_when_full(Engine& engine);
+// Throws it.
 void require_room(Engine& engine);
 
 class StreamGroup : public std::enable_shared_from_this<StreamGroup> {

@@ -1,6 +1,8 @@
 #include "server/listener.h"
 
 #include <algorithm>
+#include <exception>
+#include <optional>
 
 #include "base/error.h"
 #include "server/api_error.h"

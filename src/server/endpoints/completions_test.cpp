@@ -66,7 +66,7 @@ TEST_F(CompletionsTest, ManyPromptsAreAdmittedTogetherOrNotAtAll) {
   EXPECT_LE(steps, 1);
   const json::value too_long = json::array{"a", std::string(2000, 'x')};
   EXPECT_EQ(error(kHandle, completion(too_long)).at("code"), "context_length_exceeded");
-  const json::object far_too_long = error(kHandle, completion(std::string(1 << 20, 'a')));
+  const json::object far_too_long = error(kHandle, completion(json::string(1 << 20, 'a')));
   EXPECT_EQ(far_too_long.at("code"), "context_length_exceeded");
   EXPECT_NE(text_of(far_too_long.at("message")).find("at least"), std::string::npos) << "refused by its bytes alone";
   EXPECT_EQ(error(kHandle, completion(json::array{})).at("param"), "prompt");

@@ -1,7 +1,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "text/byte_level.h"
 #include "text/named_pre_tokenizers.h"
 #include "text/tokenizer_parts.h"
 
@@ -103,11 +102,8 @@ void fill_gpt2(const GgufVocabulary& gguf, const NamedPreTokenizer& pre, Tokeniz
   options.skip_bad_merges = true;
   parts.model = make_bpe(parts.vocabulary, std::move(options));
 
-  if (pre.has(NamedPreTokenizer::kNfc)) {
-    parts.normalizer = make_unicode_normalizer(UnicodeForm::kNfc);
-  } else {
-    parts.kept_bytes = bytes_of(parts.vocabulary);
-  }
+  if (pre.has(NamedPreTokenizer::kNfc)) parts.normalizer = make_unicode_normalizer(UnicodeForm::kNfc);
+  parts.keep_bytes(pre.has(NamedPreTokenizer::kNfc));
   std::vector<PreTokenizer> steps;
   for (const std::string_view expression : pre.expressions) {
     steps.push_back(make_split_pre_tokenizer(expression, SplitBehavior::kIsolated));

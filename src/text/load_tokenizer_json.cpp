@@ -2,7 +2,6 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "text/byte_level.h"
 #include "text/named_pre_tokenizers.h"
 #include "text/tokenizer_parts.h"
 
@@ -186,11 +185,13 @@ void check_post_processor(const TokenizerParts& parts) {
   }
 }
 
-// A byte-level BPE before which nothing drops or shortens text.
+// A byte-level BPE, before which nothing but Unicode's form C shortens text.
 bool is_plain_byte_level(const json::object& tokenizer, const json::object& model) {
   const json::object* const pre_tokenizer = find_object(tokenizer, "pre_tokenizer");
-  if (pre_tokenizer == nullptr || find_object(tokenizer, "normalizer") != nullptr ||
-      find_string(model, "type", "") != "BPE" || !find_string(model, "continuing_subword_prefix", "").empty() ||
+  const json::object* const normalizer = find_object(tokenizer, "normalizer");
+  const bool is_other_form = normalizer != nullptr && find_string(*normalizer, "type", "") != "NFC";
+  if (pre_tokenizer == nullptr || is_other_form || find_string(model, "type", "") != "BPE" ||
+      !find_string(model, "continuing_subword_prefix", "").empty() ||
       !find_string(model, "end_of_word_suffix", "").empty()) {
     return false;
   }
@@ -218,7 +219,7 @@ Tokenizer load_tokenizer_json(const json::value& tokenizer_json, const json::val
   if (const json::object* part = find_object(tokenizer, "pre_tokenizer")) {
     parts->pre_tokenizer = parse_pre_tokenizer(*part);
   }
-  if (is_plain_byte_level(tokenizer, *model)) parts->kept_bytes = bytes_of(parts->vocabulary);
+  if (is_plain_byte_level(tokenizer, *model)) parts->keep_bytes(parts->normalizer != nullptr);
   if (const json::object* part = find_object(tokenizer, "post_processor")) {
     parts->post_processor = parse_post_processor(*part);
   }
@@ -256,8 +257,8 @@ Tokenizer load_vocab_merges(const json::value& vocab_json, std::string_view merg
         {make_split_pre_tokenizer(expression, SplitBehavior::kIsolated), make_byte_level_pre_tokenizer(false, false)});
   } else {
     parts->pre_tokenizer = make_byte_level_pre_tokenizer(config.add_prefix_space.value_or(false), true);
-    parts->kept_bytes = bytes_of(parts->vocabulary);
   }
+  parts->keep_bytes(parts->normalizer != nullptr);
   parts->decoder = make_byte_level_decoder();
 
   std::vector<AddedToken> added;

@@ -3,6 +3,7 @@
 
     tools/large_bodies.py build/release/bin/quire model.gguf              a quiet phase, then three bodies of 7.8 MB
     tools/large_bodies.py build/release/bin/quire model.gguf --chat       as messages, through the chat template
+    tools/large_bodies.py build/release/bin/quire model.gguf -- -c 4096   with flags of quire serve
 
 Prints the percentiles of /health and the gaps of the stream in both phases, and what the bodies were answered. Exits
 with 1 when /health takes more than 20 ms (p99) beside the bodies, or the stream's gaps more than double.
@@ -111,13 +112,13 @@ def main():
     parser.add_argument("--bodies", type=int, default=3)
     parser.add_argument("--bytes", type=int, default=7_800_000)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("options", nargs="*", help="of quire serve, after --")
-    args = parser.parse_args()
+    own = sys.argv[1:sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    args = parser.parse_args(own)
     text = ("The quick brown fox jumps over the lazy dog. " * (args.bytes // 45 + 1))[:args.bytes]
     body = {"messages": [{"role": "user", "content": text}]} if args.chat else {"prompt": text}
     path = "/v1/chat/completions" if args.chat else "/v1/completions"
     payload = json.dumps(body).encode()
-    server, answers = Server(args.program, args.model, args.options), []
+    server, answers = Server(args.program, args.model, sys.argv[len(own) + 2:]), []
 
     def bodies(until):
         threads = [threading.Thread(target=send_bodies, args=(server, path, payload, until, answers))

@@ -61,7 +61,9 @@ std::string arithmetic_of(const ModelRunner& runner) {
 
 ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, const Engine& engine) {
   const std::string name = plain_name(options.model.model);
-  return {.id = options.served_name.empty() ? name : options.served_name,
+  const std::vector<std::string> names = options.model_names(name);
+  return {.id = names[0],
+          .aliases = {names.begin() + 1, names.end()},
           .root = name,
           .created = static_cast<int64_t>(std::time(nullptr)),
           .max_model_len = engine.max_sequence_tokens(),
@@ -132,12 +134,15 @@ ServedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint
 }
 
 void serve(const ServeOptions& options) {
+  options.model_names(plain_name(options.model.model));
   options.engine_options();  // values that do not go together are refused before anything is opened
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
   uint64_t needed_bytes = 0;
   const ServerConfig config = {
       .listener = options.listener_options(),
+      .limits = options.server_limits(),
       .allow_request_templates = options.allow_request_templates,
+      .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },
       .load_model = [&] { return load_model(options, *checkpoint); },

@@ -15,29 +15,40 @@ constexpr int64_t kServedBatchTokens = 512;
 constexpr int64_t kUsualPositions = 1024;
 
 void add_listening(Command& command, ServeOptions& options) {
-  command.add(
-      {.title = "Listening", .has_environment = true},
-      {{.names = "--host", .value = texts(options.hosts, "ADDRESS"), .help = "Address to listen on; repeatable"},
-       {.names = "--port", .value = number(options.port), .help = "Port; 0 takes any that is free"},
-       {.names = "--uds",
-        .value = text(options.listener.unix_path, "PATH"),
-        .help = "Listen on this Unix socket as well"},
-       {.names = "--ssl-certfile,--ssl-cert-file",
-        .value = text(options.listener.certificate_file, "FILE"),
-        .help = "TLS certificate chain (PEM); reloaded when it changes"},
-       {.names = "--ssl-keyfile,--ssl-key-file",
-        .value = text(options.listener.key_file, "FILE"),
-        .help = "Private key of --ssl-certfile (PEM)"},
-       {.names = "--http-threads,--threads-http",
-        .value = number(options.listener.num_threads, 1, 256),
-        .help = "Threads for HTTP, templates and tokenizing"},
-       {.names = "--drain-timeout",
-        .value = number(options.drain_seconds, 0, 86400),
-        .help = "Seconds that running requests may take after SIGTERM"},
-       {.names = "--log-requests",
-        .value = text(options.log_requests, "FORM"),
-        .help = "Log a line per request: off, text or json"},
-       {.names = "--no-webui,--no-ui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
+  command.add({.title = "Listening", .has_environment = true},
+              {{.names = "--host",
+                .value = texts(options.hosts, "ADDRESS"),
+                .help = "Address to listen on; repeatable",
+                .default_text = "127.0.0.1"},
+               {.names = "--port", .value = number(options.port), .help = "Port; 0 takes any that is free"},
+               {.names = "--uds",
+                .value = text(options.listener.unix_path, "PATH"),
+                .help = "Listen on this Unix socket; then on a port only if --host is given too"},
+               {.names = "--ssl-certfile,--ssl-cert-file",
+                .value = text(options.listener.certificate_file, "FILE"),
+                .help = "TLS certificate chain (PEM); reloaded when it changes"},
+               {.names = "--ssl-keyfile,--ssl-key-file",
+                .value = text(options.listener.key_file, "FILE"),
+                .help = "Private key of --ssl-certfile (PEM)"},
+               {.names = "--http-threads,--threads-http",
+                .value = number(options.listener.num_threads, 1, 256),
+                .help = "Threads for the sockets"},
+               {.names = "--http-workers",
+                .value = number(options.listener.num_workers, 1, 256),
+                .help = "Threads that read bodies, render templates and tokenize"},
+               {.names = "--drain-timeout",
+                .value = number(options.drain_seconds, 0, 86400),
+                .help = "Seconds that running requests may take after SIGTERM"},
+               {.names = "--drain-delay",
+                .value = number(options.drain_delay_seconds, 0, 86400),
+                .help = "Seconds after SIGTERM in which requests are still taken while /readyz answers 503"},
+               {.names = "--root-path",
+                .value = text(options.listener.root_path, "PATH"),
+                .help = "The path under which a proxy offers this server, such as /llm"},
+               {.names = "--log-requests",
+                .value = text(options.log_requests, "FORM"),
+                .help = "Log a line per request: off, text or json"},
+               {.names = "--no-webui,--no-ui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
 }
 
 void add_access(Command& command, ServeOptions& options) {
@@ -56,24 +67,28 @@ void add_access(Command& command, ServeOptions& options) {
 }
 
 void add_serving(Command& command, ServeOptions& options) {
-  command.add({.title = "Serving", .has_environment = true},
-              {{.names = "--served-model-name,--alias,-a",
-                .value = text(options.served_name, "NAME"),
-                .help = "The name that clients use",
-                .default_text = "that of the file or folder"},
-               {.names = "--max-num-queued-reqs",
-                .value = number(options.max_queued_requests, 1, int64_t{1} << 30),
-                .help = "Requests that may wait; the server answers 429 to more"},
-               {.names = "--max-num-queued-tokens",
-                .value = number(options.max_queued_tokens, 1, int64_t{1} << 50),
-                .help = "Prompt tokens that may wait"},
-               {.names = "-s,--seed",
-                .value = number(options.seed, -1),
-                .help = "Seeds of requests that bring none are drawn from this one, in the order of arrival; -1: a "
-                        "new one at each start"},
-               {.names = "--allow-request-templates",
-                .value = on_off(options.allow_request_templates),
-                .help = "Let requests replace the chat template by their field chat_template"}});
+  command.add(
+      {.title = "Serving", .has_environment = true},
+      {{.names = "--served-model-name,--alias,-a",
+        .value = texts(options.served_names, "NAME"),
+        .help = "The name that clients use; repeatable or with commas for several, the first is told in answers",
+        .default_text = "that of the file or folder"},
+       {.names = "--max-num-queued-reqs",
+        .value = number(options.max_queued_requests, 1, int64_t{1} << 30),
+        .help = "Requests that may wait; the server answers 429 to more"},
+       {.names = "--limit",
+        .value = texts(options.limits, "NAME=NUMBER"),
+        .help = "Set a limit of docs/serving.md, such as body_bytes=33554432; repeatable"},
+       {.names = "--max-num-queued-tokens",
+        .value = number(options.max_queued_tokens, 1, int64_t{1} << 50),
+        .help = "Prompt tokens that may wait"},
+       {.names = "-s,--seed",
+        .value = number(options.seed, -1),
+        .help = "Seeds of requests that bring none are drawn from this one, in the order of arrival; -1: a "
+                "new one at each start"},
+       {.names = "--allow-request-templates",
+        .value = on_off(options.allow_request_templates),
+        .help = "Let requests replace the chat template by their field chat_template"}});
   options.chat_template.add(command);
 }
 
@@ -135,7 +150,9 @@ ListenerOptions ServeOptions::listener_options() const {
   if (checked.certificate_file.empty() != checked.key_file.empty()) {
     fail(ErrorCode::kInvalidArgument, "TLS needs both --ssl-certfile and --ssl-keyfile; one is missing");
   }
-  for (const std::string& host : hosts) {
+  std::vector<std::string> all_hosts = hosts;
+  if (hosts.empty() && listener.unix_path.empty()) all_hosts = {"127.0.0.1"};
+  for (const std::string& host : all_hosts) {
     if (host.empty())
       fail(ErrorCode::kInvalidArgument, "--host is empty; give a name or an address, such as 127.0.0.1");
     checked.addresses.push_back({host, port});
@@ -143,6 +160,28 @@ ListenerOptions ServeOptions::listener_options() const {
   checked.has_web_page = !no_web_page;
   checked.log_requests = parse_request_log(log_requests);
   return checked;
+}
+
+Limits ServeOptions::server_limits() const {
+  Limits set;
+  for (const std::string& limit : limits) set_limit(set, limit);
+  return set;
+}
+
+std::vector<std::string> ServeOptions::model_names(const std::string& plain_name) const {
+  std::vector<std::string> names;
+  for (std::string_view list : served_names) {
+    while (true) {
+      const size_t comma = std::min(list.find(','), list.size());
+      if (comma == 0)
+        fail(ErrorCode::kInvalidArgument, "--served-model-name has an empty name; write NAME or NAME,NAME");
+      names.emplace_back(list.substr(0, comma));
+      if (comma == list.size()) break;
+      list.remove_prefix(comma + 1);
+    }
+  }
+  if (names.empty()) names.push_back(plain_name);
+  return names;
 }
 
 EngineOptions ServeOptions::engine_options() const {

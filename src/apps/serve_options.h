@@ -17,14 +17,16 @@ struct ServeOptions {
   ModelOptions model;
   SchedulingOptions scheduling;
   SamplingOptions sampling;
-  std::vector<std::string> hosts = {"127.0.0.1"};
+  std::vector<std::string> hosts;
   uint16_t port = 8080;
   ListenerOptions listener;
   std::string log_requests = "off";
-  std::string served_name;
+  std::vector<std::string> served_names;
+  std::vector<std::string> limits;
   int64_t max_queued_requests = EngineOptions().max_queued_requests;
   int64_t max_queued_tokens = EngineOptions().max_queued_tokens;
   int drain_seconds = 30;
+  int drain_delay_seconds = 0;
   int64_t seed = -1;  // negative: a new one
   ChatTemplateOption chat_template;
   bool allow_request_templates = false;
@@ -38,6 +40,9 @@ struct ServeOptions {
   RunnerOptions runner_options(const Checkpoint& checkpoint) const;
   ListenerOptions listener_options() const;
   EngineOptions engine_options() const;
+  Limits server_limits() const;
+  // Never empty; `plain_name` where none is given.
+  std::vector<std::string> model_names(const std::string& plain_name) const;
 };
 
 // Blocks of the KV pool of a server. `plan`: the memory plan for every sequence at its full length, or for what fits.

@@ -3,6 +3,7 @@
 // The wording of context_length_exceeded is part of the interface: gateways recognise it by text.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -38,7 +39,10 @@ class ApiError : public std::runtime_error {
 
 // Only {"error": ...}, for the body of a reply and for an event of a stream that has begun.
 std::string error_json(const ApiError& error);
-// The reply, with Retry-After and retry-after-ms if a time is known, and Connection: close for `draining`.
+// Whether the same request may succeed when it is sent again; nothing where the status says enough.
+std::optional<bool> repeat_helps(const ApiError& error);
+// The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
+// retry-after-ms if a time is known, and Connection: close for `draining`.
 http::Response error_response(const ApiError& error);
 
 }  // namespace quire

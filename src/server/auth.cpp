@@ -81,7 +81,8 @@ std::string_view presented_key(const http::Request& request) {
       http::equals_ignoring_case(authorization.substr(0, kScheme.size()), kScheme)) {
     return trimmed(authorization.substr(kScheme.size()));
   }
-  return trimmed(request.header("x-api-key"));
+  const std::string_view key = trimmed(request.header("x-api-key"));
+  return key.empty() ? trimmed(request.header("api-key")) : key;  // Azure's name
 }
 
 }  // namespace

@@ -21,9 +21,9 @@ class ApiKeys {
   ~ApiKeys();
 
   bool is_required() const;
-  // The tenant of a request with a valid key (Authorization: Bearer, or x-api-key), "" when no key is required, nullopt
-  // when the key is missing or wrong. The tenant is a keyed digest with a secret of this process: it does not reveal
-  // the key.
+  // The tenant of a request with a valid key (Authorization: Bearer, x-api-key or api-key), "" when no key is required,
+  // nullopt when the key is missing or wrong. The tenant is a keyed digest with a secret of this process: it does not
+  // reveal the key.
   std::optional<std::string> check(const http::Request& request);
 
  private:

@@ -2,9 +2,11 @@
 // valid.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dialogue/text_processor.h"
 #include "engine/engine.h"
@@ -17,13 +19,15 @@ class Metrics;
 enum class ServerState : uint8_t {
   kLoading,  // engine and text are null
   kReady,
+  kLeaving,   // load balancers are told to send no more; whoever still comes is served
   kDraining,  // running requests may finish, no new ones start
 };
 
 // The model as /v1/models describes it.
 struct ModelCard {
-  std::string id;    // the name clients use
-  std::string root;  // the path or name it was loaded from, without folders
+  std::string id;                    // the name clients use
+  std::vector<std::string> aliases;  // further names
+  std::string root;                  // the path or name it was loaded from, without folders
   int64_t created = 0;
   int64_t max_model_len = 0;    // positions of a sequence as it is served
   int64_t trained_context = 0;  // positions that the model was made for
@@ -34,6 +38,10 @@ struct ModelCard {
   uint64_t activation_bytes = 0;  // a step's
   std::string architecture;
   std::string arithmetic;  // what else the bits of an answer depend on: kernels, KV formats, ranks
+
+  bool has_name(std::string_view name) const {
+    return name == id || std::find(aliases.begin(), aliases.end(), name) != aliases.end();
+  }
 };
 
 struct ServerContext {

@@ -1,7 +1,10 @@
-// Every limit of the server in one table: read by the parsers, printed into the documentation, walked by the tests.
+// Every limit of the server in one table: read by the parsers, set by the operator (--limit NAME=NUMBER), printed into
+// the documentation, walked by the tests.
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 namespace quire {
 
@@ -17,7 +20,9 @@ struct Limits {
   int write_stall_seconds = 60;               // without a byte read by the client: it counts as disconnected
   uint64_t stream_buffer_bytes = 256 * 1024;  // unsent of one stream; above it no token is converted to text
   int connections = 20'000;
-  int connections_per_address = 20'000;
+  int connections_per_address = 16'000;             // so that no address takes all; not of a Unix socket
+  int worker_queue_requests = 1024;                 // that wait for a worker; half of them for one client; 429
+  uint64_t worker_queue_bytes = 256 * 1024 * 1024;  // of their bodies; 429
 
   // Requests
   int json_depth = 64;
@@ -33,5 +38,23 @@ struct Limits {
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
 };
+
+// One limit by its name. One of the members is null.
+struct LimitRow {
+  constexpr LimitRow(std::string_view its_name, int Limits::*its_number) : name(its_name), number(its_number) {}
+  constexpr LimitRow(std::string_view its_name, uint64_t Limits::*its_bytes) : name(its_name), bytes(its_bytes) {}
+
+  uint64_t get(const Limits& limits) const;
+  // Throws Error for 0 and for what no machine can hold.
+  void set(Limits& limits, uint64_t value) const;
+
+  std::string_view name;
+  int Limits::*number = nullptr;
+  uint64_t Limits::*bytes = nullptr;
+};
+
+std::span<const LimitRow> limit_rows();
+// "body_bytes=33554432". Throws Error for an unknown name, which lists the names, and for a value out of range.
+void set_limit(Limits& limits, std::string_view assignment);
 
 }  // namespace quire

@@ -1,9 +1,14 @@
 #include "server/listener.h"
 
 #include <algorithm>
+#include <exception>
+#include <optional>
 
+#include "base/error.h"
 #include "server/api_error.h"
 #include "server/auth.h"
+#include "server/endpoints/stream_group.h"
+#include "server/http/wire.h"
 #include "server/metrics.h"
 #include "server/origin_policy.h"
 #include "server/routes.h"
@@ -40,9 +45,45 @@ http::Response asset_response(const WebAsset& asset, const http::Request& reques
 http::Response unauthorized() {
   http::Response response =
       error_response(ApiError(401, "authentication_error", "invalid_api_key",
-                              "this server requires an API key: send 'Authorization: Bearer KEY' or 'x-api-key: KEY'"));
+                              "this server requires an API key: send 'Authorization: Bearer KEY', 'x-api-key: KEY' or "
+                              "'api-key: KEY'"));
   response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
+}
+
+// What the HTTP layer refuses, in the form of the API.
+http::Response refusal_response(const http::Refusal& refusal) {
+  const bool is_unavailable = refusal.status == 503;
+  const char* const type = is_unavailable          ? "unavailable_error"
+                           : refusal.status == 500 ? "server_error"
+                                                   : "invalid_request_error";
+  constexpr double kRetryMs = 1000.0;
+  return error_response(
+      ApiError(refusal.status, type, std::string(refusal.code), refusal.message, "", is_unavailable ? kRetryMs : 0.0));
+}
+
+http::Response redirect(std::string location) {
+  return {.status = 308, .content_type = "", .body = "", .headers = {{"Location", std::move(location)}}};
+}
+
+ApiError encoded_body() {
+  return {415, "invalid_request_error", "unsupported_content_encoding",
+          "this server reads bodies as they are: send the body without Content-Encoding (gzip, deflate, br, zstd)",
+          "content-encoding"};
+}
+
+std::string checked_root_path(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  if (!path.empty() && (!path.starts_with('/') || path.find_first_of("?#% ") != std::string::npos)) {
+    fail(ErrorCode::kInvalidArgument, "--root-path '{}' is not a path; write one such as /llm", printable(path));
+  }
+  return path;
+}
+
+ApiError workers_busy() {
+  constexpr double kRetryMs = 1000.0;
+  return {429,     "rate_limit_error", "workers_busy", "too many requests wait to be read; try again in a second", "",
+          kRetryMs};
 }
 
 // Ends the event streams that a drain cuts off.
@@ -57,8 +98,13 @@ struct Listener::Impl {
   Impl(ServerContext& its_context, const ListenerOptions& options)
       : context(its_context),
         keys(options.api_keys, options.api_key_file),
+        root_path(checked_root_path(options.root_path)),
         has_web_page(options.has_web_page),
-        log_requests(options.log_requests) {}
+        log_requests(options.log_requests),
+        workers({.num_threads = options.num_workers,
+                 .max_queued = context.limits.worker_queue_requests,
+                 .max_queued_bytes = context.limits.worker_queue_bytes,
+                 .on_queued = [&metrics = *context.metrics](int change) { metrics.add_queued(change); }}) {}
 
   const WebAsset* find_asset(const http::Request& request) const {
     return has_web_page && is_read(request.method) ? find_web_asset(request.path) : nullptr;
@@ -67,13 +113,19 @@ struct Listener::Impl {
   // Checks only the header, so that the server reads no body from clients without a key.
   std::optional<http::Response> admit(http::Request& request, http::Headers& reply_headers) {
     if (auto answer = origins->check(request, reply_headers)) return answer;
+    const bool is_root = !root_path.empty() && request.path == root_path;
+    request.path = canonical_path(request.path, root_path);
     const Route* const route = find_route(request.method, request.path);
     const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || find_asset(request) != nullptr;
     std::optional<std::string> tenant = keys.check(request);
     if (!tenant && !is_public) return unauthorized();
     if (tenant) request.tenant = std::move(*tenant);
-    if (route != nullptr || find_asset(request) != nullptr) return std::nullopt;
-    return refuse_unknown(request);
+    // The page's own links are relative to a folder.
+    if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
+    if (route == nullptr && find_asset(request) == nullptr) return refuse_unknown(request);
+    const std::string_view coding = request.header("content-encoding");
+    if (!coding.empty() && !http::equals_ignoring_case(coding, "identity")) return error_response(encoded_body());
+    return std::nullopt;
   }
 
   static http::Response refuse_unknown(const http::Request& request) {
@@ -93,8 +145,34 @@ struct Listener::Impl {
 
   void handle(const ExchangePtr& exchange) {
     const http::Request& request = exchange->request();
-    if (const Route* const route = find_route(request.method, request.path)) return route->handle(context, exchange);
-    exchange->reply(asset_response(*find_asset(request), request));
+    const Route* const route = find_route(request.method, request.path);
+    if (route == nullptr) return exchange->reply(asset_response(*find_asset(request), request));
+    if (route->runs == Runs::kInline) return route->handle(context, exchange);
+    queue(*route, exchange);
+  }
+
+  // Clients take turns by key, or by address where there are no keys.
+  void queue(const Route& route, const ExchangePtr& exchange) {
+    if (route.runs == Runs::kEngine && context.state == ServerState::kReady) {
+      if (const std::optional<ApiError> full = refuse_when_full(*context.engine)) return refuse(exchange, *full);
+    }
+    const http::Request& request = exchange->request();
+    const std::string lane = request.tenant.empty() ? request.remote : request.tenant;
+    const auto run = [this, handle = route.handle, exchange] {
+      try {
+        handle(context, exchange);
+      } catch (...) {
+        exchange->post([error = std::current_exception()] { std::rethrow_exception(error); });
+      }
+    };
+    const auto ticket = workers.submit({.lane = lane, .bytes = request.body.size(), .run = run});
+    if (!ticket) return refuse(exchange, workers_busy());
+    exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
+  }
+
+  void refuse(const ExchangePtr& exchange, const ApiError& error) const {
+    context.metrics->add_rejected(error.code());
+    exchange->reply(error_response(error));
   }
 
   void finished(const http::Finished& finished) const {
@@ -113,8 +191,10 @@ struct Listener::Impl {
   ServerContext& context;
   ApiKeys keys;
   std::unique_ptr<const OriginPolicy> origins;
+  const std::string root_path;
   const bool has_web_page;
   const RequestLog log_requests;
+  http::WorkerPool workers;  // outlives the connections, which drop their jobs
   std::unique_ptr<http::Server> server;
 };
 
@@ -137,6 +217,7 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .limits = context.limits,
       .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
       .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },
+      .refuse = [](const http::Refusal& refusal, const http::Request&) { return refusal_response(refusal); },
       .on_finished = [impl](const http::Finished& finished) { impl->finished(finished); },
       .on_connection = [impl](int change) { impl->context.metrics->add_connection(change); },
       .cut_event = cut_event()});
@@ -146,6 +227,9 @@ Listener::~Listener() = default;
 
 const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
 bool Listener::requires_key() const { return impl_->keys.is_required(); }
+http::WorkerPool& Listener::workers() { return impl_->workers; }
+
+void Listener::leave() { impl_->context.state = ServerState::kLeaving; }
 
 void Listener::drain(std::chrono::milliseconds limit) {
   impl_->context.state = ServerState::kDraining;

@@ -10,6 +10,7 @@
 
 #include "server/context.h"
 #include "server/http/server.h"
+#include "server/http/worker_pool.h"
 #include "server/log.h"
 
 namespace quire {
@@ -19,11 +20,13 @@ struct ListenerOptions {
   std::string unix_path;
   std::string certificate_file;
   std::string key_file;
-  int num_threads = 2;
+  int num_threads = 2;  // of the sockets
+  int num_workers = 2;  // for bodies, templates and tokenising
   std::vector<std::string> api_keys;
   std::string api_key_file;
   std::vector<std::string> allowed_hosts;
   std::vector<std::string> cors_origins;
+  std::string root_path;  // "/llm": what a proxy puts before every path; the paths work without it too
   bool has_web_page = true;
   RequestLog log_requests = RequestLog::kOff;
 };
@@ -36,6 +39,9 @@ class Listener {
 
   const std::vector<http::Address>& addresses() const;
   bool requires_key() const;
+  http::WorkerPool& workers();
+  // From now on /readyz answers 503, so that load balancers send no more; what still comes is served.
+  void leave();
   // Sets the state to draining and returns when all requests have ended, after `limit` at the latest; see
   // http::Server::drain().
   void drain(std::chrono::milliseconds limit);

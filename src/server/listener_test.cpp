@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <latch>
 #include <thread>
 
 #include "base/error.h"
@@ -54,12 +56,65 @@ std::string concrete(std::string_view pattern) {
 TEST(Routes, UnknownPathsAndMethodsAreTold) {
   const Served served;
   EXPECT_EQ(status_of(served.get("/nothing")), 404);
-  EXPECT_EQ(status_of(served.get("/v1/models/")), 404);
   const std::string wrong = served.send("DELETE", "/v1/models");
   EXPECT_EQ(status_of(wrong), 405);
   EXPECT_EQ(field_of(wrong, "Allow"), "GET, HEAD, OPTIONS");
   EXPECT_EQ(status_of(served.send("OPTIONS", "/v1/models")), 204);
   EXPECT_EQ(status_of(served.send("OPTIONS", "*")), 204);
+}
+
+TEST(Routes, PathsAsClientsWriteThem) {
+  for (const Route& route : routes()) {
+    const std::string path = concrete(route.pattern);
+    const std::string bare = path.starts_with("/v1") ? path.substr(3) : path;
+    for (const std::string& written : {path, path + "/", path + "//", bare, bare + "/"}) {
+      EXPECT_EQ(canonical_path(written, ""), path);
+      EXPECT_EQ(canonical_path("/llm/a" + written, "/llm/a"), path);
+      EXPECT_EQ(canonical_path(written, "/llm/a"), path) << "a proxy that takes its prefix away";
+    }
+  }
+  EXPECT_EQ(canonical_path("/", ""), "/");
+  EXPECT_EQ(canonical_path("/llm", "/llm"), "/");
+  EXPECT_EQ(canonical_path("/llmhealth", "/llm"), "/llmhealth");
+  EXPECT_EQ(canonical_path("/nothing/", ""), "/nothing/");
+  EXPECT_EQ(canonical_path("*", ""), "*");
+
+  ListenerOptions options;
+  options.root_path = "/llm/";
+  Served served(std::move(options));
+  served.context.model.id = "tiny";
+  served.context.model.aliases = {"small", "org/tiny"};
+  served.context.state = ServerState::kReady;
+  EXPECT_EQ(status_of(served.get("/llm/health/")), 200);
+  EXPECT_EQ(status_of(served.get("/llm/")), 200);
+  const std::string moved = served.get("/llm");
+  EXPECT_EQ(status_of(moved), 308);
+  EXPECT_EQ(field_of(moved, "Location"), "/llm/");
+  const json::object list = parse_json(body_of(served.get("/llm/models/")), "models").as_object();
+  std::vector<std::string> names;
+  for (const json::value& model : list.at("data").as_array()) names.emplace_back(model.at("id").as_string());
+  EXPECT_EQ(names, (std::vector<std::string>{"tiny", "small", "org/tiny"}));
+  for (const std::string& name : names) EXPECT_EQ(status_of(served.get("/models/" + name)), 200);
+  EXPECT_EQ(status_of(served.get("/models/other")), 404);
+
+  ListenerOptions bad;
+  bad.root_path = "llm";
+  EXPECT_THROW(Served{std::move(bad)}, Error);
+}
+
+TEST(Routes, PackedBodiesAreRefusedUnread) {
+  const Served served;
+  for (const char* coding : {"gzip", "br", "identity, gzip"}) {
+    const std::string reply =
+        ask(served.port, std::string("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: ") + coding +
+                             "\r\nContent-Length: 1000\r\n\r\n");
+    EXPECT_EQ(status_of(reply), 415) << coding;
+    EXPECT_NE(body_of(reply).find("Content-Encoding"), std::string::npos);
+  }
+  EXPECT_EQ(status_of(ask(served.port,
+                          "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: identity\r\n"
+                          "Content-Length: 2\r\n\r\n{}")),
+            503);
 }
 
 TEST(Routes, HealthFollowsTheState) {
@@ -87,6 +142,127 @@ TEST(Routes, HealthFollowsTheState) {
   EXPECT_EQ(status_of(served.get("/livez")), 200);
 }
 
+// Holds every worker until it is opened.
+struct Gate {
+  explicit Gate(const Served& served) {
+    for (int i = 0; i < num_workers; ++i) {
+      EXPECT_TRUE(served.listener->workers().submit({"gate " + std::to_string(i), 0, [this, open = opened] {
+                                                       held.count_down();
+                                                       open.wait();
+                                                     }}));
+    }
+    held.wait();
+  }
+  ~Gate() { gate.set_value(); }
+
+  const int num_workers = ListenerOptions().num_workers;
+  std::latch held{num_workers};
+  std::promise<void> gate;
+  std::shared_future<void> opened = gate.get_future().share();
+};
+
+std::string post(const std::string& path, const std::string& fields = "", const std::string& body = "{}") {
+  return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields +
+         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+void wait_for_queued(const Served& served, int count) {
+  while (served.listener->workers().num_queued() != count) std::this_thread::yield();
+}
+
+TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
+  ListenerOptions options;
+  options.num_threads = 1;
+  const Served served(std::move(options));
+  auto gate = std::make_unique<Gate>(served);
+  std::vector<std::unique_ptr<http::test::Client>> waiting;
+  int num_heavy = 0;
+  for (const Route& route : routes()) {
+    if (route.runs == Runs::kInline) {
+      EXPECT_NE(status_of(served.get(concrete(route.pattern))), 0) << route.pattern;
+      continue;
+    }
+    EXPECT_EQ(route.method, "POST");
+    waiting.push_back(std::make_unique<http::test::Client>(served.port));
+    waiting.back()->send(post(std::string(route.pattern)));
+    wait_for_queued(served, ++num_heavy);
+  }
+  EXPECT_GE(num_heavy, 5);
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  const std::string text = served.context.metrics->exposition("m", EngineStatus());
+  EXPECT_NE(text.find("quire:http_requests_queued{model_name=\"m\",engine=\"0\"} " + std::to_string(num_heavy)),
+            std::string::npos);
+  gate.reset();
+  for (const auto& client : waiting) EXPECT_EQ(status_of(client->read_reply()), 503) << "the model is not loaded";
+}
+
+TEST(Workers, AClientThatLeavesTakesItsWorkAlong) {
+  const Served served;
+  auto gate = std::make_unique<Gate>(served);
+  auto client = std::make_unique<http::test::Client>(served.port);
+  client->send(post("/tokenize"));
+  wait_for_queued(served, 1);
+  client.reset();
+  wait_for_queued(served, 0);
+  const std::string text = served.context.metrics->exposition("m", EngineStatus());
+  EXPECT_NE(text.find("quire:client_disconnects_total{model_name=\"m\",engine=\"0\"} 1\n"), std::string::npos);
+  gate.reset();
+}
+
+TEST(Workers, AFullQueueIsToldBeforeAnythingIsRead) {
+  Served served;
+  served.listener.reset();
+  served.context.limits.worker_queue_requests = 2;
+  ListenerOptions options;
+  options.addresses = {{"127.0.0.1", 0}};
+  options.api_keys = {"one", "two"};
+  served.listener = std::make_unique<Listener>(served.context, std::move(options));
+  served.port = served.listener->addresses().front().port;
+  auto gate = std::make_unique<Gate>(served);
+  http::test::Client first(served.port);
+  first.send(post("/tokenize", "x-api-key: one\r\n"));
+  wait_for_queued(served, 1);
+  const std::string refused = ask(served.port, post("/tokenize", "x-api-key: one\r\n"));
+  EXPECT_EQ(status_of(refused), 429) << "one key gets half of the queue";
+  EXPECT_NE(body_of(refused).find("\"workers_busy\""), std::string::npos);
+  EXPECT_EQ(field_of(refused, "Retry-After"), "1");
+  http::test::Client second(served.port);
+  second.send(post("/tokenize", "x-api-key: two\r\n"));
+  wait_for_queued(served, 2);
+  gate.reset();
+  EXPECT_EQ(status_of(first.read_reply()), 503);
+  EXPECT_EQ(status_of(second.read_reply()), 503);
+}
+
+TEST(Drain, LoadBalancersAreToldBeforeTheDoorCloses) {
+  Served served;
+  served.context.model.id = "tiny";
+  served.context.state = ServerState::kReady;
+  served.listener->leave();
+  const std::string ready = served.get("/readyz");
+  EXPECT_EQ(status_of(ready), 503);
+  EXPECT_EQ(field_of(ready, "Retry-After"), "1");
+  EXPECT_EQ(status_of(served.get("/livez")), 200);
+  EXPECT_EQ(status_of(served.get("/v1/models")), 200) << "who still comes is served";
+}
+
+TEST(Drain, AWholeAnswerThatIsCutSaysWhenToComeBack) {
+  const Served served;
+  http::test::Client client(served.port);
+  auto gate = std::make_unique<Gate>(served);
+  client.send(post("/tokenize"));
+  wait_for_queued(served, 1);
+  std::thread drain([&] { served.listener->drain(std::chrono::milliseconds(10)); });
+  const std::string reply = client.read_all();
+  EXPECT_EQ(status_of(reply), 503);
+  EXPECT_NE(body_of(reply).find("\"code\":\"draining\""), std::string::npos);
+  EXPECT_EQ(field_of(reply, "Retry-After"), "1");
+  EXPECT_EQ(field_of(reply, "x-should-retry"), "true");
+  client.close();
+  drain.join();
+  EXPECT_EQ(served.listener->workers().num_queued(), 0);
+}
+
 TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
   ListenerOptions options;
   options.api_keys = {"right-key", "other-key"};
@@ -98,15 +274,15 @@ TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
     const std::string path = concrete(route.pattern);
     for (const char* fields :
          {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer\r\n", "x-api-key: right\r\n",
-          "Authorization: Basic right-key\r\n", "Authorization: Bearer right-key2\r\n"}) {
+          "api-key: right\r\n", "Authorization: Basic right-key\r\n", "Authorization: Bearer right-key2\r\n"}) {
       const std::string reply = served.send(method, path, fields);
       EXPECT_EQ(status_of(reply) == 401, !is_public) << route.pattern << " " << fields;
       if (is_public) continue;
       if (refusal.empty()) refusal = body_of(reply);
       EXPECT_EQ(body_of(reply), refusal) << "missing and wrong keys look the same";
     }
-    for (const char* fields :
-         {"Authorization: Bearer right-key\r\n", "authorization: bearer other-key\r\n", "x-api-key: other-key\r\n"}) {
+    for (const char* fields : {"Authorization: Bearer right-key\r\n", "authorization: bearer other-key\r\n",
+                               "x-api-key: other-key\r\n", "api-key: right-key\r\n"}) {
       EXPECT_NE(status_of(served.send(method, path, fields)), 401) << route.pattern << " " << fields;
     }
   }
@@ -223,6 +399,62 @@ TEST(OriginPolicy, OtherBindsTakeAnyHostUnlessNamesAreGiven) {
   EXPECT_THROW(OriginPolicy({.cors_origins = {"chat.example"}}), Error);
 }
 
+TEST(OriginPolicy, OriginsOfAnySchemeAndWildcards) {
+  struct Case {
+    const char* pattern;
+    std::vector<const char*> allowed;
+    std::vector<const char*> refused;
+  };
+  const Case cases[] = {
+      {"https://chat.example",
+       {"https://chat.example", "HTTPS://Chat.Example"},
+       {"http://chat.example", "https://chat.example:8443", "https://a.chat.example", "null"}},
+      {"https://chat.example:443/", {"https://chat.example"}, {"https://chat.example:80"}},
+      {"app://obsidian.md", {"app://obsidian.md"}, {"app://obsidian.md.evil", "https://obsidian.md"}},
+      {"chrome-extension://abcdefgh", {"chrome-extension://abcdefgh"}, {"chrome-extension://abcdefgi"}},
+      {"chrome-extension://*", {"chrome-extension://abcdefgh"}, {"moz-extension://abcdefgh", "chrome-extension://a:1"}},
+      {"null", {"null"}, {"https://null", "file://", ""}},
+      {"file://", {"file://"}, {"null", "file://host"}},
+      {"http://localhost:*",
+       {"http://localhost", "http://localhost:3000"},
+       {"https://localhost:3000", "http://localhost.evil:3000", "http://localhost:*", "http://localhost:3000@evil"}},
+      {"https://*.example",
+       {"https://a.example", "https://a.b.example"},
+       {"https://example", "https://evilexample", "https://a.example:8443", "https://a.example.evil"}},
+      {"http://[::1]:3000", {"http://[::1]:3000"}, {"http://[::1]", "http://[::2]:3000"}},
+      {"http://[::1]", {"http://[::1]"}, {"http://[::1]:3000"}},
+      {"*", {"null", "https://anything.example", "file://"}, {}},
+  };
+  for (const Case& test : cases) {
+    const OriginPolicy policy({.cors_origins = {test.pattern}});
+    for (const char* origin : test.allowed) {
+      EXPECT_TRUE(is_allowed(policy, {"llm.example", origin, true})) << test.pattern << " and " << origin;
+    }
+    for (const char* origin : test.refused) {
+      if (*origin == '\0') continue;
+      EXPECT_FALSE(is_allowed(policy, {"llm.example", origin, false})) << test.pattern << " and " << origin;
+    }
+  }
+  for (const char* bad :
+       {"", "chat.example", "https://", "https://a/path", "https://a?b", "https://u@a", "https://a:b",
+        "https://a:", "https://a*", "https://a.*", "*://a", "1app://a", "http://[::1", "https://a b"}) {
+    EXPECT_THROW(OriginPolicy({.cors_origins = {bad}}), Error) << bad;
+  }
+}
+
+TEST(OriginPolicy, HostIsNoMatterWhereNoBrowserComes) {
+  const OriginPolicy policy({.is_loopback = true, .allowed_hosts = {"llm.example"}});
+  http::Headers headers;
+  http::Request request;
+  request.headers = {{"host", "quire"}};
+  EXPECT_TRUE(policy.check(request, headers)) << "a TCP client with a foreign name";
+  request.remote = http::kUnixPeer;
+  EXPECT_FALSE(policy.check(request, headers)) << "a Unix socket";
+  request.remote = "127.0.0.1";
+  request.headers.clear();
+  EXPECT_FALSE(policy.check(request, headers)) << "HTTP/1.0 without Host";
+}
+
 TEST(OriginPolicy, PreflightsListWhatClientsSend) {
   ListenerOptions options;
   options.cors_origins = {"https://chat.example/"};
@@ -230,17 +462,21 @@ TEST(OriginPolicy, PreflightsListWhatClientsSend) {
   const Served served(std::move(options));
   const std::string fields =
       "Origin: https://chat.example\r\nAccess-Control-Request-Method: POST\r\n"
-      "Access-Control-Request-Headers: authorization, x-stainless-os, X-Stainless-Arch, x-evil\r\n";
+      "Access-Control-Request-Headers: authorization, x-stainless-os,,X-Stainless-Arch, openai-beta,\ttraceparent, bad "
+      "name, "
+      "b@d\r\nAccess-Control-Request-Private-Network: true\r\n";
   const std::string reply = served.send("OPTIONS", "/v1/models", fields);
   EXPECT_EQ(status_of(reply), 204) << "a preflight carries no key";
   EXPECT_EQ(field_of(reply, "Access-Control-Allow-Origin"), "https://chat.example");
   EXPECT_EQ(field_of(reply, "Vary"), "Origin");
   const std::string allowed = field_of(reply, "Access-Control-Allow-Headers");
-  for (const char* name :
-       {"authorization", "content-type", "x-api-key", "x-request-id", "x-stainless-os", "x-stainless-arch"}) {
+  for (const char* name : {"authorization", "content-type", "x-api-key", "x-request-id", "x-stainless-os",
+                           "x-stainless-arch", "openai-beta", "traceparent"}) {
     EXPECT_NE(allowed.find(name), std::string::npos) << name;
   }
-  EXPECT_EQ(allowed.find("x-evil"), std::string::npos);
+  EXPECT_EQ(allowed.find("bad name"), std::string::npos);
+  EXPECT_EQ(allowed.find("b@d"), std::string::npos);
+  EXPECT_EQ(field_of(reply, "Access-Control-Allow-Private-Network"), "true");
   const std::string read = served.get("/v1/models", "Origin: https://chat.example\r\n");
   EXPECT_EQ(status_of(read), 401);
   EXPECT_EQ(field_of(read, "Access-Control-Allow-Origin"), "https://chat.example") << "the page may see the error";

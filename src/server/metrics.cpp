@@ -159,6 +159,7 @@ struct Metrics::Impl {
   std::array<std::atomic<uint64_t>, kNumEndings> endings{};
   std::atomic<uint64_t> disconnects{0};
   std::atomic<int64_t> connections{0};
+  std::atomic<int64_t> queued{0};
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   const double started_unix =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -238,6 +239,7 @@ void Metrics::add_http(std::string_view method, std::string_view route, int stat
 }
 
 void Metrics::add_connection(int change) { impl_->connections.fetch_add(change, std::memory_order_relaxed); }
+void Metrics::add_queued(int change) { impl_->queued.fetch_add(change, std::memory_order_relaxed); }
 void Metrics::add_disconnect() { impl_->disconnects.fetch_add(1, std::memory_order_relaxed); }
 
 void Metrics::Impl::write_engine(MetricsText& text, const EngineStatus& engine) const {
@@ -327,6 +329,8 @@ void Metrics::Impl::write_own(MetricsText& text, const EngineStatus& engine) con
   text.counter("quire:computed_tokens_total", "Rows that went through the model.", count(engine.computed_tokens));
   text.counter("quire:client_disconnects_total", "Clients that left before their answer was complete.",
                static_cast<double>(disconnects.load(std::memory_order_relaxed)));
+  text.gauge("quire:http_requests_queued", "Requests that wait for a worker.",
+             count(queued.load(std::memory_order_relaxed)));
   text.gauge("quire:http_connections", "Open connections.", count(connections.load(std::memory_order_relaxed)));
   {
     const std::lock_guard lock(mutex);

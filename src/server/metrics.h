@@ -44,7 +44,8 @@ class Metrics {
   // `route` is the pattern of the route table, never the raw path.
   void add_http(std::string_view method, std::string_view route, int status, double seconds);
   void add_connection(int change);  // +1 opened, -1 closed
-  void add_disconnect();            // the client left before its answer was complete
+  void add_queued(int change);      // +1 waits for a worker, -1 no longer
+  void add_disconnect();            // the client left before its answer was complete: counted where status 499 is
 
   std::string exposition(std::string_view model_name, const EngineStatus& engine) const;
   // Latency histograms and totals for the live view.

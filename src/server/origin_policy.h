@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "server/http/exchange.h"
+#include "server/origin_pattern.h"
 
 namespace quire {
 
 struct OriginOptions {
   bool is_loopback = false;                     // every address listened on is loopback: Host must be too
   std::vector<std::string> allowed_hosts = {};  // further names; if not empty, Host is checked on every address
-  std::vector<std::string> cors_origins = {};   // "https://chat.example", or "*"
+  std::vector<std::string> cors_origins = {};   // see origin_pattern.h
 };
 
 class OriginPolicy {
@@ -30,8 +31,10 @@ class OriginPolicy {
  private:
   bool is_host_allowed(std::string_view host) const;
   bool is_cors_origin(std::string_view origin) const;
+  static bool needs_host(const http::Request& request);
 
   OriginOptions options_;
+  std::vector<OriginPattern> cors_origins_;
 };
 
 }  // namespace quire

@@ -1,26 +1,27 @@
 #include "server/routes.h"
 
+#include <algorithm>
 #include <array>
 
 namespace quire {
 namespace {
 
 constexpr std::array kRoutes = {
-    Route{"GET", "/health", Scope::kPublic, handle_health},
-    Route{"GET", "/livez", Scope::kPublic, handle_livez},
-    Route{"GET", "/readyz", Scope::kPublic, handle_readyz},
-    Route{"GET", "/version", Scope::kKey, handle_version},
-    Route{"GET", "/metrics", Scope::kKey, handle_metrics},
-    Route{"GET", "/status", Scope::kKey, handle_status},
-    Route{"GET", "/openapi.json", Scope::kKey, handle_openapi},
-    Route{"GET", "/v1/models", Scope::kKey, handle_models},
-    Route{"GET", "/v1/models/{id}", Scope::kKey, handle_models},
-    Route{"POST", "/v1/chat/completions", Scope::kKey, handle_chat_completions},
-    Route{"POST", "/v1/completions", Scope::kKey, handle_completions},
-    Route{"POST", "/v1/embeddings", Scope::kKey, handle_embeddings},
-    Route{"POST", "/tokenize", Scope::kKey, handle_tokenize},
-    Route{"POST", "/detokenize", Scope::kKey, handle_detokenize},
-    Route{"GET", "/tokenizer_info", Scope::kKey, handle_tokenizer_info},
+    Route{"GET", "/health", Scope::kPublic, Runs::kInline, handle_health},
+    Route{"GET", "/livez", Scope::kPublic, Runs::kInline, handle_livez},
+    Route{"GET", "/readyz", Scope::kPublic, Runs::kInline, handle_readyz},
+    Route{"GET", "/version", Scope::kKey, Runs::kInline, handle_version},
+    Route{"GET", "/metrics", Scope::kKey, Runs::kInline, handle_metrics},
+    Route{"GET", "/status", Scope::kKey, Runs::kInline, handle_status},
+    Route{"GET", "/openapi.json", Scope::kKey, Runs::kInline, handle_openapi},
+    Route{"GET", "/v1/models", Scope::kKey, Runs::kInline, handle_models},
+    Route{"GET", "/v1/models/{id}", Scope::kKey, Runs::kInline, handle_models},
+    Route{"POST", "/v1/chat/completions", Scope::kKey, Runs::kEngine, handle_chat_completions},
+    Route{"POST", "/v1/completions", Scope::kKey, Runs::kEngine, handle_completions},
+    Route{"POST", "/v1/embeddings", Scope::kKey, Runs::kEngine, handle_embeddings},
+    Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, handle_tokenize},
+    Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, handle_detokenize},
+    Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, handle_tokenizer_info},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
@@ -29,9 +30,26 @@ bool matches(std::string_view pattern, std::string_view path) {
   return path.size() > brace && path.substr(0, brace) == pattern.substr(0, brace);
 }
 
+bool is_known(std::string_view path) {
+  return std::any_of(kRoutes.begin(), kRoutes.end(), [&](const Route& route) { return matches(route.pattern, path); });
+}
+
 }  // namespace
 
 std::span<const Route> routes() { return kRoutes; }
+
+std::string canonical_path(std::string_view path, std::string_view root_path) {
+  if (!root_path.empty() && path.starts_with(root_path)) {
+    const std::string_view below = path.substr(root_path.size());
+    if (below.empty()) return "/";
+    if (below.front() == '/') path = below;
+  }
+  std::string_view plain = path;
+  while (plain.size() > 1 && plain.ends_with('/')) plain.remove_suffix(1);
+  if (is_known(plain)) return std::string(plain);
+  std::string versioned = "/v1" + std::string(plain);
+  return is_known(versioned) ? versioned : std::string(path);
+}
 
 const Route* find_route(std::string_view method, std::string_view path) {
   if (method == "HEAD") method = "GET";

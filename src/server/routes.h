@@ -14,18 +14,29 @@ enum class Scope : uint8_t {
   kKey,     // one of the API keys, when the server has any
 };
 
+enum class Runs : uint8_t {
+  kInline,  // on the thread of the socket: its time does not depend on what the client sent
+  kWorker,  // on a worker: parses a body, renders a template, tokenises
+  kEngine,  // the same, and refused before that while the engine's queue is full
+};
+
 struct Route {
-  // All four have no default, so that every endpoint states its access.
-  constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Handler its_handler)
-      : method(its_method), pattern(its_pattern), scope(its_scope), handle(its_handler) {}
+  // None has a default, so that every endpoint states its access and where it runs.
+  constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Runs its_place,
+                  Handler its_handler)
+      : method(its_method), pattern(its_pattern), scope(its_scope), runs(its_place), handle(its_handler) {}
 
   std::string_view method;   // GET answers HEAD as well
   std::string_view pattern;  // a path; a last segment in braces matches anything, slashes included
   Scope scope;
+  Runs runs;
   Handler handle;
 };
 
 std::span<const Route> routes();
+// A path as the table writes it: without the server's root path ("/llm", or empty), without slashes at its end, and
+// with the /v1 that a client's base URL left out. Other paths stay as they are.
+std::string canonical_path(std::string_view path, std::string_view root_path);
 // Null when there is none.
 const Route* find_route(std::string_view method, std::string_view path);
 // A path's methods, for the Allow header field: "GET, HEAD"; empty when there is no such path.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "engine/engine_thread.h"
@@ -26,9 +27,13 @@ int64_t raise_descriptor_limit() {
 void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
   context.metrics = &metrics;
   context.allow_request_templates = config.allow_request_templates;
-  constexpr int kOwnDescriptors = 64;  // model files, listeners and the like
-  context.limits.connections =
-      static_cast<int>(std::clamp<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16, context.limits.connections));
+  context.limits = config.limits;
+  constexpr int64_t kOwnDescriptors = 64;  // model files, listeners and the like
+  const int64_t most = std::max<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16);
+  context.limits.connections = static_cast<int>(std::min<int64_t>(context.limits.connections, most));
+  // No address takes all.
+  const int share = std::max(1, static_cast<int>(int64_t{context.limits.connections} * 4 / 5));
+  context.limits.connections_per_address = std::min(context.limits.connections_per_address, share);
 }
 
 }  // namespace
@@ -68,6 +73,8 @@ void run_server(const ServerConfig& config) {
   config.on_ready(model, listener);
 
   signals.wait();
+  listener.leave();
+  if (model.engine->health() != EngineHealth::kStopped) std::this_thread::sleep_for(config.drain_delay);
   listener.drain(config.drain_limit);
   if (model.engine->health() == EngineHealth::kStopped) {
     fail(ErrorCode::kIo, "the engine has stopped: {}", stop_reason);

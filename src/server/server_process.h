@@ -21,8 +21,10 @@ struct ServedModel {
 
 struct ServerConfig {
   ListenerOptions listener;
+  Limits limits;  // connections are cut to the descriptors that the process may have
   bool allow_request_templates = false;
-  std::chrono::milliseconds drain_limit{30'000};  // for running requests after the first signal
+  std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
+  std::chrono::milliseconds drain_limit{30'000};  // for running requests after that
   // Throws Error for a model that cannot be served as it is wished. Reads headers, no weights.
   std::function<void()> check_model;
   // Called once, while clients are already told that the model is being loaded.

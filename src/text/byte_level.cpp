@@ -44,6 +44,12 @@ std::optional<uint8_t> byte_level_byte(char32_t code) {
   return static_cast<uint8_t>(bytes[code]);
 }
 
+std::bitset<256> bytes_of(const Vocabulary& vocabulary) {
+  std::bitset<256> bytes;
+  for (size_t byte = 0; byte < 256; ++byte) bytes[byte] = vocabulary.find(alphabet().characters[byte]) != kNoToken;
+  return bytes;
+}
+
 std::string byte_level_decode(std::string_view token) {
   std::string out;
   for (size_t at = 0; at < token.size();) {

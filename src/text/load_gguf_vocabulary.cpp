@@ -62,6 +62,7 @@ void fill_llama(const GgufVocabulary& gguf, TokenizerParts& parts) {
                                                    .types = all_types(gguf),
                                                    .unknown_id = parts.unk_id.value_or(kNoToken),
                                                    .byte_fallback = has_byte_pieces(parts.vocabulary)});
+  if (has_byte_pieces(parts.vocabulary)) parts.kept_bytes.set();
   parts.decoder = make_sentencepiece_decoder(prefix ? StripFirst::kOne : StripFirst::kNo);
 }
 
@@ -102,6 +103,7 @@ void fill_gpt2(const GgufVocabulary& gguf, const NamedPreTokenizer& pre, Tokeniz
   parts.model = make_bpe(parts.vocabulary, std::move(options));
 
   if (pre.has(NamedPreTokenizer::kNfc)) parts.normalizer = make_unicode_normalizer(UnicodeForm::kNfc);
+  parts.keep_bytes(pre.has(NamedPreTokenizer::kNfc));
   std::vector<PreTokenizer> steps;
   for (const std::string_view expression : pre.expressions) {
     steps.push_back(make_split_pre_tokenizer(expression, SplitBehavior::kIsolated));

@@ -191,6 +191,27 @@ void check_post_processor(const TokenizerParts& parts) {
   }
 }
 
+// A byte-level BPE, before which nothing but Unicode's form C shortens text.
+bool is_plain_byte_level(const json::object& tokenizer, const json::object& model) {
+  const json::object* const pre_tokenizer = find_object(tokenizer, "pre_tokenizer");
+  const json::object* const normalizer = find_object(tokenizer, "normalizer");
+  const bool is_other_form = normalizer != nullptr && find_string(*normalizer, "type", "") != "NFC";
+  if (pre_tokenizer == nullptr || is_other_form || find_string(model, "type", "") != "BPE" ||
+      !find_string(model, "continuing_subword_prefix", "").empty() ||
+      !find_string(model, "end_of_word_suffix", "").empty()) {
+    return false;
+  }
+  const auto type_of = [](const json::value& step) { return find_string(step.as_object(), "type", ""); };
+  if (type_of(*pre_tokenizer) == "ByteLevel") return true;
+  const json::array* const steps = find_array(*pre_tokenizer, "pretokenizers");
+  if (type_of(*pre_tokenizer) != "Sequence" || steps == nullptr || steps->empty()) return false;
+  const auto is_split = [&](const json::value& step) {
+    return type_of(step) == "Digits" ||
+           (type_of(step) == "Split" && find_string(step.as_object(), "behavior", "") != "Removed");
+  };
+  return std::all_of(steps->begin(), steps->end() - 1, is_split) && type_of(steps->back()) == "ByteLevel";
+}
+
 }  // namespace
 
 Tokenizer load_tokenizer_json(const json::value& tokenizer_json, const json::value* tokenizer_config) {
@@ -204,6 +225,7 @@ Tokenizer load_tokenizer_json(const json::value& tokenizer_json, const json::val
   if (const json::object* part = find_object(tokenizer, "pre_tokenizer")) {
     parts->pre_tokenizer = parse_pre_tokenizer(*part);
   }
+  if (is_plain_byte_level(tokenizer, *model)) parts->keep_bytes(parts->normalizer != nullptr);
   if (const json::object* part = find_object(tokenizer, "post_processor")) {
     parts->post_processor = parse_post_processor(*part);
   }
@@ -242,6 +264,7 @@ Tokenizer load_vocab_merges(const json::value& vocab_json, std::string_view merg
   } else {
     parts->pre_tokenizer = make_byte_level_pre_tokenizer(config.add_prefix_space.value_or(false), true);
   }
+  parts->keep_bytes(parts->normalizer != nullptr);
   parts->decoder = make_byte_level_decoder();
 
   std::vector<AddedToken> added;

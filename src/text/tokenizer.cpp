@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "text/byte_level.h"
 #include "text/detokenizer.h"
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
@@ -168,6 +169,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   return ids;
 }
 
+int64_t Tokenizer::min_tokens(std::string_view text) const {
+  const std::vector<AddedToken>& added = parts_->added.tokens();
+  const bool has_greedy_token =
+      std::any_of(added.begin(), added.end(), [](const AddedToken& token) { return token.lstrip || token.rstrip; });
+  if (parts_->kept_bytes.none() || has_greedy_token) return 0;
+  const std::bitset<256>& kept = parts_->kept_bytes;
+  const int64_t num_kept =
+      std::count_if(text.begin(), text.end(), [&](char byte) { return kept[static_cast<uint8_t>(byte)]; });
+  const auto most_bytes = static_cast<int64_t>(parts_->all_tokens.longest_piece()) * parts_->normalizer_shrinks;
+  return (num_kept + most_bytes - 1) / most_bytes;
+}
+
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
   Detokenizer detokenizer(*this, skip_special_tokens);
   std::string text;
@@ -201,6 +214,14 @@ const std::optional<std::string>& Tokenizer::chat_template() const { return part
 
 bool Tokenizer::is_eog(int32_t id) const {
   return std::binary_search(parts_->eog_ids.begin(), parts_->eog_ids.end(), id);
+}
+
+void TokenizerParts::keep_bytes(bool is_normalized) {
+  constexpr int kFormCShrinks = 4;  // at most from 7 bytes to 2: U+1FBE U+0308 U+0301 become U+0390
+  kept_bytes = bytes_of(vocabulary);
+  if (!is_normalized) return;
+  normalizer_shrinks = kFormCShrinks;
+  if (!kept_bytes.all()) kept_bytes.reset();  // it may write bytes that the vocabulary lacks
 }
 
 void TokenizerParts::set_added_tokens(std::vector<AddedToken> tokens) {

@@ -39,6 +39,11 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options) const;
   std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
 
+  // The text has at least this many tokens, whatever the options; found in a pass over its bytes, to refuse a text
+  // that is far too long before it is encoded. 0 where nothing is known: normalisers and pre-tokenizers may drop or
+  // shorten text.
+  int64_t min_tokens(std::string_view text) const;
+
   // Valid UTF-8. Ids outside the vocabulary give nothing.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
 

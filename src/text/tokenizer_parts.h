@@ -1,6 +1,7 @@
 // What a Tokenizer is made of, for the loaders that fill it in and the files that run it. Filled once, then immutable.
 #pragma once
 
+#include <bitset>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,7 +34,10 @@ struct TokenizerParts {
   PostProcessor post_processor;
   Decoder decoder;
 
-  std::vector<bool> special;                          // per id
+  // For min_tokens(): each of these bytes of a normalised text becomes part of a token; none where that is unknown.
+  std::bitset<256> kept_bytes;
+  int normalizer_shrinks = 1;  // a text of n bytes has at least n divided by this when it is normalised
+  std::vector<bool> special;   // per id
   std::unordered_map<int32_t, std::string> surfaces;  // ids that decode to something other than their piece
   std::optional<int32_t> bos_id, eos_id, unk_id, pad_id;
   std::vector<int32_t> eog_ids;
@@ -41,6 +45,8 @@ struct TokenizerParts {
 
   // Sets `added`, `all_tokens` and `special`; the vocabulary and the normaliser must be there.
   void set_added_tokens(std::vector<AddedToken> tokens);
+  // Sets kept_bytes for a byte-level vocabulary, whose normaliser is at most Unicode's form C.
+  void keep_bytes(bool is_normalized);
   // Fills eog_ids from eos_id, `more` and the added tokens with known names.
   void find_eog_ids(const std::vector<int32_t>& more = {});
 

@@ -90,6 +90,35 @@ TEST_P(TokenizerFixture, MalformedTextIsEncoded) {
   }
 }
 
+// Not one text may have fewer tokens than min_tokens() says.
+TEST_P(TokenizerFixture, BytesBoundTheTokensFromBelow) {
+  const Tokenizer tokenizer = load(GetParam());
+  int64_t most = 0;
+  const auto check = [&](const std::string& text) {
+    const int64_t least = tokenizer.min_tokens(text);
+    most = std::max(most, least);
+    for (const bool parse_special : {false, true}) {
+      const auto ids = tokenizer.encode(text, {.add_special_tokens = false, .parse_special = parse_special});
+      EXPECT_LE(least, static_cast<int64_t>(ids.size())) << text.substr(0, 80);
+    }
+  };
+  for (int32_t id = 0; id < tokenizer.vocab_size(); id += 1 + tokenizer.vocab_size() / 500) {
+    std::string text;
+    for (int i = 0; i < 20; ++i) text += tokenizer.token_bytes(id);
+    check(text);
+  }
+  for (const char* piece : {" ", "\x04", "\xC3\xA9", "e\xCC\x81", "\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "\n",
+                            "\xE1\xBE\xBE\xCC\x88\xCC\x81"}) {
+    std::string text;
+    for (int i = 0; i < 2000; ++i) text += piece;
+    check(text);
+  }
+  const std::string name = GetParam();
+  const bool is_bounded =
+      name == "qwen2" || name == "gpt4o" || name == "deepseek3" || name == "bloom" || name == "starcoder";
+  EXPECT_EQ(most > 0, is_bounded);
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, TokenizerFixture,
                          testing::Values("gpt2", "llama3", "qwen2", "gpt4o", "deepseek3", "bloom", "starcoder",
                                          "llama2", "unigram", "unigram_bytes", "wordpiece", "end_of_word",

@@ -58,7 +58,7 @@ void require_ready(const ServerContext& context) {
 }
 
 void require_model(const ServerContext& context, const std::string& model) {
-  if (model.empty() || model == context.model.id || model == context.model.root) return;
+  if (model.empty() || context.model.has_name(model) || model == context.model.root) return;
   throw ApiError(404, "not_found_error", "model_not_found",
                  fmt::format("there is no model '{}' here; this server has: {}", printable(model), context.model.id),
                  "model");

@@ -1,4 +1,4 @@
-// The boundary around a handler: its exceptions become replies. Called on the exchange's executor.
+// The boundary around a handler: its exceptions become replies. Any thread.
 #pragma once
 
 #include <functional>

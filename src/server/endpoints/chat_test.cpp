@@ -249,6 +249,16 @@ TEST_F(ChatTest, FullQueueSaysWhenToComeBack) {
   finish(*first);
 }
 
+TEST_F(ChatTest, FarTooLongMessagesAreRefusedByTheirBytes) {
+  const json::object by_bytes = error(kHandle, chat(std::string(1 << 20, 'a')));
+  EXPECT_EQ(by_bytes.at("code"), "context_length_exceeded");
+  EXPECT_NE(text_of(by_bytes.at("message")).find("you requested at least "), std::string::npos) << "not encoded";
+  const json::object by_template = error(kHandle, chat(std::string(5 << 20, 'a')));
+  EXPECT_EQ(by_template.at("code"), "context_length_exceeded");
+  EXPECT_EQ(by_template.at("param"), "messages");
+  EXPECT_TRUE(text_of(by_template.at("message")).starts_with("This model's maximum context length is "));
+}
+
 TEST_F(ChatTest, DisconnectFreesEverything) {
   for (const bool is_stream : {false, true}) {
     for (const int steps : {0, 1, 4}) {
@@ -266,12 +276,17 @@ TEST_F(ChatTest, DisconnectFreesEverything) {
       EXPECT_EQ(exchange.use_count(), 1) << "nothing may hold the exchange";
     }
   }
+  EXPECT_NE(metrics_.exposition("demo", EngineStatus())
+                .find("quire:client_disconnects_total{model_name=\"demo\",engine=\"0\"} 0\n"),
+            std::string::npos)
+      << "the listener counts them, once for each request";
 }
 
 TEST_F(ChatTest, AClientGoneBeforehandIsNotServed) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(chat("Hello!")));
   exchange->disconnect();
   kHandle(context_, exchange);
+  exchange->run_posted();
   int steps = 0;
   while (engine_->step()) ++steps;
   EXPECT_LE(steps, 1);

@@ -35,8 +35,7 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       PromptValue& prompt = request.prompts[i];
       const std::string path = request.prompts.size() == 1 ? "prompt" : at("prompt", i);
-      std::vector<int32_t> ids = plain_prompt(context, prompt, request.add_special_tokens.value_or(true),
-                                              request.parse_special.value_or(true), path);
+      std::vector<int32_t> ids = plain_prompt(context, request, prompt, request.parse_special.value_or(true), path);
       plan.prompts.push_back({.ids = std::move(ids), .text = std::move(prompt.text), .is_text = prompt.is_text});
     }
     plan.max_tokens = max_tokens(context, plan);

@@ -81,6 +81,9 @@ TEST_F(CompletionsTest, AListIsAdmittedWholeAndFedInPortions) {
   prompts.push_back(json::string(std::string(2000, 'x')));
   EXPECT_EQ(error(kHandle, completion(prompts)).at("code"), "context_length_exceeded");
   EXPECT_FALSE(engine_->step());
+  const json::object far_too_long = error(kHandle, completion(json::string(1 << 20, 'a')));
+  EXPECT_EQ(far_too_long.at("code"), "context_length_exceeded");
+  EXPECT_NE(text_of(far_too_long.at("message")).find("at least"), std::string::npos) << "refused by its bytes alone";
   EXPECT_EQ(error(kHandle, completion(json::array{})).at("param"), "prompt");
   EXPECT_EQ(error(kHandle, json::object{}).at("param"), "prompt");
   EXPECT_EQ(error(kHandle, completion("a", {{"suffix", "b"}})).at("code"), "not_supported");
@@ -375,10 +378,12 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
     FinishReason reason;
     int status;
     const char* code;
+    const char* should_retry;
   };
   for (const Case& expected :
-       {Case{FinishReason::kTimeout, 408, "timeout"}, Case{FinishReason::kError, 500, "numeric_error"},
-        Case{FinishReason::kAborted, 500, "step_failed"}, Case{FinishReason::kCancelled, 503, "draining"}}) {
+       {Case{FinishReason::kTimeout, 408, "timeout", "false"},
+        Case{FinishReason::kError, 500, "numeric_error", "false"}, Case{FinishReason::kAborted, 500, "step_failed", ""},
+        Case{FinishReason::kCancelled, 503, "draining", "true"}}) {
     for (const bool is_stream : {false, true}) {
       FedStreams fed(context_, {{"stream", is_stream}, {"n", 2}}, {ids});
       fed.push(token_event({.id = ids.back(), .top = {}}, FinishReason::kNone, 1));
@@ -395,6 +400,7 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
         }
       } else {
         EXPECT_EQ(fed.exchange().response().status, expected.status);
+        EXPECT_EQ(fed.exchange().response().header("x-should-retry"), expected.should_retry) << expected.code;
         EXPECT_EQ(fed.answer().at("error").at("code"), expected.code);
       }
     }

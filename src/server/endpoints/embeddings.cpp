@@ -69,7 +69,6 @@ class EmbeddingReader : public StreamReader {
   void on_refused(const ApiError& error) override { fail(error); }
 
   void on_gone() override {
-    context_.metrics->add_disconnect();
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
     for (size_t i = 0; i < done_.size(); ++i) {
@@ -158,14 +157,15 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       const std::string path = request.prompts.size() == 1 ? "input" : at("input", i);
       GenerateRequest out = common;
-      out.prompt = plain_prompt(context, request.prompts[i], request.add_special_tokens.value_or(true),
-                                request.parse_special.value_or(true), path);
+      out.prompt = plain_prompt(context, request, request.prompts[i], request.parse_special.value_or(true), path);
       plan.is_truncated |= fit_prompt(out.prompt, request, 0, context.engine->max_sequence_tokens(), path);
       plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
       requests.push_back(std::move(out));
     }
     const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
-    group->start(make_embedding_reader(context, exchange, *group, std::move(plan)));
+    exchange->post([&context, exchange, group, plan = std::move(plan)] {
+      group->start(make_embedding_reader(context, exchange, *group, plan));
+    });
   });
 }
 

@@ -1,6 +1,7 @@
-// Every endpoint's handler; routes.cpp is the table of them. A handler is called on its exchange's executor with the
-// whole request, answers through the exchange, and never throws an Error for a bad request (answer_errors() turns it
-// into a reply); it keeps the exchange alive as long as it needs it.
+// Every endpoint's handler; routes.cpp is the table of them. A handler is called with the whole request, answers
+// through the exchange, and never throws an Error for a bad request (answer_errors() turns it into a reply); it keeps
+// the exchange alive as long as it needs it. It is called on its exchange's executor, or on a worker where the table
+// says so: there it calls only those members of the exchange that any thread may call.
 #pragma once
 
 #include <memory>

@@ -105,7 +105,6 @@ class GenerationReader : public StreamReader {
   void on_refused(const ApiError& error) override { fail(error); }
 
   void on_gone() override {
-    context_.metrics->add_disconnect();
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
     for (size_t i = 0; i < choices_.size(); ++i) {
@@ -298,14 +297,15 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
     requests.push_back(std::move(out));
   }
-  const bool is_stream = request.stream;
   const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
-  group->start(make_generation_reader(context, exchange, *group, std::move(plan), is_truncated));
-  if (is_stream) {
+  exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
+    const bool is_stream = plan->request.stream;
+    group->start(make_generation_reader(context, exchange, *group, std::move(*plan), is_truncated));
+    if (!is_stream) return;
     exchange->on_sent([weak = std::weak_ptr(group)] {
       if (const auto sent = weak.lock()) sent->pump();
     });
-  }
+  });
 }
 
 }  // namespace quire

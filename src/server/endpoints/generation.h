@@ -27,6 +27,7 @@ struct GenerationPlan {
 };
 
 // Admits the prompts (stream_group.h), then answers as tokens come. Throws ApiError when nothing was admitted.
+// Any thread.
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
 
 // Reads the streams of an admitted plan: start_generation() without an engine. Choice i of prompt p has index p * n +

@@ -27,6 +27,7 @@ void answer_by_state(const ServerContext& context, const ExchangePtr& exchange) 
     case ServerState::kLoading:
       return exchange->reply(error_response(
           ApiError(503, "unavailable_error", "model_loading", "the model is being loaded", "", kRetryMs)));
+    case ServerState::kLeaving:
     case ServerState::kDraining:
       return exchange->reply(
           error_response(ApiError(503, "unavailable_error", "draining", "the server is being stopped", "", kRetryMs)));

@@ -11,9 +11,9 @@ namespace {
 constexpr std::string_view kListPath = "/v1/models";
 constexpr double kRetryMs = 1000.0;
 
-json::object model_json(const ServerContext& context) {
+json::object model_json(const ServerContext& context, std::string_view name) {
   const ModelCard& card = context.model;
-  return {{"id", card.id},
+  return {{"id", name},
           {"object", "model"},
           {"created", card.created},
           {"owned_by", "quire"},
@@ -40,12 +40,12 @@ void handle_models(ServerContext& context, const ExchangePtr& exchange) {
   const std::string_view path = exchange->request().path;
   const ModelCard& card = context.model;
   if (path == kListPath) {
-    const json::object list = {{"object", "list"}, {"data", json::array{model_json(context)}}};
-    return exchange->reply({.body = json::serialize(list)});
+    json::array data = {model_json(context, card.id)};
+    for (const std::string& alias : card.aliases) data.push_back(model_json(context, alias));
+    return exchange->reply({.body = json::serialize(json::object{{"object", "list"}, {"data", data}})});
   }
-  if (path.substr(kListPath.size() + 1) == card.id) {
-    return exchange->reply({.body = json::serialize(model_json(context))});
-  }
+  const std::string_view name = path.substr(kListPath.size() + 1);
+  if (card.has_name(name)) return exchange->reply({.body = json::serialize(model_json(context, name))});
   exchange->reply(
       error_response(ApiError(404, "not_found_error", "model_not_found",
                               "there is no model of this name here; the one loaded is '" + card.id + "'", "model")));

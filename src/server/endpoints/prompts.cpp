@@ -54,6 +54,27 @@ void cut_at_open_end(MarkedText& rendered, std::string_view mark) {
   rendered.cut(end);
 }
 
+constexpr const char* kContextLength = "This model's maximum context length is {} tokens. However, ";
+
+ApiError context_overflow(int64_t context_length, int64_t num_tokens, int64_t completion, const std::string& path,
+                          std::string_view bound = "") {
+  return {400, "invalid_request_error", "context_length_exceeded",
+          fmt::format(kContextLength, context_length) +
+              fmt::format("you requested {}{} tokens ({} in the messages, {} in the completion). Please reduce the "
+                          "length of the messages or completion.",
+                          bound, num_tokens + completion, num_tokens, completion),
+          path};
+}
+
+// A text whose bytes alone make it too long is not encoded.
+void refuse_overlong(const ServerContext& context, const ApiRequest& request, std::string_view text,
+                     const std::string& path) {
+  if (request.truncate_prompt_tokens) return;
+  const int64_t least = context.text->tokenizer().min_tokens(text);
+  const int64_t context_length = context.engine->max_sequence_tokens();
+  if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
+}
+
 // Seconds, in the header x-request-timeout; 0 when absent.
 double header_timeout_ms(const http::Request& from) {
   const std::string_view text = from.header("x-request-timeout");
@@ -86,16 +107,25 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
     rendered = render(*context.text, request, messages);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kUnsupported) refuse_unsupported("messages", error.what());
+    if (error.code() == ErrorCode::kLimit && request.chat_template.empty()) {
+      throw ApiError(400, "invalid_request_error", "context_length_exceeded",
+                     fmt::format(kContextLength, context.engine->max_sequence_tokens()) +
+                         fmt::format("{}. Please reduce the length of the messages.", error.what()),
+                     "messages");
+    }
     refuse_field(request.chat_template.empty() ? "messages" : "chat_template",
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
+  refuse_overlong(context, request, rendered.text, "messages");
   return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
                                                   .parse_special = request.parse_special.value_or(false)});
 }
 
-std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,
+std::vector<int32_t> plain_prompt(const ServerContext& context, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path) {
+  if (prompt.is_text) refuse_overlong(context, request, prompt.text, path);
+  const bool add_special_tokens = request.add_special_tokens.value_or(true);
   std::vector<int32_t> ids =
       prompt.is_text ? context.text->tokenizer().encode(
                            prompt.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
@@ -118,12 +148,7 @@ bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t
   }
   const auto size = static_cast<int64_t>(prompt.size());
   if (completion > context_length - size) {
-    throw ApiError(400, "invalid_request_error", "context_length_exceeded",
-                   fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens ({} "
-                               "in the messages, {} in the completion). Please reduce the length of the messages or "
-                               "completion.",
-                               context_length, size + completion, size, completion),
-                   path);
+    throw context_overflow(context_length, size, completion, path);
   }
   return is_cut;
 }

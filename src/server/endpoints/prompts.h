@@ -14,8 +14,9 @@ ParseContext parse_context(const ServerContext& context);
 
 // The conversation by the model's chat template (or the request's own), tokenised. Throws ApiError 400.
 std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request);
-// A plain prompt; `path` names it in errors. Throws ApiError 400 when it has no token.
-std::vector<int32_t> plain_prompt(const ServerContext& context, const PromptValue& prompt, bool add_special_tokens,
+// A plain prompt; `path` names it in errors. Throws ApiError 400 when it has no token, and
+// context_length_exceeded when its bytes alone say so, before it is encoded.
+std::vector<int32_t> plain_prompt(const ServerContext& context, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path);
 
 // Cuts the prompt's beginning when the request allows that; true when it did. Throws ApiError context_length_exceeded

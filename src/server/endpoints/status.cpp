@@ -11,6 +11,7 @@ const char* name(ServerState state) {
   switch (state) {
     case ServerState::kLoading: return "loading";
     case ServerState::kReady: return "ready";
+    case ServerState::kLeaving: return "leaving";
     case ServerState::kDraining: return "draining";
   }
   return "unknown";

@@ -26,8 +26,13 @@ ApiError refusal_of(const Submission& refused) {
 
 }  // namespace
 
+std::optional<ApiError> refuse_when_full(Engine& engine) {
+  const std::optional<Submission> refused = engine.refuse_when_full();
+  return refused ? std::optional(refusal_of(*refused)) : std::nullopt;
+}
+
 void require_room(Engine& engine) {
-  if (const std::optional<Submission> refused = engine.refuse_when_full()) throw refusal_of(*refused);
+  if (const std::optional<ApiError> full = refuse_when_full(engine)) throw *full;
 }
 
 StreamGroup::StreamGroup(ExchangePtr exchange, Engine& engine, std::vector<GenerateRequest> requests)

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/engine.h"
@@ -35,7 +36,9 @@ class StreamReader {
   virtual void on_gone() = 0;
 };
 
-// Throws the ApiError 429 of a full queue, or 503 of a stopped engine, before any work on a prompt.
+// The 429 of a full queue, or the 503 of a stopped engine; asked before any work on a request. Any thread.
+std::optional<ApiError> refuse_when_full(Engine& engine);
+// Throws it.
 void require_room(Engine& engine);
 
 class StreamGroup : public std::enable_shared_from_this<StreamGroup> {

@@ -181,6 +181,7 @@ class ServerTest : public testing::Test {
   std::shared_ptr<FakeExchange> start_raw(Handler handler, std::string body) {
     const auto exchange = std::make_shared<FakeExchange>(std::move(body));
     handler(context_, exchange);
+    exchange->run_posted();
     return exchange;
   }
   // Steps the engine until the exchange is answered.

@@ -19,6 +19,10 @@ constexpr size_t kIdleBufferBytes = 4096;   // a larger buffer is freed between 
 constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr uint64_t kLingerBytes = 16 << 20;
 
+Refusal internal_error(const Request& request) {
+  return {500, "internal_error", "internal error; request id " + request.id};
+}
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Shared> shared, int socket, std::unique_ptr<Transport> transport,
@@ -167,7 +171,7 @@ void Connection::take_header(bool has_more) {
       refusal = shared_->options.admit(request, reply_headers_);
     } catch (const std::exception& error) {
       log::warning("{}: refused for an unexpected {}", request.id, typeid(error).name());
-      refusal = Response{.status = 500, .body = error_body("server_error", "internal_error", "request " + request.id)};
+      refusal = shared_->refuse(internal_error(request), request);
     }
   }
   if (refusal) {
@@ -205,8 +209,7 @@ void Connection::fail_exchange(const ConnectionExchange& failed, const char* wha
   if (exchange_.get() != &failed) return;  // after its answer
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
   if (exchange->is_streaming()) return lose();  // a broken stream tells the client that the answer is incomplete
-  exchange->reply(
-      {.status = 500, .body = error_body("server_error", "internal_error", "internal error; request id " + id)});
+  exchange->reply(shared_->refuse(internal_error(exchange->request()), exchange->request()));
 }
 
 void Connection::refuse(int status, std::string_view code, std::string_view message) {
@@ -216,7 +219,7 @@ void Connection::refuse(int status, std::string_view code, std::string_view mess
   if (request.id.empty()) request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
   request.remote = remote_;
   if (request.received == Clock::time_point()) request.received = Clock::now();
-  const Response response{.status = status, .body = error_body("invalid_request_error", code, message)};
+  const Response response = shared_->refuse({status, code, std::string(message)}, request);
   write_reply(request, response);
   finish(request, status, response.body.size());
 }
@@ -369,8 +372,8 @@ void Connection::cut_exchange() {
     end_stream();
     finish(exchange->request(), 200, exchange->sent_bytes());
   } else {
-    const Response response{.status = 503,
-                            .body = error_body("unavailable_error", "draining", "the server was stopped; try again")};
+    const Response response =
+        shared_->refuse({503, "draining", "the server was stopped; try again"}, exchange->request());
     write_reply(exchange->request(), response);
     finish(exchange->request(), response.status, response.body.size());
   }

@@ -36,6 +36,11 @@ class ConnectionExchange;
 struct Shared {
   explicit Shared(ServerOptions its_options) : options(std::move(its_options)), io(options.num_threads) {}
 
+  Response refuse(const Refusal& refusal, const Request& request) const {
+    if (options.refuse) return options.refuse(refusal, request);
+    return {.status = refusal.status, .content_type = "text/plain", .body = refusal.message};
+  }
+
   const ServerOptions options;
   asio::io_context io;
   std::atomic<bool> is_draining{false};

@@ -9,6 +9,9 @@
 namespace quire::http {
 
 void ConnectionExchange::reply(Response response) {
+  if (!connection_->strand().running_in_this_thread()) {
+    return post([self = shared_from_this(), response = std::move(response)] { self->reply(response); });
+  }
   if (state_ == State::kLost) return;
   CHECK(state_ == State::kOpen);
   connection_->write_reply(request_, response);

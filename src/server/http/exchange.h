@@ -1,8 +1,8 @@
 // One HTTP request and its reply, as endpoints see them: no sockets and no library types, so that endpoints are tested
 // with a fake exchange and the HTTP library stays in this folder.
 //
-// Made by the connection, held by the code that will answer. Every member is called on the exchange's executor, where
-// handlers start; other threads use post(). A connection has one exchange at a time.
+// Made by the connection, held by the code that will answer. Members are called on the exchange's executor, where
+// handlers start, unless they say otherwise; other threads use post(). A connection has one exchange at a time.
 #pragma once
 
 #include <chrono>
@@ -18,6 +18,8 @@ namespace quire::http {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
+constexpr std::string_view kUnixPeer = "unix";  // the remote of every request that comes by a Unix socket
+
 struct Request {
   std::string method;  // "POST"
   std::string path;    // decoded, without the query
@@ -25,7 +27,7 @@ struct Request {
   Headers headers;     // names in lower case
   std::string body;
   std::string id;      // the client's x-request-id if it is well formed, otherwise a new one; in every reply
-  std::string remote;  // address of the peer
+  std::string remote;  // address of the peer, or kUnixPeer
   std::string tenant;  // identity of the API key (a keyed digest of it), empty without keys
   std::chrono::steady_clock::time_point received;
 
@@ -38,14 +40,17 @@ struct Response {
   std::string content_type = "application/json";
   std::string body;
   Headers headers = {};  // further ones
+
+  // The value of a further header by its name as it is written here; empty when absent.
+  std::string_view header(std::string_view name) const;
 };
 
 class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  virtual const Request& request() const = 0;
-  // Sends the whole answer; called once.
+  virtual const Request& request() const = 0;  // any thread
+  // Sends the whole answer; called once, by any thread.
   virtual void reply(Response response) = 0;
   // Or a stream: begin() once (its headers are sent at once), any number of send(), end() once. Data is queued and
   // written in order; when unsent_bytes() grows, an endpoint waits for on_sent before it sends more.

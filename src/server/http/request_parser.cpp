@@ -284,11 +284,4 @@ bool RequestParser::is_http_1_0() const { return impl_->is_http_1_0; }
 bool RequestParser::expects_continue() const { return impl_->expects_continue; }
 bool RequestParser::has_body() const { return impl_->has_header && !impl_->body.is_complete(); }
 
-std::string_view Request::header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
-    if (key == name) return value;
-  }
-  return {};
-}
-
 }  // namespace quire::http

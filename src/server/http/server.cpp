@@ -28,7 +28,7 @@ constexpr auto kStopTime = std::chrono::seconds(5);
 
 // Of the peer, without its port.
 std::string address_of(const sockaddr_storage& storage, socklen_t size) {
-  if (storage.ss_family == AF_UNIX) return "unix";
+  if (storage.ss_family == AF_UNIX) return std::string(kUnixPeer);
   char host[NI_MAXHOST] = "";
   ::getnameinfo(reinterpret_cast<const sockaddr*>(&storage), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST);
   return host;
@@ -123,17 +123,21 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     const Limits& limits = shared_->options.limits;
     const std::lock_guard lock(shared_->mutex);
     if (shared_->connections.size() >= static_cast<size_t>(limits.connections)) return true;
+    if (remote == kUnixPeer) return false;  // a proxy, whose clients are many
     const auto address = shared_->per_address.find(remote);
     return address != shared_->per_address.end() && address->second >= limits.connections_per_address;
   }
 
-  static void refuse(int socket) {
-    const std::string body =
-        error_body("unavailable_error", "too_many_connections", "this server has reached its limit of connections");
+  void refuse(int socket) const {
+    const Response response =
+        shared_->refuse({503, "too_many_connections", "this server has reached its limit of connections"}, Request());
+    std::string fields;
+    for (const auto& [name, value] : response.headers) fields += fmt::format("{}: {}\r\n", name, value);
     const std::string reply = fmt::format(
-        "HTTP/1.1 503 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 1\r\n"
-        "x-request-id: {}\r\nConnection: close\r\n\r\n{}",
-        reason_phrase(503), body.size(), request_id("", 0), body);
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}x-request-id: {}\r\nConnection: close\r\n"
+        "\r\n{}",
+        response.status, reason_phrase(response.status), response.content_type, response.body.size(), fields,
+        request_id("", 0), response.body);
     // The first bytes to a new socket always fit its buffer.
     [[maybe_unused]] const ssize_t sent = ::send(socket, reply.data(), reply.size(), MSG_NOSIGNAL);
     ::shutdown(socket, SHUT_WR);

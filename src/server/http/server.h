@@ -35,6 +35,13 @@ struct Finished {
   double seconds = 0;  // from the end of the request to the last byte of its reply in the socket's queue
 };
 
+// What this layer refuses by itself. How an error looks is the interface's matter: see ServerOptions::refuse.
+struct Refusal {
+  int status = 0;
+  std::string_view code;  // "draining"
+  std::string message;    // the server's own words
+};
+
 struct ServerOptions {
   std::vector<Address> addresses;
   std::string unix_path;         // of a Unix socket; empty: none
@@ -47,6 +54,9 @@ struct ServerOptions {
   // request's tenant and add header fields for every reply to it.
   std::function<std::optional<Response>(Request& request, Headers& reply_headers)> admit;
   std::function<void(const std::shared_ptr<Exchange>&)> handle;
+  // The reply to a request that is refused here; an empty request where none has been read. Without it the message is
+  // sent as plain text. Any io thread.
+  std::function<Response(const Refusal&, const Request&)> refuse = {};
   std::function<void(const Finished&)> on_finished = {};  // any io thread
   std::function<void(int change)> on_connection = {};     // any io thread: +1 opened, -1 closed
   // Ends an event stream that the drain's time limit cuts off.

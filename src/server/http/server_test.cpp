@@ -311,9 +311,13 @@ TEST(HttpServer, SlowHeadersAndBodiesAndIdleConnectionsEnd) {
   EXPECT_EQ(idle.read_all(), "");
 }
 
-TEST(HttpServer, ConnectionsAreCountedAndLimited) {
+class HttpConnections : public testing::TestWithParam<int Limits::*> {};
+INSTANTIATE_TEST_SUITE_P(Limits, HttpConnections,
+                         testing::Values(&Limits::connections, &Limits::connections_per_address));
+
+TEST_P(HttpConnections, AreCountedAndLimited) {
   ServerOptions options;
-  options.limits.connections_per_address = 2;
+  options.limits.*GetParam() = 2;
   Running running(std::move(options));
   auto first = std::make_unique<Client>(running.port);
   Client second(running.port);

@@ -9,9 +9,8 @@ namespace quire::http {
 std::string_view reason_phrase(int status);
 // The time now, in the form of a Date header field.
 std::string_view date();
+std::string lowered(std::string_view text);  // of ASCII letters
 bool equals_ignoring_case(std::string_view a, std::string_view b);
-// {"error": {...}} for a failure outside the endpoints; the texts are the server's own.
-std::string error_body(std::string_view type, std::string_view code, std::string_view message);
 // `offered` when it is a well-formed identity of at most `limit` bytes, otherwise a new one.
 std::string request_id(std::string_view offered, size_t limit);
 

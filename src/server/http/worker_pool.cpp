@@ -1,0 +1,98 @@
+#include "server/http/worker_pool.h"
+
+#include <algorithm>
+
+namespace quire::http {
+
+WorkerPool::WorkerPool(Options options) : options_(std::move(options)) {
+  for (int i = 0; i < options_.num_threads; ++i) threads_.emplace_back([this] { work(); });
+}
+
+WorkerPool::~WorkerPool() {
+  Lanes dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    is_ending_ = true;
+    dropped.swap(lanes_);
+  }
+  arrived_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+std::optional<WorkerPool::Ticket> WorkerPool::submit(Job job) {
+  Ticket ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    auto lane = find_lane(job.lane);
+    const bool is_new = lane == lanes_.end();
+    const int lane_waiting = is_new ? 0 : static_cast<int>(lane->waiting.size());
+    if (is_ending_ || !has_room(num_queued_, queued_bytes_, job.bytes, 1) ||
+        !has_room(lane_waiting, is_new ? 0 : lane->bytes, job.bytes, 2)) {
+      return std::nullopt;
+    }
+    if (is_new) lane = lanes_.insert(lanes_.end(), Lane{.name = job.lane, .waiting = {}});
+    ticket = ++last_ticket_;
+    ++num_queued_;
+    queued_bytes_ += job.bytes;
+    lane->bytes += job.bytes;
+    lane->waiting.push_back({ticket, std::move(job)});
+    if (options_.on_queued) options_.on_queued(+1);
+  }
+  arrived_.notify_one();
+  return ticket;
+}
+
+void WorkerPool::drop(const std::string& lane_name, Ticket ticket) {
+  Waiting dropped;  // its job may hold the last reference to a connection: it ends outside the lock
+  const std::lock_guard lock(mutex_);
+  const auto lane = find_lane(lane_name);
+  if (lane == lanes_.end()) return;
+  const auto at = std::find_if(lane->waiting.begin(), lane->waiting.end(),
+                               [&](const Waiting& waiting) { return waiting.ticket == ticket; });
+  if (at != lane->waiting.end()) dropped = remove(lane, at);
+}
+
+int WorkerPool::num_queued() const {
+  const std::lock_guard lock(mutex_);
+  return num_queued_;
+}
+
+WorkerPool::Lanes::iterator WorkerPool::find_lane(const std::string& name) {
+  return std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& lane) { return lane.name == name; });
+}
+
+// In 1 / share of the queue.
+bool WorkerPool::has_room(int num_waiting, uint64_t waiting_bytes, uint64_t bytes, int share) const {
+  if (num_waiting >= std::max(1, options_.max_queued / share)) return false;
+  const uint64_t most = options_.max_queued_bytes / static_cast<uint64_t>(share);
+  return num_waiting == 0 || (waiting_bytes <= most && bytes <= most - waiting_bytes);
+}
+
+WorkerPool::Waiting WorkerPool::remove(Lanes::iterator lane, std::deque<Waiting>::iterator at) {
+  Waiting removed = std::move(*at);
+  lane->waiting.erase(at);
+  lane->bytes -= removed.job.bytes;
+  queued_bytes_ -= removed.job.bytes;
+  --num_queued_;
+  if (lane->waiting.empty()) lanes_.erase(lane);
+  if (options_.on_queued) options_.on_queued(-1);
+  return removed;
+}
+
+void WorkerPool::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    arrived_.wait(lock, [this] { return is_ending_ || !lanes_.empty(); });
+    if (is_ending_) return;
+    const auto lane = lanes_.begin();
+    const bool has_more = lane->waiting.size() > 1;
+    Waiting next = remove(lane, lane->waiting.begin());
+    if (has_more) lanes_.splice(lanes_.end(), lanes_, lane);
+    lock.unlock();
+    next.job.run();
+    next = Waiting();
+    lock.lock();
+  }
+}
+
+}  // namespace quire::http

@@ -1,0 +1,75 @@
+// Threads for work whose time grows with what a client sent, so that the threads of the sockets never wait for it.
+//
+// The queue is bounded and has a lane for every client: workers take one job from each lane in turn, and one lane gets
+// at most half of the queue, so that a client with many or large requests delays itself. Every member: any thread.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace quire::http {
+
+class WorkerPool {
+ public:
+  struct Options {
+    int num_threads = 2;
+    int max_queued = 1024;                            // jobs that wait; those that run are not counted
+    uint64_t max_queued_bytes = uint64_t{256} << 20;  // of their requests; a job larger than that waits alone
+    std::function<void(int change)> on_queued = {};   // any thread: +1 a job waits, -1 it runs or was dropped
+  };
+  struct Job {
+    std::string lane;
+    uint64_t bytes = 0;
+    std::function<void()> run;  // must not throw
+  };
+  using Ticket = uint64_t;
+
+  explicit WorkerPool(Options options);
+  // Drops what waits and returns when what runs has ended.
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // Nothing when the queue, or the lane's half of it, is full.
+  std::optional<Ticket> submit(Job job);
+  // Takes a job out of its lane; without effect once it runs.
+  void drop(const std::string& lane, Ticket ticket);
+  int num_queued() const;
+
+ private:
+  struct Waiting {
+    Ticket ticket = 0;
+    Job job;
+  };
+  struct Lane {
+    std::string name;
+    std::deque<Waiting> waiting;  // never empty
+    uint64_t bytes = 0;
+  };
+  using Lanes = std::list<Lane>;
+
+  Lanes::iterator find_lane(const std::string& name);
+  bool has_room(int num_waiting, uint64_t waiting_bytes, uint64_t bytes, int share) const;
+  Waiting remove(Lanes::iterator lane, std::deque<Waiting>::iterator at);
+  void work();
+
+  const Options options_;
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  Lanes lanes_;  // the first has the next turn
+  Ticket last_ticket_ = 0;
+  int num_queued_ = 0;
+  uint64_t queued_bytes_ = 0;
+  bool is_ending_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace quire::http

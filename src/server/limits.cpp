@@ -1,0 +1,85 @@
+#include "server/limits.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+constexpr std::array kLimits = {
+    LimitRow{"header_bytes", &Limits::header_bytes},
+    LimitRow{"header_fields", &Limits::header_fields},
+    LimitRow{"target_bytes", &Limits::target_bytes},
+    LimitRow{"body_bytes", &Limits::body_bytes},
+    LimitRow{"header_seconds", &Limits::header_seconds},
+    LimitRow{"body_seconds", &Limits::body_seconds},
+    LimitRow{"idle_seconds", &Limits::idle_seconds},
+    LimitRow{"write_stall_seconds", &Limits::write_stall_seconds},
+    LimitRow{"stream_buffer_bytes", &Limits::stream_buffer_bytes},
+    LimitRow{"connections", &Limits::connections},
+    LimitRow{"connections_per_address", &Limits::connections_per_address},
+    LimitRow{"worker_queue_requests", &Limits::worker_queue_requests},
+    LimitRow{"worker_queue_bytes", &Limits::worker_queue_bytes},
+    LimitRow{"json_depth", &Limits::json_depth},
+    LimitRow{"choices", &Limits::choices},
+    LimitRow{"prompts", &Limits::prompts},
+    LimitRow{"messages", &Limits::messages},
+    LimitRow{"stop_strings", &Limits::stop_strings},
+    LimitRow{"stop_bytes", &Limits::stop_bytes},
+    LimitRow{"stop_token_ids", &Limits::stop_token_ids},
+    LimitRow{"logit_bias_entries", &Limits::logit_bias_entries},
+    LimitRow{"top_logprobs", &Limits::top_logprobs},
+    LimitRow{"logprobs", &Limits::logprobs},
+    LimitRow{"cache_salt_bytes", &Limits::cache_salt_bytes},
+    LimitRow{"request_id_bytes", &Limits::request_id_bytes},
+};
+
+// Far above any use, and far below where sums of limits could overflow.
+constexpr uint64_t kMostOfNumbers = 1'000'000'000;
+constexpr uint64_t kMostOfBytes = uint64_t{1} << 40;
+
+}  // namespace
+
+std::span<const LimitRow> limit_rows() { return kLimits; }
+
+uint64_t LimitRow::get(const Limits& limits) const {
+  return number != nullptr ? static_cast<uint64_t>(limits.*number) : limits.*bytes;
+}
+
+void LimitRow::set(Limits& limits, uint64_t value) const {
+  const uint64_t most = number != nullptr ? kMostOfNumbers : kMostOfBytes;
+  if (value < 1 || value > most) {
+    fail(ErrorCode::kInvalidArgument, "the limit {} is {}; 1 to {} are expected", name, value, most);
+  }
+  if (number != nullptr) {
+    limits.*number = static_cast<int>(value);
+  } else {
+    limits.*bytes = value;
+  }
+}
+
+void set_limit(Limits& limits, std::string_view assignment) {
+  const size_t equals = std::min(assignment.find('='), assignment.size());
+  const std::string_view name = assignment.substr(0, equals);
+  const std::string_view text = assignment.substr(std::min(equals + 1, assignment.size()));
+  const auto row =
+      std::find_if(kLimits.begin(), kLimits.end(), [&](const LimitRow& candidate) { return candidate.name == name; });
+  if (row == kLimits.end()) {
+    std::string names;
+    for (const LimitRow& known : kLimits) names += (names.empty() ? "" : ", ") + std::string(known.name);
+    fail(ErrorCode::kInvalidArgument, "there is no limit '{}'; the limits are {}", printable(name, 60), names);
+  }
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
+    fail(ErrorCode::kInvalidArgument, "the limit {} should be a whole number, written {}=NUMBER, found '{}'", name,
+         name, printable(text, 40));
+  }
+  row->set(limits, value);
+}
+
+}  // namespace quire

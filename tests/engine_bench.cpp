@@ -40,6 +40,7 @@ class IdleDevice : public Device {
   void synchronize() override {}
   void mark(int) override {}
   void wait_for(int) override {}
+  bool records() const override { return true; }
   void run(uint64_t key, const std::function<void()>& body) override {
     if (key == 0 || recorded_.insert(key).second) body();
   }
@@ -58,7 +59,7 @@ Kernels idle_table() {
     row.pack = [](const Exec&, Format, int64_t, int64_t, const std::byte*, std::byte*) {};
     row.matmul = [](const Exec&, const MatmulInput&, const MatmulOutput*, int) {};
   }
-  table.pack_rows = [](const Exec&, const float*, int64_t, int64_t, std::byte*) {};
+  table.pack_rows = [](const Exec&, const RowsToPack&, std::byte*) {};
   table.rms_norm_packed = [](const Exec&, const RowNorm&, std::byte*) {};
   table.gated_activation_packed = [](const Exec&, const RowGate&, std::byte*) {};
   table.rms_norm = [](const Exec&, const RowNorm&, float*, int64_t) {};
@@ -68,6 +69,8 @@ Kernels idle_table() {
   table.embed_rows = [](const Exec&, const PackedMatrix&, const EmbeddedTokens&, int64_t, float, float*) {};
   table.write_kv = [](const Exec&, const KvWrite&, const float*, int64_t) {};
   table.attention = [](const Exec&, const AttentionArgs&) {};
+  table.max_sampled_vocab = 1 << 20;
+  table.embeds_file_rows = false;
   table.sample_rows = [](const Exec&, const float*, int64_t, int, const SamplingRow*, int32_t*) {};
   return table;
 }

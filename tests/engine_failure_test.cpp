@@ -44,6 +44,7 @@ class FailingDevice : public Device {
     if (fails_for_good) fail(ErrorCode::kIo, "the device has gone");
     if (waits_until_failure >= 0 && waits_until_failure-- == 0) fail(ErrorCode::kIo, "the device failed");
   }
+  bool records() const override { return device_->records(); }
   void run(uint64_t key, const std::function<void()>& body) override { device_->run(key, body); }
 
  private:

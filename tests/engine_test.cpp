@@ -175,7 +175,7 @@ TEST_F(EngineTest, PromptLogprobsDoNotDependOnChunks) {
 TEST_F(EngineTest, EmbeddingsDoNotDependOnChunks) {
   auto whole = make_engine(2, 128, 16);
   auto sliced = make_engine(2, 3, 16);
-  for (const Pooling pooling : {Pooling::kMean, Pooling::kLast}) {
+  for (const Pooling pooling : {Pooling::kMean, Pooling::kCls, Pooling::kLast}) {
     GenerateRequest asked = request(5);
     asked.pooling = pooling;
     const Answer expected = answer(*whole, asked)[0];
@@ -183,6 +183,81 @@ TEST_F(EngineTest, EmbeddingsDoNotDependOnChunks) {
     EXPECT_EQ(answer(*sliced, asked)[0].last.embedding, expected.last.embedding);
     EXPECT_EQ(answer(*whole, asked)[0].last.embedding, expected.last.embedding) << "with its prefix known";
   }
+}
+
+// LongRoPE: the log probability of a token follows from the tokens before it and from their number, whatever limit the
+// sequence has and however it came there: its factors change at 48 tokens (Transformers' logits of both sides are in
+// tests/golden).
+TEST_F(EngineTest, RopeFactorsAreThoseOfThePresentLength) {
+  checkpoint_ = Checkpoint::open(QUIRE_SOURCE_DIR "/tests/golden/phi3-longrope");
+  const auto prompt_of = [](int index, int num_tokens) {
+    GenerateRequest out;
+    for (int i = 0; i < num_tokens; ++i) out.prompt.push_back((index * 31 + i * 17) % 96);
+    out.sampling.temperature = 0.0f;
+    return out;
+  };
+  // Each token alone: a prompt of all that stands before it, in an engine that has cached nothing.
+  auto alone = make_engine(1, 128, 16);
+  ASSERT_EQ(alone->runner().info().rope_switch_length, 48);
+  const auto expected = [&](int index, int num_prompt, int count) {
+    Answer all;
+    GenerateRequest asked = prompt_of(index, num_prompt);
+    asked.max_tokens = 1;
+    asked.shares_cache = false;
+    for (int i = 0; i < count; ++i) {
+      const Answer next = answer(*alone, asked)[0];
+      all.tokens.push_back(next.tokens.at(0));
+      all.logprobs.push_back(next.logprobs.at(0));
+      asked.prompt.push_back(next.tokens[0]);
+    }
+    return all;
+  };
+  constexpr int kCount = 50;
+  const int lengths[] = {20, 30, 47, 48, 60};  // below the switch, at its edge, beyond it
+  std::vector<Answer> want;
+  for (size_t i = 0; i < std::size(lengths); ++i) want.push_back(expected(static_cast<int>(i), lengths[i], kCount));
+
+  struct Way {
+    int64_t max_sequences, max_batch_tokens, num_blocks, num_swap_blocks;
+  };
+  // Alone, together, in chunks, preempted by recompute and by swap.
+  const Way ways[] = {{1, 128, 16, 0}, {5, 128, 32, 0}, {5, 7, 32, 0}, {5, 32, 5, 0}, {5, 32, 5, 6}};
+  for (const Way& way : ways) {
+    EngineOptions options;
+    options.scheduler.preemption = way.num_swap_blocks > 0 ? Preemption::kSwap : Preemption::kRecompute;
+    auto engine = make_engine(way.max_sequences, way.max_batch_tokens, way.num_blocks, options, way.num_swap_blocks);
+    for (const bool is_cached : {false, true}) {
+      std::vector<std::shared_ptr<OutputStream>> streams;
+      for (size_t i = 0; i < std::size(lengths); ++i) {
+        GenerateRequest asked = prompt_of(static_cast<int>(i), lengths[i]);
+        asked.max_tokens = kCount;
+        streams.push_back(engine->submit(asked).stream);
+      }
+      while (engine->step()) {
+      }
+      for (size_t i = 0; i < std::size(lengths); ++i) {
+        std::map<int, Answer> got;
+        drain(*streams[i], got);
+        SCOPED_TRACE("prompt of " + std::to_string(lengths[i]) + " tokens, batches of " +
+                     std::to_string(way.max_batch_tokens) + ", " + std::to_string(way.num_blocks) + " blocks, " +
+                     (is_cached ? "cached" : "new"));
+        EXPECT_EQ(got[0].tokens, want[i].tokens);
+        EXPECT_EQ(got[0].logprobs, want[i].logprobs);
+      }
+    }
+    EXPECT_TRUE(way.num_blocks > 5 || engine->status().num_preemptions > 0);
+  }
+}
+
+TEST_F(EngineTest, TheLimitOfASequenceChangesNothing) {
+  checkpoint_ = Checkpoint::open(QUIRE_SOURCE_DIR "/tests/golden/phi3-longrope");
+  auto engine = make_engine(1, 128, 16);
+  GenerateRequest asked = request(1, 2);
+  const Answer shortly = answer(*engine, asked)[0];
+  asked.max_tokens = 60;
+  const Answer long_after = answer(*engine, asked)[0];
+  ASSERT_EQ(shortly.logprobs.size(), 2u);
+  EXPECT_TRUE(std::equal(shortly.logprobs.begin(), shortly.logprobs.end(), long_after.logprobs.begin()));
 }
 
 TEST_F(EngineTest, ATimeoutEndsWhatRunsAndWhatWaits) {

@@ -144,7 +144,7 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
         read_floats(path.parent_path() / (get_string(golden, "name") + ".logits"), count * vocab_size);
     for (const std::vector<int64_t>& feed : is_cuda(isa) ? kCudaFeeds : kFeeds) {
       BlockPool pool(*runner, 1);
-      TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool, get_int(golden, "length_limit"));
+      TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool);
       const Difference difference = compare(run_alone(*runner, sequence, feed), reference, vocab_size);
       EXPECT_LE(difference.nmse, bounds.nmse);
       EXPECT_LE(difference.largest, bounds.largest)

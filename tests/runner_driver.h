@@ -53,15 +53,14 @@ class BlockPool {
 };
 
 struct TestSequence {
-  TestSequence(std::vector<int32_t> token_ids, BlockPool& block_pool, int64_t limit = 0)
-      : tokens(std::move(token_ids)), pool(&block_pool), block_tables(block_pool.num_groups()), length_limit(limit) {}
+  TestSequence(std::vector<int32_t> token_ids, BlockPool& block_pool)
+      : tokens(std::move(token_ids)), pool(&block_pool), block_tables(block_pool.num_groups()) {}
   bool done() const { return fed == static_cast<int64_t>(tokens.size()); }
 
   std::vector<int32_t> tokens;
   BlockPool* pool;
   std::vector<BlockTable> block_tables;  // of every KV group
-  int64_t length_limit;
-  int64_t fed = 0;  // tokens already in the cache
+  int64_t fed = 0;                       // tokens already in the cache
 };
 
 struct Slice {
@@ -72,6 +71,7 @@ struct Slice {
 // One step; the logits of every row [rows of all slices, vocab], valid until the next.
 inline std::span<const float> step(ModelRunner& runner, std::span<const Slice> slices) {
   Batch batch;
+  const int64_t rope_switch = runner.info().rope_switch_length;
   for (const Slice& slice : slices) {
     TestSequence& sequence = *slice.sequence;
     const auto first = sequence.tokens.begin() + sequence.fed;
@@ -80,7 +80,7 @@ inline std::span<const float> step(ModelRunner& runner, std::span<const Slice> s
     batch.sequences.push_back({.num_tokens = slice.num_tokens,
                                .first_position = sequence.fed,
                                .block_tables = sequence.block_tables,
-                               .length_limit = sequence.length_limit});
+                               .is_long = rope_switch > 0 && std::ssize(sequence.tokens) > rope_switch});
     sequence.fed += slice.num_tokens;
   }
   batch.logit_rows.resize(batch.token_ids.size());

@@ -50,7 +50,7 @@ ColdMatmul::ColdMatmul(const Kernels& table, const Exec& exec, PackedCopies& cop
       num_rows_(num_rows) {
   if (!table.takes_packed(copies.shape().format)) return;
   packed_ = buffer_of(table.packed_row_bytes(copies.shape().cols) * static_cast<size_t>(num_rows));
-  table.pack_rows(exec, floats(x_), num_rows, copies.shape().cols, packed_.data());
+  table.pack_rows(exec, {.x = floats(x_), .num_rows = num_rows, .cols = copies.shape().cols}, packed_.data());
 }
 
 void ColdMatmul::call(const MatmulTuning& tuning) {

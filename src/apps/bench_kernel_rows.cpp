@@ -60,8 +60,9 @@ void rms_norm(const KernelRun& run) {
 
 void pack_rows(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden / 32 * 32;
-  measure_rows(
-      run, {"pack_rows", dim, 1.25, [&](const Rows& r) { run.table.pack_rows(run.exec, r.x, r.m, dim, r.packed); }});
+  measure_rows(run, {"pack_rows", dim, 1.25, [&](const Rows& r) {
+                       run.table.pack_rows(run.exec, {.x = r.x, .num_rows = r.m, .cols = dim}, r.packed);
+                     }});
 }
 
 void rms_norm_packed(const KernelRun& run) {
@@ -74,7 +75,7 @@ void rms_norm_packed(const KernelRun& run) {
                      "rms_norm + pack_rows",
                      [&](const Rows& r) {
                        run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out, dim);
-                       run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
+                       run.table.pack_rows(run.exec, {.x = r.out, .num_rows = r.m, .cols = dim}, r.packed);
                      }});
 }
 
@@ -119,7 +120,7 @@ void gated_activation_packed(const KernelRun& run) {
                      [&](const Rows& r) {
                        run.table.gated_activation(
                            run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.out, dim);
-                       run.table.pack_rows(run.exec, r.out, r.m, dim, r.packed);
+                       run.table.pack_rows(run.exec, {.x = r.out, .num_rows = r.m, .cols = dim}, r.packed);
                      }});
 }
 

@@ -32,6 +32,10 @@ void Admission::validate(const GenerateRequest& request) const {
   const int64_t context = max_sequence_tokens();
   const auto prompt_size = static_cast<int64_t>(request.prompt.size());
   request.sampling.validate(info.vocab_size);
+  if (!info.has_head && request.pooling == Pooling::kNone) {
+    fail(ErrorCode::kInvalidArgument, "this model ({}) has no output matrix: it makes embeddings and generates no text",
+         info.architecture);
+  }
   if (prompt_size == 0) fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
   for (const int32_t id : request.prompt) {
     if (id < 0 || id >= info.vocab_size) {
@@ -72,9 +76,6 @@ int64_t Admission::max_length_of(const GenerateRequest& request) const {
 Submission Admission::submit(GenerateRequest request, Entry entry) {
   validate(request);
   const int64_t max_length = max_length_of(request);
-  // Sequences on different sides of the model's RoPE switch have different K for the same tokens.
-  const int64_t rope_switch = runner_.info().rope_switch_length;
-  request.cache_salt += rope_switch > 0 && max_length > rope_switch ? "/long" : "/";
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
   uint64_t id = 0;
   if (std::optional<Submission> refused = enter_queue(*shared, entry, id)) return *std::move(refused);

@@ -34,7 +34,8 @@ std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> reque
   sequence.num_prompt_tokens = static_cast<int64_t>(asked.prompt.size());
   sequence.max_tokens = max_length;
   sequence.num_choices = asked.num_choices;
-  sequence.needs_all_rows = asked.num_prompt_logprobs >= 0 || asked.pooling == Pooling::kMean;
+  sequence.needs_all_rows =
+      asked.num_prompt_logprobs >= 0 || asked.pooling == Pooling::kMean || asked.pooling == Pooling::kCls;
   sequence.shares_cache = asked.shares_cache;
   sequence.priority = asked.priority;
   sequence.tenant = asked.tenant;

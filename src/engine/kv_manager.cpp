@@ -259,7 +259,10 @@ std::span<const int32_t> KvManager::tokens_of_block(const Sequence& sequence, in
 
 void KvManager::extend_hashes(Sequence& sequence, int64_t num_blocks) const {
   std::vector<PrefixHash>& hashes = sequence.kv.hashes;
-  if (hashes.empty()) hashes.push_back(prefix_root(options_.hash_key, sequence.cache_salt));
+  // Equal tokens of longer and of shorter sequences may have different K and V.
+  if (hashes.empty()) {
+    hashes.push_back(prefix_root(options_.hash_key, sequence.cache_salt + (sequence.is_long ? "/long" : "/")));
+  }
   while (static_cast<int64_t>(hashes.size()) <= num_blocks) {
     const auto tokens = tokens_of_block(sequence, static_cast<int64_t>(hashes.size()) - 1);
     hashes.push_back(extend_prefix(options_.hash_key, hashes.back(), tokens));

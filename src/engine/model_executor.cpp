@@ -62,7 +62,7 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   batch_.sequences.push_back({.num_tokens = item.num_tokens,
                               .first_position = item.first_position,
                               .block_tables = sequence.kv.tables,
-                              .length_limit = sequence.max_tokens});
+                              .is_long = sequence.is_long});
 
   std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;
   entry.choice = &choice;

@@ -7,15 +7,9 @@
 
 #include "decoding/sampler.h"
 #include "decoding/sampling_params.h"
+#include "models/pooling.h"
 
 namespace quire {
-
-// What an embedding request gets instead of generated tokens.
-enum class Pooling : uint8_t {
-  kNone,  // no embedding: generate
-  kMean,  // the mean of the final hidden states over the prompt
-  kLast,  // the final hidden state of the prompt's last token
-};
 
 struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
@@ -28,7 +22,7 @@ struct GenerateRequest {
   bool ignore_eos = false;              // eog_ids do not stop
   // >= 0: log probabilities of the prompt's own tokens, each with this many alternatives, in the first event.
   int num_prompt_logprobs = -1;
-  Pooling pooling = Pooling::kNone;
+  Pooling pooling = Pooling::kNone;  // of an embedding request
 
   // For the scheduler.
   int32_t priority = 0;      // lower runs earlier (policy "priority")

@@ -90,6 +90,7 @@ const StepPlan& Scheduler::plan() {
   draft_budget_ = options_.max_batch_tokens - options_.max_sequences;
   logit_budget_ = options_.max_logit_rows - options_.max_sequences;
   separate_ending();
+  restart_those_that_became_long();
   starts_static_batch_ = running_.empty();
   const bool prefill_first = options_.first_served == FirstServed::kPrefill || !options_.chunked_prefill;
   if (!prefill_first) plan_running(/*decodes=*/true);
@@ -112,6 +113,32 @@ void Scheduler::separate_ending() {
     ending_.push_back(*at);
   }
   running_.erase(first, running_.end());
+}
+
+// Whether its next token sees other K and V than those that it has.
+bool Scheduler::passes_rope_switch(const Sequence& sequence) const {
+  const int64_t length = options_.rope_switch_length;
+  return length > 0 && !sequence.is_long && sequence.num_tokens() > length;
+}
+
+void Scheduler::restart_as_long(Sequence& sequence) {
+  kv_.release_host(sequence);
+  sequence.is_long = true;
+  sequence.kv.hashes.clear();
+  sequence.drafts.clear();
+  sequence.num_computed_tokens = sequence.num_settled_tokens = 0;
+  ++sequence.num_restarts;
+}
+
+// Those that wait are looked at when it is their turn.
+void Scheduler::restart_those_that_became_long() {
+  for (Sequence* sequence : running_) {
+    if (!passes_rope_switch(*sequence) || must_settle_first(*sequence)) continue;
+    kv_.release(*sequence);
+    restart_as_long(*sequence);
+    kv_.start_from(*sequence, {});
+    sequence->num_prefill_tokens = sequence->num_tokens();
+  }
 }
 
 void Scheduler::plan_running(bool decodes) {
@@ -168,6 +195,7 @@ void Scheduler::admit() {
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = next_waiting();
     if (sequence->num_pending_tokens > 0) return;  // preempted while a step chooses its next token
+    if (passes_rope_switch(*sequence)) restart_as_long(*sequence);
     Start candidate = prepare_start(sequence);
     if (candidate.num_tokens == 0) return;
     if (!is_admissible(*sequence, candidate, running_.size(), {})) {

@@ -8,6 +8,8 @@
 // - When no block is left, the running sequence that comes last in order loses its blocks and waits again, so the first
 //   always advances. The more often a sequence was preempted, the more blocks must be free before it is admitted again.
 // - A waiting sequence holds no block.
+// - A sequence that grows longer than the RoPE switch is computed again from its beginning, as a prompt is, and keeps
+//   its place.
 // - Steps run in the order of their plans, so a step may be planned while earlier ones still run: they read and write a
 //   block before this step does, even if the block belongs to another sequence by then.
 // - When a step begins, its positions count as computed and the tokens that it will choose as pending. When it settles,
@@ -62,6 +64,9 @@ struct SchedulerOptions {
   bool prefix_caching = true;
   Eviction eviction = Eviction::kLru;
   HashKey hash_key = random_hash_key();  // secret
+  // > 0: a sequence that grows longer than this has other K and V from then on, at all its positions
+  // (ModelInfo::rope_switch_length).
+  int64_t rope_switch_length = 0;
   StaticBatching static_batching = StaticBatching::kOff;
   Preemption preemption = Preemption::kCheapest;
 };
@@ -127,6 +132,9 @@ class Scheduler {
 
   // Planning.
   void separate_ending();
+  bool passes_rope_switch(const Sequence& sequence) const;
+  void restart_as_long(Sequence& sequence);
+  void restart_those_that_became_long();
   void plan_running(bool decodes);
   void admit();
   Sequence* next_waiting() const;

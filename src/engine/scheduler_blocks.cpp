@@ -36,7 +36,10 @@ bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
 // sequence.
 int64_t Scheduler::plan_drafts(Sequence* sequence) {
   if (sequence->num_pending_tokens > 0 || sequence->max_tokens == 0) return 0;
-  const int64_t room = kv_.max_covered_end(*sequence, num_running()) - sequence->num_tokens();
+  int64_t room = kv_.max_covered_end(*sequence, num_running()) - sequence->num_tokens();
+  // Positions beyond the RoPE switch would see other K and V.
+  const int64_t rope_switch = options_.rope_switch_length;
+  if (rope_switch > 0 && !sequence->is_long) room = std::min(room, rope_switch - sequence->num_tokens());
   // The last token of a sequence is never computed, so it needs no position.
   const int64_t num_drafts = std::min({static_cast<int64_t>(sequence->drafts.size()), room, budget_ - 1, draft_budget_,
                                        logit_budget_, sequence->max_tokens - sequence->num_tokens() - 1});

@@ -107,6 +107,56 @@ TEST(Scheduler, EvictsTheLeastRecentlyUsedPrefixFirst) {
   EXPECT_LT(run("b"), 16);
 }
 
+// At the RoPE switch a sequence becomes a prompt again; longer and shorter sequences find their own blocks alone.
+TEST(Scheduler, ASequenceThatBecomesLongIsComputedAgain) {
+  Harness harness({.block_size = kBlock,
+                   .kv_groups = {{.num_blocks = 64}},
+                   .max_batch_tokens = 16,
+                   .max_sequences = 4,
+                   .rope_switch_length = 20});
+  Sequence* grows = harness.add({.num_prompt = 18, .max_length = 30, .num_shared = 18});
+  while (grows->num_tokens() < 20) harness.step();
+  harness.step();  // its row sees 20 tokens
+  EXPECT_FALSE(grows->is_long);
+  EXPECT_EQ(grows->num_computed_tokens, 20);
+  harness.step();
+  EXPECT_TRUE(grows->is_long);
+  ASSERT_EQ(harness.items.size(), 1u);
+  EXPECT_EQ(harness.items[0].first_position, 0);
+  EXPECT_EQ(harness.items[0].num_tokens, 16) << "in chunks, as a prompt";
+  EXPECT_FALSE(harness.items[0].samples);
+  harness.step();
+  EXPECT_EQ(harness.items[0].num_tokens, 5);
+  EXPECT_TRUE(harness.items[0].samples);
+  EXPECT_EQ(grows->num_preemptions, 0);
+  const Sequence* shorter = harness.add({.num_prompt = 18, .max_length = 19, .num_shared = 18});
+  const Sequence* longer = harness.add({.num_prompt = 24, .max_length = 25, .num_shared = 18});
+  while (harness.step() > 0) {
+  }
+  EXPECT_EQ(shorter->num_cached_tokens, 16) << "of its first 20 tokens";
+  EXPECT_EQ(longer->num_cached_tokens, 16) << "of its second life";
+  EXPECT_FALSE(shorter->is_long);
+  EXPECT_TRUE(longer->is_long);
+}
+
+TEST(Scheduler, LongerAndShorterSequencesShareNothing) {
+  Harness harness({.block_size = kBlock,
+                   .kv_groups = {{.num_blocks = 64}},
+                   .max_batch_tokens = 64,
+                   .max_sequences = 4,
+                   .rope_switch_length = 20});
+  const auto cached = [&](int64_t num_prompt) {
+    const Sequence* sequence = harness.add({.num_prompt = num_prompt, .max_length = num_prompt + 1, .num_shared = 18});
+    while (harness.step() > 0) {
+    }
+    return sequence->num_cached_tokens;
+  };
+  EXPECT_EQ(cached(18), 0);
+  EXPECT_EQ(cached(24), 0);
+  EXPECT_EQ(cached(18), 16);
+  EXPECT_EQ(cached(24), 16);
+}
+
 TEST(Scheduler, SwapKeepsComputedTokens) {
   Harness harness({.block_size = kBlock,
                    .kv_groups = {{.num_blocks = 12, .num_host_blocks = 16}},

@@ -59,6 +59,7 @@ struct Sequence {
   int64_t num_computed_tokens = 0;
   int64_t num_settled_tokens = 0;
   int64_t num_restarts = 0;  // how often its K and V were dropped
+  bool is_long = false;      // its K and V are those of a sequence longer than SchedulerOptions::rope_switch_length
   KvState kv;
   int64_t num_cached_tokens = 0;  // prompt tokens found in the prefix cache when it was first admitted
   int64_t num_preemptions = 0;

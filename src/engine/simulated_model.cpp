@@ -81,18 +81,32 @@ int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) c
   return sequence.tokens[static_cast<size_t>(position)];
 }
 
+// What a digest is stored under: K and V of sequences on different sides of the RoPE switch are different.
+uint64_t SimulatedModel::side_of(const Sequence& sequence) { return sequence.is_long ? 0x10'0000'0001u : 0; }
+
+// A row whose token or whose successor stands beyond the switch sees the K and V of long sequences, others do not.
+void SimulatedModel::verify_side(const StepPlan::Item& item) const {
+  const int64_t rope_switch = options_.scheduler.rope_switch_length;
+  if (rope_switch == 0) return;
+  const int64_t end = item.first_position + item.num_tokens;
+  const bool is_wrong =
+      item.sequence->is_long ? item.samples && end - item.num_drafts <= rope_switch : end > rope_switch;
+  if (is_wrong) fail_invariant(fmt::format("sequence {} is on the wrong side of the RoPE switch", item.sequence->id));
+}
+
 // Every group stores the digest, computed from the digest of the previous position, which every token sees.
 void SimulatedModel::write(const StepPlan::Item& item) {
   const Sequence& sequence = *item.sequence;
   for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
     for (size_t g = 0; g < tiers_.size(); ++g) {
-      const uint64_t before = p == 0 ? 0 : entry(g, sequence, p - 1);
-      entry(g, sequence, p) = extend_digest(before, token_at(item, p));
+      const uint64_t before = p == 0 ? 0 : entry(g, sequence, p - 1) ^ side_of(sequence);
+      entry(g, sequence, p) = extend_digest(before, token_at(item, p)) ^ side_of(sequence);
     }
   }
 }
 
 void SimulatedModel::verify(const StepPlan::Item& item) {
+  verify_side(item);
   const SimulatedChoice& choice = *live_.at(item.sequence);
   const int64_t end = item.first_position + item.num_tokens - item.num_drafts;
   for (size_t g = 0; g < tiers_.size(); ++g) {
@@ -100,7 +114,8 @@ void SimulatedModel::verify(const StepPlan::Item& item) {
     const int64_t first = first_seen(g, item.first_position);
     const int64_t stride = std::max<int64_t>(1, (end - first) / 64);
     for (int64_t p = first + static_cast<int64_t>(random_() % static_cast<uint64_t>(stride)); p < end; p += stride) {
-      if (entry(g, choice.sequence, p) == choice.digests[static_cast<size_t>(p)]) continue;
+      const uint64_t digest = entry(g, choice.sequence, p) ^ side_of(choice.sequence);
+      if (digest == choice.digests[static_cast<size_t>(p)]) continue;
       fail_invariant(
           fmt::format("sequence {} reads at position {} of group {} what it did not write", choice.sequence.id, p, g));
     }
@@ -114,7 +129,9 @@ SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
   Chosen chosen;
   uint64_t seen = choice.digests.back();
   for (int64_t i = 0; i <= item.num_drafts; ++i) {
-    if (options_.check) seen = entry(tiers_.size() - 1, choice.sequence, first_draft - 1 + i);
+    if (options_.check) {
+      seen = entry(tiers_.size() - 1, choice.sequence, first_draft - 1 + i) ^ side_of(choice.sequence);
+    }
     if (i == 0) chosen.seen = seen;
     chosen.tokens.push_back(choice.token_for(seen));
     if (i == item.num_drafts || choice.sequence.drafts[static_cast<size_t>(i)] != chosen.tokens.back()) break;

@@ -68,6 +68,8 @@ class SimulatedModel : public Executor {
 
   void write(const StepPlan::Item& item);
   void verify(const StepPlan::Item& item);
+  void verify_side(const StepPlan::Item& item) const;
+  static uint64_t side_of(const Sequence& sequence);
   Chosen choose(const StepPlan::Item& item);
   int32_t token_at(const StepPlan::Item& item, int64_t position) const;
   // What the cache holds in a group at a position; and the first position that a token at `position` sees.

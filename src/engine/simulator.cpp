@@ -223,11 +223,11 @@ std::string describe(const SimulationOptions& options) {
   }
   return fmt::format(
       "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, policy {}, first served {}, chunks {}, "
-      "prefix caching {}, preemption {}, static batching {}, step target {} ms, {} steps in flight",
+      "prefix caching {}, preemption {}, static batching {}, step target {} ms, RoPE switch at {}, {} steps in flight",
       options.seed, scheduler.block_size, groups, scheduler.max_batch_tokens, scheduler.max_sequences,
       static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served), scheduler.chunked_prefill,
       scheduler.prefix_caching, static_cast<int>(scheduler.preemption), static_cast<int>(scheduler.static_batching),
-      scheduler.target_step_ms, options.max_steps_in_flight);
+      scheduler.target_step_ms, scheduler.rope_switch_length, options.max_steps_in_flight);
 }
 
 }  // namespace quire

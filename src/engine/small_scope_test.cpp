@@ -69,6 +69,7 @@ class World : public Executor {
       add(sequence->num_settled_tokens);
       add(sequence->num_pending_drafts);
       add(sequence->num_choices);
+      add(sequence->is_long ? 1 : 0);
       add(std::min<int64_t>(sequence->num_preemptions, 3));
       for (const std::vector<BlockTable>* tables : {&sequence->kv.tables, &sequence->kv.host_tables}) {
         for (const BlockTable& table : *tables) {
@@ -150,6 +151,10 @@ class World : public Executor {
     scheduler_.check();
     std::set<std::pair<size_t, int64_t>> written;  // group and slot
     for (const StepPlan::Item& item : items) {
+      const int64_t rope_switch = scope_.scheduler.rope_switch_length;
+      const int64_t end = item.first_position + item.num_tokens;
+      EXPECT_TRUE(rope_switch == 0 || item.sequence->is_long || end <= rope_switch);
+      EXPECT_TRUE(!item.sequence->is_long || !item.samples || end - item.num_drafts > rope_switch);
       for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
         const BlockTable& table = item.sequence->kv.tables[g];
         for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
@@ -300,6 +305,23 @@ TEST(SmallScope, OneGroupWithAWindow) {
   options.kv_groups[0].window = 3;
   EXPECT_GT(explore({options, kMixed}), 400u);
   EXPECT_GT(explore({options, {{5, 5}, {5, 3}, {3, 5, 1, 1}, {5, 3}}, 2}), 400u);
+}
+
+// Sequences that are computed again when they become longer than five tokens, in every way in which they may be met.
+TEST(SmallScope, RopeSwitch) {
+  SchedulerOptions options = tiny(6);
+  options.rope_switch_length = 5;
+  for (const int max_in_flight : {1, 2}) {
+    EXPECT_GT(explore({options, {{3, 5}, {2, 5}, {4, 4, 1, 1}, {6, 2, 1, 1}}, max_in_flight}), 400u);
+  }
+  EXPECT_GT(explore({options, {{4, 4, 2}, {2, 4}, {3, 4, 2}}}), 400u);
+  options.preemption = Preemption::kSwap;
+  options.kv_groups[0].num_host_blocks = 3;
+  EXPECT_GT(explore({options, {{3, 5}, {2, 5}, {4, 4}}, 2}), 400u);
+  options.max_batch_tokens = 7;
+  EXPECT_GT(explore({options, {{3, 5, 1, 0, 0, 0, 3}, {2, 4}, {3, 4, 1, 0, 0, 6, 2}}, 2}), 400u);
+  options.kv_groups.push_back({.window = 3, .num_blocks = 6, .num_host_blocks = 2});
+  EXPECT_GT(explore({options, {{3, 5}, {2, 5}, {4, 4}}}), 400u);
 }
 
 TEST(SmallScope, PrioritiesPreempt) {

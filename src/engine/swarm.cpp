@@ -44,6 +44,7 @@ SimulationOptions random_options(uint64_t seed) {
   scheduler.eviction = static_cast<Eviction>(below(2));
   add_windows(options.scheduler, random);
   options.max_steps_in_flight = below(2) == 0 ? 1 : static_cast<int>(2 + below(3));
+  scheduler.rope_switch_length = below(2) * (1 + below(100));
   return options;
 }
 

@@ -33,7 +33,7 @@ struct CodeFormat {
 };
 
 // The formats that are multiplied in integers, by every table of the CPU. A row here and its reader in block_codes.cpp
-// make a format fast; without them it is multiplied as floats, by the reference's kernel.
+// make a format fast; without them it is decoded to floats (vector/matmul_blocks.cpp).
 constexpr CodeFormat kCodeFormats[] = {
     {Format::kQ8_0, {.low_bits = 8, .zero = 128}},
     {Format::kQ4_0, {.low_bits = 4, .zero = 8}},

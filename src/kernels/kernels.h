@@ -2,10 +2,10 @@
 //
 // A table is a struct of function pointers. The reference table (reference/) is complete, slow and readable; the table
 // of an instruction set starts as its copy and replaces what it does better, so every entry has an oracle. Matrices are
-// multiplied by a row of the table for each format: a format that an instruction set has nothing better for runs by the
-// reference's row, beside fast ones in the same model. Kernels do
-// not allocate, know no model and no request, and never fail: shapes are checked by their callers. This header is
-// included by files compiled for one instruction set: it holds plain data only, no inline functions.
+// multiplied by a row of the table for each format: a format that an instruction set has nothing better for is decoded
+// to floats, beside fast ones in the same model. Kernels do not allocate, know no model and no request, and never fail:
+// shapes are checked by their callers. This header is included by files compiled for one instruction set: it holds
+// plain data only, no inline functions.
 //
 // One answer: each output element is computed by a sequence of operations that depends only on its own row (token) and
 // on absolute positions, never on the number of rows, the chunking of a prompt or the number of threads. Threads divide
@@ -67,6 +67,22 @@ struct MatmulInput {
 };
 
 inline constexpr int64_t kPackedColumnMultiple = 32;  // the columns of packed rows come in whole groups
+
+// What pack_rows packs: num_rows rows of x, one after the other and as they are unless lists say otherwise.
+struct RowsToPack {
+  const float* x = nullptr;  // rows of cols floats, contiguous
+  int64_t num_rows = 0;
+  int64_t cols = 0;
+  const int32_t* rows = nullptr;  // [num_rows] the row of x that each packed row is
+  // [cols] value c of a packed row is value columns[c] of its row of x: the order of a matrix's columns (GPTQ with
+  // act-order).
+  const int32_t* columns = nullptr;
+  // Rows of experts, each in the order of its expert: rows [first[e] - first[0], first[e + 1] - first[0]) are in the
+  // order expert_columns[e].
+  int num_experts = 0;
+  const int32_t* first = nullptr;                  // [num_experts + 1]
+  const int32_t* const* expert_columns = nullptr;  // [num_experts] lists like `columns`, or null: as they are
+};
 
 struct MatmulOutput {
   PackedMatrix weights;
@@ -139,14 +155,6 @@ struct ExpertMatrices {
   float* y = nullptr;                     // [num_rows of the input, like.rows] contiguous
 };
 
-// Input rows in the column order of the matrix of each one's expert.
-struct ExpertColumns {
-  const int32_t* rows = nullptr;            // [num_rows] where each comes from; none: they lie in order
-  const int32_t* first = nullptr;           // [num_experts + 1] where each expert's rows start, the first at 0
-  const int32_t* const* columns = nullptr;  // [num_experts] the order of each, [cols]; null: as they are
-  int num_experts = 0;
-};
-
 // The chosen experts' outputs on their way back to the rows of the batch.
 struct ExpertRows {
   const float* from = nullptr;  // [last - first, dim] rows of slots [first, last)
@@ -186,6 +194,10 @@ struct KvLayer {
   Format v_format = Format::kF16;
   int num_kv_heads = 0;
   int head_dim = 0;  // at most kMaxHeadDim
+  // The heads of K or of V lie there as hadamard_heads makes them, and so must queries; a sum of weighted V is to be
+  // multiplied once more.
+  bool hadamard_k = false;
+  bool hadamard_v = false;
 };
 
 // What a batch adds to the cache beside its keys.
@@ -225,6 +237,8 @@ struct AttentionArgs {
   // Read K and V of blocks that several sequences begin with once for all of them. Changes the speed only: off to
   // measure what it brings.
   bool share_prefixes = true;
+  // Whether all sequences begin with the same block: a table that does not see them looks for more only then.
+  bool begin_alike = false;
   std::byte* workspace = nullptr;  // attention_workspace_bytes(...), 64-byte aligned
 };
 
@@ -253,7 +267,6 @@ struct SamplingRow {
   float top_p = 1.0f;        // keep the smallest likeliest set of at least this mass; above 0
   float min_p = 0.0f;        // keep tokens of at least min_p x the likeliest one's probability
 };
-inline constexpr int kMaxSampledVocab = 1 << 20;
 
 // Which form of its input rows a matmul reads: MatmulInput::f32 or MatmulInput::packed.
 enum class RowForm : uint8_t { kFloats, kPacked };
@@ -290,8 +303,13 @@ struct Kernels {
   void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) const;
   void matmul_experts(const Exec& exec, const MatmulInput& input, const int32_t* first, int num_experts,
                       const ExpertMatrices* matrices, int num_matrices) const;
-  // Packing in another layout, for matrices that matmul and embed_rows alone read: not experts'. Both null, or 0 bytes
-  // for a matrix, where there is none.
+  bool mixes_expert_formats;  // whether the matrices of one kind may have several formats
+  // So many rows are enough for a call of matmul_experts: where the host sees which experts have rows, it can take them
+  // a few at a time and needs workspace for fewer rows. INT64_MAX where it does not: a call then has all rows of a
+  // step.
+  int64_t enough_expert_rows;
+  // Packing in another layout, for matrices that matmul and embed_rows alone read: not experts'. 0 bytes for a matrix
+  // that has none.
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
   size_t scratch_bytes;  // of Exec::scratch
@@ -301,7 +319,7 @@ struct Kernels {
   // multiple of kPackedColumnMultiple. A group that holds an infinity or a NaN gets the scale NaN; one with max|x| <
   // 2^-100 counts as zeros.
   size_t (*packed_row_bytes)(int64_t cols);
-  void (*pack_rows)(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed);
+  void (*pack_rows)(const Exec& exec, const RowsToPack& rows, std::byte* packed);
   // pack_rows of what rms_norm and gated_activation give, bit for bit, without the floats in between.
   void (*rms_norm_packed)(const Exec& exec, const RowNorm& norm, std::byte* packed);
   void (*gated_activation_packed)(const Exec& exec, const RowGate& gate, std::byte* packed);
@@ -322,17 +340,11 @@ struct Kernels {
   // to[i] = from[rows[i]]; rows of row_bytes, a multiple of 4.
   void (*gather_rows)(const Exec& exec, const std::byte* from, size_t row_bytes, const int32_t* rows, int64_t num_rows,
                       std::byte* to);
-  // out[row] = scale * the token's row of the matrix, dequantised; out [num_rows, matrix.cols]. The matrix is packed,
-  // except for the tables of the host: those read its rows as they lie in a file.
+  // out[row] = scale * the token's row of the matrix, dequantised; out [num_rows, matrix.cols]. The matrix is packed
+  // or, if embeds_file_rows, in the host's memory with its rows as they lie in a file.
+  bool embeds_file_rows;
   void (*embed_rows)(const Exec& exec, const PackedMatrix& matrix, const EmbeddedTokens& tokens, int64_t num_rows,
                      float scale, float* out);
-  // to[row][c] = from[row][columns[c]]; from, to [num_rows, cols] contiguous.
-  void (*gather_columns)(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
-                         float* to);
-  // to[i][c] = from[rows[i]][columns[e][c]], e being the expert of row i; to [num_rows, cols], both contiguous. Null in
-  // the host's tables, where experts with such orders are multiplied one by one.
-  void (*gather_expert_columns)(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
-                                int64_t cols, float* to);
   // Softmax over each row of logits [num_rows, num_experts], then the per_row largest, the lower number first among
   // equals; NaN counts as the smallest. A row's choices ascend by expert, an expert's slots by row. Overwrites logits.
   void (*route_experts)(const Exec& exec, const Routing& routing, float* logits, int64_t num_rows,
@@ -344,13 +356,19 @@ struct Kernels {
   void (*softcap)(const Exec& exec, float* x, int64_t n, float cap);
 
   // ---- attention over paged KV ------------------------------------------------------------------------------------
-  // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) and write.v at slots[row] = block *
+  // Every head times an orthonormal Hadamard matrix, in place: outliers of a few dimensions are spread over all, so
+  // that codes of four bits serve them (QuaRot, arXiv 2404.00456). Norms are left out. The matrix is its own inverse,
+  // of the largest power of two that divides head_dim, along the diagonal; summed from the widest distance to the
+  // nearest in float32, then scaled, with the same bits in every table.
+  void (*hadamard_heads)(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim);
+  // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) as it is and write.v, times the Hadamard
+  // matrix if kv.hadamard_v, at slots[row] = block *
   // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x
   // with the largest magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as
   // stored. A group with an infinity, a NaN or magnitudes that no f16 scale can follow reads back as NaN. E4M3 has no
   // scale: magnitudes above 448, infinities among them, become 448; a NaN stays one.
   void (*write_kv)(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride);
-  // norm_rope of q and k, then write_kv of k; k itself is rotated in place too.
+  // norm_rope of q and k, hadamard_heads of both if kv.hadamard_k, then write_kv of k; k itself changes in place too.
   void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
                              const Rotation& rotation);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
@@ -360,9 +378,10 @@ struct Kernels {
   void (*attention)(const Exec& exec, const AttentionArgs& args);
 
   // ---- sampling ---------------------------------------------------------------------------------------------------
-  // tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most kMaxSampledVocab:
-  // the lowest id of equals, and -1 for a row with a NaN, +infinity or nothing finite. Null in the host's tables, where
-  // decoding/sampler.h does it.
+  // 0: the table leaves it to decoding/sampler.h, and sample_rows is not called.
+  int max_sampled_vocab;
+  // tokens[row] from logits [num_rows, vocab_size] contiguous, rows [num_rows], vocab_size at most max_sampled_vocab:
+  // the lowest id of equals, and -1 for a row with a NaN, +infinity or nothing finite.
   void (*sample_rows)(const Exec& exec, const float* logits, int64_t num_rows, int vocab_size, const SamplingRow* rows,
                       int32_t* tokens);
 };

@@ -152,7 +152,7 @@ class Runner {
     Bytes packed;
     if (table_.takes_packed(outputs.front().weights.format)) {
       packed = aligned_bytes(static_cast<size_t>(m) * table_.packed_row_bytes(cols), 0xdd);
-      table_.pack_rows(make_exec(pool_), input.f32, m, cols, packed.get());
+      table_.pack_rows(make_exec(pool_), {.x = input.f32, .num_rows = m, .cols = cols}, packed.get());
       input.packed = packed.get();
       input.f32 = nullptr;
     }
@@ -254,6 +254,22 @@ TEST_P(Matmul, AgreesWithTheReferenceOnManyTokens) {
 TEST_P(Matmul, AgreesWithTheReferenceOnLongRows) {
   const int64_t cols = is_plain() ? 4097 : 4096;
   expect_near_reference(table(), random_weights(format(), 33, cols, 3), random_floats(3 * cols, 4), 1e-5);
+}
+
+// Formats without a kernel of their own, IQ3_S among them, are multiplied in the order of the reference.
+TEST_P(Matmul, DecodedBlocksGiveTheReferencesBits) {
+  const bool is_decoded = !is_plain() && !table().takes_packed(format()) && format() != Format::kF8_G128;
+  EXPECT_TRUE(is_decoded || format() != Format::kIQ3_S);
+  if (!is_decoded) return;
+  uint32_t seed = 1;
+  for (const int64_t cols : widths()) {
+    for (const int64_t m : {1, 3, 8, 130}) {
+      const Weights weights = random_weights(format(), 37, cols, seed++);
+      const std::vector<float> x = random_floats(m * cols, seed++);
+      const std::vector<float> want = Runner(reference_kernels()).product(weights, x);
+      EXPECT_TRUE(same_bits(Runner(table()).product(weights, x).data(), want.data(), m * 37)) << cols << " x " << m;
+    }
+  }
 }
 
 // Rounding an activation moves it by at most half a step, max / 254 of its group.
@@ -362,7 +378,8 @@ TEST_P(Matmul, OutputsWithSeparateInputRows) {
   const size_t packed_row = takes_packed ? table().packed_row_bytes(cols) : 0;
   Bytes packed_rows = aligned_bytes(40 * packed_row + 1, 0);
   ThreadPool pool(2);
-  if (takes_packed) table().pack_rows(make_exec(pool), x.data(), 40, cols, packed_rows.get());
+  if (takes_packed)
+    table().pack_rows(make_exec(pool), {.x = x.data(), .num_rows = 40, .cols = cols}, packed_rows.get());
   const auto input = [&](int64_t first, int64_t count) {
     return MatmulInput{.num_rows = count,
                        .cols = cols,
@@ -474,7 +491,7 @@ TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
     const MatmulInput none{.num_rows = 0, .cols = 32};
     const MatmulOutput output{.weights = {Format::kQ8_0, 0, 32, nullptr}};
     table->matmul(make_exec(pool), none, &output, 1);
-    table->pack_rows(make_exec(pool), nullptr, 0, 32, nullptr);
+    table->pack_rows(make_exec(pool), {.cols = 32}, nullptr);
   }
 }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -37,6 +38,27 @@ class RowsTest : public testing::TestWithParam<const Kernels*> {
  private:
   ThreadPool pool_{2};
 };
+
+// Layers call entries without a look at what a table has; what they do look at are its numbers.
+TEST_P(RowsTest, EveryEntryIsThere) {
+  const Kernels& all = table();
+  for (int i = 0; i < kNumFormats; ++i) {
+    const auto format = static_cast<Format>(i);
+    if (!weight_format(format).is_weight()) continue;
+    const FormatKernels& row = all.format_kernels(format);
+    EXPECT_TRUE(row.packed_bytes != nullptr && row.pack != nullptr && row.matmul != nullptr) << i;
+  }
+  EXPECT_TRUE(all.dense_bytes != nullptr && all.pack_dense != nullptr);
+  EXPECT_TRUE(all.packed_row_bytes != nullptr && all.pack_rows != nullptr);
+  EXPECT_TRUE(all.rms_norm_packed != nullptr && all.gated_activation_packed != nullptr);
+  EXPECT_TRUE(all.rms_norm != nullptr && all.add_rms_norm != nullptr && all.add != nullptr);
+  EXPECT_TRUE(all.gated_activation != nullptr && all.rope != nullptr && all.norm_rope != nullptr);
+  EXPECT_TRUE(all.gather_rows != nullptr && all.embed_rows != nullptr && all.softcap != nullptr);
+  EXPECT_TRUE(all.route_experts != nullptr && all.add_expert_rows != nullptr && all.enough_expert_rows > 0);
+  EXPECT_TRUE(all.write_kv != nullptr && all.norm_rope_write_kv != nullptr);
+  EXPECT_TRUE(all.attention_workspace_bytes != nullptr && all.attention != nullptr);
+  EXPECT_EQ(all.max_sampled_vocab > 0, all.sample_rows != nullptr);
+}
 
 TEST_P(RowsTest, RmsNorm) {
   for (int64_t dim : kSizes) {
@@ -186,6 +208,40 @@ TEST_P(RowsTest, Rope) {
   }
 }
 
+// Against Sylvester's definition, H[i][j] = (-1)^(bits that i and j share) / sqrt(size), and bit for bit as the
+// reference; twice gives the heads back.
+TEST_P(RowsTest, HadamardHeads) {
+  const int heads = 3;
+  const int64_t rows = 5;
+  for (const int head_dim : {8, 24, 40, 64, 96, 112, 256, 512}) {
+    const int size = head_dim & -head_dim;
+    const int64_t width = heads * head_dim, stride = width + 3;
+    const std::vector<float> x = random_floats(rows * stride, 1, 3.0f);
+    std::vector<float> got = x, reference = x;
+    table().hadamard_heads(exec(), {.x = got.data(), .stride = stride, .num_heads = heads}, rows, head_dim);
+    reference_kernels().hadamard_heads(exec(), {.x = reference.data(), .stride = stride, .num_heads = heads}, rows,
+                                       head_dim);
+    ASSERT_TRUE(same_bits(got.data(), reference.data(), static_cast<int64_t>(got.size()))) << head_dim;
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < stride; ++i) {
+        const int64_t block = row * stride + i / size * size;
+        double want = x[static_cast<size_t>(row * stride + i)];
+        if (i < width) {
+          want = 0;
+          for (int64_t j = 0; j < size; ++j) {
+            const bool minus = std::popcount(static_cast<uint64_t>(i % size & j)) % 2 == 1;
+            want += (minus ? -1.0 : 1.0) * x[static_cast<size_t>(block + j)] / std::sqrt(size);
+          }
+        }
+        ASSERT_NEAR(got[static_cast<size_t>(row * stride + i)], want, 1e-5)
+            << head_dim << " row " << row << " at " << i;
+      }
+    }
+    table().hadamard_heads(exec(), {.x = got.data(), .stride = stride, .num_heads = heads}, rows, head_dim);
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], x[i], 1e-5) << head_dim;
+  }
+}
+
 // Every table stores the same bits as the reference, special values included, and touches no other slot.
 TEST_P(RowsTest, WriteKv) {
   const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
@@ -212,12 +268,22 @@ TEST_P(RowsTest, WriteKv) {
       for (int64_t row = 0; row < num_rows; ++row) slots.push_back((row * 37 + 11) % (4 * kKvBlockSize));
       const size_t bytes = static_cast<size_t>(4 * heads * kv_tile_bytes(format, head_dim));
       std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
-      const KvLayer got{got_k.data(), got_v.data(), format, format, heads, head_dim};
-      const KvLayer want{want_k.data(), want_v.data(), format, format, heads, head_dim};
-      table().write_kv(exec(), {got, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
-      reference_kernels().write_kv(exec(), {want, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
-      EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
-      EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim;
+      for (const bool hadamard_v : {false, true}) {
+        const KvLayer got{.k = got_k.data(),
+                          .v = got_v.data(),
+                          .k_format = format,
+                          .v_format = format,
+                          .num_kv_heads = heads,
+                          .head_dim = head_dim,
+                          .hadamard_v = hadamard_v};
+        KvLayer want = got;
+        want.k = want_k.data();
+        want.v = want_v.data();
+        table().write_kv(exec(), {got, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
+        reference_kernels().write_kv(exec(), {want, v.data(), width + 2, slots.data(), num_rows}, k.data(), width + 1);
+        EXPECT_TRUE(got_k == want_k) << weight_format(format).name << " " << head_dim;
+        EXPECT_TRUE(got_v == want_v) << weight_format(format).name << " " << head_dim << hadamard_v;
+      }
     }
   }
 }
@@ -311,7 +377,7 @@ TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
       AlignedBuffer want(bytes), got(bytes);
       std::vector<float> floats(gate.size());
       const auto expect_equal = [&](const char* name) {
-        table().pack_rows(exec(), floats.data(), rows, dim, want.data());
+        table().pack_rows(exec(), {.x = floats.data(), .num_rows = rows, .cols = dim}, want.data());
         EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
       };
       table().rms_norm(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
@@ -387,13 +453,24 @@ TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
         std::vector<std::byte> got_cache[2], want_cache[2];
         const auto layer = [&](std::vector<std::byte>(&cache)[2]) {
           for (auto& part : cache) part.assign(3 * kv_heads * kv_tile_bytes(format, head_dim), std::byte{0x5a});
-          return KvLayer{cache[0].data(), cache[1].data(), format, format, kv_heads, head_dim};
+          const bool hadamard = format == Format::kQ4_0 || rows == 1;
+          return KvLayer{.k = cache[0].data(),
+                         .v = cache[1].data(),
+                         .k_format = format,
+                         .v_format = format,
+                         .num_kv_heads = kv_heads,
+                         .head_dim = head_dim,
+                         .hadamard_k = hadamard,
+                         .hadamard_v = hadamard};
         };
         const HeadRows want_parts[] = {{want_q.data(), q_width + 3, q_heads, norm, 1e-6f},
                                        {want_k.data(), kv_width, kv_heads, norm, 1e-5f}};
         table().norm_rope(exec(), want_parts, 2, rows, {cos_sin.data(), head_dim, half_dim, interleaved});
-        table().write_kv(exec(), {layer(want_cache), v.data(), kv_width + 1, slots.data(), rows}, want_k.data(),
-                         kv_width);
+        const KvLayer want_layer = layer(want_cache);
+        for (const HeadRows& part : want_parts) {
+          if (want_layer.hadamard_k) table().hadamard_heads(exec(), part, rows, head_dim);
+        }
+        table().write_kv(exec(), {want_layer, v.data(), kv_width + 1, slots.data(), rows}, want_k.data(), kv_width);
         table().norm_rope_write_kv(exec(), {q.data(), q_width + 3, q_heads, norm, 1e-6f},
                                    {k.data(), kv_width, kv_heads, norm, 1e-5f},
                                    {layer(got_cache), v.data(), kv_width + 1, slots.data(), rows},
@@ -494,21 +571,58 @@ TEST_P(RowsTest, RoutingSortsAssignmentsByExpert) {
   }
 }
 
-TEST_P(RowsTest, GatherRowsAndColumns) {
+TEST_P(RowsTest, GatherRows) {
   const int64_t cols = 21;
   const std::vector<float> from = random_floats(50 * cols, 5);
-  std::vector<int32_t> rows, columns;
+  std::vector<int32_t> rows;
   for (int32_t i = 0; i < 33; ++i) rows.push_back(i * 7 % 50);
-  for (int32_t i = 0; i < cols; ++i) columns.push_back(i * 5 % 21);
-  std::vector<float> picked(33 * cols), turned(50 * cols);
+  std::vector<float> picked(33 * cols);
   table().gather_rows(exec(), reinterpret_cast<const std::byte*>(from.data()), cols * sizeof(float), rows.data(), 33,
                       reinterpret_cast<std::byte*>(picked.data()));
-  table().gather_columns(exec(), from.data(), columns.data(), 50, cols, turned.data());
   for (size_t i = 0; i < picked.size(); ++i) {
     EXPECT_EQ(picked[i], from[static_cast<size_t>(rows[i / cols]) * cols + i % cols]);
   }
-  for (size_t i = 0; i < turned.size(); ++i) {
-    EXPECT_EQ(turned[i], from[i / cols * cols + static_cast<size_t>(columns[i % cols])]);
+}
+
+// Rows and columns that lists pick, bit for bit as the same floats packed plainly.
+TEST_P(RowsTest, PacksRowsInTheOrderOfLists) {
+  const std::vector<int32_t> rows = {2, 0, 2, 1, 4, 0, 3};
+  const std::vector<int32_t> first = {5, 5, 8, 9, 9, 12, 12};  // of experts; 0, 3 and 5 have no rows
+  constexpr int64_t kRows = 7;
+  for (const int64_t cols : {32, 256, 288, 1056}) {
+    const std::vector<float> x = random_floats(kRows * cols, 5);
+    std::vector<std::vector<int32_t>> orders(2, std::vector<int32_t>(static_cast<size_t>(cols)));
+    for (size_t c = 0; c < orders[0].size(); ++c) {
+      orders[0][c] = static_cast<int32_t>((c * 5 + 3) % orders[0].size());
+      orders[1][c] = static_cast<int32_t>(orders[0].size() - 1 - c);
+    }
+    const int32_t* const of_experts[] = {orders[1].data(), orders[0].data(), nullptr,
+                                         orders[0].data(), orders[1].data(), orders[0].data()};
+    const int32_t* const of_rows[] = {of_experts[1], of_experts[1], of_experts[1], nullptr,
+                                      of_experts[4], of_experts[4], of_experts[4]};
+    const auto expect_packed = [&](const RowsToPack& lists, const auto& value) {
+      std::vector<float> floats(x.size());
+      for (int64_t i = 0; i < kRows * cols; ++i) floats[static_cast<size_t>(i)] = value(i / cols, i % cols);
+      const size_t bytes = kRows * table().packed_row_bytes(cols);
+      AlignedBuffer want(bytes), got(bytes);
+      table().pack_rows(exec(), {.x = floats.data(), .num_rows = kRows, .cols = cols}, want.data());
+      table().pack_rows(exec(), lists, got.data());
+      EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << cols << " columns";
+    };
+    const auto at = [&](int64_t row, int64_t column) { return x[static_cast<size_t>(row * cols + column)]; };
+    RowsToPack lists{.x = x.data(), .num_rows = kRows, .cols = cols, .columns = orders[0].data()};
+    expect_packed(lists, [&](int64_t row, int64_t c) { return at(row, orders[0][static_cast<size_t>(c)]); });
+    lists = {.x = x.data(),
+             .num_rows = kRows,
+             .cols = cols,
+             .rows = rows.data(),
+             .num_experts = 6,
+             .first = first.data(),
+             .expert_columns = of_experts};
+    expect_packed(lists, [&](int64_t row, int64_t c) {
+      const int32_t* const columns = of_rows[row];
+      return at(rows[static_cast<size_t>(row)], columns != nullptr ? columns[c] : c);
+    });
   }
 }
 

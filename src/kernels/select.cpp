@@ -60,7 +60,6 @@ constexpr VectorTable kVectorTables[] = {
 Kernels make_table(const VectorTable& vector) {
   Kernels table = reference_kernels();
   table.name = vector.name;
-  fill_float_formats_reference(table);
   vector.override_table(table);
   return table;
 }

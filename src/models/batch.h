@@ -20,12 +20,12 @@ struct Batch {
   struct Sequence {
     int64_t num_tokens = 0;      // query tokens of this step; > 1 in prefill
     int64_t first_position = 0;  // position of the first of them = tokens already in the cache
-    // Of every KV group; a lone one counts for all. Each covers positions [0, first_position + num_tokens) and must not
-    // change while the step runs. Entries before what the group's window shows are not read.
+    // Of every KV group; a lone one counts for all. Each covers positions [0, first_position + num_tokens). Entries
+    // before what the group's window shows are not read.
     std::span<const BlockTable> block_tables;
-    // Positions the sequence will never exceed; 0 = the runner's max_context. Models with RoPE factors for short and
-    // for long sequences choose by it, so it keeps its side of ModelInfo::rope_switch_length for a sequence's life.
-    int64_t length_limit = 0;
+    // The sequence, later chunks of its prompt included, is longer than ModelInfo::rope_switch_length. What was
+    // computed before it was does not count any more.
+    bool is_long = false;
   };
   std::vector<int32_t> token_ids;  // of all sequences, one after the other; or chosen_token
   std::vector<Sequence> sequences;

@@ -35,7 +35,9 @@ KvLayer KvCache::at(KvLayout::Place place) {
           .k_format = group.k_format,
           .v_format = group.v_format,
           .num_kv_heads = group.num_kv_heads,
-          .head_dim = group.head_dim};
+          .head_dim = group.head_dim,
+          .hadamard_k = group.hadamard_k,
+          .hadamard_v = group.hadamard_v};
 }
 
 template <typename Copy>

@@ -21,6 +21,8 @@ KvGroup group_of(const LayerKv& layer, const KvLayoutOptions& options) {
           .head_dim = layer.head_dim,
           .k_format = options.k_format,
           .v_format = options.v_format,
+          .hadamard_k = options.hadamard && options.k_format == Format::kQ4_0,
+          .hadamard_v = options.hadamard && options.v_format == Format::kQ4_0,
           .window = layer.window < options.max_context ? layer.window : 0};
 }
 

@@ -34,6 +34,8 @@ struct KvGroup {
   int head_dim = 0;
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
+  bool hadamard_k = false;  // as KvLayer
+  bool hadamard_v = false;
   int64_t window = 0;  // as LayerKv::window; also 0 when no sequence grows beyond the window
 
   // The bytes of one block over all layers: layers x KV heads x (K tile + V tile). Query heads do not count.
@@ -60,7 +62,8 @@ struct KvLayoutOptions {
   int64_t max_context = 0;  // the most positions of a sequence; 0: windows are ignored
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  int num_ranks = 1;  // the ranks that share the heads of every layer
+  bool hadamard = true;  // heads are multiplied by a Hadamard matrix before they become codes of four bits
+  int num_ranks = 1;     // the ranks that share the heads of every layer
 };
 KvLayout make_kv_layout(std::span<const LayerKv> layers, const KvLayoutOptions& options);
 

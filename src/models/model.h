@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "models/arena.h"
 #include "models/kv_layout.h"
+#include "models/pooling.h"
 #include "models/step.h"
 
 namespace quire {
@@ -35,8 +36,10 @@ struct ModelInfo {
   int num_experts_per_token = 0;
   uint64_t num_parameters = 0;
   bool tied_embeddings = false;
-  // > 0: sequences that may grow longer than this use other RoPE factors (Batch::Sequence::length_limit), so that
-  // their KV blocks are never those of shorter ones.
+  bool has_head = true;    // without: final hidden states only, no logits
+  EmbeddingUse embedding;  // as the file says
+  // > 0: sequences longer than this use other RoPE factors for all their positions (LongRoPE), so that K and V of a
+  // sequence that passes it are computed again, and those of longer and shorter ones never shared.
   int64_t rope_switch_length = 0;
 };
 

@@ -21,7 +21,8 @@ struct StepLimits {
   int64_t max_sequences = 0;
   int64_t max_context = 0;  // positions of one sequence
   int num_kv_groups = 1;
-  bool on_host = true;  // the host can read what kernels write
+  // Positions whose rotary angles are kept, computed once: a device would wait while the host computes them. 0: none.
+  int64_t remembered_positions = 0;
 };
 
 // Where the layers of a KV group find and put K and V.
@@ -40,8 +41,8 @@ struct Step {
   int input_slot = 0;  // StepInput::host
   int64_t num_rows = 0;
   // In the host's memory:
-  const int64_t* positions = nullptr;      // [num_rows] position in the row's sequence
-  const int64_t* length_limits = nullptr;  // [num_rows] positions the row's sequence will never exceed
+  const int64_t* positions = nullptr;  // [num_rows] position in the row's sequence
+  const uint8_t* is_long = nullptr;    // [num_rows] whether the row's sequence is longer than the RoPE switch
   // In the device's, like all that kernels read:
   EmbeddedTokens tokens = {};                   // [num_rows]
   std::span<const KvGroupRows> kv_groups = {};  // the list itself lies in the host's
@@ -49,6 +50,7 @@ struct Step {
   int64_t max_sequence_rows = 0;  // no sequence has more rows
   int64_t max_context = 0;        // none reaches further in this step
   bool share_prefixes = true;     // see AttentionArgs
+  bool begin_alike = false;       // likewise
 
   const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
   int64_t num_logit_rows = 0;            // whose logits are wanted

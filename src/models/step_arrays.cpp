@@ -20,8 +20,7 @@ int64_t rounded_context(int64_t context, int64_t most) {
   return std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(context))), most);
 }
 
-// Whether there is a prefix that all of them share, in the group that reaches furthest. The host's kernels find out by
-// themselves, a device's would have to be sent looking.
+// Whether there is a prefix that all of them share, in the group that reaches furthest.
 bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
   const auto first_block = [](const Batch::Sequence& sequence) { return sequence.block_tables[0][0]; };
   return sequences.size() > 1 && first_block(sequences[0]) != kNoBlock &&
@@ -44,26 +43,22 @@ void check_rows(const std::vector<int32_t>& rows, int64_t num_rows) {
 
 }  // namespace
 
-void StepArrays::take(Arena& workspace, InputArena& inputs, const Kernels& kernels, const StepLimits& limits) {
+void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& limits) {
   limits_ = limits;
   positions_.resize(static_cast<size_t>(limits.max_rows));
-  length_limits_.resize(positions_.size());
+  is_long_.resize(positions_.size());
   token_ids_ = inputs.take<int32_t>(limits.max_rows);
   groups_.resize(static_cast<size_t>(limits.num_kv_groups));
   group_rows_.clear();
   for (GroupInputs& group : groups_) {
     group.slots = inputs.take<int64_t>(limits.max_rows);
     group.sequences = inputs.take<AttentionSequence>(limits.max_sequences);
-    if (!limits.on_host) {
-      group.block_tables = inputs.take<int32_t>(limits.max_sequences * blocks_for(limits.max_context));
-    }
+    group.block_tables = inputs.take<int32_t>(limits.max_sequences * blocks_for(limits.max_context));
     group_rows_.push_back({.slots = group.slots.device, .sequences = group.sequences.device});
   }
   wanted_rows_ = inputs.take<int32_t>(limits.max_logit_rows);
-  if (kernels.sample_rows != nullptr) {
-    sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
-    tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
-  }
+  sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
+  tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
 }
 
 Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds) {
@@ -75,11 +70,11 @@ Step StepArrays::place(const Batch& batch, int input_slot, const Bounds& bounds)
   Step step{.input_slot = input_slot,
             .num_rows = num_rows,
             .positions = positions_.data(),
-            .length_limits = length_limits_.data(),
+            .is_long = is_long_.data(),
             .tokens = {.ids = token_ids_.device, .chosen = tokens_},
             .kv_groups = group_rows_,
             .num_sequences = num_sequences,
-            .share_prefixes = limits_.on_host || begin_alike(batch.sequences),
+            .begin_alike = begin_alike(batch.sequences),
             .wanted_rows = wanted_rows_.device,
             .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
             .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
@@ -111,7 +106,7 @@ void StepArrays::place_sequence(const Batch::Sequence& sequence, const Step& ste
   for (int64_t i = 0; i < sequence.num_tokens; ++i) {
     const auto row = static_cast<size_t>(first_row + i);
     positions_[row] = sequence.first_position + i;
-    length_limits_[row] = sequence.length_limit > 0 ? sequence.length_limit : limits_.max_context;
+    is_long_[row] = sequence.is_long ? 1 : 0;
   }
 }
 
@@ -127,8 +122,6 @@ void StepArrays::place_blocks(const GroupInputs& group, const BlockTable& table,
     slots[i] = block * kKvBlockSize + position % kKvBlockSize;
   }
   AttentionSequence& placed = group.sequences.host(step.input_slot)[index] = rows;
-  placed.block_table = table.data();
-  if (limits_.on_host) return;
   const int64_t at = index * table_size(step);
   std::copy_n(table.data(), table_blocks, group.block_tables.host(step.input_slot) + at);
   placed.block_table = group.block_tables.device + at;
@@ -169,13 +162,13 @@ void StepArrays::pad(Step& step) {
     const auto i = static_cast<size_t>(row);
     token_ids_.host(slot)[row] = 0;
     positions_[i] = 0;
-    length_limits_[i] = limits_.max_context;
+    is_long_[i] = 0;
     for (const GroupInputs& group : groups_) {
       group.slots.host(slot)[row] = -1;
       group.sequences.host(slot)[row] = {.first_row = row, .num_rows = 0, .first_position = 0, .block_table = nullptr};
     }
     wanted_rows_.host(slot)[row] = static_cast<int32_t>(row);
-    if (tokens_ != nullptr) sampling_.host(slot)[row] = {};
+    sampling_.host(slot)[row] = {};
   }
 }
 

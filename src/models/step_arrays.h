@@ -24,7 +24,7 @@ class StepArrays {
   };
 
   // Null pointers while the arenas count.
-  void take(Arena& workspace, InputArena& inputs, const Kernels& kernels, const StepLimits& limits);
+  void take(Arena& workspace, InputArena& inputs, const StepLimits& limits);
 
   // Checks the batch and lays out where its rows belong: all of a Step that follows from the batch alone.
   Step place(const Batch& batch, int input_slot, const Bounds& bounds);
@@ -37,14 +37,14 @@ class StepArrays {
   void upload(Device& device, const Step& step, bool samples) const;
 
   const SamplingRow* sampling() const { return sampling_.device; }  // [num_logit_rows]
-  int32_t* tokens() const { return tokens_; }  // [num_logit_rows] on the device; null where the table does not sample
+  int32_t* tokens() const { return tokens_; }                       // [num_logit_rows] on the device
 
  private:
   // What a KV group has of a step beside what every layer sees.
   struct GroupInputs {
     StepInput<int64_t> slots;
     StepInput<AttentionSequence> sequences;
-    StepInput<int32_t> block_tables;  // [num_sequences, table_size]; the host's kernels read the engine's own
+    StepInput<int32_t> block_tables;  // [num_sequences, table_size]
   };
 
   void place_sequence(const Batch::Sequence& sequence, const Step& step, int64_t first_row);
@@ -58,12 +58,12 @@ class StepArrays {
 
   StepLimits limits_;
   std::vector<int64_t> positions_;
-  std::vector<int64_t> length_limits_;
+  std::vector<uint8_t> is_long_;
   StepInput<int32_t> token_ids_;
   std::vector<GroupInputs> groups_;
   std::vector<KvGroupRows> group_rows_;  // the same on the device
   StepInput<int32_t> wanted_rows_;
-  StepInput<SamplingRow> sampling_;  // where the table samples, like tokens_
+  StepInput<SamplingRow> sampling_;
   int32_t* tokens_ = nullptr;
 };
 

@@ -25,8 +25,9 @@ class HostDevice : public Device {
   void populate(std::byte* memory, const std::stop_token& stop) override {
     if (const auto found = buffers_.find(memory); found != buffers_.end()) found->second.populate_pages(stop);
   }
-  std::byte* allocate_staging(size_t size_bytes) override { return allocate(size_bytes); }
-  void release_staging(std::byte* memory) noexcept override { release(memory); }
+  void provide_page(std::byte* at) override { *at = {}; }
+  std::byte* allocate_staging(size_t) override { return nullptr; }
+  void release_staging(std::byte*) noexcept override {}
 
   void upload(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
   void upload_staged(std::byte* to, const std::byte* from, size_t size_bytes) override { copy(to, from, size_bytes); }
@@ -38,6 +39,7 @@ class HostDevice : public Device {
   void synchronize() override {}
   void mark(int) override {}
   void wait_for(int) override {}
+  bool records() const override { return false; }
   void run(uint64_t, const std::function<void()>& body) override { body(); }
 
  private:
@@ -65,6 +67,24 @@ DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
 
 DeviceBuffer::~DeviceBuffer() {
   if (device_ != nullptr) device_->release(data_);
+}
+
+StagingBuffer::StagingBuffer(Device& device, size_t size_bytes) : device_(&device) {
+  std::byte* const memory = device.allocate_staging(size_bytes);
+  if (memory != nullptr) memory_ = {memory, size_bytes};
+}
+
+StagingBuffer::StagingBuffer(StagingBuffer&& other) noexcept
+    : device_(std::exchange(other.device_, nullptr)), memory_(std::exchange(other.memory_, {})) {}
+
+StagingBuffer& StagingBuffer::operator=(StagingBuffer&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(memory_, other.memory_);
+  return *this;
+}
+
+StagingBuffer::~StagingBuffer() {
+  if (device_ != nullptr) device_->release_staging(memory_.data());
 }
 
 }  // namespace quire

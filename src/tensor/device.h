@@ -34,7 +34,11 @@ class Device {
   virtual void release(std::byte* memory) noexcept = 0;
   // See AlignedBuffer::populate_pages; nothing to do where memory is there as soon as it is allocated.
   virtual void populate(std::byte* /*memory*/, const std::stop_token& /*stop*/) {}
-  // Memory of the host that the device reads and writes at the full speed of the link; zeroed.
+  // Has the page of this address, which is zeroed, there before its first use; nothing to do where memory is there as
+  // soon as it is allocated. Any thread.
+  virtual void provide_page(std::byte* /*at*/) {}
+  // Memory of the host that the device reads and writes at the full speed of the link; zeroed. Null on the host, where
+  // nothing is staged.
   virtual std::byte* allocate_staging(size_t size_bytes) = 0;
   virtual void release_staging(std::byte* memory) noexcept = 0;
 
@@ -57,6 +61,7 @@ class Device {
   // Runs the work that `body` queues. A device may record it once and replay the recording each time the key comes
   // again, without calling body: equal keys mean the same calls with the same pointers and sizes, while the contents of
   // the arrays may differ. Key 0 is never recorded.
+  virtual bool records() const = 0;  // whether it may
   virtual void run(uint64_t key, const std::function<void()>& body) = 0;
 };
 
@@ -83,17 +88,16 @@ class DeviceBuffer {
   size_t size_bytes_ = 0;
 };
 
-// Staging memory of a device, freed with the object.
+// Staging memory of a device, freed with the object. Empty on the host. Move-only.
 class StagingBuffer {
  public:
   StagingBuffer() = default;
-  StagingBuffer(Device& device, size_t size_bytes)
-      : device_(&device), memory_(device.allocate_staging(size_bytes), size_bytes) {}
+  StagingBuffer(Device& device, size_t size_bytes);
+  StagingBuffer(StagingBuffer&& other) noexcept;
+  StagingBuffer& operator=(StagingBuffer&& other) noexcept;
   StagingBuffer(const StagingBuffer&) = delete;
   StagingBuffer& operator=(const StagingBuffer&) = delete;
-  ~StagingBuffer() {
-    if (device_ != nullptr) device_->release_staging(memory_.data());
-  }
+  ~StagingBuffer();
 
   std::span<std::byte> bytes() { return memory_; }
 

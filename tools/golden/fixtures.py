@@ -14,7 +14,6 @@ class Case:
     name: str
     num_tokens: int = NUM_TOKENS
     stepwise: bool = False  # the reference fed one token at a time, through its cache
-    length_limit: int = 0  # positions the sequence may grow to, where RoPE depends on it; 0 = anything
     probed: bool = True
 
 
@@ -145,12 +144,12 @@ FIXTURES = [
             probes={"other window": {"sliding_window": 24}, "no final softcap": {"final_logit_softcapping": None}}),
     Fixture("phi3-window", _phi3(sliding_window=24, original_max_position_embeddings=128), gguf="BF16",
             probes={"no window": {"sliding_window": None}}),
-    # All positions of a sequence use the short factors, or, when it may pass 48 positions, the long ones.
+    # All positions of a sequence use the short factors, or, when it is longer than 48 positions, the long ones.
     Fixture("phi3-longrope",
             _phi3(max_position_embeddings=192, original_max_position_embeddings=48, partial_rotary_factor=0.75,
                   rope_scaling={"type": "longrope", "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5],
                                 "long_factor": [1.1, 1.4, 2.0, 3.0, 4.0, 4.5]}),
-            gguf="BF16", cases=[Case("short", num_tokens=48, length_limit=48), Case("long", length_limit=70)],
+            gguf="BF16", cases=[Case("short", num_tokens=48), Case("just_long", num_tokens=49), Case("long")],
             probes={"no rope scaling": {"rope_scaling": None,
                                         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
                                                             "partial_rotary_factor": 0.75}},

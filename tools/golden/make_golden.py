@@ -160,7 +160,7 @@ def finish(fixture, folder, reference_folder, tensors):
         reference = logits_of(load(reference_folder), tokens[:case.num_tokens], case.stepwise)
         examine(fixture, reference_folder, tokens[:case.num_tokens], case, reference)
         reference.astype("<f4").tofile(folder / f"{case.name}.logits")
-        cases.append({"name": case.name, "num_tokens": case.num_tokens, "length_limit": case.length_limit})
+        cases.append({"name": case.name, "num_tokens": case.num_tokens})
     if not fixture.safetensors:
         (folder / "model.safetensors").unlink()
         (folder / "config.json").unlink()

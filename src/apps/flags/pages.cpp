@@ -115,6 +115,26 @@ void append_peers(std::string& out, const Command& program) {
   }
 }
 
+constexpr const char* kFlagsIntroduction = R"(# Flags
+
+This page lists every flag of every command; `quire COMMAND --help` shows the same on the terminal. Several names in one
+row mean the same. A flag with a variable in the last column can be set by the environment too. `quire man --markdown`
+writes this page, and a test compares them.
+
+`--config FILE` reads the flags of a command from a file, as vLLM does: YAML lines `key: value`, where a key is the long
+name of a flag without its dashes (`_` reads as `-`). The command line wins over the environment, and the environment
+over the file.
+
+```yaml
+# quire.yaml, for `quire serve --config quire.yaml`
+model: models/SmolLM2-135M-Instruct.Q4_1.gguf
+port: 9000
+max-num-seqs: 16
+api-key: ["first", "second"]   # repeatable flags: in brackets, or one per line after '- '
+no-webui: true
+```
+)";
+
 }  // namespace
 
 std::string man_page(const Command& program) {
@@ -138,15 +158,7 @@ std::string man_page(const Command& program) {
 }
 
 std::string flags_markdown(const Command& program) {
-  std::string out =
-      "# Flags\n\nEvery flag of every command. `quire man --markdown` writes this page; a test compares them. A flag "
-      "with a variable in the last\ncolumn can be set by the environment. Several names in one row mean the same. "
-      "`quire COMMAND --help` shows the same on the\nterminal.\n\n`--config FILE` reads flags of the command from a "
-      "file, as vLLM does: YAML's `key: value` lines, a key being a flag's long\nname without its dashes (`_` reads as "
-      "`-`). The command line wins over the environment, and that over the file.\n\n```yaml\n# quire.yaml, for `quire "
-      "serve --config quire.yaml`\nmodel: models/SmolLM2-135M-Instruct.Q4_1.gguf\nport: 9000\nmax-num-seqs: "
-      "16\napi-key: [\"first\", \"second\"]   # repeatable flags: in brackets, or one a line behind '- '\nno-webui: "
-      "true\n```\n";
+  std::string out = kFlagsIntroduction;
   append_markdown(out, program);
   append_peers(out, program);
   return out;

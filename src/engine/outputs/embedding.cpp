@@ -7,7 +7,9 @@ namespace quire {
 void Embedding::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& /*scratch*/) {
   for (int64_t row = 0; row < rows.num_rows; ++row) {
     // The mean sums every position once, in order; after a preemption the model computes some rows again.
-    if (pooling_ == Pooling::kMean && rows.first_position + row != num_summed_) continue;
+    const bool is_next = rows.first_position + row == num_summed_;
+    if (pooling_ == Pooling::kMean && !is_next) continue;
+    if (pooling_ == Pooling::kCls && (!is_next || num_summed_ > 0)) continue;
     const std::span<const float> hidden = rows.hidden_of(row);
     sum_.resize(hidden.size());
     for (size_t d = 0; d < hidden.size(); ++d) sum_[d] += hidden[d];

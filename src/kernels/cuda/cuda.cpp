@@ -17,6 +17,7 @@ Kernels make_table() {
   fill_rope_cuda(table);
   fill_experts_cuda(table);
   table.embed_rows = embed_rows;
+  table.max_sampled_vocab = 1 << 20;
   table.sample_rows = sample_rows;
   return table;
 }

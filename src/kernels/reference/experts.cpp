@@ -47,13 +47,6 @@ void embed_rows(const Exec& exec, const PackedMatrix& matrix, const EmbeddedToke
   });
 }
 
-void gather_columns(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
-                    float* to) {
-  for_rows(exec, num_rows, [=](int64_t row) {
-    for (int64_t c = 0; c < cols; ++c) to[row * cols + c] = from[row * cols + columns[c]];
-  });
-}
-
 // The choices of one row, ascending, their weights beside them. Overwrites `logits`.
 void route_row(const Routing& routing, float* logits, int32_t* experts, float* weights) {
   constexpr float kTaken = -1.0f;  // no probability
@@ -114,8 +107,8 @@ void route_experts(const Exec& exec, const Routing& routing, float* logits, int6
 
 void fill_experts_reference(Kernels& table) {
   table.gather_rows = gather_rows;
+  table.embeds_file_rows = true;
   table.embed_rows = embed_rows;
-  table.gather_columns = gather_columns;
   table.route_experts = route_experts;
 }
 

@@ -54,12 +54,26 @@ float quantize_group(const float* x, std::byte* codes) {
   return has_codes ? max / 127.0f : 0.0f;
 }
 
-void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
-  const auto body = [=](int64_t row) {
-    std::byte* to = packed + static_cast<size_t>(row) * reference_packed_row_bytes(cols);
-    for (int64_t k = 0; k < cols; k += kGroup) quantize_q8_group(x + row * cols + k, cols, k / kGroup, to);
+// The order of the columns of a row; null: as they are.
+const int32_t* columns_of(const RowsToPack& rows, int64_t row) {
+  if (rows.num_experts == 0) return rows.columns;
+  int expert = 0;
+  while (rows.first[expert + 1] - rows.first[0] <= row) ++expert;
+  return rows.expert_columns[expert];
+}
+
+void pack_rows(const Exec& exec, const RowsToPack& rows, std::byte* packed) {
+  const auto body = [=, &rows](int64_t row) {
+    const float* const x = rows.x + (rows.rows != nullptr ? rows.rows[row] : row) * rows.cols;
+    const int32_t* const columns = columns_of(rows, row);
+    std::byte* const to = packed + static_cast<size_t>(row) * reference_packed_row_bytes(rows.cols);
+    for (int64_t k = 0; k < rows.cols; k += kGroup) {
+      float group[kGroup];
+      for (int64_t i = 0; i < kGroup; ++i) group[i] = x[columns != nullptr ? columns[k + i] : k + i];
+      quantize_q8_group(group, rows.cols, k / kGroup, to);
+    }
   };
-  parallel_for(exec, num_rows, body);
+  parallel_for(exec, rows.num_rows, body);
 }
 
 double dot_f32(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
@@ -133,7 +147,7 @@ void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q
   std::memcpy(q8_row + cols + group * static_cast<int64_t>(sizeof scale), &scale, sizeof scale);
 }
 
-void fill_float_formats_reference(Kernels& table) {
+void fill_matmul_reference(Kernels& table) {
   for (int i = 0; i < kNumFormats; ++i) {
     if (!weight_format(static_cast<Format>(i)).is_weight()) continue;
     table.formats[i] = {.input = RowForm::kFloats,
@@ -142,10 +156,6 @@ void fill_float_formats_reference(Kernels& table) {
                         .matmul = matmul<RowForm::kFloats>,
                         .matmul_experts = nullptr};
   }
-}
-
-void fill_matmul_reference(Kernels& table) {
-  fill_float_formats_reference(table);
   for (const CodeFormat& row : kCodeFormats) {
     FormatKernels& kernels = table.formats[static_cast<size_t>(row.format)];
     kernels.input = RowForm::kPacked;
@@ -153,6 +163,10 @@ void fill_matmul_reference(Kernels& table) {
   }
   table.packed_row_bytes = reference_packed_row_bytes;
   table.pack_rows = pack_rows;
+  table.mixes_expert_formats = true;
+  table.enough_expert_rows = 512;
+  table.dense_bytes = [](Format, int64_t, int64_t) { return size_t{0}; };
+  table.pack_dense = pack;
 }
 
 }  // namespace quire

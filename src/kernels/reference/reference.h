@@ -9,11 +9,10 @@ namespace quire {
 // Group `group` (32 values) of a packed row of `cols`: see Kernels::pack_rows.
 void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q8_row);
 size_t reference_packed_row_bytes(int64_t cols);
+// One head of Kernels::hadamard_heads.
+void hadamard_reference(float* head, int head_dim);
 
 void fill_matmul_reference(Kernels& table);
-// Only Kernels::formats, every weight format by float rows: what a table of the host starts from. Packed rows are of
-// each table's own layout, so the reference's kernels for them run in its own table alone.
-void fill_float_formats_reference(Kernels& table);
 void fill_rows_reference(Kernels& table);
 void fill_experts_reference(Kernels& table);
 void fill_attention_reference(Kernels& table);

@@ -121,6 +121,14 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
   }
 }
 
+void hadamard_heads(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim) {
+  for_each_row(exec, num_rows, [=](int64_t row) {
+    for (int head = 0; head < heads.num_heads; ++head) {
+      hadamard_reference(heads.x + row * heads.stride + int64_t{head} * head_dim, head_dim);
+    }
+  });
+}
+
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_each_row(exec, num_rows, [=, &experts](int64_t row) {
     if (experts.first == 0) std::fill_n(y + row * dim, dim, 0.0f);
@@ -148,7 +156,10 @@ void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_
       const int64_t tile = slot / kKvBlockSize * kv.num_kv_heads + head;
       const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
       store_k(kv.k_format, kv.k + tile * k_bytes, kv.head_dim, offset, k + row * k_stride + column);
-      store_v(kv.v_format, kv.v + tile * v_bytes, kv.head_dim, offset, write.v + row * write.v_stride + column);
+      float v[kMaxHeadDim];
+      std::copy_n(write.v + row * write.v_stride + column, kv.head_dim, v);
+      if (kv.hadamard_v) hadamard_reference(v, kv.head_dim);
+      store_v(kv.v_format, kv.v + tile * v_bytes, kv.head_dim, offset, v);
     }
   });
 }
@@ -157,10 +168,30 @@ void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, 
                         const Rotation& rotation) {
   const HeadRows parts[] = {q, k};
   norm_rope(exec, parts, 2, write.num_rows, rotation);
+  for (const HeadRows& part : parts) {
+    if (write.kv.hadamard_k) hadamard_heads(exec, part, write.num_rows, rotation.head_dim);
+  }
   write_kv(exec, write, k.x, k.stride);
 }
 
 }  // namespace
+
+void hadamard_reference(float* head, int head_dim) {
+  const int size = head_dim & -head_dim;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  for (float* block = head; block != head + head_dim; block += size) {
+    for (int distance = size / 2; distance > 0; distance /= 2) {
+      for (int i = 0; i < size; ++i) {
+        if ((i & distance) != 0) continue;
+        const float first = block[i];
+        const float second = block[i + distance];
+        block[i] = first + second;
+        block[i + distance] = first - second;
+      }
+    }
+    for (int i = 0; i < size; ++i) block[i] *= scale;
+  }
+}
 
 void fill_rows_reference(Kernels& table) {
   table.rms_norm = rms_norm;
@@ -173,6 +204,7 @@ void fill_rows_reference(Kernels& table) {
   table.norm_rope = norm_rope;
   table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
+  table.hadamard_heads = hadamard_heads;
   table.write_kv = write_kv;
   table.norm_rope_write_kv = norm_rope_write_kv;
 }

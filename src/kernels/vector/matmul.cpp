@@ -20,15 +20,16 @@ inline int64_t tile_panels(const MatmulTuning& tuning, int64_t num_tokens) {
   return panels < 1 ? 1 : panels < kMaxTaskPanels ? panels : kMaxTaskPanels;
 }
 
-// Null for a format without kernels here.
 MultiplyPanels multiply_panels_for(Format format) {
   switch (kFormatFamilies.of[static_cast<int>(format)]) {
     case FormatFamily::kBytes: return byte_panels(format);
     case FormatFamily::kNibbles: return nibble_panels(format);
     case FormatFamily::kLevels: return level_panels(format);
     case FormatFamily::kPlanes: return plane_panels(format);
-    default: return float_panels(format);
+    default: break;
   }
+  const MultiplyPanels floats = float_panels(format);
+  return floats != nullptr ? floats : multiply_block_panels;
 }
 
 void store_rows(const MatmulOutput& out, int64_t row, int64_t first_token, int64_t num_tokens, const float* sums) {
@@ -102,10 +103,11 @@ void override_matmul(Kernels& table) {
   table.usual_tuning = kUsualTuning;
   for (int i = 0; i < kNumFormats; ++i) {
     const auto format = static_cast<Format>(i);
-    if (multiply_panels_for(format) == nullptr) continue;
+    if (weight_format(format).dequantize == nullptr) continue;
+    const bool is_blocks = multiply_panels_for(format) == multiply_block_panels;
     table.formats[i] = {.input = is_code_format(format) ? RowForm::kPacked : RowForm::kFloats,
-                        .packed_bytes = matrix_bytes,
-                        .pack = pack_matrix,
+                        .packed_bytes = is_blocks ? block_matrix_bytes : matrix_bytes,
+                        .pack = is_blocks ? pack_block_matrix : pack_matrix,
                         .matmul = matmul_outputs,
                         .matmul_experts = nullptr};
   }

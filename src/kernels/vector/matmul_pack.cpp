@@ -11,15 +11,14 @@
 #include "kernels/vector/matmul_layout.h"
 #include "kernels/vector/parts.h"
 #include "kernels/vector/tile_parts.h"
+#include "kernels/vector/transpose.h"
 #include "tensor/formats/blocks.h"
 
 namespace quire::QUIRE_TABLE {
 namespace {
 
 using WordPair = uint32_t __attribute__((vector_size(8)));
-using WordRow = uint32_t __attribute__((vector_size(16)));
 using WordGroup = uint32_t __attribute__((vector_size(32)));
-using HalfRow = uint16_t __attribute__((vector_size(16)));
 
 // kBits words.
 template <int kBits>
@@ -120,29 +119,6 @@ void pack_code_panel(Format format, const std::byte* src, size_t row_bytes, int 
       pack_codes(scheme, block.codes, groups, dst + layout.header_bytes, row);
     }
     dst += part_bytes;
-  }
-}
-
-inline WordRow interleave_low(WordRow a, WordRow b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
-inline WordRow interleave_high(WordRow a, WordRow b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
-inline HalfRow interleave_low(HalfRow a, HalfRow b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
-inline HalfRow interleave_high(HalfRow a, HalfRow b) {
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-}
-
-// log2(kSize) rounds of interleaving row i with row i + kSize / 2 transpose kSize rows.
-template <typename Row, int kSize>
-inline void transpose(Row (&rows)[kSize]) {
-#pragma GCC unroll 4
-  for (int done = 1; done < kSize; done *= 2) {
-    Row next[kSize];
-#pragma GCC unroll 8
-    for (int i = 0; i < kSize / 2; ++i) {
-      next[2 * i] = interleave_low(rows[i], rows[i + kSize / 2]);
-      next[2 * i + 1] = interleave_high(rows[i], rows[i + kSize / 2]);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < kSize; ++i) rows[i] = next[i];
   }
 }
 

@@ -22,14 +22,33 @@ inline int64_t block_width(int64_t first, int64_t dim) {
   return dim - first < kBlockColumns ? dim - first : kBlockColumns;
 }
 
-void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
-  for_slices(exec, num_rows, cols, [=](int64_t first, int64_t last) {
+// The order of the columns of a row; null: as they are.
+const int32_t* columns_of(const RowsToPack& rows, int64_t row) {
+  if (rows.num_experts == 0) return rows.columns;
+  int expert = 0;
+  while (rows.first[expert + 1] - rows.first[0] <= row) ++expert;
+  return rows.expert_columns[expert];
+}
+
+void pack_row(const float* x, const int32_t* columns, int64_t cols, std::byte* packed) {
+  for (int64_t k = 0; k < cols; k += kBlockColumns) {
+    const int64_t count = block_width(k, cols);
+    if (columns == nullptr) {
+      quantize_block(x + k, k, count, packed);
+      continue;
+    }
+    alignas(64) float strip[kBlockColumns];
+    for (int64_t i = 0; i < count; ++i) strip[i] = x[columns[k + i]];
+    quantize_block(strip, k, count, packed);
+  }
+}
+
+void pack_rows(const Exec& exec, const RowsToPack& rows, std::byte* packed) {
+  for_slices(exec, rows.num_rows, rows.cols, [=, &rows](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      auto* blocks = reinterpret_cast<Q8Block*>(packed + static_cast<size_t>(row) * q8_bytes(cols));
-      if (cols % kBlockColumns != 0) blocks[cols / kBlockColumns] = {};
-      for (int64_t k = 0; k < cols; k += kGroup) {
-        quantize_group(x + row * cols + k, static_cast<int>(k % kBlockColumns / kGroup), blocks[k / kBlockColumns]);
-      }
+      const int64_t from = rows.rows != nullptr ? rows.rows[row] : row;
+      pack_row(rows.x + from * rows.cols, columns_of(rows, row), rows.cols,
+               packed + static_cast<size_t>(row) * q8_bytes(rows.cols));
     }
   });
 }

@@ -16,8 +16,8 @@ void override_attention(Kernels& table);
 // Kernels::pack.
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
 
-// sums += panels * tokens^T for `count` panels from `first` on, over all columns; sums:
-// [count][num_tokens][kPanelRows].
+// sums = panels * tokens^T for `count` panels from `first` on, over all columns; sums: [count][num_tokens][kPanelRows],
+// zeros before.
 using MultiplyPanels = void (*)(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x,
                                 int64_t first_token, int64_t num_tokens, float* sums);
 
@@ -28,5 +28,13 @@ MultiplyPanels byte_panels(Format format);
 MultiplyPanels nibble_panels(Format format);
 MultiplyPanels level_panels(Format format);
 MultiplyPanels plane_panels(Format format);
+
+// Of every other format of weights: blocks stay as they lie in a file and are decoded to floats when they are
+// multiplied (matmul_blocks.cpp).
+size_t block_matrix_bytes(Format format, int64_t rows, int64_t cols);
+void pack_block_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src,
+                       std::byte* dst);
+void multiply_block_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
+                           int64_t num_tokens, float* sums);
 
 }  // namespace quire::QUIRE_TABLE

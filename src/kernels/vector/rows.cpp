@@ -114,7 +114,23 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
   });
 }
 
+<<<<<<< HEAD
 // Products are rounded before they are added, as in the reference.
+=======
+void hadamard_row(const HeadRows& heads, int64_t row, int head_dim) {
+  for (int head = 0; head < heads.num_heads; ++head) {
+    hadamard_head(heads.x + row * heads.stride + int64_t{head} * head_dim, head_dim);
+  }
+}
+
+void hadamard_heads(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim) {
+  for_slices(exec, num_rows, int64_t{heads.num_heads} * head_dim, [=, &heads](int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) hadamard_row(heads, row, head_dim);
+  });
+}
+
+// Products are rounded before they are added, as the reference does it.
+>>>>>>> 5e14f25 (4-bit KV: heads times a Hadamard matrix before they become codes)
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_slices(exec, num_rows, (experts.per_row + 1) * dim, [=, &experts](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
@@ -171,7 +187,14 @@ inline void store_row(const KvLayer& kv, const float* k, const float* v, int64_t
     const int64_t tile = slot / kKvBlockSize * kv.num_kv_heads + head;
     const int64_t column = static_cast<int64_t>(head) * kv.head_dim;
     store_kv(kv.k_format, k + column, kv.head_dim, kv.k + tile * k_bytes, offset, false);
-    store_kv(kv.v_format, v + column, kv.head_dim, kv.v + tile * v_bytes, offset, true);
+    if (!kv.hadamard_v) {
+      store_kv(kv.v_format, v + column, kv.head_dim, kv.v + tile * v_bytes, offset, true);
+      continue;
+    }
+    alignas(64) float head_v[kMaxHeadDim];
+    __builtin_memcpy(head_v, v + column, static_cast<size_t>(kv.head_dim) * sizeof(float));
+    hadamard_head(head_v, kv.head_dim);
+    store_kv(kv.v_format, head_v, kv.head_dim, kv.v + tile * v_bytes, offset, true);
   }
 }
 
@@ -192,6 +215,10 @@ void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, 
     for (int64_t row = first; row < last; ++row) {
       rotate_row(rotation, q, row, true);
       rotate_row(rotation, k, row, true);
+      if (write.kv.hadamard_k) {
+        hadamard_row(q, row, rotation.head_dim);
+        hadamard_row(k, row, rotation.head_dim);
+      }
       store_row(write.kv, k.x + row * k.stride, write.v + row * write.v_stride, write.slots[row]);
     }
   });
@@ -208,6 +235,7 @@ void override_rows(Kernels& table) {
   table.norm_rope = norm_rope;
   table.add_expert_rows = add_expert_rows;
   table.softcap = softcap;
+  table.hadamard_heads = hadamard_heads;
   table.write_kv = write_kv;
   table.norm_rope_write_kv = norm_rope_write_kv;
 }

@@ -7,14 +7,11 @@
 namespace quire {
 DecoderConfig read_gemma_config(const Checkpoint& checkpoint) {
   const json::object& json = checkpoint.config();
-  DecoderConfig config = read_decoder_config(checkpoint, {.head_dim = 256, .tied_embeddings = true});
+  DecoderConfig config =
+      read_decoder_config(checkpoint, {.head_dim = 256, .tied_embeddings = true, .context_is_scaled = true});
   const double scalar = find_double(json, "query_pre_attn_scalar", 256.0);
   if (!(scalar > 0)) fail(ErrorCode::kCorrupt, "\"query_pre_attn_scalar\" is {}, expected more than 0", scalar);
   config.attention_scale = static_cast<float>(1.0 / std::sqrt(scalar));
-  if (find_bool(json, "use_bidirectional_attention", false)) {
-    fail(ErrorCode::kUnsupported, "{}: use_bidirectional_attention is set; this build runs causal models only",
-         checkpoint.name());
-  }
   // GGUF files of Gemma carry 1 + weight already.
   config.norm_offset = checkpoint.norms_include_one() ? 0.0f : 1.0f;
   config.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(config.info.hidden_size)));

@@ -1,6 +1,7 @@
 #include "models/architectures/registry.h"
 
 #include "base/error.h"
+#include "models/loading/config.h"
 
 namespace quire {
 namespace {
@@ -26,7 +27,7 @@ const RegistryEntry& find_entry(const Checkpoint& checkpoint) {
       named ? std::string(names->at(0).get_string()) : find_string(config, "model_type", "(none)");
   std::string known;
   for (const RegistryEntry& entry : kRegistry) {
-    if (found == (named ? entry.architecture : entry.model_type)) return entry;
+    if (with_head(found) == (named ? entry.architecture : entry.model_type)) return entry;
     known += known.empty() ? "" : ", ";
     known += named ? entry.architecture : entry.model_type;
   }

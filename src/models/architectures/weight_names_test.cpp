@@ -27,7 +27,7 @@ class Loaded {
  public:
   explicit Loaded(const Checkpoint& checkpoint)
       : backend_(Backend{&reference_kernels(), make_host_device()}), pool_(2) {
-    WeightLoader measuring(checkpoint, *backend_.kernels, /*on_host=*/true);
+    WeightLoader measuring(checkpoint, *backend_.kernels);
     make_model(checkpoint, measuring);
     weights_.emplace(*backend_.device, measuring.packed_bytes());
     WeightLoader loader(checkpoint, *backend_.kernels, make_exec(pool_, backend_.device->stream()), *backend_.device,
@@ -124,7 +124,7 @@ TEST(WeightNames, AreTheSameOnEveryRank) {
   const auto checkpoint = Checkpoint::open(fs::path(QUIRE_SOURCE_DIR) / "tests/golden/mixtral");
   const Kernels& kernels = select_kernels("reference");
   const auto names = [&](RankShare share) {
-    WeightLoader loader(*checkpoint, kernels, /*on_host=*/true, share);
+    WeightLoader loader(*checkpoint, kernels, share);
     std::vector<std::pair<std::string, int64_t>> result;
     make_model(*checkpoint, loader)->visit_matrices([&](const Linear& linear) {
       result.emplace_back(linear.name, linear.first_row);

@@ -37,6 +37,7 @@ void Attention::project(const Step& step, const Buffers& buffers, const Call& ca
   if (!writes_kv()) {
     linear(step, call.x, {{.linear = &q, .y = buffers.q}});
     kernels.norm_rope(step.exec, &q_rows, 1, step.num_rows, rotation);
+    if (kv.hadamard_k) kernels.hadamard_heads(step.exec, q_rows, step.num_rows, sizes.head_dim);
     return;
   }
   linear(step, call.x,
@@ -66,7 +67,12 @@ void Attention::apply(const Step& step, const Buffers& buffers, const Call& call
                                       .softcap = softcap,
                                       .window = window,
                                       .share_prefixes = step.share_prefixes,
+                                      .begin_alike = step.begin_alike,
                                       .workspace = buffers.workspace});
+  if (kv.hadamard_v) {
+    const HeadRows out_rows{.x = buffers.out, .stride = sizes.q_size(), .num_heads = sizes.num_heads};
+    step.kernels->hadamard_heads(step.exec, out_rows, step.num_rows, sizes.head_dim);
+  }
   linear(step, plain_input(step, buffers.out, step.num_rows, sizes.q_size(), forms_read_by({&o}), buffers.packed),
          {{.linear = &o, .y = call.y, .accumulate = call.accumulate}});
 }

@@ -55,7 +55,7 @@ class Attention {
   // layer's rope.
   struct Call {
     int layer = 0;
-    MatmulInput x;
+    LinearInput x;
     const float* cos_sin = nullptr;
     int half_dim = 0;
     float* y = nullptr;

@@ -26,9 +26,7 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   cos_sin_.clear();
   for (Rotary& rope : ropes_) {
     cos_sin_.push_back(inputs.take<float>(rows * rope.settings().dim));
-    // A device would wait for angles: computing the sines of 64 tokens takes the host as long as all its other work for
-    // them.
-    if (!limits.on_host && !arena.counts_only()) rope.remember(limits.max_context);
+    if (!arena.counts_only()) rope.remember(limits.remembered_positions);
   }
   std::vector<AttentionSizes> attention_sizes;
   for (const DecoderLayer& layer : layers_) attention_sizes.push_back(layer.attention.sizes);
@@ -61,7 +59,7 @@ void Decoder::visit_matrices(const std::function<void(const Linear&)>& visit) co
       for (const Mlp& expert : moe.experts) visit_mlp(expert);
     }
   }
-  visit(head_.output);
+  if (info().has_head) visit(head_.output);
 }
 
 void Decoder::prepare(const Step& step) {

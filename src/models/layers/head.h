@@ -10,7 +10,7 @@ namespace quire {
 class Head {
  public:
   Norm norm;
-  Linear output;         // [vocab_size, hidden_size]
+  Linear output;         // [vocab_size, hidden_size]; no rows: the model gives hidden states only
   float softcap = 0.0f;  // > 0: cap * tanh(logit / cap)
 
   void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits);

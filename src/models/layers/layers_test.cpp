@@ -115,13 +115,13 @@ void run_inline(void*, int64_t num_tiles, Exec::Body body, void* context) {
   for (int64_t tile = 0; tile < num_tiles; ++tile) body(context, tile, 0);
 }
 
-std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<int64_t> limits,
+std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> positions, std::vector<uint8_t> is_long,
                           int64_t num_remembered = 0) {
   Step step;
   step.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
   step.num_rows = static_cast<int64_t>(positions.size());
   step.positions = positions.data();
-  step.length_limits = limits.data();
+  step.is_long = is_long.data();
   std::vector<float> cos_sin(positions.size() * static_cast<size_t>(settings.dim));
   Rotary rotary(settings);
   if (num_remembered > 0) rotary.remember(num_remembered);
@@ -132,8 +132,8 @@ std::vector<float> angles(const RopeSettings& settings, std::vector<int64_t> pos
 TEST(Rotary, AnglesOfATokenDependOnNothingElseInTheBatch) {
   for (const RopeCase& rope : kRopeCases) {
     const RopeSettings settings = read_rope(parse(rope.config), 16);
-    const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {40, 400, 64, 900, 65});
-    const std::vector<float> alone = angles(settings, {300}, {400});
+    const std::vector<float> together = angles(settings, {3, 300, 63, 700, 64}, {0, 1, 0, 1, 1});
+    const std::vector<float> alone = angles(settings, {300}, {1});
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + 16)) << rope.name;
   }
 }
@@ -142,18 +142,18 @@ TEST(Rotary, PrecomputedAnglesAreTheSame) {
   for (const RopeCase& rope : kRopeCases) {
     const RopeSettings settings = read_rope(parse(rope.config), 16);
     const std::vector<int64_t> positions = {0, 63, 300, 511, 512, 700};
-    for (const int64_t limit : {64, 900}) {
-      const std::vector<int64_t> limits(positions.size(), limit);
-      EXPECT_EQ(angles(settings, positions, limits, 512), angles(settings, positions, limits)) << rope.name;
+    for (const uint8_t side : {0, 1}) {
+      const std::vector<uint8_t> is_long(positions.size(), side);
+      EXPECT_EQ(angles(settings, positions, is_long, 512), angles(settings, positions, is_long)) << rope.name;
     }
   }
 }
 
-TEST(Rotary, LengthLimitChoosesTheLongFactors) {
+TEST(Rotary, LongSequencesUseTheLongFactorsEverywhere) {
   const RopeSettings settings = read_rope(parse(kRopeCases[8].config), 16);
-  EXPECT_EQ(angles(settings, {0}, {64}), angles(settings, {0}, {65}));
-  EXPECT_NE(angles(settings, {10}, {64}), angles(settings, {10}, {65}));
-  const std::vector<float> row = angles(settings, {10}, {65});
+  EXPECT_EQ(angles(settings, {0}, {0}), angles(settings, {0}, {1}));
+  EXPECT_NE(angles(settings, {10}, {0}), angles(settings, {10}, {1}));
+  const std::vector<float> row = angles(settings, {10}, {1});
   EXPECT_NEAR(row[1], std::cos(10 * 0.210818499f) * 1.15470054f, 1e-6);
   EXPECT_NEAR(row[8 + 1], std::sin(10 * 0.210818499f) * 1.15470054f, 1e-6);
 }
@@ -197,12 +197,14 @@ TEST(Rotary, RefusesUnknownScalings) {
 // A mixture with random weights, on any table.
 class RandomMoe {
  public:
-  RandomMoe(const Kernels& table, Format format) : table_(table) {
+  // Every other expert is in the second format.
+  RandomMoe(const Kernels& table, Format even, Format odd) : table_(table) {
     step_.kernels = &table;
     step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
     moe_.routing = {.num_experts = 5, .per_row = 3, .normalize = true};
     moe_.router = random_linear(Format::kF32, 5, kHidden);
     for (int i = 0; i < 5; ++i) {
+      const Format format = i % 2 == 0 ? even : odd;
       moe_.experts.push_back({.gate = random_linear(format, kInner, kHidden),
                               .up = random_linear(format, kInner, kHidden),
                               .down = random_linear(format, kHidden, kInner)});
@@ -210,9 +212,10 @@ class RandomMoe {
       ups_.push_back(moe_.experts.back().up.weights);
       downs_.push_back(moe_.experts.back().down.weights);
     }
-    moe_.gates = gates_.data();
-    moe_.ups = ups_.data();
-    moe_.downs = downs_.data();
+    const InputForms reads = forms_read_by({&moe_.experts[0].gate, &moe_.experts[1].gate});
+    moe_.gates = {.experts = gates_.data(), .reads = reads};
+    moe_.ups = {.experts = ups_.data(), .reads = reads};
+    moe_.downs = {.experts = downs_.data(), .reads = reads};
   }
 
   // [num_rows, kHidden] of a batch whose workspace has room for max_rows.
@@ -265,7 +268,7 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
   for (float& value : x) value = normal(random);
   for (const Kernels* table : runnable_kernels()) {
     for (const Format format : {Format::kF32, Format::kQ8_0}) {
-      RandomMoe moe(*table, format);
+      RandomMoe moe(*table, format, format);
       const std::vector<float> together = moe.apply(x, kRows);
       for (const int64_t count : {1, 2, 16}) {
         for (const int64_t first : {0, 77, 284}) {
@@ -279,18 +282,38 @@ TEST(Moe, ARowsResultDependsOnNothingElseInTheBatch) {
   }
 }
 
+// Experts that read floats beside experts that read packed rows.
+TEST(Moe, ExpertsMayHaveSeveralFormats) {
+  constexpr int64_t kRows = 40;
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kRows * RandomMoe::kHidden);
+  for (float& value : x) value = normal(random);
+  for (const Kernels* table : runnable_kernels()) {
+    const std::vector<float> expected = RandomMoe(*table, Format::kF32, Format::kF32).apply(x, kRows);
+    const float largest = std::abs(*std::ranges::max_element(expected, {}, [](float y) { return std::abs(y); }));
+    for (const auto& [even, odd] : {std::pair(Format::kF16, Format::kQ8_0), std::pair(Format::kQ8_0, Format::kF16)}) {
+      const std::vector<float> y = RandomMoe(*table, even, odd).apply(x, kRows);
+      for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 0.03f * largest) << table->name << " " << i;
+    }
+  }
+}
+
 // Attention with random weights and its own cache, on any table.
 class RandomAttention {
  public:
   static constexpr AttentionSizes kSizes{.hidden_size = 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
   static constexpr int64_t kRows = 7;
+  static constexpr Format kKv = Format::kF32;
 
-  // `sources`: of every layer, whose K and V it reads.
-  RandomAttention(const Kernels& table, const std::vector<int>& sources) : table_(table) {
+  // `sources`: of every layer, whose K and V it reads. hadamard: of K and V, which are floats here.
+  RandomAttention(const Kernels& table, const std::vector<int>& sources, bool hadamard = false) : table_(table) {
     std::vector<LayerKv> layers;
     for (const int source : sources) layers.push_back({.num_kv_heads = 2, .head_dim = 16, .source = source});
     const KvBlockCounts counts{.pool = 2};
-    cache_.emplace(make_kv_layout(layers, {.max_context = 64}), *device_, std::span(&counts, 1));
+    KvLayout layout = make_kv_layout(layers, {.max_context = 64, .k_format = kKv, .v_format = kKv});
+    for (KvGroup& group : layout.groups) group.hadamard_k = group.hadamard_v = hadamard;
+    cache_.emplace(std::move(layout), *device_, std::span(&counts, 1));
     step_.kernels = &table;
     step_.exec = {.run = run_inline, .pool = nullptr, .num_threads = 1};
     step_.device = device_.get();
@@ -324,7 +347,7 @@ class RandomAttention {
     std::vector<float> y(x.size());
     const MatmulInput input{.num_rows = kRows, .cols = kSizes.hidden_size, .f32 = x.data()};
     attention.apply(step_, buffers_,
-                    {.layer = layer, .x = input, .cos_sin = cos_sin.data(), .half_dim = 8, .y = y.data()});
+                    {.layer = layer, .x = {.rows = input}, .cos_sin = cos_sin.data(), .half_dim = 8, .y = y.data()});
     return y;
   }
 
@@ -382,10 +405,34 @@ TEST(Attention, ReadsAnotherLayersKeysAndValues) {
   }
 }
 
-// Two matrices with the same column order and one with another give the same bits as plain matrices give for rows
+// What heads are multiplied by cancels out, in a layer that writes K and V and in one that reads them.
+TEST(Attention, HadamardHeadsGiveTheSameSums) {
+  for (const Kernels* table : runnable_kernels()) {
+    std::vector<float> outputs[2][2];
+    for (const bool hadamard : {false, true}) {
+      RandomAttention random(*table, {0, 0}, hadamard);
+      outputs[0][hadamard] = random.apply(random.attention(10, 20), 0);
+      Attention reader = random.attention(30, 40);
+      reader.kv_layer = 0;
+      reader.k = reader.v = {};
+      outputs[1][hadamard] = random.apply(reader, 1);
+    }
+    for (const auto& [plain, turned] : outputs) {
+      double error = 0, power = 0;
+      for (size_t i = 0; i < plain.size(); ++i) {
+        error += std::pow(double{plain[i]} - turned[i], 2);
+        power += std::pow(double{plain[i]}, 2);
+      }
+      EXPECT_LT(error, 1e-11 * power) << table->name;
+      EXPECT_NE(plain, turned) << table->name << ": the matrix was not used";
+    }
+  }
+}
+
+// Two matrices with the same order of columns and one with another give the same bits as plain matrices give for rows
 // gathered before, for any number of rows.
 TEST(ColumnOrder, IsTheInputGathered) {
-  constexpr int64_t kRows = 9, kCols = 64, kTokens = 2 * ColumnOrder::kRows + 3;
+  constexpr int64_t kRows = 9, kCols = 64, kTokens = 259;
   const Kernels& kernels = select_kernels("");
   ThreadPool pool(2);
   const Step step{.kernels = &kernels, .exec = make_exec(pool)};
@@ -404,10 +451,8 @@ TEST(ColumnOrder, IsTheInputGathered) {
   std::vector<int32_t> columns(kCols);
   std::iota(columns.begin(), columns.end(), 0);
   std::ranges::shuffle(columns, random);
-  AlignedBuffer gathered(ColumnOrder::kRows * kCols * sizeof(float));
-  AlignedBuffer packed_rows(ColumnOrder::kRows * kernels.packed_row_bytes(kCols));
   Linear ordered = plain;
-  ordered.order = {columns.data(), gathered.as<float>().data(), packed_rows.data()};
+  ordered.columns = columns.data();
   std::vector<float> by_hand(x.size());
   for (size_t i = 0; i < x.size(); ++i) by_hand[i] = x[i / kCols * kCols + static_cast<size_t>(columns[i % kCols])];
 

@@ -1,11 +1,23 @@
 #include "models/layers/linear.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/check.h"
-#include "models/layers/column_order.h"
 
 namespace quire {
+namespace {
+
+MatmulOutput matmul_output(const LinearOutput& output) {
+  const Linear& linear = *output.linear;
+  return {.weights = linear.weights,
+          .bias = linear.bias,
+          .y = output.y,
+          .y_stride = linear.weights.rows,
+          .accumulate = output.accumulate};
+}
+
+}  // namespace
 
 void PackedRows::take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t max_cols) {
   const int64_t cols = (max_cols + kPackedColumnMultiple - 1) / kPackedColumnMultiple * kPackedColumnMultiple;
@@ -18,23 +30,24 @@ InputForms forms_read_by(std::initializer_list<const Linear*> linears) {
   return forms;
 }
 
-MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
+LinearInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
                         const PackedRows& packed) {
-  if (forms.packed) step.kernels->pack_rows(step.exec, x, num_rows, cols, packed.data);
-  return {.num_rows = num_rows, .cols = cols, .f32 = x, .packed = forms.packed ? packed.data : nullptr};
+  if (forms.packed) step.kernels->pack_rows(step.exec, {.x = x, .num_rows = num_rows, .cols = cols}, packed.data);
+  return {.rows = {.num_rows = num_rows, .cols = cols, .f32 = x, .packed = forms.packed ? packed.data : nullptr},
+          .packed = packed.data};
 }
 
-MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
+LinearInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
                          float* f32, const PackedRows& packed) {
   if (forms.f32) {
     norm.apply(step, x, num_rows, f32);
     return plain_input(step, f32, num_rows, norm.dim, forms, packed);
   }
   step.kernels->rms_norm_packed(step.exec, norm.rows(x, num_rows), packed.data);
-  return {.num_rows = num_rows, .cols = norm.dim, .f32 = nullptr, .packed = packed.data};
+  return {.rows = {.num_rows = num_rows, .cols = norm.dim, .packed = packed.data}, .packed = packed.data};
 }
 
-MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
+LinearInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
                         int64_t cols, InputForms forms, const PackedRows& packed) {
   const RowGate rows{.kind = activation,
                      .gate = gate,
@@ -48,30 +61,33 @@ MatmulInput gated_input(const Step& step, Activation activation, float* gate, co
     return plain_input(step, gate, num_rows, cols, forms, packed);
   }
   step.kernels->gated_activation_packed(step.exec, rows, packed.data);
-  return {.num_rows = num_rows, .cols = cols, .f32 = nullptr, .packed = packed.data};
+  return {.rows = {.num_rows = num_rows, .cols = cols, .packed = packed.data}, .packed = packed.data};
 }
 
-MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own) {
-  const Linear& linear = *output.linear;
-  return {.weights = linear.weights,
-          .bias = linear.bias,
-          .y = output.y,
-          .y_stride = linear.weights.rows,
-          .accumulate = output.accumulate,
-          .input = own};
-}
-
-void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs) {
+void linear(const Step& step, const LinearInput& input, std::initializer_list<LinearOutput> outputs) {
   CHECK(outputs.size() <= kMaxLinearOutputs);
-  std::array<MatmulOutput, kMaxLinearOutputs> matrices;
-  size_t count = 0;
-  for (const LinearOutput& output : outputs) {
-    DCHECK(output.linear->weights.cols == input.cols);
-    DCHECK(output.linear->takes_packed_input() ? input.packed != nullptr : input.f32 != nullptr);
-    if (output.linear->order.columns == nullptr) matrices[count++] = matmul_output(output);
+  // Those with the same order of columns, in one call.
+  const auto multiply = [&](const MatmulInput& rows, const int32_t* columns) {
+    std::array<MatmulOutput, kMaxLinearOutputs> matrices;
+    int count = 0;
+    for (const LinearOutput& output : outputs) {
+      if (output.linear->columns != columns) continue;
+      DCHECK(output.linear->weights.cols == rows.cols);
+      DCHECK(output.linear->takes_packed ? rows.packed != nullptr : rows.f32 != nullptr);
+      matrices[static_cast<size_t>(count++)] = matmul_output(output);
+    }
+    if (count > 0) step.kernels->matmul(step.exec, rows, matrices.data(), count);
+  };
+  multiply(input.rows, nullptr);
+  const MatmulInput& x = input.rows;
+  for (const LinearOutput* output = outputs.begin(); output != outputs.end(); ++output) {
+    const int32_t* const columns = output->linear->columns;
+    const auto is_alike = [=](const LinearOutput& other) { return other.linear->columns == columns; };
+    if (columns == nullptr || std::any_of(outputs.begin(), output, is_alike)) continue;
+    const RowsToPack rows{.x = x.f32, .num_rows = x.num_rows, .cols = x.cols, .columns = columns};
+    step.kernels->pack_rows(step.exec, rows, input.packed);
+    multiply({.num_rows = x.num_rows, .cols = x.cols, .packed = input.packed}, columns);
   }
-  if (count > 0) step.kernels->matmul(step.exec, input, matrices.data(), static_cast<int>(count));
-  if (count < outputs.size()) multiply_in_column_order(step, input, {outputs.begin(), outputs.size()});
 }
 
 }  // namespace quire

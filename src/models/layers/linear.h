@@ -12,27 +12,20 @@
 
 namespace quire {
 
-// Column i of a matrix belongs to element columns[i] of the input. Matrices in the same order share the arrays.
-struct ColumnOrder {
-  static constexpr int64_t kRows = 128;  // of the input, gathered at a time
-
-  const int32_t* columns = nullptr;  // [cols]; null: as they are
-  float* gathered = nullptr;         // [kRows, cols]
-  std::byte* packed = nullptr;       // [kRows, packed_row_bytes(cols)]
-};
-
 struct Linear {
   PackedMatrix weights;
   const float* bias = nullptr;  // [weights.rows] or none
   bool takes_packed = false;    // Kernels::takes_packed of the weights' format
-  ColumnOrder order = {};       // only for matrices that take packed rows
+  // [cols] on the device: column i belongs to element columns[i] of the input (GPTQ with act-order). Null: as they are,
+  // and so for all that do not take packed rows. Matrices in the same order share the list.
+  const int32_t* columns = nullptr;
   // Its tensor's name in Hugging Face's form, and the row of the tensor where it begins (fused matrices and stacks of
   // experts). Both are the same on every rank.
   std::string name = {};
   int64_t first_row = 0;
 
-  // Whether it multiplies the packed input without reordering its columns.
-  bool takes_packed_input() const { return takes_packed && order.columns == nullptr; }
+  // Whether it multiplies the rows that others may have packed for it.
+  bool takes_packed_input() const { return takes_packed && columns == nullptr; }
 };
 
 // Memory for up to `max_rows` packed rows of up to `max_cols` values (Kernels::pack_rows).
@@ -46,18 +39,24 @@ struct InputForms {
   bool f32 = false;
   bool packed = false;
 };
+// Matrices with an order of columns read floats: linear() packs these for them.
 InputForms forms_read_by(std::initializer_list<const Linear*> linears);
+
+struct LinearInput {
+  MatmulInput rows;             // in the forms that were asked for
+  std::byte* packed = nullptr;  // memory of packed rows, of rows.packed if that is there
+};
 
 // The results of the following functions point to the memory they are given.
 
 // x [num_rows, cols] as it is, and in `packed` when that form is needed.
-MatmulInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
+LinearInput plain_input(const Step& step, const float* x, int64_t num_rows, int64_t cols, InputForms forms,
                         const PackedRows& packed);
 // The norm of x [num_rows, norm.dim] in `f32`, in `packed` or in both.
-MatmulInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
+LinearInput normed_input(const Step& step, const Norm& norm, const float* x, int64_t num_rows, InputForms forms,
                          float* f32, const PackedRows& packed);
 // activation(gate) * up, all [num_rows, cols], in `gate` or in `packed`. Overwrites gate in either case.
-MatmulInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
+LinearInput gated_input(const Step& step, Activation activation, float* gate, const float* up, int64_t num_rows,
                         int64_t cols, InputForms forms, const PackedRows& packed);
 
 struct LinearOutput {
@@ -65,11 +64,10 @@ struct LinearOutput {
   float* y = nullptr;       // [num_rows, linear->weights.rows] contiguous
   bool accumulate = false;  // y += instead of y =
 };
-// The kernel's description of it; with `own` rows instead of those shared with other outputs.
-MatmulOutput matmul_output(const LinearOutput& output, const MatmulInput* own = nullptr);
 constexpr int kMaxLinearOutputs = 4;
 
-// At most kMaxLinearOutputs matrices that read `input`.
-void linear(const Step& step, const MatmulInput& input, std::initializer_list<LinearOutput> outputs);
+// At most kMaxLinearOutputs matrices that read `input`. Where one of them has an order of columns, input.packed holds
+// the rows in that order afterwards.
+void linear(const Step& step, const LinearInput& input, std::initializer_list<LinearOutput> outputs);
 
 }  // namespace quire

@@ -8,9 +8,9 @@ void Mlp::Buffers::take(Arena& arena, const Kernels& kernels, int64_t max_rows, 
   packed.take(arena, kernels, max_rows, intermediate_size);
 }
 
-void Mlp::apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y, bool accumulate) const {
+void Mlp::apply(const Step& step, const Buffers& buffers, const LinearInput& x, float* y, bool accumulate) const {
   linear(step, x, {{.linear = &gate, .y = buffers.gate}, {.linear = &up, .y = buffers.up}});
-  const MatmulInput inner = gated_input(step, activation, buffers.gate, buffers.up, x.num_rows, gate.weights.rows,
+  const LinearInput inner = gated_input(step, activation, buffers.gate, buffers.up, x.rows.num_rows, gate.weights.rows,
                                         forms_read_by({&down}), buffers.packed);
   linear(step, inner, {{.linear = &down, .y = y, .accumulate = accumulate}});
 }

@@ -22,7 +22,7 @@ class Mlp {
 
     void take(Arena& arena, const Kernels& kernels, int64_t max_rows, int64_t intermediate_size);
   };
-  void apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y, bool accumulate) const;
+  void apply(const Step& step, const Buffers& buffers, const LinearInput& x, float* y, bool accumulate) const;
 };
 
 }  // namespace quire

@@ -11,29 +11,27 @@ namespace quire {
 
 class Moe {
  public:
+  // The experts' matrices of one kind, [num_experts] on the device.
+  struct Matrices {
+    const PackedMatrix* experts = nullptr;
+    const int32_t* const* columns = nullptr;  // Linear::columns of each; null: none has an order
+    InputForms reads;                         // packed rows in the order of each expert's columns
+  };
+
   Routing routing;
   Linear router;  // [num_experts, hidden_size]
   std::vector<Mlp> experts;
-  // [num_experts] each, on the device: the experts' matrices by kind.
-  const PackedMatrix* gates = nullptr;
-  const PackedMatrix* ups = nullptr;
-  const PackedMatrix* downs = nullptr;
-  // Whether any expert's matrix has a column order; a file can order some and not others.
-  bool any_column_order = false;
-  // Those orders, [num_experts] each, on the device; null for matrices without one.
-  const int32_t* const* gate_columns = nullptr;
-  const int32_t* const* up_columns = nullptr;
-  const int32_t* const* down_columns = nullptr;
+  Matrices gates;
+  Matrices ups;  // the same `columns` as gates where each expert has one order for both
+  Matrices downs;
 
   int64_t hidden_size() const { return router.weights.cols; }
   int64_t intermediate_size() const { return experts[0].gate.weights.rows; }
 
   InputForms input_forms() const;
 
-  // Slots are processed in waves of consecutive experts, as many as fit the wave's rows. On a device the host does not
-  // know the counts, so the wave has room for all slots.
+  // Slots are processed in waves of consecutive experts, as many as fit the wave's rows (Kernels::enough_expert_rows).
   struct Buffers {
-    bool on_host = true;
     float* logits = nullptr;  // [max_rows, num_experts], then the probabilities
     ExpertSlots choices;
     int64_t wave_rows = 0;
@@ -47,7 +45,7 @@ class Moe {
     void take(Arena& arena, const Kernels& kernels, const StepLimits& limits, const Moe& moe);
   };
   // x [num_rows, hidden_size] in its input forms -> y, overwritten.
-  void apply(const Step& step, const Buffers& buffers, const MatmulInput& x, float* y) const;
+  void apply(const Step& step, const Buffers& buffers, const LinearInput& x, float* y) const;
 
  private:
   // Experts [first, last) and their slots.
@@ -58,15 +56,15 @@ class Moe {
     int32_t last_slot = 0;
 
     int64_t num_slots() const { return last_slot - first_slot; }
+    int num_experts() const { return last_expert - first_expert; }
   };
-  InputForms gathered_forms() const;
   Wave next_wave(const Buffers& buffers, int64_t num_slots, int32_t first_expert) const;
-  void gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
-  void run_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
-  // With column orders, expert by expert; on the host, which knows the number of rows of each.
-  void run_ordered_wave(const Step& step, const Buffers& buffers, const Wave& wave) const;
-  // The same for all experts together, on a device.
-  void run_ordered_slots(const Step& step, const Buffers& buffers, const MatmulInput& x) const;
+  void run_wave(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave) const;
+  // The rows of x that the wave's slots chose, in the forms that are read.
+  MatmulInput gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave, InputForms reads,
+                     const int32_t* const* columns) const;
+  // activation(gate) * up of the wave's slots.
+  MatmulInput inner_product(const Step& step, const Buffers& buffers, const Wave& wave) const;
 };
 
 }  // namespace quire

@@ -97,11 +97,11 @@ void Rotary::remember(int64_t num_positions) {
 void Rotary::fill(const Step& step, float* cos_sin) const {
   const int64_t per_tile = remembered_[0].empty() ? 8 : 256;
   for_rows(step.exec, step.num_rows, per_tile,
-           [&](int64_t row) { fill_row(step.positions[row], step.length_limits[row], cos_sin + row * settings_.dim); });
+           [&](int64_t row) { fill_row(step.positions[row], step.is_long[row] != 0, cos_sin + row * settings_.dim); });
 }
 
-void Rotary::fill_row(int64_t position, int64_t length_limit, float* cos_sin) const {
-  const bool is_long = settings_.scaling == RopeScaling::kLongRope && length_limit > settings_.original_max_positions;
+void Rotary::fill_row(int64_t position, bool is_long, float* cos_sin) const {
+  is_long = is_long && settings_.scaling == RopeScaling::kLongRope;
   const std::vector<float>& known = remembered_[is_long ? 1 : 0];
   const int64_t first = position * settings_.dim;
   if (first >= static_cast<int64_t>(known.size())) return compute_row(position, is_long, cos_sin);

@@ -1,7 +1,7 @@
 // Rotary position embeddings (RoFormer, arXiv 2104.09864): the angles of each position under every known scaling. cos
 // and sin are computed once per step and shared by all layers with equal settings. A token's angles depend only on its
-// position, its sequence's length limit and the settings, so chunking and batching cannot change them. All arithmetic
-// is float32 in Hugging Face's order.
+// position, on which side of the RoPE switch its sequence is, and the settings, so chunking and batching cannot change
+// them. All arithmetic is float32 in Hugging Face's order.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ struct RopeSettings {
   bool operator==(const RopeSettings&) const = default;
 };
 
-// [dim / 2] frequencies for a token of a sequence of up to `length` positions.
+// [dim / 2] frequencies for a token of a sequence of `length` positions.
 std::vector<float> rope_frequencies(const RopeSettings& settings, int64_t length);
 
 class Rotary {
@@ -56,7 +56,7 @@ class Rotary {
   void fill(const Step& step, float* cos_sin) const;
 
  private:
-  void fill_row(int64_t position, int64_t length_limit, float* cos_sin) const;
+  void fill_row(int64_t position, bool is_long, float* cos_sin) const;
   void compute_row(int64_t position, bool is_long, float* cos_sin) const;
 
   RopeSettings settings_;

@@ -21,14 +21,19 @@ std::vector<Checkpoint::NamedTensor> named(const TensorMap& tensors) {
 class GgufCheckpoint : public Checkpoint {
  public:
   explicit GgufCheckpoint(GgufFile file)
-      : file_(std::move(file)), architecture_(gguf_architecture(file_)), config_(gguf_config(file_, architecture_)) {}
+      : file_(std::move(file)),
+        architecture_(gguf_architecture(file_)),
+        config_(gguf_config(file_, architecture_)),
+        generation_config_(gguf_generation_config(file_)) {}
 
   const std::string& name() const override { return file_.name(); }
   bool is_gguf() const override { return true; }
   const GgufFile* gguf() const override { return &file_; }
   std::filesystem::path directory() const override { return {}; }
   const json::object& config() const override { return config_; }
-  const json::object* generation_config() const override { return nullptr; }
+  const json::object* generation_config() const override {
+    return generation_config_.empty() ? nullptr : &generation_config_;
+  }
   std::optional<TensorView> find_tensor(std::string_view hf_name) const override {
     return find_gguf_tensor(file_, architecture_, hf_name);
   }
@@ -42,6 +47,7 @@ class GgufCheckpoint : public Checkpoint {
   GgufFile file_;
   const GgufArchitecture& architecture_;
   json::object config_;
+  json::object generation_config_;
 };
 
 json::object read_object(const std::filesystem::path& path) {
@@ -86,8 +92,10 @@ class DirectoryCheckpoint : public Checkpoint {
     if (const TensorView* view = files_->find_tensor("language_model." + std::string(hf_name))) return *view;
     constexpr std::string_view kModel = "model.";
     if (!hf_name.starts_with(kModel)) return std::nullopt;
-    const std::string nested = "model.language_model." + std::string(hf_name.substr(kModel.size()));
-    if (const TensorView* view = files_->find_tensor(nested)) return *view;
+    const std::string_view inner = hf_name.substr(kModel.size());
+    if (const TensorView* view = files_->find_tensor("model.language_model." + std::string(inner))) return *view;
+    // A decoder that was saved without its head, as models for embeddings are.
+    if (const TensorView* view = files_->find_tensor(inner)) return *view;
     return std::nullopt;
   }
   std::vector<NamedTensor> all_tensors() const override { return named(files_->tensors()); }

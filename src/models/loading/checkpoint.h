@@ -33,10 +33,11 @@ class Checkpoint {
   virtual std::filesystem::path directory() const = 0;  // of tokenizer files; empty for GGUF
   // config.json, or the same keys made from GGUF metadata (model_type, hidden_size, rope_scaling ...).
   virtual const json::object& config() const = 0;
-  virtual const json::object* generation_config() const = 0;  // null when there is none
+  // generation_config.json, or the same keys made from GGUF's `general.sampling`; null when there is none.
+  virtual const json::object* generation_config() const = 0;
   virtual std::optional<TensorView> find_tensor(std::string_view hf_name) const = 0;
   TensorView tensor(std::string_view hf_name) const;  // throws Error naming the tensor when absent
-  // Every tensor under its own name in the file, for `info`.
+  // Every tensor under its own name in the file.
   struct NamedTensor {
     std::string name;
     TensorView view;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "models/planning/load_plan.h"
 #include "models/running/model_runner.h"
 #include "models/running/test_models.h"
 
@@ -77,6 +78,80 @@ TEST(GgufCheckpoint, Scalings) {
   EXPECT_EQ(get_int(gemma, "sliding_window"), 32);
   EXPECT_EQ(get_int(gemma, "query_pre_attn_scalar"), 16);
   EXPECT_TRUE(linear.checkpoint->norms_include_one());
+}
+
+json::object rope_of(const std::function<void(GgufWriter&)>& add) {
+  const OpenGguf open({.more_metadata = add});
+  return *find_object(open.checkpoint->config(), "rope_scaling");
+}
+
+// A factor without a type is a linear one, also under its oldest name; type "none" switches it off.
+TEST(GgufCheckpoint, ScalingWithoutAType) {
+  const json::object linear{{"rope_type", "linear"}, {"factor", 4.0}};
+  EXPECT_EQ(rope_of([](GgufWriter& writer) { writer.add_float("llama.rope.scaling.factor", 4.0f); }), linear);
+  EXPECT_EQ(rope_of([](GgufWriter& writer) { writer.add_float("llama.rope.scale_linear", 4.0f); }), linear);
+  EXPECT_EQ(rope_of([](GgufWriter& writer) {
+              writer.add_float("llama.rope.scale_linear", 2.0f);
+              writer.add_float("llama.rope.scaling.factor", 4.0f);
+            }),
+            linear);
+  const json::object plain{{"rope_type", "default"}};
+  EXPECT_EQ(rope_of([](GgufWriter&) {}), plain);
+  EXPECT_EQ(rope_of([](GgufWriter& writer) { writer.add_float("llama.rope.scaling.factor", 0.0f); }), plain);
+  EXPECT_EQ(rope_of([](GgufWriter& writer) {
+              writer.add_string("llama.rope.scaling.type", "none");
+              writer.add_float("llama.rope.scaling.factor", 4.0f);
+            }),
+            plain);
+}
+
+TEST(GgufCheckpoint, FactorsOfATensorAndALinearScale) {
+  const auto rope = [](const std::function<void(GgufWriter&)>& add) {
+    return rope_of([&](GgufWriter& writer) {
+      const std::vector<float> factors = {1, 2, 3, 4, 5, 6, 7, 8};
+      writer.add_tensor("rope_freqs.weight", Format::kF32, std::vector<int64_t>{8}, factors);
+      add(writer);
+    });
+  };
+  EXPECT_EQ(rope([](GgufWriter&) {}).at("long_factor").at(7), 8.0);
+  EXPECT_EQ(
+      rope([](GgufWriter& writer) { writer.add_float("llama.rope.scaling.factor", 4.0f); }).at("short_factor").at(7),
+      32.0);
+  const std::string error =
+      error_of([&] { rope([](GgufWriter& writer) { writer.add_string("llama.rope.scaling.type", "yarn"); }); });
+  EXPECT_TRUE(contains(error, "found RoPE type yarn beside a tensor of RoPE factors")) << error;
+}
+
+TEST(GgufCheckpoint, WindowsOfGemma3) {
+  const auto config = [](const std::function<void(GgufWriter&)>& add) {
+    return OpenGguf({.architecture = "gemma3", .more_metadata = add}).checkpoint->config();
+  };
+  const char* const key = "gemma3.attention.sliding_window_pattern";
+  EXPECT_EQ(get_int(config([&](GgufWriter& writer) { writer.add_uint32(key, 3); }), "sliding_window_pattern"), 3);
+}
+
+TEST(GgufCheckpoint, RecommendedSampling) {
+  const OpenGguf plain({});
+  EXPECT_EQ(plain.checkpoint->generation_config(), nullptr);
+  const OpenGguf open({.more_metadata = [](GgufWriter& writer) {
+    writer.add_float("general.sampling.temp", 0.5f);
+    writer.add_uint32("general.sampling.top_k", 20);
+  }});
+  const json::object expected{{"temperature", 0.5}, {"top_k", 20}};
+  ASSERT_NE(open.checkpoint->generation_config(), nullptr);
+  EXPECT_EQ(*open.checkpoint->generation_config(), expected);
+}
+
+TEST(GgufCheckpoint, UnusedTensorsAndAMissingPreTokenizerAreSaid) {
+  const OpenGguf open({.more_metadata = [](GgufWriter& writer) {
+    writer.add_string("tokenizer.ggml.model", "gpt2");
+    writer.add_tensor("blk.0.odd.weight", Format::kF32, std::vector<int64_t>{4}, std::vector<float>(4));
+  }});
+  testing::internal::CaptureStderr();
+  (void)ModelRunner::load(*open.checkpoint, {.device = "cpu", .max_sequences = 1, .num_blocks = 2});
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(contains(said, "tiny.gguf: 1 of its tensors is not used: blk.0.odd.weight")) << said;
+  EXPECT_TRUE(contains(said, "\"tokenizer.ggml.pre\" is missing")) << said;
 }
 
 TEST(GgufCheckpoint, Gemma2WithoutItsConstants) {
@@ -176,6 +251,65 @@ TEST(DirectoryCheckpoint, ReadsTheLanguagePartOfAMultimodalModel) {
   EXPECT_EQ(ModelRunner::info(*checkpoint).hidden_size, 16);
   const TinyDirectory newer(config, llama_tensors("model.language_model."));
   EXPECT_EQ(ModelRunner::info(*Checkpoint::open(newer.path())).hidden_size, 16);
+}
+
+// As models for embeddings are saved: a decoder alone.
+TEST(DirectoryCheckpoint, NamesWithoutThePrefix) {
+  const TinyDirectory directory(llama_config(), llama_tensors(""));
+  EXPECT_EQ(ModelRunner::info(*Checkpoint::open(directory.path())).hidden_size, 16);
+  json::object config = llama_config();
+  config["architectures"] = json::array{"LlamaModel"};
+  std::vector<TinyDirectory::Tensor> tensors = llama_tensors("");
+  tensors.erase(tensors.begin() + 2);  // the head
+  const TinyDirectory headless(config, tensors);
+  EXPECT_FALSE(ModelRunner::info(*Checkpoint::open(headless.path())).has_head);
+  EXPECT_TRUE(contains(plan_error(llama_config(), tensors), "tensor \"lm_head.weight\" is missing"));
+}
+
+std::vector<std::string> unused_of(const json::object& config, const std::vector<TinyDirectory::Tensor>& more) {
+  std::vector<TinyDirectory::Tensor> tensors = llama_tensors();
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  const TinyDirectory directory(config, tensors);
+  return plan_load(*Checkpoint::open(directory.path()), {.device = "cpu"}).unused_tensors;
+}
+
+TEST(DirectoryCheckpoint, UnusedTensorsAreCounted) {
+  EXPECT_EQ(unused_of(llama_config(), {}), std::vector<std::string>{});
+  // Tables that older files hold, which follow from the configuration.
+  EXPECT_EQ(unused_of(llama_config(), {{"model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {4}}}),
+            std::vector<std::string>{});
+  const std::vector<std::string> expected = {"model.layers.0.self_attn.q_proj.bias",
+                                             "model.layers.1.mlp.up_proj.weight", "vision.x"};
+  EXPECT_EQ(unused_of(llama_config(), {{"vision.x", "F32", {4}},
+                                       {"model.layers.1.mlp.up_proj.weight", "F32", {4}},
+                                       {"model.layers.0.self_attn.q_proj.bias", "F32", {16}}}),
+            expected);
+  json::object tied = llama_config();
+  tied["tie_word_embeddings"] = true;
+  EXPECT_EQ(unused_of(tied, {}), std::vector<std::string>{});
+}
+
+int64_t context_of(const char* scaling, const json::object& more = {}) {
+  json::object config = llama_config();
+  config["max_position_embeddings"] = 256;
+  config["rope_scaling"] = json::parse(scaling);
+  for (const auto& [key, value] : more) config[key] = value;
+  const TinyDirectory directory(config, llama_tensors());
+  return ModelRunner::info(*Checkpoint::open(directory.path())).max_context;
+}
+
+// max_position_embeddings counts positions before scaling, unless those of the first training are named apart.
+TEST(DirectoryCheckpoint, ContextOfScaledRope) {
+  EXPECT_EQ(context_of(R"({"rope_type": "yarn", "factor": 4.0})"), 1024);
+  EXPECT_EQ(context_of(R"({"type": "linear", "factor": 4.0})"), 1024);
+  EXPECT_EQ(context_of(R"({"type": "dynamic", "factor": 4.0})"), 1024);
+  EXPECT_EQ(context_of(R"({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64})"), 256);
+  EXPECT_EQ(context_of(R"({"rope_type": "yarn", "factor": 4.0})", {{"original_max_position_embeddings", 64}}), 256);
+  // Named apart, but not counted: as Qwen 2.5 asks its users to write it.
+  EXPECT_EQ(context_of(R"({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256})"), 1024);
+  EXPECT_EQ(context_of(R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                           "original_max_position_embeddings": 64})"),
+            256);
 }
 
 TEST(DirectoryCheckpoint, RefusesWithNamesAndNumbers) {

@@ -1,8 +1,11 @@
 #include "models/loading/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
+#include "models/loading/embedding_use.h"
+#include "models/loading/refused_keys.h"
 
 namespace quire {
 namespace {
@@ -92,9 +95,26 @@ RopeScaling scaling_by_name(std::string_view type, bool yarn_is_longrope) {
        printable(type));
 }
 
+// Positions that the model is made for. Linear, dynamic and YaRN scaling multiply those of the first training, which
+// are max_position_embeddings unless the file names them apart.
+int64_t scaled_context(const json::object& config, int64_t max_positions) {
+  const json::object* params = find_object(config, "rope_parameters");
+  if (params == nullptr) params = find_object(config, "rope_scaling");
+  if (params == nullptr) return max_positions;
+  const std::string type = find_string(*params, "rope_type", find_string(*params, "type", "default"));
+  if (type != "linear" && type != "dynamic" && type != "yarn") return max_positions;
+  int64_t original = find_int(*params, "original_max_position_embeddings", max_positions);
+  original = find_int(config, "original_max_position_embeddings", original);
+  const double scaled = find_double(*params, "factor", 1.0) * static_cast<double>(original);
+  // A factor that cannot be is refused by read_rope.
+  if (!(scaled > static_cast<double>(max_positions))) return max_positions;
+  return std::llround(std::min(scaled, static_cast<double>(kMaxContext)));
+}
+
 }  // namespace
 
 DecoderConfig read_decoder_config(const Checkpoint& checkpoint, const ConfigDefaults& defaults) {
+  check_refused_keys(checkpoint);
   const json::object& config = checkpoint.config();
   DecoderConfig result;
   ModelInfo& info = result.info;
@@ -112,8 +132,10 @@ DecoderConfig read_decoder_config(const Checkpoint& checkpoint, const ConfigDefa
          checkpoint.name(), info.head_dim, kMaxHeadDim);
   }
   info.max_context = read_size_or(config, "max_position_embeddings", 0, kMaxContext);
+  if (!defaults.context_is_scaled) info.max_context = scaled_context(config, info.max_context);
   result.windows.assign(static_cast<size_t>(info.num_layers), 0);
   info.tied_embeddings = find_bool(config, "tie_word_embeddings", defaults.tied_embeddings);
+  info.embedding = read_embedding_use(checkpoint);
   if (info.num_heads % info.num_kv_heads != 0) {
     fail(ErrorCode::kCorrupt, "{}: {} attention heads are not a multiple of {} KV heads", checkpoint.name(),
          info.num_heads, info.num_kv_heads);
@@ -208,6 +230,13 @@ Routing read_router(const json::object& config, std::string_view experts_key, in
   router.num_experts = static_cast<int>(read_size_or(config, experts_key, num_experts, 4096));
   router.per_row = static_cast<int>(read_size_or(config, "num_experts_per_tok", experts_per_token, router.num_experts));
   return router;
+}
+
+bool is_headless(std::string_view architecture) { return architecture.ends_with("Model"); }
+
+std::string with_head(std::string_view architecture) {
+  if (!is_headless(architecture)) return std::string(architecture);
+  return std::string(architecture.substr(0, architecture.size() - std::string_view("Model").size())) + "ForCausalLM";
 }
 
 int64_t read_size(const json::object& config, std::string_view key) { return read_size_or(config, key, 0); }

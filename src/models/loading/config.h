@@ -20,6 +20,7 @@ struct ConfigDefaults {
   double norm_eps = 1e-6;
   int head_dim = 0;  // 0 = hidden_size / num_attention_heads
   bool tied_embeddings = false;
+  bool context_is_scaled = false;  // max_position_embeddings counts what RoPE scaling makes possible
 };
 
 // A decoder's description without its weights. read_decoder_config fills in what every configuration has; the rest
@@ -68,6 +69,12 @@ std::vector<int64_t> qwen_windows(const json::object& config, int num_layers);
 
 // Router of a mixture of experts: `experts_key` and num_experts_per_tok, checked against each other.
 Routing read_router(const json::object& config, std::string_view experts_key, int num_experts, int experts_per_token);
+
+// Whether Hugging Face's class of this name is a decoder alone, "LlamaModel", as files for embeddings name it: it may
+// come without an output matrix.
+bool is_headless(std::string_view architecture);
+// Its class with a head, "LlamaForCausalLM"; any other name as it is.
+std::string with_head(std::string_view architecture);
 
 // A required size.
 int64_t read_size(const json::object& config, std::string_view key);

@@ -1,6 +1,8 @@
 #include "models/loading/decoder_parts.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 
@@ -115,6 +117,24 @@ Mlp load_mlp(WeightLoader& loader, const DecoderConfig& config, int layer, const
   return mlp;
 }
 
+Moe::Matrices expert_matrices(WeightLoader& loader, const std::vector<Mlp>& experts, Linear Mlp::*kind) {
+  Moe::Matrices all;
+  std::vector<PackedMatrix> matrices;
+  std::vector<const int32_t*> columns;
+  bool any_order = false;
+  for (const Mlp& mlp : experts) {
+    const Linear& matrix = mlp.*kind;
+    matrices.push_back(matrix.weights);
+    columns.push_back(matrix.columns);
+    any_order = any_order || matrix.columns != nullptr;
+    (matrix.takes_packed ? all.reads.packed : all.reads.f32) = true;
+  }
+  all.experts = loader.place(std::span<const PackedMatrix>(matrices));
+  const int32_t* const* const list = loader.place(std::span<const int32_t* const>(columns));
+  if (any_order) all.columns = list;
+  return all;
+}
+
 Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const MoeForm& form) {
   const std::string block = layer_prefix(layer) + form.block;
   const int64_t hidden = config.info.hidden_size;
@@ -152,27 +172,13 @@ Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const
       mlp.up = loader.expert_linear({prefix + form.up + ".weight", inner, hidden, kRows});
       mlp.down = loader.expert_linear({prefix + form.down + ".weight", hidden, inner, kColumns});
     }
-    for (const Linear* linear : {&mlp.gate, &mlp.up, &mlp.down}) {
-      moe.any_column_order = moe.any_column_order || linear->order.columns != nullptr;
-    }
     moe.experts.push_back(mlp);
   }
-  const auto all = [&](Linear Mlp::*kind) {
-    std::vector<PackedMatrix> matrices;
-    for (const Mlp& mlp : moe.experts) matrices.push_back((mlp.*kind).weights);
-    return loader.place(std::span<const PackedMatrix>(matrices));
-  };
-  const auto orders = [&](Linear Mlp::*kind) {
-    std::vector<const int32_t*> lists;
-    for (const Mlp& mlp : moe.experts) lists.push_back((mlp.*kind).order.columns);
-    return loader.place(std::span<const int32_t* const>(lists));
-  };
-  moe.gates = all(&Mlp::gate);
-  moe.ups = all(&Mlp::up);
-  moe.downs = all(&Mlp::down);
-  moe.gate_columns = orders(&Mlp::gate);
-  moe.up_columns = orders(&Mlp::up);
-  moe.down_columns = orders(&Mlp::down);
+  moe.gates = expert_matrices(loader, moe.experts, &Mlp::gate);
+  moe.ups = expert_matrices(loader, moe.experts, &Mlp::up);
+  moe.downs = expert_matrices(loader, moe.experts, &Mlp::down);
+  const auto is_alike = [](const Mlp& mlp) { return mlp.gate.columns == mlp.up.columns; };
+  if (std::ranges::all_of(moe.experts, is_alike)) moe.ups.columns = moe.gates.columns;
   return moe;
 }
 
@@ -185,13 +191,18 @@ std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& c
   const std::string embedding = "model.embed_tokens.weight";
   const bool is_tied = sizes.tied_embeddings;
   parts.head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
-  parts.head.output = loader.linear({is_tied ? embedding : "lm_head.weight", sizes.vocab_size, sizes.hidden_size});
+  const char* const head = "lm_head.weight";
+  const bool has_head = is_tied || !is_headless(sizes.architecture) || loader.has(head);
+  if (has_head) {
+    parts.head.output = loader.linear({is_tied ? embedding : head, sizes.vocab_size, sizes.hidden_size});
+  }
   parts.head.softcap = config.logit_softcap;
   parts.embedding =
       loader.embedding(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
   parts.embedding.scale = config.embedding_scale;
 
   ModelInfo info = config.info;
+  info.has_head = has_head;
   info.num_experts = config.routing.num_experts;
   info.num_experts_per_token = config.routing.per_row;
   info.num_parameters = loader.num_parameters();

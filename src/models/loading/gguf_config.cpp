@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -12,7 +13,8 @@
 namespace quire {
 namespace {
 
-json::array floats_of_tensor(const GgufFile& file, std::string_view name) {
+// Divisors of frequencies, `scale` times those of the tensor.
+json::array factors_of_tensor(const GgufFile& file, std::string_view name, double scale) {
   const TensorView& view = file.get_tensor(name);
   constexpr int64_t kMaxFactors = 1 << 16;
   if (view.num_elements() > kMaxFactors) {
@@ -21,6 +23,7 @@ json::array floats_of_tensor(const GgufFile& file, std::string_view name) {
   }
   std::vector<float> values(static_cast<size_t>(view.num_elements()));
   dequantize(view, values);
+  for (float& value : values) value *= static_cast<float>(scale);
   return json::array(values.begin(), values.end());
 }
 
@@ -103,43 +106,66 @@ class ConfigTranslation {
     config_["norm_topk_prob"] = true;
   }
 
+  // Files that name no type of scaling mean linear; the oldest have its factor under another name. 0 is none.
+  double scaling_factor() const {
+    const double factor =
+        file_.find_double(key(has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear"), 1.0);
+    return factor == 0 ? 1.0 : factor;
+  }
+
   void rope() {
-    const double theta = file_.find_double(key("rope.freq_base"), 10000.0);
     const double head_dim = static_cast<double>(config_["head_dim"].as_int64());
-    json::object rope{{"rope_type", "default"}};
     if (has("rope.dimension_count") && head_dim > 0) {
       config_["partial_rotary_factor"] = static_cast<double>(get_int("rope.dimension_count")) / head_dim;
     }
-    config_["rope_theta"] = theta;
+    config_["rope_theta"] = file_.find_double(key("rope.freq_base"), 10000.0);
     const int64_t original = find_int("rope.scaling.original_context_length", 0);
     if (original > 0) config_["original_max_position_embeddings"] = original;
+    config_["rope_scaling"] = rope_scaling();
+  }
 
-    std::string type(file_.find_string(key("rope.scaling.type"), "none"));
-    const double factor = file_.find_double(key("rope.scaling.factor"), 1.0);
-    if (file_.find_tensor("rope_freqs.weight") != nullptr) {
-      // Llama 3's scaling, computed by the writer: one divisor for every frequency, at any length.
-      rope = {{"rope_type", "longrope"}, {"attention_factor", 1.0}};
-      rope["short_factor"] = floats_of_tensor(file_, "rope_freqs.weight");
-      rope["long_factor"] = rope["short_factor"];
-    } else if (file_.find_tensor("rope_factors_long.weight") != nullptr) {
-      rope = {{"rope_type", "longrope"}};
-      rope["short_factor"] = floats_of_tensor(file_, "rope_factors_short.weight");
-      rope["long_factor"] = floats_of_tensor(file_, "rope_factors_long.weight");
-      if (has("rope.scaling.attn_factor")) rope["attention_factor"] = file_.get_double(key("rope.scaling.attn_factor"));
-    } else if (type == "linear" && factor != 1.0) {
-      rope = {{"rope_type", "linear"}, {"factor", factor}};
-    } else if (type == "yarn") {
-      rope = {{"rope_type", "yarn"}, {"factor", factor}};
-      if (has("rope.scaling.attn_factor")) {
-        const double own = file_.get_double(key("rope.scaling.attn_factor"));
-        rope["attention_factor"] = own * (factor > 1 ? 0.1 * std::log(factor) + 1.0 : 1.0);
+  json::object rope_scaling() const {
+    std::string type(file_.find_string(key("rope.scaling.type"), "linear"));
+    const double factor = scaling_factor();
+    if (type == "none" || ((type == "linear" || type == "longrope") && factor == 1.0)) type = "default";
+    if (type == "longrope") type = "linear";  // beside the factors of its tensors, if there are any
+    const bool has_one_list = file_.find_tensor("rope_freqs.weight") != nullptr;
+    if (has_one_list || file_.find_tensor("rope_factors_long.weight") != nullptr) {
+      if (type != "default" && type != "linear") {
+        fail(ErrorCode::kUnsupported, "{}: found RoPE type {} beside a tensor of RoPE factors; expected one of them",
+             file_.name(), printable(type));
       }
-      if (has("rope.scaling.yarn_beta_fast")) rope["beta_fast"] = file_.get_double(key("rope.scaling.yarn_beta_fast"));
-      if (has("rope.scaling.yarn_beta_slow")) rope["beta_slow"] = file_.get_double(key("rope.scaling.yarn_beta_slow"));
-    } else if (type != "none" && type != "linear" && type != "longrope") {
-      rope["rope_type"] = type;  // refused by name when the model is built
+      return factor_lists(has_one_list, type == "linear" ? factor : 1.0);
     }
-    config_["rope_scaling"] = std::move(rope);
+    if (type == "linear") return {{"rope_type", "linear"}, {"factor", factor}};
+    if (type == "yarn") return yarn(factor);
+    return {{"rope_type", type}};  // refused by name when the model is built
+  }
+
+  json::object factor_lists(bool has_one_list, double scale) const {
+    json::object rope{{"rope_type", "longrope"}};
+    if (has_one_list) {
+      // Llama 3's scaling, computed by the writer: one divisor for every frequency, at any length.
+      rope["attention_factor"] = 1.0;
+      rope["short_factor"] = factors_of_tensor(file_, "rope_freqs.weight", scale);
+      rope["long_factor"] = rope["short_factor"];
+      return rope;
+    }
+    rope["short_factor"] = factors_of_tensor(file_, "rope_factors_short.weight", scale);
+    rope["long_factor"] = factors_of_tensor(file_, "rope_factors_long.weight", scale);
+    if (has("rope.scaling.attn_factor")) rope["attention_factor"] = file_.get_double(key("rope.scaling.attn_factor"));
+    return rope;
+  }
+
+  json::object yarn(double factor) const {
+    json::object rope{{"rope_type", "yarn"}, {"factor", factor}};
+    if (has("rope.scaling.attn_factor")) {
+      const double own = file_.get_double(key("rope.scaling.attn_factor"));
+      rope["attention_factor"] = own * (factor > 1 ? 0.1 * std::log(factor) + 1.0 : 1.0);
+    }
+    if (has("rope.scaling.yarn_beta_fast")) rope["beta_fast"] = file_.get_double(key("rope.scaling.yarn_beta_fast"));
+    if (has("rope.scaling.yarn_beta_slow")) rope["beta_slow"] = file_.get_double(key("rope.scaling.yarn_beta_slow"));
+    return rope;
   }
 
   const GgufFile& file_;
@@ -180,9 +206,35 @@ void add_missing_gemma2_keys(const GgufFile& file, json::object& config) {
 }
 
 void add_missing_gemma3_keys(const GgufFile& file, json::object& config) {
+  // Every so many layers one sees everything; or whether each has a window.
+  constexpr const char* kPattern = "gemma3.attention.sliding_window_pattern";
+  if (const GgufValue* pattern = file.find(kPattern); pattern != nullptr && pattern->type == GgufType::kArray) {
+    if (pattern->element_type != GgufType::kBool)
+      fail(ErrorCode::kCorrupt, "{}: \"{}\" is no list of booleans", file.name(), kPattern);
+    json::array types;
+    for (const std::byte slides : pattern->bytes) {
+      types.push_back(slides == std::byte{0} ? "full_attention" : "sliding_attention");
+    }
+    config["layer_types"] = std::move(types);
+  } else if (pattern != nullptr) {
+    config["sliding_window_pattern"] = file.get_int(kPattern);
+  }
   add_gemma_keys(file,
                  {.name = "gemma3", .attention_softcap = 0.0, .final_softcap = 0.0, .window = 0, .layers_of_27b = 62},
                  config);
+}
+
+json::object gguf_generation_config(const GgufFile& file) {
+  constexpr std::pair<const char*, const char*> kKeys[] = {{"general.sampling.temp", "temperature"},
+                                                           {"general.sampling.top_p", "top_p"},
+                                                           {"general.sampling.min_p", "min_p"},
+                                                           {"general.sampling.penalty_repeat", "repetition_penalty"}};
+  json::object config;
+  for (const auto& [key, name] : kKeys) {
+    if (file.has(key)) config[name] = file.get_double(key);
+  }
+  if (file.has("general.sampling.top_k")) config["top_k"] = file.get_int("general.sampling.top_k");
+  return config;
 }
 
 json::object gguf_config(const GgufFile& file, const GgufArchitecture& architecture) {

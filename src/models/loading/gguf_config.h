@@ -11,6 +11,9 @@ struct GgufArchitecture;
 // Throws Error kCorrupt for keys that are missing or wrong, kUnsupported for what this build does not run.
 json::object gguf_config(const GgufFile& file, const GgufArchitecture& architecture);
 
+// The sampling that the file recommends (`general.sampling`) as generation_config.json would; empty: it does not.
+json::object gguf_generation_config(const GgufFile& file);
+
 // GgufArchitecture::add_missing_keys of the architectures that need it.
 void add_missing_gemma2_keys(const GgufFile& file, json::object& config);
 void add_missing_gemma3_keys(const GgufFile& file, json::object& config);

@@ -176,6 +176,29 @@ const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, cons
   return to;
 }
 
+std::vector<std::string> TensorSource::unused_tensors() const {
+  const std::vector<Checkpoint::NamedTensor> tensors = checkpoint_.all_tensors();
+  const auto is_counted = [this](const TensorView& view) {
+    const auto at = counted_.lower_bound(view.data);
+    return at != counted_.end() && *at < view.data + view.size_bytes;
+  };
+  const auto module_of = [](const std::string& name) { return name.substr(0, name.rfind('.')); };
+  std::set<std::string> modules;  // that have a tensor in use: scales and the like stand beside it
+  for (const auto& [name, view] : tensors) {
+    if (is_counted(view)) modules.insert(module_of(name));
+  }
+  const bool is_tied = find_bool(checkpoint_.config(), "tie_word_embeddings", false);
+  std::vector<std::string> unused;
+  for (const auto& [name, view] : tensors) {
+    const bool stands_alone = name.ends_with(".weight") || name.ends_with(".bias");
+    const bool is_table = name.ends_with("rotary_emb.inv_freq") || name.starts_with("rope_f") ||
+                          (is_tied && name.ends_with("lm_head.weight"));
+    if (is_counted(view) || is_table || (!stands_alone && modules.contains(module_of(name)))) continue;
+    unused.push_back(name);
+  }
+  return unused;
+}
+
 void TensorSource::count(const std::byte* place, int64_t num_elements) {
   if (counted_.insert(place).second) num_parameters_ += static_cast<uint64_t>(num_elements);
 }

@@ -69,6 +69,9 @@ class TensorSource {
   // matrix may be given another shape.format than it has: F32.
   const std::byte* blocks(const SourceMatrix& matrix, const Exec& exec);
 
+  // Names in the file of tensors that nobody has asked for and that the model might be expected to need: not those of
+  // tables that follow from the configuration, nor a head beside a tied embedding.
+  std::vector<std::string> unused_tensors() const;
   // Of all requested tensors, undivided; tied ones count once.
   uint64_t num_parameters() const { return num_parameters_; }
   // Releases the file's pages that were read so far.

@@ -45,7 +45,8 @@ Norm WeightLoader::norm(std::string_view name, int64_t dim, float eps, float off
 
 Embedding WeightLoader::embedding(const std::string& name, int64_t rows, int64_t cols, const Linear* same) {
   const TensorView view = source_.table(name, rows, cols);
-  if (!packer_.on_host()) return {.table = same != nullptr ? same->weights : linear({name, rows, cols}).weights};
+  if (!kernels_.embeds_file_rows)
+    return {.table = same != nullptr ? same->weights : linear({name, rows, cols}).weights};
   mapped_bytes_ += view.size_bytes;
   return {.table = {.format = view.format, .rows = rows, .cols = cols, .data = view.data}};
 }

@@ -26,9 +26,9 @@ class WeightLoader {
  public:
   using Progress = WeightPacker::Progress;
 
-  // measures; on_host: for the tables of the host
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, bool on_host, RankShare share = {})
-      : source_(checkpoint, share), packer_(kernels, on_host), kernels_(kernels) {}
+  // measures
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, RankShare share = {})
+      : source_(checkpoint, share), packer_(kernels), kernels_(kernels) {}
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
                DeviceBuffer& memory, MatmulTunings tunings, Progress progress, RankShare share = {})
@@ -48,8 +48,8 @@ class WeightLoader {
   const float* bias(std::string_view name, int64_t rows, Partition partition);
   // `offset` is added to each weight.
   Norm norm(std::string_view name, int64_t dim, float eps, float offset);
-  // The embedding table [rows, cols]. On the host it stays in the file; on a device it is packed, or is `same`, the
-  // packed matrix of the same tensor, when that is given.
+  // The embedding table [rows, cols]. It stays in the file for a kernel table that reads it there; else it is packed,
+  // or is `same`, the packed matrix of the same tensor, when that is given.
   Embedding embedding(const std::string& name, int64_t rows, int64_t cols, const Linear* same);
   // Values beside the weights; null while measuring.
   template <typename T>
@@ -64,6 +64,7 @@ class WeightLoader {
   uint64_t packed_bytes() const { return packer_.packed_bytes(); }
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t num_parameters() const { return source_.num_parameters(); }
+  std::vector<std::string> unused_tensors() const { return source_.unused_tensors(); }
   // The distinct packed matrices.
   const std::set<MatrixShape>& matrices() const { return packer_.matrices(); }
 

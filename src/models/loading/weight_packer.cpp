@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "base/check.h"
 #include "base/error.h"
+#include "kernels/select.h"
 
 namespace quire {
 namespace {
@@ -25,7 +27,6 @@ std::string multiplied_formats(const Kernels& kernels) {
 WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory,
                            MatmulTunings tunings, Progress progress)
     : kernels_(kernels),
-      on_host_(device.is_host()),
       exec_(exec),
       device_(&device),
       arena_(memory),
@@ -35,7 +36,9 @@ WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& dev
 Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layout layout) {
   const MatrixShape& shape = matrix.shape;
   const PackTarget target = take_target(source, matrix, layout);
-  const ColumnOrder order = take_order(matrix.column_order);
+  const bool takes_packed = kernels_.takes_packed(shape.format);
+  CHECK(takes_packed || matrix.column_order.empty());
+  const int32_t* const columns = place_columns(matrix.column_order);
   if (target.data != nullptr) fill(source, matrix, target);
   return {.weights = {.format = shape.format,
                       .rows = shape.rows,
@@ -43,8 +46,8 @@ Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layo
                       .data = target.data,
                       .tuning = tuning_of(shape),
                       .is_dense = target.is_dense},
-          .takes_packed = kernels_.takes_packed(shape.format),
-          .order = order,
+          .takes_packed = takes_packed,
+          .columns = columns,
           .name = matrix.name,
           .first_row = matrix.first_row};
 }
@@ -52,13 +55,13 @@ Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layo
 WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, const SourceMatrix& matrix,
                                                    Layout layout) {
   const auto& [format, rows, cols] = matrix.shape;
-  const size_t dense_bytes =
-      layout == Layout::kDense && kernels_.dense_bytes != nullptr ? kernels_.dense_bytes(format, rows, cols) : 0;
+  const size_t dense_bytes = layout == Layout::kDense ? kernels_.dense_bytes(format, rows, cols) : 0;
   const size_t bytes = dense_bytes > 0 ? dense_bytes : kernels_.packed_bytes(format, rows, cols);
   if (bytes == 0) {
+    const bool on_cpu = select_kernels("").packed_bytes(format, rows, cols) > 0;
     fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}{}",
          source.file_name(), printable(matrix.name), weight_format(format).name, kernels_.name,
-         multiplied_formats(kernels_), on_host_ ? "" : "; the CPU multiplies every format (--device cpu)");
+         multiplied_formats(kernels_), on_cpu ? "; the CPU multiplies every format (--device cpu)" : "");
   }
   matrices_.insert(matrix.shape);
   return {.data = arena_.take_bytes(bytes), .is_dense = dense_bytes > 0};
@@ -84,20 +87,11 @@ MatmulTuning WeightPacker::tuning_of(const MatrixShape& shape) const {
   return found == tunings_.end() ? kernels_.usual_tuning : found->second;
 }
 
-ColumnOrder WeightPacker::take_order(const std::vector<int32_t>& columns) {
-  if (columns.empty()) return {};
-  if (const auto known = orders_.find(columns); known != orders_.end()) return known->second;
-  const auto cols = static_cast<int64_t>(columns.size());
-  const auto [scratch, is_new] = order_scratch_.try_emplace(cols);
-  if (is_new) {
-    scratch->second.gathered = arena_.take<float>(ColumnOrder::kRows * cols);
-    scratch->second.packed =
-        arena_.take_bytes(static_cast<uint64_t>(ColumnOrder::kRows) * kernels_.packed_row_bytes(cols));
-  }
-  ColumnOrder order = scratch->second;
-  order.columns = place(std::span(columns));
-  orders_.emplace(columns, order);
-  return order;
+const int32_t* WeightPacker::place_columns(const std::vector<int32_t>& columns) {
+  if (columns.empty()) return nullptr;
+  const auto [known, is_new] = columns_.try_emplace(columns);
+  if (is_new) known->second = place(std::span(columns));
+  return known->second;
 }
 
 }  // namespace quire

@@ -25,13 +25,12 @@ class WeightPacker {
   // all its operations read.
   enum class Layout : uint8_t { kDense, kCommon };
 
-  // counts; on_host: for the tables of the host
-  WeightPacker(const Kernels& kernels, bool on_host) : kernels_(kernels), on_host_(on_host) {}
+  // counts
+  explicit WeightPacker(const Kernels& kernels) : kernels_(kernels) {}
   // packs
   WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory, MatmulTunings tunings,
                Progress progress);
 
-  bool on_host() const { return on_host_; }
   bool counts_only() const { return arena_.counts_only(); }
   uint64_t packed_bytes() const { return arena_.used_bytes(); }
   // The distinct matrices so far.
@@ -58,20 +57,19 @@ class WeightPacker {
   };
   PackTarget take_target(const TensorSource& source, const SourceMatrix& matrix, Layout layout);
   void fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target);
-  ColumnOrder take_order(const std::vector<int32_t>& columns);
+  const int32_t* place_columns(const std::vector<int32_t>& columns);
   MatmulTuning tuning_of(const MatrixShape& shape) const;
 
   const Kernels& kernels_;
-  bool on_host_;
   Exec exec_{};
   Device* device_ = nullptr;
   Arena arena_;
   MatmulTunings tunings_;
   Progress progress_;
   std::set<MatrixShape> matrices_;
-  uint64_t released_bytes_ = 0;                         // packed when the file's pages were last released
-  std::map<std::vector<int32_t>, ColumnOrder> orders_;  // matrices that share an input mostly share the order
-  std::map<int64_t, ColumnOrder> order_scratch_;        // by columns: one step uses it at a time
+  uint64_t released_bytes_ = 0;  // packed when the file's pages were last released
+  // Linear::columns: matrices that share an input mostly share the order.
+  std::map<std::vector<int32_t>, const int32_t*> columns_;
 };
 
 }  // namespace quire

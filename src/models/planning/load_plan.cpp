@@ -51,6 +51,7 @@ KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int n
   return make_kv_layout(info.kv_layers, {.max_context = options.keep_all_positions ? 0 : options.max_context,
                                          .k_format = options.k_format,
                                          .v_format = options.v_format,
+                                         .hadamard = options.kv_hadamard,
                                          .num_ranks = num_ranks});
 }
 
@@ -91,9 +92,10 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   const Device& device = *plan.backend.device;
   const bool on_host = device.is_host();
   check_sums(asked, on_host);
-  WeightLoader loader(checkpoint, kernels, on_host, {.rank = 0, .size = asked.tensor_parallel});
+  WeightLoader loader(checkpoint, kernels, {.rank = 0, .size = asked.tensor_parallel});
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   plan.info = model->info();
+  plan.unused_tensors = loader.unused_tensors();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
   plan.kv = kv_layout_of(model->info(), options, options.tensor_parallel);
@@ -101,7 +103,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   Arena workspace;
   InputArena inputs;
   model->take_workspace(workspace, inputs, kernels, limits);
-  StepArrays{}.take(workspace, inputs, kernels, limits);
+  StepArrays{}.take(workspace, inputs, limits);
   workspace.take_bytes(kernels.scratch_bytes);
   plan.weight_bytes = loader.packed_bytes();
   plan.input_bytes = inputs.used_bytes();
@@ -136,7 +138,7 @@ StepLimits limits_of(const LoadPlan& plan, bool on_host) {
           .max_sequences = options.max_sequences,
           .max_context = options.max_context,
           .num_kv_groups = static_cast<int>(plan.kv.groups.size()),
-          .on_host = on_host};
+          .remembered_positions = on_host ? 0 : options.max_context};
 }
 
 }  // namespace quire

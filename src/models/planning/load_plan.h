@@ -2,6 +2,9 @@
 // and the memory. ModelRunner::load follows the plan; `quire plan` prints it.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "kernels/select.h"
 #include "models/kv_layout.h"
 #include "models/loading/checkpoint.h"
@@ -14,8 +17,9 @@ namespace quire {
 struct LoadPlan {
   Backend backend;  // of rank 0
   ModelInfo info;
-  RunnerOptions options;  // with every 0 and empty name replaced by what was chosen
-  MemoryPlan memory;      // of all ranks together
+  std::vector<std::string> unused_tensors;  // TensorSource::unused_tensors
+  RunnerOptions options;                    // with every 0 and empty name replaced by what was chosen
+  MemoryPlan memory;                        // of all ranks together
   // Of one rank (rank 0, which has most):
   KvLayout kv;
   uint64_t weight_bytes = 0;

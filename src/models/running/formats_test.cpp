@@ -1,5 +1,5 @@
-// Formats that an instruction set has no kernels for run by the reference's, in models of nothing else, beside fast
-// formats, and as experts.
+// Formats without a kernel of their own are decoded to floats: in models of nothing else, beside fast formats, and as
+// experts.
 #include <gtest/gtest.h>
 
 #include <algorithm>

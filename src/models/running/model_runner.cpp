@@ -69,6 +69,26 @@ ModelRunner::Impl::Impl(const Checkpoint& checkpoint, LoadPlan load_plan, const 
   }
 }
 
+// What a user may want to know of a file that is read all the same, a line each.
+void warn_about(const Checkpoint& checkpoint, const LoadPlan& plan) {
+  const std::vector<std::string>& unused = plan.unused_tensors;
+  if (!unused.empty()) {
+    log::warning("{}: {} of its tensors {} not used: {}{}", checkpoint.name(), unused.size(),
+                 unused.size() == 1 ? "is" : "are", printable(unused[0]), unused.size() > 1 ? " and others" : "");
+  }
+  const GgufFile* gguf = checkpoint.gguf();
+  if (gguf != nullptr && gguf->find_string("tokenizer.ggml.model", "") == "gpt2" && !gguf->has("tokenizer.ggml.pre")) {
+    log::warning(
+        "{}: \"tokenizer.ggml.pre\" is missing, so texts are split into words by a default rule; if answers are poor, "
+        "get a newer conversion of the model",
+        checkpoint.name());
+  }
+  if (plan.options.max_context > plan.info.max_context) {
+    log::warning("{}: context {} is more than the {} positions the model was made for", checkpoint.name(),
+                 plan.options.max_context, plan.info.max_context);
+  }
+}
+
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
   return plan_load(checkpoint, options).memory;
 }
@@ -76,7 +96,7 @@ MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& 
 ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return plan_load(checkpoint, {.device = "cpu"}).info; }
 
 std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
-  WeightLoader loader(checkpoint, select_kernels(isa), /*on_host=*/true);
+  WeightLoader loader(checkpoint, select_kernels(isa));
   make_model(checkpoint, loader);
   return loader.matrices();
 }
@@ -85,10 +105,7 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
                                                const LoadProgress& progress) {
   LoadPlan plan = plan_load(checkpoint, options);
   if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
-  if (plan.options.max_context > plan.info.max_context) {
-    log::warning("{}: context {} is more than the {} positions the model was made for", checkpoint.name(),
-                 plan.options.max_context, plan.info.max_context);
-  }
+  warn_about(checkpoint, plan);
   return std::unique_ptr<ModelRunner>(new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(plan), progress)));
 }
 

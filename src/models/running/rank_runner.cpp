@@ -37,7 +37,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       weights_(*device_, plan.weight_bytes),
       workspace_(*device_, plan.workspace_bytes),
       inputs_(*device_, plan.input_bytes),
-      staging_(*device_, device_->is_host() ? 0 : kInputSlots * plan.input_bytes),
+      staging_(*device_, kInputSlots * plan.input_bytes),
       kv_(plan.kv, *device_, block_counts(plan.memory)) {
   MatmulTunings tunings;
   if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
@@ -50,12 +50,10 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
   const std::span<std::byte> on_device(inputs_.data(), inputs_.size_bytes());
   InputArena input_arena(staging_.bytes(), on_device);
   model_->take_workspace(arena, input_arena, kernels_, limits_);
-  arrays_.take(arena, input_arena, kernels_, limits_);
+  arrays_.take(arena, input_arena, limits_);
   exec_.scratch = arena.take_bytes(kernels_.scratch_bytes);
-  if (device_->is_host())
-    prepare_pool(plan.options.populate_kv);
-  else
-    make_room_for_results();
+  prepare_pool(plan.options.populate_kv);
+  make_room_for_results();
 }
 
 // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they would
@@ -67,9 +65,10 @@ void RankRunner::prepare_pool(bool populate) {
       layers.push_back(kv_.at({group, i}));
     }
   }
-  pool_.parallel_for(static_cast<int64_t>(layers.size()), [&layers](int64_t i, int) {
+  pool_.parallel_for(static_cast<int64_t>(layers.size()), [&](int64_t i, int) {
     const KvLayer& layer = layers[static_cast<size_t>(i)];
-    layer.k[0] = layer.v[0] = std::byte{};
+    device_->provide_page(layer.k);
+    device_->provide_page(layer.v);
   });
   if (!populate) return;
   populating_ = std::jthread([this](const std::stop_token& stop) {
@@ -80,19 +79,18 @@ void RankRunner::prepare_pool(bool populate) {
 }
 
 void RankRunner::make_room_for_results() {
-  choices_.emplace(*device_, kInputSlots * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
+  choices_ = StagingBuffer(*device_, kInputSlots * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
   if (communicator_.rank() > 0) return;  // nobody asks for its results
   const int64_t row_size = std::max(model_->info().vocab_size, model_->info().hidden_size);
-  results_.emplace(*device_, static_cast<size_t>(limits_.max_logit_rows * row_size) * sizeof(float));
+  results_ = StagingBuffer(*device_, static_cast<size_t>(limits_.max_logit_rows * row_size) * sizeof(float));
 }
 
-bool RankRunner::can_sample() const {
-  return kernels_.sample_rows != nullptr && model_->info().vocab_size <= kMaxSampledVocab;
-}
+bool RankRunner::can_sample() const { return model_->info().vocab_size <= kernels_.max_sampled_vocab; }
 
 int32_t* RankRunner::choices_of(int slot) {
-  if (!choices_) return arrays_.tokens();
-  return reinterpret_cast<int32_t*>(choices_->bytes().data()) + slot * limits_.max_logit_rows;
+  const std::span<std::byte> staging = choices_.bytes();
+  if (staging.empty()) return arrays_.tokens();
+  return reinterpret_cast<int32_t*>(staging.data()) + slot * limits_.max_logit_rows;
 }
 
 void RankRunner::start(const Batch& batch) {
@@ -103,11 +101,11 @@ void RankRunner::start(const Batch& batch) {
   Step step = prepare(batch);
   const bool samples = !batch.sampling.empty();
   uint64_t key = 0;
-  if (!limits_.on_host && arrays_.is_recurrent(step)) {
+  if (device_->records() && arrays_.is_recurrent(step)) {
     arrays_.pad(step);
     key = static_cast<uint64_t>(step.num_rows) << 32 | static_cast<uint64_t>(step.max_context) << 3 |
           static_cast<uint64_t>(step.input_slot) << 2 | static_cast<uint64_t>(samples) << 1 |
-          static_cast<uint64_t>(step.share_prefixes);
+          static_cast<uint64_t>(step.begin_alike);
   }
   const ModelInfo& info = model_->info();
   const size_t num_logit_rows = samples ? 0 : batch.logit_rows.size();
@@ -132,15 +130,15 @@ Step RankRunner::prepare(const Batch& batch) {
   step.device = device_.get();
   step.kv = &kv_;
   step.communicator = &communicator_;
-  // On a device it chooses tokens, which the next step reads.
-  step.wants_output = !limits_.on_host || communicator_.rank() == 0;
-  step.share_prefixes = step.share_prefixes && share_prefixes_;
+  // Where it chooses tokens, the next step reads them.
+  step.wants_output = can_sample() || communicator_.rank() == 0;
+  step.share_prefixes = share_prefixes_;
   return step;
 }
 
 Model::Output RankRunner::forward(const Step& step, bool samples, uint64_t key) {
   model_->prepare(step);
-  Model::Output output;
+  Model::Output& output = outputs_[key];
   device_->run(key, [&] {
     arrays_.upload(*device_, step, samples);
     output = model_->forward(step);
@@ -151,9 +149,7 @@ Model::Output RankRunner::forward(const Step& step, bool samples, uint64_t key) 
                              reinterpret_cast<const std::byte*>(arrays_.tokens()),
                              static_cast<size_t>(step.num_logit_rows) * sizeof(int32_t));
   });
-  if (key == 0) return output;
-  if (output.logits != nullptr) recorded_[key] = output;
-  return recorded_.at(key);
+  return output;
 }
 
 // The results of the step that was started first to the host, wherever they are.
@@ -163,23 +159,17 @@ void RankRunner::finish() {
   --num_in_flight_;
   device_->wait_for(slot);
   const Started& step = steps_[slot];
-  Model::Output output = step.output;
-  if (results_) {
-    std::byte* const place = results_->bytes().data();
-    const auto download = [&](const float* from, size_t first, size_t count) -> const float* {
-      auto* const to = reinterpret_cast<float*>(place) + first;
-      if (count > 0) {
-        device_->download(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
-                          count * sizeof(float));
-      }
-      return to;
-    };
-    output = {.logits = download(output.logits, 0, step.logit_floats),
-              .hidden = download(output.hidden, step.logit_floats, step.hidden_floats)};
-  }
+  logits_ = {to_host(step.output.logits, 0, step.logit_floats), step.logit_floats};
+  hidden_ = {to_host(step.output.hidden, step.logit_floats, step.hidden_floats), step.hidden_floats};
   tokens_ = {choices_of(slot), step.num_tokens};
-  logits_ = {output.logits, step.logit_floats};
-  hidden_ = {output.hidden, step.hidden_floats};
+}
+
+const float* RankRunner::to_host(const float* from, size_t first, size_t count) {
+  const std::span<std::byte> staging = results_.bytes();
+  if (staging.empty()) return from;
+  std::byte* const to = staging.data() + first * sizeof(float);
+  if (count > 0) device_->download(to, reinterpret_cast<const std::byte*>(from), count * sizeof(float));
+  return reinterpret_cast<const float*>(to);
 }
 
 }  // namespace quire

@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <thread>
 
@@ -31,7 +30,8 @@ class RankRunner {
   ThreadPool& pool() { return pool_; }
   KvCache& kv() { return kv_; }
   bool can_sample() const;
-  bool runs_ahead() const { return !limits_.on_host && can_sample(); }
+  // The tokens that a step is promised are chosen where it reads them.
+  bool runs_ahead() const { return can_sample(); }
 
   void start(const Batch& batch);
   void finish();
@@ -55,6 +55,8 @@ class RankRunner {
   Model::Output forward(const Step& step, bool samples, uint64_t key);
   // Where the host finds the tokens that a step of this slot chose.
   int32_t* choices_of(int slot);
+  // Where the host finds `count` floats of the device; brought behind the first `first` of the results.
+  const float* to_host(const float* from, size_t first, size_t count);
 
   const Kernels& kernels_;
   std::unique_ptr<Device> device_;
@@ -66,15 +68,14 @@ class RankRunner {
   DeviceBuffer weights_;
   DeviceBuffer workspace_;
   DeviceBuffer inputs_;
-  // For a device that is not the host:
-  StagingBuffer staging_;                 // of the inputs, for each slot
-  std::optional<StagingBuffer> results_;  // logits and hidden states
-  std::optional<StagingBuffer> choices_;  // tokens, for each slot
+  StagingBuffer staging_;  // of the inputs, for each slot
+  StagingBuffer results_;  // logits and hidden states
+  StagingBuffer choices_;  // tokens, for each slot
   KvCache kv_;
   std::unique_ptr<Model> model_;
   StepArrays arrays_;
-  std::map<uint64_t, Model::Output> recorded_;  // by the device's key
-  Started steps_[kInputSlots];                  // those in flight, by slot
+  std::map<uint64_t, Model::Output> outputs_;  // by the device's key: a recording leaves them in one place
+  Started steps_[kInputSlots];                 // those in flight, by slot
   int num_in_flight_ = 0;
   int next_slot_ = 0;
   std::span<const float> logits_;

@@ -46,7 +46,7 @@ class EmbeddingReader : public StreamReader {
                    "dimensions"});
     }
     if (plan_.dimensions) event.embedding.resize(static_cast<size_t>(*plan_.dimensions));
-    normalise(event.embedding);
+    if (plan_.normalize) normalise(event.embedding);
     done_[input].embedding = std::move(event.embedding);
   }
 
@@ -150,9 +150,10 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
     require_model(context, request.model);
     if (request.prompts.empty()) refuse_field("input", "'input' is missing; give a string or a list");
     GenerateRequest common = engine_request(context, exchange->request(), request);
-    common.pooling = Pooling::kMean;
+    const EmbeddingUse& use = context.engine->runner().info().embedding;
+    common.pooling = request.pooling.value_or(use.pooling);
     common.max_tokens = 0;
-    EmbeddingPlan plan{.dimensions = request.dimensions, .is_base64 = request.base64};
+    EmbeddingPlan plan{.dimensions = request.dimensions, .is_base64 = request.base64, .normalize = use.normalize};
     std::vector<GenerateRequest> requests;
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       const std::string path = request.prompts.size() == 1 ? "input" : at("input", i);

@@ -16,6 +16,7 @@ struct EmbeddingPlan {
   std::optional<int> dimensions = {};
   bool is_base64 = false;
   bool is_truncated = false;
+  bool normalize = true;
 };
 
 std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, const ExchangePtr& exchange,

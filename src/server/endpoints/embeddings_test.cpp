@@ -72,7 +72,28 @@ TEST_F(EmbeddingsTest, GivesTheModelsEmbeddings) {
   EXPECT_EQ(alone.at("data").as_array()[0].at("embedding"), given.at("data").as_array()[1].at("embedding"));
 }
 
+TEST_F(EmbeddingsTest, VectorsThatTheModelDoesNotNormaliseStayAsTheyAre) {
+  const json::object raw = fed({.normalize = false});
+  EXPECT_EQ(raw.at("data").as_array()[0].at("embedding").as_array()[0].to_number<double>(), 3.0);
+}
+
+// Of one token all ways are the same; of several each is another.
+TEST_F(EmbeddingsTest, PoolingAsAsked) {
+  const auto embedding = [&](const char* pooling, const json::value& input) {
+    json::object body{{"input", input}};
+    if (pooling != nullptr) body["pooling"] = pooling;
+    return json::serialize(answer(handle_embeddings, body).at("data").as_array()[0].at("embedding"));
+  };
+  const json::array several = {3, 4, 5};
+  EXPECT_EQ(embedding(nullptr, several), embedding("mean", several));
+  EXPECT_NE(embedding("last", several), embedding("mean", several));
+  EXPECT_NE(embedding("cls", several), embedding("last", several));
+  EXPECT_EQ(embedding("cls", several), embedding("cls", json::array{3}));
+  EXPECT_EQ(embedding("cls", json::array{3}), embedding("last", json::array{3}));
+}
+
 TEST_F(EmbeddingsTest, BadInputsAreRefused) {
+  EXPECT_EQ(error(handle_embeddings, json::object{{"input", "a"}, {"pooling", "max"}}).at("param"), "pooling");
   EXPECT_EQ(error(handle_embeddings, json::object{}).at("param"), "input");
   EXPECT_EQ(error(handle_embeddings, json::object{{"input", json::array{}}}).at("param"), "input");
   EXPECT_EQ(error(handle_embeddings, json::object{{"input", "a"}, {"encoding_format", "hex"}}).at("param"),

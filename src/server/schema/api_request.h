@@ -75,6 +75,7 @@ struct ApiRequest {
   // /v1/embeddings
   bool base64 = false;
   std::optional<int> dimensions;
+  std::optional<Pooling> pooling;
 
   // /tokenize, /detokenize
   std::optional<std::string> content;  // llama-server's name for the text; the answer has its form

@@ -130,6 +130,13 @@ void read_response_type(const json::value& type) {
       fmt::format("'response_format.type' is {}: this server answers with \"text\" only", describe_value(type)));
 }
 
+Pooling read_pooling(const json::value& value) {
+  if (value == "mean") return Pooling::kMean;
+  if (value == "cls") return Pooling::kCls;
+  if (value == "last") return Pooling::kLast;
+  refuse_value("pooling", R"("mean", "cls" or "last")", value);
+}
+
 void read_tool_choice(ApiRequest& out, const json::value& value) {
   if (value.is_string() && value.get_string() == "none") {
     out.may_call_tools = false;

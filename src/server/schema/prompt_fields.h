@@ -23,5 +23,6 @@ void read_template_variables(ApiRequest& out, const json::value& value);
 void require_response_type(const json::value& format);
 void read_response_type(const json::value& type);
 void read_tool_choice(ApiRequest& out, const json::value& value);
+Pooling read_pooling(const json::value& value);
 
 }  // namespace quire

@@ -65,6 +65,13 @@ inline float max_lanes(Vec x) {
   return _mm_cvtss_f32(_mm_max_ss(best, _mm_movehdup_ps(best)));
 }
 
+// Lanes i and i ^ kDistance exchanged; kDistance is 1, 2 or 4.
+template <int kDistance>
+inline Vec exchange_lanes(Vec x) {
+  if constexpr (kDistance == 4) return _mm256_permute2f128_ps(x, x, 1);
+  return _mm256_permute_ps(x, kDistance == 1 ? 0xb1 : 0x4e);
+}
+
 // Pairs (2i, 2i + 1): values swapped; kLanes / 2 floats each twice; a * b - c in even and a * b + c in odd lanes.
 inline Vec swap_pairs(Vec x) { return _mm256_permute_ps(x, 0xb1); }
 inline Vec load_twice(const float* p) {

@@ -53,6 +53,13 @@ inline Vec keep_lanes(Vec x, int first, int last, Vec other) {
 inline float sum_lanes(Vec x) { return _mm512_reduce_add_ps(x); }
 inline float max_lanes(Vec x) { return _mm512_reduce_max_ps(x); }
 
+// Lanes i and i ^ kDistance exchanged; kDistance is 1, 2, 4 or 8.
+template <int kDistance>
+inline Vec exchange_lanes(Vec x) {
+  if constexpr (kDistance >= 4) return _mm512_shuffle_f32x4(x, x, kDistance == 4 ? 0xb1 : 0x4e);
+  return _mm512_permute_ps(x, kDistance == 1 ? 0xb1 : 0x4e);
+}
+
 // Pairs (2i, 2i + 1): values swapped; kLanes / 2 floats each twice; a * b - c in even and a * b + c in odd lanes.
 inline Vec swap_pairs(Vec x) { return _mm512_permute_ps(x, 0xb1); }
 inline Vec load_twice(const float* p) {

@@ -108,7 +108,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
     call.num_jobs = static_cast<int>(args.num_sequences);
     call.num_splits = splits ? num_splits : 0;
     call.partial_rows = static_cast<int>(rows);
-    const bool shares = splits && args.share_prefixes && args.num_sequences >= kSharingSequences;
+    const bool shares = splits && args.share_prefixes && args.begin_alike && args.num_sequences >= kSharingSequences;
     call.shared_splits = shares ? reinterpret_cast<int32_t*>(args.workspace) : nullptr;
     run_jobs(call, stream);
   }

@@ -126,6 +126,7 @@ class AttentionBatch {
     args.softcap = shape_.softcap;
     args.window = shape_.window;
     args.share_prefixes = bounds.share_prefixes;
+    args.begin_alike = true;
     const DeviceArray<std::byte> workspace(
         cuda_attention().attention_workspace_bytes({.num_threads = 1,
                                                     .max_rows = args.num_rows,

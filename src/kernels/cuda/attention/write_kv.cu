@@ -86,6 +86,7 @@ __device__ __forceinline__ void store_head(Format format, std::byte* tile, int h
 
 // The warp's part of a row: the heads of K come first, then those of V.
 __device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_t row) {
+  __shared__ float heads[kWriteWarps][kMaxHeadDim];
   const KvLayer& kv = call.kv;
   const int64_t slot = call.slots[row];
   if (slot < 0) return;
@@ -94,7 +95,14 @@ __device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_
   const Format format = is_v ? kv.v_format : kv.k_format;
   const int64_t index = slot / kKvBlockSize * kv.num_kv_heads + head;
   std::byte* const tile = (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
-  const float* const from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
+  const float* from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
+  if (is_v && kv.hadamard_v) {
+    float* const copy = heads[threadIdx.y];
+    __syncwarp();  // of the row before, all lanes have read
+    for (int d = static_cast<int>(threadIdx.x); d < kv.head_dim; d += kWarpSize) copy[d] = from[d];
+    hadamard_head(copy, kv.head_dim);
+    from = copy;
+  }
   store_head(format, tile, kv.head_dim, static_cast<int>(slot % kKvBlockSize), from);
 }
 
@@ -120,10 +128,12 @@ __global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(
   for (int64_t row = blockIdx.y; row < call.write.num_rows; row += gridDim.y) {
     if (part < 0) {
       rotate_head(call.rotation, call.q, row, head);
+      if (call.write.kv.hadamard_k) hadamard_head(call.q, row, head, call.rotation.head_dim);
       continue;
     }
     if (part < call.k.num_heads) {
       rotate_head(call.rotation, call.k, row, part);
+      if (call.write.kv.hadamard_k) hadamard_head(call.k, row, part, call.rotation.head_dim);
       __syncwarp();
     }
     store_part(call.write, part, row);

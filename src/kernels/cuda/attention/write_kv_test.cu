@@ -56,6 +56,18 @@ void expect_same_stored(Format format, int head_dim, const std::vector<std::byte
   }
 }
 
+// Codes of four bits of heads times the Hadamard matrix, as the cache has them.
+KvLayer kv_layer(std::byte* k, std::byte* v, Format k_format, Format v_format, int head_dim) {
+  return {.k = k,
+          .v = v,
+          .k_format = k_format,
+          .v_format = v_format,
+          .num_kv_heads = kHeads,
+          .head_dim = head_dim,
+          .hadamard_k = k_format == Format::kQ4_0,
+          .hadamard_v = v_format == Format::kQ4_0};
+}
+
 void expect_stores_like_reference(Format k_format, Format v_format, int head_dim) {
   const auto bytes = [&](Format format) {
     return static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format, head_dim));
@@ -71,12 +83,12 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
   const DeviceArray<int64_t> at(slots);
   cuda_attention().write_kv(
       gpu_exec(),
-      {{k.data(), v.data(), k_format, v_format, kHeads, head_dim}, from.data() + 8, stride, at.data(), num_rows},
+      {kv_layer(k.data(), v.data(), k_format, v_format, head_dim), from.data() + 8, stride, at.data(), num_rows},
       from.data(), stride);
 
   std::vector<std::byte> host_k(bytes(k_format), std::byte{0xff});
   std::vector<std::byte> host_v(bytes(v_format), std::byte{0xff});
-  const KvLayer kv = {host_k.data(), host_v.data(), k_format, v_format, kHeads, head_dim};
+  const KvLayer kv = kv_layer(host_k.data(), host_v.data(), k_format, v_format, head_dim);
   ThreadPool pool(1);
   for (int64_t row = 0; row < num_rows; ++row) {
     if (slots[static_cast<size_t>(row)] < 0) continue;
@@ -116,7 +128,7 @@ TEST_F(WriteKvCuda, RotatesAndStoresInOneKernel) {
         DeviceArray<float> x(test_values(static_cast<size_t>(num_rows * (kQ + kK)) + 500));
         DeviceArray<std::byte> k_tiles(std::vector<std::byte>(bytes, std::byte{0}));
         DeviceArray<std::byte> v_tiles(std::vector<std::byte>(bytes, std::byte{0}));
-        const KvLayer kv = {k_tiles.data(), v_tiles.data(), format, format, kHeads, kDim};
+        const KvLayer kv = kv_layer(k_tiles.data(), v_tiles.data(), format, format, kDim);
         const HeadRows parts[] = {{x.data(), kQ + kK, kQueryHeads, norm, 1e-6f},
                                   {x.data() + kQ, kQ + kK, kHeads, norm, 1e-5f}};
         const Kernels table = rotating_table();
@@ -125,6 +137,9 @@ TEST_F(WriteKvCuda, RotatesAndStoresInOneKernel) {
                                    {cos_sin.data(), kDim, kHalf, true});
         } else {
           table.norm_rope(gpu_exec(), parts, 2, num_rows, {cos_sin.data(), kDim, kHalf, true});
+          for (const HeadRows& part : parts) {
+            if (kv.hadamard_k) table.hadamard_heads(gpu_exec(), part, num_rows, kDim);
+          }
           table.write_kv(gpu_exec(), {kv, v.data(), kK, at.data(), num_rows}, parts[1].x, kQ + kK);
         }
         downloaded[fused] = x.download();

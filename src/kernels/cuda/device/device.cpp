@@ -72,6 +72,7 @@ class CudaDevice : public Device {
   void synchronize() override { check_gpu(cudaStreamSynchronize(stream_.stream), "computing"); }
   void mark(int index) override { check_gpu(cudaEventRecord(marks_[index], stream_.stream), "marking a step"); }
   void wait_for(int index) override { check_gpu(cudaEventSynchronize(marks_[index]), "computing"); }
+  bool records() const override { return true; }
   void run(uint64_t key, const std::function<void()>& body) override;
 
  private:

@@ -119,7 +119,7 @@ class CudaDense : public GpuTest {
     const auto m = static_cast<int64_t>(x.size()) / cols;
     const DeviceArray<float> floats(x);
     DeviceArray<std::byte> rows(static_cast<size_t>(m) * kernels().packed_row_bytes(cols));
-    kernels().pack_rows(exec_, floats.data(), m, cols, rows.data());
+    kernels().pack_rows(exec_, {.x = floats.data(), .num_rows = m, .cols = cols}, rows.data());
     return rows;  // what frees the floats waits for the kernel
   }
 
@@ -303,7 +303,7 @@ TEST_F(CudaDense, OtherFormatsKeepTheirTiles) {
   EXPECT_EQ(kernels().dense_bytes(Format::kF16, 16, 256), 0u);
   EXPECT_EQ(kernels().dense_bytes(Format::kQ4_0, 16, 256), 0u);
   EXPECT_EQ(kernels().dense_bytes(Format::kF8_G128, 18, 256), 0u);  // rows go by the four
-  EXPECT_EQ(make_cuda(/*one_answer=*/true).kernels->dense_bytes, nullptr);
+  EXPECT_EQ(make_cuda(/*one_answer=*/true).kernels->dense_bytes(Format::kBF16, 16, 256), 0u);
   EXPECT_EQ(make_cuda(/*one_answer=*/true).kernels->scratch_bytes, 0u);
 }
 

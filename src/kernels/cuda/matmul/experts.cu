@@ -39,48 +39,6 @@ void gather_rows(const Exec& exec, const std::byte* from, size_t row_bytes, cons
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    gather_row_columns(const float* from, const int32_t* columns, int64_t cols, float* to) {
-  const int64_t c = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
-  if (c < cols) to[blockIdx.x * cols + c] = from[blockIdx.x * cols + columns[c]];
-}
-
-void gather_columns(const Exec& exec, const float* from, const int32_t* columns, int64_t num_rows, int64_t cols,
-                    float* to) {
-  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(cols, kThreads)));
-  launch(gather_row_columns, grid, kThreads, 0, gpu_stream(exec), from, columns, cols, to);
-}
-
-// The expert that row i belongs to: the last that starts at it or before, of those with rows.
-__device__ __forceinline__ int expert_of(const ExpertColumns& experts, int64_t i) {
-  int low = 0;
-  int high = experts.num_experts - 1;
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (experts.first[middle] <= i) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  return low;
-}
-
-__global__ void __launch_bounds__(kThreads)
-    gather_columns_by_expert(const float* from, const ExpertColumns experts, int64_t cols, float* to) {
-  const int64_t c = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
-  if (c >= cols) return;
-  const int32_t* const columns = experts.columns[expert_of(experts, blockIdx.x)];
-  const int64_t row = experts.rows != nullptr ? experts.rows[blockIdx.x] : static_cast<int64_t>(blockIdx.x);
-  to[blockIdx.x * cols + c] = from[row * cols + (columns != nullptr ? columns[c] : c)];
-}
-
-void gather_expert_columns(const Exec& exec, const float* from, const ExpertColumns& experts, int64_t num_rows,
-                           int64_t cols, float* to) {
-  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(cols, kThreads)));
-  launch(gather_columns_by_expert, grid, kThreads, 0, gpu_stream(exec), from, experts, cols, to);
-}
-
 // ---- routing --------------------------------------------------------------------------------------------------------
 
 struct Choice {
@@ -250,8 +208,6 @@ void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_ro
 
 void fill_experts_cuda(Kernels& table) {
   table.gather_rows = gather_rows;
-  table.gather_columns = gather_columns;
-  table.gather_expert_columns = gather_expert_columns;
   table.route_experts = route_experts;
   table.add_expert_rows = add_expert_rows;
 }

@@ -41,61 +41,6 @@ TEST_F(CudaExperts, GatherRows) {
   }
 }
 
-TEST_F(CudaExperts, GatherColumns) {
-  for (int64_t cols : {1, 7, 256, 1500}) {
-    std::vector<float> from(static_cast<size_t>(3 * cols));
-    for (float& x : from) x = static_cast<float>(random_() % 1000);
-    std::vector<int32_t> columns(static_cast<size_t>(cols));
-    for (int32_t& c : columns) c = static_cast<int32_t>(random_() % static_cast<uint32_t>(cols));
-    const DeviceArray<float> device_from(from);
-    const DeviceArray<int32_t> device_columns(columns);
-    DeviceArray<float> to(from.size());
-    cuda_.gather_columns(exec_, device_from.data(), device_columns.data(), 3, cols, to.data());
-    std::vector<float> want(from.size());
-    reference_kernels().gather_columns(host_, from.data(), columns.data(), 3, cols, want.data());
-    EXPECT_EQ(to.download(), want) << cols;
-  }
-}
-
-TEST_F(CudaExperts, GatherExpertColumns) {
-  const std::vector<int32_t> first = {0, 0, 3, 4, 4, 7, 7};  // experts 0, 3 and 5 have no rows
-  const std::vector<int32_t> rows = {2, 0, 2, 1, 4, 0, 3};
-  for (const int64_t cols : {1, 32, 300}) {
-    std::vector<float> from(static_cast<size_t>(7 * cols));
-    for (float& x : from) x = static_cast<float>(random_() % 1000);
-    std::vector<std::vector<int32_t>> orders(2, std::vector<int32_t>(static_cast<size_t>(cols)));
-    for (auto& order : orders) {
-      for (int32_t& c : order) c = static_cast<int32_t>(random_() % static_cast<uint32_t>(cols));
-    }
-    const DeviceArray<int32_t> on_device[] = {DeviceArray<int32_t>(orders[0]), DeviceArray<int32_t>(orders[1])};
-    const std::vector<const int32_t*> columns = {on_device[0].data(), on_device[0].data(), nullptr,
-                                                 on_device[1].data(), on_device[1].data(), on_device[0].data()};
-    const DeviceArray<const int32_t*> device_columns(columns);
-    const DeviceArray<int32_t> device_first(first);
-    const DeviceArray<int32_t> device_rows(rows);
-    const DeviceArray<float> device_from(from);
-    for (const bool gathered : {false, true}) {
-      DeviceArray<float> to(from.size());
-      cuda_.gather_expert_columns(exec_, device_from.data(),
-                                  {.rows = gathered ? device_rows.data() : nullptr,
-                                   .first = device_first.data(),
-                                   .columns = device_columns.data(),
-                                   .num_experts = 6},
-                                  7, cols, to.data());
-      const std::vector<float> got = to.download();
-      for (size_t at = 0; at < got.size(); ++at) {
-        const size_t i = at / static_cast<size_t>(cols);
-        const size_t c = at % static_cast<size_t>(cols);
-        const size_t column = i < 3    ? static_cast<size_t>(orders[0][c])
-                              : i == 3 ? c
-                                       : static_cast<size_t>(orders[1][c]);
-        const size_t row = gathered ? static_cast<size_t>(rows[i]) : i;
-        ASSERT_EQ(got[at], from[row * static_cast<size_t>(cols) + column]) << cols << " row " << i << " column " << c;
-      }
-    }
-  }
-}
-
 struct Routed {
   std::vector<int32_t> slots, rows, first;
   std::vector<float> weights;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -175,6 +176,10 @@ void fill_matmul_cuda(Kernels& table) {
   };
   fill(Format::kF32, RowForm::kFloats);
   for (const MatrixTile& entry : kMatrixTiles) fill(entry.format, RowForm::kPacked);
+  table.mixes_expert_formats = false;
+  table.enough_expert_rows = std::numeric_limits<int64_t>::max();
+  table.dense_bytes = [](Format, int64_t, int64_t) { return size_t{0}; };
+  table.pack_dense = pack;
   table.packed_row_bytes = packed_row_bytes;
 }
 

@@ -526,7 +526,7 @@ TEST_F(CudaMatmulFormats, W8A8LikeTheReference) {
   const Kernels& reference = reference_kernels();
   const Exec exec = threads_exec();
   std::vector<std::byte> packed(static_cast<size_t>(m) * reference.packed_row_bytes(cols));
-  reference.pack_rows(exec, x.data(), m, cols, packed.data());
+  reference.pack_rows(exec, {.x = x.data(), .num_rows = m, .cols = cols}, packed.data());
   std::vector<float> want(static_cast<size_t>(m * rows));
   const MatmulInput input{.num_rows = m, .cols = cols, .packed = packed.data()};
   const PackedMatrix plain{.format = Format::kI8_G128, .rows = rows, .cols = cols, .data = weights.bytes.data()};

@@ -1,4 +1,4 @@
-// Norms and rotary embedding of heads, one warp per head.
+// Norms, rotary embedding and Hadamard transform of heads, one warp per head.
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/rows/rotate_head.h"
 
@@ -44,11 +44,27 @@ void rope(const Exec& exec, const HeadRows& heads, int64_t num_rows, const Rotat
   norm_rope(exec, &plain, 1, num_rows, rotation);
 }
 
+struct HadamardHeads {
+  HeadRows heads;
+  int head_dim;
+};
+
+__global__ void __launch_bounds__(kWarps* kWarpSize) hadamard_each(const HadamardHeads call) {
+  const int index = static_cast<int>(blockIdx.y * kWarps + threadIdx.y);
+  if (index < call.heads.num_heads) hadamard_head(call.heads, blockIdx.x, index, call.head_dim);
+}
+
+void hadamard_heads(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim) {
+  const dim3 grid(static_cast<unsigned>(num_rows), static_cast<unsigned>(ceil_div(heads.num_heads, kWarps)));
+  launch(hadamard_each, grid, dim3(kWarpSize, kWarps), 0, gpu_stream(exec), HadamardHeads{heads, head_dim});
+}
+
 }  // namespace
 
 void fill_rope_cuda(Kernels& table) {
   table.rope = rope;
   table.norm_rope = norm_rope;
+  table.hadamard_heads = hadamard_heads;
 }
 
 }  // namespace quire

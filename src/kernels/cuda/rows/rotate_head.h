@@ -1,4 +1,4 @@
-// The norm and the rotary embedding of one head of queries or keys, in place, by one warp.
+// The norm, the rotary embedding and the Hadamard transform of one head, in place, by one warp.
 #pragma once
 
 #include "kernels/cuda/rows/row_parts.h"
@@ -39,6 +39,29 @@ __device__ __forceinline__ void rotate_head(const Rotation& r, const HeadRows& h
   }
   if (head.norm == nullptr) return;
   for (int i = 2 * r.half_dim + lane; i < r.head_dim; i += kWarpSize) head.x[i] = head.get(i);
+}
+
+// The only warp to read and write the head, of global or shared memory; its lanes are threadIdx.x.
+__device__ __forceinline__ void hadamard_head(float* head, int head_dim) {
+  const int size = head_dim & -head_dim;
+  const float scale = 1.0f / sqrtf(static_cast<float>(size));
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int distance = size / 2; distance > 0; distance /= 2) {
+    __syncwarp();
+    for (int pair = lane; pair < head_dim / 2; pair += kWarpSize) {
+      const int i = pair / distance * 2 * distance + pair % distance;
+      const float first = head[i];
+      const float second = head[i + distance];
+      head[i] = first + second;
+      head[i + distance] = first - second;
+    }
+  }
+  __syncwarp();
+  for (int i = lane; i < head_dim; i += kWarpSize) head[i] *= scale;
+  __syncwarp();
+}
+__device__ __forceinline__ void hadamard_head(const HeadRows& heads, int64_t row, int index, int head_dim) {
+  hadamard_head(heads.x + row * heads.stride + static_cast<int64_t>(index) * head_dim, head_dim);
 }
 
 }  // namespace

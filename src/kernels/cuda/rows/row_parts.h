@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/device/gpu.h"
 #include "kernels/cuda/matmul/compact_rows.h"
+#include "kernels/kernels.h"
 
 namespace quire {
 
@@ -104,6 +105,38 @@ struct PlainRows {
 
   __device__ void begin(int64_t) {}
   __device__ float4 get(int64_t row, int64_t first) const { return load_four(x + row * stride, first, fours); }
+};
+
+// Rows picked by lists, their columns too.
+struct ListedRows {
+  RowsToPack of;
+  const float* from = nullptr;  // of the block's row
+  const int32_t* columns = nullptr;
+
+  __device__ void begin(int64_t row) {
+    from = of.x + (of.rows != nullptr ? of.rows[row] : row) * of.cols;
+    columns = of.num_experts > 0 ? of.expert_columns[expert_of(row)] : of.columns;
+  }
+  __device__ float4 get(int64_t, int64_t first) const {
+    return make_float4(at(first), at(first + 1), at(first + 2), at(first + 3));
+  }
+
+ private:
+  __device__ float at(int64_t c) const { return c >= of.cols ? 0.0f : from[columns != nullptr ? columns[c] : c]; }
+  // The last that starts at the row or before it, of those with rows.
+  __device__ int expert_of(int64_t row) const {
+    int low = 0;
+    int high = of.num_experts - 1;
+    while (low < high) {
+      const int middle = (low + high + 1) / 2;
+      if (of.first[middle] - of.first[0] <= row) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low;
+  }
 };
 
 // cap * tanh(x / cap) of one long row.

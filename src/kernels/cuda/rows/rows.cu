@@ -69,8 +69,13 @@ void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
   move_whole_rows(exec, normed(norm), CompactRows{packed, norm.dim}, norm.num_rows, norm.dim);
 }
 
-void pack_rows(const Exec& exec, const float* x, int64_t num_rows, int64_t cols, std::byte* packed) {
-  move_row_parts(exec, PlainRows{x, cols, fours(x, cols, cols)}, CompactRows{packed, cols}, num_rows, cols);
+void pack_rows(const Exec& exec, const RowsToPack& rows, std::byte* packed) {
+  const CompactRows to{packed, rows.cols};
+  if (rows.rows == nullptr && rows.columns == nullptr && rows.num_experts == 0) {
+    const PlainRows from{rows.x, rows.cols, fours(rows.x, rows.cols, rows.cols)};
+    return move_row_parts(exec, from, to, rows.num_rows, rows.cols);
+  }
+  move_row_parts(exec, ListedRows{rows}, to, rows.num_rows, rows.cols);
 }
 
 void add(const Exec& exec, float* x, const float* y, int64_t n) {

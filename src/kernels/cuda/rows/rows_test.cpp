@@ -161,6 +161,17 @@ TEST_F(CudaRows, GatedActivation) {
   }
 }
 
+TEST_F(CudaRows, HadamardHeadsLikeTheReference) {
+  for (const int head_dim : {8, 40, 64, 96, 256, 512}) {
+    const int64_t rows = 3, stride = 5 * head_dim + 4;
+    std::vector<float> x = random_floats(rows * stride, 1, 2.0f);
+    DeviceArray<float> device_x(x);
+    reference_kernels().hadamard_heads(host_, {.x = x.data(), .stride = stride, .num_heads = 5}, rows, head_dim);
+    cuda().hadamard_heads(exec_, {.x = device_x.data(), .stride = stride, .num_heads = 5}, rows, head_dim);
+    EXPECT_TRUE(same_bits(device_x.download(), x)) << head_dim;
+  }
+}
+
 TEST_F(CudaRows, RopeWithAndWithoutNorms) {
   const struct {
     int head_dim, half_dim;
@@ -272,11 +283,62 @@ TEST_F(CudaRows, CodesOfNanInfinityAndTinyValues) {
   for (size_t i = 192; i < 256; ++i) x[i] = 0;
   const DeviceArray<float> from(x);
   DeviceArray<uint8_t> out(static_cast<size_t>(compact_row_bytes(dim)));
-  cuda().pack_rows(exec_, from.data(), 1, dim, reinterpret_cast<std::byte*>(out.data()));
+  cuda().pack_rows(exec_, {.x = from.data(), .num_rows = 1, .cols = dim}, reinterpret_cast<std::byte*>(out.data()));
   const std::vector<uint8_t> got = out.download();
   for (int64_t first = 0; first < dim; first += kInt8Group) {
     check_codes(x.data() + first, kInt8Group,
                 got.data() + compact_int8_offset(dim) + first / kInt8Group * kInt8GroupBytes);
+  }
+}
+
+// Bit for bit as the same floats packed plainly.
+TEST_F(CudaRows, PacksRowsInTheOrderOfLists) {
+  const std::vector<int32_t> first = {0, 0, 3, 4, 4, 7, 7};  // of experts; 0, 3 and 5 have no rows
+  const std::vector<int32_t> rows = {2, 0, 2, 1, 4, 0, 3};
+  constexpr int64_t kRows = 7;
+  for (const int64_t cols : {1, 32, 300, 1056}) {
+    const std::vector<float> x = random_floats(kRows * cols, 6);
+    std::vector<std::vector<int32_t>> orders(2, std::vector<int32_t>(static_cast<size_t>(cols)));
+    for (size_t c = 0; c < orders[0].size(); ++c) {
+      orders[0][c] = static_cast<int32_t>((c * 5 + 3) % orders[0].size());
+      orders[1][c] = static_cast<int32_t>(orders[0].size() - 1 - c);
+    }
+    const DeviceArray<int32_t> on_device[] = {DeviceArray<int32_t>(orders[0]), DeviceArray<int32_t>(orders[1])};
+    const std::vector<const int32_t*> of_experts = {on_device[0].data(), on_device[0].data(), nullptr,
+                                                    on_device[1].data(), on_device[1].data(), on_device[0].data()};
+    const DeviceArray<const int32_t*> expert_columns(of_experts);
+    const DeviceArray<int32_t> device_first(first);
+    const DeviceArray<int32_t> device_rows(rows);
+    const DeviceArray<float> device_x(x);
+    const std::vector<uint8_t> zeros(static_cast<size_t>(kRows * compact_row_bytes(cols)));
+    const auto pack = [&](const RowsToPack& what) {
+      DeviceArray<uint8_t> packed(zeros);
+      cuda().pack_rows(exec_, what, reinterpret_cast<std::byte*>(packed.data()));
+      return packed.download();
+    };
+    const auto plain = [&](const auto& value) {
+      std::vector<float> floats(x.size());
+      for (int64_t i = 0; i < kRows * cols; ++i) floats[static_cast<size_t>(i)] = value(i / cols, i % cols);
+      const DeviceArray<float> from(floats);
+      return pack({.x = from.data(), .num_rows = kRows, .cols = cols});
+    };
+    const auto at = [&](int64_t row, int64_t column) { return x[static_cast<size_t>(row * cols + column)]; };
+    EXPECT_EQ(pack({.x = device_x.data(), .num_rows = kRows, .cols = cols, .columns = on_device[0].data()}),
+              plain([&](int64_t row, int64_t c) { return at(row, orders[0][static_cast<size_t>(c)]); }))
+        << cols;
+    EXPECT_EQ(pack({.x = device_x.data(),
+                    .num_rows = kRows,
+                    .cols = cols,
+                    .rows = device_rows.data(),
+                    .num_experts = 6,
+                    .first = device_first.data(),
+                    .expert_columns = expert_columns.data()}),
+              plain([&](int64_t row, int64_t c) {
+                const auto column = static_cast<size_t>(c);
+                const int64_t from = rows[static_cast<size_t>(row)];
+                return row < 3 ? at(from, orders[0][column]) : row == 3 ? at(from, c) : at(from, orders[1][column]);
+              }))
+        << cols;
   }
 }
 
@@ -288,7 +350,7 @@ TEST_F(CudaRows, CompactForm) {
     ASSERT_EQ(cuda().packed_row_bytes(dim), static_cast<size_t>(compact_row_bytes(dim)));
     DeviceArray<uint8_t> out(static_cast<size_t>(rows * compact_row_bytes(dim)));
     auto* const packed = reinterpret_cast<std::byte*>(out.data());
-    cuda().pack_rows(exec_, from.data(), rows, dim, packed);
+    cuda().pack_rows(exec_, {.x = from.data(), .num_rows = rows, .cols = dim}, packed);
     check_compact(x, dim, out.download());
 
     const DeviceArray<float> weight(random_floats(dim, 2));

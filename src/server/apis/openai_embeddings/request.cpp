@@ -19,6 +19,10 @@ constexpr auto kEmbeddingsOwn = std::to_array<Field>({
      }),
     {"dimensions", kInteger, "keeps that many of the first numbers and scales them to length 1 again",
      [](Out& out, const Value& value, const Context&) { out.dimensions = small(value); }, 1, 1 << 20},
+    other_field("pooling", R"({"enum": ["mean", "cls", "last"]})",
+     "how the last hidden states become one vector: `mean`, `cls` (the first token's) or `last`; default: as the model's "
+     "files say, else `mean`",
+     [](Out& out, const Value& value, const Context&) { out.pooling = read_pooling(value); }),
 });
 // clang-format on
 

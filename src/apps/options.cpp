@@ -18,9 +18,10 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
   int32_t id = 0;
   float bias = 0.0f;
   const char* const end = text.data() + text.size();
-  const auto [colon, id_error] = std::from_chars(text.data(), end, id);
-  if (id_error == std::errc() && colon != end && *colon == ':') {
-    const auto [rest, bias_error] = std::from_chars(colon + 1, end, bias);
+  const auto [behind, id_error] = std::from_chars(text.data(), end, id);
+  // llama.cpp writes no colon: 15043+2.5.
+  if (id_error == std::errc() && behind != end && (*behind == ':' || *behind == '+' || *behind == '-')) {
+    const auto [rest, bias_error] = std::from_chars(*behind == '-' ? behind : behind + 1, end, bias);
     if (bias_error == std::errc() && rest == end) return {id, bias};
   }
   fail(ErrorCode::kInvalidArgument, "--logit-bias is '{}'; write a token id and a number, such as 15043:-2.5",
@@ -242,7 +243,7 @@ void SamplingOptions::add(Command& to) {
          {{.names = "-n,--max-tokens,--n-predict,--predict",
            .value = number(max_tokens, -1, int64_t{1} << 40),
            .help = "Most tokens to generate; -1: up to the end of the context"},
-          {.names = "--logit-bias",
+          {.names = "--logit-bias,-l",
            .value = texts(logit_bias, "ID:BIAS"),
            .help = "Add a number to the logit of a token; repeatable"},
           {.names = "-s,--seed",

@@ -42,7 +42,10 @@ TEST(SamplingOptions, CommandLineWinsOverTheModelAndTheModelOverDefaults) {
 
 TEST(SamplingOptions, LogitBias) {
   EXPECT_EQ(resolve("--logit-bias 5:-2.5", nullptr).logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -2.5f}}));
+  EXPECT_EQ(resolve("-l 5+2.5 -l 6-1", nullptr).logit_bias,
+            (std::vector<std::pair<int32_t, float>>{{5, 2.5f}, {6, -1.0f}}));
   EXPECT_THROW(resolve("--logit-bias 5", nullptr), Error);
+  EXPECT_THROW(resolve("--logit-bias 5+", nullptr), Error);
   EXPECT_THROW(resolve("--logit-bias 5:x", nullptr), Error);
 }
 

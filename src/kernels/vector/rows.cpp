@@ -4,6 +4,7 @@
 #include "isa/vec.h"
 #include "isa/words.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/hadamard.h"
 #include "kernels/vector/kv_codes.h"
 #include "kernels/vector/loops.h"
 #include "kernels/vector/math.h"
@@ -114,9 +115,6 @@ void norm_rope(const Exec& exec, const HeadRows* parts, int num_parts, int64_t n
   });
 }
 
-<<<<<<< HEAD
-// Products are rounded before they are added, as in the reference.
-=======
 void hadamard_row(const HeadRows& heads, int64_t row, int head_dim) {
   for (int head = 0; head < heads.num_heads; ++head) {
     hadamard_head(heads.x + row * heads.stride + int64_t{head} * head_dim, head_dim);
@@ -129,8 +127,7 @@ void hadamard_heads(const Exec& exec, const HeadRows& heads, int64_t num_rows, i
   });
 }
 
-// Products are rounded before they are added, as the reference does it.
->>>>>>> 5e14f25 (4-bit KV: heads times a Hadamard matrix before they become codes)
+// Products are rounded before they are added, as in the reference.
 void add_expert_rows(const Exec& exec, const ExpertRows& experts, int64_t num_rows, int64_t dim, float* y) {
   for_slices(exec, num_rows, (experts.per_row + 1) * dim, [=, &experts](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {

@@ -63,6 +63,8 @@ GgufVocabulary read_vocabulary(const std::filesystem::path& path) {
     return static_cast<int32_t>(gguf.get_int(key(name)));
   };
   GgufVocabulary vocabulary;
+  vocabulary.architecture = gguf.get_string("general.architecture");
+  vocabulary.name = gguf.get_string("general.name");
   vocabulary.model = gguf.get_string(key("model"));
   vocabulary.pre = gguf.find_string(key("pre"), "");
   for (const auto token : gguf.get_strings(key("tokens"))) vocabulary.tokens.emplace_back(token);
@@ -87,6 +89,12 @@ TEST_F(TokenizerData, GgufVocabularies) {
     const std::string file = "ggml-vocab-" + name + ".gguf";
     expect_cases(load_gguf_vocabulary(read_vocabulary(data_ / file)), file);
   }
+}
+
+TEST_F(TokenizerData, Phi3sTokensTakeTheLineBreakBehindThem) {
+  const Tokenizer tokenizer = load_gguf_vocabulary(read_vocabulary(data_ / "ggml-vocab-phi-3.gguf"));
+  EXPECT_EQ(tokenizer.encode("<s><|user|>\nHello there<|end|>\n<|assistant|>\n", {.add_special_tokens = false}),
+            (std::vector<int32_t>{1, 32010, 15043, 727, 32007, 32001}));
 }
 
 TEST_F(TokenizerData, BertPutsItsSpecialTokensAround) {

@@ -59,6 +59,7 @@ run_tests() {
 step "layers and format"
 tools/check_layers.py
 tools/check_limits.py
+tools/check_names.py
 tools/check_headers.sh
 git ls-files '*.h' '*.cpp' '*.cu' | xargs -r clang-format --dry-run -Werror
 

@@ -115,7 +115,7 @@ void perplexity(PerplexityOptions& options) {
   const auto checkpoint = open_checkpoint(options.model.model);
   const ModelInfo info = ModelRunner::info(*checkpoint);
   const auto text = TextProcessor::load(*checkpoint);
-  std::vector<int32_t> ids = text->encode_plain(read_text(options.file));
+  std::vector<int32_t> ids = text->encode_plain(read_text(options.file), /*parse_special=*/false);
   const std::vector<int32_t> nothing = text->encode_plain("");
   if (options.window > info.max_context) {
     fail(ErrorCode::kLimit, "windows of {} tokens are more than the model's {} positions; give a smaller --ctx-size",

@@ -51,6 +51,14 @@ std::string page_url(const Listener& listener, bool is_tls) {
   return url_of(address, is_tls);
 }
 
+// Everything but the weights that decides the bits of a logit.
+std::string arithmetic_of(const ModelRunner& runner) {
+  const RunnerOptions& options = runner.options();
+  return fmt::format("{} {} ranks {} K {} V {} {}", runner.isa(), options.device, options.tensor_parallel,
+                     weight_format(options.k_format).name, weight_format(options.v_format).name,
+                     options.one_answer ? "one answer" : "any answer");
+}
+
 ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, const Engine& engine) {
   const std::string name = plain_name(options.model.model);
   const std::vector<std::string> names = options.model_names(name);
@@ -59,12 +67,14 @@ ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, con
           .root = name,
           .created = static_cast<int64_t>(std::time(nullptr)),
           .max_model_len = engine.max_sequence_tokens(),
+          .trained_context = runner.info().max_context,
           .vocab_size = runner.info().vocab_size,
           .num_parameters = runner.info().num_parameters,
           .weight_bytes = runner.plan().weight_bytes,
           .kv_bytes = runner.plan().kv_bytes,
           .activation_bytes = runner.plan().workspace_bytes,
-          .architecture = runner.info().architecture};
+          .architecture = runner.info().architecture,
+          .arithmetic = arithmetic_of(runner)};
 }
 
 void print_table(const ServeOptions& options, const Checkpoint& checkpoint, const ServedModel& model,

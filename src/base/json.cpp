@@ -1,5 +1,8 @@
 #include "base/json.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -25,6 +28,32 @@ std::optional<int64_t> as_int(const json::value& value) {
   return std::nullopt;
 }
 
+// Whether the text that was read ends in an escape of half a surrogate pair.
+bool ends_in_half_a_pair(std::string_view text) {
+  constexpr size_t kEscapeBytes = 6;  // \\uD800
+  const std::string_view last = text.substr(text.size() - std::min(text.size(), 2 * kEscapeBytes));
+  const size_t at = last.rfind("\\u");
+  if (at == std::string_view::npos || at + 4 > last.size()) return false;
+  const auto lower = [](char c) { return static_cast<char>(c | 0x20); };
+  return lower(last[at + 2]) == 'd' && std::string_view("89abcdef").find(lower(last[at + 3])) != std::string_view::npos;
+}
+
+// The library's own word for most of these is "syntax error".
+std::string describe_problem(std::string_view text, size_t consumed, const boost::system::error_code& error) {
+  if (error == json::error::incomplete) return text.empty() ? "it is empty" : error.message();
+  if (error == json::error::illegal_trailing_surrogate || ends_in_half_a_pair(text.substr(0, consumed + 1))) {
+    return "an escape is half of a surrogate pair (\\ud800 to \\udfff) and its other half is missing";
+  }
+  const std::string_view rest = text.substr(std::min(consumed, text.size()));
+  if (rest.starts_with("NaN") || rest.starts_with("Infinity") || rest.starts_with("-Infinity")) {
+    return "NaN and Infinity are no JSON numbers";
+  }
+  const int byte = rest.empty() ? ' ' : static_cast<unsigned char>(rest[0]);
+  if (byte >= 0x80) return fmt::format("the byte \\x{:02x} is outside a string, or the string is not UTF-8", byte);
+  if (byte < 0x20) return fmt::format("a string holds the control character \\x{:02x}; write it as an escape", byte);
+  return error.message();
+}
+
 }  // namespace
 
 json::value parse_json(std::string_view text, std::string_view what, size_t max_depth) {
@@ -36,7 +65,8 @@ json::value parse_json(std::string_view text, std::string_view what, size_t max_
   if (!error && consumed < text.size()) error = json::error::extra_data;
   if (!error) parser.finish(error);
   if (error) {
-    fail(ErrorCode::kCorrupt, "{} is not valid JSON: {} near byte {}", what, error.message(), consumed);
+    fail(ErrorCode::kCorrupt, "{} is not valid JSON: {} near byte {}", what, describe_problem(text, consumed, error),
+         consumed);
   }
   return parser.release();
 }

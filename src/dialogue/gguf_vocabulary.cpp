@@ -28,6 +28,8 @@ std::vector<std::string> find_texts(const GgufFile& gguf, const char* key) {
 
 GgufVocabulary read_gguf_vocabulary(const GgufFile& gguf) {
   GgufVocabulary out;
+  out.architecture = gguf.find_string("general.architecture", "");
+  out.name = gguf.find_string("general.name", "");
   out.model = gguf.get_string("tokenizer.ggml.model");
   out.pre = gguf.find_string("tokenizer.ggml.pre", "");
   if (!gguf.has("tokenizer.ggml.tokens")) {

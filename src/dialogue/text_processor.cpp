@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "dialogue/gguf_vocabulary.h"
+#include "dialogue/message_content.h"
 
 namespace quire {
 namespace {
@@ -60,17 +61,6 @@ std::string find_chat_template(const Checkpoint& checkpoint, const Tokenizer& to
   return tokenizer.chat_template().value_or("");
 }
 
-// Templates that show only typed parts get a plain string as one part.
-json::array with_content_style(json::array messages, ContentStyle style) {
-  if (style != ContentStyle::kParts) return messages;
-  for (json::value& message : messages) {
-    if (!message.is_object()) continue;
-    json::value& content = message.get_object()["content"];
-    if (content.is_string()) content = json::array{json::object{{"type", "text"}, {"text", content}}};
-  }
-  return messages;
-}
-
 }  // namespace
 
 std::unique_ptr<TextProcessor> TextProcessor::load(const Checkpoint& checkpoint) {
@@ -122,8 +112,8 @@ void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
   add_from(&checkpoint.config());
 }
 
-std::string TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
-                                       const json::object& variables) const {
+MarkedText TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
+                                      const json::object& variables) const {
   if (!template_) {
     if (!template_error_.empty()) {
       fail(ErrorCode::kUnsupported,
@@ -134,25 +124,29 @@ std::string TextProcessor::render_chat(const json::array& messages, bool add_gen
   return render_chat(*template_, messages, add_generation_prompt, variables);
 }
 
-std::string TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
-                                       const json::object& variables) const {
+MarkedText TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
+                                      const json::object& variables) const {
   json::object context =
-      chat_context(with_content_style(messages, by.content_style()), nullptr, nullptr, add_generation_prompt);
-  const auto piece = [&](std::optional<int32_t> id) {
-    return json::string(id ? tokenizer_.token_text(*id) : std::string_view());
+      chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
+  std::vector<std::string_view> own;
+  const auto give = [&](std::string_view name, std::optional<int32_t> id) {
+    context[name] = id ? tokenizer_.token_text(*id) : std::string_view();
+    if (!variables.contains(name)) own.push_back(name);
   };
-  context["bos_token"] = piece(tokenizer_.bos_id());
-  context["eos_token"] = piece(tokenizer_.eos_id());
+  give("bos_token", tokenizer_.bos_id());
+  give("eos_token", tokenizer_.eos_id());
   for (const auto& [key, value] : variables) context[key] = value;
-  return by.render(context);
+  return by.render(context, {.own_variables = own});
 }
 
-std::vector<int32_t> TextProcessor::encode_rendered(std::string_view rendered) const {
-  return tokenizer_.encode(rendered, {.add_special_tokens = false, .parse_special = true});
+std::vector<int32_t> TextProcessor::encode_rendered(const MarkedText& rendered, RenderedOptions options) const {
+  Tokenizer::EncodeOptions how{.add_special_tokens = options.add_special_tokens};
+  if (!options.parse_special) how.data = rendered.data;
+  return tokenizer_.encode(rendered.text, how);
 }
 
-std::vector<int32_t> TextProcessor::encode_plain(std::string_view text) const {
-  return tokenizer_.encode(text, {.add_special_tokens = true, .parse_special = false});
+std::vector<int32_t> TextProcessor::encode_plain(std::string_view text, bool parse_special) const {
+  return tokenizer_.encode(text, {.add_special_tokens = true, .parse_special = parse_special});
 }
 
 }  // namespace quire

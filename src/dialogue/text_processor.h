@@ -33,18 +33,25 @@ class TextProcessor {
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
-  // The prompt text of a conversation. `messages` have OpenAI's form; `variables` are added to the template's variables
-  // and override them. Throws Error kUnsupported when the model has no template, kInvalidArgument with the template's
-  // message when the template refuses.
-  std::string render_chat(const json::array& messages, bool add_generation_prompt,
-                          const json::object& variables = {}) const;
+  // The prompt of a conversation, which knows the bytes that came from messages and variables. `messages` have OpenAI's
+  // form; `variables` are added to the template's variables and override them. Throws Error kUnsupported when the model
+  // has no template, kInvalidArgument with the template's message when the template refuses.
+  MarkedText render_chat(const json::array& messages, bool add_generation_prompt,
+                         const json::object& variables = {}) const;
   // The same with another template, and with the model's special tokens.
-  std::string render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
-                          const json::object& variables) const;
-  // Encodes a rendered conversation: the text contains its special tokens, and none are added.
-  std::vector<int32_t> encode_rendered(std::string_view rendered) const;
-  // Encodes plain text: the tokenizer adds its special tokens, and recognises none in the text.
-  std::vector<int32_t> encode_plain(std::string_view text) const;
+  MarkedText render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
+                         const json::object& variables) const;
+  // Encodes a rendered conversation, which contains its special tokens. Their names in messages are text, unless
+  // `parse_special` says that they are tokens too.
+  struct RenderedOptions {
+    bool add_special_tokens = false;  // the tokenizer's own, around the prompt
+    bool parse_special = false;
+  };
+  std::vector<int32_t> encode_rendered(const MarkedText& rendered, RenderedOptions options) const;
+  std::vector<int32_t> encode_rendered(const MarkedText& rendered) const { return encode_rendered(rendered, {}); }
+  // Encodes a prompt in the caller's own format: the tokenizer adds its special tokens and, if `parse_special`, reads
+  // their names in the text as those tokens.
+  std::vector<int32_t> encode_plain(std::string_view text, bool parse_special = true) const;
 
  private:
   explicit TextProcessor(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}

@@ -73,12 +73,12 @@ int64_t Admission::max_length_of(const GenerateRequest& request) const {
   return is_open ? max_sequence_tokens() : static_cast<int64_t>(request.prompt.size()) + completion_tokens(request);
 }
 
-Submission Admission::submit(GenerateRequest request) {
+Submission Admission::submit(GenerateRequest request, Entry entry) {
   validate(request);
   const int64_t max_length = max_length_of(request);
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
   uint64_t id = 0;
-  if (std::optional<Submission> refused = enter_queue(*shared, id)) return *std::move(refused);
+  if (std::optional<Submission> refused = enter_queue(*shared, entry, id)) return *std::move(refused);
 
   // Prompts may be long, so they are copied before taking the lock, which every step needs too.
   auto choice = make_choice(shared, id, shared->sampling.seed.value_or(philox(options_.seed, id)), max_length);
@@ -87,20 +87,21 @@ Submission Admission::submit(GenerateRequest request) {
   if (shared->timeout_ms > 0) choice->sequence.deadline_ms = choice->timing.arrival_ms + shared->timeout_ms;
   std::shared_ptr<OutputStream> stream = choice->stream;
   const std::lock_guard lock(mutex_);
-  if (is_stopped_) return refuse(Refusal::kStopped);
+  if (is_stopped_) return refuse(Refusal::kStopped, entry);
   arrived_.push_back(std::move(choice));
   return {.stream = std::move(stream)};
 }
 
 // Takes a place in the queue and an id for each choice, or returns the refusal.
-std::optional<Submission> Admission::enter_queue(const GenerateRequest& request, uint64_t& id) {
+std::optional<Submission> Admission::enter_queue(const GenerateRequest& request, Entry entry, uint64_t& id) {
   const auto num_tokens = static_cast<int64_t>(request.prompt.size());
   const std::lock_guard lock(mutex_);
-  if (is_stopped_) return refuse(Refusal::kStopped);
-  if (queued_requests_ >= options_.max_queued_requests) return refuse(Refusal::kQueueRequests);
+  if (is_stopped_) return refuse(Refusal::kStopped, entry);
+  const bool is_limited = entry != Entry::kNextOfList;
+  if (is_limited && queued_requests_ >= options_.max_queued_requests) return refuse(Refusal::kQueueRequests, entry);
   // An empty queue takes a prompt of any length.
-  if (queued_requests_ > 0 && num_tokens > options_.max_queued_tokens - queued_tokens_) {
-    return refuse(Refusal::kQueueTokens);
+  if (is_limited && queued_requests_ > 0 && num_tokens > options_.max_queued_tokens - queued_tokens_) {
+    return refuse(Refusal::kQueueTokens, entry);
   }
   id = next_id_;
   next_id_ += static_cast<uint64_t>(request.num_choices);
@@ -111,15 +112,15 @@ std::optional<Submission> Admission::enter_queue(const GenerateRequest& request,
 
 std::optional<Submission> Admission::refuse_when_full() {
   const std::lock_guard lock(mutex_);
-  if (is_stopped_) return refuse(Refusal::kStopped);
+  if (is_stopped_) return refuse(Refusal::kStopped, Entry::kNew);
   if (queued_requests_ < options_.max_queued_requests) return std::nullopt;
-  return refuse(Refusal::kQueueRequests);
+  return refuse(Refusal::kQueueRequests, Entry::kNew);
 }
 
 // The caller holds the mutex.
-Submission Admission::refuse(Refusal refusal) {
+Submission Admission::refuse(Refusal refusal, Entry entry) {
   if (refusal == Refusal::kStopped) return {.refusal = refusal, .retry_after_ms = kMaxRetryMs};
-  ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
+  if (entry == Entry::kNew) ++(refusal == Refusal::kQueueRequests ? refused_requests_ : refused_tokens_);
   const double wait = finish_interval_ms_ * static_cast<double>(queued_requests_) / 2;
   return {.refusal = refusal, .retry_after_ms = std::clamp(wait, kMinRetryMs, kMaxRetryMs)};
 }

@@ -19,6 +19,12 @@ namespace quire {
 
 enum class Refusal : uint8_t { kNone, kQueueRequests, kQueueTokens, kStopped };
 
+enum class Entry : uint8_t {
+  kNew,         // a full queue refuses it
+  kMoreOfList,  // as well, but that counts as no refusal: it will come again
+  kNextOfList,  // in the place of one of its list that has ended: no queue is too full for it
+};
+
 struct Submission {
   std::shared_ptr<OutputStream> stream = nullptr;  // null when refused
   Refusal refusal = Refusal::kNone;
@@ -37,8 +43,9 @@ class Admission {
   Admission(const ModelRunner& runner, const Scheduler& scheduler, Options options)
       : runner_(runner), scheduler_(scheduler), options_(std::move(options)) {}
 
-  // These three: see Engine.
-  Submission submit(GenerateRequest request);
+  // These four: see Engine.
+  void validate(const GenerateRequest& request) const;
+  Submission submit(GenerateRequest request, Entry entry);
   std::optional<Submission> refuse_when_full();
   int64_t max_sequence_tokens() const;
 
@@ -56,10 +63,9 @@ class Admission {
   void stop();
 
  private:
-  void validate(const GenerateRequest& request) const;
   int64_t max_length_of(const GenerateRequest& request) const;
-  std::optional<Submission> enter_queue(const GenerateRequest& request, uint64_t& id);
-  Submission refuse(Refusal refusal);
+  std::optional<Submission> enter_queue(const GenerateRequest& request, Entry entry, uint64_t& id);
+  Submission refuse(Refusal refusal, Entry entry);
 
   const ModelRunner& runner_;
   const Scheduler& scheduler_;

@@ -8,6 +8,14 @@
 #include "engine/outputs/prompt_scores.h"
 
 namespace quire {
+namespace {
+
+// The first choice has the request's seed itself.
+uint64_t seed_of(uint64_t request_seed, int choice) {
+  return choice == 0 ? request_seed : philox(request_seed, static_cast<uint64_t>(choice));
+}
+
+}  // namespace
 
 std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> request, uint64_t id, uint64_t seed,
                                     int64_t max_length) {
@@ -17,7 +25,7 @@ std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> reque
   if (asked.pooling != Pooling::kNone) {
     choice->outputs.push_back(std::make_unique<Embedding>(asked.pooling));
   } else {
-    choice->outputs.push_back(std::make_unique<GeneratedTokens>(request, seed, max_length));
+    choice->outputs.push_back(std::make_unique<GeneratedTokens>(request, seed_of(seed, asked.first_choice), max_length));
     if (asked.num_prompt_logprobs >= 0) choice->outputs.push_back(std::make_unique<PromptScores>(request));
   }
   Sequence& sequence = choice->sequence;
@@ -39,11 +47,12 @@ std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> reque
 std::unique_ptr<Choice> make_sibling(const Choice& first, int index) {
   auto sibling = std::make_unique<Choice>();
   sibling->sequence.id = first.sequence.id + static_cast<uint64_t>(index);
+  sibling->sequence.num_cached_tokens = first.sequence.num_cached_tokens;
   sibling->request = first.request;
   sibling->stream = first.stream;
-  sibling->seed = philox(first.seed, static_cast<uint64_t>(index));
-  sibling->outputs.push_back(
-      std::make_unique<GeneratedTokens>(first.request, sibling->seed, first.sequence.max_tokens));
+  sibling->seed = first.seed;
+  const uint64_t seed = seed_of(first.seed, first.request->first_choice + index);
+  sibling->outputs.push_back(std::make_unique<GeneratedTokens>(first.request, seed, first.sequence.max_tokens));
   sibling->index = index;
   sibling->is_queued = false;
   sibling->timing = first.timing;

@@ -18,7 +18,7 @@ struct Choice {
   std::shared_ptr<const GenerateRequest> request;
   std::shared_ptr<OutputStream> stream;
   std::vector<std::unique_ptr<Output>> outputs;  // the first creates the events, the others add to them
-  uint64_t seed = 0;
+  uint64_t seed = 0;                             // of the request
   int index = 0;
   bool is_queued = true;  // counted in the limits of the queue
   RequestTiming timing;

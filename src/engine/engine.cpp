@@ -59,10 +59,10 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
 
 Engine::~Engine() { finish_all(FinishReason::kCancelled); }
 
-Submission Engine::submit(GenerateRequest request) {
+Submission Engine::submit(GenerateRequest request, Entry entry) {
   // Time without work does not count as time without progress.
   if (!has_work_ && admission_.num_queued() == 0) progress_ms_ = options_.now_ms();
-  Submission submission = admission_.submit(std::move(request));
+  Submission submission = admission_.submit(std::move(request), entry);
   if (submission.stream != nullptr) wake();
   return submission;
 }
@@ -176,6 +176,7 @@ void Engine::publish(Choice& choice) {
   for (OutputEvent& event : events) {
     event.choice = choice.index;
     event.time_ms = now;
+    event.num_cached_tokens = choice.sequence.num_cached_tokens;
   }
   CHECK(!events.empty());
   const FinishReason reason = events.back().finish;

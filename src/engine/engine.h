@@ -47,7 +47,9 @@ class Engine {
 
   // Throws Error when the request can never run: kInvalidArgument for an out-of-range parameter, kLimit for a prompt
   // that is too long. A full queue is a return value.
-  Submission submit(GenerateRequest request);
+  Submission submit(GenerateRequest request, Entry entry = Entry::kNew);
+  // Throws what submit() would: a list is checked as a whole before its first request is submitted.
+  void validate(const GenerateRequest& request) const { admission_.validate(request); }
   // The refusal that submit() would return for any prompt now, or nothing while the queue has room. It is cheap, so
   // that a server under overload need not tokenise a prompt that it will refuse. Refusals are counted like those of
   // submit().

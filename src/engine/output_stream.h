@@ -34,6 +34,7 @@ class OutputStream {
     for (int choice = 0; choice < num_choices_; ++choice) cancel(choice);
   }
   void cancel(int choice) { cancelled_[choice].store(true, std::memory_order_relaxed); }
+  int num_choices() const { return num_choices_; }
   bool is_cancelled(int choice) const { return cancelled_[choice].load(std::memory_order_relaxed); }
   bool is_drained() const;    // every choice has finished and every event was read
   size_t num_unread() const;  // events waiting for the reader

@@ -16,6 +16,7 @@ struct GenerateRequest {
   SamplingParams sampling;
   int64_t max_tokens = -1;              // generated tokens; -1: up to the context's end; 0: only prompt_logprobs
   int num_choices = 1;                  // parallel samples of one prompt, which share its KV blocks
+  int first_choice = 0;                 // its number: the choices of one seed may come in several requests
   std::vector<int32_t> eog_ids;         // the model's end-of-generation tokens
   std::vector<int32_t> stop_token_ids;  // the caller's further stop tokens
   bool ignore_eos = false;              // eog_ids do not stop
@@ -58,10 +59,10 @@ struct OutputEvent {
   double time_ms = 0.0;        // when the token was sampled, on the engine's clock
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
+  int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran
 
   // Set in the event that finishes the choice.
   RequestTiming timing;
-  int64_t num_cached_tokens = 0;  // prompt tokens taken from the prefix cache when the request first ran
   int64_t num_preemptions = 0;
   std::vector<float> embedding;  // [hidden_size], for an embedding request; not normalised
 

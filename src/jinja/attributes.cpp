@@ -146,7 +146,7 @@ std::optional<Value> plain_attribute(Runtime& runtime, const Value& value, std::
   if (auto* callable = value.as<Callable>()) return callable->attribute(runtime, name);
   if (auto* loop = value.as<Loop>()) return loop->attribute(runtime, name);
   if (auto* space = value.as<Namespace>()) {
-    const Value* found = space->attributes.find(runtime.borrowed(name));
+    const Value* found = space->attributes.find(runtime.borrowed(name, false));
     return found == nullptr ? missing(runtime, value, name) : *found;
   }
   return std::nullopt;
@@ -183,7 +183,7 @@ Value get_attribute(Runtime& runtime, const Value& value, std::string_view name)
   runtime.require_defined(value);
   if (const auto attribute = find_attribute(runtime, value, name)) return *attribute;
   if (const auto* dict = value.as<Dict>()) {
-    if (const Value* found = dict->find(runtime.borrowed(name))) return *found;
+    if (const Value* found = dict->find(runtime.borrowed(name, false))) return *found;
   }
   return is_internal(name) ? unsafe(runtime, value, name) : missing(runtime, value, name);
 }

@@ -14,31 +14,51 @@ std::tm local_time() {
   return parts;
 }
 
-std::string render_parsed(const jinja::Template& parsed, const json::object& context, const RenderOptions& options) {
+MarkedText render_parsed(const jinja::Template& parsed, const json::object& context, const RenderOptions& options) {
   const jinja::Limits limits{options.limits.operations, options.limits.depth, options.limits.output_bytes,
                              options.limits.memory_bytes};
   jinja::Runtime runtime(limits, options.now ? *options.now : local_time());
-  jinja::Interpreter interpreter(parsed, context, runtime);
+  jinja::Interpreter interpreter(parsed, context, options.own_variables, runtime);
   return interpreter.render();
 }
 
 constexpr std::string_view kProbe = "quire-content-probe";
 
-// The rendering of one user message, or "" when the template refuses it.
-std::string probe(const jinja::Template& parsed, json::value content) {
-  json::array messages = {json::object{{"role", "user"}, {"content", std::move(content)}}};
+// The rendering of these messages, or "" when the template refuses them.
+std::string probe(const jinja::Template& parsed, json::array messages) {
   json::object context = chat_context(std::move(messages), nullptr, nullptr, false);
   for (const char* token : {"bos_token", "eos_token", "unk_token", "pad_token"}) context[token] = "";
   try {
-    return render_parsed(parsed, context, {});
+    return render_parsed(parsed, context, {}).text;
   } catch (const Error&) {
     return "";
   }
 }
 
+json::array user_message(json::value content) {
+  return {json::object{{"role", "user"}, {"content", std::move(content)}}};
+}
+
+// With a call of a tool, or without for templates that know no tools.
+bool finds_null_content(const jinja::Template& parsed) {
+  const json::object call = {{"id", "callid123"},
+                             {"type", "function"},
+                             {"function", json::object{{"name", kProbe}, {"arguments", json::object{{"x", 1}}}}}};
+  for (const bool with_call : {true, false}) {
+    json::array messages = user_message(json::string(kProbe));
+    json::object answer = {{"role", "assistant"}, {"content", nullptr}};
+    if (with_call) answer["tool_calls"] = json::array{call};
+    messages.push_back(answer);
+    const std::string shown = probe(parsed, messages);
+    if (shown.empty()) continue;
+    return shown.find("None") == std::string::npos;
+  }
+  return false;
+}
+
 ContentStyle find_content_style(const jinja::Template& parsed) {
-  const bool text = probe(parsed, json::string(kProbe)).find(kProbe) != std::string::npos;
-  const std::string shown = probe(parsed, json::array{json::object{{"type", "text"}, {"text", kProbe}}});
+  const bool text = probe(parsed, user_message(json::string(kProbe))).find(kProbe) != std::string::npos;
+  const std::string shown = probe(parsed, user_message(json::array{json::object{{"type", "text"}, {"text", kProbe}}}));
   const size_t at = shown.find(kProbe);
   const bool parts = at != std::string::npos && shown.find("'type'") == std::string::npos &&
                      shown.find("\"type\"") == std::string::npos;
@@ -51,16 +71,18 @@ ContentStyle find_content_style(const jinja::Template& parsed) {
 struct ChatTemplate::State {
   std::unique_ptr<const jinja::Template> parsed;
   ContentStyle content_style;
+  bool handles_null_content;
 };
 
 ChatTemplate ChatTemplate::parse(std::string source) {
   auto state = std::make_shared<State>();
   state->parsed = jinja::parse_template(source);
   state->content_style = find_content_style(*state->parsed);
+  state->handles_null_content = finds_null_content(*state->parsed);
   return ChatTemplate(std::move(state));
 }
 
-std::string ChatTemplate::render(const json::object& context, const RenderOptions& options) const {
+MarkedText ChatTemplate::render(const json::object& context, const RenderOptions& options) const {
   return render_parsed(*state_->parsed, context, options);
 }
 
@@ -74,6 +96,8 @@ bool ChatTemplate::reads_field(std::string_view name) const {
 }
 
 ContentStyle ChatTemplate::content_style() const { return state_->content_style; }
+
+bool ChatTemplate::handles_null_content() const { return state_->handles_null_content; }
 
 json::object chat_context(json::value messages, json::value tools, json::value documents, bool add_generation_prompt) {
   json::object context;

@@ -8,10 +8,12 @@
 #include <ctime>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "base/json.h"
+#include "jinja/marked_text.h"
 
 namespace quire {
 
@@ -24,8 +26,10 @@ struct ChatTemplateLimits {
 };
 
 struct RenderOptions {
-  ChatTemplateLimits limits;
-  std::optional<std::tm> now;  // what strftime_now() shows; the local time when absent
+  ChatTemplateLimits limits = {};
+  // Variables whose text is the template's own, not data: the model's special tokens.
+  std::span<const std::string_view> own_variables = {};
+  std::optional<std::tm> now = {};  // what strftime_now() shows; the local time when absent
 };
 
 // What a template expects in a message's "content". Found by rendering one message both ways: see content_style().
@@ -43,10 +47,11 @@ class ChatTemplate {
 
   // Renders with these variables. Hugging Face always gives messages, tools, documents (null when there are none) and
   // add_generation_prompt, then bos_token, eos_token and the other special tokens; chat_context() below does the same.
-  // Throws Error: kInvalidArgument with the text of raise_exception(), or for anything that Python would refuse (for
-  // example a missing key used as a string); kLimit when a budget is spent; kUnsupported for a construct this engine
-  // lacks. Messages name the line.
-  std::string render(const json::object& context, const RenderOptions& options = {}) const;
+  // The text knows which of its bytes came from the variables. Roles of messages do not count as such: they are words
+  // of the API, and templates make names of tokens of them. Throws Error: kInvalidArgument with the text of
+  // raise_exception(), or for anything that Python would refuse (for example a missing key used as a string); kLimit
+  // when a budget is spent; kUnsupported for a construct this engine lacks. Messages name the line.
+  MarkedText render(const json::object& context, const RenderOptions& options = {}) const;
 
   // Whether the template reads a variable of this name: "tools", "documents", "enable_thinking" ...
   bool uses(std::string_view variable) const;
@@ -56,6 +61,9 @@ class ChatTemplate {
   // form counts as supported when its text appears in the output and, for parts, the notation of the part does not.
   // Templates that show neither (they need more context than this test gives) count as kText.
   ContentStyle content_style() const;
+  // Found as well: an assistant's message that calls a tool is rendered with null for its content. False when that
+  // fails or writes Python's None.
+  bool handles_null_content() const;
 
  private:
   struct State;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -36,7 +37,7 @@ std::optional<std::filesystem::path> templates_folder() {
 }
 
 std::string render(const std::string& source, const json::object& context) {
-  return ChatTemplate::parse(source).render(context, at_noon());
+  return ChatTemplate::parse(source).render(context, at_noon()).text;
 }
 
 std::string error_of(const std::string& source, const json::object& context, ErrorCode code) {
@@ -109,7 +110,7 @@ TEST(ChatTemplateCases, LlamaCppTemplates) {
 std::string fingerprint(const ChatTemplate& chat_template, const json::object& context) {
   std::string text;
   try {
-    text = chat_template.render(context, at_noon());
+    text = chat_template.render(context, at_noon()).text;
   } catch (const Error&) {
     return "raises";
   }
@@ -134,6 +135,58 @@ TEST(ChatTemplateOracle, AllTemplatesInAllContexts) {
     }
   }
   EXPECT_GT(num_compared, 1000u);
+}
+
+// The spans of a text that may name a token: <...> without blanks, and [...] in capitals.
+std::vector<TextSpan> find_names(std::string_view text) {
+  std::vector<TextSpan> names;
+  for (size_t begin = text.find_first_of("<["); begin != std::string::npos;
+       begin = text.find_first_of("<[", begin + 1)) {
+    const bool angular = text[begin] == '<';
+    const std::string_view rest = text.substr(begin + 1);
+    const size_t size =
+        angular ? rest.find_first_of("<> \n\t\"'") : rest.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_/");
+    if (size == 0 || size == std::string::npos || rest[size] != (angular ? '>' : ']')) continue;
+    names.push_back({begin, begin + size + 2});
+  }
+  return names;
+}
+
+// A template writes every name of a token as a whole, also where it composes it of a role; names in messages are data
+// as a whole. Half of each are only elements that are named after a tool or a parameter, which are no tokens.
+TEST(ChatTemplateOracle, NamesOfTokensAreNeverHalfData) {
+  const auto folder = templates_folder();
+  if (!folder) GTEST_SKIP() << "QUIRE_TEST_DATA is not set";
+  const json::object file = read_cases(std::filesystem::path(QUIRE_SOURCE_DIR) / "tests/data/jinja_expected.json");
+  constexpr std::string_view kModelVariables[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
+  RenderOptions options = at_noon();
+  options.own_variables = kModelVariables;
+  size_t num_own = 0;
+  size_t num_data = 0;
+  for (const auto& [template_name, row] : file.at("expected").get_object()) {
+    const auto path = *folder / std::string(template_name);
+    if (!std::filesystem::exists(path)) continue;
+    const ChatTemplate chat_template = ChatTemplate::parse(read_text_file(path, kMaxFileBytes));
+    for (const auto& [context_name, expected] : row.get_object()) {
+      if (expected.get_string() == "raises") continue;
+      const json::object& context = file.at("contexts").at(context_name).get_object();
+      const MarkedText shown = chat_template.render(context, options);
+      for (const TextSpan name : find_names(shown.text)) {
+        const auto span = std::ranges::upper_bound(shown.data, name.begin, {}, &TextSpan::end);
+        const bool own = span == shown.data.end() || span->begin >= name.end;
+        const bool data = !own && span->begin <= name.begin && span->end >= name.end;
+        const std::string_view text = std::string_view(shown.text).substr(name.begin, name.end - name.begin);
+        const bool element = text[0] == '<' && text[1] != '|' && static_cast<unsigned char>(text[1]) < 0x80;
+        const bool of_tool = element && (!context.at("tools").is_null() ||
+                                         json::serialize(context).find("tool_calls") != std::string::npos);
+        EXPECT_TRUE(own || data || of_tool) << template_name << " " << context_name << " " << text;
+        num_own += own ? 1 : 0;
+        num_data += data ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(num_own, 1000u);
+  EXPECT_GT(num_data, 50u);
 }
 
 // A long but honest conversation stays far inside the default budgets.
@@ -195,6 +248,64 @@ TEST(ChatTemplate, DetectsTheContentStyle) {
   EXPECT_EQ(style("{{ raise_exception('no') }}"), ContentStyle::kText);
 }
 
+// The text with its data in braces.
+std::string with_marks(const MarkedText& marked) {
+  std::string out;
+  size_t at = 0;
+  for (const TextSpan span : marked.data) {
+    out += marked.text.substr(at, span.begin - at) + "{" + marked.text.substr(span.begin, span.end - span.begin) + "}";
+    at = span.end;
+  }
+  return out + marked.text.substr(at);
+}
+
+TEST(ChatTemplate, KnowsWhichBytesAreData) {
+  const json::object context = {{"t", " ab <x> ab "},
+                                {"n", 5},
+                                {"bos_token", "<s>"},
+                                {"d", json::object{{"k", "v"}}},
+                                {"l", json::array{"p", "q"}},
+                                {"messages", json::array{json::object{{"role", "user"}, {"content", "hi"}},
+                                                         json::object{{"role", "<x>"}, {"content", "ho"}}}}};
+  constexpr std::string_view kOwn[] = {"bos_token"};
+  const auto expect = [&](const char* source, const char* expected) {
+    const MarkedText shown = ChatTemplate::parse(source).render(context, {.own_variables = kOwn});
+    EXPECT_EQ(with_marks(shown), expected) << source;
+  };
+  // What is printed.
+  expect("<x>{{ t }}<x>", "<x>{ ab <x> ab }<x>");
+  expect("{{ bos_token }}{{ n }}{{ true }}{{ none }}{{ missing }}", "<s>5TrueNone");
+  expect("{{ l }}{{ d }}", "[{'p'}, {'q'}]{{'k'}: {'v'}}");
+  expect("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", "<|user|>{hi}<|{<x>}|>{ho}");
+  // Joined and cut: each byte keeps what it is.
+  expect("{{ '[' + t + ']' }}{{ '<' ~ t ~ n ~ '>' }}", "[{ ab <x> ab }]<{ ab <x> ab }5>");
+  expect("{{ ('[' + t + ']') | trim }}{{ t | trim }}{{ t.strip() }}", "[{ ab <x> ab }]{ab <x> abab <x> ab}");
+  expect("{% set s = 'c' ~ l[0] ~ 'd' %}{{ s[1:] }}|{{ s[::-1] }}|{{ s[1] }}{{ s[-1] }}|{{ s * 2 }}",
+         "{p}d|d{p}c|{p}d|c{p}dc{p}d");
+  expect("{% for c in 'a' ~ l[0] %}{{ c }}.{% endfor %}{{ ('a' ~ l[0]) | last }}", "a.{p}.{p}");
+  expect("{{ (l[0] ~ ',b').split(',') | join('<') }}{{ l | join('<') }}{{ ','.join(l) }}", "{p}<b{p}<{qp},{q}");
+  expect("{{ t.split('</x>')[-1].split('<x>')[0] }}{{ (l[0] ~ '-b').partition('-') | join }}", "{ ab p}-b");
+  expect("{{ ('a' ~ l[0] ~ 'a').replace('a', '<x>') }}{{ 'a' | replace('a', t) }}", "<x>{p}<x>{ ab <x> ab }");
+  expect("{{ l[0].replace('p', '<x>') }}{{ (l[0] ~ 'z').removeprefix('p') }}", "<x>z");
+  expect("{{ (l[0] ~ '\n' ~ l[1]) | indent(1) }}{{ l[0] | center(3) }}{{ l[0].ljust(2) }}", "{p}\n {q} {p} {p} ");
+  // Made of data's characters: data as a whole.
+  expect("{{ l[0] | upper }}{{ 'x' | upper }}{{ ('x' ~ l[0]) | title }}", "{P}X{Xp}");
+  expect("{{ {'a': l, '<x>': 1} | tojson }}{{ t | trim | tojson }}",
+         "{\"a\": [{\"p\"}, {\"q\"}], \"<x>\": 1}{\"ab <x> ab\"}");
+  expect("{{ '%s-%d-%5s' | format(l[0], n, l[1]) }}{{ '{}<{:>3}'.format(l[0], l[1]) }}", "{p}-5-{    qp}<{  q}");
+  expect("{{ '%c%c' % (60, 120) }}{{ l[0] | urlencode }}{{ '<' | escape }}{{ '<' ~ l[0] | escape }}", "{<xp}&lt;<{p}");
+  // Through names, captures, macros and arguments.
+  expect("{% set s %}<{{ t | trim }}>{% endset %}{{ s }}", "<{ab <x> ab}>");
+  expect("{% macro m(a) %}<{{ a }}{{ kwargs }}>{% endmacro %}{{ m(l[0], b=1) }}{{ m('a', **d) }}",
+         "<{p}{{'b'}: 1}><a{{'k'}: {'v'}}>");
+  expect(
+      "{% filter trim %} <{{ l[0] }} {% endfilter %}{% set ns = namespace(a='') %}{% set ns.a = ns.a ~ l[1] %}{{ ns.a "
+      "}}",
+      "<{pq}");
+  // A choice made by data is still the template's text.
+  expect("{{ {'p': '<x>'}[l[0]] }}{{ '<y>' if l[0] == 'p' }}", "<x><y>");
+}
+
 TEST(ChatTemplate, ManyThreadsRenderOneTemplate) {
   const auto parsed = ChatTemplate::parse(
       "{% macro show(m) %}{{ m.role | upper }}: {{ m.content ~ '!' }}{% endmacro %}"
@@ -203,12 +314,12 @@ TEST(ChatTemplate, ManyThreadsRenderOneTemplate) {
   json::array messages;
   for (int i = 0; i < 50; ++i) messages.push_back(json::object{{"role", "user"}, {"content", "é" + std::to_string(i)}});
   const json::object context = chat_context(messages, nullptr, nullptr, true);
-  const std::string expected = parsed.render(context);
+  const std::string expected = parsed.render(context).text;
   std::vector<std::thread> threads;
   std::vector<int> num_equal(4, 0);
   for (int& equal : num_equal) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 20; ++i) equal += parsed.render(context) == expected ? 1 : 0;
+      for (int i = 0; i < 20; ++i) equal += parsed.render(context).text == expected ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -90,11 +90,11 @@ Value Interpreter::eval_dict(const Expr& expr, Scope* scope) {
 }
 
 Value Interpreter::eval_concat(const Expr& expr, Scope* scope) {
-  std::string text;
+  MarkedText text;
   for (const Expr* part : expr.operands) {
     const Value value = eval(*part, scope);
-    text += value.is_string() ? std::string(value.str()) : to_text(runtime_, value);
-    runtime_.check_allocation(text.size());
+    value.is_string() ? value.text().append_to(text) : text.append(to_text(runtime_, value));
+    runtime_.check_allocation(text.num_bytes());
   }
   runtime_.line = expr.line;
   return runtime_.string(std::move(text));

@@ -201,10 +201,10 @@ Value filesizeformat(Runtime& runtime, const Value& value, const Args& args) {
   const bool binary_units = given.flag(0, false);
   const double base = binary_units ? 1024 : 1000;
   const double bytes = *number;
-  if (bytes == 1) return runtime.string("1 Byte");
+  if (bytes == 1) return runtime.own("1 Byte");
   if (!std::isfinite(bytes)) runtime.fail("filesizeformat needs a finite number");
   if (bytes < base && std::fabs(bytes) >= 0x1p62) runtime.raise(ErrorCode::kLimit, "filesizeformat of a huge number");
-  if (bytes < base) return runtime.string(fmt::format("{} Bytes", static_cast<int64_t>(bytes)));
+  if (bytes < base) return runtime.own(fmt::format("{} Bytes", static_cast<int64_t>(bytes)));
   constexpr std::string_view kPrefixes = "kMGTPEZY";
   double unit = base;
   size_t i = 0;
@@ -214,14 +214,14 @@ Value filesizeformat(Runtime& runtime, const Value& value, const Args& args) {
   }
   i = std::min(i, kPrefixes.size() - 1);
   const char prefix = binary_units && i == 0 ? 'K' : kPrefixes[i];
-  return runtime.string(fmt::format("{:.1f} {}{}", base * bytes / unit, prefix, binary_units ? "iB" : "B"));
+  return runtime.own(fmt::format("{:.1f} {}{}", base * bytes / unit, prefix, binary_units ? "iB" : "B"));
 }
 
 Value default_value(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "default", args, {"default_value", "boolean"});
   const bool replace = value.is_undefined() || (given.flag(1, false) && !truth(value));
   if (!replace) return value;
-  return given.given(0) ? given[0] : runtime.string("");
+  return given.given(0) ? given[0] : runtime.own("");
 }
 
 constexpr Filter kFilters[] = {

@@ -40,10 +40,8 @@ Value last(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters none(runtime, "last", args, {});
   if (!is_reversible(value)) runtime.fail("TypeError: '{}' object is not reversible", type_name(value));
   if (*length(value) == 0) return runtime.undefined("No last item, sequence was empty.");
-  if (value.is_string() || value.is_sequence() || value.is_object(ObjectKind::kRange)) {
-    const auto item = find_item(runtime, value, Value(-1));
-    return value.is_markup() ? runtime.string(std::string(item->str())) : *item;
-  }
+  const bool indexed = value.is_string() || value.is_sequence() || value.is_object(ObjectKind::kRange);
+  if (indexed && !value.is_markup()) return *find_item(runtime, value, Value(-1));
   return to_vector(runtime, value).back();
 }
 
@@ -89,7 +87,7 @@ class SortKey {
     }
     for (size_t comma = 0; comma != std::string_view::npos; names.remove_prefix(std::min(comma + 1, names.size()))) {
       comma = names.find(',');
-      paths_.emplace_back(runtime, runtime.string(std::string(names.substr(0, comma))));
+      paths_.emplace_back(runtime, runtime.part(attribute, names.substr(0, comma)));
       if (comma == std::string_view::npos) break;
     }
   }
@@ -326,7 +324,7 @@ AttributePath::AttributePath(Runtime& runtime, const Value& attribute) {
     const std::string_view step = rest.substr(0, dot);
     const bool numeric =
         !step.empty() && step.size() < 10 && step.find_first_not_of("0123456789") == std::string_view::npos;
-    steps_.push_back(numeric ? Value(std::stoi(std::string(step))) : runtime.string(std::string(step)));
+    steps_.push_back(numeric ? Value(std::stoi(std::string(step))) : runtime.part(attribute, step));
     if (dot == std::string_view::npos) break;
     rest.remove_prefix(dot + 1);
   }
@@ -342,7 +340,7 @@ Value AttributePath::get(Runtime& runtime, Value item, const std::optional<Value
 }
 
 Value without_case(Runtime& runtime, const Value& value) {
-  return value.is_string() ? runtime.string(to_lower(value.str())) : value;
+  return value.is_string() ? runtime.rewritten(value, to_lower(value.str())) : value;
 }
 
 std::span<const Filter> sequence_filters() { return kFilters; }

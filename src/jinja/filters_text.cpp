@@ -12,22 +12,17 @@
 namespace quire::jinja {
 namespace {
 
-// The value as a string that keeps its markup: what most text filters start with.
-Value soft_text(Runtime& runtime, const Value& value) {
-  return value.is_string() ? value : runtime.string(to_text(runtime, value));
-}
-
 template <std::string (*Map)(std::string_view)>
 Value mapped(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters none(runtime, "filter", args, {});
   const Value text = soft_text(runtime, value);
-  return runtime.string(Map(text.str()), text.is_markup());
+  return runtime.rewritten(text, Map(text.str()));
 }
 
 Value title(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters none(runtime, "title", args, {});
   const Value text = soft_text(runtime, value);
-  std::string out;
+  MarkedText out;
   size_t word_start = 0;
   const auto flush = [&](size_t end) {
     if (end == word_start) return;
@@ -47,6 +42,7 @@ Value title(Runtime& runtime, const Value& value, const Args& args) {
     at += num_bytes;
   }
   flush(text.str().size());
+  if (!text.text().data.empty()) out.mark();
   return runtime.string(std::move(out));
 }
 
@@ -55,15 +51,15 @@ Value trim(Runtime& runtime, const Value& value, const Args& args) {
   const Value text = soft_text(runtime, value);
   const std::string_view chars = given.given_not_none(0) ? given.text(0, "") : "";
   runtime.charge(chars.size() / 64);
-  return runtime.string(std::string(strip_chars(text.str(), given.given_not_none(0) ? &chars : nullptr, true, true)),
-                        text.is_markup());
+  return runtime.part(text, strip_chars(text.str(), given.given_not_none(0) ? &chars : nullptr, true, true));
 }
 
 Value replace(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "replace", args, {"old", "new", "count"}, 2);
   const Int count = given.given_not_none(2) ? given.integer(2, -1) : -1;
+  const Value old_text = soft_text(runtime, given[0]);
   return runtime.string(
-      replace_text(runtime, to_text(runtime, value), to_text(runtime, given[0]), to_text(runtime, given[1]), count));
+      replace_text(runtime, soft_text(runtime, value), old_text.str(), soft_text(runtime, given[1]), count));
 }
 
 Value indent(Runtime& runtime, const Value& value, const Args& args) {
@@ -72,44 +68,41 @@ Value indent(Runtime& runtime, const Value& value, const Args& args) {
     runtime.require_defined(value);
     runtime.fail("TypeError: indent needs a string, got '{}'", type_name(value));
   }
-  std::string indentation;
-  if (given.given(0) && given[0].is_string()) {
-    indentation = given.text(0, "");
-  } else {
-    const Int width = given.integer(0, 4);
-    runtime.check_allocation(static_cast<size_t>(std::max<Int>(width, 0)));
-    indentation.assign(static_cast<size_t>(std::max<Int>(width, 0)), ' ');
-  }
-  const std::string text = std::string(value.str()) + "\n";
-  const std::vector<std::string_view> lines = split_lines(text, false);
+  const bool by_text = given.given(0) && given[0].is_string();
+  const auto width = static_cast<size_t>(by_text ? 0 : std::max<Int>(given.integer(0, 4), 0));
+  runtime.check_allocation(width);
+  const Value indentation = by_text ? given[0] : runtime.own(std::string(width, ' '));
+  const Value text = binary(runtime, Op::kAdd, value, runtime.own("\n"));
+  const std::vector<std::string_view> lines = split_lines(text.str(), false);
   runtime.charge(lines.size() / 8 + 1);
   const bool blank = given.flag(2, false);
-  std::string out = given.flag(1, false) ? indentation : "";
+  MarkedText out;
+  if (given.flag(1, false)) indentation.text().append_to(out);
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) {
       out += '\n';
-      if (blank || !lines[i].empty()) out += indentation;
+      if (blank || !lines[i].empty()) indentation.text().append_to(out);
     }
-    out += lines[i];
-    runtime.check_allocation(out.size());
+    text.text().append_to(out, lines[i]);
+    runtime.check_allocation(out.num_bytes());
   }
   return runtime.string(std::move(out), value.is_markup());
 }
 
 Value join(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "join", args, {"d", "attribute"});
-  const std::string separator = given.given(0) ? to_text(runtime, given[0]) : "";
+  const MarkedText separator = given.given(0) ? to_text(runtime, given[0]) : MarkedText();
   const bool by_attribute = given.given_not_none(1);
   const AttributePath path = by_attribute ? AttributePath(runtime, given[1]) : AttributePath();
-  std::string out;
+  MarkedText out;
   bool first = true;
   Iterator* items = iterate(runtime, value);
   for (Value item; items->next(runtime, item); first = false) {
     runtime.charge();
-    if (!first) out += separator;
-    out += to_text(runtime, path.get(runtime, item));
-    runtime.charge_bytes(separator.size());
-    runtime.check_allocation(out.size());
+    if (!first) out.append(separator);
+    out.append(to_text(runtime, path.get(runtime, item)));
+    runtime.charge_bytes(separator.num_bytes());
+    runtime.check_allocation(out.num_bytes());
   }
   return runtime.string(std::move(out));
 }
@@ -117,7 +110,7 @@ Value join(Runtime& runtime, const Value& value, const Args& args) {
 Value center(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "center", args, {"width"});
   const Value text = soft_text(runtime, value);
-  return runtime.string(center_text(runtime, text, given.integer(0, 80), " "), text.is_markup());
+  return center_text(runtime, text, given.integer(0, 80), " ");
 }
 
 Value truncate(Runtime& runtime, const Value& value, const Args& args) {
@@ -133,12 +126,15 @@ Value truncate(Runtime& runtime, const Value& value, const Args& args) {
   if (!value.is_string()) runtime.fail("TypeError: truncate needs a string, got '{}'", type_name(value));
   std::string_view kept = value.str().substr(0, point_offset(value.str(), static_cast<size_t>(length - end_size)));
   if (!given.flag(1, false)) kept = kept.substr(0, kept.rfind(' '));
-  return runtime.string(std::string(kept) + std::string(end));
+  MarkedText out;
+  value.text().append_to(out, kept);
+  given.given(2) ? given[2].text().append_to(out) : void(out += end);
+  return runtime.string(std::move(out));
 }
 
 Value wordcount(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters none(runtime, "wordcount", args, {});
-  const std::string text = to_text(runtime, value);
+  const std::string text = to_text(runtime, value).text;
   Int words = 0;
   bool inside = false;
   for (size_t at = 0; at < text.size();) {
@@ -156,7 +152,7 @@ Value format(Runtime& runtime, const Value& value, const Args& args) {
   }
   if (args.named.empty()) return format_percent(runtime, soft_text(runtime, value), runtime.tuple(args.positional));
   auto* named = runtime.make<Dict>();
-  for (const auto& [name, argument] : args.named) runtime.dict_set(*named, runtime.string(name), argument);
+  for (const auto& [name, argument] : args.named) runtime.dict_set(*named, runtime.keyword(name), argument);
   return format_percent(runtime, soft_text(runtime, value), Value(named));
 }
 
@@ -198,24 +194,31 @@ std::string quoted(std::string_view text, bool for_query) {
 
 Value urlencode(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters none(runtime, "urlencode", args, {});
-  if (value.is_string() || !is_iterable(value)) return runtime.string(quoted(to_text(runtime, value), false));
-  std::string out;
+  MarkedText out;  // data whatever the value is: no token's name consists of quoted characters
+  if (value.is_string() || !is_iterable(value)) {
+    out += quoted(to_text(runtime, value).text, false);
+    out.mark();
+    return runtime.string(std::move(out));
+  }
   const Value source = value.is_object(ObjectKind::kDict)
                            ? Value(runtime.make<DictView>(value.as<Dict>(), DictView::Part::kItems))
                            : value;
   for (const Value& pair : to_vector(runtime, source)) {
     const std::vector<Value> parts = to_vector(runtime, pair);
     if (parts.size() != 2) runtime.fail("ValueError: urlencode needs pairs");
-    if (!out.empty()) out += '&';
-    out += quoted(to_text(runtime, parts[0]), true) + "=" + quoted(to_text(runtime, parts[1]), true);
-    runtime.check_allocation(out.size());
+    if (!out.text.empty()) out += '&';
+    out += quoted(to_text(runtime, parts[0]).text, true) + "=" + quoted(to_text(runtime, parts[1]).text, true);
+    runtime.check_allocation(out.text.size());
   }
+  out.mark();
   return runtime.string(std::move(out));
 }
 
 // json.dumps, as Hugging Face replaces Jinja's own filter: nothing is escaped for HTML.
 Value tojson(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "tojson", args, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  bool by_data = false;  // the caller's values choose what stands between the elements
+  const auto note = [&](const Value& text) { by_data |= !text.text().data.empty(); };
   JsonStyle style;
   style.ensure_ascii = given.flag(0, false);
   style.sort_keys = given.flag(3, false);
@@ -224,6 +227,7 @@ Value tojson(Runtime& runtime, const Value& value, const Args& args) {
     style.item_separator = ",";
     if (given[1].is_string()) {
       style.indent = given.text(1, "");
+      note(given[1]);
     } else {
       const Int width = given.integer(1, 0);
       if (width > 1000) runtime.raise(ErrorCode::kLimit, "JSON is indented by more than 1000 blanks");
@@ -237,8 +241,11 @@ Value tojson(Runtime& runtime, const Value& value, const Args& args) {
     }
     style.item_separator = separators[0].str();
     style.key_separator = separators[1].str();
+    for (const Value& separator : separators) note(separator);
   }
-  return runtime.string(to_json(runtime, value, style));
+  MarkedText text = to_json(runtime, value, style);
+  if (by_data) text.mark();
+  return runtime.string(std::move(text));
 }
 
 constexpr Filter kFilters[] = {

@@ -46,12 +46,12 @@ class ReprWriter {
 
   void write(const Value& value) {
     runtime_.charge();
-    const size_t before = out_.size();
+    const size_t before = out_.text.size();
     write_any(value);
-    if (value.is_string()) runtime_.charge_bytes(out_.size() - before);
-    runtime_.check_allocation(out_.size());
+    if (value.is_string()) runtime_.charge_bytes(out_.text.size() - before);
+    runtime_.check_allocation(out_.num_bytes());
   }
-  std::string take() { return std::move(out_); }
+  MarkedText take() { return std::move(out_); }
 
  private:
   void write_any(const Value& value) {
@@ -67,7 +67,9 @@ class ReprWriter {
       out_ += float_text(value.floating());
     } else if (value.is_string()) {
       if (value.is_markup()) out_ += "Markup(";
-      append_string_repr(out_, value.str());
+      const size_t begin = out_.text.size();
+      append_string_repr(out_.text, value.str());
+      if (!value.text().data.empty()) out_.mark(begin);
       if (value.is_markup()) out_ += ')';
     } else {
       const Runtime::Level level(runtime_);
@@ -81,7 +83,7 @@ class ReprWriter {
       case ObjectKind::kTuple: write_items('(', value.items(), value.items().size() == 1 ? ",)" : ")"); break;
       case ObjectKind::kDict: write_dict(*value.as<Dict>()); break;
       case ObjectKind::kDictView: {
-        fmt::format_to(std::back_inserter(out_), "{}(", type_name(value));
+        (out_ += type_name(value)) += '(';
         write_items('[', to_vector(runtime_, value), "])");
         break;
       }
@@ -98,7 +100,7 @@ class ReprWriter {
         out_ += '>';
         break;
       case ObjectKind::kCallable: out_ += value.as<Callable>()->description(); break;
-      default: fmt::format_to(std::back_inserter(out_), "<{} object>", type_name(value));
+      default: out_ += fmt::format("<{} object>", type_name(value));
     }
   }
 
@@ -123,7 +125,7 @@ class ReprWriter {
   }
 
   Runtime& runtime_;
-  std::string out_;
+  MarkedText out_;
 };
 
 void append_json_string(std::string& out, std::string_view text, bool ensure_ascii) {
@@ -162,7 +164,7 @@ class JsonWriter {
     runtime_.charge();
     if (value.is_string()) {
       runtime_.charge_bytes(value.str().size());
-      append_json_string(out_, value.str(), style_.ensure_ascii);
+      write_string(value.text());
     } else if (value.is_sequence()) {
       write_array(value.items());
     } else if (const auto* dict = value.as<Dict>()) {
@@ -170,11 +172,17 @@ class JsonWriter {
     } else {
       out_ += scalar(value);
     }
-    runtime_.check_allocation(out_.size());
+    runtime_.check_allocation(out_.num_bytes());
   }
-  std::string take() { return std::move(out_); }
+  MarkedText take() { return std::move(out_); }
 
  private:
+  void write_string(const Text& text) {
+    const size_t begin = out_.text.size();
+    append_json_string(out_.text, text.view, style_.ensure_ascii);
+    if (!text.data.empty()) out_.mark(begin);
+  }
+
   std::string scalar(const Value& value) {
     if (value.is_none()) return "null";
     if (value.is_bool()) return value.boolean() ? "true" : "false";
@@ -185,9 +193,9 @@ class JsonWriter {
     return float_text(value.floating());
   }
 
-  std::string key_text(const Value& key) {
-    if (key.is_string()) return std::string(key.str());
-    if (key.is_none() || key.is_number()) return scalar(key);
+  void write_key(const Value& key) {
+    if (key.is_string()) return write_string(key.text());
+    if (key.is_none() || key.is_number()) return append_json_string(out_.text, scalar(key), style_.ensure_ascii);
     runtime_.fail("TypeError: keys must be str, int, float, bool or None, not {}", type_name(key));
   }
 
@@ -233,7 +241,7 @@ class JsonWriter {
     for (size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out_ += style_.item_separator;
       new_line();
-      append_json_string(out_, key_text(entries[i]->first), style_.ensure_ascii);
+      write_key(entries[i]->first);
       out_ += style_.key_separator;
       write(entries[i]->second);
     }
@@ -244,7 +252,7 @@ class JsonWriter {
 
   Runtime& runtime_;
   const JsonStyle& style_;
-  std::string out_;
+  MarkedText out_;
   size_t depth_ = 0;
 };
 
@@ -278,21 +286,27 @@ std::string float_text(double value) {
   return sign + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 
-std::string to_text(Runtime& runtime, const Value& value) {
+MarkedText to_text(Runtime& runtime, const Value& value) {
+  MarkedText text;
   if (value.is_string()) {
     runtime.charge_bytes(value.str().size());
-    return std::string(value.str());
+    value.text().append_to(text);
+    return text;
   }
-  return value.is_undefined() ? std::string() : to_repr(runtime, value);
+  return value.is_undefined() ? text : to_repr(runtime, value);
 }
 
-std::string to_repr(Runtime& runtime, const Value& value) {
+Value soft_text(Runtime& runtime, const Value& value) {
+  return value.is_string() ? value : runtime.string(to_text(runtime, value));
+}
+
+MarkedText to_repr(Runtime& runtime, const Value& value) {
   ReprWriter writer(runtime);
   writer.write(value);
   return writer.take();
 }
 
-std::string to_json(Runtime& runtime, const Value& value, const JsonStyle& style) {
+MarkedText to_json(Runtime& runtime, const Value& value, const JsonStyle& style) {
   JsonWriter writer(runtime, style);
   writer.write(value);
   return writer.take();

@@ -1,4 +1,5 @@
 // Values as text: Python's str() and repr(), json.dumps, the % operator and str.format.
+// Each string of a value keeps its marks; what is written between them is the template's own.
 // Nested values are limited in depth and every visited element is charged.
 #pragma once
 
@@ -12,8 +13,9 @@ namespace quire::jinja {
 std::string int_text(Int value);
 std::string float_text(double value);  // Python's repr: the shortest digits that round-trip
 
-std::string to_text(Runtime& runtime, const Value& value);  // str(value)
-std::string to_repr(Runtime& runtime, const Value& value);  // repr(value)
+MarkedText to_text(Runtime& runtime, const Value& value);  // str(value)
+MarkedText to_repr(Runtime& runtime, const Value& value);  // repr(value)
+Value soft_text(Runtime& runtime, const Value& value);     // a string as it is, with its markup; else str(value)
 
 struct JsonStyle {
   bool ensure_ascii = false;
@@ -23,7 +25,7 @@ struct JsonStyle {
   std::string item_separator = ", ";
   std::string key_separator = ": ";
 };
-std::string to_json(Runtime& runtime, const Value& value, const JsonStyle& style);
+MarkedText to_json(Runtime& runtime, const Value& value, const JsonStyle& style);
 
 Value format_percent(Runtime& runtime, const Value& format, const Value& values);  // format % values
 Value format_braces(Runtime& runtime, const Value& format, const Args& args);      // format.format(...)

@@ -191,13 +191,17 @@ std::string format_double(Runtime& runtime, double value, const Spec& spec) {
   return pad(spec, sign_text(negative, spec.sign), body, '>');
 }
 
+// Whether a formatted value counts as data: a character made of a number does too.
+bool is_data(const Value& value, const Spec& spec) {
+  return spec.type == 'c' || (value.is_string() && !value.text().data.empty());
+}
+
 std::string_view first_points(std::string_view text, std::optional<size_t> count) {
   return count ? text.substr(0, point_offset(text, *count)) : text;
 }
 
-std::string format_value(Runtime& runtime, const Value& value, std::string_view spec_text) {
-  if (spec_text.empty()) return to_text(runtime, value);
-  const Spec spec = parse_spec(runtime, spec_text);
+// A number, or a string that the directive cuts or pads.
+std::string format_by(Runtime& runtime, const Value& value, const Spec& spec) {
   constexpr std::string_view kFloatTypes = "eEfFgG%";
   constexpr std::string_view kIntTypes = "bcdoxXn";
   const bool float_type = spec.type != 0 && kFloatTypes.find(spec.type) != std::string_view::npos;
@@ -223,22 +227,30 @@ std::string format_value(Runtime& runtime, const Value& value, std::string_view 
   runtime.fail("TypeError: unsupported format string passed to {}.__format__", type_name(value));
 }
 
+MarkedText format_value(Runtime& runtime, const Value& value, std::string_view spec_text) {
+  if (spec_text.empty()) return to_text(runtime, value);
+  const Spec spec = parse_spec(runtime, spec_text);
+  MarkedText out{format_by(runtime, value, spec), {}};
+  if (is_data(value, spec)) out.mark();
+  return out;
+}
+
 // "%..." : the arguments one after the other, or by name from a mapping.
 class PercentFormatter {
  public:
-  PercentFormatter(Runtime& runtime, std::string_view format, const Value& values, bool markup)
-      : runtime_(runtime), format_(format), values_(values), markup_(markup) {
+  PercentFormatter(Runtime& runtime, const Text& format, const Value& values)
+      : runtime_(runtime), source_(format), format_(format.view), values_(values), markup_(format.markup) {
     if (values.is_object(ObjectKind::kTuple)) count_ = values.items().size();
     mapping_ = values.as<Dict>();
   }
 
-  std::string run() {
+  MarkedText run() {
     while (at_ < format_.size()) {
       const size_t percent = std::min(format_.find('%', at_), format_.size());
-      out_.append(format_.substr(at_, percent - at_));
+      source_.append_to(out_, format_.substr(at_, percent - at_));
       at_ = percent;
       if (at_ < format_.size()) directive();
-      runtime_.check_allocation(out_.size());
+      runtime_.check_allocation(out_.num_bytes());
     }
     // Python allows unused arguments when the value can be subscripted by name.
     const bool subscriptable = mapping_ != nullptr || values_.is_undefined() || values_.is_object(ObjectKind::kList) ||
@@ -275,7 +287,7 @@ class PercentFormatter {
       if (mapping_ == nullptr) runtime_.fail("TypeError: format requires a mapping");
       const size_t close = format_.find(')', at_);
       if (close == std::string_view::npos) runtime_.fail("ValueError: incomplete format key");
-      const Value* found = mapping_->find(runtime_.string(std::string(format_.substr(at_ + 1, close - at_ - 1))));
+      const Value* found = mapping_->find(runtime_.own(std::string(format_.substr(at_ + 1, close - at_ - 1))));
       if (found == nullptr) runtime_.fail("KeyError: '{}'", printable(format_.substr(at_ + 1, close - at_ - 1)));
       named = *found;
       at_ = close + 1;
@@ -308,10 +320,15 @@ class PercentFormatter {
       out_ += '%';
       return;
     }
-    out_ += convert(named ? *named : next_value(), spec);
+    const Value value = named ? *named : next_value();
+    const size_t begin = out_.text.size();
+    bool from_data = is_data(value, spec);
+    out_ += convert(value, spec, from_data);
+    if (from_data) out_.mark(begin);
   }
 
-  std::string convert(const Value& value, Spec spec) {
+  // Sets `from_data` when a string inside of the value is data.
+  std::string convert(const Value& value, Spec spec, bool& from_data) {
     const bool zero_fill = spec.fill == "0";
     if (spec.align == '<') spec.fill = " ";
     switch (spec.type) {
@@ -320,8 +337,9 @@ class PercentFormatter {
       case 'a': {
         spec.fill = " ";
         const Value shown = markup_ ? escape(runtime_, value) : value;
-        const std::string text = spec.type == 's' ? to_text(runtime_, shown) : to_repr(runtime_, value);
-        return pad(spec, "", std::string(first_points(text, spec.precision)), '>');
+        const MarkedText text = spec.type == 's' ? to_text(runtime_, shown) : to_repr(runtime_, value);
+        from_data |= !text.data.empty();
+        return pad(spec, "", std::string(first_points(text.text, spec.precision)), '>');
       }
       case 'c': {
         spec.fill = " ";
@@ -377,6 +395,7 @@ class PercentFormatter {
   }
 
   Runtime& runtime_;
+  const Text& source_;
   std::string_view format_;
   const Value& values_;
   const Dict* mapping_ = nullptr;
@@ -384,33 +403,36 @@ class PercentFormatter {
   size_t count_ = 1;
   size_t used_ = 0;
   size_t at_ = 0;
-  std::string out_;
+  MarkedText out_;
 };
 
 // "{...}".format: fields name arguments by position or keyword, walk attributes and items, and nest one level.
 class BraceFormatter {
  public:
-  BraceFormatter(Runtime& runtime, const Args& args, bool markup) : runtime_(runtime), args_(args), markup_(markup) {}
+  BraceFormatter(Runtime& runtime, const Text& format, const Args& args)
+      : runtime_(runtime), source_(format), args_(args) {}
 
-  std::string run(std::string_view format, int depth) {
+  // `format` is the whole text or a specification in it.
+  MarkedText run(std::string_view format, int depth) {
     if (depth < 0) runtime_.fail("ValueError: Max string recursion exceeded");
-    std::string out;
+    MarkedText out;
     for (size_t at = 0; at < format.size();) {
       const char c = format[at];
       if (c != '{' && c != '}') {
-        out += c;
-        ++at;
+        const size_t end = std::min(format.find_first_of("{}", at), format.size());
+        source_.append_to(out, format.substr(at, end - at));
+        at = end;
       } else if (at + 1 < format.size() && format[at + 1] == c) {
-        out += c;
+        source_.append_to(out, format.substr(at, 1));
         at += 2;
       } else if (c == '}') {
         runtime_.fail("ValueError: Single '}}' encountered in format string");
       } else {
         const size_t close = find_close(format, at);
-        out += field(format.substr(at + 1, close - at - 1), depth);
+        out.append(field(format.substr(at + 1, close - at - 1), depth));
         at = close + 1;
       }
-      runtime_.check_allocation(out.size());
+      runtime_.check_allocation(out.num_bytes());
     }
     return out;
   }
@@ -425,7 +447,7 @@ class BraceFormatter {
     runtime_.fail("ValueError: expected '}}' before end of string");
   }
 
-  std::string field(std::string_view text, int depth) {
+  MarkedText field(std::string_view text, int depth) {
     runtime_.charge();
     size_t end = 0;  // of the field's name; brackets may hold anything
     for (bool in_brackets = false; end < text.size(); ++end) {
@@ -449,11 +471,10 @@ class BraceFormatter {
       }
       rest.remove_prefix(2);
     }
-    const std::string spec = rest.empty() ? "" : run(rest.substr(1), depth - 1);
-    if (markup_ && !value.is_markup()) {
-      return std::string(escape(runtime_, runtime_.string(format_value(runtime_, value, spec))).str());
-    }
-    return format_value(runtime_, value, spec);
+    const std::string spec = rest.empty() ? "" : run(rest.substr(1), depth - 1).text;
+    MarkedText shown = format_value(runtime_, value, spec);
+    if (!source_.markup || value.is_markup()) return shown;
+    return to_text(runtime_, escape(runtime_, runtime_.string(std::move(shown))));
   }
 
   Value lookup(std::string_view name) {
@@ -471,7 +492,7 @@ class BraceFormatter {
         size_t used = 0;
         const auto index = read_number(runtime_, key, used);
         const bool numeric = index && used == key.size();
-        value = get_item(runtime_, value, numeric ? Value(*index) : runtime_.string(std::string(key)));
+        value = get_item(runtime_, value, numeric ? Value(*index) : runtime_.own(std::string(key)));
         at = close + 1;
       }
     }
@@ -499,8 +520,8 @@ class BraceFormatter {
   }
 
   Runtime& runtime_;
+  const Text& source_;
   const Args& args_;
-  const bool markup_;
   bool manual_ = false;
   size_t automatic_ = 0;
 };
@@ -509,13 +530,13 @@ class BraceFormatter {
 
 Value format_percent(Runtime& runtime, const Value& format, const Value& values) {
   runtime.charge_bytes(format.str().size());
-  PercentFormatter formatter(runtime, format.str(), values, format.is_markup());
+  PercentFormatter formatter(runtime, format.text(), values);
   return runtime.string(formatter.run(), format.is_markup());
 }
 
 Value format_braces(Runtime& runtime, const Value& format, const Args& args) {
   runtime.charge_bytes(format.str().size());
-  BraceFormatter formatter(runtime, args, format.is_markup());
+  BraceFormatter formatter(runtime, format.text(), args);
   return runtime.string(formatter.run(format.str(), 2), format.is_markup());
 }
 

@@ -44,7 +44,7 @@ void fill_dict(Runtime& runtime, Dict& dict, const Args& args) {
       }
     }
   }
-  for (const auto& [name, value] : args.named) runtime.dict_set(dict, runtime.string(name), value);
+  for (const auto& [name, value] : args.named) runtime.dict_set(dict, runtime.keyword(name), value);
 }
 
 Value make_dict(Runtime& runtime, Args& args) {
@@ -72,7 +72,7 @@ Value cycler(Runtime& runtime, Args& args) {
 class Joiner : public Callable {
  public:
   explicit Joiner(Value separator) : Callable("joiner"), separator_(std::move(separator)) {}
-  Value call(Runtime& runtime, Args&) override { return std::exchange(used_, true) ? separator_ : runtime.string(""); }
+  Value call(Runtime& runtime, Args&) override { return std::exchange(used_, true) ? separator_ : runtime.own(""); }
 
  private:
   Value separator_;
@@ -81,12 +81,12 @@ class Joiner : public Callable {
 
 Value joiner(Runtime& runtime, Args& args) {
   const Parameters given(runtime, "joiner", args, {"sep"});
-  return Value(runtime.make<Joiner>(given.given(0) ? given[0] : runtime.string(", ")));
+  return Value(runtime.make<Joiner>(given.given(0) ? given[0] : runtime.own(", ")));
 }
 
 Value raise_exception(Runtime& runtime, Args& args) {
   const Parameters given(runtime, "raise_exception", args, {"message"}, 1);
-  runtime.raise(ErrorCode::kInvalidArgument, to_text(runtime, given[0]));
+  runtime.raise(ErrorCode::kInvalidArgument, to_text(runtime, given[0]).text);
 }
 
 // Directives are formatted one at a time, so that no padding flag can turn a short format into a long text.
@@ -119,7 +119,7 @@ Value strftime_now(Runtime& runtime, Args& args) {
       out += directive;
     }
   }
-  return runtime.string(std::move(out));
+  return runtime.rewritten(given[0], std::move(out));
 }
 
 }  // namespace

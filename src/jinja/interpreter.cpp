@@ -1,5 +1,7 @@
 #include "jinja/interpreter.h"
 
+#include <algorithm>
+
 #include "jinja/attributes.h"
 #include "jinja/filters.h"
 #include "jinja/format.h"
@@ -18,13 +20,13 @@ class Macro : public Callable {
   Value call(Runtime&, Args& args) override { return interpreter_.call_macro(stmt_, scope_, args); }
 
   Value attribute(Runtime& runtime, std::string_view attribute_name) override {
-    if (attribute_name == "name") return name.empty() ? Value(None{}) : runtime.string(name);
+    if (attribute_name == "name") return name.empty() ? Value(None{}) : runtime.own(name);
     if (attribute_name == "catch_kwargs") return Value(stmt_.uses_kwargs);
     if (attribute_name == "catch_varargs") return Value(stmt_.uses_varargs);
     if (attribute_name == "caller") return Value(stmt_.uses_caller);
     if (attribute_name == "arguments") {
       std::vector<Value> names;
-      for (const Parameter& parameter : stmt_.parameters) names.push_back(runtime.string(parameter.name));
+      for (const Parameter& parameter : stmt_.parameters) names.push_back(runtime.own(parameter.name));
       return runtime.tuple(std::move(names));
     }
     return Callable::attribute(runtime, attribute_name);
@@ -77,19 +79,27 @@ class Selection : public Iterator {
   Scope* scope_;
 };
 
+// A role is a word of the API, not text: templates make names of it ("<|" + role + "|>").
+bool is_role(std::string_view key, const json::value& value) {
+  constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool", "function"};
+  return key == "role" && value.is_string() && std::ranges::find(kRoles, value.get_string()) != std::end(kRoles);
+}
+
 }  // namespace
 
-Interpreter::Interpreter(const Template& parsed, const json::object& context, Runtime& runtime)
+Interpreter::Interpreter(const Template& parsed, const json::object& context, std::span<const std::string_view> own,
+                         Runtime& runtime)
     : template_(parsed), runtime_(runtime), globals_(runtime.make<Scope>(nullptr)) {
   for (size_t i = 0; i < parsed.symbols.size(); ++i) {
     const std::string& name = parsed.symbols[i];
     const json::value* given = context.if_contains(name);
-    const Value value = given != nullptr ? to_value(*given) : find_function(runtime, name);
+    const Value value =
+        given != nullptr ? to_value(*given, std::ranges::find(own, name) == own.end()) : find_function(runtime, name);
     if (!value.is_undefined()) globals_->variables.emplace_back(static_cast<int>(i), value);
   }
 }
 
-Value Interpreter::to_value(const json::value& value) {
+Value Interpreter::to_value(const json::value& value, bool is_data) {
   const Runtime::Level level(runtime_);
   switch (value.kind()) {
     case json::kind::null: return Value(None{});
@@ -97,22 +107,24 @@ Value Interpreter::to_value(const json::value& value) {
     case json::kind::int64: return Value(static_cast<Int>(value.get_int64()));
     case json::kind::uint64: return Value(static_cast<Int>(value.get_uint64()));
     case json::kind::double_: return Value(value.get_double());
-    case json::kind::string: return runtime_.borrowed(value.get_string());
+    case json::kind::string: return runtime_.borrowed(value.get_string(), is_data);
     case json::kind::array: {
       std::vector<Value> items;
       items.reserve(value.get_array().size());
-      for (const json::value& item : value.get_array()) items.push_back(to_value(item));
+      for (const json::value& item : value.get_array()) items.push_back(to_value(item, is_data));
       return runtime_.list(std::move(items));
     }
     case json::kind::object: break;
   }
   auto* dict = runtime_.make<Dict>();
-  for (const auto& [key, item] : value.get_object()) runtime_.dict_set(*dict, runtime_.borrowed(key), to_value(item));
+  for (const auto& [key, item] : value.get_object()) {
+    runtime_.dict_set(*dict, runtime_.borrowed(key, is_data), to_value(item, is_data && !is_role(key, item)));
+  }
   return Value(dict);
 }
 
-std::string Interpreter::render() {
-  std::string text;
+MarkedText Interpreter::render() {
+  MarkedText text;
   capture(template_.body, new_scope(globals_, template_.hidden), text);
   return text;
 }
@@ -123,21 +135,35 @@ Scope* Interpreter::new_scope(Scope* parent, const std::vector<int>& hidden) {
   return scope;
 }
 
-void Interpreter::emit(std::string_view text) {
-  runtime_.charge_bytes(text.size());
-  const size_t limit = runtime_.limits().output_bytes;
-  if (text.size() > limit - out_->size()) {
-    runtime_.raise(ErrorCode::kLimit, fmt::format("the template's output is longer than {} bytes", limit));
-  }
-  runtime_.hold_output(text.size());
-  out_->append(text);
+void Interpreter::emit(std::string_view own) {
+  hold_output(own.size());
+  *out_ += own;
 }
 
-Interpreter::Flow Interpreter::capture(const Block& body, Scope* scope, std::string& text) {
-  std::string* outer = std::exchange(out_, &text);
+void Interpreter::emit(const Value& value) {
+  if (!value.is_string()) {
+    const MarkedText text = to_text(runtime_, value);
+    hold_output(text.text.size());
+    return out_->append(text);
+  }
+  hold_output(value.str().size());
+  value.text().append_to(*out_);
+}
+
+void Interpreter::hold_output(size_t num_bytes) {
+  runtime_.charge_bytes(num_bytes);
+  const size_t limit = runtime_.limits().output_bytes;
+  if (num_bytes > limit - out_->text.size()) {
+    runtime_.raise(ErrorCode::kLimit, fmt::format("the template's output is longer than {} bytes", limit));
+  }
+  runtime_.hold_output(num_bytes);
+}
+
+Interpreter::Flow Interpreter::capture(const Block& body, Scope* scope, MarkedText& text) {
+  MarkedText* outer = std::exchange(out_, &text);
   const Flow flow = exec(body, scope);  // when it throws, the whole rendering is over
   out_ = outer;
-  runtime_.release_output(text.size());
+  runtime_.release_output(text.text.size());
   return flow;
 }
 
@@ -155,11 +181,7 @@ Interpreter::Flow Interpreter::exec(const Stmt& stmt, Scope* scope) {
   runtime_.charge();
   switch (stmt.kind) {
     case StmtKind::kText: emit(stmt.text); break;
-    case StmtKind::kOutput: {
-      const Value value = eval(*stmt.expr, scope);
-      value.is_string() ? emit(value.str()) : emit(to_text(runtime_, value));
-      break;
-    }
+    case StmtKind::kOutput: emit(eval(*stmt.expr, scope)); break;
     case StmtKind::kIf: return exec_if(stmt, scope);
     case StmtKind::kFor: return exec_for(stmt, eval(*stmt.expr, scope), scope, 0);
     case StmtKind::kSet: assign(*stmt.target, eval(*stmt.expr, scope), scope); break;
@@ -215,17 +237,17 @@ bool Interpreter::loop_condition(const Stmt& loop, const Value& item, Scope* sco
 
 Value Interpreter::call_loop(const Stmt& loop, Scope* scope, const Value& items, int depth0) {
   const Runtime::Level level(runtime_);
-  std::string text;
-  std::string* outer = std::exchange(out_, &text);
+  MarkedText text;
+  MarkedText* outer = std::exchange(out_, &text);
   exec_for(loop, items, scope, depth0);
   out_ = outer;
-  runtime_.release_output(text.size());
+  runtime_.release_output(text.text.size());
   return runtime_.string(std::move(text));
 }
 
 Interpreter::Flow Interpreter::exec_set_block(const Stmt& stmt, Scope* scope) {
   Scope* inner = new_scope(scope, stmt.hidden);
-  std::string text;
+  MarkedText text;
   const Flow flow = capture(stmt.body, inner, text);
   if (flow != Flow::kNext) return flow;
   Value value = runtime_.string(std::move(text));
@@ -240,11 +262,11 @@ Interpreter::Flow Interpreter::exec_set_block(const Stmt& stmt, Scope* scope) {
 
 Interpreter::Flow Interpreter::exec_filter_block(const Stmt& stmt, Scope* scope) {
   Scope* inner = new_scope(scope, stmt.hidden);
-  std::string text;
+  MarkedText text;
   const Flow flow = capture(stmt.body, inner, text);
   if (flow != Flow::kNext) return flow;
   const Value outer = std::exchange(captured_, runtime_.string(std::move(text)));
-  emit(to_text(runtime_, eval(*stmt.expr, inner)));
+  emit(eval(*stmt.expr, inner));
   captured_ = outer;
   return Flow::kNext;
 }
@@ -257,7 +279,7 @@ Interpreter::Flow Interpreter::exec_with(const Stmt& stmt, Scope* scope) {
 
 void Interpreter::exec_call_block(const Stmt& stmt, Scope* scope) {
   auto* caller = runtime_.make<Macro>(*this, stmt, scope);
-  emit(to_text(runtime_, eval_call(*stmt.expr, scope, caller)));
+  emit(eval_call(*stmt.expr, scope, caller));
 }
 
 Value Interpreter::call_macro(const Stmt& macro, Scope* defined_in, Args& args) {
@@ -293,7 +315,7 @@ Value Interpreter::call_macro(const Stmt& macro, Scope* defined_in, Args& args) 
   }
   if (macro.uses_kwargs) {
     auto* rest = runtime_.make<Dict>();
-    for (auto& [name, value] : args.named) runtime_.dict_set(*rest, runtime_.string(name), value);
+    for (auto& [name, value] : args.named) runtime_.dict_set(*rest, runtime_.keyword(name), value);
     special("kwargs", Value(rest));
   } else if (!args.named.empty()) {
     runtime_.fail("TypeError: macro '{}' takes no keyword argument '{}'", macro.text, printable(args.named[0].first));
@@ -310,7 +332,7 @@ Value Interpreter::call_macro(const Stmt& macro, Scope* defined_in, Args& args) 
                                       ? eval(*parameter->fallback, scope)
                                       : runtime_.undefined("parameter '{}' was not provided", parameter->name));
   }
-  std::string text;
+  MarkedText text;
   capture(macro.body, scope, text);
   return runtime_.string(std::move(text));
 }
@@ -328,7 +350,7 @@ void Interpreter::assign(const Expr& target, Value value, Scope* scope) {
     if (target.text.starts_with('_')) {
       runtime_.fail("SecurityError: the attribute '{}' of a namespace starts with an underscore", target.text);
     }
-    runtime_.dict_set(space->attributes, runtime_.string(target.text), std::move(value));
+    runtime_.dict_set(space->attributes, runtime_.own(target.text), std::move(value));
     return;
   }
   if (!is_iterable(value)) runtime_.fail("TypeError: cannot unpack non-iterable {} object", type_name(value));

@@ -1,7 +1,9 @@
 // Renders a parsed template. One interpreter, one rendering, one thread; the template is only read.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "jinja/ast.h"
@@ -32,9 +34,11 @@ struct Scope : Object {
 
 class Interpreter {
  public:
-  // `context` gives the template's variables; its strings are not copied and must outlive the interpreter.
-  Interpreter(const Template& parsed, const json::object& context, Runtime& runtime);
-  std::string render();
+  // `context` gives the template's variables; its strings are not copied and must outlive the interpreter. They are
+  // data, but for the variables named in `own` and the roles of messages.
+  Interpreter(const Template& parsed, const json::object& context, std::span<const std::string_view> own,
+              Runtime& runtime);
+  MarkedText render();
 
   // For the callables that it makes.
   Value call_macro(const Stmt& macro, Scope* defined_in, Args& args);
@@ -44,7 +48,7 @@ class Interpreter {
  private:
   enum class Flow { kNext, kBreak, kContinue };
 
-  Value to_value(const json::value& value);
+  Value to_value(const json::value& value, bool is_data);
   Scope* new_scope(Scope* parent, const std::vector<int>& hidden);
 
   Flow exec(const Block& block, Scope* scope);
@@ -56,9 +60,11 @@ class Interpreter {
   Flow exec_with(const Stmt& stmt, Scope* scope);
   void exec_call_block(const Stmt& stmt, Scope* scope);
   // Runs `body` with its output going to `text`.
-  Flow capture(const Block& body, Scope* scope, std::string& text);
+  Flow capture(const Block& body, Scope* scope, MarkedText& text);
   void assign(const Expr& target, Value value, Scope* scope);
-  void emit(std::string_view text);
+  void emit(std::string_view own);
+  void emit(const Value& value);
+  void hold_output(size_t num_bytes);
 
   Value eval(const Expr& expr, Scope* scope);
   Value eval_name(const Expr& expr, Scope* scope);
@@ -76,7 +82,7 @@ class Interpreter {
   const Template& template_;
   Runtime& runtime_;
   Scope* globals_;
-  std::string* out_ = nullptr;
+  MarkedText* out_ = nullptr;
   Value captured_;  // the input of the innermost filter of a filter block or set block
 };
 

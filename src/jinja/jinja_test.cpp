@@ -12,7 +12,7 @@ json::object sample_context() {
           {"nothing", nullptr}, {"x", "from outside"}, {"rows", {{{"n", 2}, {"k", "b"}}, {{"n", 1}, {"k", "a"}}}}};
 }
 
-std::string render(const std::string& source) { return ChatTemplate::parse(source).render(sample_context()); }
+std::string render(const std::string& source) { return ChatTemplate::parse(source).render(sample_context()).text; }
 
 struct Refusal {
   ErrorCode code;
@@ -21,7 +21,7 @@ struct Refusal {
 
 Refusal refusal(const std::string& source, const RenderOptions& options = {}) {
   try {
-    const std::string text = ChatTemplate::parse(source).render(sample_context(), options);
+    const std::string text = ChatTemplate::parse(source).render(sample_context(), options).text;
     ADD_FAILURE() << "rendered " << text.size() << " bytes from " << source.substr(0, 80);
     return {ErrorCode::kIo, ""};
   } catch (const Error& error) {

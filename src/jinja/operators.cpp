@@ -48,7 +48,9 @@ class StringIterator : public Iterator {
     const std::string_view text = text_.str();
     if (at_ >= text.size()) return false;
     const size_t num_bytes = decode_at(text, at_).num_bytes;
-    out = runtime.string(std::string(text.substr(at_, num_bytes)));
+    MarkedText character;
+    text_.text().append_to(character, text.substr(at_, num_bytes));
+    out = runtime.string(std::move(character));
     at_ += num_bytes;
     return true;
   }
@@ -212,14 +214,16 @@ Value concatenate(Runtime& runtime, const Value& a, const Value& b) {
   const Value left = markup ? escape(runtime, a) : a;
   const Value right = markup ? escape(runtime, b) : b;
   runtime.check_allocation(left.str().size() + right.str().size());
-  std::string joined;
-  joined.reserve(left.str().size() + right.str().size());
-  joined.append(left.str()).append(right.str());
+  MarkedText joined;
+  joined.text.reserve(left.str().size() + right.str().size());
+  left.text().append_to(joined);
+  right.text().append_to(joined);
   return runtime.string(std::move(joined), markup);
 }
 
 Value repeat(Runtime& runtime, const Value& value, Int times) {
-  const size_t size = value.is_string() ? value.str().size() : value.items().size() * sizeof(Value);
+  const size_t size =
+      value.is_string() ? value.str().size() + value.text().data.size_bytes() : value.items().size() * sizeof(Value);
   if (times < 0 || size == 0) times = 0;
   if (times > 0 && times > static_cast<Int>(runtime.limits().memory_bytes / size)) {
     runtime.check_allocation(runtime.limits().memory_bytes + 1);
@@ -228,9 +232,9 @@ Value repeat(Runtime& runtime, const Value& value, Int times) {
   runtime.check_allocation(size * count);
   runtime.charge_bytes(size * count);
   if (value.is_string()) {
-    std::string text;
-    text.reserve(size * count);
-    for (size_t i = 0; i < count; ++i) text.append(value.str());
+    MarkedText text;
+    text.text.reserve(value.str().size() * count);
+    for (size_t i = 0; i < count; ++i) value.text().append_to(text);
     return runtime.string(std::move(text), value.is_markup());
   }
   std::vector<Value> items;
@@ -466,7 +470,7 @@ std::optional<Value> find_item(Runtime& runtime, const Value& value, const Value
     runtime.charge_bytes(text.size());
     at = point_offset(text, at);
   }
-  return runtime.string(std::string(text.substr(at, decode_at(text, at).num_bytes)), value.is_markup());
+  return runtime.part(value, text.substr(at, decode_at(text, at).num_bytes));
 }
 
 Value slice(Runtime& runtime, const Value& value, const Value& start, const Value& stop, const Value& step) {
@@ -497,7 +501,7 @@ Value slice(Runtime& runtime, const Value& value, const Value& start, const Valu
     const auto first = static_cast<size_t>(plan.first);
     const size_t from = ascii ? first : point_offset(text, first);
     const size_t size = ascii ? plan.count : point_offset(text.substr(from), plan.count);
-    return runtime.string(std::string(text.substr(from, size)), value.is_markup());
+    return runtime.part(value, text.substr(from, size));
   }
   std::vector<uint32_t> offsets;  // of each code point
   offsets.reserve(value.text().num_points + 1);
@@ -505,19 +509,19 @@ Value slice(Runtime& runtime, const Value& value, const Value& start, const Valu
     offsets.push_back(static_cast<uint32_t>(at));
   }
   offsets.push_back(static_cast<uint32_t>(text.size()));
-  std::string out;
+  MarkedText out;
   for (size_t i = 0; i < plan.count; ++i) {
     const auto index = static_cast<size_t>(plan.first + plan.step * static_cast<Int>(i));
-    out.append(text.substr(offsets[index], offsets[index + 1] - offsets[index]));
+    value.text().append_to(out, text.substr(offsets[index], offsets[index + 1] - offsets[index]));
   }
   return runtime.string(std::move(out), value.is_markup());
 }
 
 Value escape(Runtime& runtime, const Value& value) {
   if (value.is_markup()) return value;
-  const std::string text = to_text(runtime, value);
-  std::string out;
-  for (const char c : text) {
+  const MarkedText text = to_text(runtime, value);
+  MarkedText out;
+  for (const char c : text.text) {
     switch (c) {
       case '&': out += "&amp;"; break;
       case '<': out += "&lt;"; break;
@@ -527,6 +531,7 @@ Value escape(Runtime& runtime, const Value& value) {
       default: out += c;
     }
   }
+  if (!text.data.empty()) out.mark();
   return runtime.string(std::move(out), true);
 }
 

@@ -4,13 +4,35 @@
 
 namespace quire::jinja {
 
-Value Runtime::string(std::string text, bool markup) {
-  check_allocation(text.size());
-  charge_bytes(text.size());
+Value Runtime::string(MarkedText text, bool markup) {
+  check_allocation(text.num_bytes());
+  charge_bytes(text.num_bytes());
   return Value(std::make_shared<const Text>(std::move(text), markup, this));
 }
 
-Value Runtime::borrowed(std::string_view text) { return Value(std::make_shared<const Text>(text, this)); }
+Value Runtime::own(std::string text) { return string({std::move(text), {}}); }
+
+Value Runtime::keyword(std::string name) {
+  MarkedText text{std::move(name), {}};
+  text.mark();
+  return string(std::move(text));
+}
+
+Value Runtime::part(const Value& source, std::string_view piece) {
+  MarkedText text;
+  source.text().append_to(text, piece);
+  return string(std::move(text), source.is_markup());
+}
+
+Value Runtime::rewritten(const Value& source, std::string text) {
+  MarkedText marked{std::move(text), {}};
+  if (!source.text().data.empty()) marked.mark();
+  return string(std::move(marked), source.is_markup());
+}
+
+Value Runtime::borrowed(std::string_view text, bool is_data) {
+  return Value(std::make_shared<const Text>(text, is_data, this));
+}
 
 Value Runtime::list(std::vector<Value> items) {
   const size_t bytes = items.capacity() * sizeof(Value);

@@ -69,8 +69,15 @@ class Runtime {
   };
 
   // Values.
-  Value string(std::string text, bool markup = false);
-  Value borrowed(std::string_view text);  // the caller keeps the bytes alive for the whole rendering
+  Value string(MarkedText text, bool markup = false);
+  Value own(std::string text);  // characters that no value of the caller can choose
+  // The name of a keyword argument. Data, because `**values` may have named it.
+  Value keyword(std::string name);
+  // A piece of a string, which must lie in it; with the string's markup.
+  Value part(const Value& source, std::string_view piece);
+  // Text computed from a string's characters: data as a whole if any of them is. With the string's markup.
+  Value rewritten(const Value& source, std::string text);
+  Value borrowed(std::string_view text, bool is_data);  // the caller keeps the bytes alive for the whole rendering
   Value list(std::vector<Value> items);
   Value tuple(std::vector<Value> items);
   template <typename T, typename... Args>

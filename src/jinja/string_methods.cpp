@@ -18,15 +18,11 @@ void charge_search(Runtime& runtime, std::string_view text, std::string_view sou
 
 constexpr Int kMaxPadding = 1'000'000;
 
-Value same_kind(Runtime& runtime, const Value& self, std::string text) {
-  return runtime.string(std::move(text), self.is_markup());
-}
-
 template <std::string (*Map)(std::string_view)>
 Value mapped(Runtime& runtime, const Value& self, Args& args) {
   const Parameters none(runtime, "method", args, {});
   runtime.charge_bytes(self.str().size());
-  return same_kind(runtime, self, Map(self.str()));
+  return runtime.rewritten(self, Map(self.str()));
 }
 
 // True when the string is not empty and every code point passes.
@@ -89,16 +85,16 @@ template <bool Left, bool Right>
 Value strip(Runtime& runtime, const Value& self, Args& args) {
   const Parameters given(runtime, "strip", args, {""});
   runtime.charge_bytes(self.str().size());
-  if (!given.given_not_none(0)) return same_kind(runtime, self, std::string(strip_space(self.str(), Left, Right)));
+  if (!given.given_not_none(0)) return runtime.part(self, strip_space(self.str(), Left, Right));
   const std::string_view chars = given.text(0, "");
   runtime.charge(chars.size() / 64);
-  return same_kind(runtime, self, std::string(strip_chars(self.str(), &chars, Left, Right)));
+  return runtime.part(self, strip_chars(self.str(), &chars, Left, Right));
 }
 
 Value pieces(Runtime& runtime, const Value& self, const std::vector<std::string_view>& parts) {
   std::vector<Value> items;
   items.reserve(parts.size());
-  for (const std::string_view part : parts) items.push_back(same_kind(runtime, self, std::string(part)));
+  for (const std::string_view part : parts) items.push_back(runtime.part(self, part));
   runtime.charge(parts.size());
   return runtime.list(std::move(items));
 }
@@ -178,11 +174,11 @@ Value partition(Runtime& runtime, const Value& self, Args& args) {
     if (FromRight) std::swap(parts[0], parts[2]);
   } else {
     parts[0] = text.substr(0, cut);
-    parts[1] = separator;
+    parts[1] = text.substr(cut, separator.size());
     parts[2] = text.substr(cut + separator.size());
   }
   std::vector<Value> items;
-  for (const std::string_view part : parts) items.push_back(same_kind(runtime, self, std::string(part)));
+  for (const std::string_view part : parts) items.push_back(runtime.part(self, part));
   return runtime.tuple(std::move(items));
 }
 
@@ -258,32 +254,32 @@ Value remove_affix(Runtime& runtime, const Value& self, Args& args) {
   const std::string_view affix = given.text(0, "");
   if (AtEnd && text.ends_with(affix)) text.remove_suffix(affix.size());
   if (!AtEnd && text.starts_with(affix)) text.remove_prefix(affix.size());
-  return same_kind(runtime, self, std::string(text));
+  return runtime.part(self, text);
 }
 
 Value replace(Runtime& runtime, const Value& self, Args& args) {
   const Parameters given(runtime, "replace", args, {"", "", ""}, 2);
   given.text(1, "");  // must be a string
   const Value substitute = self.is_markup() ? escape(runtime, given[1]) : given[1];
-  return same_kind(runtime, self,
-                   replace_text(runtime, self.str(), given.text(0, ""), substitute.str(), given.integer(2, -1)));
+  return runtime.string(replace_text(runtime, self, given.text(0, ""), substitute, given.integer(2, -1)),
+                        self.is_markup());
 }
 
 Value join(Runtime& runtime, const Value& self, Args& args) {
   const Parameters given(runtime, "join", args, {""}, 1);
   if (!is_iterable(given[0])) runtime.fail("TypeError: can only join an iterable");
-  std::string text;
+  MarkedText text;
   bool first = true;
   Iterator* items = iterate(runtime, given[0]);
   for (Value item; items->next(runtime, item); first = false) {
     runtime.charge();
     if (self.is_markup()) item = escape(runtime, item);
     if (!item.is_string()) runtime.fail("TypeError: expected str instance in join, {} found", type_name(item));
-    if (!first) text += self.str();
-    text += item.str();
-    runtime.check_allocation(text.size());
+    if (!first) self.text().append_to(text);
+    item.text().append_to(text);
+    runtime.check_allocation(text.num_bytes());
   }
-  return same_kind(runtime, self, std::move(text));
+  return runtime.string(std::move(text), self.is_markup());
 }
 
 size_t checked_width(Runtime& runtime, Int width) {
@@ -312,13 +308,16 @@ Value justify(Runtime& runtime, const Value& self, Args& args) {
   const size_t width = checked_width(runtime, given.integer(0, 0));
   const size_t size = self.text().num_points;
   const std::string padding = repeated(fill_character(runtime, given), width > size ? width - size : 0);
-  const std::string text(self.str());
-  return same_kind(runtime, self, Left ? text + padding : padding + text);
+  MarkedText text;
+  if (!Left) text += padding;
+  self.text().append_to(text);
+  if (Left) text += padding;
+  return runtime.string(std::move(text), self.is_markup());
 }
 
 Value center(Runtime& runtime, const Value& self, Args& args) {
   const Parameters given(runtime, "center", args, {"", ""}, 1);
-  return same_kind(runtime, self, center_text(runtime, self, given.integer(0, 0), fill_character(runtime, given)));
+  return center_text(runtime, self, given.integer(0, 0), fill_character(runtime, given));
 }
 
 Value zfill(Runtime& runtime, const Value& self, Args& args) {
@@ -327,7 +326,7 @@ Value zfill(Runtime& runtime, const Value& self, Args& args) {
   const size_t size = self.text().num_points;
   std::string text(self.str());
   if (width > size) text.insert(!text.empty() && (text[0] == '-' || text[0] == '+') ? 1 : 0, width - size, '0');
-  return same_kind(runtime, self, std::move(text));
+  return runtime.rewritten(self, std::move(text));
 }
 
 Value expandtabs(Runtime& runtime, const Value& self, Args& args) {
@@ -351,7 +350,7 @@ Value expandtabs(Runtime& runtime, const Value& self, Args& args) {
       ++column;
     }
   }
-  return same_kind(runtime, self, std::move(text));
+  return runtime.rewritten(self, std::move(text));
 }
 
 Value format(Runtime& runtime, const Value& self, Args& args) { return format_braces(runtime, self, args); }
@@ -442,32 +441,38 @@ std::string_view strip_chars(std::string_view text, const std::string_view* char
   return text;
 }
 
-std::string replace_text(Runtime& runtime, std::string_view text, std::string_view old_text, std::string_view new_text,
-                         Int max_count) {
+MarkedText replace_text(Runtime& runtime, const Value& value, std::string_view old_text, const Value& new_text,
+                        Int max_count) {
+  const std::string_view text = value.str();
   runtime.charge_bytes(text.size());
-  std::string out;
+  MarkedText out;
+  const auto keep = [&](std::string_view part) { value.text().append_to(out, part); };
+  const auto substitute = [&] {
+    new_text.text().append_to(out);
+    runtime.check_allocation(out.num_bytes());
+  };
   size_t at = 0;
   if (max_count < 0) max_count = static_cast<Int>(text.size()) + 1;
   if (old_text.empty()) {
     for (; max_count > 0; --max_count) {
-      out += new_text;
-      runtime.check_allocation(out.size());
+      substitute();
       if (at >= text.size()) break;
       const size_t num_bytes = decode_at(text, at).num_bytes;
-      out += text.substr(at, num_bytes);
+      keep(text.substr(at, num_bytes));
       at += num_bytes;
     }
-    return out += text.substr(at);
+    keep(text.substr(at));
+    return out;
   }
   for (; max_count > 0; --max_count) {
     const size_t found = find_text(text, old_text, at);
     if (found == std::string_view::npos) break;
-    out += text.substr(at, found - at);
-    out += new_text;
-    runtime.check_allocation(out.size());
+    keep(text.substr(at, found - at));
+    substitute();
     at = found + old_text.size();
   }
-  return out += text.substr(at);
+  keep(text.substr(at));
+  return out;
 }
 
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
@@ -488,12 +493,16 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
   return lines;
 }
 
-std::string center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill) {
+Value center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill) {
   const size_t total = checked_width(runtime, width);
   const size_t size = text.text().num_points;
   const size_t missing = total > size ? total - size : 0;
   const size_t left = missing / 2 + (missing & total & 1);
-  return repeated(fill, left) + std::string(text.str()) + repeated(fill, missing - left);
+  MarkedText out;
+  out += repeated(fill, left);
+  text.text().append_to(out);
+  out += repeated(fill, missing - left);
+  return runtime.string(std::move(out), text.is_markup());
 }
 
 }  // namespace quire::jinja

@@ -17,9 +17,10 @@ std::span<const MethodEntry> string_methods();
 
 // Shared with the filters of the same name. An empty `chars` pointer means white space.
 std::string_view strip_chars(std::string_view text, const std::string_view* chars, bool left, bool right);
-std::string replace_text(Runtime& runtime, std::string_view text, std::string_view old_text, std::string_view new_text,
-                         Int max_count);
+// Of strings.
+MarkedText replace_text(Runtime& runtime, const Value& text, std::string_view old_text, const Value& new_text,
+                        Int max_count);
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
-std::string center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill);
+Value center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill);
 
 }  // namespace quire::jinja

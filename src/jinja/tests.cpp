@@ -72,7 +72,7 @@ bool callable(Runtime& runtime, const Value& value, const Args& args) {
 template <bool Upper>
 bool cased(Runtime& runtime, const Value& value, const Args& args) {
   no_arguments(runtime, args);
-  const std::string text = to_text(runtime, value);
+  const std::string text = to_text(runtime, value).text;
   bool any = false;
   for (size_t at = 0; at < text.size();) {
     const auto [point, num_bytes] = decode_at(text, at);

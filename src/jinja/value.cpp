@@ -29,20 +29,28 @@ int rank(const Value& value) {
   return 6;
 }
 
+size_t held_bytes(const MarkedText& text) { return text.text.capacity() + text.data.capacity() * sizeof(TextSpan); }
+
 }  // namespace
 
-Text::Text(std::string text, bool is_markup, Runtime* runtime)
-    : owned(std::move(text)), view(owned), num_points(count_points(view)), markup(is_markup), accounts(runtime) {
-  if (accounts != nullptr) accounts->hold_text(owned.capacity());
+Text::Text(MarkedText text, bool is_markup, Runtime* runtime)
+    : owned(std::move(text)),
+      view(owned.text),
+      data(owned.data),
+      num_points(count_points(view)),
+      markup(is_markup),
+      accounts(runtime) {
+  if (accounts != nullptr) accounts->hold_text(held_bytes(owned));
 }
 
-Text::Text(std::string_view borrowed, Runtime* runtime)
-    : view(borrowed), num_points(count_points(borrowed)), accounts(runtime) {
-  if (accounts != nullptr) accounts->hold_text(owned.capacity());
+Text::Text(std::string_view borrowed, bool is_data, Runtime* runtime)
+    : whole{0, borrowed.size()}, view(borrowed), num_points(count_points(borrowed)), accounts(runtime) {
+  if (is_data && !borrowed.empty()) data = {&whole, 1};
+  if (accounts != nullptr) accounts->hold_text(held_bytes(owned));
 }
 
 Text::~Text() {
-  if (accounts != nullptr) accounts->release_text(owned.capacity());
+  if (accounts != nullptr) accounts->release_text(held_bytes(owned));
 }
 
 const std::vector<Value>& Value::items() const { return static_cast<const Sequence*>(object())->items; }

@@ -10,11 +10,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "jinja/marked_text.h"
 
 namespace quire::jinja {
 
@@ -26,18 +29,22 @@ class Value;
 using Int = __int128;
 
 struct Text {
-  std::string owned;            // empty when `view` points into the caller's context
-  std::string_view view;        // UTF-8
-  size_t num_points = 0;        // code points
-  bool markup = false;          // marked safe for HTML: Jinja's Markup, which escapes what is added to it
-  Runtime* accounts = nullptr;  // the runtime that counts its memory; null for a template's constants
+  MarkedText owned;                // empty when `view` points into the caller's context
+  TextSpan whole{};                // what `data` shows then, if the text is data
+  std::string_view view;           // UTF-8
+  std::span<const TextSpan> data;  // the bytes of `view` that came from the caller's values
+  size_t num_points = 0;           // code points
+  bool markup = false;             // marked safe for HTML: Jinja's Markup, which escapes what is added to it
+  Runtime* accounts = nullptr;     // the runtime that counts its memory; null for a template's constants
 
-  Text(std::string text, bool is_markup, Runtime* runtime);
-  Text(std::string_view borrowed, Runtime* runtime);
+  Text(MarkedText text, bool is_markup, Runtime* runtime);
+  Text(std::string_view borrowed, bool is_data, Runtime* runtime);
   Text(const Text&) = delete;
   Text& operator=(const Text&) = delete;
   ~Text();
   bool is_ascii() const { return num_points == view.size(); }
+  void append_to(MarkedText& out) const { out.append(view, data, view); }
+  void append_to(MarkedText& out, std::string_view part) const { out.append(view, data, part); }
 };
 
 enum class ObjectKind : uint8_t {

@@ -29,13 +29,15 @@ struct ModelCard {
   std::vector<std::string> aliases;  // further names
   std::string root;                  // the path or name it was loaded from, without folders
   int64_t created = 0;
-  int64_t max_model_len = 0;
+  int64_t max_model_len = 0;    // positions of a sequence as it is served
+  int64_t trained_context = 0;  // positions that the model was made for
   int64_t vocab_size = 0;
   uint64_t num_parameters = 0;
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes = 0;          // the KV pool
   uint64_t activation_bytes = 0;  // a step's
   std::string architecture;
+  std::string arithmetic;  // what else the bits of an answer depend on: kernels, KV formats, ranks
 
   bool has_name(std::string_view name) const {
     return name == id || std::find(aliases.begin(), aliases.end(), name) != aliases.end();

@@ -26,8 +26,8 @@ struct Limits {
 
   // Requests
   int json_depth = 64;
-  int choices = 128;  // n, best_of
-  int prompts = 512;  // of one completions or embeddings request
+  int choices = 128;   // n, best_of
+  int prompts = 2048;  // of one completions or embeddings request
   int messages = 4096;
   int stop_strings = 16;
   uint64_t stop_bytes = 1024;  // of each

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "server/api_error.h"
-#include "server/schema/fields.h"
+#include "server/apis/apis.h"
 
 namespace quire {
 namespace {
@@ -46,7 +46,7 @@ std::string repeated(std::string_view text, int count, std::string_view between 
 
 TEST(Limits, EachOfARequestHoldsAtItsEnd) {
   struct Case {
-    Endpoint endpoint;
+    const Api& api;
     Use body;
   };
   const auto chat = [](const std::string& field) {
@@ -54,19 +54,20 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
   };
   const std::map<std::string_view, Case> cases = {
       {"json_depth",
-       {kChat, [&](int n) { return chat(R"("metadata":)" + std::string(n - 1, '[') + std::string(n - 1, ']')); }}},
-      {"choices", {kChat, [&](int n) { return chat(fmt::format(R"("n":{})", n)); }}},
-      {"prompts", {kCompletions, [](int n) { return R"({"prompt":[)" + repeated(R"("p{}")", n) + "]}"; }}},
+       {kChatApi, [&](int n) { return chat(R"("metadata":)" + std::string(n - 1, '[') + std::string(n - 1, ']')); }}},
+      {"choices", {kChatApi, [&](int n) { return chat(fmt::format(R"("n":{})", n)); }}},
+      {"prompts", {kCompletionsApi, [](int n) { return R"({"prompt":[)" + repeated(R"("p{}")", n) + "]}"; }}},
       {"messages",
-       {kChat, [](int n) { return R"({"messages":[)" + repeated(R"({{"role":"user","content":"{}"}})", n) + "]}"; }}},
-      {"stop_strings", {kChat, [&](int n) { return chat(R"("stop":[)" + repeated(R"("s{}")", n) + "]"); }}},
-      {"stop_bytes", {kChat, [&](int n) { return chat(R"("stop":")" + std::string(n, 's') + "\""); }}},
-      {"stop_token_ids", {kChat, [&](int n) { return chat(R"("stop_token_ids":[)" + repeated("{}", n) + "]"); }}},
+       {kChatApi,
+        [](int n) { return R"({"messages":[)" + repeated(R"({{"role":"user","content":"{}"}})", n) + "]}"; }}},
+      {"stop_strings", {kChatApi, [&](int n) { return chat(R"("stop":[)" + repeated(R"("s{}")", n) + "]"); }}},
+      {"stop_bytes", {kChatApi, [&](int n) { return chat(R"("stop":")" + std::string(n, 's') + "\""); }}},
+      {"stop_token_ids", {kChatApi, [&](int n) { return chat(R"("stop_token_ids":[)" + repeated("{}", n) + "]"); }}},
       {"logit_bias_entries",
-       {kChat, [&](int n) { return chat(R"("logit_bias":{)" + repeated(R"("{}":1)", n) + "}"); }}},
-      {"top_logprobs", {kChat, [&](int n) { return chat(fmt::format(R"("logprobs":true,"top_logprobs":{})", n)); }}},
-      {"logprobs", {kCompletions, [](int n) { return fmt::format(R"({{"prompt":"a","logprobs":{}}})", n); }}},
-      {"cache_salt_bytes", {kChat, [&](int n) { return chat(R"("cache_salt":")" + std::string(n, 's') + "\""); }}},
+       {kChatApi, [&](int n) { return chat(R"("logit_bias":{)" + repeated(R"("{}":1)", n) + "}"); }}},
+      {"top_logprobs", {kChatApi, [&](int n) { return chat(fmt::format(R"("logprobs":true,"top_logprobs":{})", n)); }}},
+      {"logprobs", {kCompletionsApi, [](int n) { return fmt::format(R"({{"prompt":"a","logprobs":{}}})", n); }}},
+      {"cache_salt_bytes", {kChatApi, [&](int n) { return chat(R"("cache_salt":")" + std::string(n, 's') + "\""); }}},
   };
   // Held by the HTTP layer and the workers; their own tests lower each. A longer request id is replaced.
   const std::set<std::string_view> elsewhere = {"header_bytes",          "header_fields",
@@ -85,7 +86,7 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
     Limits limits;
     row.set(limits, kMost);
     const auto parse = [&](int count) {
-      parse_request(found->second.body(count), found->second.endpoint,
+      parse_request(found->second.body(count), found->second.api,
                     {.limits = limits, .default_sampling = sampling, .vocab_size = 512});
     };
     EXPECT_NO_THROW(parse(kMost)) << row.name;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/apis/apis.h"
 #include "server/auth.h"
 #include "server/http/test_client.h"
 #include "server/metrics.h"
@@ -129,9 +130,12 @@ TEST(Routes, HealthFollowsTheState) {
   EXPECT_EQ(status_of(served.get("/readyz")), 200);
   EXPECT_EQ(status_of(served.get("/v1/models")), 200);
   served.context.default_sampling.top_k = 17;
-  const std::string model = served.get("/v1/models/tiny");
-  EXPECT_EQ(status_of(model), 200);
-  EXPECT_NE(model.find(R"("top_k":17)"), std::string::npos) << model;
+  served.context.model.max_model_len = 256;
+  served.context.model.trained_context = 8192;
+  const std::string model = body_of(served.get("/v1/models/tiny"));
+  for (const char* member : {R"("top_k":17)", R"("max_model_len":256)", R"("n_ctx_train":8192)"}) {
+    EXPECT_NE(model.find(member), std::string::npos) << model;
+  }
   EXPECT_EQ(status_of(served.get("/v1/models/other")), 404);
   served.context.state = ServerState::kDraining;
   EXPECT_EQ(status_of(served.get("/readyz")), 503);
@@ -480,7 +484,7 @@ TEST(OriginPolicy, PreflightsListWhatClientsSend) {
 }
 
 TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
-  const json::object document = openapi_document();
+  const json::object document = openapi_document(Limits());
   const json::object& paths = document.at("paths").as_object();
   for (const Route& route : routes()) EXPECT_TRUE(paths.contains(route.pattern)) << route.pattern;
   const std::string text = json::serialize(document);
@@ -491,6 +495,32 @@ TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
     boost::system::error_code error;
     EXPECT_NE(json::value(document).find_pointer(pointer, error), nullptr) << pointer;
   }
+}
+
+// The requests are those of the field tables: each field with a type, a range or a shape, and what it means.
+TEST(OpenApi, RequestsHaveTheFieldsOfTheTables) {
+  const json::object document = openapi_document(Limits());
+  const json::object& schemas = document.at("components").at("schemas").as_object();
+  for (const Api* const api : apis()) {
+    const json::object& schema = schemas.at(api->schema).as_object();
+    const json::object& properties = schema.at("properties").as_object();
+    EXPECT_EQ(properties.size(), api->fields.size()) << api->name << " has a field twice";
+    for (const Field& field : api->fields) {
+      ASSERT_TRUE(properties.contains(field.name)) << api->name << " " << field.name;
+      const json::object& property = properties.at(field.name).as_object();
+      EXPECT_FALSE(property.at("description").as_string().empty()) << field.name;
+      const bool is_free = field.type == FieldType::kIgnored || field.type == FieldType::kRefused;
+      EXPECT_EQ(property.contains("anyOf"), !is_free) << field.name;
+    }
+    EXPECT_TRUE(api->required.empty() || properties.contains(api->required)) << api->name;
+    EXPECT_NE(json::serialize(document.at("paths")).find("/" + std::string(api->schema) + "\""), std::string::npos)
+        << "no path names " << api->schema;
+  }
+  const json::object& chat = schemas.at("ChatRequest").at("properties").as_object();
+  EXPECT_EQ(json::serialize(chat.at("n").at("anyOf").at(0)), R"({"type":"integer","minimum":1,"maximum":128})");
+  EXPECT_EQ(json::serialize(chat.at("timeout").at("anyOf").at(0)),
+            R"({"type":"number","exclusiveMinimum":0E0,"maximum":8.64E4})");
+  EXPECT_TRUE(chat.at("stream_options").at("anyOf").at(0).at("properties").as_object().contains("include_usage"));
 }
 
 TEST(Metrics, CountsWhatWasServed) {

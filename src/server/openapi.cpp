@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "server/apis/apis.h"
 #include "server/routes.h"
 
 // The assembler embeds the file; QUIRE_OPENAPI_JSON is its path, set by the build.
@@ -51,7 +52,7 @@ void add_common_responses(json::object& operation, Scope scope) {
 
 }  // namespace
 
-json::object openapi_document() {
+json::object openapi_document(const Limits& limits) {
   const std::string_view text(quire_openapi_begin, static_cast<size_t>(quire_openapi_end - quire_openapi_begin));
   json::object document = parse_json(text, "openapi.json").as_object();
   json::object operations = document["operations"].as_object();
@@ -75,6 +76,8 @@ json::object openapi_document() {
     item.as_object()[lower_method(route.method)] = std::move(operation);
   }
   document["paths"] = std::move(paths);
+  json::object& schemas = document["components"].as_object()["schemas"].as_object();
+  for (const Api* const api : apis()) schemas[api->schema] = request_schema(*api, limits);
   return document;
 }
 

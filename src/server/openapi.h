@@ -1,13 +1,15 @@
-// The OpenAPI 3.1 description of this server: paths from the route table, bodies from openapi.json. Any thread.
+// The OpenAPI 3.1 description of this server: paths from the route table, requests from the field tables, the rest from
+// openapi.json. Any thread.
 #pragma once
 
 #include <string>
 
 #include "base/json.h"
+#include "server/limits.h"
 
 namespace quire {
 
 // Throws Error when openapi.json lacks an operation of the table: a test calls it.
-json::object openapi_document();
+json::object openapi_document(const Limits& limits);
 
 }  // namespace quire

@@ -67,13 +67,32 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer& norma
   normalized_ = Trie(std::move(normalized));
 }
 
-std::vector<TextSegment> AddedTokens::split(std::string_view text, Kind kind, bool parse_special) const {
+bool AddedTokens::has_special(Kind kind) const {
+  return std::ranges::any_of(tokens_, [&](const AddedToken& token) {
+    return token.special && token.normalized == (kind == Kind::kNormalized);
+  });
+}
+
+Trie::Match AddedTokens::find(const Trie& trie, std::string_view text, size_t at, const TextSpan& data) const {
+  const Trie::Match match = trie.longest_match(text, at);
+  const bool crosses = at < data.begin && at + match.size > data.begin;
+  if (!crosses || !tokens_[match.value].special) return match;
+  return trie.longest_match(text.substr(0, data.begin), at);
+}
+
+std::vector<TextSegment> AddedTokens::split(std::string_view text, Kind kind, bool parse_special,
+                                            std::span<const TextSpan> data) const {
   const Trie& trie = kind == Kind::kRaw ? raw_ : normalized_;
+  constexpr TextSpan kNowhere{std::string_view::npos, std::string_view::npos};
+  TextSpan next_data{0, 0};  // the first span that ends behind `at`
   std::vector<TextSegment> segments;
   size_t covered = 0;
   size_t space_end = 0;  // where the whitespace skipped last ends: it is not walked twice
   for (size_t at = 0; at < text.size();) {
-    const Trie::Match match = trie.longest_match(text, at);
+    for (; next_data.end <= at; data = data.subspan(data.empty() ? 0 : 1)) {
+      next_data = data.empty() ? kNowhere : data.front();
+    }
+    const Trie::Match match = find(trie, text, at, next_data);
     if (match.size == 0) {
       ++at;
       continue;
@@ -81,8 +100,9 @@ std::vector<TextSegment> AddedTokens::split(std::string_view text, Kind kind, bo
     const AddedToken& token = tokens_[match.value];
     size_t begin = at;
     size_t end = at + match.size;
-    at = end;
-    if (token.special && !parse_special) continue;
+    const bool is_data = begin >= next_data.begin;
+    at = token.special && is_data && end > next_data.end ? begin + 1 : end;
+    if (token.special && (is_data || !parse_special)) continue;
     if (token.single_word && !stands_alone(text, begin, end)) continue;
     if (token.lstrip) begin = std::max(skip_space_left(text, begin, std::min(covered, begin)), covered);
     if (token.rstrip) end = space_end = end < space_end ? space_end : skip_space_right(text, end);

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/text_span.h"
 #include "text/normalizer.h"
 #include "text/trie.h"
 #include "text/vocabulary.h"
@@ -39,12 +41,18 @@ class AddedTokens {
 
   enum class Kind { kRaw, kNormalized };
   // Segments in order; those of added tokens may overlap through rstrip. Without `parse_special`, special tokens stay
-  // text.
-  std::vector<TextSegment> split(std::string_view text, Kind kind, bool parse_special) const;
+  // text; with it, they do where a byte of the name lies in `data` (spans in order).
+  std::vector<TextSegment> split(std::string_view text, Kind kind, bool parse_special,
+                                 std::span<const TextSpan> data = {}) const;
+  bool has_special(Kind kind) const;
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
 
  private:
+  // The longest token at `at` that may be read there: a special one that reaches into `data` gives way to a shorter
+  // one.
+  Trie::Match find(const Trie& trie, std::string_view text, size_t at, const TextSpan& data) const;
+
   std::vector<AddedToken> tokens_;
   Trie raw_, normalized_;  // values: indices of tokens_
 };

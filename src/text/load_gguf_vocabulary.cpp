@@ -97,7 +97,7 @@ void fill_gpt2(const GgufVocabulary& gguf, const NamedPreTokenizer& pre, Tokeniz
     }
     options.merges.push_back({merge.substr(0, space), merge.substr(space + 1)});
   }
-  options.unknown_id = parts.unk_id.value_or(kNoToken);
+  // No unknown token: a byte that the vocabulary lacks is left out. The file's unknown id is often a control token.
   options.ignore_merges = pre.has(NamedPreTokenizer::kIgnoreMerges);
   options.skip_bad_merges = true;
   parts.model = make_bpe(parts.vocabulary, std::move(options));
@@ -152,10 +152,12 @@ std::vector<AddedToken> find_added_tokens(const GgufVocabulary& gguf) {
   std::vector<AddedToken> added;
   for (size_t i = 0; i < gguf.tokens.size(); ++i) {
     const PieceType type = type_of(gguf, i);
-    const bool special = type == PieceType::kControl || type == PieceType::kUnknown;
+    // Converters give ends of turns any type.
+    const bool special = type == PieceType::kControl || type == PieceType::kUnknown || ends_a_turn(gguf.tokens[i]);
     if (!special && type != PieceType::kUserDefined) continue;
     added.push_back({.id = static_cast<int32_t>(i), .content = gguf.tokens[i], .special = special});
   }
+  set_family_attributes(gguf, added);
   return added;
 }
 

@@ -168,11 +168,17 @@ void add_config_tokens(const TokenizerConfig& config, const Vocabulary& vocabula
   }
 }
 
-// add_bos_token and add_eos_token, where given, replace the file's post-processor.
+// The file's post-processor counts, whatever the configuration's flags say. Only these classes of Transformers make
+// their own of add_bos_token and add_eos_token instead, and add a begin where nothing is said.
 void apply_bos_and_eos(const TokenizerConfig& config, TokenizerParts& parts) {
-  if (!config.add_bos && !config.add_eos) return;
+  constexpr std::string_view kClasses[] = {"LlamaTokenizer", "GemmaTokenizer", "CodeLlamaTokenizer", "CohereTokenizer"};
+  std::string_view name = config.tokenizer_class;
+  if (name.ends_with("Fast")) name.remove_suffix(4);
+  if (std::ranges::find(kClasses, name) == std::end(kClasses)) return;
+  const bool add_bos = config.add_bos.value_or(true);
+  if (add_bos && !parts.bos_id) return;
   parts.post_processor = {};
-  if (config.add_bos.value_or(false) && parts.bos_id) parts.post_processor.before = {*parts.bos_id};
+  if (add_bos) parts.post_processor.before = {*parts.bos_id};
   if (config.add_eos.value_or(false) && parts.eos_id) parts.post_processor.after = {*parts.eos_id};
 }
 

@@ -91,6 +91,28 @@ TEST(AddedTokens, FlagsAndLongestMatch) {
   EXPECT_EQ(split(added, "w ww \u00E9w w", true), (Parts{{"w", 4}, {" ww \u00E9w ", -1}, {"w", 4}}));
 }
 
+std::vector<std::pair<std::string, int>> split_data(const AddedTokens& added, std::string_view text,
+                                                    std::vector<TextSpan> data) {
+  std::vector<std::pair<std::string, int>> parts;
+  for (const auto& segment : added.split(text, AddedTokens::Kind::kRaw, true, data)) {
+    parts.emplace_back(text.substr(segment.begin, segment.end - segment.begin), segment.id);
+  }
+  return parts;
+}
+
+TEST(AddedTokens, NoSpecialTokenHoldsAByteOfData) {
+  using Parts = std::vector<std::pair<std::string, int>>;
+  const AddedTokens added({{.id = 1, .content = "<a>", .special = true},
+                           {.id = 2, .content = "<a>b", .special = true},
+                           {.id = 3, .content = "[S]"}},
+                          nullptr);
+  EXPECT_EQ(split_data(added, "<a><a>[S]<a>", {{3, 9}}), (Parts{{"<a>", 1}, {"<a>", -1}, {"[S]", 3}, {"<a>", 1}}));
+  EXPECT_EQ(split_data(added, "<a>b<a>b", {{3, 4}}), (Parts{{"<a>", 1}, {"b", -1}, {"<a>b", 2}}));  // the shorter one
+  EXPECT_EQ(split_data(added, "<a><a>", {{0, 1}}), (Parts{{"<a>", -1}, {"<a>", 1}}));
+  EXPECT_EQ(split_data(added, "<a><a>", {{2, 4}}), (Parts{{"<a><a>", -1}}));
+  EXPECT_EQ(split_data(added, "[S]<a>", {{1, 2}}), (Parts{{"[S]", 3}, {"<a>", 1}}));
+}
+
 TEST(Charsmap, SizesThatContradictAreErrors) {
   EXPECT_THROW(Charsmap("abc"), Error);
   EXPECT_THROW(Charsmap(std::string("\xFF\xFF\xFF\x7F", 4)), Error);

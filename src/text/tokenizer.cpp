@@ -23,15 +23,44 @@ constexpr std::string_view kEndOfTurnNames[] = {"<|eot_id|>",
                                                 "<|endoftext|>",
                                                 "<|eom_id|>",
                                                 "<EOT>",
+                                                "_<EOT>",
+                                                "[EOT]",
                                                 "<|eot|>",
                                                 "<|return|>",
                                                 "<|call|>",
+                                                "<|calls|>",
+                                                "<|flush|>",
                                                 "<|end_of_text|>",
                                                 "<end_of_utterance>",
                                                 "<|end_of_turn|>",
                                                 "<|endofturn|>",
+                                                "<turn|>",
+                                                "<|tool_response>",
                                                 "<|END_OF_TURN_TOKEN|>",
                                                 "<｜end▁of▁sentence｜>"};
+// Ends of a text elsewhere, and words of a vocabulary's HTML or its placeholders: they end a turn only if the file
+// calls them special.
+constexpr std::string_view kEndOfTextNames[] = {"</s>", "<eos>", "[EOS]"};
+
+struct Repaired {
+  std::string text;
+  std::vector<TextSpan> data;
+};
+
+// Makes valid UTF-8 of a text and keeps its spans of data.
+Repaired repair(std::string_view text, std::span<const TextSpan> data) {
+  Repaired out;
+  size_t at = 0;
+  for (const TextSpan& span : data) {
+    out.text += repair_utf8(text.substr(at, span.begin - at));
+    const size_t begin = out.text.size();
+    out.text += repair_utf8(text.substr(span.begin, span.end - span.begin));
+    out.data.push_back({begin, out.text.size()});
+    at = span.end;
+  }
+  out.text += repair_utf8(text.substr(at));
+  return out;
+}
 
 void encode_plain(const TokenizerParts& parts, std::string_view text, bool at_start, std::vector<int32_t>& ids) {
   if (text.empty()) return;
@@ -42,11 +71,56 @@ void encode_plain(const TokenizerParts& parts, std::string_view text, bool at_st
   }
 }
 
-void encode_between(const TokenizerParts& parts, std::string_view text, bool at_start, bool parse_special,
-                    std::vector<int32_t>& ids) {
+std::vector<TextSpan> clip(std::span<const TextSpan> spans, size_t begin, size_t end) {
+  std::vector<TextSpan> clipped;
+  auto span = std::ranges::upper_bound(spans, begin, {}, &TextSpan::end);
+  for (; span != spans.end() && span->begin < end; ++span) {
+    clipped.push_back({std::max(span->begin, begin) - begin, std::min(span->end, end) - begin});
+  }
+  return clipped;
+}
+
+// Where the spans of `text` lie in its normalised form, of this size. Each part between their bounds is normalised by
+// itself, inside of a text; what the whole has more than the parts stands in front. A normaliser that changes
+// characters across a bound can make the sizes disagree: then all counts as data.
+std::vector<TextSpan> normalized_spans(const Normalizer& normalizer, std::string_view text,
+                                       std::span<const TextSpan> spans, size_t normalized_size) {
+  const auto size_of = [&](std::string_view part) {
+    NormalizedText inside{"0" + std::string(part) + "0", false};
+    normalizer(inside);
+    return inside.text.size();
+  };
+  const size_t around = size_of("");
+  std::vector<TextSpan> moved;
+  size_t at = 0;
+  size_t size = 0;
+  for (const TextSpan& span : spans) {
+    size += size_of(text.substr(at, span.begin - at)) - around;
+    const size_t begin = size;
+    size += size_of(text.substr(span.begin, span.end - span.begin)) - around;
+    moved.push_back({begin, size});
+    at = span.end;
+  }
+  size += size_of(text.substr(at)) - around;
+  NormalizedText nothing{"0", true};
+  normalizer(nothing);
+  const size_t in_front = nothing.text.size() - 1;
+  if (size + in_front != normalized_size) return {{0, normalized_size}};
+  for (TextSpan& span : moved) span = {span.begin + in_front, span.end + in_front};
+  return moved;
+}
+
+void encode_between(const TokenizerParts& parts, std::string_view text, bool at_start,
+                    const Tokenizer::EncodeOptions& options, std::vector<int32_t>& ids) {
   NormalizedText normalized{std::string(text), at_start};
   if (parts.normalizer) parts.normalizer(normalized);
-  for (const auto& segment : parts.added.split(normalized.text, AddedTokens::Kind::kNormalized, parse_special)) {
+  constexpr auto kKind = AddedTokens::Kind::kNormalized;
+  std::vector<TextSpan> moved;
+  std::span<const TextSpan> data = options.data;
+  if (!data.empty() && normalized.text != text && parts.added.has_special(kKind)) {
+    data = moved = normalized_spans(parts.normalizer, text, data, normalized.text.size());
+  }
+  for (const auto& segment : parts.added.split(normalized.text, kKind, options.parse_special, data)) {
     if (segment.id != kNoToken) {
       ids.push_back(segment.id);
       continue;
@@ -56,7 +130,13 @@ void encode_between(const TokenizerParts& parts, std::string_view text, bool at_
   }
 }
 
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
 }  // namespace
+
+bool ends_a_turn(std::string_view name) { return is_one_of(kEndOfTurnNames, name); }
 
 Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::move(parts)) {
   CHECK(parts_ != nullptr && parts_->model != nullptr);
@@ -66,18 +146,22 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   if (text.size() > kMaxTextBytes) {
     fail(ErrorCode::kLimit, "a text of {} bytes; the most that is encoded at once is {}", text.size(), kMaxTextBytes);
   }
-  std::string repaired;
-  if (!is_valid_utf8(text)) text = repaired = repair_utf8(text);
-
+  if (!is_valid_utf8(text)) {
+    const Repaired repaired = repair(text, options.data);
+    options.data = repaired.data;
+    return encode(repaired.text, options);
+  }
   std::vector<int32_t> ids;
   if (options.add_special_tokens) ids = parts_->post_processor.before;
-  for (const auto& segment : parts_->added.split(text, AddedTokens::Kind::kRaw, options.parse_special)) {
+  constexpr auto kKind = AddedTokens::Kind::kRaw;
+  for (const auto& segment : parts_->added.split(text, kKind, options.parse_special, options.data)) {
     if (segment.id != kNoToken) {
       ids.push_back(segment.id);
-    } else {
-      encode_between(*parts_, text.substr(segment.begin, segment.end - segment.begin), segment.begin == 0,
-                     options.parse_special, ids);
+      continue;
     }
+    const std::vector<TextSpan> data = clip(options.data, segment.begin, segment.end);
+    encode_between(*parts_, text.substr(segment.begin, segment.end - segment.begin), segment.begin == 0,
+                   {.parse_special = options.parse_special, .data = data}, ids);
   }
   if (options.add_special_tokens) {
     ids.insert(ids.end(), parts_->post_processor.after.begin(), parts_->post_processor.after.end());
@@ -168,9 +252,15 @@ void TokenizerParts::set_added_tokens(std::vector<AddedToken> tokens) {
 void TokenizerParts::find_eog_ids(const std::vector<int32_t>& more) {
   eog_ids = more;
   if (eos_id) eog_ids.push_back(*eos_id);
-  for (const std::string_view name : kEndOfTurnNames) {
-    const int32_t id = all_tokens.find(name);
-    if (is_special(id)) eog_ids.push_back(id);
+  for (const AddedToken& token : added.tokens()) {
+    if (ends_a_turn(token.content) || (token.special && is_one_of(kEndOfTextNames, token.content))) {
+      eog_ids.push_back(token.id);
+    }
+  }
+  // In the Harmony format, a message ends with one token and the turn with another.
+  if (const int32_t end = all_tokens.find("<|end|>");
+      all_tokens.find("<|return|>") != kNoToken && all_tokens.find("<|call|>") != kNoToken && end != eos_id) {
+    std::erase(eog_ids, end);
   }
   std::sort(eog_ids.begin(), eog_ids.end());
   eog_ids.erase(std::unique(eog_ids.begin(), eog_ids.end()), eog_ids.end());

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/text_span.h"
 
 namespace quire {
 
@@ -26,7 +27,9 @@ class Tokenizer {
  public:
   struct EncodeOptions {
     bool add_special_tokens = true;  // those of the post-processor: begin of sequence, separators ...
-    bool parse_special = true;       // false: the names of special tokens are ordinary text (for untrusted text)
+    bool parse_special = true;       // false: the names of special tokens are ordinary text
+    // Where they are so in any case: bytes of untrusted text within the text. In order, without overlaps.
+    std::span<const TextSpan> data = {};
   };
 
   explicit Tokenizer(std::unique_ptr<const TokenizerParts> parts);
@@ -58,7 +61,7 @@ class Tokenizer {
   std::optional<int32_t> eos_id() const;
   std::optional<int32_t> unk_id() const;
   std::optional<int32_t> pad_id() const;
-  // Tokens that end a generation: eos, and special tokens with a known name for the end of a turn. Sorted.
+  // Tokens that end a generation: eos, and those with a known name for the end of a turn. Sorted.
   const std::vector<int32_t>& eog_ids() const;
   bool is_eog(int32_t id) const;
 
@@ -84,8 +87,9 @@ Tokenizer load_vocab_merges(const json::value& vocab_json, std::string_view merg
 // A sentencepiece model file (BPE or Unigram) and, when there is one, the tokenizer_config.json beside it.
 Tokenizer load_sentencepiece(std::span<const std::byte> model, const json::value* tokenizer_config);
 
-// The tokenizer.ggml.* metadata of a GGUF file.
+// The tokenizer.ggml.* metadata of a GGUF file, and what tells the model's family.
 struct GgufVocabulary {
+  std::string architecture = {}, name = {};  // general.architecture, general.name
   std::string model = {};  // "llama" (sentencepiece BPE), "gpt2" (byte-level BPE), "bert" (WordPiece), "t5" (Unigram)
   std::string pre = {};    // names the expressions of a "gpt2" vocabulary
   std::vector<std::string> tokens = {};

@@ -47,13 +47,19 @@ struct TokenizerParts {
   void set_added_tokens(std::vector<AddedToken> tokens);
   // Sets kept_bytes for a byte-level vocabulary, whose normaliser is at most Unicode's form C.
   void keep_bytes(bool is_normalized);
-  // Fills eog_ids from eos_id, `more` and the known names.
+  // Fills eog_ids from eos_id, `more` and the added tokens with known names.
   void find_eog_ids(const std::vector<int32_t>& more = {});
 
   // The decoder's input for an id; empty when the id gives no text.
   std::string_view surface(int32_t id) const;
   bool is_special(int32_t id) const { return id >= 0 && id < static_cast<int32_t>(special.size()) && special[id]; }
 };
+
+// Sets lstrip and rstrip where a GGUF file's model family is known to have them.
+void set_family_attributes(const GgufVocabulary& gguf, std::vector<AddedToken>& tokens);
+
+// Whether published models end a turn with a token of this name.
+bool ends_a_turn(std::string_view name);
 
 // What tokenizer_config.json says. `config` may be nullptr.
 struct TokenizerConfig {

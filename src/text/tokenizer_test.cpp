@@ -191,7 +191,7 @@ TEST(TokenizerFiles, TextOutsideAVocabularyWithoutUnknownTokenIsLeftOut) {
 
 TEST(TokenizerFiles, ConfigurationNamesSpecialTokens) {
   const json::value config = parse_json(
-      R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": true, "add_eos_token": true,
+      R"({"tokenizer_class": "LlamaTokenizer", "bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": true, "add_eos_token": true,
           "added_tokens_decoder": {"3": {"content": "<s>", "special": true}, "4": {"content": "</s>", "special": true}},
           "chat_template": [{"name": "default", "template": "T"}]})",
       "test");
@@ -203,6 +203,62 @@ TEST(TokenizerFiles, ConfigurationNamesSpecialTokens) {
   EXPECT_EQ(tokenizer.encode("a</s>b"), (std::vector<int32_t>{3, 0, 4, 1, 4}));
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab")), "ab");
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("ab"), false), "<s>ab</s>");
+}
+
+// The configuration's flags against the file's post-processor: as Transformers decides (tools/bos_eos_oracle.py).
+TEST(TokenizerFiles, BeginAndEndAreThoseOfTransformers) {
+  const json::value file = read_description("bos_eos");
+  json::value description = read_description("llama2");
+  const json::array& post_processors = file.at("post_processors").as_array();
+  const json::array& cases = file.at("cases").as_array();
+  ASSERT_GE(cases.size(), 60u);
+  for (const json::value& value : cases) {
+    const json::object& test_case = value.as_object();
+    const json::value& config = test_case.at("config");
+    const int64_t which = test_case.at("post_processor").as_int64();
+    description.as_object()["post_processor"] = post_processors[static_cast<size_t>(which)];
+    EXPECT_EQ(load_tokenizer_json(description, &config).encode("hello"), ids_of(test_case, "ids"))
+        << json::serialize(config) << " post-processor " << which;
+  }
+}
+
+// Special tokens that are searched in normalised text: the spans of data move with it.
+TEST(TokenizerFiles, DataStaysDataThroughANormalizer) {
+  const json::value description = parse_json(
+      R"({"model": {"type": "BPE", "vocab": {"a": 0, "<s>": 1, "\u2581": 2, "<": 3, "s": 4, ">": 5}, "merges": []},
+          "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "\u2581"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+            {"type": "Replace", "pattern": {"String": "#"}, "content": "<s>"}]},
+          "added_tokens": [{"id": 1, "content": "<s>", "special": true, "normalized": true}],
+          "decoder": {"type": "Fuse"}})",
+      "test");
+  json::value plain = description;  // finds "<s>" anywhere; the other only behind what Prepend writes
+  plain.as_object()["normalizer"].as_object()["normalizers"].as_array().erase(
+      plain.as_object()["normalizer"].as_object()["normalizers"].as_array().begin());
+  const Tokenizer tokenizer = load_tokenizer_json(plain, nullptr);
+  const auto encode = [&](std::string_view text, std::vector<TextSpan> data) {
+    return tokenizer.encode(text, {.data = data});
+  };
+  const std::vector<int32_t> letters = {3, 4, 5};
+  EXPECT_EQ(encode("<s> a", {{3, 5}}), (std::vector<int32_t>{1, 2, 0}));
+  EXPECT_EQ(encode("  <s>", {{1, 5}}), (std::vector<int32_t>{2, 2, 3, 4, 5}));
+  EXPECT_EQ(encode("<s>  <s><s>", {{3, 8}}), (std::vector<int32_t>{1, 2, 2, 3, 4, 5, 1}));
+  EXPECT_EQ(encode("#", {{0, 1}}), letters);  // a name that only the normaliser makes
+  EXPECT_EQ(encode("#", {}), std::vector<int32_t>{1});
+  const Tokenizer prefixed = load_tokenizer_json(description, nullptr);
+  const std::vector<TextSpan> last = {{4, 8}};
+  EXPECT_EQ(prefixed.encode("<s> <s>", {.data = {}}), (std::vector<int32_t>{1, 1}));
+  EXPECT_EQ(prefixed.encode("<s>  <s>", {.data = last}), (std::vector<int32_t>{1, 2, 2, 3, 4, 5}));
+}
+
+TEST(TokenizerFiles, DataStaysDataInMalformedText) {
+  const Tokenizer tokenizer = load("llama2");
+  const std::vector<TextSpan> data = {{4, 8}};
+  const auto ids = tokenizer.encode("<s>\xFF\xFF<s></s>", {.add_special_tokens = false, .data = data});
+  EXPECT_EQ(ids.front(), 1);
+  EXPECT_EQ(ids.back(), 2);
+  EXPECT_EQ(std::ranges::count(ids, 1), 1);
 }
 
 TEST(GgufVocabularies, UnknownNamesAreListed) {
@@ -233,6 +289,90 @@ TEST(GgufVocabularies, SentencePieceWithoutByteFallback) {
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3, 0}));
   gguf.types[0] = 3;
   EXPECT_EQ(load_gguf_vocabulary(gguf).encode("ab xyz"), (std::vector<int32_t>{1, 3, 6, 3}));
+}
+
+// A vocabulary of bytes without the one of U+0004; its unknown id is a control token, as in SmolLM2's files.
+GgufVocabulary byte_vocabulary() {
+  GgufVocabulary gguf{.model = "gpt2",
+                      .pre = "gpt-2",
+                      .tokens = {"<|endoftext|>", "a", "b", "ab", "<|im_end|>", "<tool>"},
+                      .types = {3, 1, 1, 1, 3, 4},
+                      .merges = {"a b"},
+                      .eos_id = 0,
+                      .unk_id = 0};
+  return gguf;
+}
+
+TEST(GgufVocabularies, ByteThatTheVocabularyLacksIsLeftOut) {
+  const Tokenizer tokenizer = load_gguf_vocabulary(byte_vocabulary());
+  EXPECT_EQ(tokenizer.encode("a\x04"
+                             "ab"),
+            (std::vector<int32_t>{1, 3}));
+  EXPECT_TRUE(tokenizer.encode("\x04").empty());
+  EXPECT_EQ(tokenizer.unk_id(), 0);  // still what the file says
+}
+
+TEST(GgufVocabularies, EndsOfTurnsAreSpecialWhateverTheirType) {
+  for (const int32_t type : {1, 3, 4}) {
+    GgufVocabulary gguf = byte_vocabulary();
+    gguf.types[4] = type;
+    const Tokenizer tokenizer = load_gguf_vocabulary(gguf);
+    EXPECT_EQ(tokenizer.eog_ids(), (std::vector<int32_t>{0, 4})) << type;
+    EXPECT_TRUE(tokenizer.is_special(4)) << type;
+    EXPECT_EQ(tokenizer.encode("a<|im_end|>"), (std::vector<int32_t>{1, 4})) << type;
+    EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{1, 4}), "a") << type;
+    EXPECT_FALSE(tokenizer.is_special(5)) << type;
+  }
+}
+
+TEST(GgufVocabularies, SomeNamesEndATurnOnlyIfTheFileSaysSo) {
+  GgufVocabulary gguf{.model = "llama", .tokens = {"<unk>", "<s>", "</s>", "a"}, .types = {2, 3, 4, 1}, .bos_id = 1};
+  EXPECT_TRUE(load_gguf_vocabulary(gguf).eog_ids().empty());  // an element of HTML
+  gguf.types[2] = 3;
+  EXPECT_EQ(load_gguf_vocabulary(gguf).eog_ids(), std::vector<int32_t>{2});
+}
+
+TEST(GgufVocabularies, HarmonyEndsATurnWithItsOwnTokens) {
+  GgufVocabulary gguf{.model = "gpt2",
+                      .pre = "gpt-4o",
+                      .tokens = {"a", "<|return|>", "<|call|>", "<|end|>", "<|endoftext|>"},
+                      .types = {1, 3, 3, 3, 3},
+                      .eos_id = 1};
+  EXPECT_EQ(load_gguf_vocabulary(gguf).eog_ids(), (std::vector<int32_t>{1, 2, 4}));
+  gguf.tokens[2] = "<|other|>";  // elsewhere that token ends a turn
+  EXPECT_EQ(load_gguf_vocabulary(gguf).eog_ids(), (std::vector<int32_t>{1, 3, 4}));
+}
+
+TEST(GgufVocabularies, FamiliesWhoseTokensTakeBlanksWithThem) {
+  GgufVocabulary gguf{.architecture = "phi3",
+                      .name = "Some tune",
+                      .model = "llama",
+                      .tokens = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "<|user|>", "<0x0A>", "<|endoftext|>"},
+                      .types = {2, 3, 3, 1, 1, 3, 1, 3},
+                      .bos_id = 1,
+                      .unk_id = 0,
+                      .add_bos = false,
+                      .add_space_prefix = false};
+  const std::vector<int32_t> stripped = {5, 4, 7, 3, 4};
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("<|user|>  a<|endoftext|> a"), stripped);
+  gguf.architecture = "llama";
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("<|user|> a"), (std::vector<int32_t>{5, 3, 4}));
+  gguf.name = "Phi 3.5 mini";
+  EXPECT_EQ(load_gguf_vocabulary(gguf).encode("<|user|>  a<|endoftext|> a"), stripped);
+
+  GgufVocabulary phi4 = byte_vocabulary();
+  phi4.architecture = "phi3";
+  phi4.pre = "dbrx";
+  phi4.tokens[2] = "\xC4\xA0";  // a blank
+  phi4.merges.clear();
+  EXPECT_EQ(load_gguf_vocabulary(phi4).encode("a <|im_end|> a"), (std::vector<int32_t>{1, 4, 1}));
+
+  GgufVocabulary roberta = byte_vocabulary();
+  roberta.pre = "roberta-bpe";
+  roberta.tokens[2] = "\xC4\xA0";
+  roberta.tokens[4] = "<mask>";
+  roberta.merges.clear();
+  EXPECT_EQ(load_gguf_vocabulary(roberta).encode("a <mask> a"), (std::vector<int32_t>{1, 4, 2, 1}));
 }
 
 TEST(TokenBytes, HalvesOfACharacterAreKept) {

@@ -4,17 +4,17 @@
 #include <string_view>
 
 #include "server/api_error.h"
-#include "server/schema/fields.h"
+#include "server/apis/apis.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace quire;
   static const Limits limits;
   static const SamplingParams sampling;
   const std::string_view body(reinterpret_cast<const char*>(data), size);
-  for (const Endpoint endpoint : {kChat, kCompletions, kEmbeddings, kTokenize, kDetokenize}) {
+  for (const Api* const api : apis()) {
     for (const bool allow_templates : {false, true}) {
       try {
-        const ApiRequest request = parse_request(body, endpoint,
+        const ApiRequest request = parse_request(body, *api,
                                                  {.limits = limits,
                                                   .default_sampling = sampling,
                                                   .vocab_size = 512,

@@ -96,6 +96,31 @@ TEST_F(ChatTest, UsageComesLastAndOnlyWhenAskedFor) {
   EXPECT_TRUE(events.back().contains("timings"));
 }
 
+TEST_F(ChatTest, EveryChunksUsageKnowsTheCachedTokens) {
+  const std::string prompt =
+      "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a blue hat, and it lived "
+      "in a small house with a big garden near the old mill.";
+  const json::object body = chat(prompt, {{"stream_options", {{"continuous_usage_stats", true}}}, {"n", 2}});
+  const auto cached = [](const json::object& event) {
+    return event.at("usage").at("prompt_tokens_details").at("cached_tokens").as_int64();
+  };
+  EXPECT_EQ(cached(stream(kHandle, body).back()), 0);
+  const auto events = stream(kHandle, body);
+  EXPECT_GT(cached(events.back()), 0);
+  for (const json::object& event : events) EXPECT_EQ(cached(event), cached(events.back()));
+}
+
+TEST_F(ChatTest, FingerprintsFollowWhatDecidesTheBits) {
+  const auto fingerprint = [&] { return text_of(answer(kHandle, chat("Hello!")).at("system_fingerprint")); };
+  const std::string before = fingerprint();
+  EXPECT_EQ(fingerprint(), before);
+  context_.model.arithmetic = "avx2 K Q4_0 V Q4_0";
+  const std::string other = fingerprint();
+  EXPECT_NE(other, before);
+  context_.model.arithmetic = "avx512 K Q4_0 V Q4_0";
+  EXPECT_NE(fingerprint(), other);
+}
+
 TEST_F(ChatTest, StopStringsAcrossTokensEndTheirOwnChoice) {
   const std::string whole = content(chat("Hello!"));
   ASSERT_GT(whole.size(), 8u);
@@ -201,7 +226,7 @@ TEST_F(ChatTest, RefusesWrongModelsAndStates) {
   EXPECT_EQ(error(kHandle, chat("a", {{"model", "gpt-9"}}), 404).at("code"), "model_not_found");
   EXPECT_EQ(error(kHandle, json::object{{"model", "demo"}}).at("param"), "messages");
   EXPECT_EQ(error(kHandle, chat("a", {{"chat_template", "x"}}), 403).at("param"), "chat_template");
-  EXPECT_EQ(error(kHandle, chat("a", {{"n", 100}})).at("type"), "invalid_request_error");
+  EXPECT_EQ(error(kHandle, chat("a", {{"n", 129}})).at("param"), "n");
   context_.allow_request_templates = true;
   EXPECT_EQ(error(kHandle, chat("a", {{"chat_template", "{% if %}"}})).at("param"), "chat_template");
   EXPECT_FALSE(content(chat("a", {{"chat_template", "{{ messages[0].content }}"}, {"max_tokens", 3}})).empty());
@@ -291,18 +316,37 @@ TEST_F(ChatTest, SendsPingsDuringSilence) {
   events_of(exchange->sent());
 }
 
+// The prompt ends with the given text, whatever the template writes around it.
 TEST_F(ChatTest, TheLastMessageIsContinued) {
   json::object body = chat("Hello!");
+  const auto last = [&]() -> json::object& { return body["messages"].as_array().back().as_object(); };
   body["messages"].as_array().push_back({{"role", "assistant"}, {"content", "Hi"}});
   body["continue_final_message"] = true;
   EXPECT_EQ(error(kHandle, body).at("param"), "continue_final_message");
   body["add_generation_prompt"] = false;
-  body["return_token_ids"] = true;
-  const json::object given = answer(kHandle, body);
-  const auto& ids = given.at("prompt_token_ids").as_array();
-  std::vector<int32_t> prompt;
-  for (const json::value& id : ids) prompt.push_back(id.to_number<int32_t>());
-  EXPECT_TRUE(text().tokenizer().decode(prompt, false).ends_with("Hi"));
+  const auto prompt_of = [&](json::value content) {
+    last()["content"] = std::move(content);
+    std::vector<int32_t> ids;
+    const json::object given = answer(handle_tokenize, body);
+    for (const json::value& id : given.at("tokens").as_array()) {
+      ids.push_back(id.to_number<int32_t>());
+    }
+    return text().tokenizer().decode(ids, false);
+  };
+  const std::string empty = prompt_of("");
+  EXPECT_FALSE(empty.ends_with("\n\n"));
+  EXPECT_EQ(prompt_of(nullptr), empty);
+  for (const char* content :
+       {"<", ">", "|", "end", "im", "e", "user", "assistant", "system", "Hello!", "\n", " ", "<|im_", "Hi ", "Hi\n",
+        "QuireContinuesHere", "xQuireContinuesHereQuireContinuesHere", "{{ x }}", "Hi"}) {
+    EXPECT_EQ(prompt_of(content), empty + content);
+  }
+  const json::value parts = json::array{{{"type", "text"}, {"text", "H"}}, {{"type", "text"}, {"text", "i"}}};
+  EXPECT_TRUE(prompt_of(parts).ends_with("i"));
+  context_.allow_request_templates = true;
+  body["chat_template"] = "{{ messages[0].content }}";
+  last()["content"] = "Hi";
+  EXPECT_EQ(error(kHandle, body).at("param"), "continue_final_message");
 }
 
 }  // namespace

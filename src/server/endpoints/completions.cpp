@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "server/apis/answers.h"
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/prompts.h"
@@ -26,7 +27,7 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_ready(context);
     GenerationPlan plan;
-    plan.request = parse_request(exchange->request().body, kCompletions, parse_context(context));
+    plan.request = parse_request(exchange->request().body, kCompletionsApi, parse_context(context));
     ApiRequest& request = plan.request;
     require_room(*context.engine);
     require_model(context, request.model);
@@ -34,12 +35,12 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       PromptValue& prompt = request.prompts[i];
       const std::string path = request.prompts.size() == 1 ? "prompt" : at("prompt", i);
-      std::vector<int32_t> ids = plain_prompt(context, request, prompt, /*parse_special=*/false, path);
+      std::vector<int32_t> ids = plain_prompt(context, request, prompt, request.parse_special.value_or(true), path);
       plan.prompts.push_back({.ids = std::move(ids), .text = std::move(prompt.text), .is_text = prompt.is_text});
     }
     plan.max_tokens = max_tokens(context, plan);
     plan.is_continuation = true;
-    plan.format = make_completion_format({context.text->tokenizer(), request.tokens_as_ids}, request);
+    plan.make_answer = make_completions_answer;
     plan.path = "prompt";
     start_generation(context, exchange, std::move(plan));
   });

@@ -1,7 +1,8 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include "server/apis/answers.h"
+#include "server/apis/apis.h"
 #include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
-#include "server/schema/fields.h"
 
 namespace quire::test {
 namespace {
@@ -54,24 +55,85 @@ TEST_F(CompletionsTest, ChoicesOfSeveralPromptsAreInOrder) {
   EXPECT_EQ(first, (std::map<int64_t, std::string>{{0, "Once"}, {1, "Once"}, {2, "The"}, {3, "The"}}));
 }
 
-TEST_F(CompletionsTest, ManyPromptsAreAdmittedTogetherOrNotAtAll) {
+// A list is one request, however short the queue.
+TEST_F(CompletionsTest, AListIsAdmittedWholeAndFedInPortions) {
+  json::array prompts;
+  for (int i = 0; i < 12; ++i) prompts.push_back(json::string(std::string(1, static_cast<char>('a' + i)) + " cat"));
+  const json::object more{{"max_tokens", 5}, {"echo", true}};
+  const json::object expected = answer(kHandle, completion(prompts, more));
   EngineOptions options;
-  options.max_queued_requests = 2;
+  options.max_queued_tokens = 8;
   make_engine(options);
-  const auto exchange = start(kHandle, completion(json::array{"a", "b", "c"}));
-  ASSERT_TRUE(exchange->is_done());
-  EXPECT_EQ(exchange->response().status, 429);
-  int steps = 0;
-  while (engine_->step()) ++steps;
-  EXPECT_LE(steps, 1);
-  const json::value too_long = json::array{"a", std::string(2000, 'x')};
-  EXPECT_EQ(error(kHandle, completion(too_long)).at("code"), "context_length_exceeded");
+  EXPECT_EQ(answer(kHandle, completion(prompts, more)).at("choices"), expected.at("choices"));
+  options = {};
+  options.max_queued_requests = 3;
+  make_engine(options);
+  const auto first = start(kHandle, completion(prompts, more));
+  EXPECT_FALSE(first->is_done());
+  const auto other = start(kHandle, completion("a", {{"max_tokens", 2}}));
+  EXPECT_EQ(other->response().status, 429) << "the list has taken what was free";
+  finish(*first);
+  json::object given = parse_json(first->response().body, "answer").as_object();
+  EXPECT_EQ(given.at("choices"), expected.at("choices"));
+  EXPECT_EQ(given.at("usage"), expected.at("usage"));
+  EXPECT_EQ(engine_->status().refused_requests, 1) << "what waits was not refused";
+  // A wrong element, the last one too, refuses the whole list before anything runs.
+  prompts.push_back(json::string(std::string(2000, 'x')));
+  EXPECT_EQ(error(kHandle, completion(prompts)).at("code"), "context_length_exceeded");
+  EXPECT_FALSE(engine_->step());
   const json::object far_too_long = error(kHandle, completion(json::string(1 << 20, 'a')));
   EXPECT_EQ(far_too_long.at("code"), "context_length_exceeded");
   EXPECT_NE(text_of(far_too_long.at("message")).find("at least"), std::string::npos) << "refused by its bytes alone";
   EXPECT_EQ(error(kHandle, completion(json::array{})).at("param"), "prompt");
   EXPECT_EQ(error(kHandle, json::object{}).at("param"), "prompt");
   EXPECT_EQ(error(kHandle, completion("a", {{"suffix", "b"}})).at("code"), "not_supported");
+}
+
+TEST_F(CompletionsTest, WhatWaitsOfAListGoesWithItsClient) {
+  EngineOptions options;
+  options.max_queued_requests = 2;
+  make_engine(options);
+  const auto exchange =
+      start(kHandle, completion(json::array{"a", "b", "c", "d", "e"}, {{"max_tokens", 50}, {"ignore_eos", true}}));
+  engine_->step();
+  exchange->run_posted();
+  exchange->disconnect();
+  int steps = 0;
+  while (engine_->step()) ++steps;
+  EXPECT_LE(steps, 2);
+  exchange->run_posted();
+  EXPECT_EQ(exchange.use_count(), 1);
+}
+
+// As many as there are: in waves, whose choices are those of one wave.
+TEST_F(CompletionsTest, MoreChoicesThanRunAtOnceComeInWaves) {
+  const std::string prompt =
+      "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a blue hat, and it lived "
+      "in a small house with a big garden near the old mill.";
+  const json::object more{{"n", 20}, {"temperature", 1.5}, {"seed", 7}, {"max_tokens", 6}, {"echo", true}};
+  const auto texts = [&](int64_t max_sequences) {
+    make_engine({}, max_sequences);
+    const json::object given = answer(kHandle, completion(json::string(prompt), more));
+    EXPECT_EQ(given.at("usage").at("prompt_tokens_details").at("cached_tokens"), 0)
+        << "counted once, when it was computed";
+    std::vector<std::string> out;
+    for (size_t i = 0; i < given.at("choices").as_array().size(); ++i) {
+      EXPECT_EQ(choice(given, i).at("index"), static_cast<int64_t>(i));
+      out.push_back(text_at(given, i));
+    }
+    return out;
+  };
+  const std::vector<std::string> at_once = texts(32);
+  EXPECT_EQ(at_once.size(), 20u);
+  EXPECT_EQ(texts(8), at_once);
+  EXPECT_EQ(texts(1), at_once);
+  std::map<int64_t, std::string> streamed;
+  for (const json::object& event : stream(kHandle, completion(json::string(prompt), more))) {
+    streamed[choice(event).at("index").as_int64()] += text_of(choice(event).at("text"));
+  }
+  for (size_t i = 0; i < at_once.size(); ++i) EXPECT_EQ(streamed[static_cast<int64_t>(i)], at_once[i]) << i;
+  const json::object scored = answer(kHandle, completion("a", {{"n", 20}, {"prompt_logprobs", 1}, {"max_tokens", 1}}));
+  EXPECT_EQ(choice(scored, 19).at("prompt_logprobs"), choice(scored, 0).at("prompt_logprobs"));
 }
 
 TEST_F(CompletionsTest, LogprobsMatchTheText) {
@@ -152,14 +214,14 @@ class FedStreams {
   FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
       : exchange_(std::make_shared<FakeExchange>(json::serialize(body))) {
     GenerationPlan plan;
-    plan.request = parse_request(exchange_->request().body, kCompletions,
+    plan.request = parse_request(exchange_->request().body, kCompletionsApi,
                                  {.limits = context.limits, .default_sampling = context.default_sampling});
     for (auto& ids : prompts) {
       plan.prompts.push_back({.ids = std::move(ids)});
       streams_.push_back(std::make_shared<OutputStream>(plan.request.num_choices));
     }
     plan.is_continuation = true;
-    plan.format = make_completion_format({context.text->tokenizer(), plan.request.tokens_as_ids}, plan.request);
+    plan.make_answer = make_completions_answer;
     const auto group = std::make_shared<StreamGroup>(exchange_, streams_);
     group->start(make_generation_reader(context, exchange_, *group, std::move(plan), false));
   }
@@ -291,7 +353,11 @@ TEST_F(CompletionsTest, CharactersAreNeverSplit) {
 TEST_F(CompletionsTest, NothingFollowsAStopString) {
   const std::vector<int32_t> ids = text().encode_plain("one two");
   FedStreams fed(context_, {{"stop", "one"}, {"logprobs", 0}}, {{ids[0]}});
-  for (size_t i = 1; i < ids.size(); ++i) fed.push(token_event({.id = ids[i], .logprob = -1, .top = {}}));
+  for (size_t i = 1; i < ids.size(); ++i) {
+    OutputEvent event = token_event({.id = ids[i], .logprob = -1, .top = {}});
+    event.num_cached_tokens = 1;
+    fed.push(std::move(event));
+  }
   EXPECT_TRUE(fed.stream().is_cancelled(0));
   EXPECT_FALSE(fed.exchange().is_done());
   OutputEvent end;

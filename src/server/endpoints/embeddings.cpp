@@ -66,6 +66,8 @@ class EmbeddingReader : public StreamReader {
     exchange_->reply({.body = std::move(body)});
   }
 
+  void on_refused(const ApiError& error) override { fail(error); }
+
   void on_gone() override {
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
@@ -143,7 +145,7 @@ std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, cons
 void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_ready(context);
-    const ApiRequest request = parse_request(exchange->request().body, kEmbeddings, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kEmbeddingsApi, parse_context(context));
     require_room(*context.engine);
     require_model(context, request.model);
     if (request.prompts.empty()) refuse_field("input", "'input' is missing; give a string or a list");
@@ -156,13 +158,12 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       const std::string path = request.prompts.size() == 1 ? "input" : at("input", i);
       GenerateRequest out = common;
-      out.prompt = plain_prompt(context, request, request.prompts[i], /*parse_special=*/false, path);
+      out.prompt = plain_prompt(context, request, request.prompts[i], request.parse_special.value_or(true), path);
       plan.is_truncated |= fit_prompt(out.prompt, request, 0, context.engine->max_sequence_tokens(), path);
       plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
       requests.push_back(std::move(out));
     }
-    const auto group =
-        std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
+    const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
     exchange->post([&context, exchange, group, plan = std::move(plan)] {
       group->start(make_embedding_reader(context, exchange, *group, plan));
     });

@@ -40,47 +40,41 @@ ApiError failure(FinishReason reason) {
           "",         1000};
 }
 
-ReplyState make_state(const ServerContext& context, const http::Request& from, GenerationPlan& plan,
-                      bool is_truncated) {
-  const ApiRequest& request = plan.request;
-  ReplyState state;
-  state.format = std::move(plan.format);
-  state.id = std::string(state.format->id_prefix()) + (request.request_id.empty() ? from.id : request.request_id);
-  state.model = context.model.id;
-  state.fingerprint = system_fingerprint(context.model);
-  state.created =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  state.is_stream = request.stream;
-  state.include_usage = request.include_usage;
-  state.continuous_usage = request.continuous_usage;
-  state.is_truncated = is_truncated;
-  for (const Prompt& prompt : plan.prompts) {
-    std::string members;
-    if (request.return_token_ids) {
-      members = ",\"prompt_token_ids\":";
-      append_token_ids(members, prompt.ids);
-    }
-    state.prompt_members.insert(state.prompt_members.end(), static_cast<size_t>(request.num_choices), members);
-    state.usage.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+std::string system_fingerprint(const ModelCard& model) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : fmt::format("{} {} {} {} {} {}", model.root, model.architecture, model.num_parameters,
+                                  model.weight_bytes, model.trained_context, model.arithmetic)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
-  state.num_choices = static_cast<int>(state.prompt_members.size());
-  return state;
+  return fmt::format("fp_{:010x}", hash & 0xffffffffff);
+}
+
+AnswerHead head_of(const ServerContext& context, const http::Request& from, const GenerationPlan& plan,
+                   bool is_truncated) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return {.request_id = plan.request.request_id.empty() ? from.id : plan.request.request_id,
+          .model = context.model.id,
+          .fingerprint = system_fingerprint(context.model),
+          .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+          .num_choices = static_cast<int>(plan.prompts.size()) * plan.request.num_choices,
+          .is_truncated = is_truncated};
 }
 
 class GenerationReader : public StreamReader {
  public:
   GenerationReader(ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, GenerationPlan plan,
                    bool is_truncated)
-      : context_(context),
-        exchange_(exchange),
-        group_(group),
-        plan_(std::move(plan)),
-        state_(make_state(context, exchange->request(), plan_, is_truncated)),
-        prompts_(plan_.prompts.size()) {
-    num_open_ = state_.num_choices;
-    choices_.resize(static_cast<size_t>(state_.num_choices));
-    writer_ = state_.is_stream ? make_stream_writer(exchange, state_, context.limits.stream_buffer_bytes)
-                               : make_whole_writer(exchange, state_);
+      : context_(context), exchange_(exchange), group_(group), plan_(std::move(plan)), prompts_(plan_.prompts.size()) {
+    const AnswerHead head = head_of(context, exchange->request(), plan_, is_truncated);
+    num_open_ = head.num_choices;
+    choices_.resize(static_cast<size_t>(head.num_choices));
+    writer_ = plan_.make_answer({.exchange = exchange,
+                                 .request = plan_.request,
+                                 .tokenizer = context.text->tokenizer(),
+                                 .head = head,
+                                 .buffer_bytes = context.limits.stream_buffer_bytes});
+    for (const Prompt& prompt : plan_.prompts) usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+    writer_->usage(usage_);
     // If no log probabilities are needed, an echo is complete at once.
     if (num_prompt_logprobs(plan_.request) < 0) {
       for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) open_prompt(prompt, {});
@@ -108,6 +102,8 @@ class GenerationReader : public StreamReader {
     }
   }
 
+  void on_refused(const ApiError& error) override { fail(error); }
+
   void on_gone() override {
     OutputEvent end;
     end.finish = FinishReason::kCancelled;
@@ -125,7 +121,8 @@ class GenerationReader : public StreamReader {
     double last_token_ms = 0.0;
   };
   struct PromptProgress {
-    bool is_open = false;            // echo and text may be written
+    bool is_open = false;  // echo and text may be written
+    bool has_events = false;
     std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
   };
 
@@ -155,10 +152,8 @@ class GenerationReader : public StreamReader {
     const ApiRequest& request = plan_.request;
     const Prompt& prompt = plan_.prompts[index];
     const Tokenizer& tokenizer = context_.text->tokenizer();
-    if (request.prompt_logprobs >= 0) {
-      std::string members = ",\"prompt_logprobs\":";
-      append_prompt_logprobs(members, state_.format->names(), logprobs, request.prompt_logprobs);
-      for (size_t i = 0; i < num_choices(); ++i) state_.prompt_members[index * num_choices() + i] += members;
+    for (size_t i = 0; i < num_choices(); ++i) {
+      writer_->begin(static_cast<int>(index * num_choices() + i), prompt.ids, logprobs);
     }
     TextPiece echo;
     if (request.echo) {
@@ -180,13 +175,18 @@ class GenerationReader : public StreamReader {
       choices_[choice].text.emplace(
           tokenizer, options,
           plan_.is_continuation ? std::span<const int32_t>(prompt.ids) : std::span<const int32_t>());
-      if (!echo.empty()) writer_->piece(static_cast<int>(choice), echo);
+      if (!echo.empty()) writer_->text(static_cast<int>(choice), echo);
     }
   }
 
   void handle(size_t prompt, OutputEvent event) {
     const size_t index = prompt * num_choices() + static_cast<size_t>(event.choice);
     Choice& choice = choices_[index];
+    // Later waves of choices find in the cache what the first one computed.
+    if (!std::exchange(prompts_[prompt].has_events, true)) {
+      usage_.cached_tokens += event.num_cached_tokens;
+      writer_->usage(usage_);
+    }
     if (event.has_token) take_token(prompt, index, event);
     if (event.finish == FinishReason::kNone) return;
 
@@ -199,12 +199,11 @@ class GenerationReader : public StreamReader {
     if (!choice.end) {
       choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
     }
-    if (!rest.text.empty()) writer_->piece(static_cast<int>(index), std::exchange(rest, {}));
-    if (event.choice == 0) state_.usage.cached_tokens += event.num_cached_tokens;
+    if (!rest.text.empty()) writer_->text(static_cast<int>(index), std::exchange(rest, {}));
     choice.is_closed = true;
     --num_open_;
-    if (plan_.request.timings && num_open_ == 0) set_timings(choice, event);
-    writer_->end_choice(static_cast<int>(index), std::move(rest), *choice.end, num_open_ == 0);
+    if (plan_.request.timings && num_open_ == 0) writer_->timings(timings_of(choice, event));
+    writer_->end(static_cast<int>(index), std::move(rest), *choice.end, num_open_ == 0);
   }
 
   void take_token(size_t prompt, size_t index, OutputEvent& event) {
@@ -215,41 +214,42 @@ class GenerationReader : public StreamReader {
     }
     choice.last_token_ms = event.time_ms;
     if (choice.end) return;  // sampled before the engine learned of the stop string
-    ++state_.usage.completion_tokens;
+    ++usage_.completion_tokens;
+    writer_->usage(usage_);
     end_token_ = event.token.id;
     TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token);
     if (choice.text->is_stopped()) {
       choice.end = stop_string_end(choice);
       if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
     }
-    if (!piece.empty()) writer_->piece(static_cast<int>(index), std::move(piece));
+    if (!piece.empty()) writer_->text(static_cast<int>(index), std::move(piece));
   }
 
-  static ChoiceEnd stop_string_end(const Choice& choice) { return {"stop", json_string(choice.text->stop_string())}; }
+  static ChoiceEnd stop_string_end(const Choice& choice) { return {.stop_string = choice.text->stop_string()}; }
 
   ChoiceEnd token_end(const OutputEvent& event) const {
-    if (event.finish == FinishReason::kLength) return {"length"};
+    if (event.finish == FinishReason::kLength) return {.reason = FinishReason::kLength};
     const std::vector<int32_t>& ids = plan_.request.stop_token_ids;
     const bool is_callers = event.has_token && std::find(ids.begin(), ids.end(), end_token_) != ids.end();
-    return {"stop", is_callers ? fmt::format("{}", end_token_) : "null"};
+    return {.stop_token = is_callers ? std::optional(end_token_) : std::nullopt};
   }
 
-  void set_timings(const Choice& choice, const OutputEvent& event) {
+  AnswerTimings timings_of(const Choice& choice, const OutputEvent& event) const {
     const RequestTiming& timing = event.timing;
     const double decode_ms = timing.last_token_ms - timing.first_token_ms;
     const double rate = decode_ms > 0.0 ? static_cast<double>(choice.num_tokens - 1) / decode_ms * 1000.0 : 0.0;
-    state_.timings = fmt::format(
-        "{{\"ttft_ms\":{:.3f},\"decode_ms\":{:.3f},\"queue_ms\":{:.3f},\"tokens_per_second\":{:.3f},"
-        "\"cached_tokens\":{}}}",
-        timing.first_token_ms - timing.arrival_ms, decode_ms, timing.first_scheduled_ms - timing.arrival_ms, rate,
-        state_.usage.cached_tokens);
+    return {.ttft_ms = timing.first_token_ms - timing.arrival_ms,
+            .decode_ms = decode_ms,
+            .queue_ms = timing.first_scheduled_ms - timing.arrival_ms,
+            .tokens_per_second = rate,
+            .cached_tokens = usage_.cached_tokens};
   }
 
   void count(size_t prompt, const Choice& choice, const OutputEvent& last) {
     OutputEvent event;
     event.finish = choice.end ? FinishReason::kStop : last.finish;
     event.timing = last.timing;
-    event.num_cached_tokens = last.num_cached_tokens;
+    event.num_cached_tokens = last.choice == 0 ? last.num_cached_tokens : 0;
     context_.metrics->add_finished(Metrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()),
                                                      choice.num_tokens, plan_.max_tokens, plan_.request.num_choices));
   }
@@ -264,8 +264,8 @@ class GenerationReader : public StreamReader {
   const ExchangePtr exchange_;
   StreamGroup& group_;  // owns this
   GenerationPlan plan_;
-  ReplyState state_;
-  std::shared_ptr<ReplyWriter> writer_;
+  UsageCounts usage_;
+  std::shared_ptr<AnswerWriter> writer_;
   std::vector<PromptProgress> prompts_;
   std::vector<Choice> choices_;  // prompt x choice
   int num_open_ = 0;
@@ -297,7 +297,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
     requests.push_back(std::move(out));
   }
-  const auto group = std::make_shared<StreamGroup>(exchange, StreamGroup::submit(*context.engine, std::move(requests)));
+  const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
   exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
     const bool is_stream = plan->request.stream;
     group->start(make_generation_reader(context, exchange, *group, std::move(*plan), is_truncated));

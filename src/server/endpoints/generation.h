@@ -1,11 +1,11 @@
-// What /v1/chat/completions and /v1/completions share: admission, then from tokens to text to the answer.
+// What every API that generates shares: admission, then from tokens to text, and so to the events of its writer.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "server/endpoints/reply_writer.h"
+#include "server/apis/answer_writer.h"
 #include "server/endpoints/stream_group.h"
 #include "server/schema/api_request.h"
 
@@ -22,11 +22,12 @@ struct GenerationPlan {
   std::vector<Prompt> prompts;
   int64_t max_tokens = -1;
   bool is_continuation = false;  // the text continues the prompt, no new turn begins
-  std::unique_ptr<ReplyFormat> format;
+  MakeAnswer make_answer = nullptr;
   std::string path;  // of the prompts in the request, for errors
 };
 
-// Admits all prompts or none, then answers as tokens come. Throws ApiError when nothing was admitted. Any thread.
+// Admits the prompts (stream_group.h), then answers as tokens come. Throws ApiError when nothing was admitted.
+// Any thread.
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
 
 // Reads the streams of an admitted plan: start_generation() without an engine. Choice i of prompt p has index p * n +

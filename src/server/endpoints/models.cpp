@@ -23,7 +23,7 @@ json::object model_json(const ServerContext& context, std::string_view name) {
           {"permission", json::array()},
           {"meta",
            {{"architecture", card.architecture},
-            {"n_ctx_train", card.max_model_len},
+            {"n_ctx_train", card.trained_context},
             {"n_vocab", card.vocab_size},
             {"n_params", card.num_parameters},
             {"size", card.weight_bytes},

@@ -6,9 +6,8 @@
 
 namespace quire {
 
-void handle_openapi(ServerContext&, const ExchangePtr& exchange) {
-  static const std::string document = json::serialize(openapi_document());
-  exchange->reply({.body = document});
+void handle_openapi(ServerContext& context, const ExchangePtr& exchange) {
+  exchange->reply({.body = json::serialize(openapi_document(context.limits))});
 }
 
 }  // namespace quire

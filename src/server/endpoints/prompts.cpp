@@ -12,32 +12,46 @@ namespace {
 constexpr double kMaxTimeoutSeconds = 86400.0;
 
 // Uses the request's own template, if it has one.
-std::string render(const TextProcessor& text, const ApiRequest& request) {
+MarkedText render(const TextProcessor& text, const ApiRequest& request, const json::array& messages) {
   if (request.chat_template.empty()) {
-    return text.render_chat(request.messages, request.add_generation_prompt, request.template_variables);
+    return text.render_chat(messages, request.add_generation_prompt, request.template_variables);
   }
-  return text.render_chat(ChatTemplate::parse(request.chat_template), request.messages, request.add_generation_prompt,
+  return text.render_chat(ChatTemplate::parse(request.chat_template), messages, request.add_generation_prompt,
                           request.template_variables);
 }
 
-// The template closed the last message; everything after its text is cut off.
-void open_last_message(std::string& rendered, const json::array& messages) {
-  const json::string& content = messages.back().as_object().at("content").as_string();
-  std::string_view text = content;
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  const size_t last = text.find_last_not_of(" \t\r\n");
-  if (first == std::string_view::npos) {
-    refuse_field(at(at("messages", messages.size() - 1), "content"),
-                 "'continue_final_message' needs a last message with text to continue");
+// Letters alone: whatever a template does to text, it leaves them as they are.
+constexpr std::string_view kOpenEnd = "QuireContinuesHere";
+
+// A mark that nothing of the request holds.
+std::string unheard_of_mark(const ApiRequest& request) {
+  const std::string held =
+      json::serialize(request.messages) + json::serialize(request.template_variables) + request.chat_template;
+  std::string mark(kOpenEnd);
+  while (held.find(mark) != std::string::npos) mark += kOpenEnd;
+  return mark;
+}
+
+// Puts the mark behind the last message's text, so that the end of that text can be found in the rendering: a template
+// closes the message there, and may write the same characters anywhere.
+void mark_open_end(json::array& messages, std::string_view mark) {
+  json::value& content = messages.back().as_object()["content"];
+  if (content.is_string()) {
+    content.get_string() += mark;
+  } else if (content.is_array() && !content.get_array().empty()) {
+    content.get_array().back().as_object().at("text").as_string() += mark;
+  } else {
+    content = mark;
   }
-  // Many templates trim the text; the untrimmed text is preferred if it is in the output.
-  size_t begin = rendered.rfind(text);
-  if (begin == std::string::npos) begin = rendered.rfind(text = text.substr(first, last - first + 1));
-  if (begin == std::string::npos) {
+}
+
+void cut_at_open_end(MarkedText& rendered, std::string_view mark) {
+  const size_t end = rendered.text.rfind(mark);
+  if (end == std::string::npos) {
     refuse_unsupported("continue_final_message",
                        "the chat template does not write the last message's text, so that it cannot be continued");
   }
-  rendered.resize(begin + text.size());
+  rendered.cut(end);
 }
 
 constexpr const char* kContextLength = "This model's maximum context length is {} tokens. However, ";
@@ -85,9 +99,12 @@ ParseContext parse_context(const ServerContext& context) {
 }
 
 std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
-  std::string rendered;
+  MarkedText rendered;
+  std::string mark;
+  json::array messages = request.messages;
+  if (request.continue_final_message) mark_open_end(messages, mark = unheard_of_mark(request));
   try {
-    rendered = render(*context.text, request);
+    rendered = render(*context.text, request, messages);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kUnsupported) refuse_unsupported("messages", error.what());
     if (error.code() == ErrorCode::kLimit && request.chat_template.empty()) {
@@ -99,10 +116,10 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
     refuse_field(request.chat_template.empty() ? "messages" : "chat_template",
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
-  if (request.continue_final_message) open_last_message(rendered, request.messages);
-  refuse_overlong(context, request, rendered, "messages");
-  if (!request.add_special_tokens.value_or(false)) return context.text->encode_rendered(rendered);
-  return context.text->tokenizer().encode(rendered, {.add_special_tokens = true, .parse_special = true});
+  if (request.continue_final_message) cut_at_open_end(rendered, mark);
+  refuse_overlong(context, request, rendered.text, "messages");
+  return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
+                                                  .parse_special = request.parse_special.value_or(false)});
 }
 
 std::vector<int32_t> plain_prompt(const ServerContext& context, const ApiRequest& request, const PromptValue& prompt,

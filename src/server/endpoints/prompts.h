@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "server/apis/apis.h"
 #include "server/endpoints/endpoints.h"
-#include "server/schema/fields.h"
 
 namespace quire {
 

@@ -35,31 +35,89 @@ void require_room(Engine& engine) {
   if (const std::optional<ApiError> full = refuse_when_full(engine)) throw *full;
 }
 
-std::vector<std::shared_ptr<OutputStream>> StreamGroup::submit(Engine& engine, std::vector<GenerateRequest> requests) {
-  std::vector<std::shared_ptr<OutputStream>> streams;
-  const auto cancel_all = [&] {
-    for (const auto& stream : streams) stream->cancel();
-  };
-  for (GenerateRequest& request : requests) {
-    Submission submission;
-    try {
-      submission = engine.submit(std::move(request));
-    } catch (const Error& error) {
-      cancel_all();
-      throw as_api_error(error);
-    }
-    if (submission.stream == nullptr) {
-      cancel_all();
-      throw refusal_of(submission);
-    }
-    streams.push_back(std::move(submission.stream));
-  }
-  return streams;
+StreamGroup::StreamGroup(ExchangePtr exchange, Engine& engine, std::vector<GenerateRequest> requests)
+    : exchange_(std::move(exchange)), engine_(&engine) {
+  const auto most_choices = static_cast<int>(engine.runner().options().max_sequences);
+  for (size_t i = 0; i < requests.size(); ++i) add_parts(i, std::move(requests[i]), most_choices);
+  admit_first();
+}
+
+StreamGroup::StreamGroup(ExchangePtr exchange, std::vector<std::shared_ptr<OutputStream>> streams)
+    : exchange_(std::move(exchange)), num_submitted_(streams.size()), load_{.num_parts = streams.size()} {
+  for (size_t i = 0; i < streams.size(); ++i) parts_.push_back({.prompt = i, .stream = std::move(streams[i])});
 }
 
 StreamGroup::~StreamGroup() {
-  for (const auto& stream : streams_) {
-    if (!stream->is_drained()) stream->cancel();
+  for (const Part& part : parts_) {
+    if (part.stream != nullptr && !part.is_done) part.stream->cancel();
+  }
+}
+
+void StreamGroup::add_parts(size_t prompt, GenerateRequest request, int most_choices) {
+  const int num_choices = request.num_choices;
+  for (int first = 0; first < num_choices; first += most_choices) {
+    Part part{.prompt = prompt,
+              .first_choice = first,
+              .num_tokens = static_cast<int64_t>(request.prompt.size()),
+              .request = request};
+    part.request.first_choice = first;
+    part.request.num_choices = std::min(most_choices, num_choices - first);
+    if (first > 0) part.request.num_prompt_logprobs = -1;  // the first wave brings them
+    parts_.push_back(std::move(part));
+  }
+}
+
+Submission StreamGroup::submit(Part& part, Entry entry) {
+  Submission submission = engine_->submit(std::move(part.request), entry);
+  if (submission.stream == nullptr) return submission;
+  part.stream = submission.stream;
+  ++num_submitted_;
+  ++load_.num_parts;
+  load_.num_tokens += part.num_tokens;
+  return submission;
+}
+
+void StreamGroup::admit_first() {
+  try {
+    for (const Part& part : parts_) engine_->validate(part.request);
+    for (Part& part : parts_) {
+      const bool is_first = num_submitted_ == 0;
+      // A refused request is gone: what may have to wait is tried as a copy.
+      GenerateRequest kept = is_first ? GenerateRequest() : part.request;
+      const Submission submission = submit(part, is_first ? Entry::kNew : Entry::kMoreOfList);
+      if (submission.stream != nullptr) continue;
+      if (is_first) throw refusal_of(submission);
+      part.request = std::move(kept);
+      break;
+    }
+  } catch (const Error& error) {
+    throw as_api_error(error);
+  }
+  most_ = load_;
+}
+
+// In the places of those that have ended.
+void StreamGroup::admit_next() {
+  while (num_submitted_ < parts_.size()) {
+    Part& part = parts_[num_submitted_];
+    const bool has_place = load_.num_parts < most_.num_parts && load_.num_tokens + part.num_tokens <= most_.num_tokens;
+    if (!has_place && load_.num_parts > 0) return;
+    if (part.request.timeout_ms > 0.0) {
+      const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - begin_;
+      constexpr double kLeastMs = 0.001;  // 0 would be no limit
+      part.request.timeout_ms = std::max(kLeastMs, part.request.timeout_ms - waited.count());
+    }
+    const Submission submission = submit(part, Entry::kNextOfList);
+    if (submission.stream == nullptr) return reader_->on_refused(refusal_of(submission));
+    part.stream->set_listener([self = shared_from_this()] { self->schedule(); });
+  }
+}
+
+void StreamGroup::cancel(size_t prompt_index, int choice) {
+  for (const Part& part : parts_) {
+    const int index = choice - part.first_choice;
+    if (part.prompt != prompt_index || part.stream == nullptr || index < 0) continue;
+    if (index < part.stream->num_choices()) return part.stream->cancel(index);
   }
 }
 
@@ -70,9 +128,8 @@ void StreamGroup::start(std::unique_ptr<StreamReader> reader) {
   exchange_->on_disconnect([weak = weak_from_this()] {
     if (const auto group = weak.lock()) group->on_gone();
   });
-  for (const auto& stream : streams_) {
-    if (is_stopped_) break;
-    stream->set_listener([self] { self->schedule(); });
+  for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) {
+    parts_[i].stream->set_listener([self] { self->schedule(); });
   }
 }
 
@@ -87,27 +144,37 @@ void StreamGroup::schedule() {
 void StreamGroup::pump() {
   const auto self = shared_from_this();
   if (is_stopped_) return;
-  for (size_t prompt = 0; prompt < streams_.size(); ++prompt) {
-    while (reader_->has_room()) {
-      std::optional<OutputEvent> event = streams_[prompt]->try_next();
-      if (!event) break;
-      reader_->on_event(prompt, std::move(*event));
-      if (is_stopped_) return;
-    }
+  for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) read(parts_[i]);
+  if (!is_stopped_) admit_next();
+  if (is_stopped_) return;
+  const bool is_last = is_complete();
+  reader_->on_pause(is_last);
+  if (is_last) stop();
+}
+
+void StreamGroup::read(Part& part) {
+  if (part.is_done) return;
+  while (reader_->has_room()) {
+    std::optional<OutputEvent> event = part.stream->try_next();
+    if (!event) break;
+    event->choice += part.first_choice;
+    reader_->on_event(part.prompt, std::move(*event));
+    if (is_stopped_) return;
   }
-  const bool is_complete =
-      std::all_of(streams_.begin(), streams_.end(), [](const auto& stream) { return stream->is_drained(); });
-  reader_->on_pause(is_complete);
-  if (is_complete) stop();
+  if (!part.stream->is_drained()) return;
+  part.is_done = true;
+  --load_.num_parts;
+  load_.num_tokens -= part.num_tokens;
 }
 
 void StreamGroup::stop() {
   const auto self = shared_from_this();
   if (is_stopped_) return;
   is_stopped_ = true;
-  for (const auto& stream : streams_) {
-    if (!stream->is_drained()) stream->cancel();
-    stream->set_listener({});
+  for (const Part& part : parts_) {
+    if (part.stream == nullptr) continue;
+    if (!part.is_done) part.stream->cancel();
+    part.stream->set_listener({});
   }
 }
 

@@ -148,10 +148,10 @@ class ServerTest : public testing::Test {
  protected:
   void SetUp() override { make_engine(); }
 
-  void make_engine(EngineOptions options = {}) {
+  void make_engine(EngineOptions options = {}, int64_t max_sequences = 8) {
     RunnerOptions runner;
     runner.num_threads = 1;
-    runner.max_sequences = 8;
+    runner.max_sequences = max_sequences;
     runner.max_batch_tokens = 256;
     runner.max_context = 256;
     runner.num_blocks = 64;

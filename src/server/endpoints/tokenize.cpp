@@ -1,7 +1,7 @@
+#include "server/apis/openai/wire.h"
 #include "server/endpoints/answer_errors.h"
 #include "server/endpoints/json_text.h"
 #include "server/endpoints/prompts.h"
-#include "server/endpoints/reply_format.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
@@ -46,7 +46,7 @@ std::vector<int32_t> encode(const ServerContext& context, const std::string& tex
 void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_loaded(context);
-    const ApiRequest request = parse_request(exchange->request().body, kTokenize, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kTokenizeApi, parse_context(context));
     require_model(context, request.model);
     const int num_forms = static_cast<int>(request.content.has_value()) + static_cast<int>(!request.prompts.empty()) +
                           static_cast<int>(!request.messages.empty());
@@ -64,7 +64,7 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
       const std::vector<int32_t> ids =
           request.prompts.empty() ? chat_prompt(context, request)
                                   : encode(context, request.prompts[0].text, request.add_special_tokens.value_or(true),
-                                           request.parse_special.value_or(false));
+                                           request.parse_special.value_or(true));
       body = as_count(names, ids, context.model.max_model_len, request.return_token_strings);
     }
     exchange->reply({.body = std::move(body)});
@@ -74,7 +74,7 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
 void handle_detokenize(ServerContext& context, const ExchangePtr& exchange) {
   answer_errors(context, exchange, [&] {
     require_loaded(context);
-    const ApiRequest request = parse_request(exchange->request().body, kDetokenize, parse_context(context));
+    const ApiRequest request = parse_request(exchange->request().body, kDetokenizeApi, parse_context(context));
     require_model(context, request.model);
     if (!request.tokens) refuse_field("tokens", "'tokens' is missing; give a list of token ids");
     const std::string text =

@@ -37,6 +37,7 @@ struct ApiRequest {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   std::optional<bool> add_special_tokens;
+  std::optional<bool> parse_special;
   json::object template_variables;
   std::string chat_template;
   std::optional<int64_t> truncate_prompt_tokens;  // -1: to what fits
@@ -78,7 +79,6 @@ struct ApiRequest {
 
   // /tokenize, /detokenize
   std::optional<std::string> content;  // llama-server's name for the text; the answer has its form
-  std::optional<bool> parse_special;
   bool with_pieces = false;
   bool return_token_strings = false;
   std::optional<std::vector<int32_t>> tokens;

@@ -1,7 +1,9 @@
-// The table of request fields: name, endpoints, type, range, where the value is stored and what it means. The parser
-// uses it, docs/serving-api.md shows it (a test compares them), and the tests of hostile values are generated from it.
+// A field of a request: name, type, range, where the value is stored and what it means. Each API has a table of them
+// (server/apis): the parser uses it, docs/serving-api.md shows it and openapi.json is written from it (tests compare
+// them), and the tests of hostile values are generated from it. In a table an alias comes before the name that
+// overrides it.
 //
-// The table is constant; parse_request() may be called by any thread.
+// Tables are constant; any thread.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +15,6 @@
 #include "server/schema/api_request.h"
 
 namespace quire {
-
-enum Endpoint : uint8_t {
-  kChat = 1,
-  kCompletions = 2,
-  kEmbeddings = 4,
-  kTokenize = 8,
-  kDetokenize = 16,
-};
 
 struct ParseContext {
   const Limits& limits;
@@ -34,6 +28,7 @@ enum class FieldType : uint8_t {
   kInteger,
   kNumber,
   kString,
+  kObject,   // with fields of its own
   kOther,    // `store` does all checks
   kIgnored,  // accepted, without effect
   kRefused,  // null, false, 0 and empty are accepted; anything else is not_supported
@@ -41,8 +36,7 @@ enum class FieldType : uint8_t {
 
 struct Field {
   std::string_view name;
-  uint8_t endpoints;  // of Endpoint
-  FieldType type;
+  FieldType type = FieldType::kOther;
   std::string_view meaning;
   // Receives a value of the right type within its range, never null.
   void (*store)(ApiRequest& out, const json::value& value, const ParseContext& context) = nullptr;
@@ -52,17 +46,14 @@ struct Field {
   bool is_above_min = false;     // min itself is not allowed
   int Limits::*limit = nullptr;  // max, when it is a limit of the server
   uint64_t Limits::*byte_limit = nullptr;
-};
+  std::string_view shape = {};    // kOther: JSON Schema
+  const Field* nested = nullptr;  // kObject: its fields
+  size_t num_nested = 0;
 
-// In the order in which they are stored: an alias comes before the name that overrides it.
-std::span<const Field> request_fields();
+  constexpr std::span<const Field> members() const { return {nested, num_nested}; }
+};
 
 // "integer, 1 to 128": for the documentation and for refusals.
 std::string describe_type(const Field& field, const Limits& limits);
-// The documentation's table, in Markdown.
-std::string fields_as_markdown(const Limits& limits);
-
-// Throws ApiError: 400 with the field's path.
-ApiRequest parse_request(std::string_view body, Endpoint endpoint, const ParseContext& context);
 
 }  // namespace quire

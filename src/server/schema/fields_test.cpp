@@ -1,6 +1,4 @@
 // Every field of the table against hostile values, and the documentation against the table.
-#include "server/schema/fields.h"
-
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -8,19 +6,20 @@
 #include <iterator>
 
 #include "server/api_error.h"
+#include "server/apis/apis.h"
 
 namespace quire {
 namespace {
 
 class FieldsTest : public testing::Test {
  protected:
-  ApiRequest parse(std::string_view body, Endpoint endpoint = kChat) const {
-    return parse_request(body, endpoint, {.limits = limits_, .default_sampling = sampling_, .vocab_size = 512});
+  ApiRequest parse(std::string_view body, const Api& api = kChatApi) const {
+    return parse_request(body, api, {.limits = limits_, .default_sampling = sampling_, .vocab_size = 512});
   }
   // The refusal's path, or "accepted".
-  std::string refused(std::string_view body, Endpoint endpoint = kChat) const {
+  std::string refused(std::string_view body, const Api& api = kChatApi) const {
     try {
-      parse(body, endpoint);
+      parse(body, api);
     } catch (const ApiError& error) {
       // A well-formed chat template is refused unless the operator allows it.
       EXPECT_TRUE(error.status() == 400 || (error.status() == 403 && error.param() == "chat_template"));
@@ -34,8 +33,6 @@ class FieldsTest : public testing::Test {
   Limits limits_;
   SamplingParams sampling_;
 };
-
-constexpr Endpoint kEndpoints[] = {kChat, kCompletions, kEmbeddings, kTokenize, kDetokenize};
 
 // A value is either accepted, within its range, or refused by an error that names the field.
 TEST_F(FieldsTest, HostileValues) {
@@ -69,12 +66,11 @@ TEST_F(FieldsTest, HostileValues) {
                                  "{\"a\":{}}",
                                  "true",
                                  "false"};
-  for (const Field& field : request_fields()) {
-    for (const Endpoint endpoint : kEndpoints) {
-      if ((field.endpoints & endpoint) == 0) continue;
+  for (const Api* const api : apis()) {
+    for (const Field& field : api->fields) {
       for (const char* value : kValues) {
         const std::string body = "{\"" + std::string(field.name) + "\": " + value + "}";
-        const std::string path = refused(body, endpoint);
+        const std::string path = refused(body, *api);
         const bool is_number = std::string("-0123456789").find(value[0]) != std::string::npos;
         if (path == "accepted" || path.empty()) {
           EXPECT_TRUE(!path.empty() || is_number) << body;  // not a JSON number
@@ -91,32 +87,56 @@ TEST_F(FieldsTest, HostileValues) {
 }
 
 TEST_F(FieldsTest, NullIsAbsentForEveryField) {
-  for (const Field& field : request_fields()) {
-    for (const Endpoint endpoint : kEndpoints) {
-      if ((field.endpoints & endpoint) == 0) continue;
-      EXPECT_EQ(refused("{\"" + std::string(field.name) + "\": null}", endpoint), "accepted") << field.name;
+  for (const Api* const api : apis()) {
+    for (const Field& field : api->fields) {
+      EXPECT_EQ(refused("{\"" + std::string(field.name) + "\": null}", *api), "accepted") << field.name;
     }
   }
 }
 
+std::vector<std::pair<const Api*, Field>> all_fields() {
+  std::vector<std::pair<const Api*, Field>> all;
+  for (const Api* const api : apis()) {
+    for (const Field& field : api->fields) all.emplace_back(api, field);
+  }
+  return all;
+}
+
 // Each numeric field just inside and just outside its range.
 TEST_F(FieldsTest, RangesHoldAtTheirEnds) {
-  for (const Field& field : request_fields()) {
+  for (const auto& [api, field] : all_fields()) {
     if (field.type != FieldType::kInteger && field.type != FieldType::kNumber) continue;
-    if (field.name == "seed" || field.name == "best_of" || field.name == "top_logprobs" ||
-        field.name == "truncate_prompt_tokens") {
+    if (field.name == "best_of" || field.name == "top_logprobs" || field.name == "truncate_prompt_tokens") {
       continue;  // further rules apply
     }
-    const Endpoint endpoint = (field.endpoints & kChat) != 0          ? kChat
-                              : (field.endpoints & kCompletions) != 0 ? kCompletions
-                                                                      : kEmbeddings;
     const double max = field.limit != nullptr ? static_cast<double>(limits_.*field.limit) : field.max;
-    const auto body = [&](double value) { return fmt::format("{{\"{}\": {:.17g}}}", field.name, value); };
-    EXPECT_EQ(refused(body(max), endpoint), "accepted") << field.name;
-    EXPECT_EQ(refused(body(max * 1.001 + 1), endpoint), field.name) << field.name;
-    EXPECT_EQ(refused(body(field.min), endpoint), field.is_above_min ? std::string(field.name) : "accepted");
-    EXPECT_EQ(refused(body(field.min - 1), endpoint), field.name);
+    const auto body = [&](double value) { return fmt::format("{{\"{}\": {:.0f}}}", field.name, value); };
+    // The nearest double of the greatest 64-bit number is one more than it.
+    const std::string most = max > 1e19 ? "{\"seed\": 18446744073709551615}" : body(max);
+    EXPECT_EQ(refused(most, *api), "accepted") << field.name;
+    EXPECT_EQ(refused(body(max * 1.001 + 1), *api), field.name) << field.name;
+    EXPECT_EQ(refused(body(field.min), *api), field.is_above_min ? std::string(field.name) : "accepted");
+    EXPECT_EQ(refused(body(field.min * 1.001 - 1), *api), field.name);
   }
+}
+
+// The members of an object are fields like others: hostile values, null, and their path in refusals.
+TEST_F(FieldsTest, NestedFieldsAreFields) {
+  for (const auto& [api, field] : all_fields()) {
+    EXPECT_EQ(field.type == FieldType::kObject, !field.members().empty()) << field.name;
+    for (const Field& member : field.members()) {
+      const std::string path = fmt::format("{}.{}", field.name, member.name);
+      EXPECT_TRUE(refused(fmt::format("{{\"{}\": {{\"{}\": [[1]]}}}}", field.name, member.name), *api) == path) << path;
+      EXPECT_NE(fields_as_markdown(limits_).find(fmt::format("`{}`: ", member.name)), std::string::npos) << path;
+    }
+    if (field.type == FieldType::kObject) {
+      EXPECT_EQ(refused(fmt::format("{{\"{}\": 5}}", field.name), *api), field.name);
+    }
+  }
+  EXPECT_TRUE(parse(R"({"stream": true, "stream_options": {"include_usage": true}})").include_usage);
+  EXPECT_FALSE(parse(R"({"stream": true, "stream_options": {"include_usage": null}})").include_usage);
+  EXPECT_EQ(refused(R"({"response_format": {"type": "text"}})"), "accepted");
+  EXPECT_EQ(refused(R"({"response_format": {}})"), "response_format.type");
 }
 
 TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
@@ -134,9 +154,9 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"logit_bias": {"1": 5, "x": 1}})"), "logit_bias.x");
   EXPECT_EQ(refused(R"({"logit_bias": {"512": 5}})"), "logit_bias.512");
   EXPECT_EQ(refused(R"({"stream": true, "stream_options": {"include_usage": 1}})"), "stream_options.include_usage");
-  EXPECT_EQ(refused(R"({"prompt": [[1, 2], [3, 512]]})", kCompletions), "prompt[1][1]");
-  EXPECT_EQ(refused(R"({"prompt": [1, "a"]})", kCompletions), "prompt[1]");
-  EXPECT_EQ(refused(R"({"prompt": ["a", 1]})", kCompletions), "prompt[1]");
+  EXPECT_EQ(refused(R"({"prompt": [[1, 2], [3, 512]]})", kCompletionsApi), "prompt[1][1]");
+  EXPECT_EQ(refused(R"({"prompt": [1, "a"]})", kCompletionsApi), "prompt[1]");
+  EXPECT_EQ(refused(R"({"prompt": ["a", 1]})", kCompletionsApi), "prompt[1]");
   EXPECT_EQ(refused(R"({"response_format": {"type": "json_object"}})"), "response_format.type");
   EXPECT_EQ(refused(R"({"tools": [{}]})"), "tools");
   EXPECT_EQ(refused(R"({"tools": [{}], "tool_choice": "none"})"), "accepted");
@@ -144,7 +164,7 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"n": 2, "best_of": 3})"), "best_of");
   EXPECT_EQ(refused(R"({"top_logprobs": 3})"), "top_logprobs");
   EXPECT_EQ(refused(R"({"stream_options": {}})"), "stream_options");
-  EXPECT_EQ(refused(R"({"top_p": 1e-60})"), "top_p");
+  EXPECT_EQ(refused(R"({"repetition_penalty": 1e-60})"), "repetition_penalty");
   EXPECT_EQ(refused("[]"), "");
   EXPECT_EQ(refused("{"), "");
   EXPECT_EQ(refused("{\"a\": NaN}"), "");
@@ -177,18 +197,83 @@ TEST_F(FieldsTest, TheNewerNameWins) {
   EXPECT_EQ(parse(R"({"n_predict": -1})").max_tokens, -1);
   EXPECT_EQ(parse(R"({"repetition_penalty": 1.5, "repeat_penalty": 2})").sampling.repetition_penalty, 1.5f);
   EXPECT_EQ(parse(R"({"n_probs": 4})").top_logprobs, 4);
-  EXPECT_EQ(parse(R"({"logprobs": null})", kCompletions).logprobs, false);
-  EXPECT_EQ(parse(R"({"logprobs": 0})", kCompletions).logprobs, true);
+  EXPECT_EQ(parse(R"({"logprobs": null})", kCompletionsApi).logprobs, false);
+  EXPECT_EQ(parse(R"({"logprobs": 0})", kCompletionsApi).logprobs, true);
 }
 
-TEST_F(FieldsTest, MessagesAsTemplatesExpectThem) {
+// What the widest of the peers accepts with the same meaning is accepted here.
+TEST_F(FieldsTest, RangesOfThePeers) {
+  for (const Api* const api : {&kChatApi, &kCompletionsApi}) {
+    EXPECT_EQ(parse(R"({"max_tokens": -1})", *api).max_tokens, -1);
+    EXPECT_EQ(parse(R"({"max_completion_tokens": -1})", *api).max_tokens, -1);
+    EXPECT_TRUE(parse(R"({"top_p": 0, "temperature": 1})", *api).sampling.is_greedy());
+    EXPECT_TRUE(parse(R"({"top_p": 1e-60})", *api).sampling.is_greedy()) << "as the sampler's float";
+    EXPECT_FALSE(parse(R"({"top_p": 0.01})", *api).sampling.is_greedy());
+    EXPECT_GT(parse(R"({"typical_p": 0})", *api).sampling.typical_p, 0.0f);
+    EXPECT_EQ(parse(R"({"seed": 18446744073709551615})", *api).sampling.seed, 18446744073709551615u);
+    EXPECT_EQ(parse(R"({"seed": 9223372036854775808})", *api).sampling.seed, 9223372036854775808u);
+    EXPECT_EQ(parse(R"({"seed": -9223372036854775808})", *api).sampling.seed, 9223372036854775808u);
+    EXPECT_EQ(parse(R"({"seed": -2})", *api).sampling.seed, 18446744073709551614u);
+    EXPECT_FALSE(parse(R"({"seed": -1})", *api).sampling.seed.has_value());
+    EXPECT_EQ(refused(R"({"seed": 18446744073709551616})", *api), "seed");
+    EXPECT_EQ(refused(R"({"n": 2, "best_of": 0})", *api), "accepted");
+    EXPECT_EQ(refused(R"({"max_tokens": -2})", *api), "max_tokens");
+  }
+  EXPECT_EQ(refused(R"({"max_tokens": 0})"), "max_tokens");
+  EXPECT_EQ(refused(R"({"max_tokens": 0})", kCompletionsApi), "accepted") << "an echo is scored without more tokens";
+  EXPECT_EQ(refused(R"({"function_call": "auto"})"), "accepted");
+}
+
+// What OpenAI publishes as a maximum is no more than what is served here.
+TEST_F(FieldsTest, LimitsReachOpenAisMaxima) {
+  EXPECT_GE(limits_.choices, 128);
+  EXPECT_GE(limits_.prompts, 2048);
+  EXPECT_GE(limits_.stop_strings, 4);
+  EXPECT_GE(limits_.top_logprobs, 20);
+  EXPECT_GE(limits_.logprobs, 5);
+  std::string list = "[";
+  for (int i = 0; i < 2048; ++i) list += i > 0 ? ",\"a\"" : "\"a\"";
+  EXPECT_EQ(parse("{\"input\": " + list + "]}", kEmbeddingsApi).prompts.size(), 2048u);
+  EXPECT_EQ(refused("{\"input\": " + list + ",\"a\"]}", kEmbeddingsApi), "input");
+}
+
+TEST_F(FieldsTest, ALongRequestIdIsReplacedWhereverItStands) {
+  const auto id = [&](size_t size) { return parse("{\"request_id\": \"" + std::string(size, 'x') + "\"}").request_id; };
+  EXPECT_EQ(id(128).size(), 128u);
+  EXPECT_EQ(id(200), "") << "the exchange's own id is taken";
+  EXPECT_EQ(id(0), "");
+}
+
+TEST_F(FieldsTest, BrokenJsonIsNamed) {
+  const auto message = [&](std::string_view body) {
+    try {
+      parse(body);
+    } catch (const ApiError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const char* body : {R"({"user": "\ud800"})", R"({"user": "\udc00"})", R"({"user": "a\uD83D\n"})",
+                           R"({"user": "\ud800\ud800"})", R"({"user": "\ud83dA"})"}) {
+    EXPECT_NE(message(body).find("half of a surrogate pair"), std::string::npos) << body << message(body);
+  }
+  EXPECT_EQ(parse(R"({"user": "\ud83d\ude00"})").num_choices, 1);
+  EXPECT_NE(message("{\"user\": \"\xff\"}").find("UTF-8"), std::string::npos);
+  EXPECT_NE(message("{\"user\": \"a\nb\"}").find("control character \\x0a"), std::string::npos);
+  EXPECT_NE(message("{\"n\": NaN}").find("NaN"), std::string::npos);
+  EXPECT_NE(message("").find("empty"), std::string::npos);
+}
+
+TEST_F(FieldsTest, MessagesAsTheDialogueExpectsThem) {
   const ApiRequest request = parse(R"({"messages": [
       {"role": "developer", "content": "d"},
       {"role": "user", "name": "ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+      {"role": "user", "content": []},
       {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]})");
   EXPECT_EQ(json::serialize(request.messages),
-            R"([{"role":"system","content":"d"},{"role":"user","name":"ann","content":"a\nb"},)"
-            R"({"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}])");
+            R"([{"role":"system","content":"d"},{"role":"user","name":"ann",)"
+            R"("content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"user","content":""},)"
+            R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}])");
 }
 
 TEST_F(FieldsTest, TheDocumentationHasTheTable) {

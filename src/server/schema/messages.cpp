@@ -13,37 +13,31 @@ bool is_role(std::string_view role) {
   return role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool";
 }
 
-// Several text parts become lines of one text.
-std::string join_parts(const std::string& path, const json::array& parts) {
-  std::string text;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string part_path = at(path, i);
-    if (!parts[i].is_object())
-      refuse_value(part_path, "a part such as {\"type\": \"text\", \"text\": \"...\"}", parts[i]);
-    const json::object& part = parts[i].get_object();
-    const json::value* type = part.if_contains("type");
-    if (type == nullptr || !type->is_string()) {
-      refuse_value(at(part_path, "type"), "\"text\"", type == nullptr ? json::value() : *type);
-    }
-    if (type->get_string() != "text") {
-      refuse_unsupported(at(part_path, "type"), fmt::format("'{}' is {}: this model reads text parts only",
-                                                            at(part_path, "type"), describe_value(*type)));
-    }
-    const json::value* part_text = part.if_contains("text");
-    if (part_text == nullptr || !part_text->is_string()) {
-      refuse_value(at(part_path, "text"), "a string", part_text == nullptr ? json::value() : *part_text);
-    }
-    if (i > 0) text += '\n';
-    text += std::string_view(part_text->get_string());
+void check_part(const std::string& path, const json::value& value) {
+  if (!value.is_object()) refuse_value(path, "a part such as {\"type\": \"text\", \"text\": \"...\"}", value);
+  const json::object& part = value.get_object();
+  const json::value* type = part.if_contains("type");
+  if (type == nullptr || !type->is_string()) {
+    refuse_value(at(path, "type"), "\"text\"", type == nullptr ? json::value() : *type);
   }
-  return text;
+  if (type->get_string() != "text") {
+    refuse_unsupported(at(path, "type"), fmt::format("'{}' is {}: this model reads text parts only", at(path, "type"),
+                                                     describe_value(*type)));
+  }
+  const json::value* text = part.if_contains("text");
+  if (text == nullptr || !text->is_string()) {
+    refuse_value(at(path, "text"), "a string", text == nullptr ? json::value() : *text);
+  }
 }
 
-std::string read_content(const std::string& path, const json::value* content) {
-  if (content == nullptr || content->is_null()) return {};
-  if (content->is_string()) return std::string(content->get_string());
-  if (content->is_array()) return join_parts(path, content->get_array());
-  refuse_value(path, "a string, null, or a list of text parts", *content);
+// Null where there is none. What a template makes of parts and of null is known where it is rendered.
+json::value read_content(const std::string& path, const json::value* content) {
+  if (content == nullptr || content->is_null()) return nullptr;
+  if (content->is_string()) return *content;
+  if (!content->is_array()) refuse_value(path, "a string, null, or a list of text parts", *content);
+  const json::array& parts = content->get_array();
+  for (size_t i = 0; i < parts.size(); ++i) check_part(at(path, i), parts[i]);
+  return parts.empty() ? json::value("") : *content;
 }
 
 // Clients send the arguments of earlier calls as a string that holds JSON; templates expect the value itself.
@@ -75,7 +69,7 @@ json::object read_message(const std::string& path, const json::value& value, con
   json::value& role = message["role"];
   if (!role.is_string() || !is_role(role.get_string())) refuse_value(at(path, "role"), kRoles, role);
   if (role.get_string() == "developer") role = "system";
-  message["content"] = json::string(read_content(at(path, "content"), message.if_contains("content")));
+  message["content"] = read_content(at(path, "content"), message.if_contains("content"));
   if (json::value* calls = message.if_contains("tool_calls")) {
     open_arguments(at(path, "tool_calls"), *calls, context);
     if (calls->is_null()) message.erase("tool_calls");

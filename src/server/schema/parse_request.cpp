@@ -3,15 +3,15 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "server/apis/apis.h"
 #include "server/schema/field_error.h"
-#include "server/schema/fields.h"
 
 namespace quire {
 namespace {
 
 // Written as 7 or 7.0.
 bool is_integer(const json::value& value) {
-  if (value.is_int64()) return true;
+  if (value.is_int64() || value.is_uint64()) return true;
   if (!value.is_double()) return false;
   const double number = value.get_double();
   return std::nearbyint(number) == number && std::abs(number) < 9.0e15;
@@ -34,8 +34,7 @@ bool is_off(const json::value& value) {
   }
 }
 
-void check(const Field& field, const json::value& value, const ParseContext& context) {
-  const std::string path(field.name);
+void check(const Field& field, const std::string& path, const json::value& value, const ParseContext& context) {
   bool is_right = true;
   switch (field.type) {
     case FieldType::kBool: is_right = value.is_bool(); break;
@@ -59,6 +58,7 @@ void check(const Field& field, const json::value& value, const ParseContext& con
       is_right = size >= field.min && (most == 0.0 || size <= most);
       break;
     }
+    case FieldType::kObject: is_right = value.is_object(); break;
     case FieldType::kRefused:
       if (!is_off(value)) {
         refuse_unsupported(path,
@@ -82,58 +82,37 @@ json::object parse_body(std::string_view body, const Limits& limits) {
   return std::move(value.get_object());
 }
 
-void log_unknown(const json::object& body) {
+void log_unknown(const json::object& body, std::span<const Field> fields) {
   for (const auto& member : body) {
     const std::string_view key = member.key();
-    const auto fields = request_fields();
     if (std::none_of(fields.begin(), fields.end(), [&](const Field& field) { return field.name == key; })) {
       log::debug("request field '{}' is unknown and ignored", printable(key, 60));
     }
   }
 }
 
-// Checks that involve several fields.
-void check_together(const ApiRequest& request, Endpoint endpoint) {
-  if (request.has_stream_options && !request.stream) {
-    refuse_field("stream_options", "'stream_options' is allowed only together with \"stream\": true");
-  }
-  if (request.best_of && *request.best_of != request.num_choices) {
-    refuse_unsupported("best_of", fmt::format("'best_of' is {} and n is {}: this server returns every choice it makes; "
-                                              "leave best_of out",
-                                              *request.best_of, request.num_choices));
-  }
-  if (request.has_tools && request.may_call_tools) {
-    refuse_unsupported("tools",
-                       "'tools' are given: this server cannot call tools; leave them out, or give "
-                       "\"tool_choice\": \"none\"");
-  }
-  if (request.stream && request.prompt_logprobs >= 0) {
-    refuse_unsupported("prompt_logprobs", "'prompt_logprobs' is not available in a stream; leave out \"stream\"");
-  }
-  if (endpoint == kChat && request.top_logprobs && !request.logprobs) {
-    refuse_field("top_logprobs", "'top_logprobs' is allowed only together with \"logprobs\": true");
-  }
-  if (request.continue_final_message && request.add_generation_prompt) {
-    refuse_field("continue_final_message",
-                 "'continue_final_message' contradicts add_generation_prompt; give \"add_generation_prompt\": false");
+// `place`: "stream_options." within that object, empty for the body itself.
+void read_fields(std::span<const Field> fields, std::string_view place, const json::object& from, ApiRequest& out,
+                 const ParseContext& context) {
+  for (const Field& field : fields) {
+    const json::value* value = find_member(from, field.name);
+    if (value == nullptr) continue;
+    const std::string path = std::string(place) + std::string(field.name);
+    check(field, path, *value, context);
+    if (field.store != nullptr) field.store(out, *value, context);
+    if (!field.members().empty()) read_fields(field.members(), path + ".", value->get_object(), out, context);
   }
 }
 
 }  // namespace
 
-ApiRequest parse_request(std::string_view body, Endpoint endpoint, const ParseContext& context) {
+ApiRequest parse_request(std::string_view body, const Api& api, const ParseContext& context) {
   const json::object object = parse_body(body, context.limits);
-  log_unknown(object);
+  log_unknown(object, api.fields);
   ApiRequest out;
   out.sampling = context.default_sampling;
-  for (const Field& field : request_fields()) {
-    if ((field.endpoints & endpoint) == 0) continue;
-    const json::value* value = find_member(object, field.name);
-    if (value == nullptr) continue;
-    check(field, *value, context);
-    if (field.store != nullptr) field.store(out, *value, context);
-  }
-  check_together(out, endpoint);
+  read_fields(api.fields, "", object, out, context);
+  if (api.check != nullptr) api.check(out);
   return out;
 }
 

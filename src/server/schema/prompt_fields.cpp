@@ -117,29 +117,17 @@ std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value,
   return biases;
 }
 
-void read_stream_options(ApiRequest& out, const json::value& value) {
-  if (!value.is_object()) refuse_value("stream_options", "an object", value);
-  out.has_stream_options = true;
-  const auto read_flag = [&](std::string_view key, bool& flag) {
-    const json::value* found = find_member(value.get_object(), key);
-    if (found == nullptr) return;
-    if (!found->is_bool()) refuse_value(at("stream_options", key), "true or false", *found);
-    flag = found->get_bool();
-  };
-  read_flag("include_usage", out.include_usage);
-  read_flag("continuous_usage_stats", out.continuous_usage);
+void require_response_type(const json::value& format) {
+  if (find_member(format.get_object(), "type") != nullptr) return;
+  refuse_field("response_format.type", "'response_format.type' is missing; give {\"type\": \"text\"}");
 }
 
-void read_response_format(const json::value& value) {
-  const json::value* type = value.is_object() ? find_member(value.get_object(), "type") : nullptr;
-  if (type == nullptr || !type->is_string()) {
-    refuse_value(value.is_object() ? "response_format.type" : "response_format",
-                 "an object such as {\"type\": \"text\"}", type == nullptr ? value : *type);
-  }
-  if (type->get_string() == "text") return;
+void read_response_type(const json::value& type) {
+  if (!type.is_string()) refuse_value("response_format.type", "a string such as \"text\"", type);
+  if (type.get_string() == "text") return;
   refuse_unsupported(
       "response_format.type",
-      fmt::format("'response_format.type' is {}: this server answers with \"text\" only", describe_value(*type)));
+      fmt::format("'response_format.type' is {}: this server answers with \"text\" only", describe_value(type)));
 }
 
 Pooling read_pooling(const json::value& value) {

@@ -9,8 +9,8 @@
 
 namespace quire {
 
-// Messages in the form that chat templates expect: content is a string, the role developer becomes system, arguments of
-// tool calls are objects.
+// Messages as dialogue renders them: content is a string, a list of text parts or null, the role developer becomes
+// system, arguments of tool calls are objects.
 json::array read_messages(const json::value& value, const ParseContext& context);
 // A string, a list of strings, a list of token ids, or a list of such lists.
 std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);
@@ -18,9 +18,10 @@ std::vector<int32_t> read_token_ids(const std::string& path, const json::value& 
                                     size_t max_entries);
 std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
-void read_stream_options(ApiRequest& out, const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
-void read_response_format(const json::value& value);
+// Of response_format, an object: that it has a type, and which.
+void require_response_type(const json::value& format);
+void read_response_type(const json::value& type);
 void read_tool_choice(ApiRequest& out, const json::value& value);
 Pooling read_pooling(const json::value& value);
 

@@ -1,0 +1,253 @@
+#include "server/apis/openai/answer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "server/endpoints/json_text.h"
+
+namespace quire {
+namespace {
+
+// A ping is sent after one to two of these intervals without output.
+constexpr std::chrono::milliseconds kPingTick{7500};
+
+// What both writers know. The request's wishes are copied: the answer outlives it.
+class OpenAiAnswer : public AnswerWriter {
+ public:
+  OpenAiAnswer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form)
+      : exchange_(setup.exchange),
+        form_(std::move(form)),
+        prompt_token_ids_(setup.request.return_token_ids),
+        num_prompt_logprobs_(setup.request.prompt_logprobs),
+        prompts_(static_cast<size_t>(setup.head.num_choices)) {}
+
+  void begin(int choice, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) override {
+    std::string& members = prompts_[static_cast<size_t>(choice)];
+    if (prompt_token_ids_) {
+      members = ",\"prompt_token_ids\":";
+      append_token_ids(members, prompt);
+    }
+    if (num_prompt_logprobs_ >= 0) {
+      members += ",\"prompt_logprobs\":";
+      append_prompt_logprobs(members, form_->names(), logprobs, num_prompt_logprobs_);
+    }
+  }
+
+  void usage(const UsageCounts& usage) override { usage_ = usage; }
+
+  void timings(const AnswerTimings& timings) override {
+    timings_ = fmt::format(
+        "{{\"ttft_ms\":{:.3f},\"decode_ms\":{:.3f},\"queue_ms\":{:.3f},\"tokens_per_second\":{:.3f},"
+        "\"cached_tokens\":{}}}",
+        timings.ttft_ms, timings.decode_ms, timings.queue_ms, timings.tokens_per_second, timings.cached_tokens);
+  }
+
+ protected:
+  std::string envelope(const AnswerHead& head, bool is_stream) const {
+    std::string out = "{\"id\":" + json_string(std::string(form_->id_prefix()) + head.request_id) + ",\"object\":";
+    append_json_string(out, form_->object(is_stream));
+    out += ",\"created\":";
+    append_json_number(out, head.created);
+    out += ",\"model\":" + json_string(head.model) + ",\"system_fingerprint\":" + json_string(head.fingerprint);
+    if (head.is_truncated) out += ",\"truncated\":true";
+    return out;
+  }
+
+  const ExchangePtr exchange_;
+  const std::unique_ptr<OpenAiForm> form_;
+  const bool prompt_token_ids_;
+  const int num_prompt_logprobs_;
+  std::vector<std::string> prompts_;  // of each choice: members about its prompt, each with a comma before it
+  UsageCounts usage_;
+  std::string timings_;  // JSON object, empty when not asked for
+};
+
+class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<StreamedAnswer> {
+ public:
+  StreamedAnswer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form)
+      : OpenAiAnswer(setup, std::move(form)),
+        include_usage_(setup.request.include_usage),
+        continuous_usage_(setup.request.continuous_usage),
+        buffer_bytes_(setup.buffer_bytes),
+        head_("data: " + envelope(setup.head, /*is_stream=*/true)),
+        is_started_(static_cast<size_t>(setup.head.num_choices), false) {}
+
+  void start() {
+    exchange_->begin_stream("text/event-stream");
+    tick();
+  }
+
+  void text(int index, TextPiece piece) override { chunk(index, piece, nullptr, false); }
+  void end(int index, TextPiece rest, const ChoiceEnd& end, bool is_last) override {
+    chunk(index, rest, &end, is_last && !include_usage_);
+  }
+
+  void flush() override {
+    if (out_.empty()) return;
+    exchange_->send(std::move(out_));
+    out_.clear();
+    is_silent_ = false;
+  }
+
+  void done() override {
+    if (include_usage_) {
+      out_ += head_ + ",\"choices\":[],\"usage\":";
+      append_usage(out_, usage_);
+      finish_event(/*with_timings=*/true);
+    }
+    out_ += "data: [DONE]\n\n";
+    flush();
+    exchange_->end();
+  }
+
+  void fail(const ApiError& error) override {
+    out_ += "data: " + error_json(error) + "\n\ndata: [DONE]\n\n";
+    flush();
+    exchange_->end();
+  }
+
+  bool has_room() const override { return exchange_->unsent_bytes() + out_.size() < buffer_bytes_; }
+
+ private:
+  void chunk(int index, const TextPiece& piece, const ChoiceEnd* end, bool with_timings) {
+    const bool is_first = !is_started_[static_cast<size_t>(index)];
+    is_started_[static_cast<size_t>(index)] = true;
+    const std::string_view prompt =
+        is_first ? std::string_view(prompts_[static_cast<size_t>(index)]) : std::string_view();
+    const bool in_choice = form_->has_prompt_in_choice();
+    out_ += head_;
+    if (!in_choice) out_ += prompt;
+    out_ += ",\"choices\":[";
+    form_->append_choice(out_, {.index = index,
+                                .is_stream = true,
+                                .is_first = is_first,
+                                .piece = piece,
+                                .end = end,
+                                .prompt = in_choice ? prompt : std::string_view()});
+    out_ += ']';
+    if (continuous_usage_) {
+      out_ += ",\"usage\":";
+      append_usage(out_, usage_);
+    }
+    finish_event(with_timings);
+  }
+
+  void finish_event(bool with_timings) {
+    if (with_timings && !timings_.empty()) out_ += ",\"timings\":" + timings_;
+    out_ += "}\n\n";
+  }
+
+  // Proxies and clients close silent connections.
+  void tick() {
+    exchange_->post_after(kPingTick, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self == nullptr) return;
+      if (self->is_silent_) self->exchange_->send(": ping\n\n");
+      self->is_silent_ = true;
+      self->tick();
+    });
+  }
+
+  const bool include_usage_;
+  const bool continuous_usage_;
+  const uint64_t buffer_bytes_;
+  const std::string head_;  // of every event
+  std::vector<bool> is_started_;
+  std::string out_;
+  bool is_silent_ = false;
+};
+
+class WholeAnswer : public OpenAiAnswer {
+ public:
+  WholeAnswer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form)
+      : OpenAiAnswer(setup, std::move(form)),
+        head_(envelope(setup.head, /*is_stream=*/false)),
+        choices_(prompts_.size()) {}
+
+  void text(int index, TextPiece piece) override { choices_[static_cast<size_t>(index)].add(std::move(piece)); }
+  void end(int index, TextPiece rest, const ChoiceEnd& end, bool) override {
+    choices_[static_cast<size_t>(index)].add(std::move(rest));
+    choices_[static_cast<size_t>(index)].end = end;
+  }
+
+  void done() override {
+    std::string body = head_;
+    const bool in_choice = form_->has_prompt_in_choice();
+    if (!in_choice) body += prompts_[0];
+    body += ",\"choices\":[";
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (i > 0) body += ',';
+      form_->append_choice(body, {.index = static_cast<int>(i),
+                                  .is_first = true,
+                                  .piece = choices_[i].piece,
+                                  .end = &choices_[i].end,
+                                  .prompt = in_choice ? std::string_view(prompts_[i]) : ""});
+    }
+    body += "],\"usage\":";
+    append_usage(body, usage_);
+    if (!timings_.empty()) body += ",\"timings\":" + timings_;
+    body += '}';
+    exchange_->reply({.body = std::move(body)});
+  }
+
+  void fail(const ApiError& error) override { exchange_->reply(error_response(error)); }
+
+  void flush() override {}
+  bool has_room() const override { return true; }
+
+ private:
+  struct Choice {
+    TextPiece piece;
+    ChoiceEnd end;
+
+    void add(TextPiece more) {
+      piece.text += more.text;
+      std::move(more.tokens.begin(), more.tokens.end(), std::back_inserter(piece.tokens));
+    }
+  };
+
+  const std::string head_;
+  std::vector<Choice> choices_;
+};
+
+void append_stop(std::string& out, const ChoiceEnd& end) {
+  if (end.stop_string) {
+    append_json_string(out, *end.stop_string);
+  } else if (end.stop_token) {
+    append_json_number(out, int64_t{*end.stop_token});
+  } else {
+    out += "null";
+  }
+}
+
+}  // namespace
+
+void OpenAiForm::append_end(std::string& out, const ChoicePart& part) const {
+  out += ",\"finish_reason\":";
+  if (part.end == nullptr) {
+    out += "null";
+  } else {
+    out += part.end->reason == FinishReason::kLength ? "\"length\"" : "\"stop\"";
+    out += ",\"stop_reason\":";
+    append_stop(out, *part.end);
+  }
+  if (token_ids_) {
+    out += ",\"token_ids\":";
+    append_list(out, part.piece.tokens,
+                [&](const PieceToken& from) { append_json_number(out, int64_t{from.token.id}); });
+  }
+  out += part.prompt;
+  out += '}';
+}
+
+std::shared_ptr<AnswerWriter> make_openai_answer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form) {
+  if (!setup.request.stream) return std::make_shared<WholeAnswer>(setup, std::move(form));
+  const auto writer = std::make_shared<StreamedAnswer>(setup, std::move(form));
+  writer->start();
+  return writer;
+}
+
+}  // namespace quire

@@ -1,0 +1,79 @@
+#include "server/apis/openai/answer.h"
+#include "server/apis/answers.h"
+#include "server/endpoints/json_text.h"
+
+namespace quire {
+namespace {
+
+// Each {"token", "logprob", "bytes"} without the closing brace.
+void append_token(std::string& out, const TokenNames& names, int32_t id, float logprob) {
+  out += "{\"token\":";
+  append_json_string(out, names.name(id));
+  out += ",\"logprob\":";
+  append_json_number(out, logprob);
+  out += ",\"bytes\":[";
+  const std::string bytes = names.tokenizer.token_bytes(id);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    if (i > 0) out += ',';
+    append_json_number(out, static_cast<int64_t>(static_cast<unsigned char>(bytes[i])));
+  }
+  out += ']';
+}
+
+class ChatForm : public OpenAiForm {
+ public:
+  using OpenAiForm::OpenAiForm;
+  std::string_view id_prefix() const override { return "chatcmpl-"; }
+  std::string_view object(bool is_stream) const override {
+    return is_stream ? "chat.completion.chunk" : "chat.completion";
+  }
+  bool has_prompt_in_choice() const override { return false; }
+
+  void append_choice(std::string& out, const ChoicePart& part) const override {
+    out += "{\"index\":";
+    append_json_number(out, int64_t{part.index});
+    out += part.is_stream ? ",\"delta\":{" : ",\"message\":{";
+    if (part.is_first) out += "\"role\":\"assistant\"";
+    if (part.is_first || !part.piece.text.empty() || part.end == nullptr) {
+      out += part.is_first ? ",\"content\":" : "\"content\":";
+      append_json_string(out, part.piece.text);
+    }
+    out += part.is_stream ? "}" : ",\"refusal\":null}";
+    out += ",\"logprobs\":";
+    append_logprobs(out, part.piece.tokens, /*null_when_empty=*/part.is_stream);
+    append_end(out, part);
+  }
+
+ private:
+  // The token that ends the turn is not part of the message and is left out, as in OpenAI's answers.
+  void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
+    std::vector<const PieceToken*> shown;
+    for (const PieceToken& token : tokens) {
+      if (!token.is_end) shown.push_back(&token);
+    }
+    if (!logprobs_ || (null_when_empty && shown.empty())) {
+      out += "null";
+      return;
+    }
+    out += "{\"content\":";
+    append_list(out, shown, [&](const PieceToken* from) {
+      append_token(out, names_, from->token.id, from->token.logprob);
+      out += ",\"top_logprobs\":";
+      append_list(out, from->token.top, [&](const TokenLogprob& top) {
+        append_token(out, names_, top.id, top.logprob);
+        out += '}';
+      });
+      out += '}';
+    });
+    out += ",\"refusal\":null}";
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<AnswerWriter> make_chat_answer(const AnswerSetup& setup) {
+  const TokenNames names{setup.tokenizer, setup.request.tokens_as_ids};
+  return make_openai_answer(setup, std::make_unique<ChatForm>(names, setup.request));
+}
+
+}  // namespace quire

@@ -1,0 +1,40 @@
+#include "server/apis/shared_fields.h"
+
+namespace quire::fields {
+
+void store_max_tokens(std::string_view path, int64_t least, Out& out, const Value& value) {
+  const int64_t tokens = integer(value);
+  if (tokens != -1 && tokens < least) {
+    refuse_value(std::string(path), fmt::format("an integer from {}, or -1 for no limit but the context", least),
+                 value);
+  }
+  out.max_tokens = tokens;
+}
+
+void check_generation(const ApiRequest& request) {
+  if (request.has_stream_options && !request.stream) {
+    refuse_field("stream_options", "'stream_options' is allowed only together with \"stream\": true");
+  }
+  if (request.best_of && *request.best_of != request.num_choices) {
+    refuse_unsupported("best_of", fmt::format("'best_of' is {} and n is {}: this server returns every choice it makes; "
+                                              "leave best_of out",
+                                              *request.best_of, request.num_choices));
+  }
+  if (request.stream && request.prompt_logprobs >= 0) {
+    refuse_unsupported("prompt_logprobs", "'prompt_logprobs' is not available in a stream; leave out \"stream\"");
+  }
+}
+
+void check_conversation(const ApiRequest& request) {
+  if (request.has_tools && request.may_call_tools) {
+    refuse_unsupported("tools",
+                       "'tools' are given: this server cannot call tools; leave them out, or give "
+                       "\"tool_choice\": \"none\"");
+  }
+  if (request.continue_final_message && request.add_generation_prompt) {
+    refuse_field("continue_final_message",
+                 "'continue_final_message' contradicts add_generation_prompt; give \"add_generation_prompt\": false");
+  }
+}
+
+}  // namespace quire::fields

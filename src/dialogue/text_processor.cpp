@@ -126,8 +126,7 @@ MarkedText TextProcessor::render_chat(const json::array& messages, bool add_gene
 
 MarkedText TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
                                       const json::object& variables) const {
-  json::object context =
-      chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
+  json::object context = chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
   std::vector<std::string_view> own;
   const auto give = [&](std::string_view name, std::optional<int32_t> id) {
     context[name] = id ? tokenizer_.token_text(*id) : std::string_view();

@@ -25,7 +25,8 @@ std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> reque
   if (asked.pooling != Pooling::kNone) {
     choice->outputs.push_back(std::make_unique<Embedding>(asked.pooling));
   } else {
-    choice->outputs.push_back(std::make_unique<GeneratedTokens>(request, seed_of(seed, asked.first_choice), max_length));
+    choice->outputs.push_back(
+        std::make_unique<GeneratedTokens>(request, seed_of(seed, asked.first_choice), max_length));
     if (asked.num_prompt_logprobs >= 0) choice->outputs.push_back(std::make_unique<PromptScores>(request));
   }
   Sequence& sequence = choice->sequence;

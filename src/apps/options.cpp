@@ -106,7 +106,10 @@ void ModelOptions::add_kv_types(Command& command) {
        {.names = "--cache-type-v,-ctv",
         .value = kv_type(v_format),
         .help = "Type of V alone",
-        .default_text = "that of --kv-type"}});
+        .default_text = "that of --kv-type"},
+       {.names = "--no-kv-hadamard",
+        .value = on_off(no_kv_hadamard),
+        .help = "Store q4_0 as it is, not multiplied by a Hadamard matrix: to measure what that brings"}});
 }
 
 void ModelOptions::add_limits(Command& command) {
@@ -185,6 +188,7 @@ RunnerOptions ModelOptions::runner_options() const {
   if (kv_format) options.k_format = options.v_format = *kv_format;
   if (k_format) options.k_format = *k_format;
   if (v_format) options.v_format = *v_format;
+  options.kv_hadamard = !no_kv_hadamard;
   return options;
 }
 

@@ -30,6 +30,7 @@ struct ModelOptions {
   std::optional<Format> kv_format;
   std::optional<Format> k_format;
   std::optional<Format> v_format;
+  bool no_kv_hadamard = false;
   std::string device;
   std::string isa;
   bool one_answer = true;

@@ -67,7 +67,8 @@ TEST(Routes, PathsAsClientsWriteThem) {
   for (const Route& route : routes()) {
     const std::string path = concrete(route.pattern);
     const std::string bare = path.starts_with("/v1") ? path.substr(3) : path;
-    for (const std::string& written : {path, path + "/", path + "//", bare, bare + "/"}) {
+    for (const std::string& written :
+         {path, path + "/", path + "//", bare, bare + "/", "/openai" + path, "/openai/deployments/a-b" + bare}) {
       EXPECT_EQ(canonical_path(written, ""), path);
       EXPECT_EQ(canonical_path("/llm/a" + written, "/llm/a"), path);
       EXPECT_EQ(canonical_path(written, "/llm/a"), path) << "a proxy that takes its prefix away";
@@ -77,6 +78,9 @@ TEST(Routes, PathsAsClientsWriteThem) {
   EXPECT_EQ(canonical_path("/llm", "/llm"), "/");
   EXPECT_EQ(canonical_path("/llmhealth", "/llm"), "/llmhealth");
   EXPECT_EQ(canonical_path("/nothing/", ""), "/nothing/");
+  for (const std::string path : {"/openai/nothing", "/openai/deployments/a", "/openai/deployments/a/b", "/openai"}) {
+    EXPECT_EQ(canonical_path(path, ""), path);
+  }
   EXPECT_EQ(canonical_path("*", ""), "*");
 
   ListenerOptions options;

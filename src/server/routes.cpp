@@ -34,6 +34,17 @@ bool is_known(std::string_view path) {
   return std::any_of(kRoutes.begin(), kRoutes.end(), [&](const Route& route) { return matches(route.pattern, path); });
 }
 
+// Without what clients of Azure OpenAI put before an operation: /openai, and /deployments/NAME. The request's body names
+// the model.
+std::string_view without_deployment(std::string_view path) {
+  constexpr std::string_view kPrefix = "/openai", kDeployments = "/deployments/";
+  if (!path.starts_with("/openai/")) return path;
+  path.remove_prefix(kPrefix.size());
+  if (!path.starts_with(kDeployments)) return path;
+  const size_t end = path.find('/', kDeployments.size());
+  return end == std::string_view::npos ? path : path.substr(end);
+}
+
 }  // namespace
 
 std::span<const Route> routes() { return kRoutes; }
@@ -44,7 +55,7 @@ std::string canonical_path(std::string_view path, std::string_view root_path) {
     if (below.empty()) return "/";
     if (below.front() == '/') path = below;
   }
-  std::string_view plain = path;
+  std::string_view plain = without_deployment(path);
   while (plain.size() > 1 && plain.ends_with('/')) plain.remove_suffix(1);
   if (is_known(plain)) return std::string(plain);
   std::string versioned = "/v1" + std::string(plain);

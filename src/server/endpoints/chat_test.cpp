@@ -336,9 +336,27 @@ TEST_F(ChatTest, TheLastMessageIsContinued) {
   const std::string empty = prompt_of("");
   EXPECT_FALSE(empty.ends_with("\n\n"));
   EXPECT_EQ(prompt_of(nullptr), empty);
-  for (const char* content :
-       {"<", ">", "|", "end", "im", "e", "user", "assistant", "system", "Hello!", "\n", " ", "<|im_", "Hi ", "Hi\n",
-        "QuireContinuesHere", "xQuireContinuesHereQuireContinuesHere", "{{ x }}", "Hi"}) {
+  for (const char* content : {"<",
+                              ">",
+                              "|",
+                              "end",
+                              "im",
+                              "e",
+                              "user",
+                              "assistant",
+                              "system",
+                              "Hello!",
+                              "\n",
+                              " ",
+                              "<|im_",
+                              "Hi ",
+                              "Hi\n",
+                              "QuireContinuesHere",
+                              "xQuireContinuesHereQuireContinuesHere",
+                              "QuireContinuesHereQuireContinuesHere QuireContinuesHere",
+                              "QuireContinuesHer",
+                              "{{ x }}",
+                              "Hi"}) {
     EXPECT_EQ(prompt_of(content), empty + content);
   }
   const json::value parts = json::array{{{"type", "text"}, {"text", "H"}}, {{"type", "text"}, {"text", "i"}}};

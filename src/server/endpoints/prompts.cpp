@@ -23,12 +23,21 @@ MarkedText render(const TextProcessor& text, const ApiRequest& request, const js
 // Letters alone: whatever a template does to text, it leaves them as they are.
 constexpr std::string_view kOpenEnd = "QuireContinuesHere";
 
-// A mark that nothing of the request holds.
+// A mark that nothing of the request holds: one more repeat than its longest run of them. One pass, since a client may
+// send a body full of marks.
 std::string unheard_of_mark(const ApiRequest& request) {
   const std::string held =
       json::serialize(request.messages) + json::serialize(request.template_variables) + request.chat_template;
-  std::string mark(kOpenEnd);
-  while (held.find(mark) != std::string::npos) mark += kOpenEnd;
+  size_t longest = 0;
+  size_t run = 0;
+  size_t run_end = std::string::npos;
+  for (size_t at = held.find(kOpenEnd); at != std::string::npos; at = held.find(kOpenEnd, run_end)) {
+    run = at == run_end ? run + 1 : 1;
+    run_end = at + kOpenEnd.size();
+    longest = std::max(longest, run);
+  }
+  std::string mark;
+  for (size_t i = 0; i <= longest; ++i) mark += kOpenEnd;
   return mark;
 }
 

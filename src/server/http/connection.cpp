@@ -14,10 +14,15 @@ namespace quire::http {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-constexpr size_t kInputLimit = 256 * 1024;  // bytes read and not yet parsed
-constexpr size_t kIdleBufferBytes = 4096;   // a larger buffer is freed between requests
+constexpr size_t kUsualInputBytes = 256 * 1024;
+constexpr size_t kIdleBufferBytes = 4096;  // a larger buffer is freed between requests
 constexpr auto kLingerTime = std::chrono::seconds(2);
 constexpr uint64_t kLingerBytes = 16 << 20;
+
+// Most bytes read and not yet parsed. The parser needs a whole header at once, so the largest allowed one fits.
+size_t input_limit(const Limits& limits) {
+  return std::max<size_t>(kUsualInputBytes, limits.header_bytes + limits.target_bytes + kReadBytes);
+}
 
 Refusal internal_error(const Request& request) {
   return {500, "internal_error", "internal error; request id " + request.id};
@@ -75,7 +80,7 @@ void Connection::read() {
 void Connection::read_input() {
   thread_local std::array<char, kReadBytes> buffer;
   while (!is_at_end_ && !is_broken_) {
-    if (in_.size() >= kInputLimit) {
+    if (in_.size() >= input_limit(limits())) {
       has_more_input_ = true;
       return;
     }
@@ -316,7 +321,7 @@ void Connection::flush() {
 void Connection::wait_to_read() {
   if (is_reading_ || is_at_end_) return;
   if (has_more_input_) {
-    if (in_.size() >= kInputLimit) return;
+    if (in_.size() >= input_limit(limits())) return;
     has_more_input_ = false;
     return post(&Connection::read);
   }

@@ -203,6 +203,18 @@ TEST(HttpServer, BadFramingIsAnsweredAndTheConnectionEnds) {
   EXPECT_EQ(all.find("HTTP/1.1 ", 8), std::string::npos) << "what followed was taken for a request";
 }
 
+TEST(HttpServer, AHeaderUpToARaisedLimitIsRead) {
+  constexpr size_t kBytes = 1 << 20;
+  ServerOptions options;
+  options.limits.header_bytes = kBytes;
+  const Running running(std::move(options));
+  const auto request = [](size_t bytes) {
+    return "GET /echo HTTP/1.1\r\nHost: localhost\r\nX-Long: " + std::string(bytes, 'x') + "\r\n\r\n";
+  };
+  EXPECT_EQ(status_of(ask(running.port, request(kBytes - 100))), 200);
+  EXPECT_EQ(status_of(ask(running.port, request(kBytes))), 431);
+}
+
 TEST(HttpServer, AnOversizedBodyIsRefusedUnreadAndTheReplyArrives) {
   ServerOptions options;
   options.limits.body_bytes = 1000;

@@ -9,7 +9,7 @@ root = pathlib.Path(__file__).parent.parent
 declared = {}
 for name, value in re.findall(r"^  (?:int|uint64_t) (\w+) = ([^;]+);", (root / "src/server/limits.h").read_text(), re.M):
     declared[name] = eval(value.replace("'", ""), {"__builtins__": {}})  # products of literals
-settable = set(re.findall(r'LimitRow\{"(\w+)", &Limits::\1\}', (root / "src/server/limits.cpp").read_text()))
+settable = set(re.findall(r'LimitRow\{"(\w+)", &Limits::\1[,}]', (root / "src/server/limits.cpp").read_text()))
 if settable != declared.keys():
     print(f"limits.cpp and limits.h differ in {', '.join(sorted(settable ^ declared.keys()))}", file=sys.stderr)
     sys.exit(1)

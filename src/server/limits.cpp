@@ -10,6 +10,9 @@
 namespace quire {
 namespace {
 
+// Parser and templates recurse once a level: a thread's stack holds many times more than this.
+constexpr uint64_t kMostLevels = 1000;
+
 constexpr std::array kLimits = {
     LimitRow{"header_bytes", &Limits::header_bytes},
     LimitRow{"header_fields", &Limits::header_fields},
@@ -24,7 +27,7 @@ constexpr std::array kLimits = {
     LimitRow{"connections_per_address", &Limits::connections_per_address},
     LimitRow{"worker_queue_requests", &Limits::worker_queue_requests},
     LimitRow{"worker_queue_bytes", &Limits::worker_queue_bytes},
-    LimitRow{"json_depth", &Limits::json_depth},
+    LimitRow{"json_depth", &Limits::json_depth, kMostLevels},
     LimitRow{"choices", &Limits::choices},
     LimitRow{"prompts", &Limits::prompts},
     LimitRow{"messages", &Limits::messages},
@@ -38,10 +41,6 @@ constexpr std::array kLimits = {
     LimitRow{"request_id_bytes", &Limits::request_id_bytes},
 };
 
-// Far above any use, and far below where sums of limits could overflow.
-constexpr uint64_t kMaxOfNumbers = 1'000'000'000;
-constexpr uint64_t kMaxOfBytes = uint64_t{1} << 40;
-
 }  // namespace
 
 std::span<const LimitRow> limit_rows() { return kLimits; }
@@ -51,7 +50,6 @@ uint64_t LimitRow::get(const Limits& limits) const {
 }
 
 void LimitRow::set(Limits& limits, uint64_t value) const {
-  const uint64_t most = number != nullptr ? kMaxOfNumbers : kMaxOfBytes;
   if (value < 1 || value > most) {
     fail(ErrorCode::kInvalidArgument, "the limit {} is {}; 1 to {} are expected", name, value, most);
   }

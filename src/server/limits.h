@@ -41,16 +41,23 @@ struct Limits {
 
 // One limit by its name. One of the members is null.
 struct LimitRow {
-  constexpr LimitRow(std::string_view its_name, int Limits::*its_number) : name(its_name), number(its_number) {}
-  constexpr LimitRow(std::string_view its_name, uint64_t Limits::*its_bytes) : name(its_name), bytes(its_bytes) {}
+  // Far above any use, and far below where sums of limits could overflow.
+  static constexpr uint64_t kMostOfNumbers = 1'000'000'000;
+  static constexpr uint64_t kMostOfBytes = uint64_t{1} << 40;
+
+  constexpr LimitRow(std::string_view its_name, int Limits::*its_number, uint64_t its_most = kMostOfNumbers)
+      : name(its_name), number(its_number), most(its_most) {}
+  constexpr LimitRow(std::string_view its_name, uint64_t Limits::*its_bytes)
+      : name(its_name), bytes(its_bytes), most(kMostOfBytes) {}
 
   uint64_t get(const Limits& limits) const;
-  // Throws Error for 0 and for what no machine can hold.
+  // Throws Error for 0 and for more than `most`.
   void set(Limits& limits, uint64_t value) const;
 
   std::string_view name;
   int Limits::*number = nullptr;
   uint64_t Limits::*bytes = nullptr;
+  uint64_t most;  // the largest value that may be set
 };
 
 std::span<const LimitRow> limit_rows();

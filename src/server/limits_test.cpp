@@ -31,6 +31,8 @@ TEST(Limits, EachIsSetByItsName) {
   }
   Limits limits;
   EXPECT_THROW(set_limit(limits, "no_such=3"), Error);
+  EXPECT_NO_THROW(set_limit(limits, "json_depth=1000"));
+  EXPECT_THROW(set_limit(limits, "json_depth=1001"), Error) << "every level takes stack";
   EXPECT_THROW(set_limit(limits, "=3"), Error);
   EXPECT_LT(limits.connections_per_address, limits.connections) << "no address takes all";
 }

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -59,8 +60,9 @@ void run_server(const ServerConfig& config) {
   signals.remove_at_exit(config.listener.unix_path);
 
   model = config.load_model();
-  std::string stop_reason;  // of an engine that cannot go on; set before stop()
-  const EngineThread engine_thread(*model.engine, [&](const std::string& reason) {
+  std::string stop_reason;  // of an engine that cannot go on; its thread writes it
+  std::optional<EngineThread> engine_thread;
+  engine_thread.emplace(*model.engine, [&](const std::string& reason) {
     stop_reason = reason;
     signals.stop();
   });
@@ -76,6 +78,7 @@ void run_server(const ServerConfig& config) {
   listener.leave();
   if (model.engine->health() != EngineHealth::kStopped) std::this_thread::sleep_for(config.drain_delay);
   listener.drain(config.drain_limit);
+  engine_thread.reset();  // it may have stopped during the drain and be writing its reason
   if (model.engine->health() == EngineHealth::kStopped) {
     fail(ErrorCode::kIo, "the engine has stopped: {}", stop_reason);
   }

@@ -22,7 +22,10 @@ void StopSignals::catch_them() {
   std::thread([this] { work(); }).detach();
 }
 
-void StopSignals::remove_at_exit(std::string path) { socket_path_ = std::move(path); }
+void StopSignals::remove_at_exit(std::string path) {
+  const std::lock_guard lock(mutex_);
+  socket_path_ = std::move(path);
+}
 
 void StopSignals::start_serving() {
   const std::lock_guard lock(mutex_);
@@ -53,6 +56,7 @@ void StopSignals::work() {
   arrived_.notify_all();
   fmt::print(stderr, "\nquire: finishing running requests; a second signal stops at once\n");
   ::sigwait(&set_, &signal);
+  const std::lock_guard lock(mutex_);
   leave(128 + signal);
 }
 

@@ -27,10 +27,10 @@ class StopSignals {
 
  private:
   void work();
-  [[noreturn]] void leave(int code);
+  [[noreturn]] void leave(int code);  // under the mutex
 
   sigset_t set_ = {};
-  std::mutex mutex_;
+  std::mutex mutex_;  // of all below
   std::condition_variable arrived_;
   bool is_serving_ = false;
   bool has_arrived_ = false;

@@ -15,7 +15,7 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
     require_room(*context.engine);
     require_model(context, plan.request.model);
     if (plan.request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");
-    plan.prompts.push_back({.ids = chat_prompt(context, plan.request)});
+    plan.prompts.push_back({.ids = chat_prompt(context, plan.request, /*must_fit=*/true)});
     plan.max_tokens = plan.request.max_tokens.value_or(-1);
     plan.is_continuation = plan.request.continue_final_message;
     plan.make_answer = make_chat_answer;

@@ -114,6 +114,10 @@ TEST_F(EmbeddingsTest, TokenizeAnswersInTheShapeOfTheQuestion) {
   EXPECT_EQ(joined, "Hello there");
   given = answer(handle_tokenize, chat("Hello"));
   EXPECT_EQ(given.at("count"), answer(handle_chat_completions, chat("Hello")).at("usage").at("prompt_tokens"));
+  const std::string overlong(1 << 16, 'a');  // clients count before they cut
+  for (const json::object& body : {chat(overlong), json::object{{"prompt", overlong}}}) {
+    EXPECT_GT(answer(handle_tokenize, body).at("count").as_int64(), context_.engine->max_sequence_tokens());
+  }
   EXPECT_EQ(error(handle_tokenize, json::object{}).at("param"), "prompt");
   EXPECT_EQ(error(handle_tokenize, json::object{{"prompt", "a"}, {"content", "b"}}).at("param"), "prompt");
 }

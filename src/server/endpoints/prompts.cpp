@@ -107,7 +107,7 @@ ParseContext parse_context(const ServerContext& context) {
           .allow_request_templates = context.allow_request_templates};
 }
 
-std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request) {
+std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request, bool must_fit) {
   MarkedText rendered;
   std::string mark;
   json::array messages = request.messages;
@@ -126,7 +126,7 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
-  refuse_overlong(context, request, rendered.text, "messages");
+  if (must_fit) refuse_overlong(context, request, rendered.text, "messages");
   return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
                                                   .parse_special = request.parse_special.value_or(false)});
 }

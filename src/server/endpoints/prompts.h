@@ -12,8 +12,9 @@ namespace quire {
 
 ParseContext parse_context(const ServerContext& context);
 
-// The conversation by the model's chat template (or the request's own), tokenised. Throws ApiError 400.
-std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request);
+// The conversation by the model's chat template (or the request's own), tokenised. Throws ApiError 400;
+// context_length_exceeded when it `must_fit` and its bytes alone say that it does not, before it is encoded.
+std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request, bool must_fit);
 // A plain prompt; `path` names it in errors. Throws ApiError 400 when it has no token, and
 // context_length_exceeded when its bytes alone say so, before it is encoded.
 std::vector<int32_t> plain_prompt(const ServerContext& context, const ApiRequest& request, const PromptValue& prompt,

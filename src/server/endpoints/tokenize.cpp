@@ -62,7 +62,7 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
       body = as_pieces(names, ids, request.with_pieces);
     } else {
       const std::vector<int32_t> ids =
-          request.prompts.empty() ? chat_prompt(context, request)
+          request.prompts.empty() ? chat_prompt(context, request, /*must_fit=*/false)
                                   : encode(context, request.prompts[0].text, request.add_special_tokens.value_or(true),
                                            request.parse_special.value_or(true));
       body = as_count(names, ids, context.model.max_model_len, request.return_token_strings);

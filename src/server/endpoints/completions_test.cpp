@@ -1,4 +1,6 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include <stdexcept>
+
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
 #include "server/endpoints/generation.h"
@@ -242,6 +244,32 @@ class FedStreams {
   std::shared_ptr<FakeExchange> exchange_;
   std::vector<std::shared_ptr<OutputStream>> streams_;
 };
+
+// The connection answers for a reader that throws: the reader is not asked again.
+TEST(StreamGroup, AnExceptionOfItsReaderEndsIt) {
+  struct Throws : StreamReader {
+    void on_event(size_t, OutputEvent) override {
+      ++num_events;
+      throw std::runtime_error("no memory");
+    }
+    void on_pause(bool) override { ADD_FAILURE() << "after the exception"; }
+    void on_refused(const ApiError&) override {}
+    void on_gone() override {}
+    int num_events = 0;
+  };
+  const auto exchange = std::make_shared<FakeExchange>("{}");
+  const auto stream = std::make_shared<OutputStream>(1);
+  auto reader = std::make_unique<Throws>();
+  const Throws& thrower = *reader;
+  const auto group = std::make_shared<StreamGroup>(exchange, std::vector{stream});
+  group->start(std::move(reader));
+  stream->push({OutputEvent()});
+  EXPECT_THROW(exchange->run_posted(), std::runtime_error);
+  EXPECT_TRUE(stream->is_cancelled(0));
+  stream->push({OutputEvent()});
+  EXPECT_NO_THROW(exchange->run_posted());
+  EXPECT_EQ(thrower.num_events, 1);
+}
 
 SampledToken sampled(int32_t id, float logprob, int32_t likelier_id, float likelier) {
   SampledToken token{.id = id, .logprob = logprob, .rank = likelier > logprob ? 1 : 0, .top = {}};

@@ -143,6 +143,15 @@ void StreamGroup::schedule() {
 
 void StreamGroup::pump() {
   const auto self = shared_from_this();
+  try {
+    read_all();
+  } catch (...) {
+    stop();  // the connection answers, so the reader must not
+    throw;
+  }
+}
+
+void StreamGroup::read_all() {
   if (is_stopped_) return;
   for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) read(parts_[i]);
   if (!is_stopped_) admit_next();

@@ -22,6 +22,7 @@
 
 namespace quire {
 
+// An exception of a member ends the group, and the connection answers 500.
 class StreamReader {
  public:
   virtual ~StreamReader() = default;
@@ -79,6 +80,7 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   Submission submit(Part& part, Entry entry);
   void admit_first();
   void admit_next();
+  void read_all();
   void read(Part& part);
   bool is_complete() const { return num_submitted_ == parts_.size() && load_.num_parts == 0; }
   void schedule();

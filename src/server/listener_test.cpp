@@ -1,5 +1,6 @@
 #include "server/listener.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -67,8 +68,8 @@ TEST(Routes, PathsAsClientsWriteThem) {
   for (const Route& route : routes()) {
     const std::string path = concrete(route.pattern);
     const std::string bare = path.starts_with("/v1") ? path.substr(3) : path;
-    for (const std::string& written :
-         {path, path + "/", path + "//", bare, bare + "/", "/openai" + path, "/openai/deployments/a-b" + bare}) {
+    for (const std::string& written : {path, path + "/", path + "//", bare, bare + "/", "/v1" + bare, "/v1" + path,
+                                       "/openai" + path, "/openai/deployments/a-b" + bare}) {
       EXPECT_EQ(canonical_path(written, ""), path);
       EXPECT_EQ(canonical_path("/llm/a" + written, "/llm/a"), path);
       EXPECT_EQ(canonical_path(written, "/llm/a"), path) << "a proxy that takes its prefix away";
@@ -78,8 +79,9 @@ TEST(Routes, PathsAsClientsWriteThem) {
   EXPECT_EQ(canonical_path("/llm", "/llm"), "/");
   EXPECT_EQ(canonical_path("/llmhealth", "/llm"), "/llmhealth");
   EXPECT_EQ(canonical_path("/nothing/", ""), "/nothing/");
-  for (const std::string path : {"/openai/nothing", "/openai/deployments/a", "/openai/deployments/a/b", "/openai"}) {
-    EXPECT_EQ(canonical_path(path, ""), path);
+  for (const char* other : {"//health", "/v1//health", "/V1/health", "/HEALTH", "/v1health", "/v1", "/v1/", "/openai",
+                            "/openai/nothing", "/openai/deployments/a", "/openai/deployments/a/b"}) {
+    EXPECT_EQ(canonical_path(other, ""), other);
   }
   EXPECT_EQ(canonical_path("*", ""), "*");
 
@@ -284,6 +286,11 @@ TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
       if (is_public) continue;
       if (refusal.empty()) refusal = body_of(reply);
       EXPECT_EQ(body_of(reply), refusal) << "missing and wrong keys look the same";
+    }
+    const std::string escaped = path.substr(0, path.size() - 1) + fmt::format("%{:02x}", path.back());
+    for (const std::string& written : {path + "/", "/v1" + path, escaped, path + "?x=/health", "//" + path}) {
+      const bool is_open = is_public && !written.starts_with("//");
+      EXPECT_EQ(status_of(served.send(method, written)) == 401, !is_open) << written;
     }
     for (const char* fields : {"Authorization: Bearer right-key\r\n", "authorization: bearer other-key\r\n",
                                "x-api-key: other-key\r\n", "api-key: right-key\r\n"}) {

@@ -58,8 +58,13 @@ std::string canonical_path(std::string_view path, std::string_view root_path) {
   std::string_view plain = without_deployment(path);
   while (plain.size() > 1 && plain.ends_with('/')) plain.remove_suffix(1);
   if (is_known(plain)) return std::string(plain);
-  std::string versioned = "/v1" + std::string(plain);
-  return is_known(versioned) ? versioned : std::string(path);
+  constexpr std::string_view kVersion = "/v1";
+  std::string versioned = std::string(kVersion) + std::string(plain);
+  if (is_known(versioned)) return versioned;
+  if (plain.starts_with(kVersion) && is_known(plain.substr(kVersion.size()))) {
+    return std::string(plain.substr(kVersion.size()));
+  }
+  return std::string(path);
 }
 
 const Route* find_route(std::string_view method, std::string_view path) {

@@ -35,7 +35,8 @@ struct Route {
 
 std::span<const Route> routes();
 // A path as the table writes it: without the server's root path ("/llm", or empty), without slashes at its end, and
-// with the /v1 that a client's base URL left out, without Azure's /openai/deployments/NAME. Other paths stay as they are.
+// with the /v1 that a client's base URL left out, without the one that it put before, and without Azure's
+// /openai/deployments/NAME. Other paths stay as they are. Access is decided by this form alone.
 std::string canonical_path(std::string_view path, std::string_view root_path);
 // Null when there is none.
 const Route* find_route(std::string_view method, std::string_view path);

@@ -28,6 +28,12 @@ struct AnswerHead {
   bool is_truncated = false;
 };
 
+// Choices of one prompt.
+struct ChoiceRange {
+  int first = 0;
+  int count = 0;
+};
+
 // How a choice ended: by its length; or by a stop string, by a stop token of the caller's, or by the model itself.
 struct ChoiceEnd {
   FinishReason reason = FinishReason::kStop;  // kStop or kLength
@@ -50,13 +56,14 @@ struct AnswerTimings {
   int64_t cached_tokens = 0;
 };
 
-// In this order: for each choice begin, any number of text, end; in between flush; then timings, if any, and done. Or
-// fail at any time, after which nothing comes.
+// In this order: begin, once for all choices of a prompt; for each of them any number of text, end; in between flush;
+// then timings, if any, and done. Or fail at any time, after which nothing comes.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
-  // The prompt's token ids; its log probabilities when they were asked for (the first says nothing), else empty.
-  virtual void begin(int choice, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) = 0;
+  // The choices of a prompt, its token ids, and its log probabilities when they were asked for (the first says
+  // nothing), else empty.
+  virtual void begin(ChoiceRange choices, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) = 0;
   // Text with the tokens that became it.
   virtual void text(int choice, TextPiece piece) = 0;
   // `rest`: tokens without text. `is_last`: every other choice has ended.

@@ -152,9 +152,8 @@ class GenerationReader : public StreamReader {
     const ApiRequest& request = plan_.request;
     const Prompt& prompt = plan_.prompts[index];
     const Tokenizer& tokenizer = context_.text->tokenizer();
-    for (size_t i = 0; i < num_choices(); ++i) {
-      writer_->begin(static_cast<int>(index * num_choices() + i), prompt.ids, logprobs);
-    }
+    writer_->begin({.first = static_cast<int>(index * num_choices()), .count = request.num_choices}, prompt.ids,
+                   logprobs);
     TextPiece echo;
     if (request.echo) {
       for (SampledToken& token : logprobs) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -24,8 +25,8 @@ class OpenAiAnswer : public AnswerWriter {
         num_prompt_logprobs_(setup.request.prompt_logprobs),
         prompts_(static_cast<size_t>(setup.head.num_choices)) {}
 
-  void begin(int choice, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) override {
-    std::string& members = prompts_[static_cast<size_t>(choice)];
+  void begin(ChoiceRange choices, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) override {
+    std::string members;
     if (prompt_token_ids_) {
       members = ",\"prompt_token_ids\":";
       append_token_ids(members, prompt);
@@ -34,6 +35,8 @@ class OpenAiAnswer : public AnswerWriter {
       members += ",\"prompt_logprobs\":";
       append_prompt_logprobs(members, form_->names(), logprobs, num_prompt_logprobs_);
     }
+    const auto shared = std::make_shared<const std::string>(std::move(members));
+    std::fill_n(prompts_.begin() + choices.first, choices.count, shared);
   }
 
   void usage(const UsageCounts& usage) override { usage_ = usage; }
@@ -60,7 +63,8 @@ class OpenAiAnswer : public AnswerWriter {
   const std::unique_ptr<OpenAiForm> form_;
   const bool prompt_token_ids_;
   const int num_prompt_logprobs_;
-  std::vector<std::string> prompts_;  // of each choice: members about its prompt, each with a comma before it
+  // Of each choice: members about its prompt, each with a comma before it. Long, and the same for all of a prompt.
+  std::vector<std::shared_ptr<const std::string>> prompts_;
   UsageCounts usage_;
   std::string timings_;  // JSON object, empty when not asked for
 };
@@ -116,7 +120,7 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
     const bool is_first = !is_started_[static_cast<size_t>(index)];
     is_started_[static_cast<size_t>(index)] = true;
     const std::string_view prompt =
-        is_first ? std::string_view(prompts_[static_cast<size_t>(index)]) : std::string_view();
+        is_first ? std::string_view(*prompts_[static_cast<size_t>(index)]) : std::string_view();
     const bool in_choice = form_->has_prompt_in_choice();
     out_ += head_;
     if (!in_choice) out_ += prompt;
@@ -176,7 +180,7 @@ class WholeAnswer : public OpenAiAnswer {
   void done() override {
     std::string body = head_;
     const bool in_choice = form_->has_prompt_in_choice();
-    if (!in_choice) body += prompts_[0];
+    if (!in_choice) body += *prompts_[0];
     body += ",\"choices\":[";
     for (size_t i = 0; i < choices_.size(); ++i) {
       if (i > 0) body += ',';
@@ -184,7 +188,7 @@ class WholeAnswer : public OpenAiAnswer {
                                   .is_first = true,
                                   .piece = choices_[i].piece,
                                   .end = &choices_[i].end,
-                                  .prompt = in_choice ? std::string_view(prompts_[i]) : ""});
+                                  .prompt = in_choice ? std::string_view(*prompts_[i]) : ""});
     }
     body += "],\"usage\":";
     append_usage(body, usage_);

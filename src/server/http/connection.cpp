@@ -168,7 +168,6 @@ void Connection::take_header(bool has_more) {
   request.remote = remote_;
   request.received = Clock::now();
   style_ = {parser_.is_keep_alive(), parser_.is_http_1_0(), request.method == "HEAD"};
-  reply_headers_.clear();
   is_partial_ = true;
   std::optional<Response> refusal;
   if (shared_->options.admit) {
@@ -219,7 +218,6 @@ void Connection::fail_exchange(const ConnectionExchange& failed, const char* wha
 
 void Connection::refuse(int status, std::string_view code, std::string_view message) {
   style_ = {};
-  reply_headers_.clear();
   Request& request = parser_.request();
   if (request.id.empty()) request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
   request.remote = remote_;
@@ -293,6 +291,7 @@ void Connection::finish(const Request& request, int status, uint64_t bytes) {
     const double seconds = std::chrono::duration<double>(Clock::now() - request.received).count();
     shared_->options.on_finished({.request = request, .status = status, .bytes = bytes, .seconds = seconds});
   }
+  reply_headers_.clear();
   exchange_ = nullptr;  // `request` may be the exchange's own: the caller holds it
 }
 

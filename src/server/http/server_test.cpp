@@ -215,6 +215,31 @@ TEST(HttpServer, AHeaderUpToARaisedLimitIsRead) {
   EXPECT_EQ(status_of(ask(running.port, request(kBytes))), 431);
 }
 
+// A page that may read answers may read refusals, too.
+TEST(HttpServer, ARefusedBodysReplyHasTheFieldsOfItsRequest) {
+  ServerOptions options;
+  options.limits.body_bytes = 10;
+  options.admit = [](Request& request, Headers& fields) -> std::optional<Response> {
+    fields.emplace_back("X-Path", request.path);
+    return std::nullopt;
+  };
+  const Running running(std::move(options));
+  Client client(running.port);
+  client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  client.send("ff\r\n");
+  const std::string too_large = client.read_all();
+  EXPECT_EQ(status_of(too_large), 413);
+  EXPECT_EQ(field_of(too_large, "X-Path"), "/echo");
+
+  Client other(running.port);
+  other.send(kGet);
+  EXPECT_EQ(field_of(other.read_reply(), "X-Path"), "/echo");
+  other.send("no request\r\n\r\n");
+  const std::string malformed = other.read_all();
+  EXPECT_EQ(status_of(malformed), 400);
+  EXPECT_EQ(field_of(malformed, "X-Path"), "") << "of the request before";
+}
+
 TEST(HttpServer, AnOversizedBodyIsRefusedUnreadAndTheReplyArrives) {
   ServerOptions options;
   options.limits.body_bytes = 1000;

@@ -21,8 +21,6 @@ constexpr const char* kPagePolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
-
 bool is_read(std::string_view method) { return method == "GET" || method == "HEAD"; }
 
 http::Response asset_response(const WebAsset& asset, const http::Request& request) {
@@ -202,9 +200,8 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
   Impl* const impl = impl_.get();
   const bool is_local =
       !options.addresses.empty() &&
-      std::all_of(options.addresses.begin(), options.addresses.end(), [](const http::Address& address) {
-        return address.host == "localhost" || is_loopback(address.host);
-      });
+      std::all_of(options.addresses.begin(), options.addresses.end(),
+                  [](const http::Address& address) { return is_loopback_name(http::lowered(address.host)); });
   impl->origins = std::make_unique<const OriginPolicy>(OriginOptions{.is_loopback = is_local,
                                                                      .allowed_hosts = std::move(options.allowed_hosts),
                                                                      .cors_origins = std::move(options.cors_origins)});

@@ -363,6 +363,15 @@ bool is_allowed(const OriginPolicy& policy, const PolicyCase& test) {
   return !policy.check(request, headers).has_value();
 }
 
+TEST(OriginPolicy, LoopbackHasManyNames) {
+  for (const char* name : {"localhost", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "0:0:0:0:0:0:0:1"}) {
+    EXPECT_TRUE(is_loopback_name(name)) << name;
+  }
+  for (const char* name : {"", "127.example", "localhost.example", "0.0.0.0", "::", "::2", "128.0.0.1"}) {
+    EXPECT_FALSE(is_loopback_name(name)) << name;
+  }
+}
+
 TEST(OriginPolicy, HostAndOriginOnLoopback) {
   const OriginPolicy policy({.is_loopback = true, .allowed_hosts = {"llm.example"}});
   const PolicyCase cases[] = {

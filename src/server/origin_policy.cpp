@@ -32,14 +32,6 @@ std::string host_name(std::string_view host) {
   return http::lowered(name);
 }
 
-bool is_loopback_name(const std::string& name) {
-  if (name == "localhost" || name.ends_with(".localhost")) return true;
-  in_addr v4 = {};
-  if (::inet_pton(AF_INET, name.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  in6_addr v6 = {};
-  return ::inet_pton(AF_INET6, name.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 // "https://chat.example:8443" -> "chat.example:8443"; empty when it is not a web origin.
 std::string authority_of(std::string_view origin) {
   for (const std::string_view scheme : {"http://", "https://"}) {
@@ -93,6 +85,14 @@ http::Response preflight_answer(const http::Request& request) {
 }
 
 }  // namespace
+
+bool is_loopback_name(const std::string& name) {
+  if (name == "localhost" || name.ends_with(".localhost")) return true;
+  in_addr v4 = {};
+  if (::inet_pton(AF_INET, name.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6 = {};
+  return ::inet_pton(AF_INET6, name.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
 
 OriginPolicy::OriginPolicy(OriginOptions options) : options_(std::move(options)) {
   for (const std::string& origin : options_.cors_origins) {

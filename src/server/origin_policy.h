@@ -19,6 +19,9 @@ struct OriginOptions {
   std::vector<std::string> cors_origins = {};   // see origin_pattern.h
 };
 
+// Whether a name or a literal address in lower case can only be this machine: localhost, 127.0.0.0/8, ::1.
+bool is_loopback_name(const std::string& name);
+
 class OriginPolicy {
  public:
   // Throws Error for a malformed origin or host.

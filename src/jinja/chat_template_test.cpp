@@ -265,6 +265,8 @@ TEST(ChatTemplate, KnowsWhichBytesAreData) {
                                 {"bos_token", "<s>"},
                                 {"d", json::object{{"k", "v"}}},
                                 {"l", json::array{"p", "q"}},
+                                {"f", "{0:<>1}{0:|>1}x{0:>>1}"},
+                                {"g", "<%3d%%"},
                                 {"messages", json::array{json::object{{"role", "user"}, {"content", "hi"}},
                                                          json::object{{"role", "<x>"}, {"content", "ho"}}}}};
   constexpr std::string_view kOwn[] = {"bos_token"};
@@ -294,6 +296,10 @@ TEST(ChatTemplate, KnowsWhichBytesAreData) {
          "{\"a\": [{\"p\"}, {\"q\"}], \"<x>\": 1}{\"ab <x> ab\"}");
   expect("{{ '%s-%d-%5s' | format(l[0], n, l[1]) }}{{ '{}<{:>3}'.format(l[0], l[1]) }}", "{p}-5-{    qp}<{  q}");
   expect("{{ '%c%c' % (60, 120) }}{{ l[0] | urlencode }}{{ '<' | escape }}{{ '<' ~ l[0] | escape }}", "{<xp}&lt;<{p}");
+  expect("{{ 'x'.ljust(3, l[0]) }}{{ 'x'.rjust(2, l[0]) }}{{ 'x'.center(3, l[1]) }}", "x{ppp}x{q}x{q}");
+  expect("{{ '{:{}>2}'.format('x', l[0]) }}{{ '{:{}}'.format('x', 2) }}", "{px}x ");
+  expect("{{ ('<{:.<2}' ~ l[0]).format('x') }}{{ (l[0] ~ '%s') % 'x' }}", "<x.{pp}x");
+  expect("{{ f.format('') }}{{ g % 5 }}", "{<|x><  5%}");
   // Through names, captures, macros and arguments.
   expect("{% set s %}<{{ t | trim }}>{% endset %}{{ s }}", "<{ab <x> ab}>");
   expect("{% macro m(a) %}<{{ a }}{{ kwargs }}>{% endmacro %}{{ m(l[0], b=1) }}{{ m('a', **d) }}",

@@ -110,7 +110,7 @@ Value join(Runtime& runtime, const Value& value, const Args& args) {
 Value center(Runtime& runtime, const Value& value, const Args& args) {
   const Parameters given(runtime, "center", args, {"width"});
   const Value text = soft_text(runtime, value);
-  return center_text(runtime, text, given.integer(0, 80), " ");
+  return center_text(runtime, text, given.integer(0, 80), runtime.own(" "));
 }
 
 Value truncate(Runtime& runtime, const Value& value, const Args& args) {

@@ -281,7 +281,7 @@ class PercentFormatter {
   }
 
   void directive() {
-    ++at_;
+    const size_t first = at_++;
     std::optional<Value> named;
     if (at_ < format_.size() && format_[at_] == '(') {
       if (mapping_ == nullptr) runtime_.fail("TypeError: format requires a mapping");
@@ -316,13 +316,15 @@ class PercentFormatter {
     while (at_ < format_.size() && (format_[at_] == 'l' || format_[at_] == 'h' || format_[at_] == 'L')) ++at_;
     if (at_ >= format_.size()) runtime_.fail("ValueError: incomplete format");
     spec.type = format_[at_++];
+    const bool chosen_by_data = source_.has_data(format_.substr(first, at_ - first));
     if (spec.type == '%') {
       out_ += '%';
+      if (chosen_by_data) out_.mark(out_.text.size() - 1);
       return;
     }
     const Value value = named ? *named : next_value();
     const size_t begin = out_.text.size();
-    bool from_data = is_data(value, spec);
+    bool from_data = chosen_by_data || is_data(value, spec);
     out_ += convert(value, spec, from_data);
     if (from_data) out_.mark(begin);
   }
@@ -429,7 +431,9 @@ class BraceFormatter {
         runtime_.fail("ValueError: Single '}}' encountered in format string");
       } else {
         const size_t close = find_close(format, at);
-        out.append(field(format.substr(at + 1, close - at - 1), depth));
+        MarkedText shown = field(format.substr(at + 1, close - at - 1), depth);
+        if (source_.has_data(format.substr(at, close + 1 - at))) shown.mark();
+        out.append(shown);
         at = close + 1;
       }
       runtime_.check_allocation(out.num_bytes());
@@ -471,8 +475,9 @@ class BraceFormatter {
       }
       rest.remove_prefix(2);
     }
-    const std::string spec = rest.empty() ? "" : run(rest.substr(1), depth - 1).text;
-    MarkedText shown = format_value(runtime_, value, spec);
+    const MarkedText spec = rest.empty() ? MarkedText() : run(rest.substr(1), depth - 1);
+    MarkedText shown = format_value(runtime_, value, spec.text);
+    if (!spec.data.empty()) shown.mark();  // its fill may be a character of data
     if (!source_.markup || value.is_markup()) return shown;
     return to_text(runtime_, escape(runtime_, runtime_.string(std::move(shown))));
   }

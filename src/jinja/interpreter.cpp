@@ -141,13 +141,11 @@ void Interpreter::emit(std::string_view own) {
 }
 
 void Interpreter::emit(const Value& value) {
-  if (!value.is_string()) {
-    const MarkedText text = to_text(runtime_, value);
-    hold_output(text.text.size());
-    return out_->append(text);
-  }
-  hold_output(value.str().size());
-  value.text().append_to(*out_);
+  const Value text = soft_text(runtime_, value);
+  hold_output(text.str().size());
+  const size_t spans_before = out_->data.size();
+  text.text().append_to(*out_);
+  runtime_.hold_output((out_->data.size() - spans_before) * sizeof(TextSpan));
 }
 
 void Interpreter::hold_output(size_t num_bytes) {
@@ -163,7 +161,7 @@ Interpreter::Flow Interpreter::capture(const Block& body, Scope* scope, MarkedTe
   MarkedText* outer = std::exchange(out_, &text);
   const Flow flow = exec(body, scope);  // when it throws, the whole rendering is over
   out_ = outer;
-  runtime_.release_output(text.text.size());
+  runtime_.release_output(text.num_bytes());
   return flow;
 }
 
@@ -241,7 +239,7 @@ Value Interpreter::call_loop(const Stmt& loop, Scope* scope, const Value& items,
   MarkedText* outer = std::exchange(out_, &text);
   exec_for(loop, items, scope, depth0);
   out_ = outer;
-  runtime_.release_output(text.text.size());
+  runtime_.release_output(text.num_bytes());
   return runtime_.string(std::move(text));
 }
 

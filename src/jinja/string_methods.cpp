@@ -290,16 +290,15 @@ size_t checked_width(Runtime& runtime, Int width) {
   return static_cast<size_t>(std::max<Int>(width, 0));
 }
 
-std::string repeated(std::string_view fill, size_t times) {
-  std::string out;
-  for (size_t i = 0; i < times; ++i) out += fill;
-  return out;
+void append_repeated(MarkedText& out, const Value& fill, size_t times) {
+  for (size_t i = 0; i < times; ++i) fill.text().append_to(out);
 }
 
-std::string_view fill_character(Runtime& runtime, const Parameters& given) {
-  const std::string_view fill = given.text(1, " ");
-  if (count_points(fill) != 1) runtime.fail("TypeError: The fill character must be exactly one character long");
-  return fill;
+Value fill_character(Runtime& runtime, const Parameters& given) {
+  if (count_points(given.text(1, " ")) != 1) {
+    runtime.fail("TypeError: The fill character must be exactly one character long");
+  }
+  return given.given(1) ? given[1] : runtime.own(" ");
 }
 
 template <bool Left>
@@ -307,11 +306,12 @@ Value justify(Runtime& runtime, const Value& self, Args& args) {
   const Parameters given(runtime, "ljust", args, {"", ""}, 1);
   const size_t width = checked_width(runtime, given.integer(0, 0));
   const size_t size = self.text().num_points;
-  const std::string padding = repeated(fill_character(runtime, given), width > size ? width - size : 0);
+  const Value fill = fill_character(runtime, given);
+  const size_t missing = width > size ? width - size : 0;
   MarkedText text;
-  if (!Left) text += padding;
+  if (!Left) append_repeated(text, fill, missing);
   self.text().append_to(text);
-  if (Left) text += padding;
+  if (Left) append_repeated(text, fill, missing);
   return runtime.string(std::move(text), self.is_markup());
 }
 
@@ -493,15 +493,15 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
   return lines;
 }
 
-Value center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill) {
+Value center_text(Runtime& runtime, const Value& text, Int width, const Value& fill) {
   const size_t total = checked_width(runtime, width);
   const size_t size = text.text().num_points;
   const size_t missing = total > size ? total - size : 0;
   const size_t left = missing / 2 + (missing & total & 1);
   MarkedText out;
-  out += repeated(fill, left);
+  append_repeated(out, fill, left);
   text.text().append_to(out);
-  out += repeated(fill, missing - left);
+  append_repeated(out, fill, missing - left);
   return runtime.string(std::move(out), text.is_markup());
 }
 

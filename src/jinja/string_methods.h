@@ -21,6 +21,6 @@ std::string_view strip_chars(std::string_view text, const std::string_view* char
 MarkedText replace_text(Runtime& runtime, const Value& text, std::string_view old_text, const Value& new_text,
                         Int max_count);
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
-Value center_text(Runtime& runtime, const Value& text, Int width, std::string_view fill);
+Value center_text(Runtime& runtime, const Value& text, Int width, const Value& fill);
 
 }  // namespace quire::jinja

@@ -53,6 +53,12 @@ Text::~Text() {
   if (accounts != nullptr) accounts->release_text(held_bytes(owned));
 }
 
+bool Text::has_data(std::string_view part) const {
+  MarkedText marked;
+  append_to(marked, part);
+  return !marked.data.empty();
+}
+
 const std::vector<Value>& Value::items() const { return static_cast<const Sequence*>(object())->items; }
 
 bool Value::is_same(const Value& other) const {

@@ -43,6 +43,7 @@ struct Text {
   Text& operator=(const Text&) = delete;
   ~Text();
   bool is_ascii() const { return num_points == view.size(); }
+  bool has_data(std::string_view part) const;  // whether some byte of this part of it is data
   void append_to(MarkedText& out) const { out.append(view, data, view); }
   void append_to(MarkedText& out, std::string_view part) const { out.append(view, data, part); }
 };

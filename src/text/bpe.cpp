@@ -64,6 +64,7 @@ class Bpe : public TokenModel {
     options_.merges.clear();
   }
 
+  int32_t unknown_id() const override { return options_.unknown_id; }
   void encode(std::string_view word, std::vector<int32_t>& ids) const override {
     if (options_.ignore_merges) {
       if (const int32_t id = vocabulary_.find(word); id != kNoToken) return ids.push_back(id);

@@ -29,6 +29,7 @@ class ScoredBpe : public TokenModel {
     for (int byte = 0; byte < 256; ++byte) byte_ids_[byte] = vocabulary_.find(byte_piece(static_cast<uint8_t>(byte)));
   }
 
+  int32_t unknown_id() const override { return pieces_.unknown_id; }
   void encode(std::string_view word, std::vector<int32_t>& ids) const override {
     std::vector<Symbol> symbols = split(word);
     UnusedParts unused;

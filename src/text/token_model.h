@@ -21,6 +21,7 @@ class TokenModel {
   virtual ~TokenModel() = default;
   // Appends the ids of `word`, which is valid UTF-8 and not empty.
   virtual void encode(std::string_view word, std::vector<int32_t>& ids) const = 0;
+  virtual int32_t unknown_id() const = 0;  // for characters that it lacks, or kNoToken
 };
 
 // Byte pair encoding with ranked merges (Sennrich et al. 2016), as the Hugging Face library runs it.

@@ -62,12 +62,33 @@ Repaired repair(std::string_view text, std::span<const TextSpan> data) {
   return out;
 }
 
-void encode_plain(const TokenizerParts& parts, std::string_view text, bool at_start, std::vector<int32_t>& ids) {
+// The ids of a piece in which names of special tokens are text. Some models have these names in their vocabulary like
+// any other word ("</s>" in Unigram files), and a normaliser can make one of other characters: it is spelled then.
+void encode_without_names(const TokenizerParts& parts, std::string_view piece, std::vector<int32_t>& ids) {
+  std::vector<int32_t> found;
+  parts.model->encode(piece, found);
+  for (const int32_t id : found) {
+    const std::string_view name = parts.is_special(id) ? parts.vocabulary.text(id) : std::string_view();
+    const bool is_name = !name.empty() && utf8_size(name[0]) < name.size() && id != parts.model->unknown_id() &&
+                         piece.find(name) != std::string_view::npos;
+    if (!is_name) {
+      ids.push_back(id);
+      continue;
+    }
+    for (size_t at = 0; at < name.size(); at += utf8_size(name[at])) {
+      parts.model->encode(name.substr(at, utf8_size(name[at])), ids);
+    }
+  }
+}
+
+void encode_plain(const TokenizerParts& parts, std::string_view text, bool at_start, bool spell_names,
+                  std::vector<int32_t>& ids) {
   if (text.empty()) return;
   PreTokenizedText input{std::string(text), {{0, text.size(), at_start}}};
   if (parts.pre_tokenizer) parts.pre_tokenizer(input);
-  for (const auto& piece : input.pieces) {
-    parts.model->encode(std::string_view(input.text).substr(piece.begin, piece.end - piece.begin), ids);
+  for (const auto& place : input.pieces) {
+    const std::string_view piece = std::string_view(input.text).substr(place.begin, place.end - place.begin);
+    spell_names ? encode_without_names(parts, piece, ids) : parts.model->encode(piece, ids);
   }
 }
 
@@ -126,7 +147,8 @@ void encode_between(const TokenizerParts& parts, std::string_view text, bool at_
       continue;
     }
     const std::string_view part = std::string_view(normalized.text).substr(segment.begin, segment.end - segment.begin);
-    encode_plain(parts, part, normalized.at_start && segment.begin == 0, ids);
+    const bool spell_names = !options.parse_special || !options.data.empty();
+    encode_plain(parts, part, normalized.at_start && segment.begin == 0, spell_names, ids);
   }
 }
 

@@ -14,6 +14,7 @@ class WordPiece : public TokenModel {
     continuing_ = parts_with(vocabulary, options_.continuing_prefix);
   }
 
+  int32_t unknown_id() const override { return options_.unknown_id; }
   void encode(std::string_view word, std::vector<int32_t>& ids) const override {
     const size_t old_size = ids.size();
     bool known = count_characters(word) <= options_.max_characters_per_word;
@@ -48,6 +49,7 @@ class WordLevel : public TokenModel {
  public:
   WordLevel(const Vocabulary& vocabulary, int32_t unknown_id) : vocabulary_(vocabulary), unknown_id_(unknown_id) {}
 
+  int32_t unknown_id() const override { return unknown_id_; }
   void encode(std::string_view word, std::vector<int32_t>& ids) const override {
     const int32_t id = vocabulary_.find(word);
     if (id != kNoToken) {

@@ -62,8 +62,10 @@ struct KvLayoutOptions {
   int64_t max_context = 0;  // the most positions of a sequence; 0: windows are ignored
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  bool hadamard = true;  // heads are multiplied by a Hadamard matrix before they become codes of four bits
-  int num_ranks = 1;     // the ranks that share the heads of every layer
+  // Heads are multiplied by a Hadamard matrix before they become codes of four bits
+  // (docs/decisions/0021-hadamard-before-4-bit-kv.md).
+  bool hadamard = true;
+  int num_ranks = 1;  // the ranks that share the heads of every layer
 };
 KvLayout make_kv_layout(std::span<const LayerKv> layers, const KvLayoutOptions& options);
 

@@ -1,4 +1,5 @@
-// What the words of a command line and the lines of a configuration file name, before it means anything.
+// What the words of a command line and the lines of a configuration file name, before it means anything
+// (docs/decisions/0020-own-word-reader.md).
 #pragma once
 
 #include <string>

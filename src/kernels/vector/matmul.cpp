@@ -11,8 +11,6 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-constexpr int64_t kTokenBlock = 128;  // tokens whose sums, with a decoded panel, fill the first-level cache
-
 // The number of panels in one task. With few tokens memory limits the speed, and small tasks divide a matrix evenly.
 // With many tokens large tasks use the columns of the tokens more often while they are in a near cache.
 inline int64_t task_panels(const MatmulTuning& tuning, int64_t num_tokens) {

@@ -20,7 +20,6 @@ constexpr int kChunk = 256;           // columns decoded at a time: the longest 
 constexpr int kDoubles = kLanes / 2;  // doubles in a vector
 constexpr int kPanelDoubles = 2 * kPanelVectors;
 constexpr int kTokens = kLanes == 16 ? 4 : 2;  // multiplied together: sums, weights and x stay in registers
-constexpr int kMaxTokens = 128;                // of one call
 
 using Doubles = double __attribute__((vector_size(sizeof(double) * kDoubles)));
 using HalfFloats = float __attribute__((vector_size(sizeof(float) * kDoubles)));
@@ -98,7 +97,7 @@ void multiply_panel(const PackedMatrix& w, int64_t panel, const MatmulInput& x, 
   const auto num_rows = static_cast<int>(rows_left < kPanelRows ? rows_left : kPanelRows);
   const std::byte* blocks = w.data + static_cast<size_t>(panel * kPanelRows) * bytes_of(format, w.cols);
   alignas(64) float weights[kChunk * kPanelRows];
-  alignas(64) double sums[kMaxTokens * kPanelRows];
+  alignas(64) double sums[kTokenBlock * kPanelRows];
   __builtin_memset(sums, 0, static_cast<size_t>(num_tokens * kPanelRows) * sizeof *sums);
   for (int64_t k = 0; k < w.cols; k += kChunk) {
     const int64_t columns = chunk_columns(k, w.cols);

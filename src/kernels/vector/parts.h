@@ -16,6 +16,8 @@ void override_attention(Kernels& table);
 // Kernels::pack.
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
 
+// The most tokens of one call of MultiplyPanels: their sums, with a decoded panel, fill the first-level cache.
+constexpr int64_t kTokenBlock = 128;
 // sums = panels * tokens^T for `count` panels from `first` on, over all columns; sums: [count][num_tokens][kPanelRows],
 // zeros before.
 using MultiplyPanels = void (*)(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x,

@@ -180,8 +180,7 @@ void route_experts(const Exec& exec, const Routing& routing, float* logits, int6
          num_rows, out);
 }
 
-// ---- adding the experts' outputs
-// -------------------------------------------------------------------------------------
+// ---- adding the experts' outputs ------------------------------------------------------------------------------------
 
 // Each thread computes four columns of a row.
 __global__ void __launch_bounds__(kThreads)

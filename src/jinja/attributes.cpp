@@ -1,6 +1,7 @@
 #include "jinja/attributes.h"
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "jinja/functions.h"
@@ -63,7 +64,7 @@ Value list_copy(Runtime& runtime, const Value& self, Args& args) {
 }
 
 Value float_is_integer(Runtime&, const Value& self, Args&) {
-  return Value(self.floating() == static_cast<double>(static_cast<int64_t>(self.floating())));
+  return Value(std::isfinite(self.floating()) && self.floating() == std::trunc(self.floating()));
 }
 
 Value integer_bit_length(Runtime&, const Value& self, Args&) {

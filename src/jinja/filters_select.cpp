@@ -24,6 +24,7 @@ class Map : public Iterator {
   Map(Value source, Args args) : source_(std::move(source)), args_(std::move(args)) {}
 
   bool next(Runtime& runtime, Value& out) override {
+    const Runtime::Level level(runtime);  // the source may be such a sequence itself
     if (!truth(source_)) return false;
     if (items_ == nullptr) prepare(runtime);
     Value item;
@@ -64,6 +65,7 @@ class Select : public Iterator {
       : source_(std::move(source)), args_(std::move(args)), by_attribute_(by_attribute), wanted_(wanted) {}
 
   bool next(Runtime& runtime, Value& out) override {
+    const Runtime::Level level(runtime);  // the source may be such a sequence itself
     if (!truth(source_)) return false;
     if (items_ == nullptr) prepare(runtime);
     for (Value item; items_->next(runtime, item);) {

@@ -192,6 +192,7 @@ class Unique : public Iterator {
   Unique(Iterator* items, AttributePath path, bool ignore_case)
       : items_(items), path_(std::move(path)), ignore_case_(ignore_case) {}
   bool next(Runtime& runtime, Value& out) override {
+    const Runtime::Level level(runtime);  // the items may come from such a sequence themselves
     while (items_->next(runtime, out)) {
       runtime.charge();
       Value key = path_.get(runtime, out);

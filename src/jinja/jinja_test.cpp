@@ -197,7 +197,13 @@ TEST(JinjaBudgets, Recursion) {
         "{% set ns = namespace(a=[]) %}{% for i in range(9999) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a | tojson "
         "}}",
         "{% set ns = namespace(a=1, b=1) %}{% for i in range(9999) %}{% set ns.a = (ns.a,) %}{% set ns.b = (ns.b,) "
-        "%}{% endfor %}{{ ns.a == ns.b }}"}) {
+        "%}{% endfor %}{{ ns.a == ns.b }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(30000) %}{% set ns.a = ns.a | map('abs') %}{% endfor %}{{ "
+        "ns.a | list }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(30000) %}{% set ns.a = ns.a | select %}{% endfor %}{{ ns.a "
+        "| list }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(30000) %}{% set ns.a = ns.a | unique %}{% endfor %}{{ ns.a "
+        "| list }}"}) {
     EXPECT_EQ(refusal(source).code, ErrorCode::kLimit) << source;
   }
   // Too deep to be a key at all.

@@ -19,29 +19,6 @@ namespace {
 // Far longer than any case takes, so that only a hang reaches it.
 constexpr auto kTimeLimit = std::chrono::seconds(120);
 
-// An unnamed file in memory: unlike a pipe it never makes the program wait for its reader.
-class MemoryFile {
- public:
-  explicit MemoryFile(const std::string& content = "") : fd_(::memfd_create("quire-test", MFD_CLOEXEC)) {
-    if (fd_ < 0 || ::write(fd_, content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
-      throw std::runtime_error("memfd_create failed");
-    }
-    ::lseek(fd_, 0, SEEK_SET);
-  }
-  ~MemoryFile() { ::close(fd_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  int fd() const { return fd_; }
-  std::string content() const {
-    std::string bytes(static_cast<size_t>(::lseek(fd_, 0, SEEK_END)), '\0');
-    if (::pread(fd_, bytes.data(), bytes.size(), 0) < 0) throw std::runtime_error("pread failed");
-    return bytes;
-  }
-
- private:
-  int fd_;
-};
-
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
   for (std::string& text : texts) result.push_back(text.data());
@@ -58,12 +35,12 @@ std::vector<std::string> clean_environment(const std::vector<std::string>& extra
   return result;
 }
 
-pid_t start(const Invocation& invocation, const MemoryFile& in, const MemoryFile& out, const MemoryFile& err) {
+pid_t start(const Invocation& invocation, int in, int out, int err) {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, in.fd(), STDIN_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, out.fd(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_adddup2(&actions, err.fd(), STDERR_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
   if (!invocation.directory.empty()) {
     ::posix_spawn_file_actions_addchdir_np(&actions, invocation.directory.c_str());
   }
@@ -89,25 +66,52 @@ std::string Outcome::trouble() const {
   return "";
 }
 
-Outcome run_program(const Invocation& invocation) {
-  const MemoryFile in(invocation.input);
-  const MemoryFile out;
-  const MemoryFile err;
-  const pid_t pid = start(invocation, in, out, err);
+MemoryFile::MemoryFile(const std::string& content) : fd_(::memfd_create("quire-test", MFD_CLOEXEC)) {
+  if (fd_ < 0 || ::write(fd_, content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
+    throw std::runtime_error("memfd_create failed");
+  }
+  ::lseek(fd_, 0, SEEK_SET);
+}
+
+MemoryFile::~MemoryFile() { ::close(fd_); }
+
+std::string MemoryFile::content() const {
+  std::string bytes(static_cast<size_t>(::lseek(fd_, 0, SEEK_END)), '\0');
+  if (::pread(fd_, bytes.data(), bytes.size(), 0) < 0) throw std::runtime_error("pread failed");
+  return bytes;
+}
+
+RunningProgram::RunningProgram(const Invocation& invocation)
+    : in_(invocation.input), pid_(start(invocation, in_.fd(), out_.fd(), err_.fd())) {}
+
+RunningProgram::~RunningProgram() {
+  if (is_over_) return;
+  signal(SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+void RunningProgram::signal(int number) {
+  if (!is_over_) ::kill(pid_, number);
+}
+
+Outcome RunningProgram::wait() {
   Outcome outcome;
   const auto deadline = std::chrono::steady_clock::now() + kTimeLimit;
   int status = 0;
-  while (::waitpid(pid, &status, outcome.timed_out ? 0 : WNOHANG) == 0) {
+  while (::waitpid(pid_, &status, outcome.timed_out ? 0 : WNOHANG) == 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     if (std::chrono::steady_clock::now() < deadline) continue;
     outcome.timed_out = true;
-    ::kill(pid, SIGKILL);
+    signal(SIGKILL);
   }
+  is_over_ = true;
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  outcome.out = out.content();
-  outcome.err = err.content();
+  outcome.out = out_.content();
+  outcome.err = err_.content();
   return outcome;
 }
+
+Outcome run_program(const Invocation& invocation) { return RunningProgram(invocation).wait(); }
 
 TemporaryFolder::TemporaryFolder() {
   std::string name = (std::filesystem::temp_directory_path() / "quire-cli-XXXXXX").string();

@@ -1,6 +1,8 @@
 // Runs the program as a user's shell would, without a shell: arguments, standard input, output, exit.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -23,6 +25,41 @@ struct Invocation {
   std::string input;                          // standard input
   std::vector<std::string> environment = {};  // "NAME=VALUE"; QUIRE_ variables of the caller are taken away
   std::string program = QUIRE_PROGRAM;        // or another one, looked for in PATH
+};
+
+// An unnamed file in memory: unlike a pipe it never makes the program wait for its reader.
+class MemoryFile {
+ public:
+  explicit MemoryFile(const std::string& content = "");
+  ~MemoryFile();
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+  int fd() const { return fd_; }
+  std::string content() const;
+
+ private:
+  int fd_;
+};
+
+// A started program; killed with the object if it has not ended. One thread at a time.
+class RunningProgram {
+ public:
+  // Throws std::runtime_error when there is no such program.
+  explicit RunningProgram(const Invocation& invocation);
+  ~RunningProgram();
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+
+  void signal(int number);
+  // Until it ends; a program that hangs is killed. Call once.
+  Outcome wait();
+
+ private:
+  const MemoryFile in_;
+  const MemoryFile out_;
+  const MemoryFile err_;
+  const pid_t pid_;
+  bool is_over_ = false;
 };
 
 // Throws std::runtime_error when there is no such program. Any thread.

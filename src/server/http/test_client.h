@@ -1,7 +1,8 @@
-// A raw TCP client for the server's tests, with a limit on every wait.
+// A raw client for the server's tests, by TCP or a Unix socket, with a limit on every wait.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@ namespace quire::http::test {
 class Client {
  public:
   explicit Client(uint16_t port);
+  explicit Client(const std::filesystem::path& unix_socket);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

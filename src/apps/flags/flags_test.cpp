@@ -199,6 +199,10 @@ TEST_F(FlagsTest, FlagsOfOtherProgramsAreAnswered) {
             "quire: -fa has no effect: always on\nquire: --gpu-layers has no effect: there are none\n");
   EXPECT_EQ(v_.model, "demo");
   EXPECT_EQ(message({"serve", "--hf-repo=a/b"}), "--hf-repo: download it\nSee 'quire serve --help'.");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(message({"serve", "demo", "-ngl99"}), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "quire: -ngl has no effect: there are none\n");
+  EXPECT_EQ(message({"serve", "demo", "--gpu-layers3"}), "unknown flag --gpu-layers3\nSee 'quire serve --help'.");
 }
 
 TEST_F(FlagsTest, AFileGivesWhatNobodyTyped) {

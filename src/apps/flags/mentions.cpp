@@ -81,7 +81,7 @@ class WordReader {
     } else if (const PeerFlag* const peer = find_peer(*line_.program, *line_.chosen, name)) {
       if (texts.empty() && at_ < words_.size() && peer->takes(words_[at_])) ++at_;
       answer_peer(line_, *peer, name);
-    } else if (!read_glued(word)) {
+    } else if (!read_glued(word) && !read_glued_peer(word)) {
       line_.unknown.push_back(name);
     }
   }
@@ -93,6 +93,16 @@ class WordReader {
     FlagEntry* const entry = is_number ? find(word.substr(0, 2)) : nullptr;
     if (entry == nullptr || entry->flag.value.is_switch) return false;
     add(*entry, word.substr(0, 2), {word.substr(2)});
+    return true;
+  }
+
+  // "-O3"
+  bool read_glued_peer(const std::string& word) {
+    const std::string name = word.substr(0, word.find_first_of("0123456789"));
+    const PeerFlag* const peer = find_peer(*line_.program, *line_.chosen, name);
+    if (peer == nullptr || name == word || name.starts_with("--") || !peer->takes(word.substr(name.size())))
+      return false;
+    answer_peer(line_, *peer, name);
     return true;
   }
 

@@ -47,6 +47,12 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& model) {
   return Checkpoint::open(model);
 }
 
+void require_logits(const ModelInfo& info) {
+  if (info.has_head) return;
+  fail(ErrorCode::kUnsupported, "this model ({}) has no output matrix: it makes embeddings and has no logits",
+       info.architecture);
+}
+
 std::unique_ptr<ModelRunner> load_runner(const Checkpoint& checkpoint, const RunnerOptions& options) {
   if (isatty(STDERR_FILENO) == 0) return ModelRunner::load(checkpoint, options);
   uint64_t shown = 0;

@@ -12,6 +12,9 @@ namespace quire {
 // `model`: a path, or "demo" for the model inside the program.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& model);
 
+// Throws Error kUnsupported for a model without an output matrix.
+void require_logits(const ModelInfo& info);
+
 // Loads the weights, with a progress line on standard error when that is a terminal.
 std::unique_ptr<ModelRunner> load_runner(const Checkpoint& checkpoint, const RunnerOptions& options);
 

@@ -41,7 +41,8 @@ void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& t
                            ids.begin() + static_cast<int64_t>(first + count));
     batch.sequences.push_back({.num_tokens = static_cast<int64_t>(count),
                                .first_position = static_cast<int64_t>(first),
-                               .block_tables = {&table, 1}});
+                               .block_tables = {&table, 1},
+                               .is_long = runner.info().is_long(static_cast<int64_t>(ids.size()))});
     batch.logit_rows.resize(count);
     std::iota(batch.logit_rows.begin(), batch.logit_rows.end(), 0);
     const std::span<const float> logits = runner.run(batch);
@@ -52,6 +53,7 @@ void all_logits(ModelRunner& runner, const std::vector<int32_t>& ids, const F& t
 void logits(LogitsOptions& options) {
   const auto checkpoint = open_checkpoint(options.model.model);
   const ModelInfo info = ModelRunner::info(*checkpoint);
+  require_logits(info);
   std::vector<int32_t> ids = parse_ids(options.ids, info.vocab_size);
   if (!options.prompt.empty()) ids = TextProcessor::load(*checkpoint)->encode_plain(options.prompt);
   if (ids.empty()) fail(ErrorCode::kInvalidArgument, "no tokens: give --ids 1,2,3 or --prompt TEXT");

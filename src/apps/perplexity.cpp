@@ -79,7 +79,10 @@ class Scorer {
       batch_.clear();
       const auto part = ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
       batch_.token_ids.assign(part.begin(), part.end());
-      batch_.sequences.push_back({.num_tokens = count, .first_position = first, .block_tables = {&blocks_, 1}});
+      batch_.sequences.push_back({.num_tokens = count,
+                                  .first_position = first,
+                                  .block_tables = {&blocks_, 1},
+                                  .is_long = runner_.info().is_long(window_)});
       for (int64_t row = std::max<int64_t>(0, scored - first); row < count; ++row) {
         batch_.logit_rows.push_back(static_cast<int32_t>(row));
       }
@@ -114,6 +117,7 @@ class Scorer {
 void perplexity(PerplexityOptions& options) {
   const auto checkpoint = open_checkpoint(options.model.model);
   const ModelInfo info = ModelRunner::info(*checkpoint);
+  require_logits(info);
   const auto text = TextProcessor::load(*checkpoint);
   std::vector<int32_t> ids = text->encode_plain(read_text(options.file), /*parse_special=*/false);
   const std::vector<int32_t> nothing = text->encode_plain("");

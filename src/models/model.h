@@ -41,6 +41,8 @@ struct ModelInfo {
   // > 0: sequences longer than this use other RoPE factors for all their positions (LongRoPE), so that K and V of a
   // sequence that passes it are computed again, and those of longer and shorter ones never shared.
   int64_t rope_switch_length = 0;
+  // Of a sequence of this many tokens, Batch::Sequence::is_long.
+  bool is_long(int64_t num_tokens) const { return rope_switch_length > 0 && num_tokens > rope_switch_length; }
 };
 
 class Model {

@@ -200,6 +200,20 @@ TEST(Perplexity, IsWhatTheLogitsSay) {
   EXPECT_EQ(steps, found);
 }
 
+TEST(Perplexity, AModelWithoutAnOutputMatrixHasNone) {
+  const std::string model = QUIRE_SOURCE_DIR "/tests/golden_embeddings";
+  const TemporaryFolder folder;
+  const std::string out = folder.path() / "logits.f32";
+  for (const Arguments& arguments :
+       {Arguments{"perplexity", model, "-f", "-"}, Arguments{"logits", model, "--ids", "1,2", "--out", out}}) {
+    const Outcome outcome =
+        run_program({.arguments = arguments, .directory = {}, .input = "some words", .environment = {}});
+    EXPECT_EQ(outcome.trouble(), "");
+    EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("no output matrix"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST(Logits, AreTheSameBytesForEveryBatchSizeAndThreadCount) {
   const TemporaryFolder folder;
   const std::string ids = "1,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34";

@@ -200,6 +200,25 @@ TEST(Perplexity, IsWhatTheLogitsSay) {
   EXPECT_EQ(steps, found);
 }
 
+// A LongRoPE model whose factors change at 48 tokens, against the logits of Transformers for 70 tokens.
+TEST(Logits, KnowTheLengthOfTheSequence) {
+  const std::string model = QUIRE_SOURCE_DIR "/tests/golden/phi3-longrope";
+  const TemporaryFolder folder;
+  const std::string out = folder.path() / "logits.f32";
+  std::string ids = json::serialize(parse_object(read_bytes(model + "/golden.json")).at("tokens"));
+  ids = ids.substr(1, ids.size() - 2);
+  quire({"logits", model, "--kv-type", "f32", "--batch-size", "16", "--ids", ids, "--out", out});
+  const std::string found = read_bytes(out);
+  const std::string expected = read_bytes(model + "/long.logits");
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t at = 0; at < found.size(); at += sizeof(float)) {
+    float pair[2];
+    std::memcpy(&pair[0], &found[at], sizeof(float));
+    std::memcpy(&pair[1], &expected[at], sizeof(float));
+    ASSERT_NEAR(pair[0], pair[1], 1e-4) << "logit " << at / sizeof(float);
+  }
+}
+
 TEST(Perplexity, AModelWithoutAnOutputMatrixHasNone) {
   const std::string model = QUIRE_SOURCE_DIR "/tests/golden_embeddings";
   const TemporaryFolder folder;

@@ -84,6 +84,12 @@ TEST(SharedLibrary, OpensALibraryOrListsTheFilesTried) {
 TEST(Json, ErrorsNameThePlace) {
   EXPECT_THROW(parse_json("{\"a\": [1, 2", "file x"), Error);
   EXPECT_THROW(parse_json("{} {}", "file x"), Error);
+  try {
+    parse_json(R"({"a": "\ud83d\ude00"x})", "file x");
+    ADD_FAILURE() << "it was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find("surrogate"), std::string::npos) << "the pair is whole: " << error.what();
+  }
   EXPECT_THROW(parse_json(std::string(100000, '['), "file x"), Error);
   const json::value value = parse_json(R"({"n": 7.0, "s": "t", "z": null})", "x");
   const json::object& object = value.as_object();

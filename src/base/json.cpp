@@ -28,14 +28,22 @@ std::optional<int64_t> as_int(const json::value& value) {
   return std::nullopt;
 }
 
-// Whether the text that was read ends in an escape of half a surrogate pair.
+// Whether an escape of half a surrogate pair begins at `at`: of the first half, of 8 to b, or of the second.
+bool is_half_a_pair(std::string_view text, size_t at, std::string_view digits) {
+  const auto lower = [](char c) { return static_cast<char>(c | 0x20); };
+  return text.size() - at >= 4 && text.substr(at, 2) == "\\u" && lower(text[at + 2]) == 'd' &&
+         digits.find(lower(text[at + 3])) != std::string_view::npos;
+}
+
+// Whether the text that was read ends in an escape of half a surrogate pair whose other half is not there.
 bool ends_in_half_a_pair(std::string_view text) {
   constexpr size_t kEscapeBytes = 6;  // \\uD800
-  const std::string_view last = text.substr(text.size() - std::min(text.size(), 2 * kEscapeBytes));
-  const size_t at = last.rfind("\\u");
-  if (at == std::string_view::npos || at + 4 > last.size()) return false;
-  const auto lower = [](char c) { return static_cast<char>(c | 0x20); };
-  return lower(last[at + 2]) == 'd' && std::string_view("89abcdef").find(lower(last[at + 3])) != std::string_view::npos;
+  const size_t at = text.rfind("\\u");
+  if (at == std::string_view::npos || text.size() - at > 2 * kEscapeBytes) return false;
+  constexpr std::string_view kFirst = "89ab";
+  if (is_half_a_pair(text, at, kFirst)) return true;
+  const bool is_whole = at >= kEscapeBytes && is_half_a_pair(text, at - kEscapeBytes, kFirst);
+  return is_half_a_pair(text, at, "cdef") && !is_whole;
 }
 
 // The library's own word for most of these is "syntax error".
@@ -50,7 +58,9 @@ std::string describe_problem(std::string_view text, size_t consumed, const boost
   }
   const int byte = rest.empty() ? ' ' : static_cast<unsigned char>(rest[0]);
   if (byte >= 0x80) return fmt::format("the byte \\x{:02x} is outside a string, or the string is not UTF-8", byte);
-  if (byte < 0x20) return fmt::format("a string holds the control character \\x{:02x}; write it as an escape", byte);
+  if (byte < 0x20) {
+    return fmt::format("the control character \\x{:02x} cannot stand there; in a string, write it as an escape", byte);
+  }
   return error.message();
 }
 

@@ -90,6 +90,12 @@ RunningProgram::~RunningProgram() {
   ::waitpid(pid_, nullptr, 0);
 }
 
+bool RunningProgram::is_running() const {
+  siginfo_t info = {};
+  return !is_over_ && ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == 0;
+}
+
 void RunningProgram::signal(int number) {
   if (!is_over_) ::kill(pid_, number);
 }

@@ -50,6 +50,7 @@ class RunningProgram {
   RunningProgram(const RunningProgram&) = delete;
   RunningProgram& operator=(const RunningProgram&) = delete;
 
+  bool is_running() const;
   void signal(int number);
   // Until it ends; a program that hangs is killed. Call once.
   Outcome wait();

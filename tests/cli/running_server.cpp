@@ -13,7 +13,8 @@ namespace quire::test {
 namespace {
 
 Invocation serve_demo(const std::filesystem::path& socket, const std::vector<std::string>& flags) {
-  std::vector<std::string> arguments = {"serve", "demo", "--uds", socket, "--threads", "1", "--kv-size", "64MiB"};
+  std::vector<std::string> arguments = {"serve", "demo",      "--uds", socket,    "--threads",
+                                        "1",     "--kv-size", "64MiB", "--limit", "stream_buffer_bytes=4096"};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   return {.arguments = arguments, .directory = {}, .input = {}};
 }
@@ -49,7 +50,8 @@ std::string completion(const Story& story) {
 
 RunningServer::RunningServer(const std::vector<std::string>& flags)
     : program_(serve_demo(folder_.path() / "socket", flags)) {
-  if (!eventually([&] { return http::test::status_of(ask(get("/readyz"))) == 200; })) {
+  const auto is_ready = [&] { return http::test::status_of(ask(get("/readyz"))) == 200; };
+  if (!eventually([&] { return is_ready() || !program_.is_running(); }) || !is_ready()) {
     program_.signal(SIGKILL);
     throw std::runtime_error("the server does not start: " + program_.wait().err);
   }

@@ -36,7 +36,7 @@ std::string completion(const Story& story);
 
 class RunningServer {
  public:
-  // Starts it with these flags besides, and waits until it is ready.
+  // Starts it with these flags besides, and waits until it is ready. Throws std::runtime_error when it ends instead.
   explicit RunningServer(const std::vector<std::string>& flags);
 
   std::unique_ptr<Client> send(const std::string& request) const;

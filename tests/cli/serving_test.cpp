@@ -18,11 +18,12 @@ using http::test::status_of;
 using Clients = std::vector<std::unique_ptr<Client>>;
 
 constexpr Story kShort = {.tokens = 8};
-// About a megabyte: more than the buffers on its way, so the stream lasts until its client reads.
+// More bytes than the buffers on its way take (a socket's are 208 KiB), so the stream lasts until its client reads.
 constexpr Story kWide = {.tokens = 600, .logprobs = 20, .is_stream = true};
 // More tokens than any of these tests waits for.
 constexpr Story kEndless = {.tokens = 1000, .choices = 128};
 constexpr Story kEndlessStream = {.tokens = 1000, .choices = 128, .is_stream = true};
+constexpr Story kEndlessShortChoices = {.tokens = 64, .choices = 2000, .is_stream = true};
 
 const std::vector<std::string> kPostCompletions = {R"(method="POST")", R"(route="/v1/completions")"};
 
@@ -49,6 +50,7 @@ std::string finish(Client& client) {
 }
 
 void expect_whole(const std::string& stream, const Story& story) {
+  EXPECT_GT(stream.size(), 300u << 10);
   EXPECT_TRUE(contains(stream, "\"completion_tokens\":" + std::to_string(story.tokens) + ",")) << stream.size();
   EXPECT_TRUE(contains(stream, "data: [DONE]\n\n\r\n0\r\n\r\n")) << stream.size();
   EXPECT_FALSE(contains(stream, "\"error\"")) << stream.size();
@@ -117,9 +119,9 @@ TEST(Drain, WhatOutlastsTheLimitIsCutWithAnError) {
 }
 
 TEST(Overload, EveryRequestIsAnsweredOrToldToComeAgain) {
-  RunningServer server({"--max-num-seqs", "2", "--max-num-queued-reqs", "3"});
+  RunningServer server({"--max-num-seqs", "2", "--max-num-queued-reqs", "3", "--limit", "choices=2000"});
   // Its further choices wait, so the queue stays full as long as it runs.
-  auto load = begin_stream(server, kEndlessStream);
+  auto load = begin_stream(server, kEndlessShortChoices);
   constexpr int kRequests = 16;
   int num_refused = 0;
   int num_answered = 0;
@@ -179,7 +181,7 @@ TEST(Disconnects, GiveEverythingBackAndAreCountedOnce) {
 }
 
 TEST(SlowReaders, DelayNobodyAndMissNothing) {
-  RunningServer server({"--max-num-seqs", "2", "--limit", "stream_buffer_bytes=4096"});
+  RunningServer server({"--max-num-seqs", "2"});
   Clients slow;
   for (int i = 0; i < 4; ++i) slow.push_back(begin_stream(server, kWide));
   for (int i = 0; i < 4; ++i) EXPECT_EQ(status_of(server.ask(completion(kShort))), 200);
@@ -194,7 +196,7 @@ TEST(SlowReaders, DelayNobodyAndMissNothing) {
 }
 
 TEST(SlowReaders, CountAsGoneWhenTheyReadNothing) {
-  RunningServer server({"--limit", "stream_buffer_bytes=4096", "--limit", "write_stall_seconds=1"});
+  RunningServer server({"--limit", "write_stall_seconds=1"});
   const auto stalled = begin_stream(server, kWide);
   EXPECT_TRUE(eventually([&] { return server.metric("quire:client_disconnects_total") == 1; }));
   EXPECT_TRUE(eventually([&] { return server.is_idle(); }));

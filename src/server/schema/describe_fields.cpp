@@ -10,12 +10,8 @@ namespace {
 
 constexpr double kAnyInteger = 9.0e15;  // the bounds of the integer type, not of the field
 
-double max_of(const Field& field, const Limits& limits) {
-  return field.limit != nullptr ? static_cast<double>(limits.*field.limit) : field.max;
-}
-
 std::string describe_range(const Field& field, const Limits& limits) {
-  const double max = max_of(field, limits);
+  const double max = field.max_in(limits);
   if (max >= kAnyInteger) return " of 64 bits";
   return field.is_above_min ? fmt::format(" above {:.15g}, at most {:.15g}", field.min, max)
                             : fmt::format(" from {:.15g} to {:.15g}", field.min, max);
@@ -39,7 +35,7 @@ json::object string_schema(const Field& field, const Limits& limits) {
 json::object number_schema(const Field& field, const Limits& limits) {
   const bool is_integer = field.type == FieldType::kInteger;
   json::object schema{{"type", is_integer ? "integer" : "number"}};
-  const double max = max_of(field, limits);
+  const double max = field.max_in(limits);
   if (max >= kAnyInteger) return schema;
   const auto number = [&](double bound) {
     return is_integer ? json::value(static_cast<int64_t>(bound)) : json::value(bound);

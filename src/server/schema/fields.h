@@ -51,6 +51,7 @@ struct Field {
   size_t num_nested = 0;
 
   constexpr std::span<const Field> members() const { return {nested, num_nested}; }
+  double max_in(const Limits& limits) const { return limit != nullptr ? static_cast<double>(limits.*limit) : max; }
 };
 
 // "integer, 1 to 128": for the documentation and for refusals.

@@ -17,10 +17,6 @@ bool is_integer(const json::value& value) {
   return std::nearbyint(number) == number && std::abs(number) < 9.0e15;
 }
 
-double max_of(const Field& field, const Limits& limits) {
-  return field.limit != nullptr ? static_cast<double>(limits.*field.limit) : field.max;
-}
-
 bool is_off(const json::value& value) {
   switch (value.kind()) {
     case json::kind::bool_: return !value.get_bool();
@@ -45,7 +41,7 @@ void check(const Field& field, const std::string& path, const json::value& value
       // In the precision in which it will be used: a number that rounds to an excluded bound is refused.
       const auto exact = value.to_number<double>();
       const double number = field.type == FieldType::kNumber ? static_cast<double>(static_cast<float>(exact)) : exact;
-      is_right = number >= field.min && number <= max_of(field, context.limits) &&
+      is_right = number >= field.min && number <= field.max_in(context.limits) &&
                  !(field.is_above_min && number == field.min);
       break;
     }

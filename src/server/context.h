@@ -19,7 +19,7 @@ class Metrics;
 enum class ServerState : uint8_t {
   kLoading,  // engine and text are null
   kReady,
-  kLeaving,   // load balancers are told to send no more; whoever still comes is served
+  kLeaving,   // load balancers are told to send no more; requests that still come are served
   kDraining,  // running requests may finish, no new ones start
 };
 

@@ -34,8 +34,8 @@ bool is_known(std::string_view path) {
   return std::any_of(kRoutes.begin(), kRoutes.end(), [&](const Route& route) { return matches(route.pattern, path); });
 }
 
-// Without what clients of Azure OpenAI put before an operation: /openai, and /deployments/NAME. The request's body names
-// the model.
+// Without what clients of Azure OpenAI put before an operation: /openai, and /deployments/NAME. The request's body
+// names the model.
 std::string_view without_deployment(std::string_view path) {
   constexpr std::string_view kPrefix = "/openai", kDeployments = "/deployments/";
   if (!path.starts_with("/openai/")) return path;

@@ -41,8 +41,8 @@ void check(const Field& field, const std::string& path, const json::value& value
       // In the precision in which it will be used: a number that rounds to an excluded bound is refused.
       const auto exact = value.to_number<double>();
       const double number = field.type == FieldType::kNumber ? static_cast<double>(static_cast<float>(exact)) : exact;
-      is_right = number >= field.min && number <= field.max_in(context.limits) &&
-                 !(field.is_above_min && number == field.min);
+      is_right =
+          number >= field.min && number <= field.max_in(context.limits) && !(field.is_above_min && number == field.min);
       break;
     }
     case FieldType::kString: {

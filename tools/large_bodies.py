@@ -137,7 +137,7 @@ def main():
     for name, values in (("/health, quiet", quiet_health), ("/health, bodies", health), ("gap, quiet", quiet_gaps),
                          ("gap, bodies", gaps)):
         print(f"{name:<16} n {len(values):5}   p50 {percentile(values, 0.5):8.2f}   p99 {percentile(values, 0.99):8.2f}   "
-              f"max {max(values):8.2f} ms")
+              f"max {max(values, default=float('nan')):8.2f} ms")
     outcomes = {}
     for status, code, seconds in answers:
         outcomes.setdefault((status, code), []).append(seconds)

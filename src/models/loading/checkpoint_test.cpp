@@ -106,9 +106,9 @@ TEST(GgufCheckpoint, ScalingWithoutAType) {
 }
 
 TEST(GgufCheckpoint, FactorsOfATensorAndALinearScale) {
-  const auto rope = [](const std::function<void(GgufWriter&)>& add) {
+  const std::vector<float> factors = {1, 2, 3, 4, 5, 6, 7, 8};  // outlive the writer
+  const auto rope = [&](const std::function<void(GgufWriter&)>& add) {
     return rope_of([&](GgufWriter& writer) {
-      const std::vector<float> factors = {1, 2, 3, 4, 5, 6, 7, 8};
       writer.add_tensor("rope_freqs.weight", Format::kF32, std::vector<int64_t>{8}, factors);
       add(writer);
     });
@@ -143,9 +143,10 @@ TEST(GgufCheckpoint, RecommendedSampling) {
 }
 
 TEST(GgufCheckpoint, UnusedTensorsAndAMissingPreTokenizerAreSaid) {
-  const OpenGguf open({.more_metadata = [](GgufWriter& writer) {
+  const std::vector<float> values(4);  // outlive the writer
+  const OpenGguf open({.more_metadata = [&](GgufWriter& writer) {
     writer.add_string("tokenizer.ggml.model", "gpt2");
-    writer.add_tensor("blk.0.odd.weight", Format::kF32, std::vector<int64_t>{4}, std::vector<float>(4));
+    writer.add_tensor("blk.0.odd.weight", Format::kF32, std::vector<int64_t>{4}, values);
   }});
   testing::internal::CaptureStderr();
   (void)ModelRunner::load(*open.checkpoint, {.device = "cpu", .max_sequences = 1, .num_blocks = 2});

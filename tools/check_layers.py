@@ -16,7 +16,8 @@ ALLOWED = {
     "decoding": ["models", "kernels", "tensor", "text", "base"],
     "compress": ["models", "kernels", "tensor", "text", "base"],
     "dialogue": ["decoding", "models", "tensor", "text", "jinja", "base"],  # tensor: a GGUF file's vocabulary
-    "engine": ["decoding", "models", "parallel", "base"],
+    "drafting": ["decoding", "models", "kernels", "parallel", "tensor", "base"],
+    "engine": ["drafting", "decoding", "models", "parallel", "base"],
     "measure": ["base"],
     "server": ["engine", "dialogue", "decoding", "text", "jinja", "base"],
     "apps": None,  # anything

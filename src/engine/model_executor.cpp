@@ -57,7 +57,7 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
     CHECK(end == num_known + 1 && started_.size() == 1);
     batch_.token_ids.push_back(chosen_token(choice.chosen_row));
   }
-  entry.drafts.assign(sequence.drafts.begin(), sequence.drafts.begin() + item.num_drafts);
+  entry.drafts.assign(sequence.drafts.tokens.begin(), sequence.drafts.tokens.begin() + item.num_drafts);
   batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.begin(), entry.drafts.end());
   batch_.sequences.push_back({.num_tokens = item.num_tokens,
                               .first_position = item.first_position,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "drafting/drafts.h"
 #include "engine/prefix_hash.h"
 #include "models/kv_layout.h"
 
@@ -48,7 +49,7 @@ struct Sequence {
 
   // Drafts: a guess at the tokens that follow. The engine sets them between steps, when no token is pending. A step may
   // compute any number of them and reports how many were right; then they are cleared. Preemption clears them too.
-  std::vector<int32_t> drafts = {};
+  Drafts drafts = {};
 
   // Only the scheduler changes what follows. K and V of the positions below num_computed_tokens are in the cache (or in
   // swap space), or will be when the steps in flight have run; those below num_settled_tokens are there now and belong

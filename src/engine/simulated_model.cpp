@@ -75,7 +75,7 @@ int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) c
   const SimulatedChoice& choice = *live_.at(item.sequence);
   const Sequence& sequence = choice.sequence;
   const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
-  if (position >= first_draft) return sequence.drafts[static_cast<size_t>(position - first_draft)];
+  if (position >= first_draft) return sequence.drafts.tokens[static_cast<size_t>(position - first_draft)];
   const int64_t num_known = sequence.num_known_tokens();
   if (position >= num_known) return choice.in_flight_tokens[static_cast<size_t>(position - num_known)];
   return sequence.tokens[static_cast<size_t>(position)];
@@ -134,7 +134,7 @@ SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
     }
     if (i == 0) chosen.seen = seen;
     chosen.tokens.push_back(choice.token_for(seen));
-    if (i == item.num_drafts || choice.sequence.drafts[static_cast<size_t>(i)] != chosen.tokens.back()) break;
+    if (i == item.num_drafts || choice.sequence.drafts.tokens[static_cast<size_t>(i)] != chosen.tokens.back()) break;
     seen = extend_digest(seen, chosen.tokens.back());
   }
   // After a step with drafts no step is planned until its tokens are known, so only plain tokens become pending.

@@ -126,13 +126,13 @@ class Simulation {
     for (const auto& [sequence, choice] : live_) {
       const int num_drafts = requests_[choice->request].num_drafts;
       if (num_drafts == 0 || sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
-      std::vector<int32_t>& drafts = choice->sequence.drafts;
+      Drafts& drafts = choice->sequence.drafts;
       drafts.clear();
       uint64_t digest = choice->digests.back();
       for (int i = 0; i < num_drafts; ++i) {
         const bool is_right = extend_digest(digest ^ options_.seed, i) % 100 < kRightDraftPercent;
-        drafts.push_back(is_right ? choice->token_for(digest) : token_after(digest ^ options_.seed));
-        digest = extend_digest(digest, drafts.back());
+        drafts.tokens.push_back(is_right ? choice->token_for(digest) : token_after(digest ^ options_.seed));
+        digest = extend_digest(digest, drafts.tokens.back());
       }
     }
   }

@@ -129,7 +129,7 @@ class World : public Executor {
     const bool had_work = has_work();
     for (const auto& sequence : sequences_) {
       if (sequence->state != SequenceState::kRunning || sequence->num_pending_tokens > 0) continue;
-      sequence->drafts.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kDraft);
+      sequence->drafts.tokens.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kDraft);
     }
     const StartedStep* step = loop_.step();
     scheduler_.check();

@@ -101,7 +101,7 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
   Sequence sequence = sequence_of(0, 7, 40);
   scheduler.add(&sequence);
   scheduler.settle(plan_and_begin(scheduler)[0], std::vector<int32_t>{100});
-  sequence.drafts = {1, 2, 3, 4, 5};
+  sequence.drafts.tokens = {1, 2, 3, 4, 5};
   const auto items = plan_and_begin(scheduler);
   ASSERT_EQ(items.size(), 1u);
   EXPECT_EQ(items[0].first_position, 7);
@@ -134,8 +134,8 @@ TEST(StepLoop, DraftsUseOnlySpareBlocks) {
   scheduler.add(&first);
   scheduler.add(&second);
   for (const auto& item : plan_and_begin(scheduler)) scheduler.settle(item, std::vector<int32_t>{9});
-  first.drafts.assign(12, 1);
-  second.drafts.assign(12, 1);
+  first.drafts.tokens.assign(12, 1);
+  second.drafts.tokens.assign(12, 1);
   const auto items = plan_and_begin(scheduler);
   ASSERT_EQ(items.size(), 2u);
   // When the first sequence has its second block, four of seven are left; one stays for each sequence.

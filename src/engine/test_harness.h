@@ -160,7 +160,7 @@ class Harness : public Executor {
   // A random number of the drafts is right.
   std::vector<int32_t> choose(const StepPlan::Item& item) {
     const auto num_right = static_cast<int64_t>(random() % static_cast<uint64_t>(item.num_drafts + 1));
-    const std::vector<int32_t>& drafts = item.sequence->drafts;
+    const std::vector<int32_t>& drafts = item.sequence->drafts.tokens;
     std::vector<int32_t> tokens(drafts.begin(), drafts.begin() + num_right);
     tokens.push_back(random_token());
     num_accepted += num_right;
@@ -172,7 +172,7 @@ class Harness : public Executor {
   int32_t token_at(const StepPlan::Item& item, int64_t position) const {
     const Sequence& sequence = *item.sequence;
     const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
-    if (position >= first_draft) return sequence.drafts[position - first_draft];
+    if (position >= first_draft) return sequence.drafts.tokens[position - first_draft];
     const int64_t num_known = sequence.num_known_tokens();
     return position < num_known ? sequence.tokens[position] : in_flight_tokens.at(&sequence)[position - num_known];
   }
@@ -186,7 +186,7 @@ class Harness : public Executor {
     for (const auto& sequence : owned) {
       if (sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
       sequence->drafts.clear();
-      for (int64_t i = 0; i < num_drafts; ++i) sequence->drafts.push_back(random_token());
+      for (int64_t i = 0; i < num_drafts; ++i) sequence->drafts.tokens.push_back(random_token());
     }
   }
 

@@ -28,6 +28,16 @@ struct DraftRequest {
   Drafts* drafts = nullptr;                  // the result; empty when the call begins
 };
 
+// What became of the drafts that a drafter proposed for a sequence last.
+struct VerifiedDrafts {
+  uint64_t sequence = 0;
+  int64_t num_verified = 0;  // the first ones of the proposal; at least 1
+  int64_t num_accepted = 0;  // of these; the accepted nodes are a path from the root
+  // The target's likeliest token after the root and after each verified node, [1 + num_verified]; empty unless
+  // reads_likeliest().
+  std::span<const int32_t> likeliest = {};
+};
+
 // Hidden states that the target model computed for tokens of a sequence that are known now.
 struct HiddenRows {
   uint64_t sequence = 0;
@@ -50,14 +60,14 @@ class Drafter {
 
   // Proposes drafts for sequences of one batch. May leave any of them without drafts.
   virtual void propose(std::span<DraftRequest> requests) = 0;
-  // Of the drafts that it proposed for this sequence last, a step has verified `num_verified` and `num_accepted` of
-  // them were right. Not called for a step without drafts.
-  virtual void settle(uint64_t /*sequence*/, int64_t /*num_verified*/, int64_t /*num_accepted*/) {}
+  // A step has verified drafts that it proposed.
+  virtual void settle(const VerifiedDrafts& /*verified*/) {}
   // The sequence has ended with these tokens; its id will not come again.
   virtual void finish(uint64_t /*sequence*/, std::span<const int32_t> /*tokens*/, int64_t /*num_prompt_tokens*/,
                       std::string_view /*salt*/) {}
 
-  // ---- drafters that read the target's hidden states ----
+  // ---- what a drafter reads of the target model ----
+  virtual bool reads_likeliest() const { return false; }
   virtual HiddenUse hidden_use() const { return HiddenUse::kNone; }
   // The target's layers whose input is wanted instead of the final hidden state, ascending; empty: the final one.
   virtual std::vector<int> tapped_layers() const { return {}; }

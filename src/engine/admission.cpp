@@ -43,6 +43,16 @@ void Admission::validate(const GenerateRequest& request) const {
            info.vocab_size - 1);
     }
   }
+  for (const int32_t id : request.prediction) {
+    if (id < 0 || id >= info.vocab_size) {
+      fail(ErrorCode::kInvalidArgument, "the prediction holds token id {}, the model knows 0 to {}", id,
+           info.vocab_size - 1);
+    }
+  }
+  if (request.max_drafts < -1) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} drafts are asked for; give a number from 0, or -1 for as many as the engine's", request.max_drafts);
+  }
   const int64_t completion = completion_tokens(request);
   // Checked before max_tokens enters any sum: a client may send any number.
   if (completion > context - prompt_size) {

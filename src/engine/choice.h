@@ -26,6 +26,7 @@ struct Choice {
   int64_t chosen_row = 0;  // in the step started last: the row whose logits choose the pending token
 
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
+  const Sampler* sampler() const { return outputs[0]->sampler(); }
   // How the model runner may choose the token `num_ahead` positions after the next one; nothing when the host needs
   // the logits.
   std::optional<SamplingRow> device_sampling(int64_t num_ahead) const {

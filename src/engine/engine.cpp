@@ -41,7 +41,7 @@ SchedulerOptions within_limits(SchedulerOptions options, const ModelRunner& runn
 
 }  // namespace
 
-Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
+Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::unique_ptr<Drafter> drafter)
     : runner_(std::move(runner)),
       options_(with_clock(std::move(options))),
       scheduler_(within_limits(options_.scheduler, *runner_)),
@@ -50,6 +50,7 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
                   .max_queued_tokens = options_.max_queued_tokens,
                   .seed = options_.seed,
                   .now_ms = options_.now_ms}),
+      speculation_(options_.speculation, std::move(drafter), scheduler_, runner_->info().vocab_size),
       executor_(*runner_, choices_,
                 {.now_ms = options_.now_ms,
                  .observe_move_ms = [this](double ms_per_block) { scheduler_.observe_move_ms(ms_per_block); },
@@ -101,8 +102,10 @@ bool Engine::step() {
   const double began = options_.now_ms();
   admit_and_cancel();
   note_progress(!choices_.empty());
+  speculation_.propose(choices_);
   const StartedStep* step = loop_.step();
   if (step != nullptr) {
+    speculation_.settle(*step, loop_.results(), counter_);
     publish(*step);
     const double planned = std::max(began, executor_.started_ms());
     counter_.count_step(step->shape, {.plan_ms = planned - began,
@@ -134,12 +137,17 @@ bool Engine::recover() {
   return is_usable;
 }
 
-void Engine::admit_and_cancel() {
+void Engine::take_arrived() {
   for (std::unique_ptr<Choice>& choice : admission_.take_arrived()) {
     Sequence* sequence = &choice->sequence;
+    speculation_.add(*choice);
     choices_.emplace(sequence, std::move(choice));
     scheduler_.add(sequence);
   }
+}
+
+void Engine::admit_and_cancel() {
+  take_arrived();
   std::vector<std::pair<Choice*, FinishReason>> ended;
   const double now = options_.now_ms();
   for (const auto& [sequence, choice] : choices_) {
@@ -195,6 +203,7 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
   last.timing = choice.timing;
   last.num_cached_tokens = choice.sequence.num_cached_tokens;
   last.num_preemptions = choice.sequence.num_preemptions;
+  last.drafts = speculation_.finish(choice);
   // When the first choice ends before the others were forked, it ends them too.
   for (int unforked = choice.sequence.num_choices - 1; unforked > 0; --unforked) {
     OutputEvent& event = events.emplace_back();
@@ -211,11 +220,7 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
 // Ends all choices, also those that have only arrived, and refuses further requests.
 void Engine::finish_all(FinishReason reason) {
   admission_.stop();
-  for (std::unique_ptr<Choice>& choice : admission_.take_arrived()) {
-    Sequence* sequence = &choice->sequence;
-    choices_.emplace(sequence, std::move(choice));
-    scheduler_.add(sequence);
-  }
+  take_arrived();
   while (!choices_.empty()) finish(*choices_.begin()->second, {}, reason);
 }
 

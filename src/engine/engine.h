@@ -11,8 +11,11 @@
 #include <memory>
 #include <optional>
 
+#include "drafting/drafter.h"
+#include "drafting/speculation_options.h"
 #include "engine/admission.h"
 #include "engine/model_executor.h"
+#include "engine/speculation.h"
 #include "engine/status_counter.h"
 #include "engine/step_loop.h"
 
@@ -25,6 +28,7 @@ struct EngineOptions {
   // On a device that runs beside the host: plan and start a step while the one before it runs, if it does not depend on
   // that step's tokens. This changes the speed only; switch it off to measure its effect.
   bool run_ahead = true;
+  SpeculationOptions speculation = {};
   uint64_t seed = 0;                    // for requests without a seed; each gets its own random stream
   std::function<double()> now_ms = {};  // the clock, read by any thread; empty: steady_clock
   // An engine that has work and finishes no step for this long is unhealthy. Must exceed the longest step.
@@ -39,7 +43,8 @@ enum class EngineHealth : uint8_t {
 
 class Engine {
  public:
-  Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options = {});
+  // Throws what make_drafter() throws. `drafter`: one that the caller has made, because it has a model of its own.
+  Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options = {}, std::unique_ptr<Drafter> drafter = nullptr);
   // Cancels every choice that has not ended, so that no reader waits for ever.
   ~Engine();
   Engine(const Engine&) = delete;
@@ -77,6 +82,7 @@ class Engine {
   const Scheduler& scheduler() const { return scheduler_; }  // engine thread only
 
  private:
+  void take_arrived();
   void admit_and_cancel();
   void start(Choice& choice);
   void publish(const StartedStep& step);
@@ -89,6 +95,7 @@ class Engine {
   const EngineOptions options_;
   Scheduler scheduler_;
   Admission admission_;
+  Speculation speculation_;
   Choices choices_;
   ModelExecutor executor_;
   StepLoop loop_;

@@ -13,6 +13,9 @@ namespace quire {
 inline constexpr std::array<int64_t, 12> kStepTokenBounds = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
 inline constexpr std::array<double, 12> kStepMsBounds = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000};
 
+// Positions that EngineStatus::accepted_by_position tells apart.
+inline constexpr size_t kDraftPositions = 16;
+
 struct EngineStatus {
   using Block = BlockState;
   struct KvGroup {
@@ -38,6 +41,10 @@ struct EngineStatus {
   int64_t cached_tokens = 0;    // prompt tokens taken from the prefix cache
   int64_t computed_tokens = 0;  // rows that went through the model
   int64_t generated_tokens = 0;
+  int64_t num_drafts = 0;                                       // steps of a sequence with drafts
+  int64_t draft_tokens = 0;                                     // drafts that were verified
+  int64_t accepted_tokens = 0;                                  // drafts that held
+  std::array<int64_t, kDraftPositions> accepted_by_position{};  // of these: [i] those that were the i-th after the root
   int64_t num_preemptions = 0;
   int64_t num_swaps = 0;      // preemptions that moved KV to swap space instead of dropping it
   int64_t num_cancelled = 0;  // choices

@@ -7,6 +7,18 @@
 
 namespace quire {
 
+namespace {
+
+// Started ahead, the next step would lack those sequences, and the one after it the others: the batch would split into
+// halves that take turns.
+bool most_await_tokens(std::span<const StepPlan::Item> items) {
+  const auto num_awaiting = std::ranges::count_if(
+      items, [](const StepPlan::Item& item) { return item.samples && item.sequence->awaits_tokens; });
+  return 2 * num_awaiting >= static_cast<int64_t>(items.size());
+}
+
+}  // namespace
+
 ModelExecutor::ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks)
     : runner_(runner), choices_(choices), hooks_(std::move(hooks)) {
   for (int thread = 0; thread < runner_.num_host_threads(); ++thread) {
@@ -35,12 +47,15 @@ void ModelExecutor::start(std::span<const StepPlan::Item> items) {
   if (runner_.can_sample()) choose_on_device(step);
   step.chooses_tokens = !batch_.sampling.empty();
   last_wants_tokens_only_ = batch_.hidden_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
+  last_awaits_tokens_ = most_await_tokens(items);
   step.started_ms = last_started_ms_ = hooks_.now_ms();
   runner_.start(batch_);
   started_.push_back(std::move(step));
 }
 
-bool ModelExecutor::may_start_ahead() const { return runner_.runs_ahead() && last_wants_tokens_only_; }
+bool ModelExecutor::may_start_ahead() const {
+  return runner_.runs_ahead() && last_wants_tokens_only_ && !last_awaits_tokens_;
+}
 
 void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   const Sequence& sequence = *item.sequence;

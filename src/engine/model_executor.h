@@ -28,7 +28,8 @@ class ModelExecutor : public Executor {
   void move(std::span<const StepPlan::Move> moves) override;
   uint64_t completed_moves() const override { return completed_moves_; }  // moves are complete when move() returns
   void start(std::span<const StepPlan::Item> items) override;
-  // True when the last step returns only tokens: then the device reads them itself for the next step.
+  // True when the last step returns only tokens: then the device reads them itself for the next step. Not when most of
+  // its sequences await their tokens.
   bool may_start_ahead() const override;
   // Stores the results in Choice::update.
   void finish(std::span<const StepPlan::Item> items, StepResults& results) override;
@@ -82,6 +83,7 @@ class ModelExecutor : public Executor {
   Batch batch_;
   std::deque<StepRows> started_;  // oldest first
   bool last_wants_tokens_only_ = false;
+  bool last_awaits_tokens_ = false;
   uint64_t completed_moves_ = 0;
   double last_started_ms_ = 0.0;
   double ran_ms_ = 0.0;

@@ -24,6 +24,10 @@ struct GenerateRequest {
   int num_prompt_logprobs = -1;
   Pooling pooling = Pooling::kNone;  // of an embedding request
 
+  // Speculation: it changes the speed of an answer only (drafting/drafter.h).
+  int max_drafts = -1;              // tokens drafted for a step; -1: as the engine does; 0: none
+  std::vector<int32_t> prediction;  // what the answer is expected to be: drafts come from it first
+
   // For the scheduler.
   int32_t priority = 0;      // lower runs earlier (policy "priority")
   std::string tenant;        // the tenant that is charged for the work (policy "fair"); never shown
@@ -52,11 +56,18 @@ struct RequestTiming {
   double last_token_ms = 0.0;
 };
 
+// Of one answer.
+struct DraftCounts {
+  int64_t num_verified = 0;  // drafts that the model has verified
+  int64_t num_accepted = 0;  // of these, those that hold
+};
+
 struct OutputEvent {
   int choice = 0;
   bool has_token = false;
-  bool is_stop_token = false;  // the token ended the sequence and does not belong to the text
-  double time_ms = 0.0;        // when the token was sampled, on the engine's clock
+  bool is_stop_token = false;      // the token ended the sequence and does not belong to the text
+  bool is_accepted_draft = false;  // the token was drafted: the step that verified it chose a later one too
+  double time_ms = 0.0;            // when the token was sampled, on the engine's clock
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
   int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran
@@ -64,6 +75,7 @@ struct OutputEvent {
   // Set in the event that finishes the choice.
   RequestTiming timing;
   int64_t num_preemptions = 0;
+  DraftCounts drafts;
   std::vector<float> embedding;  // [hidden_size], for an embedding request; not normalised
 
   // Set in the first event of choice 0 when the request asked for it: one per prompt token; the first has no value,

@@ -87,7 +87,6 @@ const StepPlan& Scheduler::plan() {
   plan_.shape = {};
   has_preempted_ = false;
   budget_ = options_.max_batch_tokens;
-  draft_budget_ = options_.max_batch_tokens - options_.max_sequences;
   logit_budget_ = options_.max_logit_rows - options_.max_sequences;
   separate_ending();
   restart_those_that_became_long();
@@ -98,6 +97,7 @@ const StepPlan& Scheduler::plan() {
   if (!has_preempted_) admit();
   // Without chunked prefill, decodes run only in steps without prompts.
   if (prefill_first && (options_.chunked_prefill || plan_.items.empty())) plan_running(/*decodes=*/true);
+  add_drafts();
   return plan_;
 }
 
@@ -152,7 +152,7 @@ void Scheduler::plan_running(bool decodes) {
                                        : prefill_slice(*sequence, sequence->num_computed_tokens);
     if (num_tokens == 0) continue;
     if (!make_room(sequence, num_tokens)) return;  // the sequence itself was the last and was preempted
-    add_item(sequence, num_tokens, decodes ? plan_drafts(sequence) : 0);
+    add_item(sequence, num_tokens);
   }
 }
 
@@ -314,21 +314,19 @@ void Scheduler::start(Sequence* sequence, const Start& start) {
     if (sequence->num_preemptions == 0) sequence->num_cached_tokens = sequence->num_computed_tokens;
   }
   kv_.cover(*sequence, start.num_computed + start.num_tokens);
-  add_item(sequence, start.num_tokens, 0);
+  add_item(sequence, start.num_tokens);
 }
 
-void Scheduler::add_item(Sequence* sequence, int64_t num_tokens, int64_t num_drafts) {
+void Scheduler::add_item(Sequence* sequence, int64_t num_tokens) {
   const StepPlan::Item item{.sequence = sequence,
                             .first_position = sequence->num_computed_tokens,
-                            .num_tokens = num_tokens + num_drafts,
-                            .num_drafts = num_drafts,
+                            .num_tokens = num_tokens,
                             .samples = num_tokens == sequence->num_uncomputed_tokens(),
                             .num_restarts = sequence->num_restarts};
   plan_.items.push_back(item);
   add_to_shape(plan_.shape, item);
-  budget_ -= item.num_tokens;
-  draft_budget_ -= num_drafts;
-  logit_budget_ -= sequence->needs_all_rows ? num_tokens - 1 : num_drafts;
+  budget_ -= num_tokens;
+  if (sequence->needs_all_rows) logit_budget_ -= num_tokens - 1;
 }
 
 // For a preempted sequence that was planned already. Its moves stay in the plan: moves run in order, and a later move
@@ -338,9 +336,23 @@ void Scheduler::remove_from_plan(const Sequence* sequence) {
   if (found == plan_.items.end()) return;
   add_to_shape(plan_.shape, *found, -1);
   budget_ += found->num_tokens;
-  draft_budget_ += found->num_drafts;
-  logit_budget_ += sequence->needs_all_rows ? found->num_tokens - 1 : found->num_drafts;
+  if (sequence->needs_all_rows) logit_budget_ += found->num_tokens - 1;
   plan_.items.erase(found);
+}
+
+// Drafts come last: they take what sequences and prompts leave of the step, and no sequence is preempted for them.
+void Scheduler::add_drafts() {
+  for (StepPlan::Item& item : plan_.items) {
+    if (item.sequence->drafts.empty() || item.sequence->is_prefilling()) continue;
+    const int64_t num_drafts = plan_drafts(item.sequence);
+    if (num_drafts == 0) continue;
+    add_to_shape(plan_.shape, item, -1);
+    item.num_tokens += num_drafts;
+    item.num_drafts = num_drafts;
+    add_to_shape(plan_.shape, item);
+    budget_ -= num_drafts;
+    logit_budget_ -= num_drafts;
+  }
 }
 
 void Scheduler::begin() {

@@ -148,9 +148,10 @@ class Scheduler {
   int64_t slice_within_target(int64_t first_position, int64_t most) const;
   bool is_prefilling() const;
   bool make_room(Sequence* sequence, int64_t num_tokens);
-  int64_t plan_drafts(Sequence* sequence);
-  void add_item(Sequence* sequence, int64_t num_tokens, int64_t num_drafts);
+  void add_item(Sequence* sequence, int64_t num_tokens);
   void remove_from_plan(const Sequence* sequence);
+  void add_drafts();
+  int64_t plan_drafts(Sequence* sequence);
 
   // Preemption and roll-back.
   void preempt_last();
@@ -176,7 +177,6 @@ class Scheduler {
   StepPlan plan_;
   bool has_preempted_ = false;        // in this plan
   int64_t budget_ = 0;                // tokens left in the step
-  int64_t draft_budget_ = 0;          // tokens left for drafts: those that running sequences cannot need
   int64_t logit_budget_ = 0;          // rows with logits left, beyond one for each sequence
   bool starts_static_batch_ = false;  // static batching: this plan starts a batch
 };

@@ -32,8 +32,7 @@ bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
   return true;
 }
 
-// The number of drafts for this step, with blocks for them. Drafts leave one block and one row for each running
-// sequence.
+// The number of drafts for this step, with blocks for them. Drafts leave one block for each running sequence.
 int64_t Scheduler::plan_drafts(Sequence* sequence) {
   if (sequence->num_pending_tokens > 0 || sequence->max_tokens == 0) return 0;
   int64_t room = kv_.max_covered_end(*sequence, num_running()) - sequence->num_tokens();
@@ -41,8 +40,8 @@ int64_t Scheduler::plan_drafts(Sequence* sequence) {
   const int64_t rope_switch = options_.rope_switch_length;
   if (rope_switch > 0 && !sequence->is_long) room = std::min(room, rope_switch - sequence->num_tokens());
   // The last token of a sequence is never computed, so it needs no position.
-  const int64_t num_drafts = std::min({static_cast<int64_t>(sequence->drafts.size()), room, budget_ - 1, draft_budget_,
-                                       logit_budget_, sequence->max_tokens - sequence->num_tokens() - 1});
+  const int64_t num_drafts = std::min({static_cast<int64_t>(sequence->drafts.size()), room, budget_, logit_budget_,
+                                       sequence->max_tokens - sequence->num_tokens() - 1});
   if (num_drafts <= 0) return 0;
   kv_.cover(*sequence, sequence->num_tokens() + num_drafts);
   return num_drafts;

@@ -29,6 +29,14 @@ void StatusCounter::count_start(const Sequence& sequence) {
   counted_.cached_tokens += sequence.num_cached_tokens;
 }
 
+void StatusCounter::count_drafts(int64_t num_verified, int64_t num_accepted) {
+  ++counted_.num_drafts;
+  counted_.draft_tokens += num_verified;
+  counted_.accepted_tokens += num_accepted;
+  const auto num_positions = std::min(num_accepted, static_cast<int64_t>(kDraftPositions));
+  for (int64_t i = 0; i < num_positions; ++i) ++counted_.accepted_by_position[static_cast<size_t>(i)];
+}
+
 void StatusCounter::count_finish(FinishReason reason) {
   counted_.num_cancelled += reason == FinishReason::kCancelled ? 1 : 0;
   counted_.num_timed_out += reason == FinishReason::kTimeout ? 1 : 0;

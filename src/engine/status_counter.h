@@ -25,6 +25,8 @@ class StatusCounter {
 
   void count_start(const Sequence& sequence);
   void count_tokens(int64_t num_tokens) { counted_.generated_tokens += num_tokens; }
+  // A step has verified drafts of a sequence.
+  void count_drafts(int64_t num_verified, int64_t num_accepted);
   void count_finish(FinishReason reason);
   void count_failed_step() { ++counted_.num_failed_steps; }
   void count_step(const StepShape& shape, const StepTimes& times);

@@ -70,6 +70,7 @@ void GeneratedTokens::publish(const Rows& rows, Update& update) {
     update.tokens.push_back(token.id);
     OutputEvent& event = update.events.emplace_back();
     event.has_token = true;
+    event.is_accepted_draft = update.tokens.size() < tokens_.size();
     event.token = std::move(token);
   }
   // An end without a token needs its own event.

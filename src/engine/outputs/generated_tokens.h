@@ -16,6 +16,7 @@ class GeneratedTokens : public Output {
   GeneratedTokens(std::shared_ptr<const GenerateRequest> request, uint64_t seed, int64_t max_length);
 
   std::optional<SamplingRow> device_sampling(int64_t num_ahead) const override;
+  const Sampler* sampler() const override { return &sampler_; }
   int64_t num_pieces(const Rows& rows) override { return rows.samples ? 1 : 0; }
   void consume(const Rows& rows, int64_t piece, SamplerScratch& scratch) override;
   void publish(const Rows& rows, Update& update) override;

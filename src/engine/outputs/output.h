@@ -54,6 +54,9 @@ class Output {
   // the logits.
   virtual std::optional<SamplingRow> device_sampling(int64_t /*num_ahead*/) const { return std::nullopt; }
 
+  // What chooses the sequence's tokens; null when none are generated.
+  virtual const Sampler* sampler() const { return nullptr; }
+
   // Engine thread: the number of pieces of work in these rows. Allocates the memory for their results.
   virtual int64_t num_pieces(const Rows& rows) = 0;
   // Any thread, with the thread's scratch; several pieces of the same rows may run at the same time. Must not throw.

@@ -138,9 +138,34 @@ TEST(StepLoop, DraftsUseOnlySpareBlocks) {
   second.drafts.tokens.assign(12, 1);
   const auto items = plan_and_begin(scheduler);
   ASSERT_EQ(items.size(), 2u);
-  // When the first sequence has its second block, four of seven are left; one stays for each sequence.
-  EXPECT_EQ(items[0].num_drafts, 4 * kBlock - 5);
+  // When both sequences have their second block, three of seven are left; one stays for each sequence.
+  EXPECT_EQ(items[0].num_drafts, 3 * kBlock - 5);
   EXPECT_EQ(items[1].num_drafts, 1) << "two tokens more end it";
+}
+
+// Drafts get what is left of a step when decoding sequences and prompts have been served.
+TEST(StepLoop, DraftsComeLast) {
+  Scheduler scheduler(
+      {.block_size = kBlock, .kv_groups = {{.num_blocks = 64}}, .max_batch_tokens = 16, .max_sequences = 4});
+  Sequence first = sequence_of(0, 4, 60);
+  Sequence second = sequence_of(1, 10, 60, 50);
+  Sequence third = sequence_of(2, 30, 60, 100);
+  scheduler.add(&first);
+  for (const auto& item : plan_and_begin(scheduler)) scheduler.settle(item, std::vector<int32_t>{9});
+  first.drafts.tokens.assign(12, 1);
+  scheduler.add(&second);
+  auto items = plan_and_begin(scheduler);
+  ASSERT_EQ(items.size(), 2u);
+  EXPECT_EQ(items[0].num_drafts, 16 - 1 - 10);
+  EXPECT_EQ(items[1].num_tokens, 10);
+  scheduler.settle(items[0], std::vector<int32_t>{9});
+  scheduler.settle(items[1], std::vector<int32_t>{9});
+  first.drafts.tokens.assign(12, 1);
+  scheduler.add(&third);
+  items = plan_and_begin(scheduler);
+  ASSERT_EQ(items.size(), 3u);
+  EXPECT_EQ(items[0].num_drafts, 0);
+  EXPECT_EQ(items[2].num_tokens, 14);
 }
 
 TEST(StepLoop, ABlockIsPublishedWhenItsStepHasSettled) {

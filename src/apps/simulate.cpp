@@ -58,8 +58,7 @@ CostModel::Weights measured_costs(const SimulateOptions& options) {
   const CostModel model = fit_costs(steps);
   double worst = 0;
   for (const MeasuredStep& step : steps) worst = std::max(worst, std::abs(model.predict_ms(step.shape) / step.ms - 1));
-  fmt::print("costs    --cost {:.4f} {:.4f} {:.4f} {:.4f} {:.4f}   (worst of {} shapes off by {:.0f} %)\n",
-             model.weights()[0], model.weights()[1], model.weights()[2], model.weights()[3], model.weights()[4],
+  fmt::print("costs    --cost {:.4f}   (worst of {} shapes off by {:.0f} %)\n", fmt::join(model.weights(), " "),
              steps.size(), 100 * worst);
   return model.weights();
 }
@@ -206,8 +205,8 @@ void add_machine(Command& command, SimulateOptions& options) {
         .help = "Requests that may wait"},
        {.names = "--cost",
         .value = reals(options.costs, CostModel::kFeatures),
-        .help = "Milliseconds of a step: fixed, per row, per row beyond 16, per sequence, per 1,000 attended "
-                "positions",
+        .help = "Milliseconds of a step: fixed, per row, per row beyond 4, 8, 16 and 64, per sequence, per 1,000 "
+                "attended positions",
         .default_text = "those of a small model on two cores"},
        {.names = "--measure",
         .value = text(options.measure, "MODEL"),

@@ -49,9 +49,27 @@ Vector solve(Matrix a, Vector b) {
 }  // namespace
 
 CostModel::Vector CostModel::features_of(const StepShape& shape) {
-  const int64_t beyond = std::max<int64_t>(0, shape.rows - kFlatRows);
-  return {1.0, static_cast<double>(shape.rows), static_cast<double>(beyond), static_cast<double>(shape.sequences),
-          shape.attended / 1000.0};
+  Vector x = {1.0, static_cast<double>(shape.rows)};
+  size_t next = 2;
+  for (const int64_t kink : kKinks) x[next++] = static_cast<double>(std::max<int64_t>(0, shape.rows - kink));
+  x[next++] = static_cast<double>(shape.sequences);
+  x[next] = shape.attended / 1000.0;
+  return x;
+}
+
+// A bucket for each number of rows up to 8, then two for each power of two; and for each power of two of the positions
+// that a row attends to.
+size_t CostModel::bucket_of(const StepShape& shape) {
+  constexpr uint64_t kSingle = 8;
+  const auto rows = static_cast<uint64_t>(std::max<int64_t>(1, shape.rows));
+  int of_rows = static_cast<int>(rows) - 1;
+  if (rows > kSingle) {
+    const int width = static_cast<int>(std::bit_width(rows));
+    of_rows = static_cast<int>(kSingle) + 2 * (width - 4) + static_cast<int>((rows >> (width - 2)) & 1);
+  }
+  const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / static_cast<double>(rows)));
+  const int of_depth = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
+  return static_cast<size_t>(std::min(of_rows, kRowBuckets - 1) * kDepthBuckets + of_depth);
 }
 
 double CostModel::predict_ms(const StepShape& shape) const {
@@ -63,12 +81,7 @@ void CostModel::observe(const StepShape& shape, double ms) {
   const double expected = predict_ms(shape);
   if (is_fitted() && expected > 0) ms = std::min(ms, kMaxMeasuredRatio * expected);
   ms = std::max(ms, kMinStepMs);
-  // Buckets are powers of two of the rows and of the positions that a row attends to.
-  const auto rows = static_cast<uint64_t>(std::max<int64_t>(1, shape.rows));
-  const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / static_cast<double>(rows)));
-  const int row_bucket = std::min(kRowBuckets, static_cast<int>(std::bit_width(rows))) - 1;
-  const int depth_bucket = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
-  ShapeBucket& bucket = buckets_[static_cast<size_t>(row_bucket * kDepthBuckets + depth_bucket)];
+  ShapeBucket& bucket = buckets_[bucket_of(shape)];
   const Vector x = features_of(shape);
   const double fresh = bucket.last_seen < 0 ? 1.0 : kNewStepWeight;
   for (int i = 0; i < kFeatures; ++i) bucket.features[i] += fresh * (x[i] - bucket.features[i]);

@@ -1,5 +1,6 @@
-// Predicts the time of a step in milliseconds from the steps that ran: a linear model of the step's shape, fitted by
-// least squares of the relative error. The scheduler sizes prefill slices by it, the simulator plans capacity by it.
+// Predicts the time of a step in milliseconds from the steps that ran: a linear model of the step's shape, whose slope
+// in rows has kinks, fitted by least squares of the relative error. The scheduler sizes prefill slices by it,
+// speculation counts drafts, the simulator plans capacity.
 //
 // Steps of similar shapes share a bucket, which keeps a running mean; the fit is over the buckets. So a thousand decode
 // steps do not outweigh the one prefill step that was seen.
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace quire {
@@ -20,9 +22,11 @@ struct StepShape {
 
 class CostModel {
  public:
-  static constexpr int kFeatures = 5;
-  static constexpr int64_t kFlatRows = 16;  // up to about this many rows a step is bound by reading the weights
-  // Milliseconds: fixed, per row, per row beyond kFlatRows, per sequence, per 1,000 attended positions.
+  // Up to some number of rows a step is bound by reading the weights, from there on by arithmetic. Where that is
+  // depends on the machine, so there is a kink at each of these.
+  static constexpr std::array<int64_t, 4> kKinks = {4, 8, 16, 64};
+  static constexpr int kFeatures = 4 + static_cast<int>(kKinks.size());
+  // Milliseconds: fixed, per row, per row beyond each of kKinks, per sequence, per 1,000 attended positions.
   using Weights = std::array<double, kFeatures>;
 
   CostModel() = default;
@@ -39,13 +43,14 @@ class CostModel {
   using Vector = std::array<double, kFeatures>;
 
   static Vector features_of(const StepShape& shape);
+  static size_t bucket_of(const StepShape& shape);
 
   struct ShapeBucket {
     Vector features{};  // running means over its steps: the features, and below the time
     double ms = 0.0;
     int64_t last_seen = -1;  // the value of num_observed_ then; -1: never
   };
-  static constexpr int kRowBuckets = 14;
+  static constexpr int kRowBuckets = 30;
   static constexpr int kDepthBuckets = 16;
 
   void fit();

@@ -32,7 +32,7 @@ struct SimulatedRequest {
 
 struct SimulationOptions {
   SchedulerOptions scheduler;  // windows must be at least 2
-  CostModel::Weights cost = {25.0, 0.2, 2.8, 0.05, 0.3};
+  CostModel::Weights cost = {25.0, 0.2, 0.0, 0.0, 2.8, 0.0, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
   // More than 1: steps are planned while earlier ones run, as on a device that runs beside the host. At random a step

@@ -10,6 +10,15 @@ namespace {
 
 // A prediction is longer than a guess, and right for longer.
 constexpr int kMaxPredictedDrafts = 16;
+// Steps that the estimate for new sequences remembers.
+constexpr float kTypicalMemory = 100.0f;
+// Drafting that takes less than this share of a step counts as nothing.
+constexpr double kNoTime = 0.01;
+constexpr double kNewTimeWeight = 0.2;
+// On a device that runs beside the host: after so many steps without drafts a sequence does not await its tokens for so
+// many steps.
+constexpr int64_t kPatience = 2;
+constexpr int64_t kStepsWithoutDrafts = 32;
 
 std::unique_ptr<Drafter> drafter_or_made(std::unique_ptr<Drafter> drafter, const SpeculationOptions& options) {
   if (drafter != nullptr || options.method.empty()) return drafter;
@@ -18,12 +27,12 @@ std::unique_ptr<Drafter> drafter_or_made(std::unique_ptr<Drafter> drafter, const
 
 }  // namespace
 
-Speculation::Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, const Scheduler& scheduler,
-                         int64_t vocab_size)
+Speculation::Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, Context context)
     : options_(std::move(options)),
       drafter_(drafter_or_made(std::move(drafter), options_)),
-      scheduler_(scheduler),
-      vocab_size_(vocab_size) {}
+      context_(std::move(context)) {
+  typical_.fill(AcceptanceEstimate(kTypicalMemory));
+}
 
 int Speculation::max_drafts_of(const GenerateRequest& request) const {
   if (request.pooling != Pooling::kNone || request.max_tokens == 0) return 0;
@@ -45,69 +54,155 @@ Speculation::State* Speculation::state_of(const Choice& choice) {
     state.salt = request.cache_salt;
     // A salt that no other sequence has.
     if (!request.shares_cache) state.salt += '\0' + std::to_string(choice.sequence.id);
+    for (size_t i = 0; i < state.acceptance.size(); ++i) state.acceptance[i] = AcceptanceEstimate::like(typical_[i]);
   }
   return &state;
 }
 
 void Speculation::add(Choice& choice) { choice.sequence.awaits_tokens = state_of(choice) != nullptr; }
 
-bool Speculation::may_have_drafts(const Sequence& sequence) const {
-  return sequence.num_pending_tokens == 0 && !sequence.is_prefilling() && sequence.num_uncomputed_tokens() == 1 &&
-         sequence.num_choices == 1;
+void Speculation::propose(Choices& choices) {
+  turns_.clear();
+  candidates_.clear();
+  collect(choices);
+  if (turns_.empty()) return;
+  DraftStep step = next_step();
+  const bool chooses_before = options_.adaptive && drafting_takes_time(step);
+  if (chooses_before) {
+    step.draft_ms = draft_ms_;
+    choose_counts(step);
+  }
+  ask_drafter();
+  for (size_t i = 0; i < turns_.size(); ++i) {
+    DraftCandidate& candidate = candidates_[i];
+    cut(turns_[i].sequence->drafts, candidate.count);
+    candidate.most = static_cast<int64_t>(turns_[i].sequence->drafts.size());
+  }
+  if (options_.adaptive && !chooses_before) choose_counts(step);
+  for (size_t i = 0; i < turns_.size(); ++i) {
+    Drafts& drafts = turns_[i].sequence->drafts;
+    cut(drafts, std::min(candidates_[i].count, candidates_[i].most));
+    const bool is_enough = static_cast<int64_t>(drafts.size()) >= options_.min_drafts;
+    if (turns_[i].state->source == kDrafter && !is_enough) drafts.clear();
+    wait_or_not(*turns_[i].sequence, *turns_[i].state);
+  }
 }
 
-// The most drafts that the sequence may have now.
-int64_t Speculation::limit_of(const Sequence& sequence, const State& state) const {
+void Speculation::collect(Choices& choices) {
+  for (Sequence* sequence : context_.scheduler.running()) {
+    const Choice& choice = *choices.at(sequence);
+    if (State* state = state_of(choice)) collect(*sequence, choice, *state);
+  }
+}
+
+void Speculation::collect(Sequence& sequence, const Choice& choice, State& state) {
+  if (sequence.num_pending_tokens > 0) {
+    // It has not awaited its tokens for some steps: now it does again.
+    if (!sequence.awaits_tokens && ++state.num_unasked >= kStepsWithoutDrafts) sequence.awaits_tokens = true;
+    return;
+  }
+  sequence.drafts.clear();
+  if (sequence.is_prefilling() || sequence.num_choices > 1) return;
   // The last token of a sequence is never computed.
   const int64_t limit = std::min<int64_t>(state.max_drafts, sequence.max_tokens - sequence.num_tokens() - 1);
-  if (!options_.adaptive) return limit;
-  const int64_t share = CostModel::kFlatRows / std::max<int64_t>(1, scheduler_.num_running());
-  return std::min(limit, share - 1);
+  if (limit <= 0) return;
+  state.source = kDrafter;
+  if (state.prediction) {
+    const auto answer = std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.num_prompt_tokens));
+    const std::span<const int32_t> next = state.prediction->next(answer, limit);
+    sequence.drafts.tokens.assign(next.begin(), next.end());
+    if (!next.empty()) state.source = kPrediction;
+  }
+  const bool is_predicted = state.source == kPrediction;
+  if (!is_predicted && drafter_ == nullptr) return;
+  const int64_t most =
+      is_predicted ? static_cast<int64_t>(sequence.drafts.size()) : std::min<int64_t>(limit, options_.max_drafts);
+  turns_.push_back({&sequence, &choice, &state});
+  candidates_.push_back({.acceptance = &state.acceptance[state.source],
+                         .num_tokens = sequence.num_tokens(),
+                         .most = most,
+                         .num_idle = state.num_idle,
+                         .count = most});
 }
 
-void Speculation::propose(Choices& choices) {
+// The step that the scheduler will plan, without drafts.
+DraftStep Speculation::next_step() const {
+  const Scheduler& scheduler = context_.scheduler;
+  const SchedulerOptions& limits = scheduler.options();
+  DraftStep step;
+  int64_t num_prompt_rows = 0;
+  for (const Sequence* sequence : scheduler.running()) {
+    if (sequence->is_prefilling()) {
+      num_prompt_rows += sequence->num_uncomputed_tokens();
+    } else if (sequence->num_pending_tokens == 0 || !sequence->awaits_tokens) {
+      ++step.decodes.rows;
+      ++step.decodes.sequences;
+      step.decodes.attended += static_cast<double>(sequence->num_tokens());
+    }
+  }
+  if (scheduler.num_running() < limits.max_sequences) {
+    for (const Sequence* sequence : scheduler.waiting()) num_prompt_rows += sequence->num_uncomputed_tokens();
+  }
+  step.prompts.rows = std::min(num_prompt_rows, limits.max_batch_tokens - step.decodes.rows);
+  step.max_ms = limits.target_step_ms;
+  step.max_drafts = limits.max_batch_tokens - step.decodes.rows - step.prompts.rows;
+  // Prompts take all the time that the target leaves.
+  if (step.prompts.rows > 0 && limits.target_step_ms > 0) step.max_drafts = 0;
+  return step;
+}
+
+bool Speculation::drafting_takes_time(const DraftStep& step) const {
+  if (draft_ms_.empty()) return false;
+  const size_t depth = std::min(draft_ms_.size() - 1, static_cast<size_t>(options_.max_drafts));
+  return draft_ms_[depth] > kNoTime * context_.scheduler.cost().predict_ms(step.decodes);
+}
+
+void Speculation::choose_counts(DraftStep step) { budget_.choose(context_.scheduler.cost(), step, candidates_); }
+
+void Speculation::ask_drafter() {
   requests_.clear();
-  for (Sequence* sequence : scheduler_.running()) {
-    if (!may_have_drafts(*sequence)) continue;
-    sequence->drafts.clear();
-    const Choice& choice = *choices.at(sequence);
-    State* state = state_of(choice);
-    if (state == nullptr) continue;
-    const int64_t limit = limit_of(*sequence, *state);
-    if (limit <= 0) continue;
-    state->is_drafters = false;
-    if (state->prediction) take_prediction(*sequence, *state, limit);
-    if (drafter_ == nullptr || !sequence->drafts.empty()) continue;
-    state->is_drafters = true;
+  int64_t depth = 0;
+  for (size_t i = 0; i < turns_.size(); ++i) {
+    const auto& [sequence, choice, state] = turns_[i];
+    const int64_t count = candidates_[i].count;
+    if (state->source != kDrafter || count == 0) continue;
+    depth = std::max(depth, count);
     requests_.push_back({.sequence = sequence->id,
                          .tokens = sequence->tokens,
                          .num_prompt_tokens = sequence->num_prompt_tokens,
-                         .max_drafts = static_cast<int>(limit),
+                         .max_drafts = static_cast<int>(count),
                          .min_drafts = options_.min_drafts,
                          .salt = state->salt,
-                         .prediction = choice.request->prediction,
-                         .sampler = choice.sampler(),
+                         .prediction = choice->request->prediction,
+                         .sampler = choice->sampler(),
                          .drafts = &sequence->drafts});
   }
-  ask_drafter();
-}
-
-void Speculation::take_prediction(Sequence& sequence, State& state, int64_t limit) const {
-  const auto answer = std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.num_prompt_tokens));
-  const std::span<const int32_t> next = state.prediction->next(answer, limit);
-  sequence.drafts.tokens.assign(next.begin(), next.end());
-}
-
-void Speculation::ask_drafter() {
   if (requests_.empty()) return;
+  const double began = context_.now_ms();
   drafter_->propose(requests_);
-  for (const DraftRequest& request : requests_) cut(*request.drafts, request.max_drafts);
+  note_draft_time(depth, context_.now_ms() - began);
+}
+
+// What was measured for one depth says something about the others too: drafting is as long for each token.
+void Speculation::note_draft_time(int64_t depth, double ms) {
+  const auto at = static_cast<size_t>(depth);
+  for (size_t d = draft_ms_.size(); d <= at; ++d) {
+    draft_ms_.push_back(ms * static_cast<double>(d) / static_cast<double>(depth));
+  }
+  draft_ms_[at] += kNewTimeWeight * (ms - draft_ms_[at]);
+}
+
+// A sequence that gets no drafts need not await its tokens, so that its next step is started ahead.
+void Speculation::wait_or_not(Sequence& sequence, State& state) {
+  state.num_idle = sequence.drafts.empty() ? state.num_idle + 1 : 0;
+  sequence.awaits_tokens = state.num_idle < kPatience;
+  state.num_unasked = 0;
 }
 
 // Keeps the drafts before the first that the model does not know, and `limit` at most. The first nodes of a tree are a
 // tree.
 void Speculation::cut(Drafts& drafts, int64_t limit) const {
-  const auto is_unknown = [this](int32_t id) { return id < 0 || id >= vocab_size_; };
+  const auto is_unknown = [this](int32_t id) { return id < 0 || id >= context_.vocab_size; };
   const auto known = std::ranges::find_if(drafts.tokens, is_unknown) - drafts.tokens.begin();
   const auto count = static_cast<size_t>(std::min<int64_t>(known, limit));
   drafts.tokens.resize(count);
@@ -121,10 +216,13 @@ void Speculation::settle(const StartedStep& step, const StepResults& results, St
     // The last token is not a draft, or it is one that ends the sequence.
     const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(results.tokens[i].size()) - 1, 0);
     State& state = states_.at(item.sequence->id);
+    for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
+      estimate->observe(item.num_drafts, num_accepted);
+    }
     state.counts.num_verified += item.num_drafts;
     state.counts.num_accepted += num_accepted;
     counter.count_drafts(item.num_drafts, num_accepted);
-    if (!state.is_drafters) continue;
+    if (state.source != kDrafter) continue;
     drafter_->settle({.sequence = item.sequence->id, .num_verified = item.num_drafts, .num_accepted = num_accepted});
   }
 }

@@ -4,7 +4,9 @@
 // Owned by the engine; engine thread only.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +17,7 @@
 #include "drafting/predicted_output.h"
 #include "drafting/speculation_options.h"
 #include "engine/choice.h"
+#include "engine/draft_budget.h"
 #include "engine/status_counter.h"
 #include "engine/step_loop.h"
 
@@ -22,9 +25,13 @@ namespace quire {
 
 class Speculation {
  public:
+  struct Context {
+    const Scheduler& scheduler;
+    int64_t vocab_size = 0;
+    std::function<double()> now_ms;
+  };
   // Without `drafter` it is made from the options; without a method there, only predictions give drafts.
-  Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, const Scheduler& scheduler,
-              int64_t vocab_size);
+  Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, Context context);
 
   // Before a choice runs first.
   void add(Choice& choice);
@@ -36,29 +43,49 @@ class Speculation {
   DraftCounts finish(const Choice& choice);
 
  private:
+  enum Source : uint8_t { kPrediction, kDrafter };
   // Of a sequence that speculates.
   struct State {
     int max_drafts = 0;
     std::optional<PredictedOutput> prediction;
     std::string salt;
-    bool is_drafters = false;  // its present drafts are the drafter's
+    Source source = kDrafter;  // of its present drafts
+    std::array<AcceptanceEstimate, 2> acceptance;
+    int64_t num_idle = 0;     // steps without drafts since it had some
+    int64_t num_unasked = 0;  // steps since it awaited its tokens
     DraftCounts counts;
+  };
+  // A sequence that may have drafts in the next step.
+  struct Turn {
+    Sequence* sequence = nullptr;
+    const Choice* choice = nullptr;
+    State* state = nullptr;
   };
 
   int max_drafts_of(const GenerateRequest& request) const;
   State* state_of(const Choice& choice);
-  bool may_have_drafts(const Sequence& sequence) const;
-  int64_t limit_of(const Sequence& sequence, const State& state) const;
-  void take_prediction(Sequence& sequence, State& state, int64_t limit) const;
+  void collect(Choices& choices);
+  void collect(Sequence& sequence, const Choice& choice, State& state);
+  DraftStep next_step() const;
+  bool drafting_takes_time(const DraftStep& step) const;
+  void choose_counts(DraftStep step);
   void ask_drafter();
+  void note_draft_time(int64_t depth, double ms);
   void cut(Drafts& drafts, int64_t limit) const;
+  static void wait_or_not(Sequence& sequence, State& state);
 
   const SpeculationOptions options_;
   const std::unique_ptr<Drafter> drafter_;
-  const Scheduler& scheduler_;
-  const int64_t vocab_size_;
+  const Context context_;
+  DraftBudget budget_;
+  std::array<AcceptanceEstimate, 2> typical_;   // of all sequences, by source
+  std::vector<double> draft_ms_;                // [d]: the time to draft d tokens for the sequences of a step
   std::unordered_map<uint64_t, State> states_;  // by sequence id
-  std::vector<DraftRequest> requests_;          // of the present call
+
+  // Of the present call of propose():
+  std::vector<Turn> turns_;
+  std::vector<DraftCandidate> candidates_;  // by turn
+  std::vector<DraftRequest> requests_;
 };
 
 }  // namespace quire

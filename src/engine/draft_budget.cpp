@@ -1,0 +1,172 @@
+#include "engine/draft_budget.h"
+
+#include <algorithm>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+namespace quire {
+namespace {
+
+// A gain below this is lost in the error of the predictions.
+constexpr double kMinGain = 1.02;
+// The share of the time that probes may take.
+constexpr double kProbeShare = 0.01;
+// A draft less probable than this is not looked at.
+constexpr double kMinProbability = 0.01;
+constexpr double kMinMs = 1e-3;
+
+// Until steps were observed: a step of up to 8 rows costs little more than one of a single row.
+const CostModel& unknown_machine() {
+  static const CostModel model({1.0, 0.02, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0});
+  return model;
+}
+
+StepShape sum_of(const StepShape& a, const StepShape& b) {
+  return {a.rows + b.rows, a.sequences + b.sequences, a.attended + b.attended};
+}
+
+void add_draft(StepShape& shape, int64_t num_tokens) {
+  ++shape.rows;
+  ++shape.sequences;
+  shape.attended += static_cast<double>(num_tokens + 1);
+}
+
+}  // namespace
+
+AcceptanceEstimate AcceptanceEstimate::like(const AcceptanceEstimate& others) {
+  AcceptanceEstimate estimate;
+  for (size_t i = 0; i < estimate.positions_.size(); ++i) estimate.positions_[i].rate = others.positions_[i].rate;
+  return estimate;
+}
+
+void AcceptanceEstimate::observe(int64_t num_verified, int64_t num_accepted) {
+  const int64_t end = std::min({kPositions, num_verified, num_accepted + 1});
+  for (int64_t i = 0; i < end; ++i) {
+    Position& position = positions_[static_cast<size_t>(i)];
+    position.weight = std::min(position.weight + 1.0f, memory_);
+    position.rate += ((i < num_accepted ? 1.0f : 0.0f) - position.rate) / position.weight;
+  }
+}
+
+double AcceptanceEstimate::probability(int64_t position) const {
+  return static_cast<double>(positions_[static_cast<size_t>(std::min(position, kPositions - 1))].rate);
+}
+
+// A number of drafts for each candidate, and the step with them.
+struct DraftBudget::Plan {
+  double tokens = 0.0;  // that the step is expected to give
+  double ms = 0.0;      // that it takes with the drafting
+  StepShape shape;
+  std::vector<size_t> drafts = {};  // the candidate of each draft
+
+  double rate() const { return tokens / ms; }
+};
+
+// Prompts are work that must be done anyway. So drafts are weighed against a step of the decoding sequences alone, but
+// their own cost is that in the step as it is.
+class DraftBudget::Planner {
+ public:
+  Planner(const CostModel& cost, const DraftStep& step, std::span<const DraftCandidate> candidates)
+      : cost_(cost.is_fitted() ? cost : unknown_machine()), step_(step), candidates_(candidates) {
+    const StepShape whole = sum_of(step.decodes, step.prompts);
+    plain_ = {static_cast<double>(step.decodes.sequences), std::max(cost_.predict_ms(step.decodes), kMinMs), whole};
+    plain_whole_ms_ = cost_.predict_ms(whole);
+  }
+
+  const Plan& plain() const { return plain_; }
+
+  // Adds drafts, the most probable first, and keeps those up to the point of the best rate. No candidate gets more than
+  // `depth`.
+  Plan best(int64_t depth) const {
+    std::priority_queue<std::pair<double, size_t>> next;  // probability and candidate
+    std::vector<int64_t> counts(candidates_.size(), 0);
+    const auto push = [&](size_t i, double before) {
+      const DraftCandidate& candidate = candidates_[i];
+      if (counts[i] >= std::min(candidate.most, depth)) return;
+      const double probability = before * candidate.acceptance->probability(counts[i]);
+      if (probability >= kMinProbability) next.emplace(probability, i);
+    };
+    for (size_t i = 0; i < candidates_.size(); ++i) push(i, 1.0);
+    Plan present = plain_;
+    Plan best = plain_;
+    size_t num_best = 0;
+    while (!next.empty() && static_cast<int64_t>(present.drafts.size()) < step_.max_drafts) {
+      const auto [probability, i] = next.top();
+      next.pop();
+      add_draft(present.shape, candidates_[i].num_tokens + counts[i]++);
+      if (!is_in_time(present.shape)) break;
+      present.drafts.push_back(i);
+      present.tokens += probability;
+      present.ms = ms_of(present.shape, depth);
+      if (present.rate() > best.rate()) {
+        num_best = present.drafts.size();
+        std::tie(best.tokens, best.ms, best.shape) = std::tie(present.tokens, present.ms, present.shape);
+      }
+      push(i, probability);
+    }
+    best.drafts.assign(present.drafts.begin(), present.drafts.begin() + static_cast<int64_t>(num_best));
+    return best;
+  }
+
+  bool is_in_time(const StepShape& shape) const { return step_.max_ms <= 0 || cost_.predict_ms(shape) <= step_.max_ms; }
+  double ms_of(const StepShape& shape, int64_t depth) const {
+    return plain_.ms + std::max(0.0, cost_.predict_ms(shape) - plain_whole_ms_) + draft_ms(depth);
+  }
+
+ private:
+  double draft_ms(int64_t depth) const {
+    if (step_.draft_ms.empty()) return 0.0;
+    return step_.draft_ms[static_cast<size_t>(std::min(depth, static_cast<int64_t>(step_.draft_ms.size()) - 1))];
+  }
+
+  const CostModel& cost_;
+  const DraftStep& step_;
+  const std::span<const DraftCandidate> candidates_;
+  Plan plain_;
+  double plain_whole_ms_ = 0.0;
+};
+
+void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates) {
+  for (DraftCandidate& candidate : candidates) candidate.count = 0;
+  int64_t most = 0;
+  for (const DraftCandidate& candidate : candidates) most = std::max(most, candidate.most);
+  if (most == 0 || step.decodes.sequences == 0) return;
+  const Planner planner(cost, step, candidates);
+  Plan chosen = planner.plain();
+  double best = kMinGain * chosen.rate();
+  // When drafting takes time, it takes as long as for the sequence with most drafts.
+  for (int64_t depth = step.draft_ms.empty() ? most : 1; depth <= most; ++depth) {
+    Plan plan = planner.best(depth);
+    if (plan.rate() <= best) continue;
+    best = plan.rate();
+    chosen = std::move(plan);
+  }
+  for (const size_t i : chosen.drafts) ++candidates[i].count;
+  add_probe(planner, chosen, candidates);
+}
+
+// One draft more, for the candidate that has waited longest, when it would pay if it were sure to hold.
+void DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates) {
+  const double plain_ms = planner.plain().ms;
+  probe_ms_ = std::min(probe_ms_ + kProbeShare * plain_ms, plain_ms);
+  DraftCandidate* longest = nullptr;
+  for (size_t n = 0; n < candidates.size(); ++n) {
+    DraftCandidate& candidate = candidates[(first_probe_ + n) % candidates.size()];
+    if (candidate.count >= candidate.most) continue;
+    if (longest == nullptr || candidate.num_idle > longest->num_idle) longest = &candidate;
+  }
+  ++first_probe_;
+  if (longest == nullptr) return;
+  int64_t depth = longest->count + 1;
+  for (const DraftCandidate& candidate : candidates) depth = std::max(depth, candidate.count);
+  StepShape shape = chosen.shape;
+  add_draft(shape, longest->num_tokens + longest->count);
+  const double ms = planner.ms_of(shape, depth);
+  const bool would_pay = (chosen.tokens + 1.0) / ms > kMinGain * chosen.rate();
+  if (!would_pay || ms - chosen.ms > probe_ms_ || !planner.is_in_time(shape)) return;
+  probe_ms_ -= ms - chosen.ms;
+  ++longest->count;
+}
+
+}  // namespace quire

@@ -1,0 +1,75 @@
+// How many drafts the sequences of a step may have: as many as raise the tokens that the step is expected to give per
+// millisecond (Leviathan et al., arXiv 2211.17192, section 3, for a batch whose steps cost what the cost model says).
+// So a step that is bound by reading the weights gets many, and one of a loaded server none.
+//
+// Owned by the engine's speculation; pure arithmetic, no clock.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/cost_model.h"
+
+namespace quire {
+
+// How often drafts held of late, by their position after the root.
+class AcceptanceEstimate {
+ public:
+  // Remembers about this many of the last steps.
+  explicit AcceptanceEstimate(float memory = 12.0f) : memory_(memory) {}
+  // Of a sequence of which nothing is known but what holds for `others`.
+  static AcceptanceEstimate like(const AcceptanceEstimate& others);
+
+  // A step has verified `num_verified` drafts in a chain, of which the first `num_accepted` held.
+  void observe(int64_t num_verified, int64_t num_accepted);
+  // That a draft holds when all before it do; 0 <= position.
+  double probability(int64_t position) const;
+
+ private:
+  static constexpr int64_t kPositions = 16;  // those that follow are like the last
+  struct Position {
+    float rate = 0.6f;
+    float weight = 2.0f;  // steps that the rate stands for
+  };
+  std::array<Position, kPositions> positions_;
+  float memory_;
+};
+
+// A sequence that may have drafts in the next step.
+struct DraftCandidate {
+  const AcceptanceEstimate* acceptance = nullptr;
+  int64_t num_tokens = 0;
+  int64_t most = 0;      // drafts
+  int64_t num_idle = 0;  // steps since it had some
+  int64_t count = 0;     // the result
+};
+
+// The step that drafts would be added to.
+struct DraftStep {
+  StepShape decodes;                      // its decoding sequences
+  StepShape prompts;                      // its other rows
+  double max_ms = 0.0;                    // that it may take; 0: any time
+  int64_t max_drafts = 0;                 // of all sequences
+  std::span<const double> draft_ms = {};  // [d]: what it takes to draft d tokens; empty: nothing
+};
+
+class DraftBudget {
+ public:
+  // Sets DraftCandidate::count of all. Beyond the counts that pay, a draft now and then finds out whether acceptance
+  // has changed; such drafts take at most a hundredth of the time.
+  void choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates);
+
+ private:
+  struct Plan;
+  class Planner;
+
+  void add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates);
+
+  double probe_ms_ = 0.0;   // that probes may take now
+  size_t first_probe_ = 0;  // of candidates that have waited equally long: they take turns
+};
+
+}  // namespace quire

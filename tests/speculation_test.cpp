@@ -379,5 +379,94 @@ TEST_F(SpeculationTest, TheDrafterIsToldHowEachSequenceEnded) {
   }
 }
 
+// Records what it reads of the target model.
+class ReadingDrafter : public ScriptedDrafter {
+ public:
+  ReadingDrafter(Guess guess, HiddenUse use) : ScriptedDrafter(std::move(guess)), use_(use) {}
+
+  void propose(std::span<DraftRequest> requests) override {
+    for (const DraftRequest& request : requests) {
+      const auto known = static_cast<int64_t>(request.tokens.size());
+      // The hidden states of all tokens but the last, which no step has computed yet, have come.
+      if (use_ == HiddenUse::kLast) {
+        EXPECT_TRUE(hidden_[request.sequence].contains(known - 2));
+      }
+      if (use_ == HiddenUse::kAll) {
+        EXPECT_EQ(std::ssize(hidden_[request.sequence]), known - 1);
+      }
+    }
+    ScriptedDrafter::propose(requests);
+  }
+  void observe(std::span<const HiddenRows> all) override {
+    for (const HiddenRows& rows : all) {
+      const size_t width = rows.hidden.size() / static_cast<size_t>(rows.num_rows);
+      for (int64_t row = 0; row < rows.num_rows; ++row) {
+        const auto values = rows.hidden.subspan(static_cast<size_t>(row) * width, width);
+        const auto [found, is_new] =
+            hidden_[rows.sequence].try_emplace(rows.first_position + row, std::vector(values.begin(), values.end()));
+        if (!is_new) {
+          EXPECT_TRUE(std::ranges::equal(found->second, values));
+        }
+      }
+      if (use_ == HiddenUse::kLast) {
+        EXPECT_EQ(rows.num_rows, 1);
+      }
+    }
+  }
+  void settle(const VerifiedDrafts& verified) override {
+    ScriptedDrafter::settle(verified);
+    EXPECT_EQ(std::ssize(verified.likeliest), 1 + verified.num_verified);
+    for (int64_t i = 0; i <= verified.num_accepted; ++i) {
+      likeliest_[verified.sequence].push_back(verified.likeliest[static_cast<size_t>(i)]);
+    }
+  }
+  HiddenUse hidden_use() const override { return use_; }
+  bool reads_likeliest() const override { return true; }
+
+  std::map<uint64_t, std::map<int64_t, std::vector<float>>> hidden_;  // by sequence and position
+  std::map<uint64_t, std::vector<int32_t>> likeliest_;
+
+ private:
+  HiddenUse use_;
+};
+
+TEST_F(SpeculationTest, DraftersReadHiddenStatesAndLikeliestTokens) {
+  for (const HiddenUse use : {HiddenUse::kLast, HiddenUse::kAll}) {
+    for (const char* const kind : {"random", "always wrong"}) {
+      auto drafter = std::make_unique<ReadingDrafter>(guesses().at(kind), use);
+      const ReadingDrafter& read = *drafter;
+      auto engine = make_engine({.name = "short chunks", .max_batch_tokens = 64}, std::move(drafter));
+      const auto given = answers(*engine, requests());
+      auto plain_engine = make_engine({.name = "alone", .max_sequences = 1});
+      for (size_t i = 0; i < given.size(); ++i) {
+        expect_equal(given[i][0], plain()[i], kind);
+        GenerateRequest asked = request(static_cast<int>(i));
+        const std::vector<int32_t>& tokens = given[i][0].tokens;
+        const auto known = read.likeliest_.find(i);
+        const auto likeliest = known == read.likeliest_.end() ? std::vector<int32_t>{} : known->second;
+        // The first token comes from the prompt, and the last ones may have no drafts.
+        if (i % 8 == 0) {
+          EXPECT_TRUE(std::equal(likeliest.begin(), likeliest.end(), tokens.begin() + 1));
+        }
+        asked.prompt.insert(asked.prompt.end(), tokens.begin(),
+                            tokens.begin() + std::min<int64_t>(3, std::ssize(tokens)));
+        asked.prompt.pop_back();
+        asked.pooling = Pooling::kLast;
+        const auto stream = plain_engine->submit(asked).stream;
+        while (plain_engine->step()) {
+        }
+        const auto event = stream->try_next();
+        const auto& rows = read.hidden_.at(i);
+        const auto found = rows.find(std::ssize(asked.prompt) - 1);
+        if (found == rows.end()) {
+          EXPECT_EQ(use, HiddenUse::kLast);
+          continue;
+        }
+        EXPECT_EQ(found->second, event->embedding) << kind << ", request " << i;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quire

@@ -56,6 +56,7 @@ std::unique_ptr<Choice> make_sibling(const Choice& first, int index) {
   sibling->outputs.push_back(std::make_unique<GeneratedTokens>(first.request, seed, first.sequence.max_tokens));
   sibling->index = index;
   sibling->is_queued = false;
+  sibling->hidden_use = first.hidden_use;
   sibling->timing = first.timing;
   return sibling;
 }

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "drafting/drafter.h"
 #include "engine/output_stream.h"
 #include "engine/outputs/output.h"
 #include "engine/request.h"
@@ -22,8 +23,9 @@ struct Choice {
   int index = 0;
   bool is_queued = true;  // counted in the limits of the queue
   RequestTiming timing;
-  Update update;           // what the step that finished produced
-  int64_t chosen_row = 0;  // in the step started last: the row whose logits choose the pending token
+  Update update;                            // what the step that finished produced
+  HiddenUse hidden_use = HiddenUse::kNone;  // of the drafter, if the choice has its drafts
+  int64_t chosen_row = 0;                   // in the step started last: the row whose logits choose the pending token
 
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
   const Sampler* sampler() const { return outputs[0]->sampler(); }

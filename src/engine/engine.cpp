@@ -55,7 +55,8 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::
       executor_(*runner_, choices_,
                 {.now_ms = options_.now_ms,
                  .observe_move_ms = [this](double ms_per_block) { scheduler_.observe_move_ms(ms_per_block); },
-                 .on_first_step = [this](Choice& choice) { start(choice); }}),
+                 .on_first_step = [this](Choice& choice) { start(choice); },
+                 .wants_likeliest = speculation_.reads_likeliest()}),
       loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kMaxStepsInFlight : 1),
       counter_(scheduler_) {}
 

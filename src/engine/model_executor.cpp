@@ -46,6 +46,7 @@ void ModelExecutor::start(std::span<const StepPlan::Item> items) {
   for (size_t i = 0; i < items.size(); ++i) add_to_batch(items[i], step.entries[i]);
   if (runner_.can_sample()) choose_on_device(step);
   step.chooses_tokens = !batch_.sampling.empty();
+  step.num_hidden_rows = batch_.hidden_rows.size();
   last_wants_tokens_only_ = batch_.hidden_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
   last_awaits_tokens_ = most_await_tokens(items);
   step.started_ms = last_started_ms_ = hooks_.now_ms();
@@ -91,12 +92,26 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   entry.first_position = item.first_position + item.num_tokens - entry.num_rows;
   for (int32_t row = end_row - static_cast<int32_t>(entry.num_rows); row < end_row; ++row) wanted.push_back(row);
   choice.chosen_row = static_cast<int64_t>(wanted.size()) - 1;
+  if (choice.hidden_use != HiddenUse::kNone) add_hidden_rows(item, entry);
+}
+
+// The rows of the item are the last ones of the batch.
+void ModelExecutor::add_hidden_rows(const StepPlan::Item& item, StepEntry& entry) {
+  entry.first_hidden_row = batch_.hidden_rows.size();
+  if (entry.choice->hidden_use == HiddenUse::kAll) {
+    entry.num_hidden_rows = item.num_tokens;
+  } else if (item.samples) {
+    entry.num_hidden_rows = 1 + item.num_drafts;  // any of them may turn out to be the last that holds
+  }
+  const auto end_row = static_cast<int32_t>(batch_.token_ids.size());
+  for (int64_t i = entry.num_hidden_rows; i > 0; --i) batch_.hidden_rows.push_back(end_row - static_cast<int32_t>(i));
 }
 
 // The runner chooses either all tokens of a step or none.
 void ModelExecutor::choose_on_device(const StepRows& step) {
   for (const StepEntry& entry : step.entries) {
     if (entry.choice->is_embedding()) continue;
+    if (hooks_.wants_likeliest && !entry.drafts.empty()) return batch_.sampling.clear();
     // One of the pending tokens is the one that this step chooses.
     const int64_t num_ahead = entry.choice->sequence.num_pending_tokens - 1;
     for (int64_t row = 0; row < entry.num_rows; ++row) {
@@ -113,6 +128,7 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
   const std::span<const float> logits = runner_.finish();
   ran_ms_ = hooks_.now_ms();
 
+  report_hidden(step, results);
   pending_.clear();
   siblings_.clear();
   for (size_t i = 0; i < items.size(); ++i) {
@@ -122,9 +138,20 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
     if (rows.rows.samples) add_siblings(rows);
   }
   consume(/*is_cheap=*/step.chooses_tokens);
+  if (hooks_.wants_likeliest) report_likeliest(results);
   collect(results);
   const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
   results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
+}
+
+void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) const {
+  results.hidden.clear();
+  const std::span<const float> all = step.num_hidden_rows > 0 ? runner_.hidden() : std::span<const float>{};
+  const size_t width = step.num_hidden_rows > 0 ? all.size() / step.num_hidden_rows : 0;
+  for (const StepEntry& entry : step.entries) {
+    const auto num_rows = static_cast<size_t>(entry.num_hidden_rows);
+    results.hidden.push_back({entry.num_hidden_rows, all.subspan(entry.first_hidden_row * width, num_rows * width)});
+  }
 }
 
 Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const {
@@ -171,6 +198,29 @@ void ModelExecutor::consume(bool is_cheap) {
   const auto num_pieces = static_cast<int64_t>(pieces_.size());
   if (!is_cheap) return runner_.parallel_for(num_pieces, consume_piece);
   for (int64_t i = 0; i < num_pieces; ++i) consume_piece(i, 0);
+}
+
+void ModelExecutor::report_likeliest(StepResults& results) {
+  likeliest_.clear();
+  results.likeliest.assign(results.tokens.size(), {});
+  std::vector<std::span<const float>> logits;  // of every row of an item with drafts
+  for (const PendingRows& pending : pending_) {
+    const Rows& rows = pending.rows;
+    const int64_t num_last = rows.drafts.empty() || rows.logits.empty() ? 0 : std::ssize(rows.drafts) + 1;
+    for (int64_t row = rows.num_rows - num_last; row < rows.num_rows; ++row) logits.push_back(rows.logits_of(row));
+  }
+  likeliest_.resize(logits.size());
+  runner_.parallel_for(std::ssize(logits), [&](int64_t row, int /*thread*/) {
+    const auto at = static_cast<size_t>(row);
+    likeliest_[at] = static_cast<int32_t>(std::ranges::max_element(logits[at]) - logits[at].begin());
+  });
+  size_t next = 0;
+  for (const PendingRows& pending : pending_) {
+    if (pending.rows.drafts.empty() || pending.rows.logits.empty()) continue;
+    const size_t num_rows = pending.rows.drafts.size() + 1;
+    results.likeliest[pending.item] = std::span(likeliest_).subspan(next, num_rows);
+    next += num_rows;
+  }
 }
 
 void ModelExecutor::collect(StepResults& results) {

@@ -21,6 +21,7 @@ class ModelExecutor : public Executor {
     std::function<double()> now_ms;
     std::function<void(double ms_per_block)> observe_move_ms;
     std::function<void(Choice& choice)> on_first_step;  // before the step in which it runs first
+    bool wants_likeliest = false;                       // StepResults::likeliest
   };
   // When the prompt of a request has been computed, its other choices are added to `choices`.
   ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks);
@@ -47,6 +48,8 @@ class ModelExecutor : public Executor {
     Choice* choice = nullptr;
     size_t first_row = 0;  // among the step's rows with logits; for an embedding, with hidden states
     int64_t num_rows = 0;
+    size_t first_hidden_row = 0;  // among the step's rows with hidden states, for the drafter
+    int64_t num_hidden_rows = 0;
     int64_t first_position = 0;  // the position of the first of these rows
     bool samples = false;
     std::vector<int32_t> drafts = {};
@@ -54,6 +57,7 @@ class ModelExecutor : public Executor {
   struct StepRows {
     std::vector<StepEntry> entries;  // by item
     bool chooses_tokens = false;     // the device chooses the tokens
+    size_t num_hidden_rows = 0;
     double started_ms = 0.0;
   };
   // Rows for a choice.
@@ -70,7 +74,10 @@ class ModelExecutor : public Executor {
   };
 
   void add_to_batch(const StepPlan::Item& item, StepEntry& entry);
+  void add_hidden_rows(const StepPlan::Item& item, StepEntry& entry);
   void choose_on_device(const StepRows& step);
+  void report_hidden(const StepRows& step, StepResults& results) const;
+  void report_likeliest(StepResults& results);
   Rows rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const;
   void add_siblings(const PendingRows& parent);
   void consume(bool is_cheap);
@@ -93,6 +100,7 @@ class ModelExecutor : public Executor {
   std::vector<PendingRows> pending_;
   std::vector<std::unique_ptr<Choice>> siblings_;
   std::vector<Piece> pieces_;
+  std::vector<int32_t> likeliest_;
 };
 
 }  // namespace quire

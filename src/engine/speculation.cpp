@@ -20,6 +20,11 @@ constexpr double kNewTimeWeight = 0.2;
 constexpr int64_t kPatience = 2;
 constexpr int64_t kStepsWithoutDrafts = 32;
 
+// The last token that a step chose is not a draft, or it is one that ends the sequence.
+int64_t num_accepted_of(std::span<const int32_t> tokens) {
+  return std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
+}
+
 std::unique_ptr<Drafter> drafter_or_made(std::unique_ptr<Drafter> drafter, const SpeculationOptions& options) {
   if (drafter != nullptr || options.method.empty()) return drafter;
   return make_drafter(options);
@@ -59,7 +64,10 @@ Speculation::State* Speculation::state_of(const Choice& choice) {
   return &state;
 }
 
-void Speculation::add(Choice& choice) { choice.sequence.awaits_tokens = state_of(choice) != nullptr; }
+void Speculation::add(Choice& choice) {
+  choice.sequence.awaits_tokens = state_of(choice) != nullptr;
+  if (choice.sequence.awaits_tokens && drafter_ != nullptr) choice.hidden_use = drafter_->hidden_use();
+}
 
 void Speculation::propose(Choices& choices) {
   turns_.clear();
@@ -213,18 +221,54 @@ void Speculation::settle(const StartedStep& step, const StepResults& results, St
   for (size_t i = 0; i < step.items.size(); ++i) {
     const StepPlan::Item& item = step.items[i];
     if (item.sequence == nullptr || item.num_drafts == 0) continue;
-    // The last token is not a draft, or it is one that ends the sequence.
-    const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(results.tokens[i].size()) - 1, 0);
-    State& state = states_.at(item.sequence->id);
-    for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
-      estimate->observe(item.num_drafts, num_accepted);
-    }
-    state.counts.num_verified += item.num_drafts;
-    state.counts.num_accepted += num_accepted;
+    const int64_t num_accepted = num_accepted_of(results.tokens[i]);
     counter.count_drafts(item.num_drafts, num_accepted);
-    if (state.source != kDrafter) continue;
-    drafter_->settle({.sequence = item.sequence->id, .num_verified = item.num_drafts, .num_accepted = num_accepted});
+    settle(item, reads_likeliest() ? results.likeliest[i] : std::span<const int32_t>{}, num_accepted);
   }
+  if (!results.hidden.empty() && drafter_ != nullptr) observe(step, results);
+}
+
+void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> likeliest, int64_t num_accepted) {
+  State& state = states_.at(item.sequence->id);
+  state.counts.num_verified += item.num_drafts;
+  state.counts.num_accepted += num_accepted;
+  for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
+    estimate->observe(item.num_drafts, num_accepted);
+  }
+  if (state.source != kDrafter) return;
+  drafter_->settle({.sequence = item.sequence->id,
+                    .num_verified = item.num_drafts,
+                    .num_accepted = num_accepted,
+                    .likeliest = likeliest});
+}
+
+// Tells the drafter the hidden states of the tokens that hold. Those of a prompt that several choices share belong to
+// each of them.
+void Speculation::observe(const StartedStep& step, const StepResults& results) {
+  hidden_rows_.clear();
+  const auto add = [&](uint64_t sequence, const StepPlan::Item& item, const StepResults::HiddenStates& states,
+                       int64_t num_accepted) {
+    const int64_t end = item.first_position + item.num_tokens;
+    const int64_t num_held = states.num_rows - item.num_drafts + num_accepted;
+    if (states.num_rows == 0 || num_held == 0) return;
+    const size_t width = states.values.size() / static_cast<size_t>(states.num_rows);
+    // Of the last token only, where no more is read.
+    const int64_t first = drafter_->hidden_use() == HiddenUse::kLast ? num_held - 1 : 0;
+    const auto num_rows = num_held - first;
+    hidden_rows_.push_back(
+        {.sequence = sequence,
+         .first_position = end - states.num_rows + first,
+         .num_rows = num_rows,
+         .hidden = states.values.subspan(static_cast<size_t>(first) * width, static_cast<size_t>(num_rows) * width)});
+  };
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const StepPlan::Item& item = step.items[i];
+    if (item.sequence != nullptr) add(item.sequence->id, item, results.hidden[i], num_accepted_of(results.tokens[i]));
+  }
+  for (const StepResults::Fork& fork : results.forks) {
+    add(fork.child->id, step.items[fork.parent], results.hidden[fork.parent], 0);
+  }
+  if (!hidden_rows_.empty()) drafter_->observe(hidden_rows_);
 }
 
 DraftCounts Speculation::finish(const Choice& choice) {

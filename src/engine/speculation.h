@@ -39,6 +39,8 @@ class Speculation {
   void propose(Choices& choices);
   // A step has settled; before its choices end.
   void settle(const StartedStep& step, const StepResults& results, StatusCounter& counter);
+  // Whether StepResults::likeliest is read.
+  bool reads_likeliest() const { return drafter_ != nullptr && drafter_->reads_likeliest(); }
   // The choice ends.
   DraftCounts finish(const Choice& choice);
 
@@ -64,6 +66,8 @@ class Speculation {
 
   int max_drafts_of(const GenerateRequest& request) const;
   State* state_of(const Choice& choice);
+  void settle(const StepPlan::Item& item, std::span<const int32_t> likeliest, int64_t num_accepted);
+  void observe(const StartedStep& step, const StepResults& results);
   void collect(Choices& choices);
   void collect(Sequence& sequence, const Choice& choice, State& state);
   DraftStep next_step() const;
@@ -82,6 +86,7 @@ class Speculation {
   std::vector<double> draft_ms_;                // [d]: the time to draft d tokens for the sequences of a step
   std::unordered_map<uint64_t, State> states_;  // by sequence id
 
+  std::vector<HiddenRows> hidden_rows_;  // of the present call of settle()
   // Of the present call of propose():
   std::vector<Turn> turns_;
   std::vector<DraftCandidate> candidates_;  // by turn

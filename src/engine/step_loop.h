@@ -25,7 +25,15 @@ struct StepResults {
   // By item: the tokens that it chose, as Scheduler::settle takes them. Valid until the executor's next call.
   std::vector<std::span<const int32_t>> tokens;
   std::vector<Fork> forks;  // all further choices of a parent, which itself must have a token
-  double step_ms = 0.0;     // the time of the step since the end of the previous one
+  // What a drafter reads, where it asked for it; no entries, or one for each item. Valid as long as the tokens.
+  struct HiddenStates {
+    int64_t num_rows = 0;  // of the item's last rows
+    std::span<const float> values = {};
+  };
+  std::vector<HiddenStates> hidden;
+  // The likeliest tokens after the sequence's last token and after each of the item's drafts.
+  std::vector<std::span<const int32_t>> likeliest;
+  double step_ms = 0.0;  // the time of the step since the end of the previous one
 };
 
 class Executor {

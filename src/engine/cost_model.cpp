@@ -14,8 +14,9 @@ constexpr double kNewStepWeight = 0.25;
 // changed since, but the proportions of the costs have not.
 constexpr double kAgeDecay = 0.995;
 constexpr double kMinBucketWeight = 0.02;
-// Pulls the fit towards the present weights in the directions that the buckets do not determine.
-constexpr double kRegularization = 1e-7;
+// Pulls the fit towards the present weights in the directions that the buckets do not determine. The less of a step's
+// time a feature accounts for, as a rule, the stronger: one sequence alone tells nothing about the cost of a row.
+constexpr CostModel::Weights kRegularization = {1e-7, 2e-6, 2e-6, 2e-6, 2e-6, 2e-6, 1e-5, 2e-6};
 constexpr double kMinStepMs = 1e-3;
 // A measured time counts at most as this multiple of the prediction: a step that another process slowed down says
 // little about the next one.
@@ -94,8 +95,8 @@ void CostModel::fit() {
   Matrix a{};
   Vector b{};
   for (int i = 0; i < kFeatures; ++i) {
-    a[i][i] = kRegularization;
-    b[i] = kRegularization * weights_[i];
+    a[i][i] = kRegularization[i];
+    b[i] = kRegularization[i] * weights_[i];
   }
   for (const ShapeBucket& bucket : buckets_) {
     if (bucket.last_seen < 0) continue;

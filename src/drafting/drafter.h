@@ -5,6 +5,7 @@
 // A drafter is one file and a row in drafters.cpp. The engine calls it on its thread, between steps.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -65,6 +66,8 @@ class Drafter {
   // The sequence has ended with these tokens; its id will not come again.
   virtual void finish(uint64_t /*sequence*/, std::span<const int32_t> /*tokens*/, int64_t /*num_prompt_tokens*/,
                       std::string_view /*salt*/) {}
+  // What it remembers, without a model's part.
+  virtual size_t memory_bytes() const { return 0; }
 
   // ---- what a drafter reads of the target model ----
   virtual bool reads_likeliest() const { return false; }

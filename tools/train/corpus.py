@@ -34,7 +34,7 @@ def load_texts(path, target, most_tokens=None):
     if cache.exists() and (saved := torch.load(cache))["lengths"] == lengths:
         states = saved["states"]
     else:
-        states = [target.hidden(t.ids.tolist()).half() for t in texts]
+        states = target.hidden([t.ids for t in texts])
         torch.save({"lengths": lengths, "states": states}, cache)
     for text, hidden in zip(texts, states):
         text.hidden = hidden

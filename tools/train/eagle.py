@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from acceptance import Tally, accepted_per_step
 from corpus import load_texts
-from target import Target, Layer, rope_table
+from target import Layer, Target, groups_of_like_length, rope_table
 
 PASSES = 3  # over each text; from the second on some inputs are the layer's own states, as when it drafts a chain
 OWN_SHARE = 0.6
@@ -49,14 +49,7 @@ class Eagle(nn.Module):
 
 def batches(texts, most_tokens, generator):
     """Lists of texts of like length, padded together to at most that many tokens, in random order."""
-    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
-    groups, group = [], []
-    for i in by_length:
-        if group and (len(group) + 1) * len(texts[i].ids) > most_tokens:
-            groups.append(group)
-            group = []
-        group.append(i)
-    groups.append(group)
+    groups = groups_of_like_length([len(t.ids) for t in texts], most_tokens)
     return [[texts[i] for i in groups[g]] for g in torch.randperm(len(groups), generator=generator).tolist()]
 
 

@@ -140,7 +140,7 @@ def main():
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--heads", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--peak", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--most-tokens", type=int, help="of training text")
     parser.add_argument("--seed", type=int, default=1)

@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "demo_model"))
@@ -20,6 +21,17 @@ from llama import Config, Layer, Llama, rope_table  # noqa: E402, F401 (what the
 from prepare import PATTERN  # noqa: E402
 
 LARGEST_WHOLE_VOCABULARY = 8192
+
+
+def groups_of_like_length(lengths, most_tokens):
+    """Lists of indices, each of which fills at most that many tokens when padded to its longest."""
+    groups, group = [], []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if group and (len(group) + 1) * lengths[i] > most_tokens:
+            groups.append(group)
+            group = []
+        group.append(i)
+    return [*groups, group]
 
 
 class Target:
@@ -33,11 +45,16 @@ class Target:
         self.head = self.model.model.embed_tokens.weight  # [vocab_size, hidden_size], the output matrix too
 
     @torch.no_grad()
-    def hidden(self, ids):
-        """ids: list of token ids -> [tokens, hidden_size], after the final norm, as lm_head reads them."""
+    def hidden(self, texts):
+        """texts: tensors of token ids. For each [tokens, hidden_size] in f16: after the final norm, as lm_head reads it."""
+        states = [None] * len(texts)
         # A large vocabulary means a large model: half the bits, twice the speed.
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.vocab_size > LARGEST_WHOLE_VOCABULARY):
-            return self.model.hidden(torch.tensor([ids]))[0].float()
+            for group in groups_of_like_length([len(t) for t in texts], 2048):
+                padded = nn.utils.rnn.pad_sequence([texts[i] for i in group], batch_first=True)
+                for i, row in zip(group, self.model.hidden(padded)):  # attention is causal: padding changes nothing
+                    states[i] = row[:len(texts[i])].half()
+        return states
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -122,8 +122,8 @@ class Llama(nn.Module):
             for p in (layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight):
                 nn.init.normal_(p, std=0.02 / (2 * c.num_hidden_layers) ** 0.5)
 
-    def forward(self, ids, documents=None):
-        """ids, documents: [rows, tokens] -> logits [rows, tokens, vocab_size]. No documents: each row is one."""
+    def hidden(self, ids, documents=None):
+        """ids, documents: [rows, tokens] -> states after the final norm. No documents: each row is one."""
         tokens = ids.shape[1]
         bias = None
         if documents is not None:
@@ -135,7 +135,14 @@ class Llama(nn.Module):
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
             x = layer(x, rope, bias)
-        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        return self.model.norm(x)
+
+    def logits(self, hidden):
+        return F.linear(hidden, self.model.embed_tokens.weight)
+
+    def forward(self, ids, documents=None):
+        """Logits [rows, tokens, vocab_size]."""
+        return self.logits(self.hidden(ids, documents))
 
 
 def rope_table(c, tokens):

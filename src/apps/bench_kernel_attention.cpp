@@ -186,6 +186,26 @@ void write_kv(const KernelRun& run) {
   }
 }
 
+// Half a block for each of as many branches of draft trees as there would be tokens.
+void copy_kv(const KernelRun& run) {
+  constexpr int32_t kCount = kKvBlockSize / 2;
+  const ModelShape& shape = *run.settings.shape;
+  for (const auto& formats : run.settings.kv_formats) {
+    for (const int64_t m : run.settings.tokens) {
+      Layers layers(run, formats, (m + 1) * kKvBlockSize);
+      std::vector<KvCopy> copies;
+      for (int32_t i = 0; i < m; ++i) copies.push_back({.from = 0, .to = i + 1, .first = 0, .count = kCount});
+      run.measure({.operation = "copy_kv",
+                   .format = weight_format(formats.first).name,
+                   .shape = fmt::format("{} x {} x {}", kCount, shape.kv_heads, shape.head_dim),
+                   .tokens = m,
+                   .bytes = layers.bytes_per_position() * static_cast<double>(2 * m * kCount),
+                   .is_from_memory = false,
+                   .call = [&] { run.table.copy_kv(run.exec, layers.next(), copies.data(), m); }});
+    }
+  }
+}
+
 void norm_rope_write_kv(const KernelRun& run) {
   const ModelShape& shape = *run.settings.shape;
   const int64_t head_dim = shape.head_dim, q_width = shape.heads * head_dim, width = shape.kv_heads * head_dim;
@@ -230,6 +250,7 @@ void norm_rope_write_kv(const KernelRun& run) {
 constexpr KernelOperation kAttention[] = {{"attention_decode", attention_decode},
                                           {"attention_prefill", attention_prefill},
                                           {"write_kv", write_kv},
+                                          {"copy_kv", copy_kv},
                                           {"norm_rope_write_kv", norm_rope_write_kv}};
 
 }  // namespace

@@ -210,6 +210,14 @@ struct KvWrite {
   int64_t num_rows = 0;
 };
 
+// Positions [first, first + count) of block `from`, to be copied to the same places of block `to`.
+struct KvCopy {
+  int32_t from = kNoBlock;
+  int32_t to = kNoBlock;
+  int32_t first = 0;  // within the block
+  int32_t count = 0;
+};
+
 // The rows of one sequence in the batch.
 struct AttentionSequence {
   int64_t first_row = 0;       // of q and out
@@ -374,6 +382,10 @@ struct Kernels {
   // norm_rope of q and k, hadamard_heads of both if kv.hadamard_k, then write_kv of k; k itself changes in place too.
   void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
                              const Rotation& rotation);
+  // Copies K and V of positions to other blocks of the layer, byte for byte: sequences that part within a block, such
+  // as the branches of a tree of drafts, each have its beginning. copies [num_copies]; what they write is distinct, and
+  // none reads what another one writes.
+  void (*copy_kv)(const Exec& exec, const KvLayer& kv, const KvCopy* copies, int64_t num_copies);
   size_t (*attention_workspace_bytes)(const AttentionLimits& limits);
   // Causal softmax attention, tiles of kKvBlockSize positions with online softmax (arXiv 1805.02867, 2205.14135), long
   // contexts in splits anchored at fixed positions and merged in order (Flash-Decoding). Tiles without a block are

@@ -30,6 +30,27 @@ bool same_bits(const float* a, const float* b, int64_t count) {
   return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
 }
 
+// By byte of a tile: the position whose store changes it; -1 for bytes of no position.
+std::vector<int> positions_of_bytes(Format format, int head_dim, bool is_v) {
+  const auto bytes = static_cast<size_t>(kv_tile_bytes(format, head_dim));
+  std::vector<int> positions(bytes, -1);
+  ThreadPool pool(1);
+  for (int64_t slot = 0; slot < kKvBlockSize; ++slot) {
+    std::vector<std::byte> tile(bytes), other(bytes);
+    for (const std::byte before : {std::byte{0x00}, std::byte{0xff}}) {
+      std::ranges::fill(tile, before);
+      const KvLayer kv{
+          is_v ? other.data() : tile.data(), is_v ? tile.data() : other.data(), format, format, 1, head_dim};
+      const std::vector<float> values = random_floats(head_dim, static_cast<uint32_t>(slot));
+      reference_kernels().write_kv(make_exec(pool), {kv, values.data(), head_dim, &slot, 1}, values.data(), head_dim);
+      for (size_t i = 0; i < bytes; ++i) {
+        if (tile[i] != before) positions[i] = static_cast<int>(slot);
+      }
+    }
+  }
+  return positions;
+}
+
 class RowsTest : public testing::TestWithParam<const Kernels*> {
  protected:
   const Kernels& table() const { return *GetParam(); }
@@ -55,7 +76,7 @@ TEST_P(RowsTest, EveryEntryIsThere) {
   EXPECT_TRUE(all.gated_activation != nullptr && all.rope != nullptr && all.norm_rope != nullptr);
   EXPECT_TRUE(all.gather_rows != nullptr && all.embed_rows != nullptr && all.softcap != nullptr);
   EXPECT_TRUE(all.route_experts != nullptr && all.add_expert_rows != nullptr && all.enough_expert_rows > 0);
-  EXPECT_TRUE(all.write_kv != nullptr && all.norm_rope_write_kv != nullptr);
+  EXPECT_TRUE(all.write_kv != nullptr && all.copy_kv != nullptr && all.norm_rope_write_kv != nullptr);
   EXPECT_TRUE(all.attention_workspace_bytes != nullptr && all.attention != nullptr);
   EXPECT_EQ(all.max_sampled_vocab > 0, all.sample_rows != nullptr);
 }
@@ -288,7 +309,46 @@ TEST_P(RowsTest, WriteKv) {
   }
 }
 
-// The places of values of K and V: K tiles are dimension-major, V tiles position-major.
+// Every byte of the copied positions, and no other one.
+TEST_P(RowsTest, CopyKv) {
+  constexpr int kHeads = 3;
+  const std::vector<KvCopy> copies = {{2, 0, 0, 1},  {2, 0, 1, 2},  {0, 1, 3, 29}, {3, 1, 0, 3},
+                                      {2, 4, 31, 1}, {2, 5, 0, 32}, {3, 6, 5, 7},  {0, 7, 6, 12}};
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
+  for (size_t f = 0; f < std::size(formats); ++f) {
+    for (const int head_dim : {8, 40, 64, 80, 256}) {
+      const Format k_format = formats[f], v_format = formats[(f + 1) % std::size(formats)];
+      const auto random_bytes = [&](Format format, uint32_t seed) {
+        std::mt19937 random(seed);
+        std::vector<std::byte> bytes(static_cast<size_t>(8 * kHeads * kv_tile_bytes(format, head_dim)));
+        for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+        return bytes;
+      };
+      std::vector<std::byte> k = random_bytes(k_format, 1), v = random_bytes(v_format, 2);
+      const std::vector<std::byte> old_k = k, old_v = v;
+      const KvLayer kv{k.data(), v.data(), k_format, v_format, kHeads, head_dim};
+      table().copy_kv(exec(), kv, copies.data(), static_cast<int64_t>(copies.size()));
+      for (const bool is_v : {false, true}) {
+        const Format format = is_v ? v_format : k_format;
+        const auto tile_bytes = static_cast<size_t>(kv_tile_bytes(format, head_dim));
+        const std::vector<int> position = positions_of_bytes(format, head_dim, is_v);
+        const std::vector<std::byte>& old = is_v ? old_v : old_k;
+        std::vector<std::byte> want = old;
+        for (const KvCopy& copy : copies) {
+          for (size_t i = 0; i < kHeads * tile_bytes; ++i) {
+            const int p = position[i % tile_bytes];
+            if (p < copy.first || p >= copy.first + copy.count) continue;
+            const auto block_bytes = kHeads * tile_bytes;
+            want[static_cast<size_t>(copy.to) * block_bytes + i] =
+                old[static_cast<size_t>(copy.from) * block_bytes + i];
+          }
+        }
+        EXPECT_TRUE((is_v ? v : k) == want) << weight_format(format).name << " " << head_dim << " " << is_v;
+      }
+    }
+  }
+}
+
 // Every E4M3 number, the middle between it and the next one, and the floats beside that middle: values are rounded to
 // nearest, ties to even; larger values become the largest number.
 TEST_P(RowsTest, WriteKvRoundsToE4M3) {

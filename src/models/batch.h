@@ -22,10 +22,17 @@ struct Batch {
     int64_t first_position = 0;  // position of the first of them = tokens already in the cache
     // Of every KV group; a lone one counts for all. Each covers positions [0, first_position + num_tokens). Entries
     // before what the group's window shows are not read.
-    std::span<const BlockTable> block_tables;
+    std::span<const BlockTable> block_tables = {};
     // The sequence, later chunks of its prompt included, is longer than ModelInfo::rope_switch_length. What was
     // computed before it was does not count any more.
     bool is_long = false;
+    // >= 0: a branch of that sequence, an earlier one of this batch, which may be a branch too. Its tokens follow the
+    // other's token at first_position - 1, which is in this batch, and it sees what that one sees. block_tables then
+    // begin with the block of first_position, and no other sequence has their blocks; the positions before
+    // first_position in that block are copied there.
+    int32_t branch_of = -1;
+
+    bool is_branch() const { return branch_of >= 0; }
   };
   std::vector<int32_t> token_ids;  // of all sequences, one after the other; or chosen_token
   std::vector<Sequence> sequences;

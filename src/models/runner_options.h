@@ -20,6 +20,7 @@ struct RunnerOptions {
   bool one_answer = true;          // false: results of a device may depend on the batch (BackendChoice)
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
+  int64_t max_branches = 0;        // branches of all their trees of drafts together (Batch::Sequence); 0: no trees
   int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
   int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
   // KV blocks of a group of layers that sees everything; those with a window need fewer (planning/memory_plan.h).

@@ -18,8 +18,9 @@ struct StepLimits {
   int num_threads = 1;
   int64_t max_rows = 0;        // tokens
   int64_t max_logit_rows = 0;  // tokens whose logits or final hidden states are wanted
-  int64_t max_sequences = 0;
-  int64_t max_context = 0;  // positions of one sequence
+  int64_t max_sequences = 0;   // without branches
+  int64_t max_branches = 0;    // Batch::Sequence::branch_of
+  int64_t max_context = 0;     // positions of one sequence
   int num_kv_groups = 1;
   // Positions whose rotary angles are kept, computed once: a device would wait while the host computes them. 0: none.
   int64_t remembered_positions = 0;
@@ -29,6 +30,8 @@ struct StepLimits {
 struct KvGroupRows {
   const int64_t* slots = nullptr;                // [num_rows] where K and V go: block * kKvBlockSize + offset
   const AttentionSequence* sequences = nullptr;  // [num_sequences]
+  const KvCopy* copies = nullptr;                // [num_copies] what branches need of others, once K and V are written
+  int64_t num_copies = 0;
 };
 
 struct Step {
@@ -46,11 +49,11 @@ struct Step {
   // In the device's, like all that kernels read:
   EmbeddedTokens tokens = {};                   // [num_rows]
   std::span<const KvGroupRows> kv_groups = {};  // the list itself lies in the host's
-  int64_t num_sequences = 0;
-  int64_t max_sequence_rows = 0;  // no sequence has more rows
-  int64_t max_context = 0;        // none reaches further in this step
-  bool share_prefixes = true;     // see AttentionArgs
-  bool begin_alike = false;       // likewise
+  int64_t num_sequences = 0;                    // branches are sequences too
+  int64_t max_sequence_rows = 0;                // no sequence has more rows
+  int64_t max_context = 0;                      // none reaches further in this step
+  bool share_prefixes = true;                   // see AttentionArgs
+  bool begin_alike = false;                     // likewise
 
   const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
   int64_t num_logit_rows = 0;            // whose logits are wanted

@@ -20,12 +20,19 @@ int64_t rounded_context(int64_t context, int64_t most) {
   return std::min(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(context))), most);
 }
 
+// The first block of its tables: those before it are the ones of the sequence that it is a branch of.
+int64_t first_own_block(const Batch::Sequence& sequence) {
+  return sequence.is_branch() ? sequence.first_position / kKvBlockSize : 0;
+}
+
 // Whether there is a prefix that all of them share, in the group that reaches furthest.
 bool begin_alike(const std::vector<Batch::Sequence>& sequences) {
   const auto first_block = [](const Batch::Sequence& sequence) { return sequence.block_tables[0][0]; };
   return sequences.size() > 1 && first_block(sequences[0]) != kNoBlock &&
          std::ranges::all_of(sequences, [&](const Batch::Sequence& sequence) {
-           return first_block(sequence) == first_block(sequences[0]);
+           // A branch begins as the sequence that it is a branch of, which is looked at too.
+           return sequence.is_branch() ? first_own_block(sequence) > 0
+                                       : first_block(sequence) == first_block(sequences[0]);
          });
 }
 
@@ -52,9 +59,12 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& li
   group_rows_.clear();
   for (GroupInputs& group : groups_) {
     group.slots = inputs.take<int64_t>(limits.max_rows);
-    group.sequences = inputs.take<AttentionSequence>(limits.max_sequences);
-    group.block_tables = inputs.take<int32_t>(limits.max_sequences * blocks_for(limits.max_context));
-    group_rows_.push_back({.slots = group.slots.device, .sequences = group.sequences.device});
+    const int64_t max_sequences = limits.max_sequences + limits.max_branches;
+    group.sequences = inputs.take<AttentionSequence>(max_sequences);
+    group.block_tables = inputs.take<int32_t>(max_sequences * blocks_for(limits.max_context));
+    group.copies = inputs.take<KvCopy>(limits.max_branches * (kKvBlockSize - 1));
+    group_rows_.push_back(
+        {.slots = group.slots.device, .sequences = group.sequences.device, .copies = group.copies.device});
   }
   wanted_rows_ = inputs.take<int32_t>(limits.max_logit_rows);
   sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
@@ -64,7 +74,9 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& li
 Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bounds) {
   const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
   const auto num_sequences = static_cast<int64_t>(batch.sequences.size());
-  CHECK(num_rows > 0 && num_rows <= limits_.max_rows && num_sequences <= limits_.max_sequences);
+  const auto num_branches = std::ranges::count_if(batch.sequences, &Batch::Sequence::is_branch);
+  CHECK(num_rows > 0 && num_rows <= limits_.max_rows);
+  CHECK(num_branches <= limits_.max_branches && num_sequences - num_branches <= limits_.max_sequences);
   place_tokens(batch, input_buffer, bounds);
   place_wanted_rows(batch, input_buffer, bounds.can_sample);
   Step step{.input_buffer = input_buffer,
@@ -82,15 +94,18 @@ Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bound
     step.max_sequence_rows = std::max(step.max_sequence_rows, sequence.num_tokens);
     step.max_context = std::max(step.max_context, sequence.first_position + sequence.num_tokens);
   }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    groups_[g].num_blocks = bounds.kv->num_blocks(static_cast<int>(g));
+    group_rows_[g].num_copies = 0;
+  }
   int64_t row = 0;
-  for (int64_t i = 0; i < num_sequences; ++i) {
-    const Batch::Sequence& sequence = batch.sequences[static_cast<size_t>(i)];
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const Batch::Sequence& sequence = batch.sequences[i];
     CHECK(row + sequence.num_tokens <= num_rows);
-    place_sequence(sequence, step, row);
+    place_sequence(batch, i, step, row);
     for (size_t g = 0; g < groups_.size(); ++g) {
-      const AttentionSequence rows{
-          .first_row = row, .num_rows = sequence.num_tokens, .first_position = sequence.first_position};
-      place_blocks(groups_[g], table_of(sequence, g), bounds.kv->num_blocks(static_cast<int>(g)), i, rows, step);
+      place_blocks(g, batch, i, row, step);
+      if (sequence.is_branch()) place_copies(g, batch, i, step);
     }
     row += sequence.num_tokens;
   }
@@ -98,7 +113,14 @@ Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bound
   return step;
 }
 
-void StepArrays::place_sequence(const Batch::Sequence& sequence, const Step& step, int64_t first_row) {
+void StepArrays::place_sequence(const Batch& batch, size_t index, const Step& step, int64_t first_row) {
+  const Batch::Sequence& sequence = batch.sequences[index];
+  if (sequence.is_branch()) {
+    CHECK(static_cast<size_t>(sequence.branch_of) < index);
+    const Batch::Sequence& other = batch.sequences[static_cast<size_t>(sequence.branch_of)];
+    CHECK(sequence.first_position > other.first_position &&
+          sequence.first_position <= other.first_position + other.num_tokens && sequence.is_long == other.is_long);
+  }
   const int64_t length = sequence.first_position + sequence.num_tokens;
   CHECK(sequence.num_tokens > 0 && sequence.first_position >= 0 && length <= limits_.max_context);
   const size_t num_tables = sequence.block_tables.size();
@@ -110,21 +132,56 @@ void StepArrays::place_sequence(const Batch::Sequence& sequence, const Step& ste
   }
 }
 
-void StepArrays::place_blocks(const GroupInputs& group, const BlockTable& table, int64_t num_blocks, int64_t index,
-                              const AttentionSequence& rows, const Step& step) {
-  const int64_t table_blocks = blocks_for(rows.first_position + rows.num_rows);
-  CHECK(static_cast<int64_t>(table.size()) >= table_blocks);
-  int64_t* const slots = group.slots.host(step.input_buffer) + rows.first_row;
-  for (int64_t i = 0; i < rows.num_rows; ++i) {
-    const int64_t position = rows.first_position + i;
-    const int64_t block = table[static_cast<size_t>(position / kKvBlockSize)];
-    CHECK(block >= 0 && block < num_blocks);
+void StepArrays::place_blocks(size_t group_index, const Batch& batch, size_t index, int64_t first_row,
+                              const Step& step) {
+  const GroupInputs& group = groups_[group_index];
+  const Batch::Sequence& sequence = batch.sequences[index];
+  const BlockTable& table = table_of(sequence, group_index);
+  const int64_t first_own = first_own_block(sequence);
+  const int64_t num_own = blocks_for(sequence.first_position + sequence.num_tokens) - first_own;
+  CHECK(static_cast<int64_t>(table.size()) >= num_own);
+  int64_t* const slots = group.slots.host(step.input_buffer) + first_row;
+  for (int64_t i = 0; i < sequence.num_tokens; ++i) {
+    const int64_t position = sequence.first_position + i;
+    const int64_t block = table[static_cast<size_t>(position / kKvBlockSize - first_own)];
+    CHECK(block >= 0 && block < group.num_blocks);
     slots[i] = block * kKvBlockSize + position % kKvBlockSize;
   }
-  AttentionSequence& placed = group.sequences.host(step.input_buffer)[index] = rows;
-  const int64_t at = index * table_size(step);
-  std::copy_n(table.data(), table_blocks, group.block_tables.host(step.input_buffer) + at);
-  placed.block_table = group.block_tables.device + at;
+  int32_t* const placed = placed_table(group, index, step);
+  if (first_own > 0) {
+    std::copy_n(placed_table(group, static_cast<size_t>(sequence.branch_of), step), first_own, placed);
+  }
+  std::copy_n(table.data(), num_own, placed + first_own);
+  const int64_t at = static_cast<int64_t>(index) * table_size(step);
+  group.sequences.host(step.input_buffer)[index] = {.first_row = first_row,
+                                                    .num_rows = sequence.num_tokens,
+                                                    .first_position = sequence.first_position,
+                                                    .block_table = group.block_tables.device + at};
+}
+
+// The positions before the branch in its first block, each from the sequence that computes it in this step or has it in
+// its own block: never from a copy.
+void StepArrays::place_copies(size_t group_index, const Batch& batch, size_t index, const Step& step) {
+  const GroupInputs& group = groups_[group_index];
+  const Batch::Sequence& branch = batch.sequences[index];
+  const int64_t block = first_own_block(branch);
+  const int64_t begin = block * kKvBlockSize;
+  int64_t end = branch.first_position;
+  for (auto source = static_cast<size_t>(branch.branch_of); end > begin;) {
+    const Batch::Sequence& other = batch.sequences[source];
+    const int64_t first = other.is_branch() ? std::max(begin, other.first_position) : begin;
+    group.copies.host(step.input_buffer)[group_rows_[group_index].num_copies++] = {
+        .from = placed_table(group, source, step)[block],
+        .to = placed_table(group, index, step)[block],
+        .first = static_cast<int32_t>(first - begin),
+        .count = static_cast<int32_t>(end - first)};
+    end = first;
+    source = static_cast<size_t>(other.branch_of);
+  }
+}
+
+int32_t* StepArrays::placed_table(const GroupInputs& group, size_t index, const Step& step) const {
+  return group.block_tables.host(step.input_buffer) + static_cast<int64_t>(index) * table_size(step);
 }
 
 void StepArrays::place_tokens(const Batch& batch, int input_buffer, const Bounds& bounds) {
@@ -149,7 +206,9 @@ int64_t StepArrays::table_size(const Step& step) const {
 }
 
 bool StepArrays::is_recurrent(const Step& step) const {
-  return step.num_rows == step.num_sequences && step.num_logit_rows == step.num_rows && step.num_hidden_rows == 0 &&
+  const auto copies = [](const KvGroupRows& group) { return group.num_copies > 0; };
+  return step.num_rows == step.num_sequences && std::ranges::none_of(step.kv_groups, copies) &&
+         step.num_logit_rows == step.num_rows && step.num_hidden_rows == 0 &&
          padded_rows(step.num_rows) <= std::min({limits_.max_rows, limits_.max_sequences, limits_.max_logit_rows});
 }
 
@@ -180,6 +239,10 @@ void StepArrays::upload(Device& device, const Step& step, bool samples) const {
     group.slots.upload(device, buffer, step.num_rows);
     group.sequences.upload(device, buffer, step.num_sequences);
     group.block_tables.upload(device, buffer, step.num_sequences * table_size(step));
+  }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const int64_t num_copies = step.kv_groups[g].num_copies;
+    if (num_copies > 0) groups_[g].copies.upload(device, buffer, num_copies);
   }
   wanted_rows_.upload(device, buffer, step.num_logit_rows + step.num_hidden_rows);
   if (samples) sampling_.upload(device, buffer, step.num_logit_rows);

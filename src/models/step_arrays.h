@@ -46,12 +46,16 @@ class StepArrays {
     StepInput<int64_t> slots;
     StepInput<AttentionSequence> sequences;
     StepInput<int32_t> block_tables;  // [num_sequences, table_size]
+    StepInput<KvCopy> copies;         // at most one for each position of a block before each branch
+    int64_t num_blocks = 0;           // of the pool
   };
 
-  void place_sequence(const Batch::Sequence& sequence, const Step& step, int64_t first_row);
-  // A sequence's part of a group; `table` of the batch.
-  void place_blocks(const GroupInputs& group, const BlockTable& table, int64_t num_blocks, int64_t index,
-                    const AttentionSequence& rows, const Step& step);
+  // Sequence `index` of the batch.
+  void place_sequence(const Batch& batch, size_t index, const Step& step, int64_t first_row);
+  // Its part of a group.
+  void place_blocks(size_t group_index, const Batch& batch, size_t index, int64_t first_row, const Step& step);
+  void place_copies(size_t group_index, const Batch& batch, size_t index, const Step& step);
+  int32_t* placed_table(const GroupInputs& group, size_t index, const Step& step) const;
   void place_tokens(const Batch& batch, int input_buffer, const Bounds& bounds);
   void place_wanted_rows(const Batch& batch, int input_buffer, bool can_sample);
   // Blocks of a sequence in block_tables: the step's context rounded up, so that it changes with that of pad().

@@ -1,7 +1,9 @@
 #include "kernels/reference/kv_tile.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 #include "tensor/float8.h"
@@ -96,6 +98,63 @@ void store_groups(Format format, std::byte* tile, int head_dim, int position, Pl
   }
 }
 
+// A piece at a time, the last one overlapping: rows are so short that calls of memcpy would take longer.
+template <typename Piece>
+void copy_pieces(const std::byte* from, std::byte* to, int64_t num_rows, int64_t stride, int64_t bytes) {
+  constexpr int64_t kPiece = sizeof(Piece);
+  for (int64_t row = 0; row < num_rows; ++row, from += stride, to += stride) {
+    Piece last;
+    std::memcpy(&last, from + bytes - kPiece, kPiece);
+    for (int64_t i = 0; i < bytes - kPiece; i += kPiece) {
+      Piece piece;
+      std::memcpy(&piece, from + i, kPiece);
+      std::memcpy(to + i, &piece, kPiece);
+    }
+    std::memcpy(to + bytes - kPiece, &last, kPiece);
+  }
+}
+
+// `bytes` bytes of each of num_rows rows, `stride` bytes apart.
+void copy_rows(const std::byte* from, std::byte* to, int64_t num_rows, int64_t stride, int64_t bytes) {
+  if (bytes >= 16) return copy_pieces<std::array<uint64_t, 2>>(from, to, num_rows, stride, bytes);
+  if (bytes >= 8) return copy_pieces<uint64_t>(from, to, num_rows, stride, bytes);
+  if (bytes >= 4) return copy_pieces<uint32_t>(from, to, num_rows, stride, bytes);
+  if (bytes >= 2) return copy_pieces<uint16_t>(from, to, num_rows, stride, bytes);
+  copy_pieces<uint8_t>(from, to, num_rows, stride, bytes);
+}
+
+int64_t float_bytes(Format format) { return kv_tile_bytes(format, 8) / (8 * kKvBlockSize); }
+// Of a position in the codes of a group.
+int64_t position_bytes(Format format) { return codes_bytes(format) / kKvBlockSize; }
+
+template <typename CopyCodes>
+void copy_groups(Format format, const std::byte* from, std::byte* to, int head_dim, int first, int count,
+                 const CopyCodes& copy_codes) {
+  for (int i = 0; i < head_dim; i += kKvScaleGroup, from += group_bytes(format), to += group_bytes(format)) {
+    copy_codes(from, to);
+    const int64_t scales = codes_bytes(format) + first * 2;
+    std::memcpy(to + scales, from + scales, static_cast<size_t>(count) * 2);
+  }
+}
+
+// Codes of V: positions lie in pairs, whose bytes alternate.
+void copy_v_codes(Format format, const std::byte* from, std::byte* to, int first, int count) {
+  const int64_t width = position_bytes(format);
+  const auto copy_one = [&](int position) {
+    const int64_t at = v_place(format, 0, position);
+    for (int64_t i = at; i < at + 2 * width; i += 2) to[i] = from[i];
+  };
+  const int end = first + count;
+  const int first_pair = (first + 1) / 2;
+  const int end_pair = end / 2;
+  if (first % 2 == 1) copy_one(first);
+  if (end_pair > first_pair) {
+    const int64_t at = first_pair * 2 * width;
+    std::memcpy(to + at, from + at, static_cast<size_t>((end_pair - first_pair) * 2 * width));
+  }
+  if (end % 2 == 1) copy_one(end - 1);
+}
+
 }  // namespace
 
 int64_t kv_tile_bytes(Format format, int64_t head_dim) {
@@ -129,6 +188,27 @@ void store_k(Format format, std::byte* tile, int head_dim, int position, const f
 void store_v(Format format, std::byte* tile, int head_dim, int position, const float* values) {
   if (is_quantised(format)) return store_groups(format, tile, head_dim, position, v_place, values);
   for (int d = 0; d < head_dim; ++d) store_float(format, tile, position * head_dim + d, values[d]);
+}
+
+void copy_k(Format format, const std::byte* from, std::byte* to, int head_dim, int first, int count) {
+  if (!is_quantised(format)) {
+    const int64_t bytes = float_bytes(format);
+    return copy_rows(from + first * bytes, to + first * bytes, head_dim, kKvBlockSize * bytes, count * bytes);
+  }
+  // Of two neighbouring dimensions, the codes of all positions lie together.
+  copy_groups(format, from, to, head_dim, first, count, [&](const std::byte* codes, std::byte* copied) {
+    copy_rows(codes + first * 2, copied + first * 2, position_bytes(format) / 2, kKvBlockSize * 2, count * 2);
+  });
+}
+
+void copy_v(Format format, const std::byte* from, std::byte* to, int head_dim, int first, int count) {
+  if (!is_quantised(format)) {
+    const int64_t bytes = head_dim * float_bytes(format);
+    std::memcpy(to + first * bytes, from + first * bytes, static_cast<size_t>(count * bytes));
+    return;
+  }
+  copy_groups(format, from, to, head_dim, first, count,
+              [&](const std::byte* codes, std::byte* copied) { copy_v_codes(format, codes, copied, first, count); });
 }
 
 }  // namespace quire

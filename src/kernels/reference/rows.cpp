@@ -164,6 +164,20 @@ void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_
   });
 }
 
+void copy_kv(const Exec& exec, const KvLayer& kv, const KvCopy* copies, int64_t num_copies) {
+  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
+  for_each_row(exec, num_copies, [=, &kv](int64_t i) {
+    const KvCopy& copy = copies[i];
+    for (int head = 0; head < kv.num_kv_heads; ++head) {
+      const int64_t from = int64_t{copy.from} * kv.num_kv_heads + head;
+      const int64_t to = int64_t{copy.to} * kv.num_kv_heads + head;
+      copy_k(kv.k_format, kv.k + from * k_bytes, kv.k + to * k_bytes, kv.head_dim, copy.first, copy.count);
+      copy_v(kv.v_format, kv.v + from * v_bytes, kv.v + to * v_bytes, kv.head_dim, copy.first, copy.count);
+    }
+  });
+}
+
 void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
                         const Rotation& rotation) {
   const HeadRows parts[] = {q, k};
@@ -206,6 +220,7 @@ void fill_rows_reference(Kernels& table) {
   table.softcap = softcap;
   table.hadamard_heads = hadamard_heads;
   table.write_kv = write_kv;
+  table.copy_kv = copy_kv;
   table.norm_rope_write_kv = norm_rope_write_kv;
 }
 

@@ -11,14 +11,14 @@ void Attention::Buffers::take(Arena& arena, const Kernels& kernels, const StepLi
   for (const AttentionSizes& sizes : layers) {
     q_size = std::max(q_size, sizes.q_size());
     kv_size = std::max(kv_size, sizes.kv_size());
-    workspace_bytes =
-        std::max(workspace_bytes, kernels.attention_workspace_bytes({.num_threads = limits.num_threads,
-                                                                     .max_rows = limits.max_rows,
-                                                                     .max_sequences = limits.max_sequences,
-                                                                     .max_context = limits.max_context,
-                                                                     .num_heads = sizes.num_heads,
-                                                                     .num_kv_heads = sizes.num_kv_heads,
-                                                                     .head_dim = sizes.head_dim}));
+    workspace_bytes = std::max(
+        workspace_bytes, kernels.attention_workspace_bytes({.num_threads = limits.num_threads,
+                                                            .max_rows = limits.max_rows,
+                                                            .max_sequences = limits.max_sequences + limits.max_branches,
+                                                            .max_context = limits.max_context,
+                                                            .num_heads = sizes.num_heads,
+                                                            .num_kv_heads = sizes.num_kv_heads,
+                                                            .head_dim = sizes.head_dim}));
   }
   q = arena.take<float>(limits.max_rows * q_size);
   k = arena.take<float>(limits.max_rows * kv_size);
@@ -46,6 +46,7 @@ void Attention::project(const Step& step, const Buffers& buffers, const Call& ca
       step.exec, q_rows, {buffers.k, sizes.kv_size(), sizes.num_kv_heads, k_norm.weight, k_norm.eps},
       {.kv = kv, .v = buffers.v, .v_stride = sizes.kv_size(), .slots = rows.slots, .num_rows = step.num_rows},
       rotation);
+  if (rows.num_copies > 0) kernels.copy_kv(step.exec, kv, rows.copies, rows.num_copies);
 }
 
 void Attention::apply(const Step& step, const Buffers& buffers, const Call& call) const {

@@ -34,6 +34,7 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   check_option("the number of threads", options.num_threads, 0, 1024);
   check_option("the tokens of a batch", options.max_batch_tokens, 1, int64_t{1} << 20);
   check_option("the sequences of a batch", options.max_sequences, 1, 65535);  // a grid of CUDA blocks has no more
+  check_option("the branches of a batch", options.max_branches, 0, 65535 - options.max_sequences);
   check_option("the context", options.max_context, 0, int64_t{1} << 27);
   check_option("the number of KV blocks", options.num_blocks, 0, int64_t{1} << 30);
   check_option("the number of swap blocks", options.num_swap_blocks, 0, int64_t{1} << 30);
@@ -136,6 +137,7 @@ StepLimits limits_of(const LoadPlan& plan, bool on_host) {
           .max_rows = options.max_batch_tokens,
           .max_logit_rows = options.max_logit_rows,
           .max_sequences = options.max_sequences,
+          .max_branches = options.max_branches,
           .max_context = options.max_context,
           .num_kv_groups = static_cast<int>(plan.kv.groups.size()),
           .remembered_positions = on_host ? 0 : options.max_context};

@@ -1,4 +1,4 @@
-// The attention entries of the CUDA table: write_kv, attention_workspace_bytes and attention of kernels.h.
+// The attention entries of the CUDA table: write_kv, copy_kv, attention_workspace_bytes and attention of kernels.h.
 //
 // attention needs AttentionArgs::num_rows, max_rows and max_context, scale > 0, q 16-byte aligned and q_stride a
 // multiple of 4. Queries and weights are rounded to the 16-bit numbers of the products: bf16 when K and V are bf16,

@@ -1,5 +1,5 @@
 // Stores K and V of new tokens in their tiles (kv_tiles.h), with the codes and scales that kernels.h defines: as a
-// separate kernel, or in the kernel that has just rotated the heads.
+// separate kernel, or in the kernel that has just rotated the heads. Copies positions from block to block.
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/attention/kv_tiles.h"
 #include "kernels/cuda/rows/rotate_head.h"
@@ -140,6 +140,44 @@ __global__ void __launch_bounds__(kWriteWarps* kWarpSize) rotate_and_write_rows(
   }
 }
 
+struct CopyKv {
+  KvLayer kv;
+  const KvCopy* copies;
+  int64_t num_copies;
+};
+
+// One warp: `bytes` bytes at the same offset of both tiles, in words of a size that divides offset and bytes.
+template <typename Word>
+__device__ __forceinline__ void copy_words(const std::byte* from, std::byte* to, int offset, int bytes) {
+  const auto* const source = reinterpret_cast<const Word*>(from + offset);
+  auto* const target = reinterpret_cast<Word*>(to + offset);
+  const int num_words = bytes / static_cast<int>(sizeof(Word));
+  for (int i = static_cast<int>(threadIdx.x); i < num_words; i += kWarpSize) target[i] = source[i];
+}
+
+// grid: heads of K and then of V, by warps; copies.
+__global__ void __launch_bounds__(kWriteWarps* kWarpSize) copy_kv_positions(const CopyKv call) {
+  const KvLayer& kv = call.kv;
+  const int part = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
+  if (part >= 2 * kv.num_kv_heads) return;
+  const bool is_v = part >= kv.num_kv_heads;
+  const Format format = is_v ? kv.v_format : kv.k_format;
+  const int row_bytes = kv_row_bytes(format, kv.head_dim);
+  for (int64_t i = blockIdx.y; i < call.num_copies; i += gridDim.y) {
+    const KvCopy copy = call.copies[i];
+    const auto tile_of = [&](int32_t block) {
+      const int64_t index = int64_t{block} * kv.num_kv_heads + part % kv.num_kv_heads;
+      return (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
+    };
+    const std::byte* const from = tile_of(copy.from);
+    std::byte* const to = tile_of(copy.to);
+    copy_words<uint2>(from, to, copy.first * row_bytes, copy.count * row_bytes);
+    if (!kv_has_scales(format)) continue;
+    const int scales = kv_scale_offset(format, kv.head_dim, copy.first, 0);
+    copy_words<uint16_t>(from, to, scales, copy.count * kv_groups(kv.head_dim) * 2);
+  }
+}
+
 dim3 grid_of(int num_parts, int64_t num_rows) {
   return {static_cast<unsigned>(ceil_div(num_parts, kWriteWarps)),
           num_rows < kMaxGridRows ? static_cast<unsigned>(num_rows) : kMaxGridRows};
@@ -154,6 +192,11 @@ void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_
          gpu_stream(exec), call_of(write, k, k_stride));
 }
 
+void copy_kv(const Exec& exec, const KvLayer& kv, const KvCopy* copies, int64_t num_copies) {
+  launch(copy_kv_positions, grid_of(2 * kv.num_kv_heads, num_copies), dim3(kWarpSize, kWriteWarps), 0, gpu_stream(exec),
+         CopyKv{kv, copies, num_copies});
+}
+
 void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,
                         const Rotation& rotation) {
   launch(rotate_and_write_rows, grid_of(q.num_heads + 2 * k.num_heads, write.num_rows), dim3(kWarpSize, kWriteWarps), 0,
@@ -164,6 +207,7 @@ void norm_rope_write_kv(const Exec& exec, const HeadRows& q, const HeadRows& k, 
 
 void fill_write_kv_cuda(Kernels& table) {
   table.write_kv = write_kv;
+  table.copy_kv = copy_kv;
   table.norm_rope_write_kv = norm_rope_write_kv;
 }
 

@@ -1,4 +1,5 @@
-// Checks that values stored by write_kv of the CUDA table read back bit for bit as those of the reference table.
+// Checks that values stored by write_kv of the CUDA table read back bit for bit as those of the reference table, and
+// that copy_kv copies every bit of the positions that it should and no other one.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -106,6 +107,51 @@ TEST_F(WriteKvCuda, StoresTheBitsOfTheReference) {
     for (size_t i = 0; i < std::size(formats); ++i) {
       ASSERT_EQ(kv_stored_bytes(formats[i], head_dim), kv_tile_bytes(formats[i], head_dim));
       expect_stores_like_reference(formats[i], formats[(i + 1) % std::size(formats)], head_dim);
+    }
+  }
+}
+
+// Positions of random tiles, whose values are read before and after.
+TEST_F(WriteKvCuda, CopiesPositions) {
+  const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
+  const std::vector<KvCopy> copies = {{0, 1, 0, 5}, {0, 2, 31, 1}, {0, 1, 5, 20}, {1, 2, 27, 3}};
+  const auto source_of = [&](int64_t block, int position) {
+    for (const KvCopy& copy : copies) {
+      if (copy.to == block && position >= copy.first && position < copy.first + copy.count) return int64_t{copy.from};
+    }
+    return block;
+  };
+  for (const int head_dim : {8, 40, 64, 80}) {
+    for (size_t f = 0; f < std::size(formats); ++f) {
+      const Format format[2] = {formats[f], formats[(f + 1) % std::size(formats)]};
+      std::vector<std::byte> before[2];
+      for (const int is_v : {0, 1}) {
+        before[is_v].resize(static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format[is_v], head_dim)));
+        std::mt19937 random(static_cast<uint32_t>(is_v));
+        for (std::byte& byte : before[is_v]) byte = static_cast<std::byte>(random());
+      }
+      DeviceArray<std::byte> k(before[0]);
+      DeviceArray<std::byte> v(before[1]);
+      const DeviceArray<KvCopy> list(copies);
+      cuda_attention().copy_kv(gpu_exec(), kv_layer(k.data(), v.data(), format[0], format[1], head_dim), list.data(),
+                               static_cast<int64_t>(copies.size()));
+      const std::vector<std::byte> after[2] = {k.download(), v.download()};
+      for (const int is_v : {0, 1}) {
+        const int64_t tile_bytes = kv_tile_bytes(format[is_v], head_dim);
+        for (int64_t tile = 0; tile < kBlocks * kHeads; ++tile) {
+          for (int position = 0; position < kKvBlockSize; ++position) {
+            const int64_t source = source_of(tile / kHeads, position) * kHeads + tile % kHeads;
+            for (int d = 0; d < head_dim; ++d) {
+              const std::byte* from = before[is_v].data() + source * tile_bytes;
+              const float want = kv_value(format[is_v], from, head_dim, position, d);
+              const float got = kv_value(format[is_v], after[is_v].data() + tile * tile_bytes, head_dim, position, d);
+              ASSERT_EQ(std::memcmp(&got, &want, sizeof got), 0)
+                  << static_cast<int>(format[is_v]) << " head_dim " << head_dim << " tile " << tile << " position "
+                  << position << " dimension " << d;
+            }
+          }
+        }
+      }
     }
   }
 }

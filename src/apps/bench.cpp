@@ -65,6 +65,7 @@ void add_bench_command(Command& program) {
   add_weights_command(command);
   add_bench_serve_command(command);
   add_bench_batch_command(command);
+  add_bench_speculation_command(command);
 }
 
 }  // namespace quire

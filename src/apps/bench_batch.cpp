@@ -16,6 +16,7 @@
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
+#include "apps/speculation_flags.h"
 #include "apps/workload_options.h"
 #include "base/error.h"
 #include "engine/engine.h"
@@ -29,6 +30,7 @@ namespace {
 struct BenchBatchOptions {
   ModelOptions model;
   SchedulingOptions scheduling;
+  SpeculationFlags speculation;
   std::string prompts_path;
   int64_t num_random = 0;
   LengthOptions lengths;
@@ -81,6 +83,7 @@ EngineOptions engine_options(const BenchBatchOptions& options, const std::vector
   EngineOptions engine;
   engine.scheduler = options.scheduling.scheduler_options();
   engine.run_ahead = options.scheduling.run_ahead;
+  engine.speculation = options.speculation.resolve();
   engine.seed = options.lengths.seed;
   engine.max_queued_requests = static_cast<int64_t>(jobs.size());
   engine.max_queued_tokens = 0;
@@ -245,6 +248,7 @@ void bench_batch(const BenchBatchOptions& options) {
     if (!output) fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.output_path));
   }
   const EngineOptions settings = engine_options(options, jobs);
+  make_room_for_drafts(runner_options, settings.speculation);
   Engine engine(load_runner(*checkpoint, runner_options), settings);
   catch_interrupts();
   BatchRun run(engine, *text, jobs, num_counted, settings.now_ms);
@@ -285,6 +289,7 @@ void add_bench_batch_command(Command& bench) {
   options->lengths.add(command, "Drawn prompts");
   options->model.add_limits(command);
   options->model.add_compute(command);
+  options->speculation.add(command);
   options->scheduling.add(command);
   options->scheduling.add_run_ahead(command);
   command.on_run([options] { bench_batch(*options); });

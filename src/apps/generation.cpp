@@ -37,6 +37,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
       emit(answer.finish());
       result.finish = answer.is_stopped() ? FinishReason::kStop : event->finish;
       result.stats.cached_tokens = event->num_cached_tokens;
+      result.stats.drafts = event->drafts;
       result.stats.ttft_ms = event->timing.first_token_ms - event->timing.arrival_ms;
       result.stats.decode_ms = event->timing.last_token_ms - event->timing.first_token_ms;
     }
@@ -59,30 +60,51 @@ uint64_t peak_memory_bytes() {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
+namespace {
+
+// A line, or nothing where nothing was drafted.
+std::string describe_drafts(const GenerationStats& stats) {
+  const auto [num_drafts, num_accepted] = stats.drafts;
+  if (num_drafts == 0) return "";
+  return fmt::format("drafts    {:>7} tokens, accepted {} ({:.0f} %), {:.1f} tokens per step\n", num_drafts,
+                     num_accepted, 100.0 * static_cast<double>(num_accepted) / static_cast<double>(num_drafts),
+                     stats.tokens_per_step());
+}
+
+}  // namespace
+
 std::string describe(const GenerationStats& stats) {
   const std::string cached =
       stats.cached_tokens > 0 ? fmt::format("; {} more tokens were cached", stats.cached_tokens) : "";
   return fmt::format(
       "prefill   {:>7} tokens  {:>9.1f} tokens/s   TTFT {:.1f} ms (reading the prompt{}, compute bound)\n"
-      "decode    {:>7} tokens  {:>9.1f} tokens/s   TPOT {:.2f} ms (one token at a time, memory bound)\n"
-      "memory    KV cache {} of this sequence, weights {}, process peak {}\n",
+      "decode    {:>7} tokens  {:>9.1f} tokens/s   TPOT {:.2f} ms ({})\n"
+      "{}memory    KV cache {} of this sequence, weights {}, process peak {}\n",
       stats.prompt_tokens - stats.cached_tokens, stats.prefill_tokens_per_second(), stats.ttft_ms, cached,
-      stats.generated_tokens, stats.decode_tokens_per_second(), stats.tpot_ms(), format_bytes(stats.kv_bytes),
-      format_bytes(stats.weight_bytes), format_bytes(stats.peak_memory_bytes));
+      stats.generated_tokens, stats.decode_tokens_per_second(), stats.tpot_ms(),
+      stats.drafts.num_verified > 0 ? "several tokens at a time" : "one token at a time, memory bound",
+      describe_drafts(stats), format_bytes(stats.kv_bytes), format_bytes(stats.weight_bytes),
+      format_bytes(stats.peak_memory_bytes));
 }
 
 json::object to_json(const GenerationStats& stats) {
-  return {{"prompt_tokens", stats.prompt_tokens},
-          {"cached_tokens", stats.cached_tokens},
-          {"completion_tokens", stats.generated_tokens},
-          {"total_tokens", stats.prompt_tokens + stats.generated_tokens},
-          {"ttft_ms", stats.ttft_ms},
-          {"tpot_ms", stats.tpot_ms()},
-          {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
-          {"decode_tokens_per_second", stats.decode_tokens_per_second()},
-          {"kv_bytes", stats.kv_bytes},
-          {"weight_bytes", stats.weight_bytes},
-          {"peak_memory_bytes", stats.peak_memory_bytes}};
+  json::object out = {{"prompt_tokens", stats.prompt_tokens},
+                      {"cached_tokens", stats.cached_tokens},
+                      {"completion_tokens", stats.generated_tokens},
+                      {"total_tokens", stats.prompt_tokens + stats.generated_tokens},
+                      {"ttft_ms", stats.ttft_ms},
+                      {"tpot_ms", stats.tpot_ms()},
+                      {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
+                      {"decode_tokens_per_second", stats.decode_tokens_per_second()},
+                      {"kv_bytes", stats.kv_bytes},
+                      {"weight_bytes", stats.weight_bytes},
+                      {"peak_memory_bytes", stats.peak_memory_bytes}};
+  if (stats.drafts.num_verified > 0) {
+    out["draft_tokens"] = stats.drafts.num_verified;
+    out["accepted_draft_tokens"] = stats.drafts.num_accepted;
+    out["tokens_per_step"] = stats.tokens_per_step();
+  }
+  return out;
 }
 
 }  // namespace quire

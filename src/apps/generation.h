@@ -14,6 +14,7 @@ struct GenerationStats {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // of the prompt, whose keys and values were there already
   int64_t generated_tokens = 0;
+  DraftCounts drafts;
   double ttft_ms = 0.0;    // from submission to the first token: the prefill phase
   double decode_ms = 0.0;  // from the first token to the last
   uint64_t kv_bytes = 0;   // of the sequence's blocks at its end
@@ -21,6 +22,10 @@ struct GenerationStats {
   uint64_t peak_memory_bytes = 0;  // of the process
 
   double tpot_ms() const { return generated_tokens > 1 ? decode_ms / static_cast<double>(generated_tokens - 1) : 0.0; }
+  // A step chooses a token and as many as its drafts got right.
+  double tokens_per_step() const {
+    return static_cast<double>(generated_tokens) / static_cast<double>(generated_tokens - drafts.num_accepted);
+  }
   // Of the tokens that were computed.
   double prefill_tokens_per_second() const {
     return ttft_ms > 0 ? 1000.0 * static_cast<double>(prompt_tokens - cached_tokens) / ttft_ms : 0.0;

@@ -16,7 +16,6 @@ constexpr std::string_view kDownload =
     "as MODEL";
 constexpr std::string_view kMemory =
     "memory is planned to the byte before anything is loaded; --memory SIZE limits it, 'quire plan MODEL' shows it";
-constexpr std::string_view kNoDrafts = "speculative decoding with a draft model is not built; leave it out";
 constexpr std::string_view kNoLora = "LoRA adapters are not built; merge the adapter into the model first";
 constexpr std::string_view kNoImages = "models that read images are not built; leave it out to use the text alone";
 constexpr std::string_view kRope =
@@ -53,9 +52,18 @@ constexpr PeerFlag kPeers[] = {
     {"--numa", kLlama, kNoEffect, "TYPE", "threads and memory stay where the system puts them; use numactl"},
     {"--repack,-nr,--no-repack", kLlama, kNoEffect, "", kFast},
     {"--warmup,--no-warmup", kLlama, kNoEffect, "", "there is nothing to warm up"},
-    {"-md,--model-draft", kLlama, kRefused, "FILE", kNoDrafts},
-    {"--draft,--draft-max,--draft-min", kLlama, kRefused, "N", kNoDrafts},
-    {"--speculative-config", kVllm, kRefused, "JSON", kNoDrafts},
+    // Speculation.
+    {"--speculative-config", kVllm, kSame, "JSON", "--speculative-config: vLLM's keys and some of Quire's own"},
+    {"-md,--model-draft", kLlama, kSame, "FILE", "--model-draft"},
+    {"--draft,--draft-n,--draft-max", kLlama, kSame, "N", "--draft-max; fewer where they do not pay"},
+    {"--draft-min,--draft-n-min", kLlama, kSame, "N", "--draft-min"},
+    {"--draft-p-min", kLlama, kSame, "X", "--draft-p-min"},
+    {"-cd,--ctx-size-draft", kLlama, kNoEffect, "N", "the drafter's context is the model's"},
+    {"-ngld,--gpu-layers-draft,--n-gpu-layers-draft", kLlama, kNoEffect, "N", kOffload},
+    {"-devd,--device-draft", kLlama, kNoEffect, "NAME", "the drafter runs where the model runs"},
+    {"-lcs,--lookup-cache-static,-lcd,--lookup-cache-dynamic", kLlama, kRefused, "FILE",
+     "use --speculative-config suffix, which remembers earlier answers in memory"},
+    // Adapters and pictures.
     {"--lora,--lora-scaled", kLlama, kRefused, "FILE", kNoLora},
     {"--enable-lora", kVllm, kRefused, "", kNoLora},
     {"--lora-modules", kVllm, kRefused, "NAME=PATH", kNoLora},

@@ -14,6 +14,7 @@
 #include "apps/interrupt.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
+#include "apps/speculation_flags.h"
 #include "apps/standard_input.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -25,6 +26,7 @@ struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
   ChatTemplateOption chat_template;
+  SpeculationFlags speculation;
   std::optional<std::string> prompt;
   std::string prompt_file;
   std::string system;
@@ -131,7 +133,10 @@ void run(const RunOptions& options) {
 
   EngineOptions engine_options;
   engine_options.seed = std::random_device()();
-  Engine engine(load_runner(*checkpoint, options.model.runner_options()), engine_options);
+  engine_options.speculation = options.speculation.resolve();
+  RunnerOptions runner_options = options.model.runner_options();
+  make_room_for_drafts(runner_options, engine_options.speculation);
+  Engine engine(load_runner(*checkpoint, runner_options), engine_options);
   if (prompt) {
     answer_once(engine, *text, settings, options, *prompt);
   } else {
@@ -166,6 +171,7 @@ void add_run_command(Command& program) {
                                            .help = "System message of the conversation"}});
   options->chat_template.add(command);
   options->sampling.add(command);
+  options->speculation.add(command);
   options->model.add_limits(command);
   options->model.add_compute(command);
   command.on_run([options] { run(*options); });

@@ -117,6 +117,7 @@ void ServeOptions::add(Command& command) {
   add_access(command, *this);
   add_serving(command, *this);
   sampling.add_defaults(command);
+  speculation.add(command);
   model.add_limits(command);
   add_pool(command, *this);
   model.add_compute(command);
@@ -137,6 +138,7 @@ int64_t served_blocks(const MemoryPlan& plan, const RunnerOptions& options, std:
 RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   RunnerOptions runner = model.runner_options();
   scheduling.apply_to(runner);
+  make_room_for_drafts(runner, speculation.resolve());
   runner.populate_kv = populate_kv;
   if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
   const MemoryPlan plan = ModelRunner::plan(checkpoint, runner);
@@ -188,6 +190,7 @@ EngineOptions ServeOptions::engine_options() const {
   EngineOptions engine;
   engine.scheduler = scheduling.scheduler_options();
   engine.run_ahead = scheduling.run_ahead;
+  engine.speculation = speculation.resolve();
   engine.max_queued_requests = max_queued_requests;
   engine.max_queued_tokens = max_queued_tokens;
   engine.seed = seed < 0 ? std::random_device()() : static_cast<uint64_t>(seed);

@@ -8,6 +8,7 @@
 
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
+#include "apps/speculation_flags.h"
 #include "engine/engine.h"
 #include "server/listener.h"
 
@@ -17,6 +18,7 @@ struct ServeOptions {
   ModelOptions model;
   SchedulingOptions scheduling;
   SamplingOptions sampling;
+  SpeculationFlags speculation;
   std::vector<std::string> hosts;
   uint16_t port = 8080;
   ListenerOptions listener;

@@ -26,6 +26,7 @@ struct FlagValue {
   std::vector<std::string> choices = {};  // all texts that are accepted, where they can be listed
   int count = 1;                          // texts behind one mention
   bool is_switch = false;                 // takes no text; parse gets "true" or "false"
+  bool takes_table = false;               // the text may be a JSON object, in a file a table
 };
 
 struct Flag {

@@ -58,6 +58,16 @@ class LineReader {
     if (!take(']')) refuse("the list has no ']' in this line");
     return texts;
   }
+  // A value of a table, with the kind that JSON gives it.
+  json::value typed_value() {
+    if (at_end()) refuse("a table holds no table; write 'key: value'");
+    const bool is_text = rest_[0] == '"' || rest_[0] == '\'';
+    if (rest_[0] == '[') refuse("values of a table are words, numbers and quoted texts");
+    const std::string text = value();
+    boost::system::error_code error;
+    const json::value parsed = is_text ? json::value(text) : json::parse(text, error);
+    return error || parsed.is_object() || parsed.is_array() ? json::value(text) : parsed;
+  }
   void expect_end() {
     if (!at_end()) refuse("'" + printable(rest_, 40) + "' is too much; a value with blanks or '#' needs quotes");
   }
@@ -109,27 +119,44 @@ std::optional<std::string> key_of(std::string_view line) {
   return std::string(key);
 }
 
+// A line of a table, which stands under its key.
+void add_to_table(ConfigEntry& entry, std::string_view line, const std::string& place) {
+  const LineReader reader(line, place);
+  const std::string_view text = trimmed(line);
+  const std::optional<std::string> key = key_of(text);
+  if (!key) reader.refuse("expected a line of the table, such as 'method: ngram'");
+  if (entry.table.contains(*key)) reader.refuse("'" + *key + "' is in the table twice");
+  LineReader value(text.substr(key->size() + 1), place);
+  entry.table[*key] = value.typed_value();
+  value.expect_end();
+}
+
 }  // namespace
 
 std::vector<ConfigEntry> parse_config(const std::string& text, const std::string& name) {
   std::vector<ConfigEntry> entries;
   std::istringstream lines(text);
   int number = 0;
-  bool is_list = false;  // "key:" was the last entry: "- value" lines may follow
+  bool is_list = false;  // "key:" was the last entry: "- value" lines, or those of a table, may follow
   for (std::string line; std::getline(lines, line);) {
-    LineReader reader(line, fmt::format("{}:{}", name, ++number));
+    const std::string place = fmt::format("{}:{}", name, ++number);
+    LineReader reader(line, place);
     if (reader.at_end() || trimmed(line) == "---") continue;
-    if (trimmed(line).starts_with("- ") && is_list) {
+    const bool is_indented = line[0] == ' ' || line[0] == '\t';
+    if (trimmed(line).starts_with("- ") && is_list && entries.back().table.empty()) {
       reader.take('-');
       entries.back().texts.push_back(reader.value());
       reader.expect_end();
       continue;
     }
-    if (line[0] == ' ' || line[0] == '\t')
-      reader.refuse("an indented line is no part of a list; write 'key: value' without blanks before");
+    if (is_indented && is_list && entries.back().texts.empty()) {
+      add_to_table(entries.back(), line, place);
+      continue;
+    }
+    if (is_indented) reader.refuse("an indented line is no part of a list; write 'key: value' without blanks before");
     const std::optional<std::string> key = key_of(line);
     if (!key) reader.refuse("expected 'key: value', such as 'port: 8080'");
-    LineReader value(std::string_view(line).substr(key->size() + 1), fmt::format("{}:{}", name, number));
+    LineReader value(std::string_view(line).substr(key->size() + 1), place);
     ConfigEntry entry{.line = number, .key = *key};
     is_list = value.at_end();
     if (value.take('[')) {

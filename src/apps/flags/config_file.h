@@ -8,12 +8,17 @@
 //   stop:                            or one a line
 //     - "\n"
 //   no-webui: true                   switches are true or false
+//   speculative-config:              of flags that take JSON: its object, one key a line
+//     method: ngram
+//     num_speculative_tokens: 5      numbers, true and false are values of these kinds unless they stand in quotes
 //
-// Nested keys, anchors, several documents and blocks of text are refused.
+// Tables in tables, anchors, several documents and blocks of text are refused.
 #pragma once
 
 #include <string>
 #include <vector>
+
+#include "base/json.h"
 
 namespace quire {
 
@@ -21,6 +26,7 @@ struct ConfigEntry {
   int line = 0;
   std::string key = {};  // as it was written
   std::vector<std::string> texts = {};
+  json::object table = {};  // of an entry whose value is a table; then there are no texts
 };
 
 // Throws Error with "FILE:LINE: " for a file that cannot be read or is not of this form.

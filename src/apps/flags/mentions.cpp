@@ -186,6 +186,11 @@ std::vector<Mention> read_config_mentions(CommandLine& line, const std::string& 
     }
     const FlagValue& value = entry->flag.value;
     if (value.instead || name == "--config") fail_usage(*line.chosen, shown + " belongs on the command line");
+    if (!found.table.empty()) {
+      if (!value.takes_table) fail_usage(*line.chosen, shown + " is not a table; write 'key: value' in one line");
+      mentions.push_back({entry, name, shown, {json::serialize(found.table)}});
+      continue;
+    }
     if (found.texts.empty()) fail_usage(*line.chosen, shown + " needs a value");
     if (value.count > 1) {
       mentions.push_back({entry, name, shown, found.texts});

@@ -143,13 +143,17 @@ FlagValue real(double& to, double low, double high) {
           .present = fmt::format("{}", to)};
 }
 
-FlagValue real(float& to) {
-  const auto parse = [&to](std::string_view text) {
+FlagValue real(float& to, float low, float high) {
+  const auto parse = [&to, low, high](std::string_view text) {
     const std::optional<double> value = parse_real(text);
     if (value) to = static_cast<float>(*value);
-    return value && std::isfinite(to);
+    return value && to >= low && to <= high;
   };
-  return {.metavar = "X", .expected = "a number", .parse = parse, .present = fmt::format("{}", to)};
+  const bool is_bounded = high < std::numeric_limits<float>::max();
+  return {.metavar = "X",
+          .expected = is_bounded ? fmt::format("a number from {} to {}", low, high) : "a number",
+          .parse = parse,
+          .present = fmt::format("{}", to)};
 }
 
 FlagValue positives(std::vector<double>& to) {

@@ -35,7 +35,8 @@ FlagValue quantity(std::optional<uint64_t>& to, std::string metavar, uint64_t lo
 // Any finite number in [low, high].
 FlagValue real(double& to, double low = std::numeric_limits<double>::lowest(),
                double high = std::numeric_limits<double>::max());
-FlagValue real(float& to);
+FlagValue real(float& to, float low = std::numeric_limits<float>::lowest(),
+               float high = std::numeric_limits<float>::max());
 // Numbers in (0, 1e6], separated by commas.
 FlagValue positives(std::vector<double>& to);
 // So many numbers behind one mention.

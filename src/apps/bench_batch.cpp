@@ -199,6 +199,20 @@ class BatchRun {
   int64_t num_tokens_ = 0;
 };
 
+// A step chooses a token for each of its sequences, and as many as their drafts got right.
+double tokens_per_step(const EngineStatus& status) {
+  const int64_t num_chosen = status.generated_tokens - status.accepted_tokens;
+  return num_chosen > 0 ? static_cast<double>(status.generated_tokens) / static_cast<double>(num_chosen) : 0.0;
+}
+
+void print_drafts(const EngineStatus& status) {
+  if (status.draft_tokens == 0) return;
+  fmt::print("drafts {} tokens, accepted {} ({:.0f} %), {:.2f} tokens per step and sequence\n", status.draft_tokens,
+             status.accepted_tokens,
+             100.0 * static_cast<double>(status.accepted_tokens) / static_cast<double>(status.draft_tokens),
+             tokens_per_step(status));
+}
+
 void report(const BenchBatchOptions& options, const std::string& model, const Engine& engine, const BatchRun& run) {
   load::LoadSummary summary = load::summarise(run.records(), {});
   summary.label = fmt::format("{}, {} at once", model, options.model.max_sequences);
@@ -207,6 +221,8 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   fmt::print(
       "{}  {:.1f} tokens/s in total; from the first step of a request to its first token {:.1f} ms (p99 {:.1f})\n",
       load::describe(summary), total, prefill.p50, prefill.p99);
+  const EngineStatus status = engine.status();
+  print_drafts(status);
   if (options.json_path.empty()) return;
   json::object out = load::to_json(summary);
   out["kind"] = "quire bench batch";
@@ -216,14 +232,17 @@ void report(const BenchBatchOptions& options, const std::string& model, const En
   out["isa"] = engine.runner().isa();
   out["total_tokens_per_second"] = total;
   out["prefill_ms_p50"] = prefill.p50;
-  out["num_steps"] = engine.status().num_steps;
+  out["num_steps"] = status.num_steps;
   out["scheduling"] = {{"static_batching", options.scheduling.static_batching},
                        {"pad_outputs", options.pad_outputs},
                        {"prefix_caching", options.scheduling.prefix_caching},
                        {"run_ahead", options.scheduling.run_ahead},
                        {"target", options.scheduling.target}};
-  out["computed_tokens"] = engine.status().computed_tokens;
-  out["num_preemptions"] = engine.status().num_preemptions;
+  out["computed_tokens"] = status.computed_tokens;
+  out["num_preemptions"] = status.num_preemptions;
+  out["draft_tokens"] = status.draft_tokens;
+  out["accepted_tokens"] = status.accepted_tokens;
+  out["tokens_per_step"] = tokens_per_step(status);
   std::ofstream file(options.json_path);
   if (!(file << json::serialize(out) << '\n').flush()) {
     fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.json_path));

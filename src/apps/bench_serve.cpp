@@ -104,10 +104,15 @@ class BenchServe {
     std::string label = fmt::format("{:g} requests/s", step);
     if (is_closed) label = fmt::format("{} {}", concurrency, concurrency == 1 ? "client" : "clients");
     if (workload_.arrival == load::Arrival::kTrace) label = fmt::format("trace x {:g}", step);
+    const load::DraftTotals before = load::draft_totals(client_.target, client_.api_key);
     const std::vector<load::RequestRecord> records = send(label, workload_, concurrency);
+    const load::DraftTotals after = load::draft_totals(client_.target, client_.api_key);
     load::Run run{.summary = load::summarise(records, options_.objective), .samples = load::collect(records)};
     run.summary.label = label;
     run.summary.concurrency = concurrency;
+    run.summary.drafts = {.num_drafts = after.num_drafts - before.num_drafts,
+                          .draft_tokens = after.draft_tokens - before.draft_tokens,
+                          .accepted_tokens = after.accepted_tokens - before.accepted_tokens};
     if (!is_closed) {
       // A trace has no single rate; its mean stands for it.
       run.summary.rate = workload_.arrival != load::Arrival::kTrace || records.back().due_ms <= 0

@@ -50,6 +50,10 @@ using OnProgress = std::function<bool(const Progress&)>;
 // The id of the first model that the server offers; empty when it has no list. Throws Error when no server answers.
 std::string first_model(const Target& target, const std::string& api_key);
 
+// What the server's metrics say of speculative decoding, under vLLM's names; zeros where they say nothing or no
+// server answers.
+DraftTotals draft_totals(const Target& target, const std::string& api_key);
+
 // concurrency > 0: a closed loop of so many clients, which ignores due times. One record per request that
 // was due before the run ended. Throws Error when the host's name is unknown.
 std::vector<RequestRecord> run_load(const ClientOptions& options, const PromptMaker& prompts,

@@ -245,6 +245,24 @@ TEST(Client, AsksForTheModel) {
   EXPECT_THROW(first_model(target, ""), Error);
 }
 
+TEST(Client, ReadsWhatTheMetricsSayOfDrafts) {
+  const std::string text =
+      "# TYPE vllm:spec_decode_num_drafts_total counter\n"
+      "vllm:spec_decode_num_drafts_total{model_name=\"a b\",engine=\"0\"} 3\n"
+      "vllm:spec_decode_num_drafts_total{model_name=\"a b\",engine=\"1\"} 4.0\n"
+      "vllm:spec_decode_num_draft_tokens_total 30\n"
+      "vllm:spec_decode_num_accepted_tokens_per_pos_total{position=\"0\"} 9\n"
+      "vllm:spec_decode_num_accepted_tokens_total{} 1.2e+1";
+  FakeServer server({fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", text.size(), text),
+                     "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"});
+  const Target target = Target::parse(server.url());
+  const DraftTotals totals = draft_totals(target, "");
+  EXPECT_EQ(totals.num_drafts, 7);
+  EXPECT_EQ(totals.draft_tokens, 30);
+  EXPECT_EQ(totals.accepted_tokens, 12);
+  EXPECT_EQ(draft_totals(target, "").draft_tokens, 0);
+}
+
 TEST(Target, ParsesUrls) {
   const Target target = Target::parse("http://example:9000/api/v1/");
   EXPECT_EQ(target.host, "example");

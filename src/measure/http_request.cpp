@@ -3,6 +3,9 @@
 #include <boost/asio/connect.hpp>
 #include <boost/beast/core.hpp>
 
+#include <algorithm>
+#include <charconv>
+
 #include "base/error.h"
 
 namespace quire::load {
@@ -55,11 +58,13 @@ HttpRequest make_request(const ClientOptions& options, const PromptMaker& prompt
   return request;
 }
 
-std::string first_model(const Target& target, const std::string& api_key) {
+namespace {
+
+http::response<http::string_body> get(const Target& target, const std::string& path, const std::string& api_key) {
   asio::io_context io{1};
   beast::tcp_stream stream(io);
   const auto endpoints = resolve(io, target);
-  const HttpRequest request = make_request(http::verb::get, target, "/v1/models", api_key);
+  const HttpRequest request = make_request(http::verb::get, target, path, api_key);
   beast::flat_buffer buffer;
   http::response<http::string_body> response;
   error_code error;
@@ -74,6 +79,46 @@ std::string first_model(const Target& target, const std::string& api_key) {
   if (response.result_int() == 401) {
     fail(ErrorCode::kInvalidArgument, "{} wants an API key: give --api-key KEY", printable(target.authority()));
   }
+  return response;
+}
+
+// The sum of a counter's samples.
+int64_t counter_of(std::string_view metrics, std::string_view name) {
+  double sum = 0;
+  while (!metrics.empty()) {
+    const size_t end = std::min(metrics.find('\n'), metrics.size());
+    const std::string_view line = metrics.substr(0, end);
+    metrics.remove_prefix(std::min(end + 1, metrics.size()));
+    const bool is_sample =
+        line.starts_with(name) && line.size() > name.size() && (line[name.size()] == '{' || line[name.size()] == ' ');
+    const size_t space = line.rfind(' ');
+    double value = 0;
+    if (is_sample && std::from_chars(line.data() + space + 1, line.data() + line.size(), value).ec == std::errc()) {
+      sum += value;
+    }
+  }
+  return static_cast<int64_t>(sum);
+}
+
+}  // namespace
+
+DraftTotals draft_totals(const Target& target, const std::string& api_key) {
+  http::response<http::string_body> response;
+  try {
+    response = get(target, "/metrics", api_key);
+  } catch (const Error&) {
+    return {};  // what the requests met says more
+  }
+  if (response.result_int() != 200) return {};
+  const std::string_view metrics = response.body();
+  return {.num_drafts = counter_of(metrics, "vllm:spec_decode_num_drafts_total"),
+          .draft_tokens = counter_of(metrics, "vllm:spec_decode_num_draft_tokens_total"),
+          .accepted_tokens = counter_of(metrics, "vllm:spec_decode_num_accepted_tokens_total")};
+}
+
+std::string first_model(const Target& target, const std::string& api_key) {
+  const auto response = get(target, "/v1/models", api_key);
+  error_code error;
   const json::value list = json::parse(response.body(), error);
   if (error || response.result_int() != 200 || !list.is_object()) return "";
   const json::value* data = list.get_object().if_contains("data");

@@ -120,6 +120,11 @@ json::object to_json(const LoadSummary& summary) {
                       {"e2e_ms", to_json(summary.e2e)},
                       {"send_delay_ms", to_json(summary.send_delay)}};
   if (summary.cached_tokens >= 0) out["cached_tokens"] = summary.cached_tokens;
+  if (summary.drafts.draft_tokens > 0) {
+    out["num_drafts"] = summary.drafts.num_drafts;
+    out["draft_tokens"] = summary.drafts.draft_tokens;
+    out["accepted_tokens"] = summary.drafts.accepted_tokens;
+  }
   if (summary.has_objective) out["goodput_requests_per_second"] = summary.per_second(summary.num_good);
   return out;
 }
@@ -155,6 +160,12 @@ std::string describe(const LoadSummary& summary) {
                        100.0 * static_cast<double>(summary.cached_tokens) / static_cast<double>(summary.input_tokens));
   }
   out += "\n";
+  if (const DraftTotals& drafts = summary.drafts; drafts.draft_tokens > 0) {
+    const auto accepted = static_cast<double>(drafts.accepted_tokens);
+    out += fmt::format("  drafts {} tokens, accepted {} ({:.0f} %), acceptance length {:.2f}\n", drafts.draft_tokens,
+                       drafts.accepted_tokens, 100.0 * accepted / static_cast<double>(drafts.draft_tokens),
+                       1.0 + accepted / static_cast<double>(std::max<int64_t>(drafts.num_drafts, 1)));
+  }
   if (summary.has_objective) {
     out += fmt::format("  goodput {:.2f} requests/s ({} within the objective)\n", summary.per_second(summary.num_good),
                        summary.num_good);

@@ -56,6 +56,13 @@ struct Samples {
   std::vector<double> ttft_ms, tpot_ms, itl_ms, e2e_ms;
 };
 
+// Of speculative decoding, since the server's start or in a run.
+struct DraftTotals {
+  int64_t num_drafts = 0;  // steps of a sequence with drafts
+  int64_t draft_tokens = 0;
+  int64_t accepted_tokens = 0;
+};
+
 struct LoadSummary {
   std::string label;  // "2 requests/s", "8 clients"
   double rate = 0;    // offered requests/s; 0 in a closed loop
@@ -68,6 +75,7 @@ struct LoadSummary {
   int64_t input_tokens = 0;
   int64_t output_tokens = 0;
   int64_t cached_tokens = -1;
+  DraftTotals drafts = {};
   std::map<std::string, int64_t> failures;  // by kind
   std::string first_failure;
   Distribution ttft, tpot, itl, e2e;

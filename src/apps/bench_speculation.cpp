@@ -238,8 +238,8 @@ EngineOptions engine_options(const BenchSpeculationOptions& options) {
 }
 
 void bench_speculation(const BenchSpeculationOptions& options) {
-  SpeculationOptions speculation = options.speculation.resolve();
   const bool is_traced = options.acceptance >= 0;
+  SpeculationOptions speculation = is_traced ? options.speculation.options : options.speculation.resolve();
   if (speculation.method.empty() && !is_traced) {
     fail(ErrorCode::kInvalidArgument, "nothing drafts; give --speculative-config, or --acceptance P for known answers");
   }

@@ -189,7 +189,7 @@ void SpeculationFlags::add(Command& to) {
          {{.names = std::string(kFlag),
            .value = config,
            .help = fmt::format("Guess tokens ahead and verify several in one step, with the same answers: a method "
-                               "({}) or a JSON object of docs/speculation.md",
+                               "({}) or a JSON object of docs/speculation-use.md",
                                methods),
            .default_text = "no speculation"},
           {.names = "-md,--model-draft",

@@ -27,7 +27,7 @@ SpeculationOptions parse_speculation(std::string_view text, SpeculationOptions d
 // A draft needs a row of logits of its own. Nothing changes where nothing drafts.
 void make_room_for_drafts(RunnerOptions& options, const SpeculationOptions& speculation);
 
-// A row for each key: docs/speculation.md has it.
+// A row for each key: docs/speculation-use.md has it.
 std::string speculation_keys_as_markdown();
 
 }  // namespace quire

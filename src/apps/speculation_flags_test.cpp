@@ -124,9 +124,9 @@ TEST(SpeculationFlags, RefusesWhatDoesNotGoTogether) {
 }
 
 TEST(SpeculationFlags, KeysStandInTheDocumentation) {
-  const std::string docs = read_text_file(QUIRE_SOURCE_DIR "/docs/speculation.md", 1 << 20);
+  const std::string docs = read_text_file(QUIRE_SOURCE_DIR "/docs/speculation-use.md", 1 << 20);
   EXPECT_NE(docs.find(speculation_keys_as_markdown()), std::string::npos)
-      << "docs/speculation.md should have this table:\n"
+      << "docs/speculation-use.md should have this table:\n"
       << speculation_keys_as_markdown();
 }
 

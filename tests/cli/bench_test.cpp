@@ -127,5 +127,49 @@ TEST(Tune, IsKeptForTheNextStart) {
   EXPECT_NE(warning.find("measured with 2 threads, here 1 run"), std::string::npos) << warning;
 }
 
+// Drafts that are always right save steps, drafts that are always wrong none, and neither changes an answer.
+TEST(Bench, ComparesPlainAndSpeculativeDecoding) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() / "rows.json";
+  const auto rows = [&](const char* acceptance) {
+    const Arguments sizes = {"--random", "3", "--input-len", "40", "--output-len", "24", "--concurrency", "1,4"};
+    Arguments words = {"bench",
+                       "speculation",
+                       "--shape",
+                       "tiny",
+                       "--acceptance",
+                       acceptance,
+                       "--draft-max",
+                       "4",
+                       "--rounds",
+                       "2",
+                       "-t",
+                       "1",
+                       "--json",
+                       file,
+                       "--speculative-config",
+                       "{\"adaptive\": false}"};
+    words.insert(words.end(), sizes.begin(), sizes.end());
+    const Outcome outcome = quire(words);
+    EXPECT_NE(outcome.out.find("tokens/step"), std::string::npos) << outcome.out;
+    return parse_array(read_bytes(file));
+  };
+  for (const char* acceptance : {"0", "1"}) {
+    const json::array all = rows(acceptance);
+    ASSERT_EQ(all.size(), 2u);
+    for (const json::value& value : all) {
+      const json::object& row = value.as_object();
+      EXPECT_TRUE(row.at("answers_equal").as_bool());
+      EXPECT_GT(get_double(row, "ratio"), 0.0);
+      EXPECT_EQ(find_array(row, "ratios")->size(), 2u);
+      const bool is_right = acceptance == std::string("1");
+      EXPECT_EQ(get_int(row, "accepted_tokens"), is_right ? get_int(row, "draft_tokens") : 0);
+      EXPECT_GT(get_int(row, "draft_tokens"), 0);
+      EXPECT_GE(get_double(row, "tokens_per_step"), is_right ? 3.5 : 1.0);
+      EXPECT_LE(get_double(row, "tokens_per_step"), is_right ? 5.0 : 1.0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quire::test

@@ -139,7 +139,7 @@ void print_head(const BenchSpeculationOptions& options, const std::string& model
              options.acceptance < 0 ? options.speculation.options.method
                                     : fmt::format("drafts that are right with probability {}", options.acceptance),
              options.rounds);
-  fmt::print("{:>7}{:>15}{:>20}{:>8}{:>18}{:>13}{:>10}{:>18}{:>15}\n", "streams", "plain tokens/s",
+  fmt::print("{:>7}{:>16}{:>22}{:>8}{:>18}{:>13}{:>10}{:>18}{:>15}\n", "streams", "plain tokens/s",
              "speculative tokens/s", "ratio", "(range)", "tokens/step", "drafted", "accepted", "answers equal");
 }
 
@@ -150,7 +150,7 @@ void print_row(const Comparison& row) {
   const double share = total.num_drafts > 0
                            ? 100.0 * static_cast<double>(total.num_accepted) / static_cast<double>(total.num_drafts)
                            : 0.0;
-  fmt::print("{:>7}{:>15.1f}{:>20.1f}{:>7.2f}x{:>18}{:>13.2f}{:>10}{:>18}{:>15}\n", row.streams, row.plain_rate(),
+  fmt::print("{:>7}{:>16.1f}{:>22.1f}{:>7.2f}x{:>18}{:>13.2f}{:>10}{:>18}{:>15}\n", row.streams, row.plain_rate(),
              row.speculative_rate(), row.ratio(), fmt::format("({:.2f} to {:.2f})", *low, *high),
              total.tokens_per_step(), total.num_drafts, fmt::format("{} ({:.0f} %)", total.num_accepted, share),
              row.is_equal ? "yes" : "NO");

@@ -215,9 +215,16 @@ SpeculationOptions SpeculationFlags::resolve() const {
     }
     return options;
   }
-  if (!options.method.empty() && !is_method(options.method)) {
+  if (!options.model.empty()) {
+    fail(ErrorCode::kUnsupported, "{}: no method of this build drafts with a model of its own; methods are {}", kFlag,
+         method_names());
+  }
+  if (!is_method(options.method)) {
     fail(ErrorCode::kInvalidArgument, "{}: unknown method \"{}\"; methods are {}", kFlag, printable(options.method, 40),
          method_names());
+  }
+  if (options.acceptance != DraftAcceptance::kExact) {
+    fail(ErrorCode::kUnsupported, "{}: acceptance \"typical\" is not built; leave it out", kFlag);
   }
   if (options.min_drafts > options.max_drafts) {
     fail(ErrorCode::kInvalidArgument, "at least {} drafts are asked for and at most {}; raise num_speculative_tokens",

@@ -101,8 +101,7 @@ TEST(SpeculationFlags, NamesTheKeyThatIsWrong) {
 TEST(SpeculationFlags, OfLlamaCppChangeWhatTheJsonSays) {
   const SpeculationOptions options =
       resolve({"--draft-max", "9", "--draft-min", "1", "--draft-p-min", "0.75", "--speculative-config",
-               R"({"num_speculative_tokens": 3, "prompt_lookup_max": 6})", "-md", "small.gguf"});
-  EXPECT_EQ(options.model, "small.gguf");
+               R"({"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 6})"});
   EXPECT_EQ(options.max_drafts, 9);
   EXPECT_EQ(options.min_drafts, 1);
   EXPECT_EQ(options.min_probability, 0.75f);
@@ -117,7 +116,7 @@ TEST(SpeculationFlags, RefusesWhatDoesNotGoTogether) {
                   .starts_with("--speculative-config is given and nothing drafts; "));
   EXPECT_TRUE(message(std::vector<std::string>{"--speculative-config", "guess"})
                   .starts_with("--speculative-config: unknown method \"guess\"; methods are "));
-  EXPECT_EQ(message(std::vector<std::string>{"-md", "a", "--draft-max", "2", "--draft-min", "3"}),
+  EXPECT_EQ(message(std::vector<std::string>{"--speculative-config", "ngram", "--draft-max", "2", "--draft-min", "3"}),
             "at least 3 drafts are asked for and at most 2; raise num_speculative_tokens");
   EXPECT_TRUE(message(std::vector<std::string>{"--draft-p-min", "1.5"})
                   .starts_with("--draft-p-min is '1.5'; expected a number from 0 to 1"));

@@ -274,6 +274,23 @@ TEST(PeerFlags, CommandLinesOfOtherProgramsWork) {
   EXPECT_EQ(std::count(vllm.err.begin(), vllm.err.end(), '\n'), 5) << vllm.err;
 }
 
+std::string refusal(const Arguments& arguments) {
+  return run_program({.arguments = arguments, .directory = {}, .input = {}, .environment = {}}).err;
+}
+
+TEST(Config, HoldsTheTableOfAFlagThatTakesJson) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() / "quire.yaml";
+  const std::string words = "model: demo\nprompt: Once upon\nmax-tokens: 4\ntemperature: 0\nraw: true\nthreads: 1\n";
+  write_bytes(file, words + "speculative-config:\n  method: ngram\n  num_speculative_tokens: 3\n");
+  EXPECT_EQ(quire({"run", "--config", file}).out,
+            quire({"run", "demo", "-p", "Once upon", "-n", "4", "--temp", "0", "--raw"}).out);
+  write_bytes(file, words + "speculative-config:\n  method: 3\n");
+  EXPECT_NE(refusal({"run", "--config", file}).find("method is 3; expected a string"), std::string::npos);
+  write_bytes(file, words + "seed:\n  from: 3\n");
+  EXPECT_NE(refusal({"run", "--config", file}).find("quire.yaml:7: seed is not a table"), std::string::npos);
+}
+
 TEST(Config, GivesTheFlagsOfACommand) {
   const TemporaryFolder folder;
   const std::string file = folder.path() / "quire.yaml";

@@ -158,7 +158,7 @@ class BranchesTest : public testing::TestWithParam<std::tuple<Subject, std::stri
                                 .max_batch_tokens = 512,
                                 .max_sequences = 4,
                                 .max_branches = 40,
-                                .max_context = 160,
+                                .max_context = 128,
                                 .num_blocks = 256,
                                 .k_format = subject.kv_format,
                                 .v_format = subject.kv_format};

@@ -165,6 +165,7 @@ void make_room_for_drafts(RunnerOptions& options, const SpeculationOptions& spec
   const int64_t num_drafts = std::min(options.max_sequences * speculation.max_drafts, kMostDraftRows);
   options.max_logit_rows =
       std::min(std::max(options.max_logit_rows, options.max_sequences + num_drafts), options.max_batch_tokens);
+  if (speculation.tree) options.max_branches = num_drafts;
 }
 
 std::string speculation_keys_as_markdown() {

@@ -3,9 +3,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace quire {
+
+// The child of `node` (-1: the root) that is this token, or -1; `tokens` and `parents` as in Drafts.
+inline int32_t find_child(std::span<const int32_t> tokens, std::span<const int32_t> parents, int32_t node,
+                          int32_t token) {
+  const auto first = static_cast<size_t>(node + 1);
+  if (parents.empty()) return first < tokens.size() && tokens[first] == token ? node + 1 : -1;
+  // In depth-first order those that descend from a node follow it at once.
+  for (size_t i = first; i < tokens.size() && parents[i] >= node; ++i) {
+    if (parents[i] == node && tokens[i] == token) return static_cast<int32_t>(i);
+  }
+  return -1;
+}
 
 struct Drafts {
   std::vector<int32_t> tokens;
@@ -18,6 +31,18 @@ struct Drafts {
   bool empty() const { return tokens.empty(); }
   bool is_chain() const { return parents.empty(); }
   int32_t parent_of(size_t node) const { return parents.empty() ? static_cast<int32_t>(node) - 1 : parents[node]; }
+  int32_t find_child(int32_t node, int32_t token) const { return quire::find_child(tokens, parents, node, token); }
+  // The nodes on the path from the root to this one, itself included.
+  int64_t depth_of(int32_t node) const {
+    int64_t depth = 0;
+    for (; node >= 0; node = parent_of(static_cast<size_t>(node))) ++depth;
+    return depth;
+  }
+  // The first nodes of a tree are a tree.
+  void keep_first(size_t count) {
+    tokens.resize(count);
+    if (!parents.empty()) parents.resize(count);
+  }
   void clear() {
     tokens.clear();
     parents.clear();

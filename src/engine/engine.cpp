@@ -30,6 +30,7 @@ SchedulerOptions within_limits(SchedulerOptions options, const ModelRunner& runn
   options.max_batch_tokens = limits.max_batch_tokens;
   options.max_sequences = limits.max_sequences;
   options.max_logit_rows = limits.max_logit_rows;
+  options.max_branches = limits.max_branches;
   options.rope_switch_length = runner.info().rope_switch_length;
   options.kv_groups.clear();
   for (const KvGroupPlan& group : runner.plan().kv_groups) {

@@ -109,15 +109,6 @@ int64_t KvManager::num_blocks_to_cover(size_t group, const Sequence& sequence, i
   return std::max<int64_t>(0, end_block(groups_[group], sequence, end) - num_entries(sequence.kv.tables[group]));
 }
 
-int64_t KvManager::max_covered_end(const Sequence& sequence, int64_t num_reserved) const {
-  int64_t end = std::numeric_limits<int64_t>::max();
-  for (size_t g = 0; g < groups_.size(); ++g) {
-    const int64_t spare = std::max<int64_t>(0, groups_[g].blocks.num_available() - num_reserved);
-    end = std::min(end, (num_entries(sequence.kv.tables[g]) + spare) * options_.block_size);
-  }
-  return end;
-}
-
 // ---- a sequence's blocks ----
 
 void KvManager::release_before(Sequence& sequence, int64_t position) {
@@ -171,6 +162,7 @@ void KvManager::copy_on_write(Sequence& sequence, int64_t position, std::vector<
 }
 
 void KvManager::share(const Sequence& parent, Sequence& child) {
+  CHECK(parent.kv.branches.empty());
   child.kv = parent.kv;
   child.kv.host_tables.clear();
   for (size_t g = 0; g < child.kv.tables.size(); ++g) {
@@ -184,7 +176,9 @@ void KvManager::release(Sequence& sequence, int64_t num_blocks) {
   for (size_t g = 0; g < sequence.kv.tables.size(); ++g) {
     cut_table(sequence.kv.tables[g], num_blocks, [&](int32_t block) { groups_[g].blocks.release(block); });
   }
-  if (num_blocks == 0) sequence.kv.tables.clear();
+  if (num_blocks > 0) return;
+  sequence.kv.tables.clear();
+  release_branches(sequence);
 }
 
 // ---- the host tier ----
@@ -328,6 +322,7 @@ void KvManager::check(std::span<const Sequence* const> sequences) const {
       if (sequence->kv.is_swapped()) {
         CHECK(num_entries(sequence->kv.host_tables[g]) == blocks_for(sequence->num_computed_tokens));
       }
+      held += check_branches(g, *sequence);
       if (sequence->kv.tables.empty()) continue;
       const BlockTable& table = sequence->kv.tables[g];
       held += num_blocks_in(table);

@@ -37,6 +37,14 @@ struct KvOptions {
   HashKey hash_key;
 };
 
+// The room that a step has for drafts of a sequence.
+struct DraftRoom {
+  int64_t num_drafts = 0;
+  int64_t num_branches = 0;
+  int64_t end = 0;           // the first position that they may not have
+  int64_t num_reserved = 0;  // available blocks of each group to be left alone
+};
+
 // A cached prefix.
 struct PrefixHit {
   int64_t num_blocks = 0;
@@ -73,8 +81,6 @@ class KvManager {
   int64_t num_cached(size_t group, const PrefixHit& hit) const;
   // The blocks that cover() allocates for the same `end`.
   int64_t num_blocks_to_cover(size_t group, const Sequence& sequence, int64_t end) const;
-  // The largest `end` that cover() can reach when num_reserved available blocks of each group are left alone.
-  int64_t max_covered_end(const Sequence& sequence, int64_t num_reserved) const;
 
   // ---- a sequence's blocks ----
   // Releases the blocks that no token at this position or later sees.
@@ -89,8 +95,16 @@ class KvManager {
   void copy_on_write(Sequence& sequence, int64_t position, std::vector<StepPlan::Move>& moves);
   // The child holds the blocks of the parent too.
   void share(const Sequence& parent, Sequence& child);
-  // Releases all but the first num_blocks entries, from the end, so that the tail of a cached prefix is evicted first.
+  // Releases all but the first num_blocks entries, from the end, so that the tail of a cached prefix is evicted first;
+  // with the last entry the branches.
   void release(Sequence& sequence, int64_t num_blocks = 0);
+
+  // ---- drafts ----
+  // Allocates blocks for the sequence's first drafts, as many as there is room for; those of a tree beside its trunk
+  // get branches. Returns their number.
+  int64_t cover_drafts(Sequence& sequence, const DraftRoom& room);
+  // The path to this draft holds: the blocks of the branches on it replace the sequence's own. Releases all others.
+  void accept_branches(Sequence& sequence, int32_t draft);
 
   // ---- the host tier ----
   bool can_swap_out(const Sequence& sequence) const;
@@ -133,6 +147,9 @@ class KvManager {
   void extend_hashes(Sequence& sequence, int64_t num_blocks) const;
   std::optional<int32_t> find(const Group& group, const Sequence& sequence, int64_t block) const;
   int64_t longest_prefix(Sequence& sequence, int64_t max_blocks) const;
+  bool extend_to(std::vector<BlockTable>& tables, int64_t first_entry, int64_t position, int64_t num_reserved);
+  void release_branches(Sequence& sequence);
+  int64_t check_branches(size_t group, const Sequence& sequence) const;
 
   KvOptions options_;
   std::vector<Group> groups_;

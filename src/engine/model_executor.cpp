@@ -73,12 +73,10 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
     CHECK(end == num_known + 1 && started_.size() == 1);
     batch_.token_ids.push_back(chosen_token(choice.chosen_row));
   }
-  entry.drafts.assign(sequence.drafts.tokens.begin(), sequence.drafts.tokens.begin() + item.num_drafts);
-  batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.begin(), entry.drafts.end());
-  batch_.sequences.push_back({.num_tokens = item.num_tokens,
-                              .first_position = item.first_position,
-                              .block_tables = sequence.kv.tables,
-                              .is_long = sequence.is_long});
+  entry.drafts = sequence.drafts;
+  entry.drafts.keep_first(static_cast<size_t>(item.num_drafts));
+  batch_.token_ids.insert(batch_.token_ids.end(), entry.drafts.tokens.begin(), entry.drafts.tokens.end());
+  add_sequences(item);
 
   std::vector<int32_t>& wanted = choice.is_embedding() ? batch_.hidden_rows : batch_.logit_rows;
   entry.choice = &choice;
@@ -107,6 +105,23 @@ void ModelExecutor::add_hidden_rows(const StepPlan::Item& item, StepEntry& entry
   for (int64_t i = entry.num_hidden_rows; i > 0; --i) batch_.hidden_rows.push_back(end_row - static_cast<int32_t>(i));
 }
 
+// The sequence and the branches of its drafts.
+void ModelExecutor::add_sequences(const StepPlan::Item& item) {
+  const Sequence& sequence = *item.sequence;
+  const auto trunk = static_cast<int32_t>(batch_.sequences.size());
+  batch_.sequences.push_back({.num_tokens = item.num_positions(),
+                              .first_position = item.first_position,
+                              .block_tables = sequence.kv.tables,
+                              .is_long = sequence.is_long});
+  for (const KvBranch& branch : sequence.kv.branches) {
+    batch_.sequences.push_back({.num_tokens = branch.num_drafts,
+                                .first_position = branch.first_position,
+                                .block_tables = branch.tables,
+                                .is_long = sequence.is_long,
+                                .branch_of = trunk + 1 + branch.parent});
+  }
+}
+
 // The runner chooses either all tokens of a step or none.
 void ModelExecutor::choose_on_device(const StepRows& step) {
   for (const StepEntry& entry : step.entries) {
@@ -115,7 +130,8 @@ void ModelExecutor::choose_on_device(const StepRows& step) {
     // One of the pending tokens is the one that this step chooses.
     const int64_t num_ahead = entry.choice->sequence.num_pending_tokens - 1;
     for (int64_t row = 0; row < entry.num_rows; ++row) {
-      const std::optional<SamplingRow> sampling = entry.choice->device_sampling(num_ahead + row);
+      const int64_t depth = entry.drafts.is_chain() ? row : entry.drafts.depth_of(static_cast<int32_t>(row) - 1);
+      const std::optional<SamplingRow> sampling = entry.choice->device_sampling(num_ahead + depth);
       if (!sampling) return batch_.sampling.clear();
       batch_.sampling.push_back(*sampling);
     }
@@ -128,7 +144,6 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
   const std::span<const float> logits = runner_.finish();
   ran_ms_ = hooks_.now_ms();
 
-  report_hidden(step, results);
   pending_.clear();
   siblings_.clear();
   for (size_t i = 0; i < items.size(); ++i) {
@@ -140,25 +155,48 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
   consume(/*is_cheap=*/step.chooses_tokens);
   if (hooks_.wants_likeliest) report_likeliest(results);
   collect(results);
+  report_hidden(step, results);
   const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
   results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
 }
 
-void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) const {
+void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) {
   results.hidden.clear();
+  moved_hidden_.clear();
   const std::span<const float> all = step.num_hidden_rows > 0 ? runner_.hidden() : std::span<const float>{};
   const size_t width = step.num_hidden_rows > 0 ? all.size() / step.num_hidden_rows : 0;
-  for (const StepEntry& entry : step.entries) {
+  for (size_t i = 0; i < step.entries.size(); ++i) {
+    const StepEntry& entry = step.entries[i];
     const auto num_rows = static_cast<size_t>(entry.num_hidden_rows);
-    results.hidden.push_back({entry.num_hidden_rows, all.subspan(entry.first_hidden_row * width, num_rows * width)});
+    std::span<const float> rows = all.subspan(entry.first_hidden_row * width, num_rows * width);
+    if (num_rows > 0 && !entry.drafts.is_chain()) rows = with_path_first(entry, rows, results.tokens[i]);
+    results.hidden.push_back({entry.num_hidden_rows, rows});
   }
+}
+
+// The rows with those of the drafts of a tree that hold before those of others, as in a chain.
+std::span<const float> ModelExecutor::with_path_first(const StepEntry& entry, std::span<const float> rows,
+                                                      std::span<const int32_t> tokens) {
+  const size_t width = rows.size() / static_cast<size_t>(entry.num_hidden_rows);
+  const size_t first = static_cast<size_t>(entry.num_hidden_rows) - entry.drafts.size();
+  std::vector<float>& moved = moved_hidden_.emplace_back(rows.begin(), rows.end());
+  size_t to = first;
+  int32_t draft = -1;
+  for (const int32_t token : tokens) {
+    draft = entry.drafts.find_child(draft, token);
+    if (draft < 0) break;
+    std::ranges::copy(rows.subspan((first + static_cast<size_t>(draft)) * width, width),
+                      moved.begin() + static_cast<std::ptrdiff_t>(to++ * width));
+  }
+  return moved;
 }
 
 Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const {
   Rows rows{.first_position = entry.first_position,
             .num_rows = entry.num_rows,
             .samples = entry.samples,
-            .drafts = entry.drafts};
+            .drafts = entry.drafts.tokens,
+            .draft_parents = entry.drafts.parents};
   const auto num_rows = static_cast<size_t>(entry.num_rows);
   const auto part_of = [&](std::span<const float> all, int64_t width) {
     return all.subspan(entry.first_row * static_cast<size_t>(width), num_rows * static_cast<size_t>(width));

@@ -52,7 +52,7 @@ class ModelExecutor : public Executor {
     int64_t num_hidden_rows = 0;
     int64_t first_position = 0;  // the position of the first of these rows
     bool samples = false;
-    std::vector<int32_t> drafts = {};
+    Drafts drafts = {};
   };
   struct StepRows {
     std::vector<StepEntry> entries;  // by item
@@ -74,9 +74,12 @@ class ModelExecutor : public Executor {
   };
 
   void add_to_batch(const StepPlan::Item& item, StepEntry& entry);
+  void add_sequences(const StepPlan::Item& item);
   void add_hidden_rows(const StepPlan::Item& item, StepEntry& entry);
   void choose_on_device(const StepRows& step);
-  void report_hidden(const StepRows& step, StepResults& results) const;
+  void report_hidden(const StepRows& step, StepResults& results);
+  std::span<const float> with_path_first(const StepEntry& entry, std::span<const float> rows,
+                                         std::span<const int32_t> tokens);
   void report_likeliest(StepResults& results);
   Rows rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const;
   void add_siblings(const PendingRows& parent);
@@ -100,6 +103,7 @@ class ModelExecutor : public Executor {
   std::vector<PendingRows> pending_;
   std::vector<std::unique_ptr<Choice>> siblings_;
   std::vector<Piece> pieces_;
+  std::deque<std::vector<float>> moved_hidden_;  // of items with trees of drafts
   std::vector<int32_t> likeliest_;
 };
 

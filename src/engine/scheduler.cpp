@@ -88,6 +88,7 @@ const StepPlan& Scheduler::plan() {
   has_preempted_ = false;
   budget_ = options_.max_batch_tokens;
   logit_budget_ = options_.max_logit_rows - options_.max_sequences;
+  branch_budget_ = options_.max_branches;
   separate_ending();
   restart_those_that_became_long();
   starts_static_batch_ = running_.empty();
@@ -343,15 +344,18 @@ void Scheduler::remove_from_plan(const Sequence* sequence) {
 // Drafts come last: they take what sequences and prompts leave of the step, and no sequence is preempted for them.
 void Scheduler::add_drafts() {
   for (StepPlan::Item& item : plan_.items) {
-    if (item.sequence->drafts.empty() || item.sequence->is_prefilling()) continue;
+    if (item.sequence->drafts.empty() || !item.samples || item.sequence->is_prefilling()) continue;
     const int64_t num_drafts = plan_drafts(item.sequence);
     if (num_drafts == 0) continue;
+    const std::vector<KvBranch>& branches = item.sequence->kv.branches;
     add_to_shape(plan_.shape, item, -1);
     item.num_tokens += num_drafts;
     item.num_drafts = num_drafts;
+    item.num_on_trunk = branches.empty() ? num_drafts : branches[0].first_draft;
     add_to_shape(plan_.shape, item);
     budget_ -= num_drafts;
     logit_budget_ -= num_drafts;
+    branch_budget_ -= std::ssize(branches);
   }
 }
 
@@ -360,7 +364,7 @@ void Scheduler::begin() {
     Sequence& sequence = *item.sequence;
     const bool is_decode = item.samples && item.num_tokens == 1 + item.num_drafts;
     if (is_fair()) tenants_.charge(sequence.tenant, is_decode ? kDecodeWork : static_cast<double>(item.num_tokens));
-    sequence.num_computed_tokens += item.num_tokens;
+    sequence.num_computed_tokens += item.num_positions();
     sequence.num_pending_tokens += item.samples ? 1 : 0;
     sequence.num_pending_drafts = item.num_drafts;
   }
@@ -371,6 +375,7 @@ void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> toke
   Sequence& sequence = *item.sequence;
   const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
   CHECK(num_accepted <= item.num_drafts && (item.samples || tokens.empty()));
+  const int64_t num_kept = keep_accepted(sequence, item, tokens.first(static_cast<size_t>(num_accepted)));
   if (item.samples) {
     // The chosen tokens replace the pending one; an item with drafts has exactly one pending token.
     sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
@@ -381,9 +386,9 @@ void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> toke
     if (is_fair()) tenants_.charge(sequence.tenant, kDecodeWork * static_cast<double>(num_accepted));
   }
   if (item.num_restarts != sequence.num_restarts) return;  // its K and V were dropped since
-  const int64_t end = item.first_position + item.num_tokens - item.num_drafts + num_accepted;
+  const int64_t end = item.first_position + item.num_tokens - item.num_drafts + num_kept;
   sequence.num_settled_tokens = end;
-  if (num_accepted < item.num_drafts) roll_back(&sequence, end);
+  if (num_kept < item.num_drafts) roll_back(&sequence, end);
   if (!sequence.kv.tables.empty() && may_publish(sequence)) kv_.publish(sequence);
 }
 

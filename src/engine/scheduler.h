@@ -14,6 +14,9 @@
 //   block before this step does, even if the block belongs to another sequence by then.
 // - When a step begins, its positions count as computed and the tokens that it will choose as pending. When it settles,
 //   drafts that were wrong are rolled back, and blocks full of known tokens are published to the prefix cache.
+// - The first path of a tree of drafts is computed into the sequence's own blocks, other paths into branches
+//   (kv_branches.cpp). When the step settles, the blocks of the path that holds become the sequence's. A sequence that
+//   is preempted before loses its branches; what holds of the first path stays computed.
 //
 // Example: "a b c" is known, "a b" is computed, and the drafts are "d x". plan() returns {first_position 2, num_tokens
 // 3, num_drafts 2}; after begin() 5 tokens are computed and 1 is pending; settle({d, e}) makes it "a b c d e" with 4
@@ -56,6 +59,7 @@ struct SchedulerOptions {
   int64_t max_batch_tokens = 512;
   int64_t max_sequences = 16;
   int64_t max_logit_rows = 0;  // 0: max_batch_tokens
+  int64_t max_branches = 0;    // of all trees of drafts of a step; 0: of a tree, only the trunk is computed
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
   FirstServed first_served = FirstServed::kDecode;
   bool chunked_prefill = true;  // off: prompts and decodes run in separate steps
@@ -156,6 +160,7 @@ class Scheduler {
   // Preemption and roll-back.
   void preempt_last();
   bool should_swap(const Sequence& sequence) const;
+  int64_t keep_accepted(Sequence& sequence, const StepPlan::Item& item, std::span<const int32_t> accepted);
   void roll_back(Sequence* sequence, int64_t num_computed);
   bool release_ending();
 
@@ -178,6 +183,7 @@ class Scheduler {
   bool has_preempted_ = false;        // in this plan
   int64_t budget_ = 0;                // tokens left in the step
   int64_t logit_budget_ = 0;          // rows with logits left, beyond one for each sequence
+  int64_t branch_budget_ = 0;         // branches left
   bool starts_static_batch_ = false;  // static batching: this plan starts a batch
 };
 

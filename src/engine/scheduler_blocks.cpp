@@ -35,16 +35,15 @@ bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
 // The number of drafts for this step, with blocks for them. Drafts leave one block for each running sequence.
 int64_t Scheduler::plan_drafts(Sequence* sequence) {
   if (sequence->num_pending_tokens > 0 || sequence->max_tokens == 0) return 0;
-  int64_t room = kv_.max_covered_end(*sequence, num_running()) - sequence->num_tokens();
+  // The last token of a sequence is never computed, so it needs no position.
+  int64_t end = sequence->max_tokens - 1;
   // Positions beyond the RoPE switch would see other K and V.
   const int64_t rope_switch = options_.rope_switch_length;
-  if (rope_switch > 0 && !sequence->is_long) room = std::min(room, rope_switch - sequence->num_tokens());
-  // The last token of a sequence is never computed, so it needs no position.
-  const int64_t num_drafts = std::min({static_cast<int64_t>(sequence->drafts.size()), room, budget_, logit_budget_,
-                                       sequence->max_tokens - sequence->num_tokens() - 1});
-  if (num_drafts <= 0) return 0;
-  kv_.cover(*sequence, sequence->num_tokens() + num_drafts);
-  return num_drafts;
+  if (rope_switch > 0 && !sequence->is_long) end = std::min(end, rope_switch);
+  return kv_.cover_drafts(*sequence, {.num_drafts = std::min(budget_, logit_budget_),
+                                      .num_branches = branch_budget_,
+                                      .end = end,
+                                      .num_reserved = num_running()});
 }
 
 void Scheduler::preempt_last() {
@@ -59,7 +58,8 @@ void Scheduler::preempt_last() {
     ++sequence->num_restarts;
   }
   kv_.release(*sequence);
-  sequence->drafts.clear();
+  // When a step in flight settles, they tell what became of the others.
+  if (sequence->num_pending_drafts == 0) sequence->drafts.clear();
   sequence->kv.num_published = 0;
   sequence->state = SequenceState::kWaiting;
   ++sequence->num_preemptions;
@@ -74,6 +74,23 @@ bool Scheduler::should_swap(const Sequence& sequence) const {
   const auto n = static_cast<double>(sequence.num_computed_tokens);
   const double recompute_ms = cost_.predict_ms({sequence.num_computed_tokens, 1, n * n / 2});
   return 2 * move_ms_ * static_cast<double>(kv_.num_to_swap(sequence)) < recompute_ms;
+}
+
+// The accepted drafts become the sequence's, before it forgets them. Returns how many of them are computed in its own
+// blocks now: without its branches only those on the trunk.
+int64_t Scheduler::keep_accepted(Sequence& sequence, const StepPlan::Item& item, std::span<const int32_t> accepted) {
+  if (item.num_on_trunk == item.num_drafts) return std::ssize(accepted);
+  int32_t last = -1;
+  int64_t num_on_trunk = 0;
+  for (const int32_t token : accepted) {
+    last = sequence.drafts.find_child(last, token);
+    CHECK(last >= 0);
+    // A draft is as deep in the tree as its number says on the trunk only.
+    num_on_trunk += last == num_on_trunk ? 1 : 0;
+  }
+  if (sequence.kv.branches.empty()) return num_on_trunk;
+  kv_.accept_branches(sequence, last);
+  return std::ssize(accepted);
 }
 
 // Drops the positions from num_computed on, in the pool or in swap space.

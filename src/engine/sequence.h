@@ -21,14 +21,30 @@ enum class SequenceState : uint8_t {
   kFinished,
 };
 
+// A part of a sequence's tree of drafts that does not stand on the tree's trunk: drafts [first_draft, first_draft +
+// num_drafts), each the child of the one before it. The trunk is the first path, whose K and V go into the sequence's
+// own blocks.
+struct KvBranch {
+  int64_t first_draft = 0;
+  int64_t num_drafts = 0;
+  int64_t first_position = 0;           // of the first of them
+  int32_t parent = -1;                  // an earlier branch, which has the parent of the first one; -1: the trunk
+  std::vector<BlockTable> tables = {};  // by KV group: blocks of its own, from that of first_position on
+};
+
 // What a sequence holds of the KV cache. Only KvManager changes it.
 struct KvState {
   std::vector<BlockTable> tables;       // by KV group; empty while the sequence holds no block
   std::vector<BlockTable> host_tables;  // by KV group: places in the host tier, while it is swapped out; else empty
   std::vector<PrefixHash> hashes;       // hashes[i]: of the prefix before block i; computed when needed
+  std::vector<KvBranch> branches;       // while a step computes a tree of drafts
   int64_t num_published = 0;            // leading blocks that were published to the prefix cache
 
   bool is_swapped() const { return !host_tables.empty(); }
+  // The branch that has this draft; -1: the trunk.
+  int32_t branch_of(int32_t draft) const;
+  // The block that has this position for the tokens of a branch (-1: of the trunk).
+  int32_t block_of(size_t group, int64_t position, int64_t block_size, int32_t branch) const;
 };
 
 struct Sequence {
@@ -48,7 +64,8 @@ struct Sequence {
   std::string cache_salt;    // prefixes are shared under an equal salt only
 
   // Drafts: a guess at the tokens that follow. The engine sets them between steps, when no token is pending. A step may
-  // compute any number of them and reports how many were right; then they are cleared. Preemption clears them too.
+  // compute any number of them and reports which were right; then they are cleared. Preemption clears them too, but
+  // those that a step in flight computes.
   Drafts drafts = {};
 
   // Only the scheduler changes what follows. K and V of the positions below num_computed_tokens are in the cache (or in

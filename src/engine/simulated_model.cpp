@@ -75,6 +75,7 @@ int32_t SimulatedModel::token_at(const StepPlan::Item& item, int64_t position) c
   const SimulatedChoice& choice = *live_.at(item.sequence);
   const Sequence& sequence = choice.sequence;
   const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+  // On the trunk of a tree too.
   if (position >= first_draft) return sequence.drafts.tokens[static_cast<size_t>(position - first_draft)];
   const int64_t num_known = sequence.num_known_tokens();
   if (position >= num_known) return choice.in_flight_tokens[static_cast<size_t>(position - num_known)];
@@ -88,19 +89,39 @@ uint64_t SimulatedModel::side_of(const Sequence& sequence) { return sequence.is_
 void SimulatedModel::verify_side(const StepPlan::Item& item) const {
   const int64_t rope_switch = options_.scheduler.rope_switch_length;
   if (rope_switch == 0) return;
-  const int64_t end = item.first_position + item.num_tokens;
-  const bool is_wrong =
-      item.sequence->is_long ? item.samples && end - item.num_drafts <= rope_switch : end > rope_switch;
+  const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+  int64_t end = item.first_position + item.num_positions();
+  for (const KvBranch& branch : item.sequence->kv.branches) {
+    end = std::max(end, branch.first_position + branch.num_drafts);
+  }
+  const bool is_wrong = item.sequence->is_long ? item.samples && first_draft <= rope_switch : end > rope_switch;
   if (is_wrong) fail_invariant(fmt::format("sequence {} is on the wrong side of the RoPE switch", item.sequence->id));
 }
 
 // Every group stores the digest, computed from the digest of the previous position, which every token sees.
 void SimulatedModel::write(const StepPlan::Item& item) {
   const Sequence& sequence = *item.sequence;
-  for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-    for (size_t g = 0; g < tiers_.size(); ++g) {
-      const uint64_t before = p == 0 ? 0 : entry(g, sequence, p - 1) ^ side_of(sequence);
-      entry(g, sequence, p) = extend_digest(before, token_at(item, p)) ^ side_of(sequence);
+  const auto write_one = [&](size_t g, int32_t branch, int64_t p, int32_t token) {
+    const uint64_t before = p == 0 ? 0 : entry(g, sequence, p - 1, branch) ^ side_of(sequence);
+    entry(g, sequence, p, branch) = extend_digest(before, token) ^ side_of(sequence);
+  };
+  for (size_t g = 0; g < tiers_.size(); ++g) {
+    for (int64_t p = item.first_position; p < item.first_position + item.num_positions(); ++p) {
+      write_one(g, -1, p, token_at(item, p));
+    }
+    const std::vector<KvBranch>& branches = sequence.kv.branches;
+    for (int32_t b = 0; b < std::ssize(branches); ++b) {
+      const KvBranch& branch = branches[static_cast<size_t>(b)];
+      const int64_t size = options_.scheduler.block_size;
+      const int64_t block_begin = branch.first_position / size * size;
+      for (int64_t p = block_begin; p < branch.first_position; ++p) {
+        entry(g, sequence, p, b) = entry(g, sequence, p, branch.parent);
+      }
+      for (int64_t i = 0; i < branch.num_drafts; ++i) {
+        const auto draft = static_cast<size_t>(branch.first_draft + i);
+        // The first follows the position before it in its own block, or in the last one of its parent.
+        write_one(g, b, branch.first_position + i, sequence.drafts.tokens[draft]);
+      }
     }
   }
 }
@@ -126,17 +147,21 @@ void SimulatedModel::verify(const StepPlan::Item& item) {
 SimulatedModel::Chosen SimulatedModel::choose(const StepPlan::Item& item) {
   SimulatedChoice& choice = *live_.at(item.sequence);
   const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+  const Sequence& sequence = choice.sequence;
   Chosen chosen;
   uint64_t seen = choice.digests.back();
-  for (int64_t i = 0; i <= item.num_drafts; ++i) {
+  int32_t draft = -1;
+  do {
     if (options_.check) {
-      seen = entry(tiers_.size() - 1, choice.sequence, first_draft - 1 + i) ^ side_of(choice.sequence);
+      const int64_t position = first_draft - 1 + std::ssize(chosen.tokens);
+      const int32_t branch = draft < 0 ? -1 : sequence.kv.branch_of(draft);
+      seen = entry(tiers_.size() - 1, sequence, position, branch) ^ side_of(sequence);
     }
-    if (i == 0) chosen.seen = seen;
+    if (chosen.tokens.empty()) chosen.seen = seen;
     chosen.tokens.push_back(choice.token_for(seen));
-    if (i == item.num_drafts || choice.sequence.drafts.tokens[static_cast<size_t>(i)] != chosen.tokens.back()) break;
     seen = extend_digest(seen, chosen.tokens.back());
-  }
+    draft = sequence.drafts.find_child(draft, chosen.tokens.back());
+  } while (draft >= 0 && draft < item.num_drafts);
   // After a step with drafts no step is planned until its tokens are known, so only plain tokens become pending.
   if (item.num_drafts == 0) {
     choice.in_flight_tokens.push_back(chosen.tokens[0]);
@@ -178,9 +203,9 @@ void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& 
   }
 }
 
-uint64_t& SimulatedModel::entry(size_t group, const Sequence& sequence, int64_t position) {
+uint64_t& SimulatedModel::entry(size_t group, const Sequence& sequence, int64_t position, int32_t branch) {
   const int64_t size = options_.scheduler.block_size;
-  const int32_t block = sequence.kv.tables[group][static_cast<size_t>(position / size)];
+  const int32_t block = sequence.kv.block_of(group, position, size, branch);
   if (block == kNoBlock) {
     fail_invariant(fmt::format("sequence {} sees position {} of group {}, whose block was given back", sequence.id,
                                position, group));

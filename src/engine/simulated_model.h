@@ -72,8 +72,9 @@ class SimulatedModel : public Executor {
   static uint64_t side_of(const Sequence& sequence);
   Chosen choose(const StepPlan::Item& item);
   int32_t token_at(const StepPlan::Item& item, int64_t position) const;
-  // What the cache holds in a group at a position; and the first position that a token at `position` sees.
-  uint64_t& entry(size_t group, const Sequence& sequence, int64_t position);
+  // What the cache holds in a group at a position, as a branch of the sequence sees it (-1: the sequence itself); and
+  // the first position that a token at `position` sees.
+  uint64_t& entry(size_t group, const Sequence& sequence, int64_t position, int32_t branch = -1);
   int64_t first_seen(size_t group, int64_t position) const;
 
   const SimulationOptions& options_;

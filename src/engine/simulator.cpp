@@ -120,20 +120,36 @@ class Simulation {
     if (options_.check) scheduler_.check();
   }
 
-  // Sets drafts, some of them wrong. They are pure functions of the tokens before them: a random generator would depend
-  // on the order of the map.
+  // Sets drafts, some of them wrong.
   void propose_drafts() {
     for (const auto& [sequence, choice] : live_) {
-      const int num_drafts = requests_[choice->request].num_drafts;
-      if (num_drafts == 0 || sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
-      Drafts& drafts = choice->sequence.drafts;
-      drafts.clear();
-      uint64_t digest = choice->digests.back();
-      for (int i = 0; i < num_drafts; ++i) {
-        const bool is_right = extend_digest(digest ^ options_.seed, i) % 100 < kRightDraftPercent;
-        drafts.tokens.push_back(is_right ? choice->token_for(digest) : token_after(digest ^ options_.seed));
-        digest = extend_digest(digest, drafts.tokens.back());
-      }
+      if (requests_[choice->request].num_drafts == 0 || sequence->num_pending_tokens > 0 ||
+          sequence->state != SequenceState::kRunning)
+        continue;
+      choice->sequence.drafts.clear();
+      propose_drafts(*choice);
+    }
+  }
+
+  // They are pure functions of the tokens before them: a random generator would depend on the order of the map.
+  void propose_drafts(SimulatedChoice& choice) const {
+    const SimulatedRequest& request = requests_[choice.request];
+    Drafts& drafts = choice.sequence.drafts;
+    struct Node {
+      int32_t draft;
+      uint64_t digest;
+    };
+    std::vector<Node> path = {{-1, choice.digests.back()}};
+    for (int i = 0; i < request.num_drafts; ++i) {
+      const uint64_t random = extend_digest(path.back().digest ^ options_.seed, i);
+      if (request.draft_trees && random / 100 % 3 == 0) path.resize(1 + random / 300 % path.size());
+      const auto [parent, digest] = path.back();
+      const bool is_right = random % 100 < kRightDraftPercent;
+      int32_t token = is_right ? choice.token_for(digest) : token_after(digest ^ options_.seed);
+      while (request.draft_trees && drafts.find_child(parent, token) >= 0) ++token;
+      drafts.tokens.push_back(token);
+      if (request.draft_trees) drafts.parents.push_back(parent);
+      path.push_back({i, extend_digest(digest, token)});
     }
   }
 
@@ -222,12 +238,13 @@ std::string describe(const SimulationOptions& options) {
                           group.num_blocks, group.num_host_blocks, group.window);
   }
   return fmt::format(
-      "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, policy {}, first served {}, chunks {}, "
+      "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, {} branches, policy {}, first served {}, chunks {}, "
       "prefix caching {}, preemption {}, static batching {}, step target {} ms, RoPE switch at {}, {} steps in flight",
       options.seed, scheduler.block_size, groups, scheduler.max_batch_tokens, scheduler.max_sequences,
-      static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served), scheduler.chunked_prefill,
-      scheduler.prefix_caching, static_cast<int>(scheduler.preemption), static_cast<int>(scheduler.static_batching),
-      scheduler.target_step_ms, scheduler.rope_switch_length, options.max_steps_in_flight);
+      scheduler.max_branches, static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served),
+      scheduler.chunked_prefill, scheduler.prefix_caching, static_cast<int>(scheduler.preemption),
+      static_cast<int>(scheduler.static_batching), scheduler.target_step_ms, scheduler.rope_switch_length,
+      options.max_steps_in_flight);
 }
 
 }  // namespace quire

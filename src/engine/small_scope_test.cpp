@@ -17,7 +17,8 @@ namespace quire {
 namespace {
 
 constexpr int64_t kBlock = 2;
-constexpr int32_t kDraft = 2000;
+constexpr int32_t kDraft = 2000;   // on the trunk of a tree
+constexpr int32_t kBranch = 2001;  // on a branch
 
 struct SmallRequest {
   int64_t num_prompt;
@@ -27,6 +28,8 @@ struct SmallRequest {
   int32_t priority = 0;
   int64_t num_known_output = 0;  // the length that the scheduler expects, when an end token comes earlier; 0: the same
   int num_drafts = 0;            // before each step
+  // Further drafts, a branch that begins after the last token, and of which the last one is a branch after its first.
+  int num_branch_drafts = 0;
 };
 
 struct Scope {
@@ -37,8 +40,8 @@ struct Scope {
 };
 
 // The result of one path of actions. 's': a step whose drafts are all right; 'w': a step whose drafts are all wrong;
-// 'h': a step where only the first draft of each sequence is right; 'a': the next request arrives; '0'..'5': that
-// sequence is cancelled.
+// 'h': a step where only the first draft of each sequence is right; 'b': a step where the drafts of branches are; 'a':
+// the next request arrives; '0'..'5': that sequence is cancelled.
 class World : public Executor {
  public:
   explicit World(const Scope& scope)
@@ -47,6 +50,8 @@ class World : public Executor {
   // False when the action is not possible here, or has the same effect as 's'.
   bool act(char action) {
     if (action == 'a') return arrive();
+    is_branch_right_ = action == 'b';
+    if (action == 'b') return step(std::numeric_limits<int64_t>::max()) && had_branches_;
     if (action == 's') return step(std::numeric_limits<int64_t>::max());
     if (action == 'w') return step(0) && had_drafts_;
     if (action == 'h') return step(1) && had_drafts_;
@@ -75,6 +80,12 @@ class World : public Executor {
         for (const BlockTable& table : *tables) {
           for (const int32_t block : table) add(block);
           out += '/';
+        }
+        out += '/';
+      }
+      for (const KvBranch& branch : sequence->kv.branches) {
+        for (const BlockTable& table : branch.tables) {
+          for (const int32_t block : table) add(block);
         }
         out += '/';
       }
@@ -124,12 +135,12 @@ class World : public Executor {
 
   bool step(int64_t num_right) {
     num_right_drafts_ = num_right;
-    had_drafts_ = false;
+    had_drafts_ = had_branches_ = false;
     const bool none_in_flight = loop_.in_flight().empty();
     const bool had_work = has_work();
     for (const auto& sequence : sequences_) {
       if (sequence->state != SequenceState::kRunning || sequence->num_pending_tokens > 0) continue;
-      sequence->drafts.tokens.assign(static_cast<size_t>(scope_.requests[sequence->id / 10].num_drafts), kDraft);
+      propose(*sequence);
     }
     const StartedStep* step = loop_.step();
     scheduler_.check();
@@ -143,6 +154,20 @@ class World : public Executor {
     return true;
   }
 
+  void propose(Sequence& sequence) const {
+    const SmallRequest& request = scope_.requests[sequence.id / 10];
+    Drafts& drafts = sequence.drafts;
+    drafts.clear();
+    drafts.tokens.assign(static_cast<size_t>(request.num_drafts), kDraft);
+    if (request.num_branch_drafts == 0) return;
+    for (int i = 0; i < request.num_drafts; ++i) drafts.parents.push_back(i - 1);
+    for (int i = 0; i < request.num_branch_drafts; ++i) {
+      const bool is_last = i > 1 && i + 1 == request.num_branch_drafts;
+      drafts.tokens.push_back(is_last ? kDraft : kBranch);
+      drafts.parents.push_back(i == 0 ? -1 : request.num_drafts + (is_last ? 0 : i - 1));
+    }
+  }
+
   void move(std::span<const StepPlan::Move> moves) override { completed_moves_ = moves.back().mark; }
   uint64_t completed_moves() const override { return completed_moves_; }
 
@@ -152,15 +177,25 @@ class World : public Executor {
     std::set<std::pair<size_t, int64_t>> written;  // group and slot
     for (const StepPlan::Item& item : items) {
       const int64_t rope_switch = scope_.scheduler.rope_switch_length;
-      const int64_t end = item.first_position + item.num_tokens;
+      const int64_t end = item.first_position + item.num_positions();
       EXPECT_TRUE(rope_switch == 0 || item.sequence->is_long || end <= rope_switch);
-      EXPECT_TRUE(!item.sequence->is_long || !item.samples || end - item.num_drafts > rope_switch);
+      EXPECT_TRUE(!item.sequence->is_long || !item.samples || end - item.num_on_trunk > rope_switch);
       for (size_t g = 0; g < scheduler_.kv().num_groups(); ++g) {
         const BlockTable& table = item.sequence->kv.tables[g];
-        for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-          const int32_t block = table[static_cast<size_t>(p / kBlock)];
+        const auto write = [&](int32_t block, int64_t p) {
           EXPECT_TRUE(written.emplace(g, block * kBlock + p % kBlock).second);
           EXPECT_FALSE(scheduler_.kv().blocks(g).is_shared(block));
+        };
+        for (int64_t p = item.first_position; p < item.first_position + item.num_positions(); ++p) {
+          write(table[static_cast<size_t>(p / kBlock)], p);
+        }
+        const std::vector<KvBranch>& branches = item.sequence->kv.branches;
+        for (int32_t b = 0; b < std::ssize(branches); ++b) {
+          const KvBranch& branch = branches[static_cast<size_t>(b)];
+          const int64_t end_position = branch.first_position + branch.num_drafts;
+          for (int64_t p = branch.first_position / kBlock * kBlock; p < end_position; ++p) {
+            write(item.sequence->kv.block_of(g, p, kBlock, b), p);
+          }
         }
       }
     }
@@ -177,9 +212,10 @@ class World : public Executor {
       const SmallRequest& request = scope_.requests[sequence.id / 10];
       had_drafts_ = had_drafts_ || item.num_drafts > 0;
       const int64_t room = request.num_prompt + request.num_output - sequence.num_known_tokens();
-      const int64_t num_chosen = std::min({item.num_drafts, num_right_drafts_, room - 1}) + 1;
-      chosen_[i].assign(static_cast<size_t>(num_chosen), kDraft);
-      chosen_[i].back() = token_of(sequence.id);
+      had_branches_ = had_branches_ || item.num_drafts > item.num_on_trunk;
+      const int64_t num_right = std::min(num_right_drafts_, room - 1);
+      chosen_[i] = right_drafts(sequence, item, num_right);
+      chosen_[i].push_back(token_of(sequence.id));
       results.tokens[i] = chosen_[i];
       for (int left = sequence.num_choices - 1; left > 0; --left) {
         auto child = std::make_unique<Sequence>();
@@ -188,6 +224,17 @@ class World : public Executor {
         sequences_.push_back(std::move(child));
       }
     }
+  }
+
+  // The path of the last draft, when branches are right, or of the last one on the trunk; at most `most` of it.
+  std::vector<int32_t> right_drafts(const Sequence& sequence, const StepPlan::Item& item, int64_t most) const {
+    auto draft = static_cast<int32_t>(is_branch_right_ ? item.num_drafts : item.num_on_trunk) - 1;
+    std::vector<int32_t> right;
+    for (; draft >= 0; draft = sequence.drafts.parent_of(static_cast<size_t>(draft))) {
+      right.insert(right.begin(), sequence.drafts.tokens[static_cast<size_t>(draft)]);
+    }
+    right.resize(static_cast<size_t>(std::min(most, std::ssize(right))));
+    return right;
   }
 
   static int32_t token_of(uint64_t id) { return static_cast<int32_t>(1000 + id); }
@@ -212,7 +259,9 @@ class World : public Executor {
   std::vector<std::unique_ptr<Sequence>> sequences_;
   std::vector<std::vector<int32_t>> chosen_;  // by item of the step that settles
   int64_t num_right_drafts_ = 0;              // of each sequence in the step that settles
+  bool is_branch_right_ = false;              // likewise: those of branches, not those of the trunk
   bool had_drafts_ = false;                   // the step that settles had drafts
+  bool had_branches_ = false;                 // likewise
   uint64_t completed_moves_ = 0;
   size_t next_ = 0;
   int cancelled_ = 0;
@@ -226,7 +275,7 @@ size_t explore(const Scope& scope) {
   while (!paths.empty() && !testing::Test::HasFailure()) {
     const std::string path = std::move(paths.front());
     paths.pop_front();
-    for (const char action : std::string("swha012345")) {
+    for (const char action : std::string("swhba012345")) {
       World world(scope);
       for (const char done : path) world.act(done);
       if (!world.act(action)) continue;
@@ -370,6 +419,25 @@ TEST(SmallScope, Drafts) {
   for (const int max_in_flight : {1, 2, 3}) {
     EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
   }
+}
+
+// Trees with a branch, or with one that has a branch itself, while blocks run out.
+TEST(SmallScope, TreesOfDrafts) {
+  SchedulerOptions options = tiny(7);
+  options.max_batch_tokens = 8;
+  options.max_branches = 2;
+  const std::vector<SmallRequest> drafting = {{3, 6, 1, 0, 0, 0, 2, 3}, {2, 4}, {3, 4, 1, 0, 0, 6, 1, 1}};
+  for (const int max_in_flight : {1, 2}) {
+    EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
+  }
+  options.preemption = Preemption::kSwap;
+  options.kv_groups[0].num_host_blocks = 4;
+  for (const int max_in_flight : {1, 2}) {
+    EXPECT_GT(explore({options, drafting, max_in_flight}), 400u);
+  }
+  EXPECT_GT(explore({options, {{3, 4, 2, 1, 0, 0, 1, 2}, {3, 3, 1, 1}, {4, 3, 1, 1, 0, 0, 2, 1}}, 2}), 400u);
+  options.kv_groups.push_back({.window = 3, .num_blocks = 7, .num_host_blocks = 3});
+  EXPECT_GT(explore({options, drafting, 2}), 400u);
 }
 
 TEST(SmallScope, DraftsOfForksAndSharedPrefixes) {

@@ -213,8 +213,7 @@ void Speculation::cut(Drafts& drafts, int64_t limit) const {
   const auto is_unknown = [this](int32_t id) { return id < 0 || id >= context_.vocab_size; };
   const auto known = std::ranges::find_if(drafts.tokens, is_unknown) - drafts.tokens.begin();
   const auto count = static_cast<size_t>(std::min<int64_t>(known, limit));
-  drafts.tokens.resize(count);
-  if (!drafts.is_chain()) drafts.parents.resize(count);
+  drafts.keep_first(count);
 }
 
 void Speculation::settle(const StartedStep& step, const StepResults& results, StatusCounter& counter) {

@@ -27,7 +27,7 @@ struct StepResults {
   std::vector<Fork> forks;  // all further choices of a parent, which itself must have a token
   // What a drafter reads, where it asked for it; no entries, or one for each item. Valid as long as the tokens.
   struct HiddenStates {
-    int64_t num_rows = 0;  // of the item's last rows
+    int64_t num_rows = 0;  // of the item's last rows; drafts that hold come before the others
     std::span<const float> values = {};
   };
   std::vector<HiddenStates> hidden;

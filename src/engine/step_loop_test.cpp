@@ -33,6 +33,7 @@ std::vector<KvGroupOptions> random_groups(std::mt19937_64& random, int64_t num_b
 TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
   int64_t num_accepted = 0;
   int64_t num_rejected = 0;
+  int64_t num_accepted_on_branches = 0;
   int64_t num_swapped = 0;
   for (uint64_t seed = 0; seed < 150; ++seed) {
     std::mt19937_64 random(seed);
@@ -43,6 +44,7 @@ TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
                      .kv_groups = random_groups(random, num_blocks),
                      .max_batch_tokens = max_sequences + below(20),
                      .max_sequences = max_sequences,
+                     .max_branches = below(8),
                      .policy = static_cast<SchedulingPolicy>(below(4)),
                      .first_served = static_cast<FirstServed>(below(2)),
                      .chunked_prefill = below(4) != 0,
@@ -50,6 +52,7 @@ TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
                      .eviction = static_cast<Eviction>(below(2)),
                      .preemption = static_cast<Preemption>(below(3))},
                     static_cast<int>(1 + below(4)));
+    const bool trees = below(2) == 0;
     harness.num_incomplete_moves = static_cast<uint64_t>(below(2) * below(4));
     const int64_t num_drafts = below(2) * below(6);
     const bool awaits_tokens = below(2) == 0;
@@ -73,13 +76,13 @@ TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
         Sequence* victim = harness.owned[static_cast<size_t>(below(harness.owned.size()))].get();
         if (victim->state != SequenceState::kFinished) harness.loop.finish(victim);
       }
-      harness.propose(num_drafts);
+      harness.propose(num_drafts, trees);
       harness.step();
       if (HasFatalFailure()) return;
     }
     int idle = 0;
     do {
-      harness.propose(num_drafts);
+      harness.propose(num_drafts, trees);
       ASSERT_LT(++idle, 100000) << "seed " << seed;
     } while (harness.step() > 0);
     EXPECT_EQ(harness.scheduler.num_waiting(), 0) << "seed " << seed << ": nothing runs, somebody waits";
@@ -88,10 +91,12 @@ TEST(StepLoop, RandomLoadKeepsTheInvariantsAndAdvances) {
     }
     num_accepted += harness.num_accepted;
     num_rejected += harness.num_rejected;
+    num_accepted_on_branches += harness.num_accepted_on_branches;
     num_swapped += harness.num_swapped;
   }
   EXPECT_GT(num_accepted, 1000);
   EXPECT_GT(num_rejected, 1000);
+  EXPECT_GT(num_accepted_on_branches, 300);
   EXPECT_GT(num_swapped, 100);
 }
 
@@ -123,6 +128,115 @@ TEST(StepLoop, WrongDraftsAreRolledBack) {
   EXPECT_EQ(next[0].first_position, 10);
   EXPECT_EQ(next[0].num_tokens, 1);
   EXPECT_EQ(next[0].num_drafts, 0);
+}
+
+// Position 6 has the last token, 7 to 9 have the drafts 1 (2 (3), 4 (5)) and 6 (7); position 8 begins a block.
+TEST(StepLoop, TheBlocksOfTheAcceptedPathBecomeTheSequences) {
+  for (const auto& [accepted, branch] : {std::pair{std::vector<int32_t>{1, 2, 50}, -1},
+                                         {std::vector<int32_t>{1, 4, 5, 50}, 0},
+                                         {std::vector<int32_t>{6, 7, 50}, 1},
+                                         {std::vector<int32_t>{50}, -1}}) {
+    Scheduler scheduler({.block_size = kBlock,
+                         .kv_groups = {{.num_blocks = 16}, {.window = 3, .num_blocks = 16}},
+                         .max_batch_tokens = 16,
+                         .max_sequences = 2,
+                         .max_branches = 2});
+    Sequence sequence = sequence_of(0, 6, 40);
+    scheduler.add(&sequence);
+    scheduler.settle(plan_and_begin(scheduler)[0], std::vector<int32_t>{100});
+    sequence.drafts = {.tokens = {1, 2, 3, 4, 5, 6, 7}, .parents = {-1, 0, 1, 0, 3, -1, 5}};
+    const auto items = plan_and_begin(scheduler);
+    ASSERT_EQ(items.size(), 1u);
+    EXPECT_EQ(items[0].num_tokens, 8);
+    EXPECT_EQ(items[0].num_drafts, 7);
+    EXPECT_EQ(items[0].num_on_trunk, 3);
+    EXPECT_EQ(sequence.num_computed_tokens, 10) << "the last token and the trunk";
+    const std::vector<KvBranch> branches = sequence.kv.branches;
+    ASSERT_EQ(branches.size(), 2u);
+    EXPECT_EQ(branches[0].first_position, 8);
+    EXPECT_EQ(branches[0].parent, -1);
+    EXPECT_EQ(branches[1].first_position, 7);
+    for (size_t g = 0; g < 2; ++g) {
+      EXPECT_EQ(branches[0].tables[g].size(), 1u) << "it begins with a block";
+      EXPECT_EQ(branches[1].tables[g].size(), 2u) << "the end of a block, and one more";
+    }
+    const std::vector<BlockTable> tables = sequence.kv.tables;
+    scheduler.settle(items[0], accepted);
+    scheduler.check();
+    const auto num_accepted = std::ssize(accepted) - 1;
+    EXPECT_EQ(sequence.num_computed_tokens, 7 + num_accepted);
+    EXPECT_EQ(sequence.num_settled_tokens, 7 + num_accepted);
+    EXPECT_EQ(sequence.num_known_tokens(), 8 + num_accepted);
+    EXPECT_EQ(sequence.kv.num_published, num_accepted > 0 ? 2 : 1);
+    EXPECT_TRUE(sequence.kv.branches.empty() && sequence.drafts.empty());
+    for (size_t g = 0; g < 2; ++g) {
+      const BlockTable& now = sequence.kv.tables[g];
+      EXPECT_EQ(scheduler.blocks(g).num_active(), std::ranges::count_if(now, [](int32_t block) { return block >= 0; }));
+      for (size_t i = 0; i < now.size(); ++i) {
+        const auto first = branch < 0 ? size_t{9} : static_cast<size_t>(branches[branch].first_position / kBlock);
+        EXPECT_EQ(now[i], i < first ? tables[g][i] : branches[branch].tables[g][i - first]) << "entry " << i;
+      }
+    }
+  }
+}
+
+// A sequence that is swapped out while a step computes its tree keeps what holds of the trunk.
+TEST(StepLoop, PreemptionDropsBranches) {
+  for (const Preemption preemption : {Preemption::kSwap, Preemption::kRecompute}) {
+    Scheduler scheduler({.block_size = kBlock,
+                         .kv_groups = {{.num_blocks = 8, .num_host_blocks = 8}},
+                         .max_batch_tokens = 32,
+                         .max_sequences = 2,
+                         .max_branches = 4,
+                         .policy = SchedulingPolicy::kPriority,
+                         .preemption = preemption});
+    Sequence sequence = sequence_of(0, 6, 20);
+    sequence.priority = 1;
+    scheduler.add(&sequence);
+    scheduler.settle(plan_and_begin(scheduler)[0], std::vector<int32_t>{100});
+    sequence.drafts = {.tokens = {1, 2, 3, 4, 5}, .parents = {-1, 0, 1, 1, -1}};
+    const auto items = plan_and_begin(scheduler);
+    ASSERT_EQ(sequence.kv.branches.size(), 2u);
+    Sequence urgent = sequence_of(1, 24, 30, 50);
+    scheduler.add(&urgent);
+    ASSERT_EQ(plan_and_begin(scheduler).size(), 1u);
+    EXPECT_EQ(sequence.state, SequenceState::kWaiting);
+    EXPECT_TRUE(sequence.kv.branches.empty());
+    scheduler.settle(items[0], std::vector<int32_t>{1, 2, 4, 50});
+    scheduler.check();
+    EXPECT_EQ(sequence.num_known_tokens(), 11);
+    EXPECT_EQ(sequence.num_computed_tokens, preemption == Preemption::kSwap ? 9 : 0) << "4 is on a branch";
+    EXPECT_TRUE(sequence.drafts.empty());
+  }
+}
+
+// Without branches left, without blocks for them or beyond the end of the sequence, the first drafts of a tree remain.
+TEST(StepLoop, ATreeIsCutToItsFirstDrafts) {
+  const auto planned = [](int64_t num_blocks, int64_t max_branches, int64_t max_length) {
+    Scheduler scheduler({.block_size = kBlock,
+                         .kv_groups = {{.num_blocks = num_blocks}},
+                         .max_batch_tokens = 16,
+                         .max_sequences = 2,
+                         .max_branches = max_branches});
+    Sequence sequence = sequence_of(0, 6, max_length);
+    scheduler.add(&sequence);
+    scheduler.settle(plan_and_begin(scheduler)[0], std::vector<int32_t>{100});
+    sequence.drafts = {.tokens = {1, 2, 3, 4, 5, 6, 7}, .parents = {-1, 0, 1, 0, 3, -1, 5}};
+    const auto items = plan_and_begin(scheduler);
+    const int64_t num_drafts = items.at(0).num_drafts;
+    scheduler.finish(&sequence);
+    scheduler.check();
+    EXPECT_EQ(scheduler.blocks().num_active(), 0);
+    return num_drafts;
+  };
+  EXPECT_EQ(planned(16, 2, 40), 7);
+  EXPECT_EQ(planned(16, 1, 40), 5);
+  EXPECT_EQ(planned(16, 0, 40), 3);
+  EXPECT_EQ(planned(7, 2, 40), 7);
+  EXPECT_EQ(planned(6, 2, 40), 6) << "one block stays free";
+  EXPECT_EQ(planned(5, 2, 40), 5);
+  EXPECT_EQ(planned(4, 2, 40), 3);
+  EXPECT_EQ(planned(16, 2, 10), 2) << "the last token of a sequence is never computed";
 }
 
 // Drafts may not take blocks that others are sure to need, nor go beyond the end of the sequence.

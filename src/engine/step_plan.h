@@ -17,9 +17,13 @@ struct StepPlan {
     int64_t first_position = 0;  // of the tokens to compute; equals the number of computed tokens
     int64_t num_tokens = 0;      // tokens to compute: tokens of the sequence, then num_drafts of sequence->drafts
     int64_t num_drafts = 0;      // 0 unless `samples`
+    int64_t num_on_trunk = 0;    // drafts that follow one another from the first; the others stand on kv.branches
     // The item includes the sequence's last token: its logits give the next token, and those of each draft one more.
     bool samples = false;
     int64_t num_restarts = 0;  // sequence->num_restarts when this was planned
+
+    // The number of tokens to compute for the sequence's own blocks, at consecutive positions.
+    int64_t num_positions() const { return num_tokens - num_drafts + num_on_trunk; }
   };
   // A move of a block before the step, in order. Marks ascend in this order; the executor reports by them which moves
   // are complete (Executor::completed_moves).

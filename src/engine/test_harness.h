@@ -113,26 +113,59 @@ class Harness : public Executor {
     Started started;
     for (const StepPlan::Item& item : planned) {
       num_tokens += item.num_tokens;
-      for (int64_t p = item.first_position; p < item.first_position + item.num_tokens; ++p) {
-        for (size_t g = 0; g < cache.size(); ++g) {
+      for (size_t g = 0; g < cache.size(); ++g) {
+        for (int64_t p = item.first_position; p < item.first_position + item.num_positions(); ++p) {
           EXPECT_TRUE(written.emplace(g, slot(g, *item.sequence, p)).second) << "two sequences write one slot";
           cache[g][slot(g, *item.sequence, p)] = token_at(item, p);
         }
+        write_branches(g, *item.sequence, written);
       }
       add_to_shape(started.shape, item);
     }
     for (const StepPlan::Item& item : planned) {
       for (size_t g = 0; g < cache.size(); ++g) {
         const int64_t first = windows[g] == 0 ? 0 : std::max<int64_t>(0, item.first_position - windows[g] + 1);
-        for (int64_t p = first; p < item.first_position + item.num_tokens; ++p) {
+        for (int64_t p = first; p < item.first_position + item.num_positions(); ++p) {
           ASSERT_NE(item.sequence->kv.tables[g][p / kBlock], kNoBlock) << "given back too early: position " << p;
           ASSERT_EQ(cache[g][slot(g, *item.sequence, p)], token_at(item, p)) << "position " << p << " of group " << g;
         }
+        verify_branches(g, item, first);
       }
       started.tokens.push_back(item.samples ? choose(item) : std::vector<int32_t>{});
     }
     max_step_tokens = std::max(max_step_tokens, num_tokens);
     in_flight.push_back(std::move(started));
+  }
+
+  // Each branch in its own blocks, with what its first block has before it.
+  void write_branches(size_t g, const Sequence& sequence, std::set<std::pair<size_t, int64_t>>& written) {
+    const std::vector<KvBranch>& branches = sequence.kv.branches;
+    for (int32_t b = 0; b < std::ssize(branches); ++b) {
+      const KvBranch& branch = branches[static_cast<size_t>(b)];
+      const int64_t block_begin = branch.first_position / kBlock * kBlock;
+      for (int64_t p = block_begin; p < branch.first_position + branch.num_drafts; ++p) {
+        EXPECT_TRUE(written.emplace(g, slot(g, sequence, p, b)).second) << "a branch writes what others write";
+        cache[g][slot(g, sequence, p, b)] =
+            p < branch.first_position
+                ? cache[g][slot(g, sequence, p, branch.parent)]
+                : sequence.drafts.tokens[static_cast<size_t>(branch.first_draft + p - branch.first_position)];
+      }
+    }
+  }
+
+  // Every draft sees the known tokens from `first` on and those that it follows.
+  void verify_branches(size_t g, const StepPlan::Item& item, int64_t first) const {
+    const Sequence& sequence = *item.sequence;
+    if (sequence.kv.branches.empty()) return;
+    const int64_t first_draft = item.first_position + item.num_tokens - item.num_drafts;
+    for (int32_t draft = 0; draft < item.num_drafts; ++draft) {
+      const int32_t branch = sequence.kv.branch_of(draft);
+      int64_t p = first_draft + sequence.drafts.depth_of(draft) - 1;
+      for (int32_t node = draft; node >= 0; node = sequence.drafts.parent_of(static_cast<size_t>(node)), --p) {
+        ASSERT_EQ(cache[g][slot(g, sequence, p, branch)], sequence.drafts.tokens[static_cast<size_t>(node)]);
+      }
+      for (; p >= first; --p) ASSERT_EQ(cache[g][slot(g, sequence, p, branch)], token_at(item, p));
+    }
   }
 
   bool may_start_ahead() const override { return true; }
@@ -157,14 +190,17 @@ class Harness : public Executor {
     }
   }
 
-  // A random number of the drafts is right.
+  // A random one of the drafts and those that it follows are right, or none.
   std::vector<int32_t> choose(const StepPlan::Item& item) {
-    const auto num_right = static_cast<int64_t>(random() % static_cast<uint64_t>(item.num_drafts + 1));
-    const std::vector<int32_t>& drafts = item.sequence->drafts.tokens;
-    std::vector<int32_t> tokens(drafts.begin(), drafts.begin() + num_right);
-    tokens.push_back(random_token());
-    num_accepted += num_right;
-    num_rejected += item.num_drafts - num_right;
+    const auto num_choices = static_cast<uint64_t>(item.num_drafts + 1);
+    auto draft = static_cast<int32_t>(random() % num_choices) - 1;
+    std::vector<int32_t> tokens = {random_token()};
+    for (; draft >= 0; draft = item.sequence->drafts.parent_of(static_cast<size_t>(draft))) {
+      tokens.insert(tokens.begin(), item.sequence->drafts.tokens[static_cast<size_t>(draft)]);
+      num_accepted_on_branches += draft >= item.num_on_trunk ? 1 : 0;
+    }
+    num_accepted += std::ssize(tokens) - 1;
+    num_rejected += item.num_drafts + 1 - std::ssize(tokens);
     if (item.num_drafts == 0) in_flight_tokens[item.sequence].push_back(tokens[0]);
     return tokens;
   }
@@ -181,12 +217,20 @@ class Harness : public Executor {
     if (sequence->num_known_tokens() >= sequence->max_tokens) loop.finish(sequence);
   }
 
-  // Sets random drafts for every sequence that may have drafts.
-  void propose(int64_t num_drafts) {
+  // Sets random drafts for every sequence that may have drafts: a chain, or a tree.
+  void propose(int64_t num_drafts, bool trees = false) {
     for (const auto& sequence : owned) {
       if (sequence->num_pending_tokens > 0 || sequence->state != SequenceState::kRunning) continue;
-      sequence->drafts.clear();
-      for (int64_t i = 0; i < num_drafts; ++i) sequence->drafts.tokens.push_back(random_token());
+      Drafts& drafts = sequence->drafts;
+      drafts.clear();
+      std::vector<int32_t> path = {-1};
+      for (int64_t i = 0; i < num_drafts; ++i) {
+        if (trees && random() % 3 == 0) path.resize(1 + random() % path.size());
+        // Siblings are distinct.
+        drafts.tokens.push_back(trees ? 1000 + static_cast<int32_t>(i) : random_token());
+        if (trees) drafts.parents.push_back(path.back());
+        path.push_back(static_cast<int32_t>(i));
+      }
     }
   }
 
@@ -196,8 +240,8 @@ class Harness : public Executor {
   }
 
   int32_t random_token() { return static_cast<int32_t>(random() % 1000); }
-  static int64_t slot(size_t group, const Sequence& sequence, int64_t p) {
-    return sequence.kv.tables[group][p / kBlock] * kBlock + p % kBlock;
+  static int64_t slot(size_t group, const Sequence& sequence, int64_t p, int32_t branch = -1) {
+    return sequence.kv.block_of(group, p, kBlock, branch) * kBlock + p % kBlock;
   }
 
   struct Started {
@@ -225,6 +269,7 @@ class Harness : public Executor {
   int finishes_until_failure = -1;
   int64_t num_accepted = 0;
   int64_t num_rejected = 0;
+  int64_t num_accepted_on_branches = 0;
   uint64_t next_id = 0;
   int64_t max_step_tokens = 0;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "drafting/drafts.h"
+
 namespace quire {
 namespace {
 
@@ -34,10 +36,11 @@ void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratc
     finish_ = FinishReason::kLength;
     return;
   }
-  const auto num_drafts = static_cast<int64_t>(rows.drafts.size());
-  const int64_t first = rows.num_rows - 1 - num_drafts;
-  for (int64_t i = 0; i <= num_drafts && finish_ == FinishReason::kNone; ++i) {
-    std::optional<SampledToken> token = choose(rows, first + i, scratch);
+  const int64_t first = rows.num_rows - 1 - static_cast<int64_t>(rows.drafts.size());
+  // From the sequence's last token to the draft that it is followed by, and on from there.
+  int32_t draft = -1;
+  do {
+    std::optional<SampledToken> token = choose(rows, first + 1 + draft, scratch);
     if (!token) {
       finish_ = FinishReason::kError;
       break;
@@ -45,15 +48,14 @@ void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratc
     const int32_t id = token->id;
     tokens_.push_back(std::move(*token));
     // The row of position p predicts the token at p + 1, which makes the sequence p + 2 tokens long.
-    const int64_t length = rows.first_position + first + i + 2;
+    const int64_t length = rows.first_position + first + static_cast<int64_t>(tokens_.size()) + 1;
     if (is_stop(id)) {
       finish_ = FinishReason::kStop;
     } else if (length >= max_length_) {
       finish_ = FinishReason::kLength;
     }
-    if (i < num_drafts && id != rows.drafts[static_cast<size_t>(i)])
-      break;  // later rows were computed from a wrong draft
-  }
+    draft = find_child(rows.drafts, rows.draft_parents, draft, id);
+  } while (draft >= 0 && finish_ == FinishReason::kNone);
 }
 
 std::optional<SampledToken> GeneratedTokens::choose(const Rows& rows, int64_t row, SamplerScratch& scratch) {

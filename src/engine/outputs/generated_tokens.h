@@ -1,4 +1,4 @@
-// The generated tokens: sampled from a step's logits or chosen by the device, up to the first draft that was wrong.
+// The generated tokens: sampled from a step's logits or chosen by the device, as far as drafts are right.
 #pragma once
 
 #include <memory>

@@ -15,12 +15,14 @@
 
 namespace quire {
 
-// The wanted rows that a step computed for a sequence, at consecutive positions.
+// The wanted rows that a step computed for a sequence, at consecutive positions; those of drafts stand as deep as they
+// are in their tree.
 struct Rows {
   int64_t first_position = 0;  // the position of the first row's token
   int64_t num_rows = 0;
-  bool samples = false;                  // the rows end with the sequence's last token and its drafts
-  std::span<const int32_t> drafts = {};  // the tokens of the last drafts.size() rows
+  bool samples = false;                         // the rows end with the sequence's last token and its drafts
+  std::span<const int32_t> drafts = {};         // the tokens of the last drafts.size() rows
+  std::span<const int32_t> draft_parents = {};  // as Drafts::parents
   std::span<const float> logits = {};    // [num_rows, vocab_size]; empty when the device chose tokens or none is wanted
   std::span<const int32_t> chosen = {};  // [num_rows] tokens chosen by the device; -1: NaN or infinity in the logits
   std::span<const float> hidden = {};    // [num_rows, hidden_size] when hidden states are wanted

@@ -41,16 +41,27 @@ AcceptanceEstimate AcceptanceEstimate::like(const AcceptanceEstimate& others) {
 }
 
 void AcceptanceEstimate::observe(int64_t num_verified, int64_t num_accepted) {
-  const int64_t end = std::min({kPositions, num_verified, num_accepted + 1});
-  for (int64_t i = 0; i < end; ++i) {
-    Position& position = positions_[static_cast<size_t>(i)];
-    position.weight = std::min(position.weight + 1.0f, memory_);
-    position.rate += ((i < num_accepted ? 1.0f : 0.0f) - position.rate) / position.weight;
-  }
+  const int64_t end = std::min(num_verified, num_accepted + 1);
+  for (int64_t i = 0; i < end; ++i) observe_at(i, i < num_accepted);
+}
+
+void AcceptanceEstimate::observe_at(int64_t position, bool holds) {
+  if (position >= kPositions) return;
+  Position& at = positions_[static_cast<size_t>(position)];
+  at.weight = std::min(at.weight + 1.0f, memory_);
+  at.rate += ((holds ? 1.0f : 0.0f) - at.rate) / at.weight;
 }
 
 double AcceptanceEstimate::probability(int64_t position) const {
   return static_cast<double>(positions_[static_cast<size_t>(std::min(position, kPositions - 1))].rate);
+}
+
+// That the next draft of the candidate holds, after `count` of them; `before`: that the one before does.
+double gain_of(const DraftCandidate& candidate, int64_t count, double before) {
+  if (candidate.gains.empty()) return before * candidate.acceptance->probability(count);
+  const int64_t num_known = std::ssize(candidate.gains);
+  if (count < num_known) return candidate.gains[static_cast<size_t>(count)];
+  return candidate.gains.back() * static_cast<double>(num_known) / static_cast<double>(count + 1);
 }
 
 // A number of drafts for each candidate, and the step with them.
@@ -84,7 +95,7 @@ class DraftBudget::Planner {
     const auto push = [&](size_t i, double before) {
       const DraftCandidate& candidate = candidates_[i];
       if (counts[i] >= std::min(candidate.most, depth)) return;
-      const double probability = before * candidate.acceptance->probability(counts[i]);
+      const double probability = gain_of(candidate, counts[i], before);
       if (probability >= kMinProbability) next.emplace(probability, i);
     };
     for (size_t i = 0; i < candidates_.size(); ++i) push(i, 1.0);

@@ -25,6 +25,8 @@ class AcceptanceEstimate {
 
   // A step has verified `num_verified` drafts in a chain, of which the first `num_accepted` held.
   void observe(int64_t num_verified, int64_t num_accepted);
+  // Whether a draft at this position held, when those before it did; 0 <= position.
+  void observe_at(int64_t position, bool holds);
   // That a draft holds when all before it do; 0 <= position.
   double probability(int64_t position) const;
 
@@ -45,6 +47,8 @@ struct DraftCandidate {
   int64_t most = 0;      // drafts
   int64_t num_idle = 0;  // steps since it had some
   int64_t count = 0;     // the result
+  // Of a tree: the probability that its n-th likeliest node holds; those beyond are ever less likely. Empty: a chain.
+  std::span<const double> gains = {};
 };
 
 // The step that drafts would be added to.

@@ -22,7 +22,7 @@ struct SimulatedRequest {
   int64_t stop_after = 0;  // > 0: ends after this many output tokens, as if by an end token; unknown to the scheduler
   int num_choices = 1;
   int num_drafts = 0;         // tokens guessed before each step, some of them wrong
-  bool draft_trees = false;  // they are a tree, not a chain
+  bool draft_trees = false;   // they are a tree, not a chain
   int64_t shared_tokens = 0;  // leading prompt tokens that all requests with the same prefix number have in common
   int32_t prefix = 0;
   int32_t priority = 0;

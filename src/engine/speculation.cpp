@@ -1,9 +1,11 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "drafting/drafters.h"
+#include "engine/draft_gains.h"
 
 namespace quire {
 namespace {
@@ -82,14 +84,12 @@ void Speculation::propose(Choices& choices) {
   }
   ask_drafter();
   for (size_t i = 0; i < turns_.size(); ++i) {
-    DraftCandidate& candidate = candidates_[i];
-    cut(turns_[i].sequence->drafts, candidate.count);
-    candidate.most = static_cast<int64_t>(turns_[i].sequence->drafts.size());
+    take_proposal(turns_[i], candidates_[i]);
   }
   if (options_.adaptive && !chooses_before) choose_counts(step);
   for (size_t i = 0; i < turns_.size(); ++i) {
     Drafts& drafts = turns_[i].sequence->drafts;
-    cut(drafts, std::min(candidates_[i].count, candidates_[i].most));
+    keep_chosen(turns_[i], candidates_[i]);
     const bool is_enough = static_cast<int64_t>(drafts.size()) >= options_.min_drafts;
     if (turns_[i].state->source == kDrafter && !is_enough) drafts.clear();
     wait_or_not(*turns_[i].sequence, *turns_[i].state);
@@ -130,7 +130,36 @@ void Speculation::collect(Sequence& sequence, const Choice& choice, State& state
                          .num_tokens = sequence.num_tokens(),
                          .most = most,
                          .num_idle = state.num_idle,
-                         .count = most});
+                         .count = most,
+                         .gains = is_predicted ? std::span<const double>{} : state.gains});
+}
+
+// The drafts that the sequence got, as the candidate that it is with them.
+void Speculation::take_proposal(Turn& turn, DraftCandidate& candidate) const {
+  Drafts& drafts = turn.sequence->drafts;
+  State& state = *turn.state;
+  cut(drafts, candidate.count);
+  candidate.most = std::ssize(drafts.tokens);
+  candidate.gains = {};
+  if (drafts.is_chain()) {
+    if (!drafts.empty()) state.gains.clear();
+    return;
+  }
+  state.gains = gains_of(drafts, *candidate.acceptance);
+  std::ranges::sort(state.gains, std::greater());
+  candidate.gains = state.gains;
+}
+
+void Speculation::keep_chosen(Turn& turn, const DraftCandidate& candidate) {
+  Drafts& drafts = turn.sequence->drafts;
+  const int64_t count = std::min(candidate.count, candidate.most);
+  if (drafts.is_chain()) {
+    drafts.keep_first(static_cast<size_t>(count));
+    turn.state->tree.clear();
+    return;
+  }
+  keep_likeliest(drafts, gains_of(drafts, *candidate.acceptance), count);
+  turn.state->tree = drafts;
 }
 
 // The step that the scheduler will plan, without drafts.
@@ -222,17 +251,25 @@ void Speculation::settle(const StartedStep& step, const StepResults& results, St
     if (item.sequence == nullptr || item.num_drafts == 0) continue;
     const int64_t num_accepted = num_accepted_of(results.tokens[i]);
     counter.count_drafts(item.num_drafts, num_accepted);
-    settle(item, reads_likeliest() ? results.likeliest[i] : std::span<const int32_t>{}, num_accepted);
+    settle(item, reads_likeliest() ? results.likeliest[i] : std::span<const int32_t>{},
+           results.tokens[i].first(static_cast<size_t>(num_accepted)));
   }
   if (!results.hidden.empty() && drafter_ != nullptr) observe(step, results);
 }
 
-void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> likeliest, int64_t num_accepted) {
+void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> likeliest,
+                         std::span<const int32_t> accepted) {
   State& state = states_.at(item.sequence->id);
+  const int64_t num_accepted = std::ssize(accepted);
+  if (!state.tree.empty()) state.tree.keep_first(static_cast<size_t>(item.num_drafts));
   state.counts.num_verified += item.num_drafts;
   state.counts.num_accepted += num_accepted;
   for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
-    estimate->observe(item.num_drafts, num_accepted);
+    if (state.tree.empty()) {
+      estimate->observe(item.num_drafts, num_accepted);
+    } else {
+      observe_tree(*estimate, state.tree, accepted);
+    }
   }
   if (state.source != kDrafter) return;
   drafter_->settle({.sequence = item.sequence->id,

@@ -53,8 +53,10 @@ class Speculation {
     std::string salt;
     Source source = kDrafter;  // of its present drafts
     std::array<AcceptanceEstimate, 2> acceptance;
-    int64_t num_idle = 0;     // steps without drafts since it had some
-    int64_t num_unasked = 0;  // steps since it awaited its tokens
+    Drafts tree;                // its present drafts, where they are a tree
+    std::vector<double> gains;  // of the nodes of its last tree, descending
+    int64_t num_idle = 0;       // steps without drafts since it had some
+    int64_t num_unasked = 0;    // steps since it awaited its tokens
     DraftCounts counts;
   };
   // A sequence that may have drafts in the next step.
@@ -66,7 +68,7 @@ class Speculation {
 
   int max_drafts_of(const GenerateRequest& request) const;
   State* state_of(const Choice& choice);
-  void settle(const StepPlan::Item& item, std::span<const int32_t> likeliest, int64_t num_accepted);
+  void settle(const StepPlan::Item& item, std::span<const int32_t> likeliest, std::span<const int32_t> accepted);
   void observe(const StartedStep& step, const StepResults& results);
   void collect(Choices& choices);
   void collect(Sequence& sequence, const Choice& choice, State& state);
@@ -75,6 +77,8 @@ class Speculation {
   void choose_counts(DraftStep step);
   void ask_drafter();
   void note_draft_time(int64_t depth, double ms);
+  void take_proposal(Turn& turn, DraftCandidate& candidate) const;
+  static void keep_chosen(Turn& turn, const DraftCandidate& candidate);
   void cut(Drafts& drafts, int64_t limit) const;
   static void wait_or_not(Sequence& sequence, State& state);
 

@@ -40,7 +40,13 @@ struct Batch {
   // How the token after each of logit_rows is chosen, when tokens are wanted and not the logits; empty: the logits.
   // Only for a runner that samples (ModelRunner::can_sample).
   std::vector<SamplingRow> sampling;
-  std::vector<int32_t> hidden_rows;  // rows whose final hidden states are wanted, strictly ascending
+  // Rows whose final hidden states are wanted, strictly ascending. A row of logit_rows as well costs only a copy.
+  std::vector<int32_t> hidden_rows;
+  // Rows whose residual stream before RunnerOptions::tapped_layers is wanted, strictly ascending.
+  std::vector<int32_t> tapped_rows;
+  // For a model that reads hidden states of another (ModelInfo::hidden_input_size): those of every row,
+  // [token_ids.size(), hidden_input_size], or [token_ids.size(), hidden_size] of its own. Else empty.
+  std::vector<float> hidden_input;
 
   void clear() {
     token_ids.clear();
@@ -48,6 +54,8 @@ struct Batch {
     logit_rows.clear();
     sampling.clear();
     hidden_rows.clear();
+    tapped_rows.clear();
+    hidden_input.clear();
   }
 };
 

@@ -41,6 +41,11 @@ struct ModelInfo {
   // > 0: sequences longer than this use other RoPE factors for all their positions (LongRoPE), so that K and V of a
   // sequence that passes it are computed again, and those of longer and shorter ones never shared.
   int64_t rope_switch_length = 0;
+  // > 0: a part that drafts. Each row brings so many floats of another model's hidden states (Batch::hidden_input).
+  int64_t hidden_input_size = 0;
+  // Where they are not vocab_size: of several predictions for each row, or over fewer tokens than may be fed.
+  int64_t logits_per_row = 0;
+  int64_t num_logits(int64_t num_rows) const { return num_rows * (logits_per_row > 0 ? logits_per_row : vocab_size); }
   // Of a sequence of this many tokens, Batch::Sequence::is_long.
   bool is_long(int64_t num_tokens) const { return rope_switch_length > 0 && num_tokens > rope_switch_length; }
 };
@@ -58,8 +63,9 @@ class Model {
   // Calls `visit` for every matrix that multiplies, each once: layer by layer, then the head's.
   virtual void visit_matrices(const std::function<void(const Linear&)>& visit) const = 0;
   struct Output {
-    const float* logits = nullptr;  // of step.logit_rows: [num_logit_rows, vocab_size]
-    const float* hidden = nullptr;  // of step.hidden_rows, after the final norm: [num_hidden_rows, hidden_size]
+    const float* logits = nullptr;  // [num_logit_rows, vocab_size], or as the architecture says (logits_per_row)
+    const float* hidden = nullptr;  // after the final norm: [num_hidden_rows, hidden_size]
+    const float* tapped = nullptr;  // [num_tapped_rows, num_taps, hidden_size]
   };
   // The host's work for a step before its kernels run: computes angles.
   virtual void prepare(const Step& step) = 0;

@@ -21,8 +21,11 @@ struct RunnerOptions {
   int64_t max_batch_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;      // sequences of one step
   int64_t max_branches = 0;        // branches of all their trees of drafts together (Batch::Sequence); 0: no trees
-  int64_t max_logit_rows = 0;      // rows of one step whose logits or hidden states are wanted; 0 = max_batch_tokens
-  int64_t max_context = 0;         // positions of one sequence; 0 = the model's own
+  int64_t max_logit_rows = 0;      // rows of one step whose logits are wanted; 0 = max_batch_tokens
+  int64_t max_hidden_rows = 0;     // rows of one step whose hidden states are wanted; 0 = max_logit_rows
+  // Layers before which the residual stream of Batch::tapped_rows can be had, ascending (EAGLE-3, arXiv 2503.01840).
+  std::vector<int> tapped_layers = {};
+  int64_t max_context = 0;  // positions of one sequence; 0 = the model's own
   // KV blocks of a group of layers that sees everything; those with a window need fewer (planning/memory_plan.h).
   // 0 = max_sequences x max_context, or what fits memory_bytes.
   int64_t num_blocks = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/kernels.h"
 #include "models/kv_cache.h"
@@ -16,14 +17,21 @@ namespace quire {
 // The most a step may ask for; workspaces are sized by it.
 struct StepLimits {
   int num_threads = 1;
-  int64_t max_rows = 0;        // tokens
-  int64_t max_logit_rows = 0;  // tokens whose logits or final hidden states are wanted
-  int64_t max_sequences = 0;   // without branches
-  int64_t max_branches = 0;    // Batch::Sequence::branch_of
-  int64_t max_context = 0;     // positions of one sequence
+  int64_t max_rows = 0;         // tokens
+  int64_t max_logit_rows = 0;   // tokens whose logits are wanted
+  int64_t max_hidden_rows = 0;  // tokens whose final hidden states are wanted, and tokens whose tapped layers are
+  int64_t max_sequences = 0;    // without branches
+  int64_t max_branches = 0;     // Batch::Sequence::branch_of
+  int64_t max_context = 0;      // positions of one sequence
   int num_kv_groups = 1;
   // Positions whose rotary angles are kept, computed once: a device would wait while the host computes them. 0: none.
   int64_t remembered_positions = 0;
+  std::vector<int> tapped_layers = {};  // RunnerOptions::tapped_layers
+  int64_t hidden_input_size = 0;        // ModelInfo::hidden_input_size
+
+  // Tokens whose output is wanted in any form.
+  int64_t max_wanted_rows() const { return std::min(max_rows, max_logit_rows + max_hidden_rows); }
+  auto num_taps() const { return static_cast<int64_t>(tapped_layers.size()); }
 };
 
 // Where the layers of a KV group find and put K and V.
@@ -55,10 +63,19 @@ struct Step {
   bool share_prefixes = true;                   // see AttentionArgs
   bool begin_alike = false;                     // likewise
 
-  const int32_t* wanted_rows = nullptr;  // [num_logit_rows + num_hidden_rows] first these, then those
-  int64_t num_logit_rows = 0;            // whose logits are wanted
-  int64_t num_hidden_rows = 0;           // whose final hidden states are wanted
-  bool wants_output = true;              // of this rank; else the head has nothing to do
+  const float* hidden_input = nullptr;  // [num_rows, hidden_input_width]
+  int64_t hidden_input_width = 0;       // 0: none
+
+  // First those whose logits are wanted, then others whose final hidden states are.
+  const int32_t* wanted_rows = nullptr;  // [num_wanted_rows]
+  int64_t num_wanted_rows = 0;
+  int64_t num_logit_rows = 0;
+  const int32_t* hidden_places = nullptr;  // [num_hidden_rows] which of wanted_rows each of them is
+  int64_t num_hidden_rows = 0;             // whose final hidden states are wanted
+  const int32_t* tapped_rows = nullptr;    // [num_tapped_rows] whose residual stream is wanted before tapped layers
+  const int32_t* tap_places = nullptr;     // [num_tapped_rows, num_taps]: tap * num_tapped_rows + row
+  int64_t num_tapped_rows = 0;
+  bool wants_output = true;  // of this rank; else the head has nothing to do
 };
 
 // Runs body(task) for tasks in [0, num_tasks) on the step's threads.

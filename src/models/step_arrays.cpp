@@ -66,7 +66,11 @@ void StepArrays::take(Arena& workspace, InputArena& inputs, const StepLimits& li
     group_rows_.push_back(
         {.slots = group.slots.device, .sequences = group.sequences.device, .copies = group.copies.device});
   }
-  wanted_rows_ = inputs.take<int32_t>(limits.max_logit_rows);
+  wanted_rows_ = inputs.take<int32_t>(limits.max_wanted_rows());
+  hidden_places_ = inputs.take<int32_t>(limits.max_hidden_rows);
+  tapped_rows_ = inputs.take<int32_t>(limits.num_taps() > 0 ? limits.max_hidden_rows : 0);
+  tap_places_ = inputs.take<int32_t>(limits.num_taps() * limits.max_hidden_rows);
+  hidden_input_ = inputs.take<float>(limits.max_rows * limits.hidden_input_size);
   sampling_ = inputs.take<SamplingRow>(limits.max_logit_rows);
   tokens_ = workspace.take<int32_t>(limits.max_logit_rows);
 }
@@ -78,7 +82,6 @@ Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bound
   CHECK(num_rows > 0 && num_rows <= limits_.max_rows);
   CHECK(num_branches <= limits_.max_branches && num_sequences - num_branches <= limits_.max_sequences);
   place_tokens(batch, input_buffer, bounds);
-  place_wanted_rows(batch, input_buffer, bounds.can_sample);
   Step step{.input_buffer = input_buffer,
             .num_rows = num_rows,
             .positions = positions_.data(),
@@ -86,10 +89,10 @@ Step StepArrays::place(const Batch& batch, int input_buffer, const Bounds& bound
             .tokens = {.ids = token_ids_.device, .chosen = tokens_},
             .kv_groups = group_rows_,
             .num_sequences = num_sequences,
-            .begin_alike = begin_alike(batch.sequences),
-            .wanted_rows = wanted_rows_.device,
-            .num_logit_rows = static_cast<int64_t>(batch.logit_rows.size()),
-            .num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size())};
+            .begin_alike = !groups_.empty() && begin_alike(batch.sequences)};
+  place_wanted_rows(batch, bounds.can_sample, step);
+  place_tapped_rows(batch, step);
+  place_hidden_input(batch, bounds.hidden_size, step);
   for (const Batch::Sequence& sequence : batch.sequences) {
     step.max_sequence_rows = std::max(step.max_sequence_rows, sequence.num_tokens);
     step.max_context = std::max(step.max_context, sequence.first_position + sequence.num_tokens);
@@ -189,16 +192,55 @@ void StepArrays::place_tokens(const Batch& batch, int input_buffer, const Bounds
   std::ranges::copy(batch.token_ids, token_ids_.host(input_buffer));
 }
 
-void StepArrays::place_wanted_rows(const Batch& batch, int input_buffer, bool can_sample) {
-  const auto num_rows = static_cast<int64_t>(batch.token_ids.size());
-  check_rows(batch.logit_rows, num_rows);
-  check_rows(batch.hidden_rows, num_rows);
-  CHECK(static_cast<int64_t>(batch.logit_rows.size() + batch.hidden_rows.size()) <= limits_.max_logit_rows);
-  int32_t* const after = std::ranges::copy(batch.logit_rows, wanted_rows_.host(input_buffer)).out;
-  std::ranges::copy(batch.hidden_rows, after);
+void StepArrays::place_wanted_rows(const Batch& batch, bool can_sample, Step& step) {
+  check_rows(batch.logit_rows, step.num_rows);
+  check_rows(batch.hidden_rows, step.num_rows);
+  step.num_logit_rows = static_cast<int64_t>(batch.logit_rows.size());
+  step.num_hidden_rows = static_cast<int64_t>(batch.hidden_rows.size());
+  CHECK(step.num_logit_rows <= limits_.max_logit_rows && step.num_hidden_rows <= limits_.max_hidden_rows);
+  step.wanted_rows = wanted_rows_.device;
+  step.hidden_places = hidden_places_.device;
+  int32_t* const wanted = wanted_rows_.host(step.input_buffer);
+  int32_t* end = std::ranges::copy(batch.logit_rows, wanted).out;
+  int32_t* place = hidden_places_.host(step.input_buffer);
+  auto logit_row = batch.logit_rows.begin();
+  for (const int32_t row : batch.hidden_rows) {
+    logit_row = std::lower_bound(logit_row, batch.logit_rows.end(), row);
+    const bool has_logits = logit_row != batch.logit_rows.end() && *logit_row == row;
+    *place++ = static_cast<int32_t>(has_logits ? logit_row - batch.logit_rows.begin() : end - wanted);
+    if (!has_logits) *end++ = row;
+  }
+  step.num_wanted_rows = end - wanted;
   if (batch.sampling.empty()) return;
   CHECK(can_sample && batch.sampling.size() == batch.logit_rows.size());
-  std::ranges::copy(batch.sampling, sampling_.host(input_buffer));
+  std::ranges::copy(batch.sampling, sampling_.host(step.input_buffer));
+}
+
+void StepArrays::place_tapped_rows(const Batch& batch, Step& step) {
+  step.num_tapped_rows = static_cast<int64_t>(batch.tapped_rows.size());
+  if (step.num_tapped_rows == 0) return;
+  check_rows(batch.tapped_rows, step.num_rows);
+  CHECK(limits_.num_taps() > 0 && step.num_tapped_rows <= limits_.max_hidden_rows);
+  step.tapped_rows = tapped_rows_.device;
+  step.tap_places = tap_places_.device;
+  std::ranges::copy(batch.tapped_rows, tapped_rows_.host(step.input_buffer));
+  int32_t* place = tap_places_.host(step.input_buffer);
+  for (int64_t row = 0; row < step.num_tapped_rows; ++row) {
+    for (int64_t tap = 0; tap < limits_.num_taps(); ++tap) {
+      *place++ = static_cast<int32_t>(tap * step.num_tapped_rows + row);
+    }
+  }
+}
+
+void StepArrays::place_hidden_input(const Batch& batch, int64_t hidden_size, Step& step) {
+  const auto size = static_cast<int64_t>(batch.hidden_input.size());
+  step.hidden_input_width = size / step.num_rows;
+  step.hidden_input = hidden_input_.device;
+  CHECK(step.hidden_input_width * step.num_rows == size);
+  CHECK(limits_.hidden_input_size == 0
+            ? size == 0
+            : step.hidden_input_width == limits_.hidden_input_size || step.hidden_input_width == hidden_size);
+  std::ranges::copy(batch.hidden_input, hidden_input_.host(step.input_buffer));
 }
 
 int64_t StepArrays::table_size(const Step& step) const {
@@ -208,14 +250,15 @@ int64_t StepArrays::table_size(const Step& step) const {
 bool StepArrays::is_recurrent(const Step& step) const {
   const auto copies = [](const KvGroupRows& group) { return group.num_copies > 0; };
   return step.num_rows == step.num_sequences && std::ranges::none_of(step.kv_groups, copies) &&
-         step.num_logit_rows == step.num_rows && step.num_hidden_rows == 0 &&
+         step.num_logit_rows == step.num_rows && step.num_hidden_rows == 0 && step.num_tapped_rows == 0 &&
+         step.hidden_input_width == 0 &&
          padded_rows(step.num_rows) <= std::min({limits_.max_rows, limits_.max_sequences, limits_.max_logit_rows});
 }
 
 void StepArrays::pad(Step& step) {
   const int buffer = step.input_buffer;
   const int64_t first = step.num_rows;
-  step.num_rows = step.num_sequences = step.num_logit_rows = padded_rows(first);
+  step.num_rows = step.num_sequences = step.num_logit_rows = step.num_wanted_rows = padded_rows(first);
   step.max_context = rounded_context(step.max_context, limits_.max_context);
   for (int64_t row = first; row < step.num_rows; ++row) {
     const auto i = static_cast<size_t>(row);
@@ -244,7 +287,11 @@ void StepArrays::upload(Device& device, const Step& step, bool samples) const {
     const int64_t num_copies = step.kv_groups[g].num_copies;
     if (num_copies > 0) groups_[g].copies.upload(device, buffer, num_copies);
   }
-  wanted_rows_.upload(device, buffer, step.num_logit_rows + step.num_hidden_rows);
+  wanted_rows_.upload(device, buffer, step.num_wanted_rows);
+  hidden_places_.upload(device, buffer, step.num_hidden_rows);
+  tapped_rows_.upload(device, buffer, step.num_tapped_rows);
+  tap_places_.upload(device, buffer, step.num_tapped_rows * limits_.num_taps());
+  hidden_input_.upload(device, buffer, step.num_rows * step.hidden_input_width);
   if (samples) sampling_.upload(device, buffer, step.num_logit_rows);
 }
 

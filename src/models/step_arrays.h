@@ -19,6 +19,7 @@ class StepArrays {
   // What a batch may ask for beside its limits.
   struct Bounds {
     int64_t vocab_size = 0;
+    int64_t hidden_size = 0;
     const KvCache* kv = nullptr;  // whose blocks the tables name
     bool can_sample = false;
     int64_t num_chosen = 0;  // tokens that the step before chose
@@ -57,7 +58,9 @@ class StepArrays {
   void place_copies(size_t group_index, const Batch& batch, size_t index, const Step& step);
   int32_t* placed_table(const GroupInputs& group, size_t index, const Step& step) const;
   void place_tokens(const Batch& batch, int input_buffer, const Bounds& bounds);
-  void place_wanted_rows(const Batch& batch, int input_buffer, bool can_sample);
+  void place_wanted_rows(const Batch& batch, bool can_sample, Step& step);
+  void place_tapped_rows(const Batch& batch, Step& step);
+  void place_hidden_input(const Batch& batch, int64_t hidden_size, Step& step);
   // Blocks of a sequence in block_tables: the step's context rounded up, so that it changes with that of pad().
   int64_t table_size(const Step& step) const;
 
@@ -68,6 +71,10 @@ class StepArrays {
   std::vector<GroupInputs> groups_;
   std::vector<KvGroupRows> group_rows_;  // the same on the device
   StepInput<int32_t> wanted_rows_;
+  StepInput<int32_t> hidden_places_;
+  StepInput<int32_t> tapped_rows_;
+  StepInput<int32_t> tap_places_;
+  StepInput<float> hidden_input_;
   StepInput<SamplingRow> sampling_;
   int32_t* tokens_ = nullptr;
 };

@@ -42,6 +42,10 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, dense_size);
   if (moe != nullptr) moe_buffers_.take(arena, kernels, limits, *moe);
   head_.take_workspace(arena, kernels, limits);
+  tapped_layers_ = limits.tapped_layers;
+  const int64_t tapped_size = limits.num_taps() * limits.max_hidden_rows * sizes.hidden_size;
+  tapped_ = arena.take<float>(tapped_size);
+  taps_by_row_ = arena.take<float>(tapped_size);
 }
 
 void Decoder::visit_matrices(const std::function<void(const Linear&)>& visit) const {
@@ -71,22 +75,46 @@ Model::Output Decoder::forward(const Step& step) {
     cos_sin_[i].upload(*step.device, step.input_buffer, step.num_rows * ropes_[i].settings().dim);
   }
   embedding_.apply(step, residual_);
-  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
-    run_attention(step, static_cast<int>(i));
-    run_feed_forward(step, layers_[i]);
+  const int last_layer = static_cast<int>(layers_.size()) - 1;
+  for (int i = 0; i < last_layer; ++i) {
+    tap(step, i);
+    run_attention(step, i);
+    run_feed_forward(step, layers_[static_cast<size_t>(i)]);
   }
-  run_attention(step, static_cast<int>(layers_.size()) - 1);
+  tap(step, last_layer);
+  run_attention(step, last_layer);
   // After the last attention the other rows are not read.
   const Step last = keep_wanted_rows(step);
   if (last.num_rows > 0) run_feed_forward(last, layers_.back());
   if (!step.wants_output) return {};
-  return head_.apply(last, residual_, last.num_rows, step.num_logit_rows);
+  Output output = head_.apply(last, residual_, block_);
+  output.tapped = taps_by_row(step);
+  return output;
+}
+
+void Decoder::tap(const Step& step, int layer) {
+  const auto found = std::ranges::find(tapped_layers_, layer);
+  if (found == tapped_layers_.end() || step.num_tapped_rows == 0) return;
+  const int64_t row_size = layers_[0].attention.sizes.hidden_size;
+  float* const to = tapped_ + (found - tapped_layers_.begin()) * step.num_tapped_rows * row_size;
+  step.kernels->gather_rows(step.exec, reinterpret_cast<const std::byte*>(residual_),
+                            static_cast<size_t>(row_size) * sizeof(float), step.tapped_rows, step.num_tapped_rows,
+                            reinterpret_cast<std::byte*>(to));
+}
+
+const float* Decoder::taps_by_row(const Step& step) {
+  if (step.num_tapped_rows == 0) return nullptr;
+  const auto row_bytes = static_cast<size_t>(layers_[0].attention.sizes.hidden_size) * sizeof(float);
+  const int64_t count = step.num_tapped_rows * static_cast<int64_t>(tapped_layers_.size());
+  step.kernels->gather_rows(step.exec, reinterpret_cast<const std::byte*>(tapped_), row_bytes, step.tap_places, count,
+                            reinterpret_cast<std::byte*>(taps_by_row_));
+  return taps_by_row_;
 }
 
 Step Decoder::keep_wanted_rows(const Step& step) {
   const auto row_bytes = static_cast<size_t>(layers_[0].attention.sizes.hidden_size) * sizeof(float);
   Step kept = step;
-  kept.num_rows = step.num_logit_rows + step.num_hidden_rows;
+  kept.num_rows = step.num_wanted_rows;
   // Rows with logits and rows without may interleave, so they are gathered beside the residual.
   auto* const residual = reinterpret_cast<std::byte*>(residual_);
   auto* const gathered = reinterpret_cast<std::byte*>(block_);

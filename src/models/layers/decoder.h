@@ -46,6 +46,10 @@ class Decoder : public Model {
  private:
   void run_attention(const Step& step, int index);
   void run_feed_forward(const Step& step, const DecoderLayer& layer);
+  // Keeps the residual rows that are wanted before a tapped layer.
+  void tap(const Step& step, int layer);
+  // tapped_ with the taps of each row together.
+  const float* taps_by_row(const Step& step);
   // Moves the residual rows whose output is needed to the front, those with logits first. Returns the step of only
   // these rows, for operations that treat each row separately.
   Step keep_wanted_rows(const Step& step);
@@ -68,6 +72,9 @@ class Decoder : public Model {
   Attention::Buffers attention_buffers_;
   Mlp::Buffers mlp_buffers_;
   Moe::Buffers moe_buffers_;
+  std::vector<int> tapped_layers_;
+  float* tapped_ = nullptr;       // [num_taps, num_tapped_rows, hidden_size]
+  float* taps_by_row_ = nullptr;  // [num_tapped_rows, num_taps, hidden_size]
 };
 
 }  // namespace quire

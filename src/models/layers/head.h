@@ -14,12 +14,12 @@ class Head {
   float softcap = 0.0f;  // > 0: cap * tanh(logit / cap)
 
   void take_workspace(Arena& arena, const Kernels& kernels, const StepLimits& limits);
-  // x [num_rows, hidden_size], num_rows <= max_logit_rows -> logits of the first num_logit_rows [num_logit_rows,
-  // vocab_size], final hidden states of the others [num_rows - num_logit_rows, hidden_size]; valid until the next call.
-  Model::Output apply(const Step& step, const float* x, int64_t num_rows, int64_t num_logit_rows) const;
+  // x: the step's wanted rows [num_wanted_rows, hidden_size]. Returns logits, valid until the next call, and final
+  // hidden states in `hidden`, which has room for max_hidden_rows.
+  Model::Output apply(const Step& step, const float* x, float* hidden) const;
 
  private:
-  float* rows_ = nullptr;    // [max_logit_rows, hidden_size]
+  float* rows_ = nullptr;    // [max_wanted_rows, hidden_size]
   float* logits_ = nullptr;  // [max_logit_rows, vocab_size]
   PackedRows packed_;
 };

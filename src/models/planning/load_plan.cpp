@@ -1,6 +1,9 @@
 #include "models/planning/load_plan.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "base/cgroup.h"
@@ -29,6 +32,13 @@ void check_kv_format(const char* option, Format format) {
        option, weight_format(format).name);
 }
 
+void check_tapped_layers(const std::vector<int>& layers, const ModelInfo& info) {
+  const bool ascend = std::ranges::adjacent_find(layers, std::greater_equal()) == layers.end();
+  if (layers.empty() || (ascend && layers.front() >= 0 && layers.back() < info.num_layers)) return;
+  fail(ErrorCode::kInvalidArgument, "the tapped layers are {}, expected ascending numbers from 0 to {}",
+       fmt::join(layers, ", "), info.num_layers - 1);
+}
+
 // Replaces every 0 by the default it stands for, except num_blocks: plan_memory chooses that.
 RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernels& kernels) {
   check_option("the number of threads", options.num_threads, 0, 1024);
@@ -44,6 +54,9 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   if (options.max_context == 0) options.max_context = info.max_context;
   if (options.max_logit_rows == 0) options.max_logit_rows = options.max_batch_tokens;
   check_option("the rows with logits", options.max_logit_rows, 1, options.max_batch_tokens);
+  if (options.max_hidden_rows == 0) options.max_hidden_rows = options.max_logit_rows;
+  check_option("the rows with hidden states", options.max_hidden_rows, 1, options.max_batch_tokens);
+  check_tapped_layers(options.tapped_layers, info);
   options.isa = kernels.name;
   return options;
 }
@@ -136,11 +149,14 @@ StepLimits limits_of(const LoadPlan& plan, bool on_host) {
   return {.num_threads = std::max(1, options.num_threads / options.tensor_parallel),
           .max_rows = options.max_batch_tokens,
           .max_logit_rows = options.max_logit_rows,
+          .max_hidden_rows = options.max_hidden_rows,
           .max_sequences = options.max_sequences,
           .max_branches = options.max_branches,
           .max_context = options.max_context,
           .num_kv_groups = static_cast<int>(plan.kv.groups.size()),
-          .remembered_positions = on_host ? 0 : options.max_context};
+          .remembered_positions = on_host ? 0 : options.max_context,
+          .tapped_layers = options.tapped_layers,
+          .hidden_input_size = plan.info.hidden_input_size};
 }
 
 }  // namespace quire

@@ -168,7 +168,7 @@ class Planner {
 
   std::string advice() const {
     const int64_t blocks = fitting_blocks(input_.kv);
-    if (blocks == 0) {
+    if (blocks == 0 || input_.kv.empty()) {
       uint64_t least = fixed_bytes();
       for (const KvGroup& group : input_.kv) least = plus(least, group.block_bytes());
       return fmt::format(

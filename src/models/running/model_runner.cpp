@@ -139,6 +139,7 @@ bool ModelRunner::runs_ahead() const { return impl_->first().runs_ahead(); }
 bool ModelRunner::can_sample() const { return impl_->first().can_sample(); }
 std::span<const int32_t> ModelRunner::tokens() const { return impl_->first().tokens(); }
 std::span<const float> ModelRunner::hidden() const { return impl_->first().hidden(); }
+std::span<const float> ModelRunner::tapped() const { return impl_->first().tapped(); }
 void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) {
   impl_->first().pool().parallel_for(count, body);
 }

@@ -55,6 +55,9 @@ class ModelRunner {
   std::span<const int32_t> tokens() const;
   // Final hidden states of its hidden_rows: [hidden_rows.size(), hidden_size] float32, as long valid.
   std::span<const float> hidden() const;
+  // The residual stream before each of RunnerOptions::tapped_layers: [tapped_rows.size(), tapped_layers.size(),
+  // hidden_size] float32, as long valid.
+  std::span<const float> tapped() const;
   // Returns when everything that was started or moved is done; its results still wait for finish().
   void wait();
   // Calls body(i, thread) for i in [0, count) on the runner's threads, between runs, thread in [0, num_host_threads()).

@@ -69,6 +69,115 @@ TEST_P(RunnerTest, LogitsOfSomeRowsAreThoseOfAll) {
   EXPECT_TRUE(loaded.runner->run(batch).empty());
 }
 
+constexpr int64_t kHidden = 64;
+
+// Whether rows `from` of all hidden states are these.
+void expect_rows(std::span<const float> some, std::span<const float> all, std::span<const int32_t> rows, size_t width) {
+  ASSERT_EQ(some.size(), rows.size() * width);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto row = static_cast<size_t>(rows[i]);
+    EXPECT_TRUE(same_bits(some.subspan(i * width, width), all.subspan(row * width, width))) << row;
+  }
+}
+
+TEST_P(RunnerTest, HiddenStatesOfSomeRowsAreThoseOfAllWithLogitsOrWithout) {
+  Loaded loaded(model(), isa(), 2, ranks());
+  Batch batch;
+  Sequence first = sequence(40, 1, 0);
+  append(batch, first, 40);
+  std::vector<int32_t> rows(40);
+  std::iota(rows.begin(), rows.end(), 0);
+  batch.hidden_rows = rows;
+  const std::span<const float> logits = loaded.runner->run(batch);
+  const std::vector<float> all_logits(logits.begin(), logits.end());
+  const std::vector<float> all(loaded.runner->hidden().begin(), loaded.runner->hidden().end());
+  ASSERT_EQ(all.size(), 40u * kHidden);
+  struct Wanted {
+    std::vector<int32_t> logit_rows;
+    std::vector<int32_t> hidden_rows;
+  };
+  for (const auto& [logit_rows, hidden_rows] : {Wanted{{}, {39}}, Wanted{{3, 17, 39}, {2, 3, 20, 39}},
+                                                Wanted{{3, 17}, {3, 17}}, Wanted{{39}, rows}, Wanted{{1}, {}}}) {
+    Batch some;
+    Sequence again = sequence(40, 1, 4);
+    append(some, again, 40);
+    some.logit_rows = logit_rows;
+    some.hidden_rows = hidden_rows;
+    expect_rows(loaded.runner->run(some), all_logits, logit_rows, kVocab);
+    expect_rows(loaded.runner->hidden(), all, hidden_rows, kHidden);
+  }
+}
+
+TEST_P(RunnerTest, TappedLayersAreTheSameInAnyBatch) {
+  Loaded loaded(model(), isa(), 2, ranks(), {0, 1});
+  const auto plain = run(*Loaded(model(), isa(), 2, ranks()).runner, sequence(40, 1, 0), 40);
+  std::vector<int32_t> rows(40);
+  std::iota(rows.begin(), rows.end(), 0);
+  Batch batch;
+  Sequence first = sequence(40, 1, 0);
+  append(batch, first, 40);
+  batch.tapped_rows = rows;
+  EXPECT_TRUE(same_bits(loaded.runner->run(batch), plain)) << "taps change logits";
+  const std::vector<float> all(loaded.runner->tapped().begin(), loaded.runner->tapped().end());
+  ASSERT_EQ(all.size(), 40u * 2 * kHidden);
+  Sequence alone = sequence(40, 1, 4), other = sequence(30, 2, 8);
+  for (int32_t at = 0; at < 40; at += 10) {
+    Batch part;
+    append(part, other, 5);
+    append(part, alone, 10);
+    part.logit_rows.clear();
+    part.tapped_rows = {5, 8, 14};
+    part.hidden_rows = {7};
+    loaded.runner->run(part);
+    expect_rows(loaded.runner->tapped(), all, std::vector<int32_t>{at, at + 3, at + 9}, 2 * kHidden);
+    EXPECT_EQ(loaded.runner->hidden().size(), static_cast<size_t>(kHidden));
+  }
+}
+
+// Before the first layer it is the embedding; before the second what a model of one layer has in the end.
+TEST(TappedLayers, AreTheResidualStreamBeforeThem) {
+  constexpr float kEps = 1e-5f;
+  for (const std::string& table : table_names()) {
+    Loaded loaded({.layers = 2}, table, 2, 1, {0, 1}), one({.layers = 1}, table, 2);
+    Batch batch;
+    Sequence tokens = sequence(20, 1, 0);
+    append(batch, tokens, 20);
+    batch.tapped_rows = batch.hidden_rows = {0, 7, 19};
+    loaded.runner->run(batch);
+    const std::span<const float> tapped = loaded.runner->tapped();
+    batch.tapped_rows.clear();
+    one.runner->run(batch);
+    const std::span<const float> expected = one.runner->hidden();
+    const TensorView embedding = loaded.checkpoint->tensor("model.embed_tokens.weight");
+    const TensorView norm = loaded.checkpoint->tensor("model.norm.weight");
+    for (size_t i = 0; i < 3; ++i) {
+      const auto token = batch.token_ids[static_cast<size_t>(batch.hidden_rows[i])];
+      const std::span<const float> first = tapped.subspan(2 * i * kHidden, kHidden);
+      EXPECT_EQ(std::memcmp(first.data(), embedding.row(token), first.size_bytes()), 0);
+      const std::span<const float> second = tapped.subspan((2 * i + 1) * kHidden, kHidden);
+      float squares = 0.0f;
+      for (const float x : second) squares += x * x;
+      const float scale = 1.0f / std::sqrt(squares / kHidden + kEps);
+      for (size_t k = 0; k < second.size(); ++k) {
+        float weight = 0.0f;
+        std::memcpy(&weight, norm.data + k * sizeof(float), sizeof(float));
+        EXPECT_NEAR(second[k] * scale * weight, expected[i * kHidden + k], 1e-4f) << table;
+      }
+    }
+  }
+}
+
+TEST(TappedLayers, MustBeLayersInOrder) {
+  EXPECT_EQ(test::error_of([] {
+              Loaded({}, "reference", 1, 1, {1, 2});
+            }),
+            "the tapped layers are 1, 2, expected ascending numbers from 0 to 1");
+  EXPECT_EQ(test::error_of([] {
+              Loaded({}, "reference", 1, 1, {1, 1});
+            }),
+            "the tapped layers are 1, 1, expected ascending numbers from 0 to 1");
+}
+
 TEST_P(RunnerTest, CopiedBlocksGiveTheSameLogits) {
   Loaded loaded(model(), isa(), 2, ranks());
   Sequence original = sequence(60, 1, 0);

@@ -81,8 +81,9 @@ void RankRunner::prepare_pool(bool populate) {
 void RankRunner::make_room_for_results() {
   choices_ = StagingBuffer(*device_, kInputBuffers * static_cast<size_t>(limits_.max_logit_rows) * sizeof(int32_t));
   if (communicator_.rank() > 0) return;  // nobody asks for its results
-  const int64_t row_size = std::max(model_->info().vocab_size, model_->info().hidden_size);
-  results_ = StagingBuffer(*device_, static_cast<size_t>(limits_.max_logit_rows * row_size) * sizeof(float));
+  const int64_t hidden_floats = (1 + limits_.num_taps()) * model_->info().hidden_size;
+  const int64_t floats = model_->info().num_logits(limits_.max_logit_rows) + limits_.max_hidden_rows * hidden_floats;
+  results_ = StagingBuffer(*device_, static_cast<size_t>(floats) * sizeof(float));
 }
 
 bool RankRunner::can_sample() const { return model_->info().vocab_size <= kernels_.max_sampled_vocab; }
@@ -96,8 +97,8 @@ int32_t* RankRunner::choices_of(int buffer) {
 void RankRunner::start(const Batch& batch) {
   // What wants more than tokens reads it from where the next step writes.
   const Started& before = steps_[kInputBuffers - 1 - next_buffer_];
-  CHECK(num_in_flight_ == 0 ||
-        (runs_ahead() && num_in_flight_ < kInputBuffers && before.logit_floats == 0 && before.hidden_floats == 0));
+  CHECK(num_in_flight_ == 0 || (runs_ahead() && num_in_flight_ < kInputBuffers && before.logit_floats == 0 &&
+                                before.hidden_floats == 0 && before.tapped_floats == 0));
   Step step = prepare(batch);
   const bool samples = !batch.sampling.empty();
   uint64_t key = 0;
@@ -108,10 +109,12 @@ void RankRunner::start(const Batch& batch) {
           static_cast<uint64_t>(step.begin_alike);
   }
   const ModelInfo& info = model_->info();
-  const size_t num_logit_rows = samples ? 0 : batch.logit_rows.size();
+  const int64_t num_logit_rows = samples ? 0 : static_cast<int64_t>(batch.logit_rows.size());
+  const auto hidden_size = static_cast<size_t>(info.hidden_size);
   steps_[next_buffer_] = {.output = forward(step, samples, key),
-                          .logit_floats = num_logit_rows * static_cast<size_t>(info.vocab_size),
-                          .hidden_floats = batch.hidden_rows.size() * static_cast<size_t>(info.hidden_size),
+                          .logit_floats = static_cast<size_t>(info.num_logits(num_logit_rows)),
+                          .hidden_floats = batch.hidden_rows.size() * hidden_size,
+                          .tapped_floats = batch.tapped_rows.size() * limits_.tapped_layers.size() * hidden_size,
                           .num_tokens = batch.sampling.size()};
   device_->mark(next_buffer_);
   next_buffer_ = (next_buffer_ + 1) % kInputBuffers;
@@ -122,6 +125,7 @@ Step RankRunner::prepare(const Batch& batch) {
   const Started& before = steps_[kInputBuffers - 1 - next_buffer_];
   Step step = arrays_.place(batch, next_buffer_,
                             {.vocab_size = model_->info().vocab_size,
+                             .hidden_size = model_->info().hidden_size,
                              .kv = &kv_,
                              .can_sample = can_sample(),
                              .num_chosen = static_cast<int64_t>(before.num_tokens)});
@@ -161,6 +165,8 @@ void RankRunner::finish() {
   const Started& step = steps_[buffer];
   logits_ = {to_host(step.output.logits, 0, step.logit_floats), step.logit_floats};
   hidden_ = {to_host(step.output.hidden, step.logit_floats, step.hidden_floats), step.hidden_floats};
+  const size_t first_tapped = step.logit_floats + step.hidden_floats;
+  tapped_ = {to_host(step.output.tapped, first_tapped, step.tapped_floats), step.tapped_floats};
   tokens_ = {choices_of(buffer), step.num_tokens};
 }
 

@@ -38,6 +38,7 @@ class RankRunner {
   // Of the finished step.
   std::span<const float> logits() const { return logits_; }
   std::span<const float> hidden() const { return hidden_; }
+  std::span<const float> tapped() const { return tapped_; }
   std::span<const int32_t> tokens() const { return tokens_; }
 
  private:
@@ -46,6 +47,7 @@ class RankRunner {
     Model::Output output;
     size_t logit_floats = 0;
     size_t hidden_floats = 0;
+    size_t tapped_floats = 0;
     size_t num_tokens = 0;
   };
 
@@ -69,7 +71,7 @@ class RankRunner {
   DeviceBuffer workspace_;
   DeviceBuffer inputs_;
   StagingBuffer staging_;  // of the inputs, for each buffer
-  StagingBuffer results_;  // logits and hidden states
+  StagingBuffer results_;  // logits, hidden states, tapped layers
   StagingBuffer choices_;  // tokens, for each buffer
   KvCache kv_;
   std::unique_ptr<Model> model_;
@@ -80,6 +82,7 @@ class RankRunner {
   int next_buffer_ = 0;
   std::span<const float> logits_;
   std::span<const float> hidden_;
+  std::span<const float> tapped_;
   std::span<const int32_t> tokens_;
   std::jthread populating_;  // the last member: ended before what it works on
 };

@@ -21,12 +21,14 @@ inline constexpr int64_t kVocab = 64;
 inline constexpr int64_t kMaxContext = 128;
 
 struct Loaded {
-  Loaded(const TinyGguf& model, const std::string& isa, int num_threads, int num_ranks = 1)
+  Loaded(const TinyGguf& model, const std::string& isa, int num_threads, int num_ranks = 1,
+         std::vector<int> tapped_layers = {})
       : image(tiny_gguf(model)), checkpoint(Checkpoint::from_gguf_bytes(as_bytes(image), "tiny.gguf")) {
     const RunnerOptions options{.num_threads = num_threads,
                                 .tensor_parallel = num_ranks,
                                 .max_batch_tokens = 160,
                                 .max_sequences = 4,
+                                .tapped_layers = std::move(tapped_layers),
                                 .max_context = kMaxContext,
                                 .num_blocks = 16,
                                 .num_swap_blocks = 2};

@@ -1,5 +1,10 @@
 #include "models/architectures/registry.h"
 
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+
+#include "base/check.h"
 #include "base/error.h"
 #include "models/loading/config.h"
 
@@ -19,7 +24,20 @@ constexpr RegistryEntry kRegistry[] = {
     {"Phi3ForCausalLM", "phi3", make_phi3},
 };
 
+constexpr RegistryEntry kParts[] = {
+    {"medusa", "", make_medusa},
+    {"eagle", "", make_eagle},
+    {"eagle3", "", make_eagle3},
+};
+
+const RegistryEntry& find_part(std::string_view name) {
+  const auto* const found = std::ranges::find(kParts, name, &RegistryEntry::architecture);
+  CHECK(found != std::end(kParts));
+  return *found;
+}
+
 const RegistryEntry& find_entry(const Checkpoint& checkpoint) {
+  if (!checkpoint.part().empty()) return find_part(checkpoint.part());
   const json::object& config = checkpoint.config();
   const json::array* names = find_array(config, "architectures");
   const bool named = names != nullptr && !names->empty() && names->at(0).is_string();

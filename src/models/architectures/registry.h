@@ -21,8 +21,13 @@ std::unique_ptr<Model> make_gemma2(const Checkpoint& checkpoint, WeightLoader& l
 std::unique_ptr<Model> make_gemma3(const Checkpoint& checkpoint, WeightLoader& loader);
 std::unique_ptr<Model> make_phi3(const Checkpoint& checkpoint, WeightLoader& loader);
 
+// Parts that draft for another model.
+std::unique_ptr<Model> make_medusa(const Checkpoint& checkpoint, WeightLoader& loader);
+std::unique_ptr<Model> make_eagle(const Checkpoint& checkpoint, WeightLoader& loader);
+std::unique_ptr<Model> make_eagle3(const Checkpoint& checkpoint, WeightLoader& loader);
+
 struct RegistryEntry {
-  const char* architecture;  // of config.json's "architectures"
+  const char* architecture;  // of config.json's "architectures"; of a part: Checkpoint::part
   const char* model_type;    // where "architectures" is absent
   std::unique_ptr<Model> (*make)(const Checkpoint& checkpoint, WeightLoader& loader);
 };

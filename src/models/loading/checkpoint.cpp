@@ -70,6 +70,13 @@ json::object read_config(const std::filesystem::path& path) {
   return merged;
 }
 
+// Medusa heads come in a file of their own name.
+std::filesystem::path weights_path(const std::filesystem::path& directory) {
+  const std::filesystem::path heads = directory / "medusa_lm_head.safetensors";
+  const bool has_model = std::filesystem::exists(directory / "model.safetensors");
+  return !has_model && std::filesystem::exists(heads) ? heads : directory;
+}
+
 class DirectoryCheckpoint : public Checkpoint {
  public:
   explicit DirectoryCheckpoint(const std::filesystem::path& path)
@@ -77,7 +84,7 @@ class DirectoryCheckpoint : public Checkpoint {
     if (std::filesystem::exists(path / "generation_config.json")) {
       generation_config_ = read_object(path / "generation_config.json");
     }
-    files_.emplace(SafetensorsDirectory::open(path));
+    files_.emplace(SafetensorsDirectory::open(weights_path(path)));
   }
 
   const std::string& name() const override { return name_; }

@@ -28,6 +28,8 @@ class Checkpoint {
 
   virtual ~Checkpoint() = default;
   virtual const std::string& name() const = 0;  // the path, for messages
+  // The part of another model that this is to be loaded as (part_checkpoint.h); empty: a model of its own.
+  virtual std::string_view part() const { return {}; }
   virtual bool is_gguf() const = 0;
   virtual const GgufFile* gguf() const = 0;             // null for a directory
   virtual std::filesystem::path directory() const = 0;  // of tokenizer files; empty for GGUF

@@ -16,7 +16,7 @@ std::string layer_prefix(int layer) { return "model.layers." + std::to_string(la
 
 void load_qkv(WeightLoader& loader, const std::string& prefix, const AttentionSizes& sizes, const AttentionForm& form,
               Attention& attention) {
-  const int64_t hidden = sizes.hidden_size;
+  const int64_t hidden = form.input_size > 0 ? form.input_size : sizes.hidden_size;
   attention.q = loader.linear({prefix + "q_proj.weight", sizes.q_size(), hidden, kRows});
   attention.k = loader.linear({prefix + "k_proj.weight", sizes.kv_size(), hidden, kRows});
   attention.v = loader.linear({prefix + "v_proj.weight", sizes.kv_size(), hidden, kRows});

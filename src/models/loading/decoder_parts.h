@@ -29,8 +29,9 @@ DecoderLayer load_norms(WeightLoader& loader, const DecoderConfig& config, int l
 struct AttentionForm {
   bool qkv_bias = false;
   bool output_bias = false;
-  bool qk_norm = false;   // q_norm, k_norm over each head
-  bool is_fused = false;  // Q, K and V are the rows of one qkv_proj, without biases
+  bool qk_norm = false;    // q_norm, k_norm over each head
+  int64_t input_size = 0;  // what Q, K and V read; 0: hidden_size
+  bool is_fused = false;   // Q, K and V are the rows of one qkv_proj, without biases
 };
 // `attention_bias`: on all four matrices, unless a GGUF file has them on Q, K and V alone (`attention_output_bias`).
 AttentionForm read_attention_biases(const json::object& config);

@@ -1,0 +1,44 @@
+// A checkpoint of a part that drafts for a target model (Medusa heads, an EAGLE layer). What the part shares with its
+// target, the embedding and the output matrix, is read from the target's file when the part's own does not have it.
+//
+// Owns nothing: both files must outlive it. Read-only; any thread.
+#pragma once
+
+#include <string>
+
+#include "models/loading/checkpoint.h"
+
+namespace quire {
+
+class PartCheckpoint : public Checkpoint {
+ public:
+  // `part`: of architectures/registry.h. Throws Error when the part was made for another hidden size.
+  PartCheckpoint(const Checkpoint& own, const Checkpoint& target, std::string part);
+
+  std::string_view part() const override { return part_; }
+  // Whether the tensor would be read from the target's file.
+  bool is_shared(std::string_view hf_name) const { return !find_own(hf_name); }
+
+  const std::string& name() const override { return own_.name(); }
+  bool is_gguf() const override { return own_.is_gguf(); }
+  const GgufFile* gguf() const override { return own_.gguf(); }
+  std::filesystem::path directory() const override { return own_.directory(); }
+  const json::object& config() const override { return config_; }
+  const json::object* generation_config() const override { return nullptr; }
+  std::optional<TensorView> find_tensor(std::string_view hf_name) const override;
+  std::vector<NamedTensor> all_tensors() const override { return own_.all_tensors(); }
+  uint64_t file_bytes() const override { return own_.file_bytes(); }
+  bool rope_is_interleaved() const override { return own_.rope_is_interleaved(); }
+  bool norms_include_one() const override { return own_.norms_include_one(); }
+  void release_pages() const override { own_.release_pages(); }
+
+ private:
+  std::optional<TensorView> find_own(std::string_view hf_name) const;
+
+  const Checkpoint& own_;
+  const Checkpoint& target_;
+  std::string part_;
+  json::object config_;  // the part's, with the target's sizes where it gives none
+};
+
+}  // namespace quire

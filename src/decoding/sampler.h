@@ -41,6 +41,7 @@ class Sampler {
   // Remembers a token that was chosen elsewhere: on a device, or before this object existed.
   void accept(int32_t id);
 
+  bool is_greedy() const { return params_.is_greedy(); }
   int64_t num_generated() const { return num_generated_; }
 
  private:

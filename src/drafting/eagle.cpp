@@ -150,7 +150,7 @@ void EagleDrafter::add_children(std::span<const float> logits) {
     if (token) row.children = {{.id = *token, .logit = 0.0f, .probability = 1.0f}};
   });
   for (const Row& row : rows) {
-    std::vector<DraftNode>& nodes = row.growing->nodes;
+    std::vector<LikelyNode>& nodes = row.growing->nodes;
     const int32_t parent = row.branch->node;
     const float probability = parent < 0 ? 1.0f : nodes[static_cast<size_t>(parent)].probability;
     for (const Candidate& child : row.children) nodes.push_back({child.id, parent, probability * child.probability});
@@ -220,7 +220,7 @@ std::optional<BlockTable> EagleDrafter::blocks_of_child(Growing& growing, Branch
 void EagleDrafter::finish_drafts(Growing& growing) {
   sequences_.give_back(growing.spare);
   Drafts& drafts = *growing.request->drafts;
-  drafts = prune(growing.nodes, growing.max_drafts);
+  drafts = likeliest_of(growing.nodes, growing.max_drafts);
   if (static_cast<int>(drafts.size()) < growing.request->min_drafts) drafts.clear();
 }
 

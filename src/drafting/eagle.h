@@ -14,8 +14,8 @@
 
 #include "drafting/draft_chooser.h"
 #include "drafting/draft_sequences.h"
-#include "drafting/likely_tree.h"
 #include "drafting/drafter.h"
+#include "drafting/likely_tree.h"
 #include "drafting/speculation_options.h"
 #include "models/loading/part_checkpoint.h"
 #include "models/running/model_runner.h"
@@ -68,7 +68,7 @@ class EagleDrafter : public Drafter {
     int max_drafts = 0;
     int64_t num_rows = 0;  // of the target's states
     int depth = 0;
-    std::vector<DraftNode> nodes = {};
+    std::vector<LikelyNode> nodes = {};
     size_t first_new = 0;  // those of the step before the last come first
     std::vector<Branch> branches = {};
     std::vector<int32_t> spare = {};  // blocks of branches beside the sequence's own

@@ -46,14 +46,15 @@ std::unique_ptr<PartFile> eagle_file(Kind kind, int64_t context = 128) {
   auto file = std::make_unique<PartFile>(std::move(config));
   const std::string layer = is3 ? "midlayer." : "layers.0.";
   const int64_t input = is3 ? 2 * kHidden : kHidden;
-  file->add("fc.weight", {kHidden, is3 ? 3 * kHidden : 2 * kHidden}, 0.1f);
+  const float out = is3 ? 0.2f : 0.05f;  // without a final norm, logits are as far apart as states are large
+  file->add("fc.weight", {kHidden, is3 ? 3 * kHidden : 2 * kHidden}, out);
   file->add(layer + "self_attn.q_proj.weight", {kNumHeads * kHeadDim, input}, 0.2f);
   file->add(layer + "self_attn.k_proj.weight", {kNumKvHeads * kHeadDim, input}, 0.2f);
   file->add(layer + "self_attn.v_proj.weight", {kNumKvHeads * kHeadDim, input}, 0.2f);
-  file->add(layer + "self_attn.o_proj.weight", {kHidden, kNumHeads * kHeadDim}, 0.2f);
+  file->add(layer + "self_attn.o_proj.weight", {kHidden, kNumHeads * kHeadDim}, out);
   file->add(layer + "mlp.gate_proj.weight", {kInner, kHidden}, 0.2f);
   file->add(layer + "mlp.up_proj.weight", {kInner, kHidden}, 0.2f);
-  file->add(layer + "mlp.down_proj.weight", {kHidden, kInner}, 0.2f);
+  file->add(layer + "mlp.down_proj.weight", {kHidden, kInner}, out);
   file->add(layer + "post_attention_layernorm.weight", {kHidden}, 1.0f);
   if (is3) {
     file->add(layer + "input_layernorm.weight", {kHidden}, 1.0f);
@@ -152,8 +153,10 @@ class Reference {
       for (const Floats& key : keys_) {
         double dot = 0.0;
         for (size_t i = 0; i < kHeadDim; ++i) dot += static_cast<double>(q[head * kHeadDim + i]) * key[kv + i];
-        weights.push_back(std::exp(dot / std::sqrt(static_cast<double>(kHeadDim))));
+        weights.push_back(dot / std::sqrt(static_cast<double>(kHeadDim)));
       }
+      const double top = std::ranges::max(weights);
+      for (double& weight : weights) weight = std::exp(weight - top);
       const double mass = std::accumulate(weights.begin(), weights.end(), 0.0);
       for (size_t i = 0; i < kHeadDim; ++i) {
         double sum = 0.0;
@@ -181,7 +184,7 @@ Tokens reference_chain(Reference path, int max_drafts) {
 
 // At each depth the likeliest kBeam of the nodes that may still be proposed are extended.
 Drafts reference_tree(const Reference& root, int max_drafts) {
-  std::vector<DraftNode> nodes;
+  std::vector<LikelyNode> nodes;
   std::vector<Reference> paths = {root};
   std::vector<int32_t> extended = {-1};
   for (int depth = 1; !extended.empty(); ++depth) {
@@ -202,14 +205,14 @@ Drafts reference_tree(const Reference& root, int max_drafts) {
     order.resize(std::min(order.size(), static_cast<size_t>(EagleDrafter::kBeam)));
     std::vector<Reference> next;
     for (const int32_t i : order) {
-      const DraftNode& node = nodes[static_cast<size_t>(i)];
+      const LikelyNode& node = nodes[static_cast<size_t>(i)];
       next.push_back(paths[static_cast<size_t>(std::ranges::find(extended, node.parent) - extended.begin())]);
       next.back().append(Floats(next.back().state()), node.token);
     }
     paths = std::move(next);
     extended = order;
   }
-  return prune(nodes, max_drafts);
+  return likeliest_of(nodes, max_drafts);
 }
 
 class EagleTest : public testing::TestWithParam<std::tuple<std::string, Kind>> {

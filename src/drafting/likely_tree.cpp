@@ -4,41 +4,30 @@
 #include <numeric>
 #include <queue>
 
+#include "drafting/draft_tree.h"
+
 namespace quire {
 
-Drafts depth_first(std::span<const DraftNode> nodes) {
-  std::vector<std::vector<int32_t>> children(nodes.size() + 1);  // of node i at i + 1
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    children[static_cast<size_t>(nodes[i].parent + 1)].push_back(static_cast<int32_t>(i));
+namespace {
+
+Drafts written(std::span<const LikelyNode> nodes) {
+  DraftTree tree;
+  std::vector<int32_t> added;
+  for (const LikelyNode& node : nodes) {
+    const int32_t parent = node.parent < 0 ? DraftTree::kRoot : added[static_cast<size_t>(node.parent)];
+    added.push_back(tree.add(parent, node.token, node.probability));
   }
   Drafts drafts;
-  struct Open {
-    int32_t node;
-    int32_t parent;  // its place in the result
-  };
-  std::vector<Open> open;
-  const auto push_children = [&](size_t of, int32_t place) {
-    for (auto child = children[of].rbegin(); child != children[of].rend(); ++child) open.push_back({*child, place});
-  };
-  push_children(0, -1);
-  while (!open.empty()) {
-    const Open next = open.back();
-    open.pop_back();
-    const auto place = static_cast<int32_t>(drafts.tokens.size());
-    drafts.tokens.push_back(nodes[static_cast<size_t>(next.node)].token);
-    drafts.parents.push_back(next.parent);
-    push_children(static_cast<size_t>(next.node) + 1, place);
-  }
-  bool is_chain = true;
-  for (size_t i = 0; i < drafts.size(); ++i) is_chain = is_chain && drafts.parents[i] == static_cast<int32_t>(i) - 1;
-  if (is_chain) drafts.parents.clear();
+  tree.write(drafts);
   return drafts;
 }
+
+}  // namespace
 
 Drafts likeliest_tree(std::span<const std::vector<Candidate>> levels, int max_nodes) {
   // The likeliest node that is not in the tree is the next sibling or the first child of one that is.
   struct Next {
-    DraftNode node;
+    LikelyNode node;
     size_t level;
     size_t rank;
     float parent_probability;
@@ -50,7 +39,7 @@ Drafts likeliest_tree(std::span<const std::vector<Candidate>> levels, int max_no
     const Candidate& token = levels[level][rank];
     queue.push({{token.id, parent, parent_probability * token.probability}, level, rank, parent_probability});
   };
-  std::vector<DraftNode> nodes;
+  std::vector<LikelyNode> nodes;
   push(-1, 1.0f, 0, 0);
   while (!queue.empty() && static_cast<int>(nodes.size()) < max_nodes) {
     const Next next = queue.top();
@@ -60,10 +49,10 @@ Drafts likeliest_tree(std::span<const std::vector<Candidate>> levels, int max_no
     push(next.node.parent, next.parent_probability, next.level, next.rank + 1);
     push(index, next.node.probability, next.level + 1, 0);
   }
-  return depth_first(nodes);
+  return written(nodes);
 }
 
-Drafts prune(std::span<const DraftNode> nodes, int max_nodes) {
+Drafts likeliest_of(std::span<const LikelyNode> nodes, int max_nodes) {
   std::vector<int32_t> order(nodes.size());
   std::iota(order.begin(), order.end(), 0);
   // Of equals the earlier stays, and a parent is earlier than its child.
@@ -71,14 +60,14 @@ Drafts prune(std::span<const DraftNode> nodes, int max_nodes) {
                            [&](int32_t i) { return nodes[static_cast<size_t>(i)].probability; });
   order.resize(std::min(order.size(), static_cast<size_t>(max_nodes)));
   std::vector<int32_t> places(nodes.size(), -1);
-  std::vector<DraftNode> kept;
+  std::vector<LikelyNode> kept;
   for (const int32_t i : order) {
-    DraftNode node = nodes[static_cast<size_t>(i)];
+    LikelyNode node = nodes[static_cast<size_t>(i)];
     places[static_cast<size_t>(i)] = static_cast<int32_t>(kept.size());
     if (node.parent >= 0) node.parent = places[static_cast<size_t>(node.parent)];
     kept.push_back(node);
   }
-  return depth_first(kept);
+  return written(kept);
 }
 
 }  // namespace quire

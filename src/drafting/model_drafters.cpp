@@ -155,7 +155,7 @@ MemoryPlan plan_eagle(const DraftParts& parts) {
   return plan;
 }
 
-// Of EAGLE-3: as its configuration says, or the second, the middle and the third from the end.
+// Of EAGLE-3: as its configuration says, or layer 2, the middle one and the third from the end.
 std::vector<int> tapped_layers_of(const Checkpoint& part, int num_taps, int num_layers) {
   constexpr const char* kKey = "eagle_aux_hidden_state_layer_ids";
   const json::object* config = find_object(part.config(), "eagle_config");
@@ -222,6 +222,12 @@ MemoryPlan plan_model_drafter(const DraftParts& parts) { return find_kind(parts.
 
 std::unique_ptr<Drafter> make_model_drafter(const DraftParts& parts) {
   return find_kind(parts.options.method).make(parts);
+}
+
+RunnerOptions for_drafter(RunnerOptions target_options, const Drafter& drafter) {
+  target_options.tapped_layers = drafter.tapped_layers();
+  if (drafter.hidden_use() == HiddenUse::kAll) target_options.max_hidden_rows = target_options.max_batch_tokens;
+  return target_options;
 }
 
 }  // namespace quire

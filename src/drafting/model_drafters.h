@@ -44,4 +44,7 @@ bool has_model(std::string_view method);
 MemoryPlan plan_model_drafter(const DraftParts& parts);
 std::unique_ptr<Drafter> make_model_drafter(const DraftParts& parts);
 
+// The target's options with what it must be loaded with for the drafter to read its hidden states.
+RunnerOptions for_drafter(RunnerOptions target_options, const Drafter& drafter);
+
 }  // namespace quire

@@ -126,12 +126,13 @@ inline Drafts propose(Drafter& drafter, uint64_t sequence, const std::vector<int
 
 inline std::vector<Candidate> sorted_candidates(const Floats& logits) {
   std::vector<Candidate> all;
+  const auto top = static_cast<double>(std::ranges::max(logits));
   double mass = 0.0;
-  for (const float logit : logits) mass += std::exp(static_cast<double>(logit));
+  for (const float logit : logits) mass += std::exp(logit - top);
   for (size_t i = 0; i < logits.size(); ++i) {
     all.push_back({.id = static_cast<int32_t>(i),
                    .logit = logits[i],
-                   .probability = static_cast<float>(std::exp(static_cast<double>(logits[i])) / mass)});
+                   .probability = static_cast<float>(std::exp(logits[i] - top) / mass)});
   }
   std::ranges::sort(all, likelier);
   return all;

@@ -46,8 +46,9 @@ void ModelExecutor::start(std::span<const StepPlan::Item> items) {
   for (size_t i = 0; i < items.size(); ++i) add_to_batch(items[i], step.entries[i]);
   if (runner_.can_sample()) choose_on_device(step);
   step.chooses_tokens = !batch_.sampling.empty();
-  step.num_hidden_rows = batch_.hidden_rows.size();
-  last_wants_tokens_only_ = batch_.hidden_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
+  step.num_hidden_rows = rows_for_drafter().size();
+  last_wants_tokens_only_ =
+      batch_.hidden_rows.empty() && batch_.tapped_rows.empty() && batch_.sampling.size() == batch_.logit_rows.size();
   last_awaits_tokens_ = most_await_tokens(items);
   step.started_ms = last_started_ms_ = hooks_.now_ms();
   runner_.start(batch_);
@@ -93,16 +94,22 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   if (choice.hidden_use != HiddenUse::kNone) add_hidden_rows(item, entry);
 }
 
+// Where the drafter reads layers, rows of embeddings and its own are two lists.
+std::vector<int32_t>& ModelExecutor::rows_for_drafter() {
+  return runner_.options().tapped_layers.empty() ? batch_.hidden_rows : batch_.tapped_rows;
+}
+
 // The rows of the item are the last ones of the batch.
 void ModelExecutor::add_hidden_rows(const StepPlan::Item& item, StepEntry& entry) {
-  entry.first_hidden_row = batch_.hidden_rows.size();
+  std::vector<int32_t>& rows = rows_for_drafter();
+  entry.first_hidden_row = rows.size();
   if (entry.choice->hidden_use == HiddenUse::kAll) {
     entry.num_hidden_rows = item.num_tokens;
   } else if (item.samples) {
     entry.num_hidden_rows = 1 + item.num_drafts;  // any of them may turn out to be the last that holds
   }
   const auto end_row = static_cast<int32_t>(batch_.token_ids.size());
-  for (int64_t i = entry.num_hidden_rows; i > 0; --i) batch_.hidden_rows.push_back(end_row - static_cast<int32_t>(i));
+  for (int64_t i = entry.num_hidden_rows; i > 0; --i) rows.push_back(end_row - static_cast<int32_t>(i));
 }
 
 // The sequence and the branches of its drafts.
@@ -163,7 +170,9 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
 void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) {
   results.hidden.clear();
   moved_hidden_.clear();
-  const std::span<const float> all = step.num_hidden_rows > 0 ? runner_.hidden() : std::span<const float>{};
+  const bool is_tapped = !runner_.options().tapped_layers.empty();
+  std::span<const float> all;
+  if (step.num_hidden_rows > 0) all = is_tapped ? runner_.tapped() : runner_.hidden();
   const size_t width = step.num_hidden_rows > 0 ? all.size() / step.num_hidden_rows : 0;
   for (size_t i = 0; i < step.entries.size(); ++i) {
     const StepEntry& entry = step.entries[i];

@@ -75,6 +75,7 @@ class ModelExecutor : public Executor {
 
   void add_to_batch(const StepPlan::Item& item, StepEntry& entry);
   void add_sequences(const StepPlan::Item& item);
+  std::vector<int32_t>& rows_for_drafter();
   void add_hidden_rows(const StepPlan::Item& item, StepEntry& entry);
   void choose_on_device(const StepRows& step);
   void report_hidden(const StepRows& step, StepResults& results);

@@ -56,6 +56,8 @@ void DraftVocabulary::match(const VocabularyTexts& target, const VocabularyTexts
   }
   std::unordered_map<std::string_view, int32_t> draft_ids;
   for (size_t id = 0; id < draft_texts.size(); ++id) draft_ids.emplace(draft_texts[id], static_cast<int32_t>(id));
+  draft_ids.erase("");  // ids without a token
+  const auto num_tokens = std::ranges::count_if(target_texts, [](const std::string& text) { return !text.empty(); });
   int64_t num_matched = 0;
   for (size_t id = 0; id < target_texts.size(); ++id) {
     const std::string& text = target_texts[id];
@@ -64,9 +66,9 @@ void DraftVocabulary::match(const VocabularyTexts& target, const VocabularyTexts
     } else if (const auto found = draft_ids.find(text); found != draft_ids.end()) {
       to_draft_[id] = found->second;
     }
-    if (to_draft_[id] != kNone) ++num_matched;
+    if (to_draft_[id] != kNone && !text.empty()) ++num_matched;
   }
-  if (num_matched == 0 || num_matched * 10 < static_cast<int64_t>(target_texts.size()) * 9) {
+  if (num_matched == 0 || num_matched * 10 < num_tokens * 9) {
     refuse(target, draft, num_matched);
   }
   // Ids beyond the texts are padding, which no model means: they may correspond, so that equal vocabularies are.

@@ -16,7 +16,7 @@ struct VocabularyTexts {
   std::string name = {};  // of the checkpoint, for messages
   int64_t size = 0;       // of the model's logits; often more than there are texts
   std::span<const std::string> texts =
-      {};  // by token id; both models' in one spelling. Empty: the file has no tokenizer
+      {};  // by token id, both models' in one spelling; empty ones are no tokens. None: no tokenizer
 };
 
 class DraftVocabulary {

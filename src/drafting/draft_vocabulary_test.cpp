@@ -69,6 +69,27 @@ TEST(DraftVocabulary, RefusesAnotherVocabularyByItsFirstDifference) {
             std::string::npos);
 }
 
+TEST(DraftVocabulary, HolesAreNoTokens) {
+  std::vector<std::string> target = numbered(20), draft = numbered(20);
+  for (size_t i = 0; i < 15; ++i) target[i].clear();
+  draft[3].clear();
+  draft[19].clear();
+  EXPECT_NE(refusal(target, draft).find("4 of the target's 20 tokens"), std::string::npos);
+  draft[19] = target[19];
+  EXPECT_EQ(refusal(target, draft), "no error");
+}
+
+TEST(DraftVocabulary, ListedIdsAreThoseOfTheTarget) {
+  const DraftVocabulary vocabulary(8, std::vector<int32_t>{5, 1, 7}, "part");
+  EXPECT_EQ(vocabulary.to_target(0), 5);
+  EXPECT_EQ(vocabulary.to_draft(7), 2);
+  std::vector<float> room(8);
+  EXPECT_EQ(vocabulary.to_target(std::vector<float>{1, 2, 3}, room)[1], 2.0f);
+  for (const std::vector<int32_t>& wrong : {std::vector<int32_t>{0, 8}, {0, -1}, {3, 3}}) {
+    EXPECT_THROW(DraftVocabulary(8, wrong, "part"), Error);
+  }
+}
+
 TEST(DraftVocabulary, WithoutTextsTheSizesDecide) {
   const DraftVocabulary equal({.size = 8}, {.size = 8});
   EXPECT_EQ(equal.to_draft(7), 7);

@@ -47,6 +47,12 @@ void EagleDrafter::finish(uint64_t sequence, std::span<const int32_t> /*tokens*/
   sequences_.drop(sequence);
 }
 
+size_t EagleDrafter::memory_bytes() const {
+  size_t bytes = 0;
+  for (const auto& [sequence, states] : states_) bytes += sizeof(States) + states.rows.capacity() * sizeof(float);
+  return bytes;
+}
+
 void EagleDrafter::propose(std::span<DraftRequest> requests) {
   sequences_.begin_turn();
   std::vector<DraftRequest*> wanting;

@@ -38,6 +38,7 @@ class EagleDrafter : public Drafter {
   EagleDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner, DraftVocabulary vocabulary,
                const Options& options);
 
+  size_t memory_bytes() const override;
   HiddenUse hidden_use() const override { return HiddenUse::kAll; }
   std::vector<int> tapped_layers() const override { return tapped_layers_; }
   void observe(std::span<const HiddenRows> rows) override;

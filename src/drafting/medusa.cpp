@@ -34,6 +34,10 @@ void MedusaDrafter::finish(uint64_t sequence, std::span<const int32_t> /*tokens*
   states_.erase(sequence);
 }
 
+size_t MedusaDrafter::memory_bytes() const {
+  return states_.size() * (sizeof(State) + static_cast<size_t>(runner_->info().hidden_size) * sizeof(float));
+}
+
 void MedusaDrafter::propose(std::span<DraftRequest> requests) {
   std::vector<DraftRequest*> wanting;
   for (DraftRequest& request : requests) {

@@ -22,6 +22,7 @@ class MedusaDrafter : public Drafter {
   MedusaDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner, DraftVocabulary vocabulary,
                 const SpeculationOptions& options);
 
+  size_t memory_bytes() const override;
   HiddenUse hidden_use() const override { return HiddenUse::kLast; }
   void observe(std::span<const HiddenRows> rows) override;
   void propose(std::span<DraftRequest> requests) override;

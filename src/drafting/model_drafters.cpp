@@ -28,6 +28,9 @@ RunnerOptions runner_options(const DraftParts& parts, const ModelInfo& info) {
   options.tensor_parallel = 1;
   options.max_batch_tokens = std::max(kChunkTokens, target.max_sequences);
   options.max_logit_rows = target.max_sequences;
+  options.max_hidden_rows = 0;
+  options.max_branches = 0;
+  options.tapped_layers.clear();
   options.keep_all_positions = true;
   options.num_swap_blocks = 0;
   options.swap_bytes = 0;
@@ -36,6 +39,12 @@ RunnerOptions runner_options(const DraftParts& parts, const ModelInfo& info) {
     options.num_blocks = std::min(target.num_blocks, target.max_sequences * blocks_for(options.max_context));
   }
   return options;
+}
+
+void check_target(const DraftParts& parts, const ModelInfo& target) {
+  if (target.has_head) return;
+  fail(ErrorCode::kInvalidArgument, "{} has no output matrix: it generates nothing that {} could draft",
+       parts.target->name(), parts.options.method);
 }
 
 // ---- draft_model ----------------------------------------------------------------------------------------------------
@@ -56,6 +65,7 @@ MemoryPlan plan_draft_model(const DraftParts& parts) {
 }
 
 std::unique_ptr<Drafter> make_draft_model(const DraftParts& parts) {
+  check_target(parts, ModelRunner::info(*parts.target));
   DraftVocabulary vocabulary(
       {.name = parts.target->name(), .size = ModelRunner::info(*parts.target).vocab_size, .texts = parts.target_texts},
       {.name = parts.checkpoint->name(),
@@ -66,12 +76,6 @@ std::unique_ptr<Drafter> make_draft_model(const DraftParts& parts) {
 }
 
 // ---- parts that read the target's hidden states ---------------------------------------------------------------------
-
-void check_target(const DraftParts& parts, const ModelInfo& target) {
-  if (target.has_head) return;
-  fail(ErrorCode::kInvalidArgument, "{} has no output matrix: it generates nothing that {} could draft",
-       parts.target->name(), parts.options.method);
-}
 
 // An integer for each row of a part's logits.
 std::vector<int64_t> read_numbers(const Checkpoint& part, const TensorView& view, const char* name) {

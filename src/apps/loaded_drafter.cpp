@@ -1,0 +1,61 @@
+#include "apps/loaded_drafter.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "apps/loaded_model.h"
+#include "apps/units.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "dialogue/text_processor.h"
+#include "drafting/model_drafters.h"
+#include "models/running/model_runner.h"
+
+namespace quire {
+namespace {
+
+// What each token adds to a text, whatever the spelling of the vocabulary. None for a file without a tokenizer.
+std::vector<std::string> token_texts(const Checkpoint& checkpoint) {
+  if (checkpoint.is_gguf() && checkpoint.gguf()->find_string("tokenizer.ggml.model", "no_vocab") == "no_vocab")
+    return {};
+  const auto text = TextProcessor::load(checkpoint);
+  std::vector<std::string> texts;
+  for (int32_t id = 0; id < text->tokenizer().vocab_size(); ++id) texts.push_back(text->tokenizer().token_bytes(id));
+  return texts;
+}
+
+}  // namespace
+
+LoadedDrafter load_drafter(const SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
+  LoadedDrafter loaded;
+  if (!has_model(options.method)) return loaded;
+  if (options.model.empty()) {
+    fail(ErrorCode::kInvalidArgument, "the method of speculation \"{}\" needs a model; name its file or folder",
+         options.method);
+  }
+  loaded.checkpoint = open_checkpoint(options.model);
+  std::vector<std::string> target_texts, texts;
+  if (options.method == "draft_model") {
+    target_texts = token_texts(target);
+    texts = token_texts(*loaded.checkpoint);
+  }
+  // A pool of the size that the target would have without the drafter.
+  const MemoryPlan alone = ModelRunner::plan(target, target_options);
+  DraftParts parts{.options = options,
+                   .checkpoint = loaded.checkpoint.get(),
+                   .target = &target,
+                   .target_options = target_options,
+                   .target_texts = target_texts,
+                   .texts = texts};
+  parts.target_options.num_blocks = alone.num_blocks;
+  loaded.memory_bytes = plan_model_drafter(parts).total_bytes;
+  loaded.drafter = make_model_drafter(parts);
+  target_options = for_drafter(target_options, *loaded.drafter);
+  target_options.memory_bytes = alone.allowed_bytes - std::min(alone.allowed_bytes, loaded.memory_bytes);
+  log::info("speculation: {} with {}, {}", options.method, loaded.checkpoint->name(),
+            format_bytes(loaded.memory_bytes));
+  return loaded;
+}
+
+}  // namespace quire

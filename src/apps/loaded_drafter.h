@@ -1,0 +1,24 @@
+// A drafter as the commands load it, before the target model, whose memory and rows depend on it.
+#pragma once
+
+#include <memory>
+
+#include "drafting/drafter.h"
+#include "drafting/speculation_options.h"
+#include "models/loading/checkpoint.h"
+#include "models/runner_options.h"
+
+namespace quire {
+
+struct LoadedDrafter {
+  std::unique_ptr<Checkpoint> checkpoint;  // its own; must outlive the engine that has the drafter. Or none
+  std::unique_ptr<Drafter> drafter;        // none where the engine makes it from its options, or nothing is drafted
+  uint64_t memory_bytes = 0;               // of its ledger, beside the target's
+};
+
+// Loads the model of the drafter that the options name, if it has one, and says so in a line on standard error.
+// `target_options` are changed so that the target, loaded with them, leaves the drafter its memory and computes what it
+// reads. Throws Error for a drafter that does not go with the target.
+LoadedDrafter load_drafter(const SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options);
+
+}  // namespace quire

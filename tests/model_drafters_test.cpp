@@ -85,12 +85,14 @@ class ModelDraftersTest : public testing::Test {
     int64_t max_sequences = 16;
     int64_t max_batch_tokens = 128;
     int64_t num_blocks = 64;
+    bool tree = false;
   };
 
   static RunnerOptions runner_options(const Setting& setting) {
     return {.num_threads = 2,
             .max_batch_tokens = setting.max_batch_tokens,
             .max_sequences = setting.max_sequences,
+            .max_branches = setting.tree ? 5 * setting.max_sequences : 0,
             .max_context = 128,
             .num_blocks = setting.num_blocks};
   }
@@ -101,7 +103,7 @@ class ModelDraftersTest : public testing::Test {
     RunnerOptions options = runner_options(setting);
     EngineOptions engine_options;
     engine_options.speculation.adaptive = false;
-    engine_options.speculation.tree = false;
+    engine_options.speculation.tree = setting.tree;
     std::unique_ptr<Drafter> drafter;
     if (!method.empty()) {
       SpeculationOptions speculation = engine_options.speculation;
@@ -139,6 +141,7 @@ class ModelDraftersTest : public testing::Test {
   void expect_the_same_answers(const std::string& method, const Checkpoint& part) {
     for (const Setting& setting :
          {Setting{.name = "alone", .max_sequences = 1}, Setting{.name = "a batch of 16"},
+          Setting{.name = "trees alone", .max_sequences = 1, .tree = true}, Setting{.name = "trees", .tree = true},
           Setting{.name = "short chunks", .max_batch_tokens = 20},
           Setting{.name = "preempted", .max_sequences = 8, .max_batch_tokens = 20, .num_blocks = 5}}) {
       const auto engine = make_engine(setting, method, &part);

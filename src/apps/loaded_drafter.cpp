@@ -27,14 +27,16 @@ std::vector<std::string> token_texts(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-LoadedDrafter load_drafter(const SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
+LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
   LoadedDrafter loaded;
-  if (!has_model(options.method)) return loaded;
+  const bool is_named = !options.method.empty();
+  if (is_named ? !has_model(options.method) : options.model.empty()) return loaded;
   if (options.model.empty()) {
     fail(ErrorCode::kInvalidArgument, "the method of speculation \"{}\" needs a model; name its file or folder",
          options.method);
   }
   loaded.checkpoint = open_checkpoint(options.model);
+  if (!is_named) options.method = method_for(*loaded.checkpoint);
   std::vector<std::string> target_texts, texts;
   if (options.method == "draft_model") {
     target_texts = token_texts(target);

@@ -17,8 +17,9 @@ struct LoadedDrafter {
 };
 
 // Loads the model of the drafter that the options name, if it has one, and says so in a line on standard error.
-// `target_options` are changed so that the target, loaded with them, leaves the drafter its memory and computes what it
-// reads. Throws Error for a drafter that does not go with the target.
-LoadedDrafter load_drafter(const SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options);
+// A method that is not named is set to what the checkpoint is made for. `target_options` are changed so that the
+// target, loaded with them, leaves the drafter its memory and computes what it reads. Throws Error for a drafter that
+// does not go with the target.
+LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options);
 
 }  // namespace quire

@@ -266,6 +266,8 @@ class EagleTest : public testing::TestWithParam<std::tuple<std::string, Kind>> {
 TEST_P(EagleTest, ChainsAreThoseOfTheReference) {
   const auto eagle = drafter(/*tree=*/false);
   EXPECT_EQ(eagle->hidden_use(), HiddenUse::kAll);
+  EXPECT_EQ(method_for(file_->checkpoint()), kind() == Kind::kEagle3 ? "eagle3" : "eagle");
+  EXPECT_EQ(method_for(target_.checkpoint()), "draft_model");
   EXPECT_EQ(eagle->tapped_layers(), kind() == Kind::kEagle3 ? kTaps : std::vector<int>{});
   const Tokens known = text(40, 1);
   observe(*eagle, 1, known, 0, 25);

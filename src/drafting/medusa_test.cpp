@@ -108,6 +108,7 @@ class MedusaTest : public testing::TestWithParam<std::tuple<std::string, Layout>
 TEST_P(MedusaTest, ChainsAreTheHeadsFirstChoices) {
   const auto medusa = drafter(/*tree=*/false);
   EXPECT_EQ(medusa->hidden_use(), HiddenUse::kLast);
+  EXPECT_EQ(method_for(file_->checkpoint()), "medusa");
   for (const int64_t length : {2, 9, 10}) {
     const Floats state = observe(*medusa, 1, length);
     std::vector<int32_t> expected;

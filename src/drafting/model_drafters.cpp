@@ -222,6 +222,16 @@ bool has_model(std::string_view method) {
   return std::ranges::any_of(kKinds, [&](const ModelDrafterKind& kind) { return kind.name == method; });
 }
 
+std::string_view method_for(const Checkpoint& checkpoint) {
+  const json::object& config = checkpoint.config();
+  const json::array* names = find_array(config, "architectures");
+  const bool is_named_medusa = names != nullptr && !names->empty() && names->at(0) == "MedusaModel";
+  if (is_named_medusa || config.contains("medusa_num_heads")) return "medusa";
+  const std::optional<TensorView> fuse = checkpoint.find_tensor("fc.weight");
+  if (!fuse) return "draft_model";
+  return fuse->cols() > 2 * fuse->rows() || checkpoint.find_tensor("d2t") ? "eagle3" : "eagle";
+}
+
 MemoryPlan plan_model_drafter(const DraftParts& parts) { return find_kind(parts.options.method).plan(parts); }
 
 std::unique_ptr<Drafter> make_model_drafter(const DraftParts& parts) {

@@ -38,6 +38,8 @@ struct ModelDrafterKind {
 
 std::span<const ModelDrafterKind> model_drafter_kinds();
 bool has_model(std::string_view method);
+// The method that a checkpoint is made for, by its configuration and tensors: "draft_model" for a model of its own.
+std::string_view method_for(const Checkpoint& checkpoint);
 
 // The memory that the drafter will take, from headers alone; its total_bytes are what the target must leave. Both
 // throw Error for a method that is not in the list, and for a checkpoint that does not go with the target.

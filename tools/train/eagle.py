@@ -14,7 +14,7 @@ import pathlib
 import time
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,8 +22,8 @@ from acceptance import Tally, accepted_per_step
 from corpus import load_texts
 from target import Layer, Target, groups_of_like_length, rope_table
 
-PASSES = 3  # over each text; from the second on some inputs are the layer's own states, as when it drafts a chain
-OWN_SHARE = 0.6
+PASSES = 4  # over each text; from the second on most inputs are the layer's own states, as when it drafts a chain
+OWN_SHARE = 0.75
 STATE_WEIGHT = 0.1  # of the distance to the target's state, beside the cross entropy
 
 
@@ -157,7 +157,9 @@ def main():
     parser.add_argument("model")
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--start", type=pathlib.Path, help="folder of a layer to continue from")
+    parser.add_argument("--longest", type=int, default=128, help="tokens of a text to learn from, its prompt included")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--peak", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--drafts", type=int, default=5, help="length of the chains that are measured")
     parser.add_argument("--most-tokens", type=int, help="of training text")
@@ -175,13 +177,17 @@ def main():
         lines.append(text)
 
     target, began = Target(options.model), time.time()
-    texts = [t for t in load_texts(options.work / "train.jsonl", target, options.most_tokens) if len(t.answer) > 1]
+    texts = [t for t in load_texts(options.work / "train.jsonl", target, options.most_tokens)
+             if len(t.answer) > 1 and len(t.ids) <= options.longest]
     held_out = load_texts(options.work / "held-out.jsonl", target)
-    log(f"EAGLE layer for {target.path.name}: seed {options.seed}, {options.epochs} epochs, peak learning rate "
-        f"{options.peak}, {options.threads} thread(s)")
+    log(f"EAGLE layer for {target.path.name}: seed {options.seed}, {options.epochs} epochs of {PASSES} passes, peak "
+        f"learning rate {options.peak}, {options.threads} thread(s)")
     log(f"text of the target's own: {len(texts)} answers, {sum(len(t.answer) for t in texts)} tokens; held out: "
         f"{len(held_out)} answers, {sum(len(t.answer) for t in held_out)} tokens")
     eagle = Eagle(target.config)
+    if options.start:
+        eagle.load_state_dict({name: w.float() for name, w in load_file(options.start / "model.safetensors").items()})
+        log("continues from:\n" + (options.start / "training.log").read_text())
     train(eagle, target, texts, options.epochs, options.peak, log)
     for p in eagle.parameters():
         p.data = p.data.bfloat16().float()  # as they are saved

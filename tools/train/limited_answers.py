@@ -24,15 +24,14 @@ from acceptance import Tally, accepted_per_step
 from corpus import Text, load_texts
 from target import Config, Llama, Target
 
-VOCABULARY = 4096
 BEGIN, STOP, FIRST = 0, 1, 2  # token ids; the words of a set are FIRST ... FIRST + size - 1
-SETS = {"20": 20, "200": 200, "2,000": 2000, "unlimited": VOCABULARY - FIRST}
+SETS = {"20": 20, "200": 200, "2,000": 2000, "unlimited": 4094}  # unlimited: the whole vocabulary
 FOLLOWING = 5
 LINE = FOLLOWING + 2
-LINES = 9  # in an answer
-LENGTHS = (1, 2, 4, 8, 16, 32, 63)
-CONFIG = Config(vocab_size=VOCABULARY, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=4)
+LINES = 5  # in an answer
+LENGTHS = (1, 2, 4, 8, 16, 35)
+SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+         "num_key_value_heads": 2}
 HEADS = 5
 
 
@@ -43,7 +42,7 @@ def register_answers(register, count, generator):
 
 
 def train_target(register, steps, generator):
-    model = Llama(CONFIG)
+    model = Llama(Config(vocab_size=FIRST + len(register), **SHAPE))
     inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     outer = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
     optimisers = (torch.optim.Muon(inner, lr=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
@@ -90,9 +89,9 @@ def study_set(name, size, options):
     model = train_target(register, options.steps, generator)
     texts, bits = written(model, options.answers + 64, generator)
     held_out, texts = texts[:64], texts[64:]
-    heads = medusa.Heads(CONFIG.hidden_size, HEADS)
+    heads = medusa.Heads(SHAPE["hidden_size"], HEADS)
     head = model.model.embed_tokens.weight
-    medusa.train(heads, head, medusa.Examples(texts, HEADS), options.epochs, 4e-3, log=lambda line: None)
+    medusa.train(heads, head, medusa.Examples(texts, HEADS), options.epochs, 3e-3, batch=64, log=lambda line: None)
     played = [(t.answer.tolist(), medusa.guesses(heads, head, t.answer_hidden())[:, :, 0].tolist()) for t in held_out]
     row = {"name": name, "bits": bits, "by_length": [per_step_at(played, n) for n in LENGTHS]}
     print(f"set of {name}: {bits:.2f} bits a token, tokens a step by length "
@@ -192,9 +191,9 @@ def main():
     parser.add_argument("--doc", type=pathlib.Path)
     parser.add_argument("--plot", type=pathlib.Path)
     parser.add_argument("--demo", nargs=2, type=pathlib.Path, metavar=("WORK", "HEADS"))
-    parser.add_argument("--steps", type=int, default=400, help="of training a target, 4,032 tokens each")
-    parser.add_argument("--answers", type=int, default=1000, help="of each set that the heads learn from")
-    parser.add_argument("--epochs", type=int, default=10, help="of training heads")
+    parser.add_argument("--steps", type=int, default=300, help="of training a target, 2,240 tokens each")
+    parser.add_argument("--answers", type=int, default=400, help="of each set that the heads learn from")
+    parser.add_argument("--epochs", type=int, default=8, help="of training heads")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

@@ -13,6 +13,7 @@ python=${PYTHON:-python3}
 "$python" "$here/texts.py" "$demo" "$work/demo" --prompts demo --quire "$quire"
 "$python" "$here/medusa.py" "$demo" "$work/demo" "$assets/demo/medusa"
 "$python" "$here/eagle.py" "$demo" "$work/demo" "$assets/demo/eagle"
+"$python" "$here/draft_model.py" "$demo" "$assets/demo/quire-demo-small.gguf" "$work/demo"
 "$python" "$here/texts.py" "$smollm2" "$work/smollm2" --prompts general --quire "$quire" --per-task 40 --held-out 4
 "$python" "$here/medusa.py" "$smollm2" "$work/smollm2" "$assets/smollm2-135m/medusa" --heads 4
 "$python" "$here/limited_answers.py" --demo "$work/demo" "$assets/demo/medusa" --doc "$here/../../docs/speculation.md" \

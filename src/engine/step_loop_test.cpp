@@ -342,5 +342,26 @@ TEST(StepLoop, AbandonReturnsTheSequencesInFlight) {
   }
 }
 
+// Trees that the step was computing end with their sequences.
+TEST(StepLoop, AbandonedTreesGiveTheirBlocksBack) {
+  for (const bool fails_at_start : {true, false}) {
+    Harness harness({.block_size = kBlock,
+                     .kv_groups = {{.num_blocks = 64}},
+                     .max_batch_tokens = 40,
+                     .max_sequences = 4,
+                     .max_branches = 12});
+    for (int i = 0; i < 3; ++i) harness.add(5, 40);
+    harness.step();
+    harness.propose(9, /*trees=*/true);
+    (fails_at_start ? harness.starts_until_failure : harness.finishes_until_failure) = 0;
+    EXPECT_THROW(harness.step(), Error);
+    EXPECT_TRUE(std::ranges::any_of(harness.owned, [](const auto& each) { return !each->kv.branches.empty(); }));
+    for (Sequence* sequence : harness.abandon()) harness.loop.finish(sequence);
+    harness.scheduler.check();
+    EXPECT_EQ(harness.scheduler.num_running(), 0);
+    EXPECT_EQ(harness.scheduler.blocks().num_active(), 0);
+  }
+}
+
 }  // namespace
 }  // namespace quire

@@ -54,6 +54,7 @@ struct ServerContext {
 
   Limits limits;
   Metrics* metrics = nullptr;  // never null while a listener runs
+  std::string openapi;         // the description of the paths, written by the listener
   bool allow_request_templates = false;
 };
 

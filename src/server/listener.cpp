@@ -5,14 +5,15 @@
 #include <optional>
 
 #include "base/error.h"
+#include "server/access/auth.h"
+#include "server/access/origin_policy.h"
+#include "server/answers/stream_group.h"
 #include "server/api_error.h"
-#include "server/auth.h"
-#include "server/endpoints/stream_group.h"
+#include "server/endpoints/routes.h"
 #include "server/http/wire.h"
-#include "server/metrics.h"
-#include "server/origin_policy.h"
-#include "server/routes.h"
-#include "server/web_assets.h"
+#include "server/metrics/metrics.h"
+#include "server/openapi/openapi.h"
+#include "server/web/web_assets.h"
 
 namespace quire {
 namespace {
@@ -198,6 +199,7 @@ struct Listener::Impl {
 
 Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std::make_unique<Impl>(context, options)) {
   Impl* const impl = impl_.get();
+  context.openapi = json::serialize(openapi_document(context.limits, impl->root_path));
   const bool is_local =
       !options.addresses.empty() &&
       std::all_of(options.addresses.begin(), options.addresses.end(),

@@ -11,7 +11,7 @@
 #include "server/context.h"
 #include "server/http/server.h"
 #include "server/http/worker_pool.h"
-#include "server/log.h"
+#include "server/metrics/request_log.h"
 
 namespace quire {
 

@@ -12,14 +12,14 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/access/auth.h"
+#include "server/access/origin_policy.h"
 #include "server/apis/apis.h"
-#include "server/auth.h"
+#include "server/endpoints/routes.h"
 #include "server/http/test_client.h"
-#include "server/metrics.h"
-#include "server/openapi.h"
-#include "server/origin_policy.h"
-#include "server/routes.h"
-#include "server/web_assets.h"
+#include "server/metrics/metrics.h"
+#include "server/openapi/openapi.h"
+#include "server/web/web_assets.h"
 
 namespace quire {
 namespace {
@@ -504,7 +504,7 @@ TEST(OriginPolicy, PreflightsListWhatClientsSend) {
 }
 
 TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
-  const json::object document = openapi_document(Limits());
+  const json::object document = openapi_document(Limits(), "");
   const json::object& paths = document.at("paths").as_object();
   for (const Route& route : routes()) EXPECT_TRUE(paths.contains(route.pattern)) << route.pattern;
   const std::string text = json::serialize(document);
@@ -519,7 +519,7 @@ TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
 
 // The requests are those of the field tables: each field with a type, a range or a shape, and what it means.
 TEST(OpenApi, RequestsHaveTheFieldsOfTheTables) {
-  const json::object document = openapi_document(Limits());
+  const json::object document = openapi_document(Limits(), "");
   const json::object& schemas = document.at("components").at("schemas").as_object();
   for (const Api* const api : apis()) {
     const json::object& schema = schemas.at(api->schema).as_object();

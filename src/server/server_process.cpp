@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "engine/engine_thread.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 #include "server/stop_signals.h"
 
 namespace quire {

@@ -3,9 +3,9 @@
 #include <fstream>
 #include <iterator>
 
+#include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
-#include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {

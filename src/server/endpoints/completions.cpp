@@ -1,10 +1,10 @@
 #include <algorithm>
 
+#include "server/answers/answer_errors.h"
+#include "server/answers/generation.h"
+#include "server/answers/prompts.h"
+#include "server/answers/stream_group.h"
 #include "server/apis/answers.h"
-#include "server/endpoints/answer_errors.h"
-#include "server/endpoints/generation.h"
-#include "server/endpoints/prompts.h"
-#include "server/endpoints/stream_group.h"
 #include "server/schema/field_error.h"
 
 namespace quire {

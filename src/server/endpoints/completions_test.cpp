@@ -1,9 +1,9 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
 #include <stdexcept>
 
+#include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
-#include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {

@@ -1,5 +1,5 @@
 // /v1/embeddings, /tokenize, /detokenize, /tokenizer_info.
-#include "server/endpoints/embeddings.h"
+#include "server/answers/embeddings.h"
 
 #include <cmath>
 #include <cstring>

@@ -4,14 +4,11 @@
 // says so: there it calls only those members of the exchange that any thread may call.
 #pragma once
 
-#include <memory>
-
 #include "server/context.h"
 #include "server/http/exchange.h"
 
 namespace quire {
 
-using ExchangePtr = std::shared_ptr<http::Exchange>;
 using Handler = void (*)(ServerContext& context, const ExchangePtr& exchange);
 
 // Operation: no key needed for the first three.

@@ -1,6 +1,6 @@
 // GET /metrics, for Prometheus.
 
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 #include "server/endpoints/endpoints.h"
 

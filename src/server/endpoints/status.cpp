@@ -2,7 +2,7 @@
 
 #include "base/json.h"
 #include "server/endpoints/endpoints.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 namespace quire {
 namespace {

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "server/endpoints/endpoints.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 namespace quire::test {
 

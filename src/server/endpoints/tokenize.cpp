@@ -1,7 +1,7 @@
+#include "server/answers/answer_errors.h"
+#include "server/answers/prompts.h"
+#include "server/apis/json_text.h"
 #include "server/apis/openai/wire.h"
-#include "server/endpoints/answer_errors.h"
-#include "server/endpoints/json_text.h"
-#include "server/endpoints/prompts.h"
 #include "server/schema/field_error.h"
 
 namespace quire {

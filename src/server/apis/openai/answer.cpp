@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/endpoints/json_text.h"
+#include "server/apis/json_text.h"
 
 namespace quire {
 namespace {

@@ -1,4 +1,4 @@
-#include "server/log.h"
+#include "server/metrics/request_log.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>

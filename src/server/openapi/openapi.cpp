@@ -1,10 +1,10 @@
-#include "server/openapi.h"
+#include "server/openapi/openapi.h"
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "server/apis/apis.h"
-#include "server/routes.h"
+#include "server/endpoints/routes.h"
 
 // The assembler embeds the file; QUIRE_OPENAPI_JSON is its path, set by the build.
 asm(R"(
@@ -52,12 +52,13 @@ void add_common_responses(json::object& operation, Scope scope) {
 
 }  // namespace
 
-json::object openapi_document(const Limits& limits) {
+json::object openapi_document(const Limits& limits, std::string_view root_path) {
   const std::string_view text(quire_openapi_begin, static_cast<size_t>(quire_openapi_end - quire_openapi_begin));
   json::object document = parse_json(text, "openapi.json").as_object();
   json::object operations = document["operations"].as_object();
   document.erase("operations");
   document["info"].as_object()["version"] = QUIRE_VERSION;
+  document["servers"] = json::array{json::object{{"url", root_path.empty() ? "/" : root_path}}};
   json::object paths;
   for (const Route& route : routes()) {
     const std::string key = std::string(route.method) + " " + std::string(route.pattern);

@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 #include "server/api_error.h"
-#include "server/endpoints/endpoints.h"
+#include "server/context.h"
+#include "server/http/exchange.h"
 
 namespace quire {
 

@@ -1,4 +1,4 @@
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 #include <unistd.h>
 
@@ -14,7 +14,7 @@
 #include <tuple>
 #include <vector>
 
-#include "server/metrics_text.h"
+#include "server/metrics/metrics_text.h"
 
 namespace quire {
 namespace {

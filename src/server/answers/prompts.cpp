@@ -1,4 +1,4 @@
-#include "server/endpoints/prompts.h"
+#include "server/answers/prompts.h"
 
 #include <algorithm>
 #include <charconv>

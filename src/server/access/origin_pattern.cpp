@@ -1,4 +1,4 @@
-#include "server/origin_pattern.h"
+#include "server/access/origin_pattern.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-// Parts of /v1/embeddings that are tested separately: the reader of the streams and the written forms of a vector.
+// From the embeddings of an admitted list of inputs to the reply of /v1/embeddings.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "server/endpoints/stream_group.h"
+#include "server/answers/stream_group.h"
+#include "server/context.h"
 
 namespace quire {
 

@@ -1,4 +1,4 @@
-#include "server/endpoints/json_text.h"
+#include "server/apis/json_text.h"
 
 #include <fmt/format.h>
 

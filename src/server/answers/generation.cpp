@@ -1,14 +1,14 @@
-#include "server/endpoints/generation.h"
+#include "server/answers/generation.h"
 
 #include <algorithm>
 #include <chrono>
 #include <optional>
 
 #include "base/log.h"
-#include "server/endpoints/answer_errors.h"
-#include "server/endpoints/json_text.h"
-#include "server/endpoints/prompts.h"
-#include "server/metrics.h"
+#include "server/answers/answer_errors.h"
+#include "server/answers/prompts.h"
+#include "server/apis/json_text.h"
+#include "server/metrics/metrics.h"
 #include "text/utf8.h"
 
 namespace quire {

@@ -1,8 +1,8 @@
-#include "server/endpoints/stream_group.h"
+#include "server/answers/stream_group.h"
 
 #include <algorithm>
 
-#include "server/endpoints/answer_errors.h"
+#include "server/answers/answer_errors.h"
 
 namespace quire {
 

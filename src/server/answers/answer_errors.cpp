@@ -1,7 +1,7 @@
-#include "server/endpoints/answer_errors.h"
+#include "server/answers/answer_errors.h"
 
 #include "base/log.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 namespace quire {
 namespace {

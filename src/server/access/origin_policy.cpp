@@ -1,4 +1,4 @@
-#include "server/origin_policy.h"
+#include "server/access/origin_policy.h"
 
 #include <arpa/inet.h>
 

@@ -18,7 +18,7 @@
 #include "engine/engine.h"
 #include "engine/output_stream.h"
 #include "server/api_error.h"
-#include "server/endpoints/endpoints.h"
+#include "server/http/exchange.h"
 
 namespace quire {
 

@@ -5,8 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "server/answers/stream_group.h"
 #include "server/apis/answer_writer.h"
-#include "server/endpoints/stream_group.h"
+#include "server/context.h"
 #include "server/schema/api_request.h"
 
 namespace quire {

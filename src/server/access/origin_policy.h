@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "server/access/origin_pattern.h"
 #include "server/http/exchange.h"
-#include "server/origin_pattern.h"
 
 namespace quire {
 

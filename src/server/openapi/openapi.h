@@ -2,14 +2,15 @@
 // openapi.json. Any thread.
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "base/json.h"
 #include "server/limits.h"
 
 namespace quire {
 
-// Throws Error when openapi.json lacks an operation of the table: a test calls it.
-json::object openapi_document(const Limits& limits);
+// `root_path` stands before every path ("/llm"), or is empty. Throws Error when openapi.json lacks an operation of the
+// table: a test calls it.
+json::object openapi_document(const Limits& limits, std::string_view root_path);
 
 }  // namespace quire

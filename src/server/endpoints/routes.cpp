@@ -1,4 +1,4 @@
-#include "server/routes.h"
+#include "server/endpoints/routes.h"
 
 #include <algorithm>
 #include <array>

@@ -6,7 +6,8 @@
 
 #include "engine/request.h"
 #include "server/apis/apis.h"
-#include "server/endpoints/endpoints.h"
+#include "server/context.h"
+#include "server/http/exchange.h"
 
 namespace quire {
 

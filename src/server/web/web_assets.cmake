@@ -1,4 +1,4 @@
-# quire_embed_web(<target>): embeds every file of web/, under its own name, as web_assets() gives them.
+#quire_embed_web(<target>) : embeds every file of web /, under its own name, as web_assets() gives them.
 function(quire_embed_web target)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/web/*.html ${CMAKE_CURRENT_SOURCE_DIR}/web/*.css
        ${CMAKE_CURRENT_SOURCE_DIR}/web/*.js ${CMAKE_CURRENT_SOURCE_DIR}/web/*.svg)
@@ -6,7 +6,7 @@ function(quire_embed_web target)
   set(type_.css "text/css; charset=utf-8")
   set(type_.js "text/javascript; charset=utf-8")
   set(type_.svg "image/svg+xml")
-  set(code "#include \"server/web_assets.h\"\n\n#include <vector>\n\n")
+  set(code "#include \"server/web/web_assets.h\"\n\n#include <vector>\n\n")
   set(rows "")
   set(index 0)
   foreach(file ${files})

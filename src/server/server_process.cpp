@@ -55,7 +55,7 @@ void run_server(const ServerConfig& config) {
   Metrics metrics;
   ServerContext context;
   prepare(config, metrics, context);
-  ServedModel model;
+  LoadedModel model;
   Listener listener(context, config.listener);
   signals.remove_at_exit(config.listener.unix_path);
 
@@ -66,10 +66,10 @@ void run_server(const ServerConfig& config) {
     stop_reason = reason;
     signals.stop();
   });
-  context.engine = model.engine.get();
-  context.text = model.text.get();
-  context.default_sampling = model.default_sampling;
-  context.model = model.card;
+  context.models.add({.card = model.card,
+                      .default_sampling = model.default_sampling,
+                      .engine = model.engine.get(),
+                      .text = model.text.get()});
   signals.start_serving();
   context.state = ServerState::kReady;
   config.on_ready(model, listener);

@@ -42,9 +42,7 @@ std::string authority_of(std::string_view origin) {
   return "";
 }
 
-http::Response forbidden(const char* code, const char* message) {
-  return error_response(ApiError(403, "permission_error", code, message));
-}
+ApiError forbidden(const char* code, const char* message) { return {403, "permission_error", code, message}; }
 
 // The characters of an HTTP field's name.
 bool is_field_name(std::string_view name) {
@@ -138,8 +136,8 @@ bool OriginPolicy::needs_host(const http::Request& request) {
 std::optional<http::Response> OriginPolicy::check(const http::Request& request, http::Headers& reply_headers) const {
   const std::string_view host = request.header("host");
   if (needs_host(request) && !is_host_allowed(host)) {
-    return forbidden("host_not_allowed",
-                     "this server answers to localhost and to names given with --allowed-host, not to this Host");
+    throw forbidden("host_not_allowed",
+                    "this server answers to localhost and to names given with --allowed-host, not to this Host");
   }
   const std::string_view origin = request.header("origin");
   if (origin.empty()) return std::nullopt;
@@ -147,8 +145,8 @@ std::optional<http::Response> OriginPolicy::check(const http::Request& request, 
   if (!is_cors) {
     const std::string authority = authority_of(origin);
     if (!authority.empty() && authority == http::lowered(host)) return std::nullopt;
-    return forbidden("origin_not_allowed",
-                     "a page of this Origin may not use this server; its operator can allow it with --cors-origin");
+    throw forbidden("origin_not_allowed",
+                    "a page of this Origin may not use this server; its operator can allow it with --cors-origin");
   }
   reply_headers.emplace_back("Access-Control-Allow-Origin", origin);
   reply_headers.emplace_back("Vary", "Origin");

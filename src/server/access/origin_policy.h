@@ -27,8 +27,8 @@ class OriginPolicy {
   // Throws Error for a malformed origin or host.
   explicit OriginPolicy(OriginOptions options);
 
-  // A refusal, or the answer to a preflight; nullopt lets the request through. `reply_headers` gets the fields that let
-  // the page's script read the reply.
+  // Throws ApiError 403. Returns the answer to a preflight, nothing for other requests. `reply_headers` gets the fields
+  // that let the page's script read the reply.
   std::optional<http::Response> check(const http::Request& request, http::Headers& reply_headers) const;
 
  private:

@@ -1,7 +1,6 @@
 #include "server/answers/answer_errors.h"
 
 #include "base/log.h"
-#include "server/metrics/metrics.h"
 
 namespace quire {
 namespace {
@@ -26,10 +25,11 @@ ApiError as_api_error(const Error& error) {
   return {400, "invalid_request_error", "", error.what()};
 }
 
-void answer_errors(ServerContext& context, const ExchangePtr& exchange, const std::function<void()>& handle) {
+void answer_errors(const ExchangePtr& exchange, const ErrorForm& form, const std::function<void()>& handle,
+                   const std::function<void(const ApiError&)>& on_error) {
   const auto answer = [&](const ApiError& error) {
-    context.metrics->add_rejected(error.code().empty() ? error.type() : error.code());
-    exchange->reply(error_response(error));
+    if (on_error) on_error(error);
+    exchange->reply(error_response(error, form));
   };
   try {
     handle();
@@ -57,10 +57,10 @@ void require_ready(const ServerContext& context) {
   }
 }
 
-void require_model(const ServerContext& context, const std::string& model) {
-  if (model.empty() || context.model.has_name(model) || model == context.model.root) return;
+const ServedModel& require_model(const ServerContext& context, std::string_view name) {
+  if (const ServedModel* const model = context.models.find(name)) return *model;
   throw ApiError(404, "not_found_error", "model_not_found",
-                 fmt::format("there is no model '{}' here; this server has: {}", printable(model), context.model.id),
+                 fmt::format("there is no model '{}' here; this server has: {}", printable(name), context.models.ids()),
                  "model");
 }
 

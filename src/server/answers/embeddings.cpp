@@ -6,16 +6,16 @@
 #include <cmath>
 #include <cstring>
 
+#include "server/apis/error_form.h"
 #include "server/apis/json_text.h"
-#include "server/metrics/metrics.h"
 
 namespace quire {
 namespace {
 
 class EmbeddingReader : public StreamReader {
  public:
-  EmbeddingReader(ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, EmbeddingPlan plan)
-      : context_(context), exchange_(exchange), group_(group), plan_(std::move(plan)), done_(plan_.num_tokens.size()) {}
+  EmbeddingReader(const ExchangePtr& exchange, StreamGroup& group, EmbeddingPlan plan)
+      : exchange_(exchange), group_(group), plan_(std::move(plan)), done_(plan_.num_tokens.size()) {}
 
   void on_event(size_t input, OutputEvent event) override {
     if (event.finish == FinishReason::kNone) return;
@@ -58,7 +58,7 @@ class EmbeddingReader : public StreamReader {
       body += '}';
       num_tokens += plan_.num_tokens[i];
     }
-    body += "],\"model\":" + json_string(context_.model.id);
+    body += "],\"model\":" + json_string(plan_.model->card.id);
     if (plan_.is_truncated) body += ",\"truncated\":true";
     body += fmt::format(",\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0}}}}}", num_tokens);
     exchange_->reply({.body = std::move(body)});
@@ -94,15 +94,14 @@ class EmbeddingReader : public StreamReader {
   }
 
   void count(size_t input, const OutputEvent& event) {
-    context_.metrics->add_finished(Metrics::finished(event, plan_.num_tokens[input], 0, 0, 1));
+    plan_.model->metrics->add_finished(ModelMetrics::finished(event, plan_.num_tokens[input], 0, 0, 1));
   }
 
   void fail(const ApiError& error) {
-    exchange_->reply(error_response(error));
+    exchange_->reply(error_response(error, kOpenAiErrors));
     group_.stop();
   }
 
-  ServerContext& context_;
   const ExchangePtr exchange_;
   StreamGroup& group_;  // owns this
   const EmbeddingPlan plan_;
@@ -135,9 +134,9 @@ std::string base64_of(const std::vector<float>& vector) {
   return out;
 }
 
-std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, const ExchangePtr& exchange,
-                                                    StreamGroup& group, EmbeddingPlan plan) {
-  return std::make_unique<EmbeddingReader>(context, exchange, group, std::move(plan));
+std::unique_ptr<StreamReader> make_embedding_reader(const ExchangePtr& exchange, StreamGroup& group,
+                                                    EmbeddingPlan plan) {
+  return std::make_unique<EmbeddingReader>(exchange, group, std::move(plan));
 }
 
 }  // namespace quire

@@ -13,6 +13,7 @@
 namespace quire {
 
 struct EmbeddingPlan {
+  const ServedModel* model = nullptr;
   std::vector<int64_t> num_tokens = {};  // of each input
   std::optional<int> dimensions = {};
   bool is_base64 = false;
@@ -20,8 +21,8 @@ struct EmbeddingPlan {
   bool normalize = true;
 };
 
-std::unique_ptr<StreamReader> make_embedding_reader(ServerContext& context, const ExchangePtr& exchange,
-                                                    StreamGroup& group, EmbeddingPlan plan);
+std::unique_ptr<StreamReader> make_embedding_reader(const ExchangePtr& exchange, StreamGroup& group,
+                                                    EmbeddingPlan plan);
 
 // Scales to length 1; a vector of zeros is unchanged.
 void normalise(std::vector<float>& vector);

@@ -8,7 +8,6 @@
 #include "server/answers/answer_errors.h"
 #include "server/answers/prompts.h"
 #include "server/apis/json_text.h"
-#include "server/metrics/metrics.h"
 #include "text/utf8.h"
 
 namespace quire {
@@ -49,12 +48,11 @@ std::string system_fingerprint(const ModelCard& model) {
   return fmt::format("fp_{:010x}", hash & 0xffffffffff);
 }
 
-AnswerHead head_of(const ServerContext& context, const http::Request& from, const GenerationPlan& plan,
-                   bool is_truncated) {
+AnswerHead head_of(const http::Request& from, const GenerationPlan& plan, bool is_truncated) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return {.request_id = plan.request.request_id.empty() ? from.id : plan.request.request_id,
-          .model = context.model.id,
-          .fingerprint = system_fingerprint(context.model),
+          .model = plan.model->card.id,
+          .fingerprint = system_fingerprint(plan.model->card),
           .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
           .num_choices = static_cast<int>(plan.prompts.size()) * plan.request.num_choices,
           .is_truncated = is_truncated};
@@ -62,15 +60,15 @@ AnswerHead head_of(const ServerContext& context, const http::Request& from, cons
 
 class GenerationReader : public StreamReader {
  public:
-  GenerationReader(ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, GenerationPlan plan,
+  GenerationReader(const ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, GenerationPlan plan,
                    bool is_truncated)
-      : context_(context), exchange_(exchange), group_(group), plan_(std::move(plan)), prompts_(plan_.prompts.size()) {
-    const AnswerHead head = head_of(context, exchange->request(), plan_, is_truncated);
+      : exchange_(exchange), group_(group), plan_(std::move(plan)), prompts_(plan_.prompts.size()) {
+    const AnswerHead head = head_of(exchange->request(), plan_, is_truncated);
     num_open_ = head.num_choices;
     choices_.resize(static_cast<size_t>(head.num_choices));
     writer_ = plan_.make_answer({.exchange = exchange,
                                  .request = plan_.request,
-                                 .tokenizer = context.text->tokenizer(),
+                                 .tokenizer = plan_.model->text->tokenizer(),
                                  .head = head,
                                  .buffer_bytes = context.limits.stream_buffer_bytes});
     for (const Prompt& prompt : plan_.prompts) usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
@@ -151,7 +149,7 @@ class GenerationReader : public StreamReader {
     prompts_[index].is_open = true;
     const ApiRequest& request = plan_.request;
     const Prompt& prompt = plan_.prompts[index];
-    const Tokenizer& tokenizer = context_.text->tokenizer();
+    const Tokenizer& tokenizer = plan_.model->text->tokenizer();
     writer_->begin({.first = static_cast<int>(index * num_choices()), .count = request.num_choices}, prompt.ids,
                    logprobs);
     TextPiece echo;
@@ -209,7 +207,7 @@ class GenerationReader : public StreamReader {
     Choice& choice = choices_[index];
     ++choice.num_tokens;
     if (choice.last_token_ms > 0.0 && event.time_ms > 0.0) {
-      context_.metrics->add_inter_token((event.time_ms - choice.last_token_ms) / 1000.0);
+      plan_.model->metrics->add_inter_token((event.time_ms - choice.last_token_ms) / 1000.0);
     }
     choice.last_token_ms = event.time_ms;
     if (choice.end) return;  // sampled before the engine learned of the stop string
@@ -249,8 +247,9 @@ class GenerationReader : public StreamReader {
     event.finish = choice.end ? FinishReason::kStop : last.finish;
     event.timing = last.timing;
     event.num_cached_tokens = last.choice == 0 ? last.num_cached_tokens : 0;
-    context_.metrics->add_finished(Metrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()),
-                                                     choice.num_tokens, plan_.max_tokens, plan_.request.num_choices));
+    plan_.model->metrics->add_finished(
+        ModelMetrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()), choice.num_tokens,
+                               plan_.max_tokens, plan_.request.num_choices));
   }
 
   void fail(const ApiError& error) {
@@ -259,7 +258,6 @@ class GenerationReader : public StreamReader {
     group_.stop();
   }
 
-  ServerContext& context_;
   const ExchangePtr exchange_;
   StreamGroup& group_;  // owns this
   GenerationPlan plan_;
@@ -281,11 +279,11 @@ std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, con
 
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
   const ApiRequest& request = plan.request;
-  const GenerateRequest common = engine_request(context, exchange->request(), request);
+  const GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
   std::vector<GenerateRequest> requests;
   bool is_truncated = false;
   for (Prompt& prompt : plan.prompts) {
-    if (fit_prompt(prompt.ids, request, plan.max_tokens, context.engine->max_sequence_tokens(), plan.path)) {
+    if (fit_prompt(prompt.ids, request, plan.max_tokens, plan.model->engine->max_sequence_tokens(), plan.path)) {
       is_truncated = true;
       prompt.is_text = false;  // the given text is no longer the prompt's text
     }
@@ -296,7 +294,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
     requests.push_back(std::move(out));
   }
-  const auto group = std::make_shared<StreamGroup>(exchange, *context.engine, std::move(requests));
+  const auto group = std::make_shared<StreamGroup>(exchange, *plan.model->engine, std::move(requests));
   exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
     const bool is_stream = plan->request.stream;
     group->start(make_generation_reader(context, exchange, *group, std::move(*plan), is_truncated));

@@ -19,6 +19,7 @@ struct Prompt {
 };
 
 struct GenerationPlan {
+  const ServedModel* model = nullptr;
   ApiRequest request;
   std::vector<Prompt> prompts;
   int64_t max_tokens = -1;

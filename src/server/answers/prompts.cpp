@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "server/answers/answer_errors.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
@@ -76,11 +77,11 @@ ApiError context_overflow(int64_t context_length, int64_t num_tokens, int64_t co
 }
 
 // A text whose bytes alone make it too long is not encoded.
-void refuse_overlong(const ServerContext& context, const ApiRequest& request, std::string_view text,
+void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::string_view text,
                      const std::string& path) {
   if (request.truncate_prompt_tokens) return;
-  const int64_t least = context.text->tokenizer().min_tokens(text);
-  const int64_t context_length = context.engine->max_sequence_tokens();
+  const int64_t least = model.text->tokenizer().min_tokens(text);
+  const int64_t context_length = model.engine->max_sequence_tokens();
   if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
 }
 
@@ -100,25 +101,29 @@ double header_timeout_ms(const http::Request& from) {
 
 }  // namespace
 
-ParseContext parse_context(const ServerContext& context) {
-  return {.limits = context.limits,
-          .default_sampling = context.default_sampling,
-          .vocab_size = context.model.vocab_size,
-          .allow_request_templates = context.allow_request_templates};
+ModelRequest read_request(const ServerContext& context, const http::Request& from, const Api& api) {
+  const json::object body = parse_body(from.body, context.limits);
+  const ServedModel& model = require_model(context, model_named(body));
+  return {.model = model,
+          .request = parse_request(body, api,
+                                   {.limits = context.limits,
+                                    .default_sampling = model.default_sampling,
+                                    .vocab_size = model.card.vocab_size,
+                                    .allow_request_templates = context.allow_request_templates})};
 }
 
-std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest& request, bool must_fit) {
+std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {
   MarkedText rendered;
   std::string mark;
   json::array messages = request.messages;
   if (request.continue_final_message) mark_open_end(messages, mark = unheard_of_mark(request));
   try {
-    rendered = render(*context.text, request, messages);
+    rendered = render(*model.text, request, messages);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kUnsupported) refuse_unsupported("messages", error.what());
     if (error.code() == ErrorCode::kLimit && request.chat_template.empty()) {
       throw ApiError(400, "invalid_request_error", "context_length_exceeded",
-                     fmt::format(kContextLength, context.engine->max_sequence_tokens()) +
+                     fmt::format(kContextLength, model.engine->max_sequence_tokens()) +
                          fmt::format("{}. Please reduce the length of the messages.", error.what()),
                      "messages");
     }
@@ -126,17 +131,17 @@ std::vector<int32_t> chat_prompt(const ServerContext& context, const ApiRequest&
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
-  if (must_fit) refuse_overlong(context, request, rendered.text, "messages");
-  return context.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
-                                                  .parse_special = request.parse_special.value_or(false)});
+  if (must_fit) refuse_overlong(model, request, rendered.text, "messages");
+  return model.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
+                                                .parse_special = request.parse_special.value_or(false)});
 }
 
-std::vector<int32_t> plain_prompt(const ServerContext& context, const ApiRequest& request, const PromptValue& prompt,
+std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path) {
-  if (prompt.is_text) refuse_overlong(context, request, prompt.text, path);
+  if (prompt.is_text) refuse_overlong(model, request, prompt.text, path);
   const bool add_special_tokens = request.add_special_tokens.value_or(true);
   std::vector<int32_t> ids =
-      prompt.is_text ? context.text->tokenizer().encode(
+      prompt.is_text ? model.text->tokenizer().encode(
                            prompt.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
                      : prompt.ids;
   if (ids.empty()) refuse_field(path, fmt::format("'{}' holds no token; give at least one", path));
@@ -162,12 +167,12 @@ bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t
   return is_cut;
 }
 
-GenerateRequest engine_request(const ServerContext& context, const http::Request& from, const ApiRequest& request) {
+GenerateRequest engine_request(const ServedModel& model, const http::Request& from, const ApiRequest& request) {
   GenerateRequest out;
   out.sampling = request.sampling;
   out.num_choices = request.num_choices;
   // One list, so that min_tokens holds for the caller's stop tokens too.
-  if (!request.ignore_eos) out.eog_ids = context.text->eog_ids();
+  if (!request.ignore_eos) out.eog_ids = model.text->eog_ids();
   out.eog_ids.insert(out.eog_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
   out.priority = request.priority;
   out.tenant = from.tenant;

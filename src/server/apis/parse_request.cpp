@@ -67,17 +67,6 @@ void check(const Field& field, const std::string& path, const json::value& value
   if (!is_right) refuse_value(path, describe_type(field, context.limits), value);
 }
 
-json::object parse_body(std::string_view body, const Limits& limits) {
-  json::value value;
-  try {
-    value = parse_json(body, "the request body", static_cast<size_t>(limits.json_depth));
-  } catch (const Error& error) {
-    refuse_field("", error.what());
-  }
-  if (!value.is_object()) refuse_field("", "the request body should be a JSON object, found " + describe_value(value));
-  return std::move(value.get_object());
-}
-
 void log_unknown(const json::object& body, std::span<const Field> fields) {
   for (const auto& member : body) {
     const std::string_view key = member.key();
@@ -102,8 +91,29 @@ void read_fields(std::span<const Field> fields, std::string_view place, const js
 
 }  // namespace
 
+json::object parse_body(std::string_view body, const Limits& limits) {
+  json::value value;
+  try {
+    value = parse_json(body, "the request body", static_cast<size_t>(limits.json_depth));
+  } catch (const Error& error) {
+    refuse_field("", error.what());
+  }
+  if (!value.is_object()) refuse_field("", "the request body should be a JSON object, found " + describe_value(value));
+  return std::move(value.get_object());
+}
+
+std::string model_named(const json::object& body) {
+  const json::value* const name = find_member(body, "model");
+  if (name == nullptr) return "";
+  if (!name->is_string()) refuse_value("model", "a string", *name);
+  return std::string(name->get_string());
+}
+
 ApiRequest parse_request(std::string_view body, const Api& api, const ParseContext& context) {
-  const json::object object = parse_body(body, context.limits);
+  return parse_request(parse_body(body, context.limits), api, context);
+}
+
+ApiRequest parse_request(const json::object& object, const Api& api, const ParseContext& context) {
   log_unknown(object, api.fields);
   ApiRequest out;
   out.sampling = context.default_sampling;

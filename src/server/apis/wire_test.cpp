@@ -41,8 +41,9 @@ class WireTest : public ServerTest {
   std::string wire(const Case& given) {
     const auto exchange = std::make_shared<FakeExchange>(given.body);
     GenerationPlan plan;
-    plan.request = parse_request(given.body, given.api,
-                                 {.limits = context_.limits, .default_sampling = context_.default_sampling});
+    plan.model = model_;
+    plan.request =
+        parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (size_t i = 0; i < given.num_prompts; ++i) {
       plan.prompts.push_back({.ids = {ids_[0], ids_[i + 1]}});

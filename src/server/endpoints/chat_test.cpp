@@ -114,10 +114,10 @@ TEST_F(ChatTest, FingerprintsFollowWhatDecidesTheBits) {
   const auto fingerprint = [&] { return text_of(answer(kHandle, chat("Hello!")).at("system_fingerprint")); };
   const std::string before = fingerprint();
   EXPECT_EQ(fingerprint(), before);
-  context_.model.arithmetic = "avx2 K Q4_0 V Q4_0";
+  model_->card.arithmetic = "avx2 K Q4_0 V Q4_0";
   const std::string other = fingerprint();
   EXPECT_NE(other, before);
-  context_.model.arithmetic = "avx512 K Q4_0 V Q4_0";
+  model_->card.arithmetic = "avx512 K Q4_0 V Q4_0";
   EXPECT_NE(fingerprint(), other);
 }
 
@@ -222,6 +222,33 @@ TEST_F(ChatTest, ContextOverflowHasTheMessageThatGatewaysKnow) {
   EXPECT_EQ(given.at("usage").at("prompt_tokens"), 6);
 }
 
+TEST_F(ChatTest, ARequestGoesToTheModelThatItNames) {
+  ServedModel& other = context_.models.add({.card = {.id = "other",
+                                                     .aliases = {"o/2"},
+                                                     .root = "other-file",
+                                                     .max_model_len = 256,
+                                                     .vocab_size = 3,
+                                                     .architecture = "",
+                                                     .arithmetic = ""},
+                                            .engine = engine_.get(),
+                                            .text = &text()});
+  const auto named = [&](json::object body) { return text_of(answer(kHandle, chat("a", body)).at("model")); };
+  EXPECT_EQ(named({{"max_tokens", 1}}), "demo");
+  EXPECT_EQ(named({{"max_tokens", 1}, {"model", "quire-demo-small.gguf"}}), "demo");
+  for (const char* name : {"other", "o/2", "other-file"}) {
+    EXPECT_EQ(named({{"max_tokens", 1}, {"model", name}}), "other") << name;
+  }
+  // Its own vocabulary and its own defaults.
+  EXPECT_EQ(error(kHandle, chat("a", {{"model", "other"}, {"stop_token_ids", {7}}})).at("param"), "stop_token_ids[0]");
+  other.default_sampling.min_tokens = 3;
+  const auto length = [&](const char* name) {
+    return answer(kHandle, chat("a", {{"model", name}, {"max_tokens", 1}})).at("usage").at("completion_tokens");
+  };
+  EXPECT_EQ(length("other"), length("demo"));
+  const std::string message = text_of(error(kHandle, chat("a", {{"model", "third"}}), 404).at("message"));
+  EXPECT_NE(message.find("this server has: demo, other"), std::string::npos) << message;
+}
+
 TEST_F(ChatTest, RefusesWrongModelsAndStates) {
   EXPECT_EQ(error(kHandle, chat("a", {{"model", "gpt-9"}}), 404).at("code"), "model_not_found");
   EXPECT_EQ(error(kHandle, json::object{{"model", "demo"}}).at("param"), "messages");
@@ -276,9 +303,7 @@ TEST_F(ChatTest, ADisconnectFreesAllBlocks) {
       EXPECT_EQ(exchange.use_count(), 1) << "nothing may hold the exchange";
     }
   }
-  EXPECT_NE(metrics_.exposition("demo", EngineStatus())
-                .find("quire:client_disconnects_total{model_name=\"demo\",engine=\"0\"} 0\n"),
-            std::string::npos)
+  EXPECT_NE(metrics_.exposition({}).find("quire:client_disconnects_total 0\n"), std::string::npos)
       << "the listener counts them, once for each request";
 }
 

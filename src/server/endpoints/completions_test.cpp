@@ -216,8 +216,9 @@ class FedStreams {
   FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
       : exchange_(std::make_shared<FakeExchange>(json::serialize(body))) {
     GenerationPlan plan;
+    plan.model = context.models.find("");
     plan.request = parse_request(exchange_->request().body, kCompletionsApi,
-                                 {.limits = context.limits, .default_sampling = context.default_sampling});
+                                 {.limits = context.limits, .default_sampling = plan.model->default_sampling});
     for (auto& ids : prompts) {
       plan.prompts.push_back({.ids = std::move(ids)});
       streams_.push_back(std::make_shared<OutputStream>(plan.request.num_choices));

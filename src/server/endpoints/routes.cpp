@@ -3,25 +3,28 @@
 #include <algorithm>
 #include <array>
 
+#include "server/answers/answer_errors.h"
+#include "server/metrics/metrics.h"
+
 namespace quire {
 namespace {
 
 constexpr std::array kRoutes = {
-    Route{"GET", "/health", Scope::kPublic, Runs::kInline, handle_health},
-    Route{"GET", "/livez", Scope::kPublic, Runs::kInline, handle_livez},
-    Route{"GET", "/readyz", Scope::kPublic, Runs::kInline, handle_readyz},
-    Route{"GET", "/version", Scope::kKey, Runs::kInline, handle_version},
-    Route{"GET", "/metrics", Scope::kKey, Runs::kInline, handle_metrics},
-    Route{"GET", "/status", Scope::kKey, Runs::kInline, handle_status},
-    Route{"GET", "/openapi.json", Scope::kKey, Runs::kInline, handle_openapi},
-    Route{"GET", "/v1/models", Scope::kKey, Runs::kInline, handle_models},
-    Route{"GET", "/v1/models/{id}", Scope::kKey, Runs::kInline, handle_models},
-    Route{"POST", "/v1/chat/completions", Scope::kKey, Runs::kEngine, handle_chat_completions},
-    Route{"POST", "/v1/completions", Scope::kKey, Runs::kEngine, handle_completions},
-    Route{"POST", "/v1/embeddings", Scope::kKey, Runs::kEngine, handle_embeddings},
-    Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, handle_tokenize},
-    Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, handle_detokenize},
-    Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, handle_tokenizer_info},
+    Route{"GET", "/health", Scope::kPublic, Runs::kInline, kOpenAiErrors, handle_health},
+    Route{"GET", "/livez", Scope::kPublic, Runs::kInline, kOpenAiErrors, handle_livez},
+    Route{"GET", "/readyz", Scope::kPublic, Runs::kInline, kOpenAiErrors, handle_readyz},
+    Route{"GET", "/version", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_version},
+    Route{"GET", "/metrics", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_metrics},
+    Route{"GET", "/status", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_status},
+    Route{"GET", "/openapi.json", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_openapi},
+    Route{"GET", "/v1/models", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_models},
+    Route{"GET", "/v1/models/{id}", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_models},
+    Route{"POST", "/v1/chat/completions", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_chat_completions},
+    Route{"POST", "/v1/completions", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_completions},
+    Route{"POST", "/v1/embeddings", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_embeddings},
+    Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_tokenize},
+    Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_detokenize},
+    Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, kTokenizeErrors, handle_tokenizer_info},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {
@@ -73,6 +76,21 @@ const Route* find_route(std::string_view method, std::string_view path) {
     if (route.method == method && matches(route.pattern, path)) return &route;
   }
   return nullptr;
+}
+
+const ErrorForm& errors_at(std::string_view path) {
+  const auto route =
+      std::find_if(kRoutes.begin(), kRoutes.end(), [&](const Route& each) { return matches(each.pattern, path); });
+  return route != kRoutes.end() ? route->errors : kOpenAiErrors;
+}
+
+void run_route(const Route& route, ServerContext& context, const ExchangePtr& exchange) {
+  const auto count = [&](const ApiError& error) {
+    if (route.runs == Runs::kInline) return;
+    context.metrics->add_rejected(error.code().empty() ? error.type() : error.code());
+  };
+  answer_errors(
+      exchange, route.errors, [&] { route.handle(context, exchange); }, count);
 }
 
 std::string allowed_methods(std::string_view path) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/apis/error_form.h"
 #include "server/endpoints/endpoints.h"
 
 namespace quire {
@@ -21,15 +22,21 @@ enum class Runs : uint8_t {
 };
 
 struct Route {
-  // None has a default, so that every endpoint states its access and where it runs.
+  // None has a default, so that every endpoint states its access, where it runs and how it says errors.
   constexpr Route(std::string_view its_method, std::string_view its_pattern, Scope its_scope, Runs its_place,
-                  Handler its_handler)
-      : method(its_method), pattern(its_pattern), scope(its_scope), runs(its_place), handle(its_handler) {}
+                  const ErrorForm& its_errors, Handler its_handler)
+      : method(its_method),
+        pattern(its_pattern),
+        scope(its_scope),
+        runs(its_place),
+        errors(its_errors),
+        handle(its_handler) {}
 
   std::string_view method;   // GET answers HEAD as well
   std::string_view pattern;  // a path; a last segment in braces matches anything, slashes included
   Scope scope;
   Runs runs;
+  const ErrorForm& errors;  // of the API whose path it is
   Handler handle;
 };
 
@@ -40,6 +47,10 @@ std::span<const Route> routes();
 std::string canonical_path(std::string_view path, std::string_view root_path);
 // Null when there is none.
 const Route* find_route(std::string_view method, std::string_view path);
+// The form of errors at a path, whatever the method; OpenAI's where there is no such path.
+const ErrorForm& errors_at(std::string_view path);
+// Calls the handler. What it throws becomes the reply; requests that were to use a model then count as rejected.
+void run_route(const Route& route, ServerContext& context, const ExchangePtr& exchange);
 // A path's methods, for the Allow header field: "GET, HEAD"; empty when there is no such path.
 std::string allowed_methods(std::string_view path);
 

@@ -368,11 +368,13 @@ void Connection::end_exchange_early() {
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
   if (exchange == nullptr) return disconnect();
   const bool is_streaming = exchange->is_streaming();
-  if (is_streaming && !exchange->is_event_stream()) return disconnect();
+  const std::string last =
+      is_streaming && shared_->options.cut_stream ? shared_->options.cut_stream(exchange->request()) : "";
+  if (is_streaming && last.empty()) return disconnect();
   exchange->disconnect();
   style_.is_keep_alive = false;
   if (is_streaming) {
-    if (!shared_->options.cut_event.empty()) write_chunk(shared_->options.cut_event);
+    write_chunk(last);
     end_stream();
     finish(exchange->request(), 200, exchange->sent_bytes());
   } else {

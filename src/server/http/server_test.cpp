@@ -44,7 +44,7 @@ struct Running {
       if (finished.status == 499) ++num_left;
     };
     options.on_connection = [this](int change) { num_connections += change; };
-    options.cut_event = "data: cut\n\n";
+    options.cut_stream = [](const Request&) { return "data: cut\n\n"; };
     server = std::make_unique<Server>(std::move(options));
     port = server->addresses().empty() ? 0 : server->addresses().front().port;
   }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace quire {
 namespace {
 
@@ -27,24 +29,44 @@ std::string MetricsText::label(std::string_view name, std::string_view value) {
   return out + '"';
 }
 
+void MetricsText::label_all(Labels labels) {
+  common_.clear();
+  for (const auto& [key, text] : labels) common_ += (common_.empty() ? "" : ",") + label(key, text);
+}
+
+std::string MetricsText::take() {
+  std::string all;
+  for (const Family& family : families_) all += family.text;
+  families_.clear();
+  text_ = nullptr;
+  return all;
+}
+
 void MetricsText::family(std::string_view name, std::string_view type, std::string_view help) {
-  fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  const auto known =
+      std::find_if(families_.begin(), families_.end(), [&](const Family& family) { return family.name == name; });
+  if (known != families_.end()) {
+    text_ = &known->text;
+    return;
+  }
+  families_.push_back({std::string(name), fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type)});
+  text_ = &families_.back().text;
 }
 
 void MetricsText::value(double number) {
   // Counts are written as integers: 1e+06 loses digits.
   if (number >= -9e15 && number <= 9e15 && number == static_cast<double>(static_cast<int64_t>(number))) {
-    fmt::format_to(std::back_inserter(text_), " {}\n", static_cast<int64_t>(number));
+    fmt::format_to(std::back_inserter(*text_), " {}\n", static_cast<int64_t>(number));
   } else {
-    fmt::format_to(std::back_inserter(text_), " {}\n", number);
+    fmt::format_to(std::back_inserter(*text_), " {}\n", number);
   }
 }
 
 void MetricsText::sample(std::string_view name, double number, Labels labels) {
-  text_ += name;
+  *text_ += name;
   std::string all = common_;
   for (const auto& [key, text] : labels) all += (all.empty() ? "" : ",") + label(key, text);
-  if (!all.empty()) text_ += "{" + all + "}";
+  if (!all.empty()) *text_ += "{" + all + "}";
   value(number);
 }
 

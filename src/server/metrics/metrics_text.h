@@ -1,4 +1,7 @@
 // Prometheus' text format, version 0.0.4. One exposition, one thread.
+//
+// The format wants all samples of a family in one place. A family that is named again, for another model, is continued
+// where it stands.
 #pragma once
 
 #include <initializer_list>
@@ -6,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace quire {
 
@@ -13,9 +17,9 @@ class MetricsText {
  public:
   using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
-  // `common` labels stand on every sample written with labelled names.
-  explicit MetricsText(std::string common_labels) : common_(std::move(common_labels)) {}
   static std::string label(std::string_view name, std::string_view value);
+  // These labels stand on every sample from now on.
+  void label_all(Labels labels);
 
   void family(std::string_view name, std::string_view type, std::string_view help);
   void sample(std::string_view name, double value, Labels labels = {});
@@ -26,13 +30,19 @@ class MetricsText {
   void histogram(std::string_view name, std::string_view help, std::span<const double> bounds,
                  std::span<const uint64_t> counts, double sum);
 
-  std::string take() { return std::move(text_); }
+  std::string take();
 
  private:
+  struct Family {
+    std::string name;
+    std::string text;
+  };
+
   void value(double number);
 
   std::string common_;
-  std::string text_;
+  std::vector<Family> families_;  // in the order of their first mention
+  std::string* text_ = nullptr;   // of the current one
 };
 
 }  // namespace quire

@@ -1,5 +1,8 @@
 #include "server/http/worker_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace quire::http {
@@ -50,6 +53,7 @@ void WorkerPool::drop(const std::string& lane_name, Ticket ticket) {
   const auto at = std::find_if(lane->waiting.begin(), lane->waiting.end(),
                                [&](const Waiting& waiting) { return waiting.ticket == ticket; });
   if (at != lane->waiting.end()) dropped = remove(lane, at);
+  arrived_.notify_one();  // the rest of a lane that waits alone may run now
 }
 
 int WorkerPool::num_queued() const {
@@ -79,19 +83,37 @@ WorkerPool::Waiting WorkerPool::remove(Lanes::iterator lane, std::deque<Waiting>
   return removed;
 }
 
+// The last worker is for other lanes, or for a small job when no other lane waits.
+bool WorkerPool::may_run(const Lane& lane) const {
+  const auto running = running_.find(lane.name);
+  const int num_running = running != running_.end() ? running->second : 0;
+  if (num_running == 0 || num_running < options_.num_threads - 1) return true;
+  return lanes_.size() == 1 && lane.waiting.front().job.bytes < options_.large_job_bytes;
+}
+
+WorkerPool::Lanes::iterator WorkerPool::next_lane() {
+  return std::find_if(lanes_.begin(), lanes_.end(), [this](const Lane& lane) { return may_run(lane); });
+}
+
 void WorkerPool::work() {
+  // Linux has a priority for each thread. A failure leaves the usual one.
+  if (options_.niceness != 0) ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), options_.niceness);
   std::unique_lock lock(mutex_);
   while (true) {
-    arrived_.wait(lock, [this] { return is_ending_ || !lanes_.empty(); });
+    auto lane = lanes_.end();
+    arrived_.wait(lock, [&] { return is_ending_ || (lane = next_lane()) != lanes_.end(); });
     if (is_ending_) return;
-    const auto lane = lanes_.begin();
+    const std::string name = lane->name;
     const bool has_more = lane->waiting.size() > 1;
     Waiting next = remove(lane, lane->waiting.begin());
     if (has_more) lanes_.splice(lanes_.end(), lanes_, lane);
+    ++running_[name];
+    arrived_.notify_one();  // a lane that waits alone from now on may have the last worker
     lock.unlock();
     next.job.run();
     next = Waiting();
     lock.lock();
+    if (--running_[name] == 0) running_.erase(name);
   }
 }
 

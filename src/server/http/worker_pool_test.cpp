@@ -1,10 +1,13 @@
 #include "server/http/worker_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <future>
 #include <memory>
+#include <thread>
 
 namespace quire::http {
 namespace {
@@ -48,6 +51,47 @@ TEST(WorkerPool, TakesLanesInTurn) {
   gated.run();
   EXPECT_EQ(gated.order, "abcabaaa");
   EXPECT_EQ(gated.queued, 0);
+}
+
+TEST(WorkerPool, LargeJobsOfOneLaneLeaveAWorker) {
+  constexpr uint64_t kLarge = 1 << 20;
+  WorkerPool pool({.num_threads = 2});
+  std::promise<void> gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  std::atomic<int> num_running{0};
+  const auto hold = [&, opened] {
+    ++num_running;
+    opened.wait();
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool.submit({"a", kLarge, hold}));
+  // Another lane's job runs while the large ones wait for each other.
+  std::promise<void> other;
+  EXPECT_TRUE(pool.submit({"b", kLarge, [&] { other.set_value(); }}));
+  EXPECT_EQ(other.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  while (num_running == 0) std::this_thread::yield();
+  EXPECT_EQ(num_running, 1);
+  EXPECT_EQ(pool.num_queued(), 2);
+  gate.set_value();
+  while (num_running < 3) std::this_thread::yield();
+}
+
+TEST(WorkerPool, ASmallJobHasTheLastWorkerWhenNoOtherLaneWaits) {
+  WorkerPool pool({.num_threads = 2});
+  std::promise<void> gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  std::promise<void> small;
+  EXPECT_TRUE(pool.submit({"a", 1 << 20, [opened] { opened.wait(); }}));
+  EXPECT_TRUE(pool.submit({"a", 10, [&] { small.set_value(); }}));
+  EXPECT_EQ(small.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  gate.set_value();
+}
+
+TEST(WorkerPool, ItsThreadsGiveWay) {
+  WorkerPool pool({.niceness = 7});
+  std::promise<int> found;
+  EXPECT_TRUE(
+      pool.submit({"a", 1, [&] { found.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
+  EXPECT_EQ(found.get_future().get(), 7);
 }
 
 TEST(WorkerPool, OneLaneGetsHalfOfTheQueue) {

@@ -28,6 +28,8 @@ struct ServerContext {
   Metrics* metrics = nullptr;  // never null while a listener runs
   std::string openapi;         // the description of the paths, written by the listener
   bool allow_request_templates = false;
+  bool parse_special =
+      true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise
 };
 
 }  // namespace quire

@@ -1,5 +1,7 @@
 #include "server/listener.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <optional>
@@ -9,6 +11,7 @@
 #include "server/access/origin_policy.h"
 #include "server/answers/stream_group.h"
 #include "server/endpoints/routes.h"
+#include "server/http/content_coding.h"
 #include "server/http/wire.h"
 #include "server/metrics/metrics.h"
 #include "server/openapi/openapi.h"
@@ -61,15 +64,18 @@ http::Response redirect(std::string location) {
   return {.status = 308, .content_type = "", .body = "", .headers = {{"Location", std::move(location)}}};
 }
 
-ApiError encoded_body() {
+ApiError unknown_coding() {
   return {415, "invalid_request_error", "unsupported_content_encoding",
-          "this server reads bodies as they are: send the body without Content-Encoding (gzip, deflate, br, zstd)",
+          fmt::format("this server reads bodies with one Content-Encoding of {}", http::kContentCodings),
           "content-encoding"};
 }
 
 std::string checked_root_path(std::string path) {
   while (path.ends_with('/')) path.pop_back();
-  if (!path.empty() && (!path.starts_with('/') || path.find_first_of("?#% ") != std::string::npos)) {
+  // Two slashes at the beginning would make a browser take the rest for a host.
+  const bool is_path = path.starts_with('/') && path.find_first_of("?#%\\ ") == std::string::npos &&
+                       path.find("//") == std::string::npos;
+  if (!path.empty() && !is_path) {
     fail(ErrorCode::kInvalidArgument, "--root-path '{}' is not a path; write one such as /llm", printable(path));
   }
   return path;
@@ -110,6 +116,7 @@ struct Listener::Impl {
         workers({.num_threads = options.num_workers,
                  .max_queued = context.limits.worker_queue_requests,
                  .max_queued_bytes = context.limits.worker_queue_bytes,
+                 .niceness = options.worker_niceness,
                  .on_queued = [&metrics = *context.metrics](int change) { metrics.add_queued(change); }}) {}
 
   const WebAsset* find_asset(const http::Request& request) const {
@@ -137,8 +144,7 @@ struct Listener::Impl {
     // The page's own links are relative to a folder.
     if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
     if (route == nullptr && find_asset(request) == nullptr) return refuse_unknown(request);
-    const std::string_view coding = request.header("content-encoding");
-    if (!coding.empty() && !http::equals_ignoring_case(coding, "identity")) throw encoded_body();
+    if (!http::content_coding(request.header("content-encoding"))) throw unknown_coding();
     return std::nullopt;
   }
 

@@ -19,6 +19,21 @@ int num_prompt_logprobs(const ApiRequest& request) {
   return std::max(request.prompt_logprobs, wants_echoed_logprobs(request) ? request.top_logprobs.value_or(0) : -1);
 }
 
+// They are written all at once, when the first token comes, by a thread that serves other clients too.
+void refuse_many_prompt_logprobs(const GenerationPlan& plan, const Limits& limits) {
+  const int64_t num_top = num_prompt_logprobs(plan.request);
+  if (num_top < 0) return;
+  int64_t num_tokens = 0;
+  for (const Prompt& prompt : plan.prompts) num_tokens += static_cast<int64_t>(prompt.ids.size());
+  const int64_t count = num_tokens * (1 + num_top) * plan.request.num_choices;
+  if (count <= limits.prompt_logprobs) return;
+  throw ApiError(400, "invalid_request_error", "limit_exceeded",
+                 fmt::format("the answer would have {} log probabilities of prompt tokens, at most {} are allowed; ask "
+                             "for fewer choices, fewer likeliest tokens or shorter prompts",
+                             count, limits.prompt_logprobs),
+                 plan.path);
+}
+
 // The error of a choice that ended neither by a stop nor by its length.
 ApiError failure(FinishReason reason) {
   if (reason == FinishReason::kTimeout) {
@@ -294,6 +309,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
     requests.push_back(std::move(out));
   }
+  refuse_many_prompt_logprobs(plan, context.limits);
   const auto group = std::make_shared<StreamGroup>(exchange, *plan.model->engine, std::move(requests));
   exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
     const bool is_stream = plan->request.stream;

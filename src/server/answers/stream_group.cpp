@@ -36,9 +36,9 @@ void require_room(Engine& engine) {
 }
 
 StreamGroup::StreamGroup(ExchangePtr exchange, Engine& engine, std::vector<GenerateRequest> requests)
-    : exchange_(std::move(exchange)), engine_(&engine) {
+    : exchange_(std::move(exchange)), engine_(&engine), requests_(std::move(requests)) {
   const auto most_choices = static_cast<int>(engine.runner().options().max_sequences);
-  for (size_t i = 0; i < requests.size(); ++i) add_parts(i, std::move(requests[i]), most_choices);
+  for (size_t i = 0; i < requests_.size(); ++i) add_parts(i, most_choices);
   admit_first();
 }
 
@@ -53,23 +53,29 @@ StreamGroup::~StreamGroup() {
   }
 }
 
-void StreamGroup::add_parts(size_t prompt, GenerateRequest request, int most_choices) {
-  const int num_choices = request.num_choices;
-  for (int first = 0; first < num_choices; first += most_choices) {
-    Part part{.prompt = prompt,
-              .first_choice = first,
-              .num_tokens = static_cast<int64_t>(request.prompt.size()),
-              .request = request};
-    part.request.first_choice = first;
-    part.request.num_choices = std::min(most_choices, num_choices - first);
-    if (first > 0) part.request.num_prompt_logprobs = -1;  // the first wave brings them
-    parts_.push_back(std::move(part));
+void StreamGroup::add_parts(size_t prompt, int most_choices) {
+  const GenerateRequest& request = requests_[prompt];
+  for (int first = 0; first < request.num_choices; first += most_choices) {
+    parts_.push_back({.prompt = prompt,
+                      .first_choice = first,
+                      .num_choices = std::min(most_choices, request.num_choices - first),
+                      .num_tokens = static_cast<int64_t>(request.prompt.size())});
   }
 }
 
-Submission StreamGroup::submit(Part& part, Entry entry) {
-  Submission submission = engine_->submit(std::move(part.request), entry);
+GenerateRequest StreamGroup::request_of(const Part& part) const {
+  GenerateRequest request = requests_[part.prompt];
+  request.first_choice = part.first_choice;
+  request.num_choices = part.num_choices;
+  if (part.first_choice > 0) request.num_prompt_logprobs = -1;  // the first wave brings them
+  return request;
+}
+
+Submission StreamGroup::submit(Part& part, GenerateRequest request, Entry entry) {
+  Submission submission = engine_->submit(std::move(request), entry);
   if (submission.stream == nullptr) return submission;
+  const bool is_last = part.first_choice + part.num_choices == requests_[part.prompt].num_choices;
+  if (is_last) requests_[part.prompt] = GenerateRequest();
   part.stream = submission.stream;
   ++num_submitted_;
   ++load_.num_parts;
@@ -79,15 +85,14 @@ Submission StreamGroup::submit(Part& part, Entry entry) {
 
 void StreamGroup::admit_first() {
   try {
-    for (const Part& part : parts_) engine_->validate(part.request);
+    for (const Part& part : parts_) {
+      if (part.first_choice == 0) engine_->validate(request_of(part));
+    }
     for (Part& part : parts_) {
       const bool is_first = num_submitted_ == 0;
-      // A refused request is gone: what may have to wait is tried as a copy.
-      GenerateRequest kept = is_first ? GenerateRequest() : part.request;
-      const Submission submission = submit(part, is_first ? Entry::kNew : Entry::kMoreOfList);
+      const Submission submission = submit(part, request_of(part), is_first ? Entry::kNew : Entry::kMoreOfList);
       if (submission.stream != nullptr) continue;
       if (is_first) throw refusal_of(submission);
-      part.request = std::move(kept);
       break;
     }
   } catch (const Error& error) {
@@ -102,12 +107,13 @@ void StreamGroup::admit_next() {
     Part& part = parts_[num_submitted_];
     const bool has_place = load_.num_parts < most_.num_parts && load_.num_tokens + part.num_tokens <= most_.num_tokens;
     if (!has_place && load_.num_parts > 0) return;
-    if (part.request.timeout_ms > 0.0) {
+    GenerateRequest request = request_of(part);
+    if (request.timeout_ms > 0.0) {
       const std::chrono::duration<double, std::milli> waited = std::chrono::steady_clock::now() - begin_;
       constexpr double kLeastMs = 0.001;  // 0 would be no limit
-      part.request.timeout_ms = std::max(kLeastMs, part.request.timeout_ms - waited.count());
+      request.timeout_ms = std::max(kLeastMs, request.timeout_ms - waited.count());
     }
-    const Submission submission = submit(part, Entry::kNextOfList);
+    const Submission submission = submit(part, std::move(request), Entry::kNextOfList);
     if (submission.stream == nullptr) return reader_->on_refused(refusal_of(submission));
     part.stream->set_listener([self = shared_from_this()] { self->schedule(); });
   }

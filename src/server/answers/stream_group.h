@@ -65,8 +65,8 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   struct Part {
     size_t prompt = 0;
     int first_choice = 0;
-    int64_t num_tokens = 0;  // of its prompt
-    GenerateRequest request = {};
+    int num_choices = 1;
+    int64_t num_tokens = 0;                          // of its prompt
     std::shared_ptr<OutputStream> stream = nullptr;  // null: it waits
     bool is_done = false;
   };
@@ -76,8 +76,9 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
     int64_t num_tokens = 0;  // of their prompts
   };
 
-  void add_parts(size_t prompt, GenerateRequest request, int most_choices);
-  Submission submit(Part& part, Entry entry);
+  void add_parts(size_t prompt, int most_choices);
+  GenerateRequest request_of(const Part& part) const;
+  Submission submit(Part& part, GenerateRequest request, Entry entry);
   void admit_first();
   void admit_next();
   void read_all();
@@ -89,6 +90,7 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   ExchangePtr exchange_;
   Engine* const engine_ = nullptr;  // null: the streams are filled elsewhere
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::vector<GenerateRequest> requests_;  // of each prompt, all choices; empty when its last part has been submitted
   std::vector<Part> parts_;
   size_t num_submitted_ = 0;  // of parts_, from the first on
   Load load_;                 // now

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/http/content_coding.h"
+
 namespace quire {
 
 http::Response error_response(const ApiError& error, const ErrorForm& form) {
@@ -19,6 +21,7 @@ http::Response error_response(const ApiError& error, const ErrorForm& form) {
     response.headers.emplace_back("x-should-retry", *helps ? "true" : "false");
   }
   if (error.status() == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  if (error.status() == 415) response.headers.emplace_back("Accept-Encoding", http::kContentCodings);
   if (error.code() == "draining") response.headers.emplace_back("Connection", "close");
   return response;
 }

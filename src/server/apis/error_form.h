@@ -18,7 +18,8 @@ extern const ErrorForm kOpenAiErrors;    // openai/
 extern const ErrorForm kTokenizeErrors;  // tokenize/
 
 // The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
-// retry-after-ms if a time is known, WWW-Authenticate with 401, and Connection: close for `draining`.
+// retry-after-ms if a time is known, WWW-Authenticate with 401, Accept-Encoding with 415, and
+// Connection: close for `draining`.
 http::Response error_response(const ApiError& error, const ErrorForm& form);
 
 }  // namespace quire

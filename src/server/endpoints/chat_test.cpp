@@ -1,4 +1,6 @@
 // /v1/chat/completions against the embedded demo model.
+#include <zlib.h>
+
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -249,6 +251,37 @@ TEST_F(ChatTest, ARequestGoesToTheModelThatItNames) {
   EXPECT_NE(message.find("this server has: demo, other"), std::string::npos) << message;
 }
 
+std::string gzipped(const std::string& text) {
+  z_stream stream = {};
+  constexpr int kGzip = 15 + 16;
+  EXPECT_EQ(::deflateInit2(&stream, 9, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(text.size() + 1000, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(::deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(out.size() - stream.avail_out);
+  ::deflateEnd(&stream);
+  return out;
+}
+
+TEST_F(ChatTest, ReadsPackedBodiesWithinTheLimitOfABody) {
+  const auto status = [&](std::string body, const char* coding) {
+    const auto exchange = start_raw(kHandle, std::move(body), {{"content-encoding", coding}});
+    finish(*exchange);
+    return exchange->response().status;
+  };
+  const std::string body = json::serialize(chat("Hello", {{"max_tokens", 2}}));
+  EXPECT_EQ(status(gzipped(body), "gzip"), 200);
+  EXPECT_EQ(status(body, "identity"), 200);
+  EXPECT_EQ(status(body, "gzip"), 400) << "not what it says";
+  context_.limits.body_bytes = 10'000;
+  const std::string bomb = gzipped(json::serialize(chat(std::string(1'000'000, 'a'))));
+  EXPECT_LT(bomb.size(), 10'000);
+  EXPECT_EQ(status(bomb, "gzip"), 413);
+}
+
 TEST_F(ChatTest, RefusesWrongModelsAndStates) {
   EXPECT_EQ(error(kHandle, chat("a", {{"model", "gpt-9"}}), 404).at("code"), "model_not_found");
   EXPECT_EQ(error(kHandle, json::object{{"model", "demo"}}).at("param"), "messages");
@@ -310,7 +343,7 @@ TEST_F(ChatTest, ADisconnectFreesAllBlocks) {
 TEST_F(ChatTest, AClientThatHasLeftIsNotServed) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(chat("Hello!")));
   exchange->disconnect();
-  kHandle(context_, exchange);
+  run(kHandle, exchange);
   exchange->run_posted();
   int steps = 0;
   while (engine_->step()) ++steps;

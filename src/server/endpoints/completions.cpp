@@ -33,7 +33,8 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     PromptValue& prompt = request.prompts[i];
     const std::string path = request.prompts.size() == 1 ? "prompt" : at("prompt", i);
-    std::vector<int32_t> ids = plain_prompt(model, request, prompt, request.parse_special.value_or(true), path);
+    std::vector<int32_t> ids =
+        plain_prompt(model, request, prompt, request.parse_special.value_or(context.parse_special), path);
     plan.prompts.push_back({.ids = std::move(ids), .text = std::move(prompt.text), .is_text = prompt.is_text});
   }
   plan.max_tokens = max_tokens(model, request, plan.prompts);

@@ -22,7 +22,8 @@ void handle_embeddings(ServerContext& context, const ExchangePtr& exchange) {
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const std::string path = request.prompts.size() == 1 ? "input" : at("input", i);
     GenerateRequest out = common;
-    out.prompt = plain_prompt(model, request, request.prompts[i], request.parse_special.value_or(true), path);
+    out.prompt =
+        plain_prompt(model, request, request.prompts[i], request.parse_special.value_or(context.parse_special), path);
     plan.is_truncated |= fit_prompt(out.prompt, request, 0, model.engine->max_sequence_tokens(), path);
     plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
     requests.push_back(std::move(out));

@@ -136,6 +136,10 @@ TEST_F(EmbeddingsTest, NamesOfSpecialTokens) {
     return std::ranges::count(given.at("tokens").as_array(), json::value(end));
   };
   for (const char* field : {"prompt", "content"}) {
+    context_.parse_special = false;
+    EXPECT_EQ(num_ends({{field, hostile}}), 0) << "the operator's default";
+    EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", true}}), 1);
+    context_.parse_special = true;
     EXPECT_EQ(num_ends({{field, hostile}}), 1);
     EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", true}}), 1);
     EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", false}}), 0);
@@ -145,6 +149,7 @@ TEST_F(EmbeddingsTest, NamesOfSpecialTokens) {
   EXPECT_EQ(num_ends(with(chat(hostile), true)), num_ends(chat("a")) + 1);
   // The endpoints that compute read them the same way.
   for (const std::optional<bool> parse_special : {std::optional<bool>(), std::optional(false), std::optional(true)}) {
+    context_.parse_special = !context_.parse_special;
     const json::value raw = answer(handle_tokenize, with({{"prompt", hostile}}, parse_special)).at("count");
     const auto num_prompt_tokens = [&](auto handle, const json::object& body) {
       return answer(handle, with(body, parse_special)).at("usage").at("prompt_tokens");
@@ -172,7 +177,7 @@ TEST_F(EmbeddingsTest, TokenizerInfoNamesItsTokens) {
   EXPECT_TRUE(given.at("eos_token").is_string());
   EXPECT_TRUE(given.at("chat_template").is_string());
   context_.state = ServerState::kLoading;
-  EXPECT_EQ(error(handle_tokenizer_info, json::object{}, 503).at("code"), "model_loading");
+  EXPECT_EQ(error(handle_tokenizer_info, json::object{}, 503).at("type"), "model_loading");
 }
 
 TEST_F(EmbeddingsTest, AsManyInputsAsOpenAiTakes) {

@@ -24,18 +24,24 @@ void require_engines(const ServerContext& context) {
   }
 }
 
-void answer_by_state(const ServerContext& context, const ExchangePtr& exchange) {
-  require_ready(context);
-  if (context.state == ServerState::kLeaving) throw unavailable("draining", "the server is being stopped");
-  require_engines(context);
-  exchange->reply({.body = R"({"status":"ok"})"});
-}
+void answer_ok(const ExchangePtr& exchange) { exchange->reply({.body = R"({"status":"ok"})"}); }
 
 }  // namespace
 
-void handle_health(ServerContext& context, const ExchangePtr& exchange) { answer_by_state(context, exchange); }
-void handle_readyz(ServerContext& context, const ExchangePtr& exchange) { answer_by_state(context, exchange); }
+// Whether a request would be answered: also while load balancers are told to look away.
+void handle_health(ServerContext& context, const ExchangePtr& exchange) {
+  require_ready(context);
+  require_engines(context);
+  answer_ok(exchange);
+}
+
+// Whether new requests should be sent here.
+void handle_readyz(ServerContext& context, const ExchangePtr& exchange) {
+  if (context.state == ServerState::kLeaving) throw unavailable("draining", "the server is being stopped");
+  handle_health(context, exchange);
+}
+
 // Says only that the process answers.
-void handle_livez(ServerContext&, const ExchangePtr& exchange) { exchange->reply({.body = R"({"status":"ok"})"}); }
+void handle_livez(ServerContext&, const ExchangePtr& exchange) { answer_ok(exchange); }
 
 }  // namespace quire

@@ -183,13 +183,17 @@ class ServerTest : public testing::Test {
   std::shared_ptr<FakeExchange> start(Handler handler, const json::value& body) {
     return start_raw(handler, json::serialize(body));
   }
-  std::shared_ptr<FakeExchange> start_raw(Handler handler, std::string body) {
+  std::shared_ptr<FakeExchange> start_raw(Handler handler, std::string body, http::Headers headers = {}) {
     const auto exchange = std::make_shared<FakeExchange>(std::move(body));
+    exchange->mutable_request().headers = std::move(headers);
+    run(handler, exchange);
+    exchange->run_posted();
+    return exchange;
+  }
+  void run(Handler handler, const ExchangePtr& exchange) {
     const auto route =
         std::find_if(routes().begin(), routes().end(), [&](const Route& each) { return each.handle == handler; });
     run_route(*route, context_, exchange);
-    exchange->run_posted();
-    return exchange;
   }
   // Steps the engine until the exchange is answered.
   void finish(FakeExchange& exchange) {

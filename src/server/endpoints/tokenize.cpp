@@ -6,32 +6,27 @@
 #include "server/schema/field_error.h"
 
 namespace quire {
-namespace {
-
-std::vector<int32_t> encode(const ServedModel& model, const ApiRequest& request, const std::string& text,
-                            bool add_special_tokens) {
-  return model.text->tokenizer().encode(text,
-                                        {.add_special_tokens = request.add_special_tokens.value_or(add_special_tokens),
-                                         .parse_special = request.parse_special.value_or(true)});
-}
-
-}  // namespace
-
 void handle_tokenize(ServerContext& context, const ExchangePtr& exchange) {
   require_loaded(context);
-  const auto [model, request] = read_request(context, exchange->request(), kTokenizeApi);
+  const ModelRequest given = read_request(context, exchange->request(), kTokenizeApi);
+  const ServedModel& model = given.model;
+  const ApiRequest& request = given.request;
   const int num_forms = static_cast<int>(request.content.has_value()) + static_cast<int>(!request.prompts.empty()) +
                         static_cast<int>(!request.messages.empty());
   if (num_forms != 1) {
     refuse_field("prompt", fmt::format("give exactly one of 'prompt', 'messages' and 'content', found {}", num_forms));
   }
   const TokenNames names{model.text->tokenizer()};
+  const auto encode = [&](const std::string& text, bool add_special_tokens) {
+    return model.text->tokenizer().encode(
+        text, {.add_special_tokens = request.add_special_tokens.value_or(add_special_tokens),
+               .parse_special = request.parse_special.value_or(context.parse_special)});
+  };
   if (request.content) {
-    return exchange->reply(
-        {.body = token_pieces(names, encode(model, request, *request.content, false), request.with_pieces)});
+    return exchange->reply({.body = token_pieces(names, encode(*request.content, false), request.with_pieces)});
   }
-  const std::vector<int32_t> ids = request.prompts.empty() ? chat_prompt(model, request, /*must_fit=*/false)
-                                                           : encode(model, request, request.prompts[0].text, true);
+  const std::vector<int32_t> ids =
+      request.prompts.empty() ? chat_prompt(model, request, /*must_fit=*/false) : encode(request.prompts[0].text, true);
   exchange->reply({.body = token_count(names, ids, model.card.max_model_len, request.return_token_strings)});
 }
 

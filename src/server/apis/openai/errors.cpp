@@ -5,7 +5,7 @@
 namespace quire {
 namespace {
 
-std::string body(const ApiError& error) {
+std::string openai_error(const ApiError& error) {
   const auto text_or_null = [](const std::string& text) {
     return text.empty() ? json::value(nullptr) : json::value(json::string(text));
   };
@@ -16,10 +16,10 @@ std::string body(const ApiError& error) {
                                         {"code", text_or_null(error.code())}}}});
 }
 
-std::string stream_end(const ApiError& error) { return "data: " + body(error) + "\n\ndata: [DONE]\n\n"; }
+std::string openai_stream_end(const ApiError& error) { return "data: " + openai_error(error) + "\n\ndata: [DONE]\n\n"; }
 
 }  // namespace
 
-constinit const ErrorForm kOpenAiErrors{.body = body, .stream_end = stream_end};
+constinit const ErrorForm kOpenAiErrors{.body = openai_error, .stream_end = openai_stream_end};
 
 }  // namespace quire

@@ -5,7 +5,7 @@
 namespace quire {
 namespace {
 
-std::string body(const ApiError& error) {
+std::string tokenize_error(const ApiError& error) {
   json::object members{{"code", error.status()},
                        {"message", error.what()},
                        {"type", error.code().empty() ? error.type() : error.code()}};
@@ -14,10 +14,10 @@ std::string body(const ApiError& error) {
 }
 
 // These answers are never streamed.
-std::string stream_end(const ApiError&) { return ""; }
+std::string no_stream_end(const ApiError&) { return ""; }
 
 }  // namespace
 
-constinit const ErrorForm kTokenizeErrors{.body = body, .stream_end = stream_end};
+constinit const ErrorForm kTokenizeErrors{.body = tokenize_error, .stream_end = no_stream_end};
 
 }  // namespace quire

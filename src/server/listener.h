@@ -22,7 +22,7 @@ struct ListenerOptions {
   std::string key_file;
   int num_threads = 2;  // of the sockets
   int num_workers = 2;  // for bodies, templates and tokenising
-  // How far the workers give way to the threads that answer and compute, as of `nice`.
+  // How far all workers but the one for small bodies give way to the threads that answer and compute, as of `nice`.
   int worker_niceness = 10;
   std::vector<std::string> api_keys;
   std::string api_key_file;

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <memory>
@@ -53,45 +54,46 @@ TEST(WorkerPool, TakesLanesInTurn) {
   EXPECT_EQ(gated.queued, 0);
 }
 
-TEST(WorkerPool, LargeJobsOfOneLaneLeaveAWorker) {
+TEST(WorkerPool, LargeJobsLeaveTheFirstWorkerToSmallOnes) {
   constexpr uint64_t kLarge = 1 << 20;
-  WorkerPool pool({.num_threads = 2});
+  WorkerPool pool({.num_threads = 3, .niceness = 7});
   std::promise<void> gate;
   const std::shared_future<void> opened = gate.get_future().share();
   std::atomic<int> num_running{0};
-  const auto hold = [&, opened] {
-    ++num_running;
-    opened.wait();
-  };
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(pool.submit({"a", kLarge, hold}));
-  // Another lane's job runs while the large ones wait for each other.
-  std::promise<void> other;
-  EXPECT_TRUE(pool.submit({"b", kLarge, [&] { other.set_value(); }}));
-  EXPECT_EQ(other.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
-  while (num_running == 0) std::this_thread::yield();
-  EXPECT_EQ(num_running, 1);
+  for (const char* lane : {"a", "a", "a", "b"}) {
+    EXPECT_TRUE(pool.submit({lane, kLarge, [&, opened] {
+                               ++num_running;
+                               opened.wait();
+                             }}));
+  }
+  std::promise<int> priority;
+  EXPECT_TRUE(
+      pool.submit({"c", 10, [&] { priority.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
+  EXPECT_EQ(priority.get_future().get(), ::getpriority(PRIO_PROCESS, 0)) << "small jobs do not give way";
+  while (num_running < 2) std::this_thread::yield();
+  EXPECT_EQ(num_running, 2);
   EXPECT_EQ(pool.num_queued(), 2);
   gate.set_value();
-  while (num_running < 3) std::this_thread::yield();
+  while (num_running < 4) std::this_thread::yield();
 }
 
-TEST(WorkerPool, ASmallJobHasTheLastWorkerWhenNoOtherLaneWaits) {
-  WorkerPool pool({.num_threads = 2});
+TEST(WorkerPool, OthersTakeSmallJobsWhileTheFirstIsBusyAndGiveWay) {
+  WorkerPool pool({.num_threads = 2, .niceness = 7});
   std::promise<void> gate;
   const std::shared_future<void> opened = gate.get_future().share();
-  std::promise<void> small;
-  EXPECT_TRUE(pool.submit({"a", 1 << 20, [opened] { opened.wait(); }}));
-  EXPECT_TRUE(pool.submit({"a", 10, [&] { small.set_value(); }}));
-  EXPECT_EQ(small.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_TRUE(pool.submit({"a", 10, [opened] { opened.wait(); }}));
+  std::promise<int> priority;
+  EXPECT_TRUE(
+      pool.submit({"a", 10, [&] { priority.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
+  EXPECT_EQ(priority.get_future().get(), std::max(7, ::getpriority(PRIO_PROCESS, 0)));
   gate.set_value();
 }
 
-TEST(WorkerPool, ItsThreadsGiveWay) {
-  WorkerPool pool({.niceness = 7});
-  std::promise<int> found;
-  EXPECT_TRUE(
-      pool.submit({"a", 1, [&] { found.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
-  EXPECT_EQ(found.get_future().get(), 7);
+TEST(WorkerPool, ASingleWorkerTakesAll) {
+  WorkerPool pool({.num_threads = 1});
+  std::promise<void> done;
+  EXPECT_TRUE(pool.submit({"a", 1 << 20, [&] { done.set_value(); }}));
+  EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
 }
 
 TEST(WorkerPool, OneLaneGetsHalfOfTheQueue) {

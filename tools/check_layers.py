@@ -25,6 +25,10 @@ ALLOWED = {
 # The rooms of models, lowest first; "" is the floor's own vocabulary: batch, step, model, cache. A room includes lower
 # ones only.
 MODEL_ROOMS = ["", "layers", "loading", "architectures", "planning", "running", "synthetic"]
+# Those of server; "" is its wiring: listener, routes, process. SERVER_WORDS are what every room may include.
+SERVER_ROOMS = ["http", "access", "metrics", "schema", "apis", "answers", "endpoints", "openapi", "web", ""]
+SERVER_WORDS = {"server/api_error.h", "server/context.h", "server/limits.h", "server/served_models.h"}
+ROOMS = {"models": MODEL_ROOMS, "server": SERVER_ROOMS}
 # vector/ is compiled once for every instruction set, over the vocabulary in <name>/isa/, which it includes as isa/.
 # Plain declarations only; everything else would bring inline functions compiled for one instruction set.
 ISA_MAY_INCLUDE = {
@@ -43,7 +47,7 @@ def includes(path):
 
 def room_of(path):
     parts = path.split("/")
-    return MODEL_ROOMS.index(parts[1] if len(parts) > 2 else "")
+    return ROOMS[parts[0]].index(parts[1] if len(parts) > 2 else "")
 
 
 def complaints(source):
@@ -64,9 +68,9 @@ def complaints(source):
             if isa:
                 if not target.startswith("kernels/vector/") and target not in ISA_MAY_INCLUDE:
                     yield f"{path}:{number}: what is compiled for one instruction set must not include {target}"
-            elif floor == below == "models":
-                if not is_test and room_of(target) > room_of("/".join(parts)):
-                    yield f"{path}:{number}: this room of models must not include {target}"
+            elif floor == below and floor in ROOMS:
+                if not is_test and target not in SERVER_WORDS and room_of(target) > room_of("/".join(parts)):
+                    yield f"{path}:{number}: this room of {floor} must not include {target}"
             elif below in ALLOWED and below != floor and ALLOWED[floor] is not None and below not in ALLOWED[floor]:
                 if not (is_test and below == "base"):
                     yield f"{path}:{number}: {floor} must not include {target}"

@@ -77,7 +77,7 @@ ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, con
           .arithmetic = arithmetic_of(runner)};
 }
 
-void print_table(const ServeOptions& options, const Checkpoint& checkpoint, const ServedModel& model,
+void print_table(const ServeOptions& options, const Checkpoint& checkpoint, const LoadedModel& model,
                  const Listener& listener) {
   const ModelRunner& runner = model.engine->runner();
   const ModelCard& card = model.card;
@@ -122,8 +122,8 @@ uint64_t check_model(const ServeOptions& options, const Checkpoint& checkpoint) 
   return plan.total_bytes;
 }
 
-ServedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint) {
-  ServedModel model;
+LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint) {
+  LoadedModel model;
   model.default_sampling = default_sampling(options, checkpoint);
   model.text = TextProcessor::load(checkpoint);
   options.chat_template.apply_to(*model.text);
@@ -142,11 +142,12 @@ void serve(const ServeOptions& options) {
       .listener = options.listener_options(),
       .limits = options.server_limits(),
       .allow_request_templates = options.allow_request_templates,
+      .parse_special = !options.no_parse_special,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },
       .load_model = [&] { return load_model(options, *checkpoint); },
-      .on_ready = [&](const ServedModel& model,
+      .on_ready = [&](const LoadedModel& model,
                       const Listener& listener) { print_table(options, *checkpoint, model, listener); }};
   if (!options.check) return run_server(config);
   validate_server(config);

@@ -15,40 +15,44 @@ constexpr int64_t kServedBatchTokens = 512;
 constexpr int64_t kUsualPositions = 1024;
 
 void add_listening(Command& command, ServeOptions& options) {
-  command.add({.title = "Listening", .has_environment = true},
-              {{.names = "--host",
-                .value = texts(options.hosts, "ADDRESS"),
-                .help = "Address to listen on; repeatable",
-                .default_text = "127.0.0.1"},
-               {.names = "--port", .value = number(options.port), .help = "Port; 0 takes any that is free"},
-               {.names = "--uds",
-                .value = text(options.listener.unix_path, "PATH"),
-                .help = "Listen on this Unix socket; then on a port only if --host is given too"},
-               {.names = "--ssl-certfile,--ssl-cert-file",
-                .value = text(options.listener.certificate_file, "FILE"),
-                .help = "TLS certificate chain (PEM); reloaded when it changes"},
-               {.names = "--ssl-keyfile,--ssl-key-file",
-                .value = text(options.listener.key_file, "FILE"),
-                .help = "Private key of --ssl-certfile (PEM)"},
-               {.names = "--http-threads,--threads-http",
-                .value = number(options.listener.num_threads, 1, 256),
-                .help = "Threads for the sockets"},
-               {.names = "--http-workers",
-                .value = number(options.listener.num_workers, 1, 256),
-                .help = "Threads that read bodies, render templates and tokenize"},
-               {.names = "--drain-timeout",
-                .value = number(options.drain_seconds, 0, 86400),
-                .help = "Seconds that running requests may take after SIGTERM"},
-               {.names = "--drain-delay",
-                .value = number(options.drain_delay_seconds, 0, 86400),
-                .help = "Seconds after SIGTERM in which requests are still taken while /readyz answers 503"},
-               {.names = "--root-path",
-                .value = text(options.listener.root_path, "PATH"),
-                .help = "The path under which a proxy offers this server, such as /llm"},
-               {.names = "--log-requests",
-                .value = text(options.log_requests, "FORM"),
-                .help = "Log a line per request: off, text or json"},
-               {.names = "--no-webui,--no-ui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
+  command.add(
+      {.title = "Listening", .has_environment = true},
+      {{.names = "--host",
+        .value = texts(options.hosts, "ADDRESS"),
+        .help = "Address to listen on; repeatable",
+        .default_text = "127.0.0.1"},
+       {.names = "--port", .value = number(options.port), .help = "Port; 0 takes any that is free"},
+       {.names = "--uds",
+        .value = text(options.listener.unix_path, "PATH"),
+        .help = "Listen on this Unix socket; then on a port only if --host is given too"},
+       {.names = "--ssl-certfile,--ssl-cert-file",
+        .value = text(options.listener.certificate_file, "FILE"),
+        .help = "TLS certificate chain (PEM); reloaded when it changes"},
+       {.names = "--ssl-keyfile,--ssl-key-file",
+        .value = text(options.listener.key_file, "FILE"),
+        .help = "Private key of --ssl-certfile (PEM)"},
+       {.names = "--http-threads,--threads-http",
+        .value = number(options.listener.num_threads, 1, 256),
+        .help = "Threads for the sockets"},
+       {.names = "--http-workers",
+        .value = number(options.listener.num_workers, 1, 256),
+        .help = "Threads that read bodies, render templates and tokenize"},
+       {.names = "--http-workers-nice",
+        .value = number(options.listener.worker_niceness, 0, 19),
+        .help = "How far those for large bodies give way to threads that answer and compute, 0 to 19 as of nice"},
+       {.names = "--drain-timeout",
+        .value = number(options.drain_seconds, 0, 86400),
+        .help = "Seconds that running requests may take after SIGTERM"},
+       {.names = "--drain-delay",
+        .value = number(options.drain_delay_seconds, 0, 86400),
+        .help = "Seconds after SIGTERM in which requests are still taken while /readyz answers 503"},
+       {.names = "--root-path",
+        .value = text(options.listener.root_path, "PATH"),
+        .help = "The path under which a proxy offers this server, such as /llm"},
+       {.names = "--log-requests",
+        .value = text(options.log_requests, "FORM"),
+        .help = "Log a line per request: off, text or json"},
+       {.names = "--no-webui,--no-ui", .value = on_off(options.no_web_page), .help = "Serve no web page"}});
 }
 
 void add_access(Command& command, ServeOptions& options) {
@@ -70,8 +74,8 @@ void add_serving(Command& command, ServeOptions& options) {
   command.add(
       {.title = "Serving", .has_environment = true},
       {{.names = "--served-model-name,--alias,-a",
-        .value = texts(options.served_names, "NAME"),
-        .help = "The name that clients use; repeatable or with commas for several, the first is told in answers",
+        .value = texts_in_a_row(options.served_names, "NAME"),
+        .help = "The name that clients use; several behind MODEL, with commas or repeated; answers tell the first",
         .default_text = "that of the file or folder"},
        {.names = "--max-num-queued-reqs",
         .value = number(options.max_queued_requests, 1, int64_t{1} << 30),
@@ -86,6 +90,9 @@ void add_serving(Command& command, ServeOptions& options) {
         .value = number(options.seed, -1),
         .help = "Seeds of requests that bring none are drawn from this one, in the order of arrival; -1: a "
                 "new one at each start"},
+       {.names = "--no-parse-special",
+        .value = on_off(options.no_parse_special),
+        .help = "Read names of special tokens in raw prompts as text, unless a request sets parse_special"},
        {.names = "--allow-request-templates",
         .value = on_off(options.allow_request_templates),
         .help = "Let requests replace the chat template by their field chat_template"}});
@@ -177,7 +184,11 @@ std::vector<std::string> ServeOptions::model_names(const std::string& plain_name
       const size_t comma = std::min(list.find(','), list.size());
       if (comma == 0)
         fail(ErrorCode::kInvalidArgument, "--served-model-name has an empty name; write NAME or NAME,NAME");
-      names.emplace_back(list.substr(0, comma));
+      std::string name(list.substr(0, comma));
+      if (std::find(names.begin(), names.end(), name) != names.end()) {
+        fail(ErrorCode::kInvalidArgument, "--served-model-name has the name '{}' twice; give it once", printable(name));
+      }
+      names.push_back(std::move(name));
       if (comma == list.size()) break;
       list.remove_prefix(comma + 1);
     }

@@ -32,6 +32,7 @@ struct ServeOptions {
   int64_t seed = -1;  // negative: a new one
   ChatTemplateOption chat_template;
   bool allow_request_templates = false;
+  bool no_parse_special = false;
   std::optional<uint64_t> kv_bytes;
   bool populate_kv = false;
   bool no_web_page = false;

@@ -15,7 +15,9 @@ SamplingParams take(SamplingParams params, const json::object& config) {
   take_real("top_p", params.top_p);
   take_real("min_p", params.min_p);
   take_real("repetition_penalty", params.repetition_penalty);
-  params.top_k = static_cast<int32_t>(find_int(config, "top_k", params.top_k));
+  const int64_t top_k = find_int(config, "top_k", params.top_k);
+  params.top_k = static_cast<int32_t>(top_k);
+  if (params.top_k != top_k) fail(ErrorCode::kCorrupt, "top_k is {}; at most {} is expected", top_k, INT32_MAX);
   if (!find_bool(config, "do_sample", true)) params.temperature = 0.0f;
   return params;
 }

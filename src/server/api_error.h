@@ -1,4 +1,4 @@
-// Errors as clients read them: {"error": {"message", "type", "param", "code"}}, each with its HTTP status.
+// Errors that clients are told, each with its HTTP status. How an API writes them: apis/error_form.h.
 //
 // The wording of context_length_exceeded is part of the interface: gateways recognise it by text.
 #pragma once
@@ -7,11 +7,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "server/http/exchange.h"
-
 namespace quire {
 
-// Thrown by request parsing and admission, caught by answer_errors().
+// Thrown by access rules, request parsing and handlers; answer_errors() and the listener make replies of it.
 class ApiError : public std::runtime_error {
  public:
   ApiError(int status, std::string type, std::string code, const std::string& message, std::string param = "",
@@ -37,12 +35,7 @@ class ApiError : public std::runtime_error {
   double retry_after_ms_;
 };
 
-// Only {"error": ...}, for the body of a reply and for an event of a stream that has begun.
-std::string error_json(const ApiError& error);
 // Whether the same request may succeed when it is sent again; nothing where the status says enough.
 std::optional<bool> repeat_helps(const ApiError& error);
-// The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
-// retry-after-ms if a time is known, and Connection: close for `draining`.
-http::Response error_response(const ApiError& error);
 
 }  // namespace quire

@@ -10,15 +10,17 @@ namespace quire {
 
 struct Limits {
   // HTTP
-  uint64_t header_bytes = 32 * 1024;          // all header fields together; 431
-  int header_fields = 100;                    // 431
-  uint64_t target_bytes = 8 * 1024;           // path and query; 414
-  uint64_t body_bytes = 8 * 1024 * 1024;      // 413
-  int header_seconds = 10;                    // for the whole header to arrive
-  int body_seconds = 30;                      // for the whole body to arrive
-  int idle_seconds = 60;                      // of a connection between requests
-  int write_stall_seconds = 60;               // without a byte read by the client: it counts as disconnected
-  uint64_t stream_buffer_bytes = 256 * 1024;  // unsent of one stream; above it no token is converted to text
+  uint64_t header_bytes = 32 * 1024;             // all header fields together; 431
+  int header_fields = 100;                       // 431
+  uint64_t target_bytes = 8 * 1024;              // path and query; 414
+  uint64_t body_bytes = 8 * 1024 * 1024;         // 413
+  int header_seconds = 10;                       // for the whole header to arrive
+  int body_seconds = 30;                         // for the whole body to arrive
+  int idle_seconds = 60;                         // of a connection between requests
+  uint64_t receiving_bytes = 256 * 1024 * 1024;  // of all bodies that are arriving; 503
+  int write_stall_seconds = 60;                  // a client that reads fewer than write_stall_bytes in them, while more
+  uint64_t write_stall_bytes = 16 * 1024;        // waits for it, counts as disconnected
+  uint64_t stream_buffer_bytes = 256 * 1024;     // unsent of one stream; above it no token is converted to text
   int connections = 20'000;
   int connections_per_address = 16'000;             // so that no address takes all; not of a Unix socket
   int worker_queue_requests = 1024;                 // that wait for a worker; half of them for one client; 429
@@ -29,12 +31,14 @@ struct Limits {
   int choices = 128;   // n, best_of
   int prompts = 2048;  // of one completions or embeddings request
   int messages = 4096;
+  int detokenize_tokens = 262'144;
   int stop_strings = 16;
   uint64_t stop_bytes = 1024;  // of each
   int stop_token_ids = 256;
   int logit_bias_entries = 1024;
   int top_logprobs = 20;
-  int logprobs = 20;  // of completions
+  int logprobs = 20;              // of completions
+  int prompt_logprobs = 262'144;  // log probabilities of prompts in one answer: tokens x likeliest ones x choices
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
 };

@@ -1,18 +1,21 @@
 #include "server/listener.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <optional>
 
 #include "base/error.h"
-#include "server/api_error.h"
-#include "server/auth.h"
-#include "server/endpoints/stream_group.h"
+#include "server/access/auth.h"
+#include "server/access/origin_policy.h"
+#include "server/answers/stream_group.h"
+#include "server/endpoints/routes.h"
+#include "server/http/content_coding.h"
 #include "server/http/wire.h"
-#include "server/metrics.h"
-#include "server/origin_policy.h"
-#include "server/routes.h"
-#include "server/web_assets.h"
+#include "server/metrics/metrics.h"
+#include "server/openapi/openapi.h"
+#include "server/web/web_assets.h"
 
 namespace quire {
 namespace {
@@ -40,39 +43,39 @@ http::Response asset_response(const WebAsset& asset, const http::Request& reques
   return response;
 }
 
-http::Response unauthorized() {
-  http::Response response =
-      error_response(ApiError(401, "authentication_error", "invalid_api_key",
-                              "this server requires an API key: send 'Authorization: Bearer KEY', 'x-api-key: KEY' or "
-                              "'api-key: KEY'"));
-  response.headers.emplace_back("WWW-Authenticate", "Bearer");
-  return response;
+ApiError unauthorized() {
+  return {401, "authentication_error", "invalid_api_key",
+          "this server requires an API key: send 'Authorization: Bearer KEY', 'x-api-key: KEY' or 'api-key: KEY'"};
 }
 
 // What the HTTP layer refuses, in the form of the API.
-http::Response refusal_response(const http::Refusal& refusal) {
+http::Response refusal_response(const http::Refusal& refusal, const http::Request& request) {
   const bool is_unavailable = refusal.status == 503;
   const char* const type = is_unavailable          ? "unavailable_error"
                            : refusal.status == 500 ? "server_error"
                                                    : "invalid_request_error";
   constexpr double kRetryMs = 1000.0;
   return error_response(
-      ApiError(refusal.status, type, std::string(refusal.code), refusal.message, "", is_unavailable ? kRetryMs : 0.0));
+      ApiError(refusal.status, type, std::string(refusal.code), refusal.message, "", is_unavailable ? kRetryMs : 0.0),
+      errors_at(request.path));
 }
 
 http::Response redirect(std::string location) {
   return {.status = 308, .content_type = "", .body = "", .headers = {{"Location", std::move(location)}}};
 }
 
-ApiError encoded_body() {
+ApiError unknown_coding() {
   return {415, "invalid_request_error", "unsupported_content_encoding",
-          "this server reads bodies as they are: send the body without Content-Encoding (gzip, deflate, br, zstd)",
+          fmt::format("this server reads bodies with one Content-Encoding of {}", http::kContentCodings),
           "content-encoding"};
 }
 
 std::string checked_root_path(std::string path) {
   while (path.ends_with('/')) path.pop_back();
-  if (!path.empty() && (!path.starts_with('/') || path.find_first_of("?#% ") != std::string::npos)) {
+  // Two slashes at the beginning would make a browser take the rest for a host.
+  const bool is_path = path.starts_with('/') && path.find_first_of("?#%\\ ") == std::string::npos &&
+                       path.find("//") == std::string::npos;
+  if (!path.empty() && !is_path) {
     fail(ErrorCode::kInvalidArgument, "--root-path '{}' is not a path; write one such as /llm", printable(path));
   }
   return path;
@@ -84,10 +87,21 @@ ApiError workers_busy() {
           kRetryMs};
 }
 
-// Ends the event streams that a drain cuts off.
-std::string cut_event() {
-  const ApiError error(503, "unavailable_error", "draining", "the server was stopped before this answer was complete");
-  return "data: " + error_json(error) + "\n\ndata: [DONE]\n\n";
+// Ends a stream that a drain cuts off.
+std::string cut_stream(const http::Request& request) {
+  return errors_at(request.path)
+      .stream_end({503, "unavailable_error", "draining", "the server was stopped before this answer was complete"});
+}
+
+// Of the models' engines: nothing while one has room, since only the body says which is meant.
+std::optional<ApiError> refuse_when_full(const ServedModels& models) {
+  std::optional<ApiError> refusal;
+  for (const ServedModel& model : models.all()) {
+    std::optional<ApiError> full = refuse_when_full(*model.engine);
+    if (!full) return std::nullopt;
+    refusal.emplace(std::move(*full));
+  }
+  return refusal;
 }
 
 }  // namespace
@@ -102,6 +116,7 @@ struct Listener::Impl {
         workers({.num_threads = options.num_workers,
                  .max_queued = context.limits.worker_queue_requests,
                  .max_queued_bytes = context.limits.worker_queue_bytes,
+                 .niceness = options.worker_niceness,
                  .on_queued = [&metrics = *context.metrics](int change) { metrics.add_queued(change); }}) {}
 
   const WebAsset* find_asset(const http::Request& request) const {
@@ -110,19 +125,26 @@ struct Listener::Impl {
 
   // Checks only the header, so that the server reads no body from clients without a key.
   std::optional<http::Response> admit(http::Request& request, http::Headers& reply_headers) {
-    if (auto answer = origins->check(request, reply_headers)) return answer;
     const bool is_root = !root_path.empty() && request.path == root_path;
     request.path = canonical_path(request.path, root_path);
+    try {
+      return admit(request, is_root, reply_headers);
+    } catch (const ApiError& error) {
+      return error_response(error, errors_at(request.path));
+    }
+  }
+
+  std::optional<http::Response> admit(http::Request& request, bool is_root, http::Headers& reply_headers) {
+    if (auto answer = origins->check(request, reply_headers)) return answer;
     const Route* const route = find_route(request.method, request.path);
     const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || find_asset(request) != nullptr;
     std::optional<std::string> tenant = keys.check(request);
-    if (!tenant && !is_public) return unauthorized();
+    if (!tenant && !is_public) throw unauthorized();
     if (tenant) request.tenant = std::move(*tenant);
     // The page's own links are relative to a folder.
     if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
     if (route == nullptr && find_asset(request) == nullptr) return refuse_unknown(request);
-    const std::string_view coding = request.header("content-encoding");
-    if (!coding.empty() && !http::equals_ignoring_case(coding, "identity")) return error_response(encoded_body());
+    if (!http::content_coding(request.header("content-encoding"))) throw unknown_coding();
     return std::nullopt;
   }
 
@@ -130,13 +152,14 @@ struct Listener::Impl {
     const bool is_server = request.path == "*";
     const std::string allowed = is_server ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
     if (allowed.empty()) {
-      return error_response(ApiError(404, "not_found_error", "not_found",
-                                     "unknown path; GET /openapi.json lists the paths of this server"));
+      throw ApiError(404, "not_found_error", "not_found",
+                     "unknown path; GET /openapi.json lists the paths of this server");
     }
     http::Response response = request.method == "OPTIONS"
                                   ? http::Response{.status = 204, .content_type = "", .body = ""}
                                   : error_response(ApiError(405, "invalid_request_error", "method_not_allowed",
-                                                            "method not allowed; allowed here: " + allowed));
+                                                            "method not allowed; allowed here: " + allowed),
+                                                   errors_at(request.path));
     response.headers.emplace_back("Allow", allowed);
     return response;
   }
@@ -145,20 +168,20 @@ struct Listener::Impl {
     const http::Request& request = exchange->request();
     const Route* const route = find_route(request.method, request.path);
     if (route == nullptr) return exchange->reply(asset_response(*find_asset(request), request));
-    if (route->runs == Runs::kInline) return route->handle(context, exchange);
+    if (route->runs == Runs::kInline) return run_route(*route, context, exchange);
     queue(*route, exchange);
   }
 
   // Clients take turns by key, or by address where there are no keys.
   void queue(const Route& route, const ExchangePtr& exchange) {
     if (route.runs == Runs::kEngine && context.state == ServerState::kReady) {
-      if (const std::optional<ApiError> full = refuse_when_full(*context.engine)) return refuse(exchange, *full);
+      if (const std::optional<ApiError> full = refuse_when_full(context.models)) return refuse(exchange, *full);
     }
     const http::Request& request = exchange->request();
     const std::string lane = request.tenant.empty() ? request.remote : request.tenant;
-    const auto run = [this, handle = route.handle, exchange] {
+    const auto run = [this, &route, exchange] {
       try {
-        handle(context, exchange);
+        run_route(route, context, exchange);
       } catch (...) {
         exchange->post([error = std::current_exception()] { std::rethrow_exception(error); });
       }
@@ -170,7 +193,7 @@ struct Listener::Impl {
 
   void refuse(const ExchangePtr& exchange, const ApiError& error) const {
     context.metrics->add_rejected(error.code());
-    exchange->reply(error_response(error));
+    exchange->reply(error_response(error, errors_at(exchange->request().path)));
   }
 
   void finished(const http::Finished& finished) const {
@@ -198,6 +221,7 @@ struct Listener::Impl {
 
 Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std::make_unique<Impl>(context, options)) {
   Impl* const impl = impl_.get();
+  context.openapi = json::serialize(openapi_document(context.limits, impl->root_path));
   const bool is_local =
       !options.addresses.empty() &&
       std::all_of(options.addresses.begin(), options.addresses.end(),
@@ -214,10 +238,10 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .limits = context.limits,
       .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
       .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },
-      .refuse = [](const http::Refusal& refusal, const http::Request&) { return refusal_response(refusal); },
+      .refuse = refusal_response,
       .on_finished = [impl](const http::Finished& finished) { impl->finished(finished); },
       .on_connection = [impl](int change) { impl->context.metrics->add_connection(change); },
-      .cut_event = cut_event()});
+      .cut_stream = cut_stream});
 }
 
 Listener::~Listener() = default;

@@ -11,7 +11,7 @@
 #include "server/context.h"
 #include "server/http/server.h"
 #include "server/http/worker_pool.h"
-#include "server/log.h"
+#include "server/metrics/request_log.h"
 
 namespace quire {
 
@@ -22,6 +22,8 @@ struct ListenerOptions {
   std::string key_file;
   int num_threads = 2;  // of the sockets
   int num_workers = 2;  // for bodies, templates and tokenising
+  // How far all workers but the one for small bodies give way to the threads that answer and compute, as of `nice`.
+  int worker_niceness = 10;
   std::vector<std::string> api_keys;
   std::string api_key_file;
   std::vector<std::string> allowed_hosts;

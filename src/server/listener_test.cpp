@@ -8,18 +8,21 @@
 #include <fstream>
 #include <future>
 #include <latch>
+#include <map>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/access/auth.h"
+#include "server/access/origin_policy.h"
 #include "server/apis/apis.h"
-#include "server/auth.h"
+#include "server/endpoints/routes.h"
 #include "server/http/test_client.h"
-#include "server/metrics.h"
-#include "server/openapi.h"
-#include "server/origin_policy.h"
-#include "server/routes.h"
-#include "server/web_assets.h"
+#include "server/metrics/metrics.h"
+#include "server/openapi/openapi.h"
+#include "server/web/web_assets.h"
 
 namespace quire {
 namespace {
@@ -47,6 +50,14 @@ struct Served {
   std::unique_ptr<Listener> listener;
   uint16_t port = 0;
 };
+
+ServedModel card(const char* id, std::vector<std::string> aliases = {}) {
+  ServedModel model;
+  model.card.id = id;
+  model.card.aliases = std::move(aliases);
+  model.card.root = std::string(id) + "-root";
+  return model;
+}
 
 std::string concrete(std::string_view pattern) {
   std::string path(pattern);
@@ -88,8 +99,7 @@ TEST(Routes, PathsAsClientsWriteThem) {
   ListenerOptions options;
   options.root_path = "/llm/";
   Served served(std::move(options));
-  served.context.model.id = "tiny";
-  served.context.model.aliases = {"small", "org/tiny"};
+  served.context.models.add(card("tiny", {"small", "org/tiny"}));
   served.context.state = ServerState::kReady;
   EXPECT_EQ(status_of(served.get("/llm/health/")), 200);
   EXPECT_EQ(status_of(served.get("/llm/")), 200);
@@ -100,22 +110,28 @@ TEST(Routes, PathsAsClientsWriteThem) {
   std::vector<std::string> names;
   for (const json::value& model : list.at("data").as_array()) names.emplace_back(model.at("id").as_string());
   EXPECT_EQ(names, (std::vector<std::string>{"tiny", "small", "org/tiny"}));
-  for (const std::string& name : names) EXPECT_EQ(status_of(served.get("/models/" + name)), 200);
+  names.emplace_back("tiny-root");
+  for (const std::string& name : names) EXPECT_EQ(status_of(served.get("/models/" + name)), 200) << name;
   EXPECT_EQ(status_of(served.get("/models/other")), 404);
+  const json::object openapi = parse_json(body_of(served.get("/openapi.json")), "openapi").as_object();
+  EXPECT_EQ(json::serialize(openapi.at("servers")), R"([{"url":"/llm"}])");
 
-  ListenerOptions bad;
-  bad.root_path = "llm";
-  EXPECT_THROW(Served{std::move(bad)}, Error);
+  for (const char* path : {"llm", "//llm", "/a//b", "/a b", "/\\llm", "/a?b"}) {
+    ListenerOptions bad;
+    bad.root_path = path;
+    EXPECT_THROW(Served{std::move(bad)}, Error) << path;
+  }
 }
 
-TEST(Routes, PackedBodiesAreRefusedUnread) {
+TEST(Routes, BodiesOfOtherCodingsAreRefusedUnread) {
   const Served served;
-  for (const char* coding : {"gzip", "br", "identity, gzip"}) {
+  for (const char* coding : {"zstd", "br", "identity, gzip"}) {
     const std::string reply =
         ask(served.port, std::string("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: ") + coding +
                              "\r\nContent-Length: 1000\r\n\r\n");
     EXPECT_EQ(status_of(reply), 415) << coding;
-    EXPECT_NE(body_of(reply).find("Content-Encoding"), std::string::npos);
+    EXPECT_EQ(field_of(reply, "Accept-Encoding"), "gzip, deflate, identity");
+    EXPECT_NE(body_of(reply).find("gzip, deflate, identity"), std::string::npos);
   }
   EXPECT_EQ(status_of(ask(served.port,
                           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: identity\r\n"
@@ -130,14 +146,15 @@ TEST(Routes, HealthFollowsTheState) {
   EXPECT_EQ(field_of(loading, "Retry-After"), "1");
   EXPECT_EQ(status_of(served.get("/livez")), 200);
   EXPECT_EQ(status_of(served.get("/v1/models")), 503);
-  served.context.model.id = "tiny";
+  ServedModel tiny = card("tiny");
+  tiny.default_sampling.top_k = 17;
+  tiny.card.max_model_len = 256;
+  tiny.card.trained_context = 8192;
+  served.context.models.add(std::move(tiny));
   served.context.state = ServerState::kReady;
   EXPECT_EQ(status_of(served.get("/health")), 200);
   EXPECT_EQ(status_of(served.get("/readyz")), 200);
   EXPECT_EQ(status_of(served.get("/v1/models")), 200);
-  served.context.default_sampling.top_k = 17;
-  served.context.model.max_model_len = 256;
-  served.context.model.trained_context = 8192;
   const std::string model = body_of(served.get("/v1/models/tiny"));
   for (const char* member : {R"("top_k":17)", R"("max_model_len":256)", R"("n_ctx_train":8192)"}) {
     EXPECT_NE(model.find(member), std::string::npos) << model;
@@ -195,9 +212,8 @@ TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
   }
   EXPECT_GE(num_heavy, 5);
   EXPECT_EQ(status_of(served.get("/livez")), 200);
-  const std::string text = served.context.metrics->exposition("m", EngineStatus());
-  EXPECT_NE(text.find("quire:http_requests_queued{model_name=\"m\",engine=\"0\"} " + std::to_string(num_heavy)),
-            std::string::npos);
+  const std::string text = served.context.metrics->exposition({});
+  EXPECT_NE(text.find("quire:http_requests_queued " + std::to_string(num_heavy)), std::string::npos);
   gate.reset();
   for (const auto& client : waiting) EXPECT_EQ(status_of(client->read_reply()), 503) << "the model is not loaded";
 }
@@ -210,8 +226,8 @@ TEST(Workers, AClientThatLeavesTakesItsWorkAlong) {
   wait_for_queued(served, 1);
   client.reset();
   wait_for_queued(served, 0);
-  const std::string text = served.context.metrics->exposition("m", EngineStatus());
-  EXPECT_NE(text.find("quire:client_disconnects_total{model_name=\"m\",engine=\"0\"} 1\n"), std::string::npos);
+  const std::string text = served.context.metrics->exposition({});
+  EXPECT_NE(text.find("quire:client_disconnects_total 1\n"), std::string::npos);
   gate.reset();
 }
 
@@ -242,14 +258,15 @@ TEST(Workers, AFullQueueIsToldBeforeAnythingIsRead) {
 
 TEST(Drain, LoadBalancersAreToldBeforeTheDoorCloses) {
   Served served;
-  served.context.model.id = "tiny";
+  served.context.models.add(card("tiny"));
   served.context.state = ServerState::kReady;
   served.listener->leave();
   const std::string ready = served.get("/readyz");
   EXPECT_EQ(status_of(ready), 503);
   EXPECT_EQ(field_of(ready, "Retry-After"), "1");
-  EXPECT_EQ(status_of(served.get("/livez")), 200);
-  EXPECT_EQ(status_of(served.get("/v1/models")), 200) << "who still comes is served";
+  for (const char* path : {"/livez", "/health", "/v1/models"}) {
+    EXPECT_EQ(status_of(served.get(path)), 200) << path << ": who still comes is served";
+  }
 }
 
 TEST(Drain, AWholeAnswerThatIsCutSaysWhenToComeBack) {
@@ -261,7 +278,7 @@ TEST(Drain, AWholeAnswerThatIsCutSaysWhenToComeBack) {
   std::thread drain([&] { served.listener->drain(std::chrono::milliseconds(10)); });
   const std::string reply = client.read_all();
   EXPECT_EQ(status_of(reply), 503);
-  EXPECT_NE(body_of(reply).find("\"code\":\"draining\""), std::string::npos);
+  EXPECT_NE(body_of(reply).find("\"type\":\"draining\""), std::string::npos);
   EXPECT_EQ(field_of(reply, "Retry-After"), "1");
   EXPECT_EQ(field_of(reply, "x-should-retry"), "true");
   client.close();
@@ -273,8 +290,9 @@ TEST(Auth, EveryRouteNeedsAKeyButThosePublicByName) {
   ListenerOptions options;
   options.api_keys = {"right-key", "other-key"};
   const Served served(std::move(options));
-  std::string refusal;
+  std::map<const ErrorForm*, std::string> refusals;
   for (const Route& route : routes()) {
+    std::string& refusal = refusals[&route.errors];
     const bool is_public = route.pattern == "/health" || route.pattern == "/livez" || route.pattern == "/readyz";
     const std::string method(route.method);
     const std::string path = concrete(route.pattern);
@@ -360,7 +378,12 @@ bool is_allowed(const OriginPolicy& policy, const PolicyCase& test) {
   request.headers = {{"host", test.host}};
   if (*test.origin != '\0') request.headers.emplace_back("origin", test.origin);
   http::Headers headers;
-  return !policy.check(request, headers).has_value();
+  try {
+    return !policy.check(request, headers).has_value();
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status(), 403);
+    return false;
+  }
 }
 
 TEST(OriginPolicy, LoopbackHasManyNames) {
@@ -467,7 +490,7 @@ TEST(OriginPolicy, HostIsNoMatterWhereNoBrowserComes) {
   http::Headers headers;
   http::Request request;
   request.headers = {{"host", "quire"}};
-  EXPECT_TRUE(policy.check(request, headers)) << "a TCP client with a foreign name";
+  EXPECT_THROW(policy.check(request, headers), ApiError) << "a TCP client with a foreign name";
   request.remote = http::kUnixPeer;
   EXPECT_FALSE(policy.check(request, headers)) << "a Unix socket";
   request.remote = "127.0.0.1";
@@ -504,7 +527,7 @@ TEST(OriginPolicy, PreflightsListWhatClientsSend) {
 }
 
 TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
-  const json::object document = openapi_document(Limits());
+  const json::object document = openapi_document(Limits(), "");
   const json::object& paths = document.at("paths").as_object();
   for (const Route& route : routes()) EXPECT_TRUE(paths.contains(route.pattern)) << route.pattern;
   const std::string text = json::serialize(document);
@@ -519,7 +542,7 @@ TEST(OpenApi, DescribesEveryRouteAndNamesOnlyWhatItDefines) {
 
 // The requests are those of the field tables: each field with a type, a range or a shape, and what it means.
 TEST(OpenApi, RequestsHaveTheFieldsOfTheTables) {
-  const json::object document = openapi_document(Limits());
+  const json::object document = openapi_document(Limits(), "");
   const json::object& schemas = document.at("components").at("schemas").as_object();
   for (const Api* const api : apis()) {
     const json::object& schema = schemas.at(api->schema).as_object();
@@ -548,19 +571,23 @@ TEST(Metrics, CountsWhatWasServed) {
   EXPECT_EQ(status_of(served.get("/livez")), 200);
   Metrics& metrics = *served.context.metrics;
   metrics.add_rejected("queue_full");
-  metrics.add_finished({.reason = FinishReason::kStop,
-                        .prompt_tokens = 10,
-                        .cached_tokens = 4,
-                        .generated_tokens = 3,
-                        .ttft_s = 0.05,
-                        .prefill_s = 0.04,
-                        .decode_s = 0.2,
-                        .e2e_s = 0.25});
-  const std::string text = metrics.exposition("m\"x", EngineStatus());
-  for (const char* line : {"quire:http_requests_total{model_name=\"m\\\"x\",engine=\"0\",method=\"GET\",route=\"/"
-                           "livez\",status=\"200\"} 1",
-                           "quire:requests_rejected_total{model_name=\"m\\\"x\",engine=\"0\",reason=\"queue_full\"} 1",
+  const ModelMetrics other;
+  ModelMetrics model;
+  model.add_finished({.reason = FinishReason::kStop,
+                      .prompt_tokens = 10,
+                      .cached_tokens = 4,
+                      .generated_tokens = 3,
+                      .ttft_s = 0.05,
+                      .prefill_s = 0.04,
+                      .decode_s = 0.2,
+                      .e2e_s = 0.25});
+  const Metrics::ModelPart parts[] = {{"m\"x", model, EngineStatus()}, {"other", other, EngineStatus()}};
+  const std::string text = metrics.exposition(parts);
+  for (const char* line : {"quire:http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
+                           "quire:requests_rejected_total{reason=\"queue_full\"} 1",
                            "vllm:request_success_total{model_name=\"m\\\"x\",engine=\"0\",finished_reason=\"stop\"} 1",
+                           "vllm:request_success_total{model_name=\"other\",engine=\"0\",finished_reason=\"stop\"} 0",
+                           "vllm:num_requests_running{model_name=\"other\",engine=\"0\"} 0",
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"0.04\"} 0",
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"0.06\"} 1",
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"+Inf\"} 1",
@@ -568,6 +595,44 @@ TEST(Metrics, CountsWhatWasServed) {
                            "vllm:request_prefill_kv_computed_tokens_sum{model_name=\"m\\\"x\",engine=\"0\"} 6"}) {
     EXPECT_NE(text.find(std::string(line) + "\n"), std::string::npos) << line;
   }
+  // A family is told once, with the samples of all models in one place.
+  std::set<std::string> families;
+  std::istringstream lines(text);
+  std::string family;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# HELP ")) {
+      family = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(families.insert(family).second) << family;
+    } else if (!line.starts_with("#")) {
+      EXPECT_TRUE(line.starts_with(family)) << line << " under " << family;
+    }
+  }
+}
+
+TEST(ServedModels, ANameIsOneModels) {
+  ServedModels models;
+  models.add(card("a", {"b"}));
+  EXPECT_THROW(models.add(card("b")), Error);
+  EXPECT_THROW(models.add(card("c", {"a"})), Error);
+  EXPECT_THROW(models.add(card("c", {"d", "c"})), Error);
+  models.add(card("a-root"));
+  EXPECT_EQ(models.find("a-root")->card.id, "a-root") << "a name comes before a root";
+  EXPECT_EQ(models.find("")->card.id, "a");
+  EXPECT_EQ(models.find("c"), nullptr);
+}
+
+TEST(Errors, HaveTheFormOfTheirApi) {
+  const Served served;
+  const auto error = [&](const std::string& method, const std::string& path) {
+    return json::serialize(parse_json(body_of(served.send(method, path)), "error").as_object().at("error"));
+  };
+  EXPECT_EQ(error("GET", "/v1/models"),
+            R"({"message":"the model is still loading; try again in a moment","type":"unavailable_error","param":null,)"
+            R"("code":"model_loading"})");
+  EXPECT_EQ(error("GET", "/tokenizer_info"),
+            R"({"code":503,"message":"the model is still loading; try again in a moment","type":"model_loading"})");
+  EXPECT_EQ(error("GET", "/tokenize"),
+            R"({"code":405,"message":"method not allowed; allowed here: POST, OPTIONS","type":"method_not_allowed"})");
 }
 
 TEST(WebPage, FilesCarryAStrictPolicyAndATag) {

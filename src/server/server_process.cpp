@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "engine/engine_thread.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 #include "server/stop_signals.h"
 
 namespace quire {
@@ -28,6 +28,7 @@ int64_t raise_descriptor_limit() {
 void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
   context.metrics = &metrics;
   context.allow_request_templates = config.allow_request_templates;
+  context.parse_special = config.parse_special;
   context.limits = config.limits;
   constexpr int64_t kOwnDescriptors = 64;  // model files, listeners and the like
   const int64_t most = std::max<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16);
@@ -55,7 +56,7 @@ void run_server(const ServerConfig& config) {
   Metrics metrics;
   ServerContext context;
   prepare(config, metrics, context);
-  ServedModel model;
+  LoadedModel model;
   Listener listener(context, config.listener);
   signals.remove_at_exit(config.listener.unix_path);
 
@@ -66,10 +67,10 @@ void run_server(const ServerConfig& config) {
     stop_reason = reason;
     signals.stop();
   });
-  context.engine = model.engine.get();
-  context.text = model.text.get();
-  context.default_sampling = model.default_sampling;
-  context.model = model.card;
+  context.models.add({.card = model.card,
+                      .default_sampling = model.default_sampling,
+                      .engine = model.engine.get(),
+                      .text = model.text.get()});
   signals.start_serving();
   context.state = ServerState::kReady;
   config.on_ready(model, listener);

@@ -12,7 +12,8 @@
 
 namespace quire {
 
-struct ServedModel {
+// What the server of one model owns.
+struct LoadedModel {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<TextProcessor> text;
   SamplingParams default_sampling;
@@ -21,16 +22,17 @@ struct ServedModel {
 
 struct ServerConfig {
   ListenerOptions listener;
-  Limits limits;  // connections are cut to the descriptors that the process may have
-  bool allow_request_templates = false;
+  Limits limits;                         // connections are cut to the descriptors that the process may have
+  bool allow_request_templates = false;  // of the context, as the next
+  bool parse_special = true;
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
   std::chrono::milliseconds drain_limit{30'000};  // for running requests after that
   // Throws Error for a model that cannot be served as it is wished. Reads headers, no weights.
   std::function<void()> check_model;
   // Called once, while clients are already told that the model is being loaded.
-  std::function<ServedModel()> load_model;
+  std::function<LoadedModel()> load_model;
   // Called when requests are answered.
-  std::function<void(const ServedModel&, const Listener&)> on_ready;
+  std::function<void(const LoadedModel&, const Listener&)> on_ready;
 };
 
 // Does all that run_server() does before it loads weights, listening for a moment included. Throws Error for what

@@ -56,6 +56,8 @@ TEST(ServeCheck, DoesWhatAStartDoes) {
   const TakenPort taken;
   ASSERT_NE(taken.port(), 0);
   expect_refused({"--port", std::to_string(taken.port())}, "is in use by quire_cli_test");
+  expect_refused({"--port", std::to_string(taken.port())}, "also for --check beside a running server");
+  expect_refused({"--port", "0", "--served-model-name", "a", "b", "a"}, "has the name 'a' twice");
   expect_refused({"--port", "0", "--uds", folder.path() / "no folder" / "socket"}, "No such file or directory");
   expect_refused({"--port", "0", "--host", "192.0.2.1"}, "192.0.2.1");
   write_bytes(folder.path() / "key.pem", "no key");

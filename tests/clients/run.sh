@@ -19,6 +19,12 @@ if [ ! -x "$load_tool/bin/aiperf" ]; then  # separate environment: its dependenc
   python3 -m venv "$load_tool"
   "$load_tool/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements_load.txt"
 fi
+frameworks=$environment-frameworks
+if [ ! -f "$frameworks/complete" ]; then
+  python3 -m venv "$frameworks"
+  "$frameworks/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements_frameworks.txt"
+  touch "$frameworks/complete"
+fi
 
 start() {  # options of serve; sets url
   "$quire" serve demo --port 0 "$@" >"$table" &
@@ -44,6 +50,7 @@ start
 "$python" "$here/check_formats.py" "$url"
 "$python" "$here/check_lm_eval.py" "$url"
 "$load_tool/bin/python" "$here/check_load.py" "$url"
+"$frameworks/bin/python" "$here/check_frameworks.py" "$url"
 stop
 start --api-key test-key --max-num-queued-reqs 1 --sequences 1
 "$python" "$here/check_openai_refusals.py" "$url" test-key

@@ -5,6 +5,7 @@
 
 #include "server/api_error.h"
 #include "server/apis/apis.h"
+#include "server/apis/error_form.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace quire;
@@ -22,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         if (request.num_choices < 1 || request.num_choices > limits.choices) __builtin_trap();
         request.sampling.validate(512);
       } catch (const ApiError& error) {
-        if (error.status() < 400 || error.status() >= 500 || error_json(error).empty()) __builtin_trap();
+        if (error.status() < 400 || error.status() >= 500 || kOpenAiErrors.body(error).empty()) __builtin_trap();
       }
     }
   }

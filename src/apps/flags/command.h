@@ -27,6 +27,7 @@ struct FlagValue {
   int count = 1;                          // texts behind one mention
   bool is_switch = false;                 // takes no text; parse gets "true" or "false"
   bool takes_table = false;               // the text may be a JSON object, in a file a table
+  bool takes_row = false;  // words right behind the text are more of it, once MODEL and the like are given
 };
 
 struct Flag {

@@ -20,6 +20,7 @@ struct Values {
   bool json = false;
   std::optional<std::string> prompt;
   std::vector<std::string> stops;
+  std::vector<std::string> names;
   std::vector<int64_t> depths = {512};
   std::vector<double> costs;
   std::string shell;
@@ -53,6 +54,7 @@ class FlagsTest : public testing::Test {
                {.names = "PROMPT,-p,--prompt", .value = text(v_.prompt), .help = "The prompt"},
                {.names = "--depth,--n-depth", .value = numbers(v_.depths, 0, 1024), .help = "Depths"},
                {.names = "--stop", .value = texts(v_.stops), .help = "Stops"},
+               {.names = "--name", .value = texts_in_a_row(v_.names), .help = "Names"},
                {.names = "--cost", .value = reals(v_.costs, 3), .help = "Costs"},
                {.names = "--json", .value = on_off(v_.json), .help = "Prints JSON", .excludes = "--prompt"},
                {.names = "--shell", .value = choice(v_.shell, {"bash", "fish"}), .help = "The shell"}});
@@ -105,6 +107,30 @@ TEST_F(FlagsTest, StoresWhatWordsSay) {
   EXPECT_EQ(v_.memory, uint64_t{1} << 19);
   EXPECT_EQ(v_.model, "other");
   EXPECT_EQ(v_.prompt, "hi there");
+  EXPECT_EQ(v_.threads, 3);
+}
+
+TEST_F(FlagsTest, WordsBehindAFlagOfManyAreItsOwn) {
+  const auto names = [&](const std::vector<std::string>& words) {
+    program_.run(words);
+    return v_.names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({"serve", "demo", "hello", "--name", "a", "b", "c"}), (Names{"a", "b", "c"}));
+  EXPECT_EQ(names({"serve", "-m", "demo", "-p", "hello", "--name", "a", "b", "--port", "9", "--name", "c"}),
+            (Names{"a", "b", "c"}));
+  EXPECT_EQ(names({"serve", "--name", "a", "demo"}), Names{"a"}) << "a word that MODEL waits for";
+  EXPECT_EQ(v_.model, "demo");
+  EXPECT_EQ(message({"serve", "demo", "hello", "--name", "a", "--port", "9", "b"}),
+            "'b' is not expected here\nSee 'quire serve --help'.");
+  EXPECT_EQ(message({"serve", "demo", "hello", "--stop", "a", "b"}),
+            "'b' is not expected here\nSee 'quire serve --help'.");
+}
+
+TEST_F(FlagsTest, AFlagOfAPeerWithoutItsValueLeavesTheNextFlag) {
+  program_.run({"serve", "demo", "-ngl", "--port", "9"});
+  EXPECT_EQ(v_.port, 9);
+  program_.run({"serve", "demo", "-ngl", "-1", "-t3"});
   EXPECT_EQ(v_.threads, 3);
 }
 

@@ -42,7 +42,7 @@ class WordReader {
         only_words = true;
       } else if (!only_words && word.size() > 1 && word[0] == '-') {
         read_flag(word);
-      } else if (!enter_command(word)) {
+      } else if (!enter_command(word) && !continue_row(word)) {
         line_.words.push_back(word);
         if (!line_.chosen->action()) break;  // no command has this name: what follows means nothing
       }
@@ -69,6 +69,26 @@ class WordReader {
     return true;
   }
 
+  // A word behind the texts of a flag that takes many, when no positional argument waits for it.
+  bool continue_row(const std::string& word) {
+    if (line_.mentions.empty() || row_end_ + 1 != at_ || !line_.mentions.back().entry->flag.value.takes_row)
+      return false;
+    const auto is_given = [&](const FlagEntry& entry) {
+      return std::any_of(line_.mentions.begin(), line_.mentions.end(),
+                         [&](const Mention& mention) { return mention.entry == &entry; });
+    };
+    const std::vector<FlagEntry>& flags = line_.chosen->flags();
+    const auto num_wanted = std::count_if(flags.begin(), flags.end(), [&](const FlagEntry& entry) {
+      return !entry.positional.empty() && !is_given(entry);
+    });
+    if (static_cast<std::ptrdiff_t>(line_.words.size()) < num_wanted) return false;
+    Mention more = line_.mentions.back();
+    more.texts = {word};
+    line_.mentions.push_back(std::move(more));
+    row_end_ = at_;
+    return true;
+  }
+
   void read_flag(const std::string& word) {
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
@@ -79,7 +99,7 @@ class WordReader {
     } else if (FlagEntry* const entry = find(name)) {
       add(*entry, name, std::move(texts));
     } else if (const PeerFlag* const peer = find_peer(*line_.program, *line_.chosen, name)) {
-      if (texts.empty() && at_ < words_.size() && peer->takes(words_[at_])) ++at_;
+      if (texts.empty() && at_ < words_.size() && !is_name(words_[at_]) && peer->takes(words_[at_])) ++at_;
       answer_peer(line_, *peer, name);
     } else if (!read_glued(word) && !read_glued_peer(word)) {
       line_.unknown.push_back(name);
@@ -116,6 +136,7 @@ class WordReader {
       if (texts.empty() && !line_.wants_help) fail_usage(*line_.chosen, fmt::format("{} needs a value", name));
     }
     line_.mentions.push_back({&entry, name, name, std::move(texts)});
+    row_end_ = at_;
   }
 
   bool is_name(const std::string& word) const {
@@ -126,6 +147,7 @@ class WordReader {
 
   const std::vector<std::string>& words_;
   size_t at_ = 0;
+  size_t row_end_ = 0;  // behind the last mention's texts
   CommandLine line_;
 };
 

@@ -69,6 +69,12 @@ FlagValue text(std::optional<std::string>& to, std::string metavar) {
   return {.metavar = std::move(metavar), .expected = "a text", .parse = parse};
 }
 
+FlagValue texts_in_a_row(std::vector<std::string>& to, std::string metavar) {
+  FlagValue value = texts(to, std::move(metavar));
+  value.takes_row = true;
+  return value;
+}
+
 FlagValue texts(std::vector<std::string>& to, std::string metavar, int count) {
   const auto parse = [&to](std::string_view text) {
     to.emplace_back(text);

@@ -23,6 +23,8 @@ FlagValue text(std::string& to, std::string metavar = "TEXT");
 FlagValue text(std::optional<std::string>& to, std::string metavar = "TEXT");
 // Repeatable; or with a count above 1, so many texts behind one mention.
 FlagValue texts(std::vector<std::string>& to, std::string metavar = "TEXT", int count = 1);
+// Of "--flag a b c" too, once the command has its positional arguments.
+FlagValue texts_in_a_row(std::vector<std::string>& to, std::string metavar = "TEXT");
 FlagValue choice(std::string& to, std::vector<std::string> choices);
 // Separated by commas; none of `choices` when that is empty.
 FlagValue words(std::vector<std::string>& to, std::vector<std::string> choices = {});

@@ -1,4 +1,4 @@
-// The seam between what happens in an answer and how an API says it: the reader of the streams (endpoints/generation.h)
+// The seam between what happens in an answer and how an API says it: the reader of the streams (answers/generation.h)
 // reports neutral events, and the writer of an API turns them into all of its wire, streamed or whole.
 //
 // One writer per request, used on the exchange's executor.

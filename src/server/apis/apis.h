@@ -25,7 +25,11 @@ extern const Api kDetokenizeApi;
 
 std::span<const Api* const> apis();
 
-// Throws ApiError: 400 with the field's path.
+// Each throws ApiError: 400 with the field's path.
+json::object parse_body(std::string_view body, const Limits& limits);
+// The field `model`, which decides what the other fields may be; empty when there is none.
+std::string model_named(const json::object& body);
+ApiRequest parse_request(const json::object& body, const Api& api, const ParseContext& context);
 ApiRequest parse_request(std::string_view body, const Api& api, const ParseContext& context);
 
 // The documentation's table of all fields, in Markdown.

@@ -3,9 +3,9 @@
 #include <fstream>
 #include <iterator>
 
+#include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
-#include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -41,8 +41,9 @@ class WireTest : public ServerTest {
   std::string wire(const Case& given) {
     const auto exchange = std::make_shared<FakeExchange>(given.body);
     GenerationPlan plan;
-    plan.request = parse_request(given.body, given.api,
-                                 {.limits = context_.limits, .default_sampling = context_.default_sampling});
+    plan.model = model_;
+    plan.request =
+        parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (size_t i = 0; i < given.num_prompts; ++i) {
       plan.prompts.push_back({.ids = {ids_[0], ids_[i + 1]}});

@@ -1,4 +1,6 @@
 // /v1/chat/completions against the embedded demo model.
+#include <zlib.h>
+
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -114,10 +116,10 @@ TEST_F(ChatTest, FingerprintsFollowWhatDecidesTheBits) {
   const auto fingerprint = [&] { return text_of(answer(kHandle, chat("Hello!")).at("system_fingerprint")); };
   const std::string before = fingerprint();
   EXPECT_EQ(fingerprint(), before);
-  context_.model.arithmetic = "avx2 K Q4_0 V Q4_0";
+  model_->card.arithmetic = "avx2 K Q4_0 V Q4_0";
   const std::string other = fingerprint();
   EXPECT_NE(other, before);
-  context_.model.arithmetic = "avx512 K Q4_0 V Q4_0";
+  model_->card.arithmetic = "avx512 K Q4_0 V Q4_0";
   EXPECT_NE(fingerprint(), other);
 }
 
@@ -222,6 +224,64 @@ TEST_F(ChatTest, ContextOverflowHasTheMessageThatGatewaysKnow) {
   EXPECT_EQ(given.at("usage").at("prompt_tokens"), 6);
 }
 
+TEST_F(ChatTest, ARequestGoesToTheModelThatItNames) {
+  ServedModel& other = context_.models.add({.card = {.id = "other",
+                                                     .aliases = {"o/2"},
+                                                     .root = "other-file",
+                                                     .max_model_len = 256,
+                                                     .vocab_size = 3,
+                                                     .architecture = "",
+                                                     .arithmetic = ""},
+                                            .engine = engine_.get(),
+                                            .text = &text()});
+  const auto named = [&](json::object body) { return text_of(answer(kHandle, chat("a", body)).at("model")); };
+  EXPECT_EQ(named({{"max_tokens", 1}}), "demo");
+  EXPECT_EQ(named({{"max_tokens", 1}, {"model", "quire-demo-small.gguf"}}), "demo");
+  for (const char* name : {"other", "o/2", "other-file"}) {
+    EXPECT_EQ(named({{"max_tokens", 1}, {"model", name}}), "other") << name;
+  }
+  // Its own vocabulary and its own defaults.
+  EXPECT_EQ(error(kHandle, chat("a", {{"model", "other"}, {"stop_token_ids", {7}}})).at("param"), "stop_token_ids[0]");
+  other.default_sampling.min_tokens = 3;
+  const auto length = [&](const char* name) {
+    return answer(kHandle, chat("a", {{"model", name}, {"max_tokens", 1}})).at("usage").at("completion_tokens");
+  };
+  EXPECT_EQ(length("other"), length("demo"));
+  const std::string message = text_of(error(kHandle, chat("a", {{"model", "third"}}), 404).at("message"));
+  EXPECT_NE(message.find("this server has: demo, other"), std::string::npos) << message;
+}
+
+std::string gzipped(const std::string& text) {
+  z_stream stream = {};
+  constexpr int kGzip = 15 + 16;
+  EXPECT_EQ(::deflateInit2(&stream, 9, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(text.size() + 1000, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(::deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(out.size() - stream.avail_out);
+  ::deflateEnd(&stream);
+  return out;
+}
+
+TEST_F(ChatTest, ReadsPackedBodiesWithinTheLimitOfABody) {
+  const auto status = [&](std::string body, const char* coding) {
+    const auto exchange = start_raw(kHandle, std::move(body), {{"content-encoding", coding}});
+    finish(*exchange);
+    return exchange->response().status;
+  };
+  const std::string body = json::serialize(chat("Hello", {{"max_tokens", 2}}));
+  EXPECT_EQ(status(gzipped(body), "gzip"), 200);
+  EXPECT_EQ(status(body, "identity"), 200);
+  EXPECT_EQ(status(body, "gzip"), 400) << "not what it says";
+  context_.limits.body_bytes = 10'000;
+  const std::string bomb = gzipped(json::serialize(chat(std::string(1'000'000, 'a'))));
+  EXPECT_LT(bomb.size(), 10'000);
+  EXPECT_EQ(status(bomb, "gzip"), 413);
+}
+
 TEST_F(ChatTest, RefusesWrongModelsAndStates) {
   EXPECT_EQ(error(kHandle, chat("a", {{"model", "gpt-9"}}), 404).at("code"), "model_not_found");
   EXPECT_EQ(error(kHandle, json::object{{"model", "demo"}}).at("param"), "messages");
@@ -276,16 +336,14 @@ TEST_F(ChatTest, ADisconnectFreesAllBlocks) {
       EXPECT_EQ(exchange.use_count(), 1) << "nothing may hold the exchange";
     }
   }
-  EXPECT_NE(metrics_.exposition("demo", EngineStatus())
-                .find("quire:client_disconnects_total{model_name=\"demo\",engine=\"0\"} 0\n"),
-            std::string::npos)
+  EXPECT_NE(metrics_.exposition({}).find("quire:client_disconnects_total 0\n"), std::string::npos)
       << "the listener counts them, once for each request";
 }
 
 TEST_F(ChatTest, AClientThatHasLeftIsNotServed) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(chat("Hello!")));
   exchange->disconnect();
-  kHandle(context_, exchange);
+  run(kHandle, exchange);
   exchange->run_posted();
   int steps = 0;
   while (engine_->step()) ++steps;

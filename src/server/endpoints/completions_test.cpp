@@ -1,9 +1,9 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
 #include <stdexcept>
 
+#include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
-#include "server/endpoints/generation.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -185,6 +185,18 @@ TEST_F(CompletionsTest, EchoScoresWhatWasGenerated) {
   }
 }
 
+TEST_F(CompletionsTest, LogprobsOfPromptsAreBoundedInAllChoicesTogether) {
+  // 4 tokens, each with its own log probability and two of the likeliest, in two choices.
+  json::object body =
+      completion(json::array{5, 6, 7, 8}, {{"echo", true}, {"logprobs", 2}, {"n", 2}, {"max_tokens", 1}});
+  context_.limits.prompt_logprobs = 24;
+  EXPECT_EQ(answer(kHandle, body).at("choices").as_array().size(), 2);
+  context_.limits.prompt_logprobs = 23;
+  EXPECT_EQ(error(kHandle, body).at("code"), "limit_exceeded");
+  body["echo"] = false;
+  EXPECT_EQ(answer(kHandle, body).at("choices").as_array().size(), 2);
+}
+
 TEST_F(CompletionsTest, CachedTokensAreReportedAndTheCacheCanBeDeclined) {
   const std::string prompt =
       "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a "
@@ -205,7 +217,7 @@ TEST_F(CompletionsTest, CachedTokensAreReportedAndTheCacheCanBeDeclined) {
   EXPECT_EQ(cached({{"cache_prompt", false}}), 0);
   const auto other = std::make_shared<FakeExchange>(json::serialize(completion(json::string(prompt))));
   other->mutable_request().tenant = "another key";
-  kHandle(context_, other);
+  run(kHandle, other);
   finish(*other);
   EXPECT_NE(other->response().body.find("\"cached_tokens\":0"), std::string::npos) << "another key's prompts show";
 }
@@ -216,8 +228,9 @@ class FedStreams {
   FedStreams(ServerContext& context, json::object body, std::vector<std::vector<int32_t>> prompts)
       : exchange_(std::make_shared<FakeExchange>(json::serialize(body))) {
     GenerationPlan plan;
+    plan.model = context.models.find("");
     plan.request = parse_request(exchange_->request().body, kCompletionsApi,
-                                 {.limits = context.limits, .default_sampling = context.default_sampling});
+                                 {.limits = context.limits, .default_sampling = plan.model->default_sampling});
     for (auto& ids : prompts) {
       plan.prompts.push_back({.ids = std::move(ids)});
       streams_.push_back(std::make_shared<OutputStream>(plan.request.num_choices));
@@ -438,7 +451,7 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
 TEST_F(CompletionsTest, TimeoutsComeFromTheHeaderToo) {
   const auto exchange = std::make_shared<FakeExchange>(json::serialize(completion("a")));
   exchange->mutable_request().headers.emplace_back("x-request-timeout", "soon");
-  kHandle(context_, exchange);
+  run(kHandle, exchange);
   ASSERT_TRUE(exchange->is_done());
   EXPECT_EQ(exchange->response().status, 400);
   EXPECT_NE(exchange->response().body.find("x-request-timeout"), std::string::npos);

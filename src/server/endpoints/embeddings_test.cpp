@@ -1,5 +1,5 @@
 // /v1/embeddings, /tokenize, /detokenize, /tokenizer_info.
-#include "server/endpoints/embeddings.h"
+#include "server/answers/embeddings.h"
 
 #include <cmath>
 #include <cstring>
@@ -14,10 +14,11 @@ class EmbeddingsTest : public ServerTest {
   // The answer to two inputs whose vectors the test gives.
   json::object fed(EmbeddingPlan plan, int status = 200) {
     const auto exchange = std::make_shared<FakeExchange>("");
+    plan.model = model_;
     plan.num_tokens = {3, 4};
     const std::vector streams = {std::make_shared<OutputStream>(1), std::make_shared<OutputStream>(1)};
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
-    group->start(make_embedding_reader(context_, exchange, *group, plan));
+    group->start(make_embedding_reader(exchange, *group, plan));
     for (size_t i : {1, 0}) {
       OutputEvent event;
       event.finish = FinishReason::kLength;
@@ -106,7 +107,7 @@ TEST_F(EmbeddingsTest, TokenizeAnswersInTheShapeOfTheQuestion) {
   const std::vector<int32_t> plain = text().encode_plain("Hello there");
   json::object given = answer(handle_tokenize, json::object{{"prompt", "Hello there"}, {"return_token_strs", true}});
   EXPECT_EQ(given.at("count"), plain.size());
-  EXPECT_EQ(given.at("max_model_len"), context_.model.max_model_len);
+  EXPECT_EQ(given.at("max_model_len"), model_->card.max_model_len);
   EXPECT_EQ(given.at("token_strs").as_array().size(), plain.size());
   given = answer(handle_tokenize, json::object{{"content", "Hello there"}, {"with_pieces", true}});
   std::string joined;
@@ -116,7 +117,7 @@ TEST_F(EmbeddingsTest, TokenizeAnswersInTheShapeOfTheQuestion) {
   EXPECT_EQ(given.at("count"), answer(handle_chat_completions, chat("Hello")).at("usage").at("prompt_tokens"));
   const std::string overlong(1 << 16, 'a');  // clients count before they cut
   for (const json::object& body : {chat(overlong), json::object{{"prompt", overlong}}}) {
-    EXPECT_GT(answer(handle_tokenize, body).at("count").as_int64(), context_.engine->max_sequence_tokens());
+    EXPECT_GT(answer(handle_tokenize, body).at("count").as_int64(), engine_->max_sequence_tokens());
   }
   EXPECT_EQ(error(handle_tokenize, json::object{}).at("param"), "prompt");
   EXPECT_EQ(error(handle_tokenize, json::object{{"prompt", "a"}, {"content", "b"}}).at("param"), "prompt");
@@ -135,6 +136,10 @@ TEST_F(EmbeddingsTest, NamesOfSpecialTokens) {
     return std::ranges::count(given.at("tokens").as_array(), json::value(end));
   };
   for (const char* field : {"prompt", "content"}) {
+    context_.parse_special = false;
+    EXPECT_EQ(num_ends({{field, hostile}}), 0) << "the operator's default";
+    EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", true}}), 1);
+    context_.parse_special = true;
     EXPECT_EQ(num_ends({{field, hostile}}), 1);
     EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", true}}), 1);
     EXPECT_EQ(num_ends({{field, hostile}, {"parse_special", false}}), 0);
@@ -144,6 +149,7 @@ TEST_F(EmbeddingsTest, NamesOfSpecialTokens) {
   EXPECT_EQ(num_ends(with(chat(hostile), true)), num_ends(chat("a")) + 1);
   // The endpoints that compute read them the same way.
   for (const std::optional<bool> parse_special : {std::optional<bool>(), std::optional(false), std::optional(true)}) {
+    context_.parse_special = !context_.parse_special;
     const json::value raw = answer(handle_tokenize, with({{"prompt", hostile}}, parse_special)).at("count");
     const auto num_prompt_tokens = [&](auto handle, const json::object& body) {
       return answer(handle, with(body, parse_special)).at("usage").at("prompt_tokens");
@@ -171,7 +177,7 @@ TEST_F(EmbeddingsTest, TokenizerInfoNamesItsTokens) {
   EXPECT_TRUE(given.at("eos_token").is_string());
   EXPECT_TRUE(given.at("chat_template").is_string());
   context_.state = ServerState::kLoading;
-  EXPECT_EQ(error(handle_tokenizer_info, json::object{}, 503).at("code"), "model_loading");
+  EXPECT_EQ(error(handle_tokenizer_info, json::object{}, 503).at("type"), "model_loading");
 }
 
 TEST_F(EmbeddingsTest, AsManyInputsAsOpenAiTakes) {

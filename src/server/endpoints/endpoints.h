@@ -1,17 +1,14 @@
-// Every endpoint's handler; routes.cpp is the table of them. A handler is called with the whole request, answers
-// through the exchange, and never throws an Error for a bad request (answer_errors() turns it into a reply); it keeps
-// the exchange alive as long as it needs it. It is called on its exchange's executor, or on a worker where the table
-// says so: there it calls only those members of the exchange that any thread may call.
+// Every endpoint's handler; routes.cpp is the table of them. A handler is called with the whole request and answers
+// through the exchange, which it keeps alive as long as it needs it; or it throws before it has answered, and
+// run_route() replies with the error. It is called on its exchange's executor, or on a worker where the table says so:
+// there it calls only those members of the exchange that any thread may call.
 #pragma once
-
-#include <memory>
 
 #include "server/context.h"
 #include "server/http/exchange.h"
 
 namespace quire {
 
-using ExchangePtr = std::shared_ptr<http::Exchange>;
 using Handler = void (*)(ServerContext& context, const ExchangePtr& exchange);
 
 // Operation: no key needed for the first three.

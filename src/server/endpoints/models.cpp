@@ -2,17 +2,16 @@
 
 #include "base/json.h"
 #include "decoding/generation_defaults.h"
-#include "server/api_error.h"
+#include "server/answers/answer_errors.h"
 #include "server/endpoints/endpoints.h"
 
 namespace quire {
 namespace {
 
 constexpr std::string_view kListPath = "/v1/models";
-constexpr double kRetryMs = 1000.0;
 
-json::object model_json(const ServerContext& context, std::string_view name) {
-  const ModelCard& card = context.model;
+json::object model_json(const ServedModel& model, std::string_view name) {
+  const ModelCard& card = model.card;
   return {{"id", name},
           {"object", "model"},
           {"created", card.created},
@@ -27,28 +26,24 @@ json::object model_json(const ServerContext& context, std::string_view name) {
             {"n_vocab", card.vocab_size},
             {"n_params", card.num_parameters},
             {"size", card.weight_bytes},
-            {"default_generation_settings", to_json(context.default_sampling)}}}};
+            {"default_generation_settings", to_json(model.default_sampling)}}}};
 }
 
 }  // namespace
 
 void handle_models(ServerContext& context, const ExchangePtr& exchange) {
-  if (context.state == ServerState::kLoading) {
-    return exchange->reply(
-        error_response(ApiError(503, "unavailable_error", "model_loading", "the model is being loaded", "", kRetryMs)));
-  }
+  require_loaded(context);
   const std::string_view path = exchange->request().path;
-  const ModelCard& card = context.model;
-  if (path == kListPath) {
-    json::array data = {model_json(context, card.id)};
-    for (const std::string& alias : card.aliases) data.push_back(model_json(context, alias));
-    return exchange->reply({.body = json::serialize(json::object{{"object", "list"}, {"data", data}})});
+  if (path != kListPath) {
+    const std::string_view name = path.substr(kListPath.size() + 1);
+    return exchange->reply({.body = json::serialize(model_json(require_model(context, name), name))});
   }
-  const std::string_view name = path.substr(kListPath.size() + 1);
-  if (card.has_name(name)) return exchange->reply({.body = json::serialize(model_json(context, name))});
-  exchange->reply(
-      error_response(ApiError(404, "not_found_error", "model_not_found",
-                              "there is no model of this name here; the one loaded is '" + card.id + "'", "model")));
+  json::array data;
+  for (const ServedModel& model : context.models.all()) {
+    data.push_back(model_json(model, model.card.id));
+    for (const std::string& alias : model.card.aliases) data.push_back(model_json(model, alias));
+  }
+  exchange->reply({.body = json::serialize(json::object{{"object", "list"}, {"data", data}})});
 }
 
 }  // namespace quire

@@ -1,8 +1,9 @@
-// GET /status: the numbers of the live view, among them the block map of every KV group as one character per block.
+// GET /status: the numbers of the live view, which shows the first model; among them the block map of every KV group as
+// one character per block.
 
 #include "base/json.h"
 #include "server/endpoints/endpoints.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 namespace quire {
 namespace {
@@ -89,9 +90,12 @@ void handle_status(ServerContext& context, const ExchangePtr& exchange) {
   json::object out = context.metrics->summary();
   out["version"] = QUIRE_VERSION;
   out["state"] = name(state);
-  const bool is_loaded = state != ServerState::kLoading && context.engine != nullptr;
-  out["model"] = is_loaded ? json::value(model_json(context.model)) : json::value(nullptr);
-  out["engine"] = is_loaded ? json::value(engine_json(context.engine->status(true))) : json::value(nullptr);
+  const ServedModel* const model = state != ServerState::kLoading ? context.models.find("") : nullptr;
+  out["model"] = model != nullptr ? json::value(model_json(model->card)) : json::value(nullptr);
+  out["engine"] = model != nullptr && model->engine != nullptr ? json::value(engine_json(model->engine->status(true)))
+                                                               : json::value(nullptr);
+  const ModelMetrics none;
+  for (const auto& member : (model != nullptr ? *model->metrics : none).summary()) out[member.key()] = member.value();
   exchange->reply({.body = json::serialize(out)});
 }
 

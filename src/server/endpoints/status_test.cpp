@@ -31,8 +31,8 @@ TEST_F(StatusTest, TellsPercentilesFromNarrowBuckets) {
   make_engine({});
   const double seconds[] = {0.0002, 0.031, 1.0, 77.0, 9500.0};
   for (const double each : seconds) {
-    context_.metrics->add_finished({.ttft_s = each, .queue_s = each, .e2e_s = each});
-    context_.metrics->add_inter_token(each);
+    model_->metrics->add_finished({.ttft_s = each, .queue_s = each, .e2e_s = each});
+    model_->metrics->add_inter_token(each);
   }
   const json::object latency = status().at("latency").as_object();
   for (const char* name : {"ttft_s", "itl_s", "e2e_s", "queue_s"}) {

@@ -4,14 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <mutex>
 
 #include "base/error.h"
 #include "engine/engine.h"
-#include "server/endpoints/endpoints.h"
-#include "server/metrics.h"
+#include "server/endpoints/routes.h"
+#include "server/metrics/metrics.h"
 
 namespace quire::test {
 
@@ -156,12 +157,16 @@ class ServerTest : public testing::Test {
     runner.max_context = 256;
     runner.num_blocks = 64;
     engine_ = std::make_unique<Engine>(ModelRunner::load(checkpoint(), runner), std::move(options));
-    context_.engine = engine_.get();
-    context_.text = &text();
-    context_.model.id = "demo";
-    context_.model.root = "quire-demo-small.gguf";
-    context_.model.max_model_len = engine_->max_sequence_tokens();
-    context_.model.vocab_size = engine_->runner().info().vocab_size;
+    context_.models = ServedModels();
+    model_ = &context_.models.add({.card = {.id = "demo",
+                                            .aliases = {},
+                                            .root = "quire-demo-small.gguf",
+                                            .max_model_len = engine_->max_sequence_tokens(),
+                                            .vocab_size = engine_->runner().info().vocab_size,
+                                            .architecture = "",
+                                            .arithmetic = ""},
+                                   .engine = engine_.get(),
+                                   .text = &text()});
     context_.metrics = &metrics_;
     context_.state = ServerState::kReady;
   }
@@ -178,11 +183,17 @@ class ServerTest : public testing::Test {
   std::shared_ptr<FakeExchange> start(Handler handler, const json::value& body) {
     return start_raw(handler, json::serialize(body));
   }
-  std::shared_ptr<FakeExchange> start_raw(Handler handler, std::string body) {
+  std::shared_ptr<FakeExchange> start_raw(Handler handler, std::string body, http::Headers headers = {}) {
     const auto exchange = std::make_shared<FakeExchange>(std::move(body));
-    handler(context_, exchange);
+    exchange->mutable_request().headers = std::move(headers);
+    run(handler, exchange);
     exchange->run_posted();
     return exchange;
+  }
+  void run(Handler handler, const ExchangePtr& exchange) {
+    const auto route =
+        std::find_if(routes().begin(), routes().end(), [&](const Route& each) { return each.handle == handler; });
+    run_route(*route, context_, exchange);
   }
   // Steps the engine until the exchange is answered.
   void finish(FakeExchange& exchange) {
@@ -218,6 +229,7 @@ class ServerTest : public testing::Test {
 
   Metrics metrics_;
   ServerContext context_;
+  ServedModel* model_ = nullptr;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -135,7 +135,13 @@ bool Connection::process_one(size_t& used) {
   const RequestParser::Progress progress = parser_.feed(bytes, consumed);
   used += consumed;
   switch (progress) {
-    case RequestParser::Progress::kMore: wait_for_rest(consumed == bytes.size()); return false;
+    case RequestParser::Progress::kMore:
+      if (parser_.has_body() && !count_body(parser_.request().body.size())) {
+        refuse(503, "too_many_bodies", "the requests that are arriving are too large together; try again");
+        return true;
+      }
+      wait_for_rest(consumed == bytes.size());
+      return false;
     case RequestParser::Progress::kHeader: take_header(consumed < bytes.size()); break;
     case RequestParser::Progress::kComplete: dispatch(); break;
     case RequestParser::Progress::kError: {
@@ -190,8 +196,18 @@ void Connection::take_header(bool has_more) {
   }
 }
 
+// False when the bodies of all connections are too large together. One that arrives alone has the limit of one body.
+bool Connection::count_body(uint64_t bytes) {
+  const uint64_t change = bytes - counted_bytes_;  // wraps where it shrinks
+  const uint64_t all = shared_->receiving_bytes.fetch_add(change) + change;
+  const bool has_grown = bytes > counted_bytes_;
+  counted_bytes_ = bytes;
+  return !has_grown || all <= limits().receiving_bytes || all == bytes;
+}
+
 void Connection::dispatch() {
   Request request = std::move(parser_.request());
+  count_body(0);
   parser_.reset();
   is_partial_ = false;
   deadline_ = Clock::time_point::max();
@@ -217,6 +233,7 @@ void Connection::fail_exchange(const ConnectionExchange& failed, const char* wha
 }
 
 void Connection::refuse(int status, std::string_view code, std::string_view message) {
+  count_body(0);
   style_ = {};
   Request& request = parser_.request();
   if (request.id.empty()) request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
@@ -301,9 +318,11 @@ void Connection::flush() {
     if (result.kind == IoResult::Kind::kWantsWrite) return wait_to_write();
     if (result.kind != IoResult::Kind::kDone) return disconnect();
     sent_ += result.bytes;
+    stall_bytes_ += result.bytes;
     if (unsent() > 0) continue;
     out_.clear();
     sent_ = 0;
+    is_behind_ = false;
     if (out_.capacity() > kReadBytes) out_ = std::string();
     if (exchange_ != nullptr) {
       const auto exchange = exchange_;
@@ -314,6 +333,7 @@ void Connection::flush() {
       }
     }
   }
+  if (unsent() == 0) is_behind_ = false;
   if (unsent() == 0 && phase_ == Phase::kClosing) linger();
 }
 
@@ -334,9 +354,13 @@ void Connection::wait_to_read() {
 void Connection::wait_to_write() {
   if (is_writing_) return;
   is_writing_ = true;
-  last_write_ = Clock::now();
-  const auto stall = last_write_ + std::chrono::seconds(limits().write_stall_seconds);
-  if (stall < armed_) arm_timer(stall);
+  if (!is_behind_) {
+    is_behind_ = true;
+    stall_begin_ = Clock::now();
+    stall_bytes_ = 0;
+    const auto stall = stall_begin_ + std::chrono::seconds(limits().write_stall_seconds);
+    if (stall < armed_) arm_timer(stall);
+  }
   socket_.async_wait(Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
     self->is_writing_ = false;
     if (!error) self->read();  // a TLS handshake may have waited for this, too
@@ -368,11 +392,13 @@ void Connection::end_exchange_early() {
   const std::shared_ptr<ConnectionExchange> exchange = exchange_;
   if (exchange == nullptr) return disconnect();
   const bool is_streaming = exchange->is_streaming();
-  if (is_streaming && !exchange->is_event_stream()) return disconnect();
+  const std::string last =
+      is_streaming && shared_->options.cut_stream ? shared_->options.cut_stream(exchange->request()) : "";
+  if (is_streaming && last.empty()) return disconnect();
   exchange->disconnect();
   style_.is_keep_alive = false;
   if (is_streaming) {
-    if (!shared_->options.cut_event.empty()) write_chunk(shared_->options.cut_event);
+    write_chunk(last);
     end_stream();
     finish(exchange->request(), 200, exchange->sent_bytes());
   } else {
@@ -386,6 +412,7 @@ void Connection::end_exchange_early() {
 
 void Connection::close() {
   phase_ = Phase::kClosed;
+  count_body(0);
   timer_.cancel();
   transport_.reset();
   boost::system::error_code ignored;
@@ -422,10 +449,14 @@ void Connection::on_timer() {
   armed_ = Clock::time_point::max();
   const auto now = Clock::now();
   auto next = deadline_;
-  if (is_writing_) {
-    const auto stall = last_write_ + std::chrono::seconds(limits().write_stall_seconds);
-    if (now >= stall) return disconnect();
-    next = std::min(next, stall);
+  if (is_behind_) {
+    const auto time = std::chrono::seconds(limits().write_stall_seconds);
+    if (now >= stall_begin_ + time) {
+      if (stall_bytes_ < limits().write_stall_bytes) return disconnect();
+      stall_begin_ = now;
+      stall_bytes_ = 0;
+    }
+    next = std::min(next, stall_begin_ + time);
   }
   if (now >= deadline_) {
     deadline_ = Clock::time_point::max();

@@ -44,7 +44,8 @@ struct Shared {
   const ServerOptions options;
   asio::io_context io;
   std::atomic<bool> is_draining{false};
-  std::atomic<bool> is_stopped{false};  // the io threads have ended: posted tasks no longer run
+  std::atomic<uint64_t> receiving_bytes{0};  // of bodies that are arriving, of all connections
+  std::atomic<bool> is_stopped{false};       // the io threads have ended: posted tasks no longer run
 
   std::mutex mutex;
   std::condition_variable changed;  // a connection has ended
@@ -99,6 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool process_one(size_t& used);
   void wait_for_rest(bool is_empty);
   void take_header(bool has_more);
+  bool count_body(uint64_t bytes);
   void dispatch();
   void fail_exchange(const ConnectionExchange& failed, const char* what);
   void refuse(int status, std::string_view code, std::string_view message);
@@ -132,11 +134,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   Clock::time_point deadline_ = Clock::time_point::max();  // for the client's next action
   Clock::time_point armed_ = Clock::time_point::max();     // when the timer expires
-  Clock::time_point last_write_;
+  Clock::time_point stall_begin_;                          // while is_writing_: since then stall_bytes_ were written
+  uint64_t stall_bytes_ = 0;
+  uint64_t counted_bytes_ = 0;  // of the body that is arriving, in Shared::receiving_bytes
   uint64_t lingered_bytes_ = 0;
   int depth_ = 0;            // of run() and settle()
   bool is_reading_ = false;  // a wait is pending
   bool is_writing_ = false;
+  bool is_behind_ = false;       // the client has not read all that was written
   bool has_more_input_ = false;  // in the socket, because in_ is full
   bool is_at_end_ = false;       // the client has closed its sending side
   bool is_broken_ = false;

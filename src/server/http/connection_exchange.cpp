@@ -23,7 +23,6 @@ void ConnectionExchange::begin_stream(std::string content_type) {
   if (state_ == State::kLost) return;
   CHECK(state_ == State::kOpen);
   state_ = State::kStreaming;
-  is_event_stream_ = content_type.starts_with("text/event-stream");
   connection_->begin_stream(request_, content_type);
 }
 

@@ -29,7 +29,6 @@ class ConnectionExchange final : public Exchange, public std::enable_shared_from
 
   // Called by the connection.
   bool is_streaming() const { return state_ == State::kStreaming; }
-  bool is_event_stream() const { return is_event_stream_; }
   uint64_t sent_bytes() const { return sent_bytes_; }
   void notify_sent();
   void disconnect();  // the client disconnected, or this side gives up
@@ -41,7 +40,6 @@ class ConnectionExchange final : public Exchange, public std::enable_shared_from
   const std::shared_ptr<Connection> connection_;
   const Request request_;
   State state_ = State::kOpen;
-  bool is_event_stream_ = false;
   bool has_unreported_ = false;  // something was sent since on_sent was last told
   uint64_t sent_bytes_ = 0;
   std::shared_ptr<const std::function<void()>> on_sent_;  // shared: it may replace itself while it runs

@@ -72,3 +72,9 @@ class Exchange {
 };
 
 }  // namespace quire::http
+
+namespace quire {
+
+using ExchangePtr = std::shared_ptr<http::Exchange>;
+
+}  // namespace quire

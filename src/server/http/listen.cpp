@@ -67,8 +67,10 @@ std::string holder_of(uint16_t port) {
 [[noreturn]] void fail_to_bind(const std::string& where, uint16_t port, int error) {
   if (error == EADDRINUSE) {
     const std::string holder = holder_of(port);
-    fail(ErrorCode::kIo, "{} is in use{}; stop that program or choose another --port", where,
-         holder.empty() ? "" : " by " + holder);
+    fail(ErrorCode::kIo,
+         "{} is in use{}; stop that program or choose another --port (0: any "
+         "that is free, also for --check beside a running server)",
+         where, holder.empty() ? "" : " by " + holder);
   }
   if (error == EACCES) {
     fail(ErrorCode::kIo, "{} may not be used by this user; choose a --port above 1023", where);

@@ -59,8 +59,9 @@ struct ServerOptions {
   std::function<Response(const Refusal&, const Request&)> refuse = {};
   std::function<void(const Finished&)> on_finished = {};  // any io thread
   std::function<void(int change)> on_connection = {};     // any io thread: +1 opened, -1 closed
-  // Ends an event stream that the drain's time limit cuts off.
-  std::string cut_event = {};
+  // The last bytes of a stream that the drain's time limit cuts off; without any, its connection is closed. Any io
+  // thread.
+  std::function<std::string(const Request&)> cut_stream = {};
 };
 
 class Server {
@@ -75,8 +76,8 @@ class Server {
   // Of each TCP address, as bound.
   const std::vector<Address>& addresses() const;
   // Stops accepting, closes idle connections, lets running requests finish, and returns when all have ended. Requests
-  // that still run after `limit` are cut: an event stream gets cut_event and ends, a request without an answer gets a
-  // 503; on_disconnect tells the endpoint.
+  // that still run after `limit` are cut: a stream gets the bytes of cut_stream and ends, a request without an answer
+  // gets a 503; on_disconnect tells the endpoint.
   void drain(std::chrono::milliseconds limit);
 
  private:

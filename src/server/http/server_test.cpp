@@ -44,7 +44,7 @@ struct Running {
       if (finished.status == 499) ++num_left;
     };
     options.on_connection = [this](int change) { num_connections += change; };
-    options.cut_event = "data: cut\n\n";
+    options.cut_stream = [](const Request&) { return "data: cut\n\n"; };
     server = std::make_unique<Server>(std::move(options));
     port = server->addresses().empty() ? 0 : server->addresses().front().port;
   }
@@ -331,6 +331,46 @@ TEST(HttpServer, AStalledReaderIsDisconnectedAndItsMemoryIsBounded) {
   const ExchangePtr exchange = running.take();
   EXPECT_TRUE(running.wait_until_lost());
   EXPECT_LE(exchange->unsent_bytes(), 300'000u);
+}
+
+TEST(HttpServer, AReaderBelowTheLeastRateIsDisconnected) {
+  ServerOptions options;
+  options.limits.write_stall_seconds = 1;
+  options.limits.write_stall_bytes = uint64_t{1} << 40;
+  Running running(std::move(options));
+  Client client(running.port);
+  // More than any socket's buffer, so that every piece that is read lets the server write some more.
+  client.send("GET /size?30000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.read_until("\r\n\r\n");
+  const auto start = std::chrono::steady_clock::now();
+  while (running.num_connections > 0 && std::chrono::steady_clock::now() - start < std::chrono::seconds(20)) {
+    client.read_some();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(running.num_connections, 0) << "it read, but slowly";
+}
+
+TEST(HttpServer, BodiesThatArriveAreBoundedTogether) {
+  ServerOptions options;
+  options.limits.receiving_bytes = 1'500'000;
+  Running running(std::move(options));
+  const auto header = [](size_t size) {
+    return "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n";
+  };
+  const std::string half(1'000'000, 'x');
+  Client slow(running.port);
+  slow.send(header(2 * half.size()) + half);
+  int num_refused = 0;
+  std::string refusal;
+  for (int i = 0; i < 200 && num_refused == 0; ++i) {
+    refusal = ask(running.port, header(half.size()) + half);
+    num_refused += status_of(refusal) == 503 ? 1 : 0;
+  }
+  // Which of the two grew beyond the limit depends on who was read first.
+  slow.send(half);
+  num_refused += status_of(slow.read_reply()) == 503 ? 1 : 0;
+  EXPECT_EQ(num_refused, 1);
+  EXPECT_EQ(status_of(ask(running.port, header(half.size()) + half)), 200) << "nothing is arriving any more";
 }
 
 TEST(HttpServer, SlowHeadersAndBodiesAndIdleConnectionsEnd) {

@@ -87,6 +87,8 @@ std::string Client::read_reply() {
   return reply;
 }
 
+void Client::read_some() { fill(); }
+
 std::string Client::read_all() {
   while (fill()) {
   }

@@ -23,6 +23,7 @@ class Client {
   std::string read_until(std::string_view marker);
   // One reply with its body, by Content-Length or chunks.
   std::string read_reply();
+  void read_some();  // what one call brings
   // Reads to the end of the connection; `is_ended`: whether it ended in time.
   std::string read_all();
   bool is_ended() const { return is_ended_; }

@@ -1,11 +1,14 @@
 #include "server/http/worker_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace quire::http {
 
 WorkerPool::WorkerPool(Options options) : options_(std::move(options)) {
-  for (int i = 0; i < options_.num_threads; ++i) threads_.emplace_back([this] { work(); });
+  for (int i = 0; i < options_.num_threads; ++i) threads_.emplace_back([this, i] { work(/*is_first=*/i == 0); });
 }
 
 WorkerPool::~WorkerPool() {
@@ -38,7 +41,7 @@ std::optional<WorkerPool::Ticket> WorkerPool::submit(Job job) {
     lane->waiting.push_back({ticket, std::move(job)});
     if (options_.on_queued) options_.on_queued(+1);
   }
-  arrived_.notify_one();
+  arrived_.notify_all();
   return ticket;
 }
 
@@ -50,6 +53,7 @@ void WorkerPool::drop(const std::string& lane_name, Ticket ticket) {
   const auto at = std::find_if(lane->waiting.begin(), lane->waiting.end(),
                                [&](const Waiting& waiting) { return waiting.ticket == ticket; });
   if (at != lane->waiting.end()) dropped = remove(lane, at);
+  arrived_.notify_all();  // what comes next in the lane may be for another worker
 }
 
 int WorkerPool::num_queued() const {
@@ -79,19 +83,34 @@ WorkerPool::Waiting WorkerPool::remove(Lanes::iterator lane, std::deque<Waiting>
   return removed;
 }
 
-void WorkerPool::work() {
+// Small jobs go to the first worker; others help while it is busy. A single worker takes all.
+WorkerPool::Lanes::iterator WorkerPool::next_lane(bool is_first) {
+  return std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    const bool is_small = lane.waiting.front().job.bytes < options_.large_job_bytes;
+    return is_first ? is_small || options_.num_threads == 1 : !is_small || is_first_busy_;
+  });
+}
+
+void WorkerPool::work(bool is_first) {
+  // Linux has a priority for each thread. A failure leaves the usual one.
+  if (!is_first && options_.niceness != 0) {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), options_.niceness);
+  }
   std::unique_lock lock(mutex_);
   while (true) {
-    arrived_.wait(lock, [this] { return is_ending_ || !lanes_.empty(); });
+    auto lane = lanes_.end();
+    arrived_.wait(lock, [&] { return is_ending_ || (lane = next_lane(is_first)) != lanes_.end(); });
     if (is_ending_) return;
-    const auto lane = lanes_.begin();
     const bool has_more = lane->waiting.size() > 1;
     Waiting next = remove(lane, lane->waiting.begin());
     if (has_more) lanes_.splice(lanes_.end(), lanes_, lane);
+    if (is_first) is_first_busy_ = true;
+    if (!lanes_.empty()) arrived_.notify_all();  // what comes next may be for another worker
     lock.unlock();
     next.job.run();
     next = Waiting();
     lock.lock();
+    if (is_first) is_first_busy_ = false;
   }
 }
 

@@ -1,7 +1,9 @@
 // Threads for work whose time grows with what a client sent, so that the threads of the sockets never wait for it.
 //
 // The queue is bounded and has a lane for every client: workers take one job from each lane in turn, and one lane gets
-// at most half of the queue, so that a client with many or large requests delays itself. Every member: any thread.
+// at most half of the queue, so that a client with many or large requests delays itself. A job cannot be interrupted:
+// the first worker takes small ones alone, so that they never wait for a large one, and the others may give way to the
+// rest of the process. Every member: any thread.
 #pragma once
 
 #include <condition_variable>
@@ -23,6 +25,8 @@ class WorkerPool {
     int num_threads = 2;
     int max_queued = 1024;                            // jobs that wait; those that run are not counted
     uint64_t max_queued_bytes = uint64_t{256} << 20;  // of their requests; a job larger than that waits alone
+    uint64_t large_job_bytes = 64 * 1024;             // from here on a job is large
+    int niceness = 0;                                 // of all workers but the first, as of `nice`
     std::function<void(int change)> on_queued = {};   // any thread: +1 a job waits, -1 it runs or was dropped
   };
   struct Job {
@@ -59,12 +63,14 @@ class WorkerPool {
   Lanes::iterator find_lane(const std::string& name);
   bool has_room(int num_waiting, uint64_t waiting_bytes, uint64_t bytes, int share) const;
   Waiting remove(Lanes::iterator lane, std::deque<Waiting>::iterator at);
-  void work();
+  Lanes::iterator next_lane(bool is_first);
+  void work(bool is_first);
 
   const Options options_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   Lanes lanes_;  // the first has the next turn
+  bool is_first_busy_ = false;
   Ticket last_ticket_ = 0;
   int num_queued_ = 0;
   uint64_t queued_bytes_ = 0;

@@ -1,10 +1,14 @@
 #include "server/http/worker_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <memory>
+#include <thread>
 
 namespace quire::http {
 namespace {
@@ -48,6 +52,48 @@ TEST(WorkerPool, TakesLanesInTurn) {
   gated.run();
   EXPECT_EQ(gated.order, "abcabaaa");
   EXPECT_EQ(gated.queued, 0);
+}
+
+TEST(WorkerPool, LargeJobsLeaveTheFirstWorkerToSmallOnes) {
+  constexpr uint64_t kLarge = 1 << 20;
+  WorkerPool pool({.num_threads = 3, .niceness = 7});
+  std::promise<void> gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  std::atomic<int> num_running{0};
+  for (const char* lane : {"a", "a", "a", "b"}) {
+    EXPECT_TRUE(pool.submit({lane, kLarge, [&, opened] {
+                               ++num_running;
+                               opened.wait();
+                             }}));
+  }
+  std::promise<int> priority;
+  EXPECT_TRUE(
+      pool.submit({"c", 10, [&] { priority.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
+  EXPECT_EQ(priority.get_future().get(), ::getpriority(PRIO_PROCESS, 0)) << "small jobs do not give way";
+  while (num_running < 2) std::this_thread::yield();
+  EXPECT_EQ(num_running, 2);
+  EXPECT_EQ(pool.num_queued(), 2);
+  gate.set_value();
+  while (num_running < 4) std::this_thread::yield();
+}
+
+TEST(WorkerPool, OthersTakeSmallJobsWhileTheFirstIsBusyAndGiveWay) {
+  WorkerPool pool({.num_threads = 2, .niceness = 7});
+  std::promise<void> gate;
+  const std::shared_future<void> opened = gate.get_future().share();
+  EXPECT_TRUE(pool.submit({"a", 10, [opened] { opened.wait(); }}));
+  std::promise<int> priority;
+  EXPECT_TRUE(
+      pool.submit({"a", 10, [&] { priority.set_value(::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()))); }}));
+  EXPECT_EQ(priority.get_future().get(), std::max(7, ::getpriority(PRIO_PROCESS, 0)));
+  gate.set_value();
+}
+
+TEST(WorkerPool, ASingleWorkerTakesAll) {
+  WorkerPool pool({.num_threads = 1});
+  std::promise<void> done;
+  EXPECT_TRUE(pool.submit({"a", 1 << 20, [&] { done.set_value(); }}));
+  EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(20)), std::future_status::ready);
 }
 
 TEST(WorkerPool, OneLaneGetsHalfOfTheQueue) {

@@ -7,7 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/endpoints/json_text.h"
+#include "server/apis/error_form.h"
+#include "server/apis/json_text.h"
 
 namespace quire {
 namespace {
@@ -108,7 +109,7 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
   }
 
   void fail(const ApiError& error) override {
-    out_ += "data: " + error_json(error) + "\n\ndata: [DONE]\n\n";
+    out_ += kOpenAiErrors.stream_end(error);
     flush();
     exchange_->end();
   }
@@ -197,7 +198,7 @@ class WholeAnswer : public OpenAiAnswer {
     exchange_->reply({.body = std::move(body)});
   }
 
-  void fail(const ApiError& error) override { exchange_->reply(error_response(error)); }
+  void fail(const ApiError& error) override { exchange_->reply(error_response(error, kOpenAiErrors)); }
 
   void flush() override {}
   bool has_room() const override { return true; }

@@ -9,7 +9,6 @@
 
 #include "server/apis/answer_writer.h"
 #include "server/apis/openai/wire.h"
-#include "server/endpoints/endpoints.h"
 #include "server/schema/api_request.h"
 
 namespace quire {

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "server/endpoints/json_text.h"
+#include "server/apis/json_text.h"
 #include "text/utf8.h"
 
 namespace quire {

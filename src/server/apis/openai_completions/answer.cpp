@@ -1,6 +1,6 @@
 #include "server/apis/openai/answer.h"
 #include "server/apis/answers.h"
-#include "server/endpoints/json_text.h"
+#include "server/apis/json_text.h"
 
 namespace quire {
 namespace {

@@ -25,7 +25,7 @@ constexpr auto kTokenizeOwn = std::to_array<Field>({
 constexpr auto kDetokenizeOwn = std::to_array<Field>({
     other_field("tokens", kIdsShape, "list of token ids",
      [](Out& out, const Value& value, const Context& context) {
-       out.tokens = read_token_ids("tokens", value, context, std::numeric_limits<int32_t>::max());
+       out.tokens = read_token_ids("tokens", value, context, static_cast<size_t>(context.limits.detokenize_tokens));
      }),
 });
 // clang-format on

@@ -1,0 +1,324 @@
+#include "server/answers/generation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "base/log.h"
+#include "server/answers/answer_errors.h"
+#include "server/answers/prompts.h"
+#include "server/apis/json_text.h"
+#include "text/utf8.h"
+
+namespace quire {
+namespace {
+
+bool wants_echoed_logprobs(const ApiRequest& request) { return request.echo && request.logprobs; }
+
+int num_prompt_logprobs(const ApiRequest& request) {
+  return std::max(request.prompt_logprobs, wants_echoed_logprobs(request) ? request.top_logprobs.value_or(0) : -1);
+}
+
+// They are written all at once, when the first token comes, by a thread that serves other clients too.
+void refuse_many_prompt_logprobs(const GenerationPlan& plan, const Limits& limits) {
+  const int64_t num_top = num_prompt_logprobs(plan.request);
+  if (num_top < 0) return;
+  int64_t num_tokens = 0;
+  for (const Prompt& prompt : plan.prompts) num_tokens += static_cast<int64_t>(prompt.ids.size());
+  const int64_t count = num_tokens * (1 + num_top) * plan.request.num_choices;
+  if (count <= limits.prompt_logprobs) return;
+  throw ApiError(400, "invalid_request_error", "limit_exceeded",
+                 fmt::format("the answer would have {} log probabilities of prompt tokens, at most {} are allowed; ask "
+                             "for fewer choices, fewer likeliest tokens or shorter prompts",
+                             count, limits.prompt_logprobs),
+                 plan.path);
+}
+
+// The error of a choice that ended neither by a stop nor by its length.
+ApiError failure(FinishReason reason) {
+  if (reason == FinishReason::kTimeout) {
+    return {408, "timeout_error", "timeout",
+            "the request's time ran out before its last token; give it a longer timeout, "
+            "fewer tokens or a lower priority value"};
+  }
+  if (reason == FinishReason::kError) {
+    return {500, "server_error", "numeric_error",
+            "the model produced NaN or infinity, so no token could be chosen; only this request is affected"};
+  }
+  if (reason == FinishReason::kAborted) {
+    return {500, "server_error", "step_failed",
+            "the server could not run the model for this request, which ended before its last token; try again"};
+  }
+  return {503,        "unavailable_error",
+          "draining", "the server is shutting down and ended this request before its last token",
+          "",         1000};
+}
+
+std::string system_fingerprint(const ModelCard& model) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : fmt::format("{} {} {} {} {} {}", model.root, model.architecture, model.num_parameters,
+                                  model.weight_bytes, model.trained_context, model.arithmetic)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return fmt::format("fp_{:010x}", hash & 0xffffffffff);
+}
+
+AnswerHead head_of(const http::Request& from, const GenerationPlan& plan, bool is_truncated) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return {.request_id = plan.request.request_id.empty() ? from.id : plan.request.request_id,
+          .model = plan.model->card.id,
+          .fingerprint = system_fingerprint(plan.model->card),
+          .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+          .num_choices = static_cast<int>(plan.prompts.size()) * plan.request.num_choices,
+          .is_truncated = is_truncated};
+}
+
+class GenerationReader : public StreamReader {
+ public:
+  GenerationReader(const ServerContext& context, const ExchangePtr& exchange, StreamGroup& group, GenerationPlan plan,
+                   bool is_truncated)
+      : exchange_(exchange), group_(group), plan_(std::move(plan)), prompts_(plan_.prompts.size()) {
+    const AnswerHead head = head_of(exchange->request(), plan_, is_truncated);
+    num_open_ = head.num_choices;
+    choices_.resize(static_cast<size_t>(head.num_choices));
+    writer_ = plan_.make_answer({.exchange = exchange,
+                                 .request = plan_.request,
+                                 .tokenizer = plan_.model->text->tokenizer(),
+                                 .head = head,
+                                 .buffer_bytes = context.limits.stream_buffer_bytes});
+    for (const Prompt& prompt : plan_.prompts) usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+    writer_->usage(usage_);
+    // If no log probabilities are needed, an echo is complete at once.
+    if (num_prompt_logprobs(plan_.request) < 0) {
+      for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) open_prompt(prompt, {});
+    }
+  }
+
+  bool has_room() const override { return writer_->has_room(); }
+
+  void on_event(size_t prompt, OutputEvent event) override {
+    try {
+      receive(prompt, std::move(event));
+    } catch (const std::exception& error) {
+      log::warning("request {} failed: {}", exchange_->request().id, error.what());
+      fail({500, "server_error", "internal_error",
+            fmt::format("the server failed to finish this answer; its log has the reason under request id {}",
+                        exchange_->request().id)});
+    }
+  }
+
+  void on_pause(bool is_complete) override {
+    if (is_complete) {
+      writer_->done();
+    } else {
+      writer_->flush();
+    }
+  }
+
+  void on_refused(const ApiError& error) override { fail(error); }
+
+  void on_gone() override {
+    OutputEvent end;
+    end.finish = FinishReason::kCancelled;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (!choices_[i].is_closed) count(i / num_choices(), choices_[i], end);
+    }
+  }
+
+ private:
+  struct Choice {
+    std::optional<ChoiceText> text;
+    std::optional<ChoiceEnd> end;  // decided; the finishing event has not arrived yet
+    bool is_closed = false;
+    int64_t num_tokens = 0;  // sampled, those after a stop string included
+    double last_token_ms = 0.0;
+  };
+  struct PromptProgress {
+    bool is_open = false;  // echo and text may be written
+    bool has_events = false;
+    std::vector<OutputEvent> early;  // of other choices, until the first one brings the prompt's log probabilities
+  };
+
+  size_t num_choices() const { return static_cast<size_t>(plan_.request.num_choices); }
+
+  void receive(size_t prompt, OutputEvent event) {
+    PromptProgress& progress = prompts_[prompt];
+    if (!progress.is_open) {
+      if (event.choice != 0 && event.finish != FinishReason::kTimeout && event.finish != FinishReason::kCancelled) {
+        progress.early.push_back(std::move(event));
+        return;
+      }
+      open_prompt(prompt, std::move(event.prompt_logprobs));
+    }
+    handle(prompt, std::move(event));
+    while (!progress.early.empty() && !is_failed_) {
+      std::vector<OutputEvent> early = std::move(progress.early);
+      progress.early.clear();
+      for (OutputEvent& later : early) {
+        if (!is_failed_) handle(prompt, std::move(later));
+      }
+    }
+  }
+
+  void open_prompt(size_t index, std::vector<SampledToken> logprobs) {
+    prompts_[index].is_open = true;
+    const ApiRequest& request = plan_.request;
+    const Prompt& prompt = plan_.prompts[index];
+    const Tokenizer& tokenizer = plan_.model->text->tokenizer();
+    writer_->begin({.first = static_cast<int>(index * num_choices()), .count = request.num_choices}, prompt.ids,
+                   logprobs);
+    TextPiece echo;
+    if (request.echo) {
+      for (SampledToken& token : logprobs) {
+        token.top.resize(std::min(token.top.size(), static_cast<size_t>(request.top_logprobs.value_or(0))));
+      }
+      if (!wants_echoed_logprobs(request)) logprobs.clear();
+      echo = echo_piece(tokenizer, prompt.ids, std::move(logprobs), request.skip_special_tokens);
+      if (prompt.is_text) echo.text = prompt.text;
+    }
+    const ChoiceTextOptions options{.stops = request.stop,
+                                    .include_stop = request.include_stop,
+                                    .skip_special_tokens = request.skip_special_tokens,
+                                    .min_tokens = request.sampling.min_tokens,
+                                    .keep_tokens = request.logprobs || request.return_token_ids,
+                                    .first_offset = static_cast<int64_t>(count_characters(echo.text))};
+    for (size_t i = 0; i < num_choices(); ++i) {
+      const size_t choice = index * num_choices() + i;
+      choices_[choice].text.emplace(
+          tokenizer, options,
+          plan_.is_continuation ? std::span<const int32_t>(prompt.ids) : std::span<const int32_t>());
+      if (!echo.empty()) writer_->text(static_cast<int>(choice), echo);
+    }
+  }
+
+  void handle(size_t prompt, OutputEvent event) {
+    const size_t index = prompt * num_choices() + static_cast<size_t>(event.choice);
+    Choice& choice = choices_[index];
+    // Later waves of choices find in the cache what the first one computed.
+    if (!std::exchange(prompts_[prompt].has_events, true)) {
+      usage_.cached_tokens += event.num_cached_tokens;
+      writer_->usage(usage_);
+    }
+    if (event.has_token) take_token(prompt, index, event);
+    if (event.finish == FinishReason::kNone) return;
+
+    count(prompt, choice, event);
+    if (!choice.end && event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) {
+      return fail(failure(event.finish));
+    }
+    TextPiece rest = choice.text->finish();
+    // The last text may still complete a stop string.
+    if (!choice.end) {
+      choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
+    }
+    if (!rest.text.empty()) writer_->text(static_cast<int>(index), std::exchange(rest, {}));
+    choice.is_closed = true;
+    --num_open_;
+    if (plan_.request.timings && num_open_ == 0) writer_->timings(timings_of(choice, event));
+    writer_->end(static_cast<int>(index), std::move(rest), *choice.end, num_open_ == 0);
+  }
+
+  void take_token(size_t prompt, size_t index, OutputEvent& event) {
+    Choice& choice = choices_[index];
+    ++choice.num_tokens;
+    if (choice.last_token_ms > 0.0 && event.time_ms > 0.0) {
+      plan_.model->metrics->add_inter_token((event.time_ms - choice.last_token_ms) / 1000.0);
+    }
+    choice.last_token_ms = event.time_ms;
+    if (choice.end) return;  // sampled before the engine learned of the stop string
+    ++usage_.completion_tokens;
+    writer_->usage(usage_);
+    end_token_ = event.token.id;
+    TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token);
+    if (choice.text->is_stopped()) {
+      choice.end = stop_string_end(choice);
+      if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
+    }
+    if (!piece.empty()) writer_->text(static_cast<int>(index), std::move(piece));
+  }
+
+  static ChoiceEnd stop_string_end(const Choice& choice) { return {.stop_string = choice.text->stop_string()}; }
+
+  ChoiceEnd token_end(const OutputEvent& event) const {
+    if (event.finish == FinishReason::kLength) return {.reason = FinishReason::kLength};
+    const std::vector<int32_t>& ids = plan_.request.stop_token_ids;
+    const bool is_callers = event.has_token && std::find(ids.begin(), ids.end(), end_token_) != ids.end();
+    return {.stop_token = is_callers ? std::optional(end_token_) : std::nullopt};
+  }
+
+  AnswerTimings timings_of(const Choice& choice, const OutputEvent& event) const {
+    const RequestTiming& timing = event.timing;
+    const double decode_ms = timing.last_token_ms - timing.first_token_ms;
+    const double rate = decode_ms > 0.0 ? static_cast<double>(choice.num_tokens - 1) / decode_ms * 1000.0 : 0.0;
+    return {.ttft_ms = timing.first_token_ms - timing.arrival_ms,
+            .decode_ms = decode_ms,
+            .queue_ms = timing.first_scheduled_ms - timing.arrival_ms,
+            .tokens_per_second = rate,
+            .cached_tokens = usage_.cached_tokens};
+  }
+
+  void count(size_t prompt, const Choice& choice, const OutputEvent& last) {
+    OutputEvent event;
+    event.finish = choice.end ? FinishReason::kStop : last.finish;
+    event.timing = last.timing;
+    event.num_cached_tokens = last.choice == 0 ? last.num_cached_tokens : 0;
+    plan_.model->metrics->add_finished(
+        ModelMetrics::finished(event, static_cast<int64_t>(plan_.prompts[prompt].ids.size()), choice.num_tokens,
+                               plan_.max_tokens, plan_.request.num_choices));
+  }
+
+  void fail(const ApiError& error) {
+    is_failed_ = true;
+    writer_->fail(error);
+    group_.stop();
+  }
+
+  const ExchangePtr exchange_;
+  StreamGroup& group_;  // owns this
+  GenerationPlan plan_;
+  UsageCounts usage_;
+  std::shared_ptr<AnswerWriter> writer_;
+  std::vector<PromptProgress> prompts_;
+  std::vector<Choice> choices_;  // prompt x choice
+  int num_open_ = 0;
+  int32_t end_token_ = -1;  // the token of the current event
+  bool is_failed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
+                                                     StreamGroup& group, GenerationPlan plan, bool is_truncated) {
+  return std::make_unique<GenerationReader>(context, exchange, group, std::move(plan), is_truncated);
+}
+
+void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
+  const ApiRequest& request = plan.request;
+  const GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
+  std::vector<GenerateRequest> requests;
+  bool is_truncated = false;
+  for (Prompt& prompt : plan.prompts) {
+    if (fit_prompt(prompt.ids, request, plan.max_tokens, plan.model->engine->max_sequence_tokens(), plan.path)) {
+      is_truncated = true;
+      prompt.is_text = false;  // the given text is no longer the prompt's text
+    }
+    GenerateRequest out = common;
+    out.prompt = prompt.ids;
+    out.max_tokens = plan.max_tokens;
+    out.num_prompt_logprobs = num_prompt_logprobs(request);
+    out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
+    requests.push_back(std::move(out));
+  }
+  refuse_many_prompt_logprobs(plan, context.limits);
+  const auto group = std::make_shared<StreamGroup>(exchange, *plan.model->engine, std::move(requests));
+  exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
+    const bool is_stream = plan->request.stream;
+    group->start(make_generation_reader(context, exchange, *group, std::move(*plan), is_truncated));
+    if (!is_stream) return;
+    exchange->on_sent([weak = std::weak_ptr(group)] {
+      if (const auto sent = weak.lock()) sent->pump();
+    });
+  });
+}
+
+}  // namespace quire

@@ -1,0 +1,40 @@
+// What every API that generates shares: admission, then from tokens to text, and so to the events of its writer.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/answers/stream_group.h"
+#include "server/apis/answer_writer.h"
+#include "server/context.h"
+#include "server/schema/api_request.h"
+
+namespace quire {
+
+struct Prompt {
+  std::vector<int32_t> ids = {};
+  std::string text = {};  // as given, for an echo
+  bool is_text = false;   // otherwise an echo is decoded from the ids
+};
+
+struct GenerationPlan {
+  const ServedModel* model = nullptr;
+  ApiRequest request;
+  std::vector<Prompt> prompts;
+  int64_t max_tokens = -1;
+  bool is_continuation = false;  // the text continues the prompt, no new turn begins
+  MakeAnswer make_answer = nullptr;
+  std::string path;  // of the prompts in the request, for errors
+};
+
+// Admits the prompts (stream_group.h), then answers as tokens come. Throws ApiError when nothing was admitted.
+// Any thread.
+void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan);
+
+// Reads the streams of an admitted plan: start_generation() without an engine. Choice i of prompt p has index p * n +
+// i.
+std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
+                                                     StreamGroup& group, GenerationPlan plan, bool is_truncated);
+
+}  // namespace quire

@@ -11,6 +11,7 @@ texts.py. The table and the plot replace those in the two files.
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import time
@@ -126,10 +127,11 @@ def demo_table(work, parts):
 
 
 def set_table(rows):
-    lines = ["| set | bits a token | " + " | ".join(str(n) for n in LENGTHS) + " |",
-             "|---|---:|" + "---:|" * len(LENGTHS)]
+    lines = ["| set | bits a token, register known | bits of the target | " + " | ".join(str(n) for n in LENGTHS) + " |",
+             "|---|---:|---:|" + "---:|" * len(LENGTHS)]
     for row in rows:
-        lines.append(f"| {row['name']} | {row['bits']:.2f} | " + " | ".join(f"{x:.2f}" for x in row["by_length"]) + " |")
+        known = math.log2(SETS[row["name"]]) / LINE
+        lines.append(f"| {row['name']} | {known:.2f} | {row['bits']:.2f} | " + " | ".join(f"{x:.2f}" for x in row["by_length"]) + " |")
     return "\n".join(lines)
 
 

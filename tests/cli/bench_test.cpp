@@ -49,7 +49,7 @@ TEST(Bench, HoldsKernelsAgainstTheRoofs) {
     operations.insert(get_string(row, "operation"));
     EXPECT_GT(get_double(row, "microseconds"), 0.0) << get_string(row, "test");
   }
-  EXPECT_EQ(operations.size(), 15u);
+  EXPECT_EQ(operations.size(), 16u);
   const std::string drawn = read_bytes(plot);
   EXPECT_TRUE(drawn.starts_with("<svg"));
   EXPECT_NE(drawn.find("matmul Q4_0"), std::string::npos);

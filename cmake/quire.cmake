@@ -1,18 +1,11 @@
 # quire_module(<folder> SOURCES ... [TESTS ...] [DEPS ...]): the library of one floor and its test program.
 # A floor's public dependencies are the floors below it and what its headers include.
-# UNITY: the presets that are compiled for their tests alone take eight sources at once. Sources that use one name for two
-# things must not be among them: take the word away, or give such a source the property SKIP_UNITY_BUILD_INCLUSION.
 # TEST_SHARDS: see quire_test.
 function(quire_module name)
-  cmake_parse_arguments(ARG "UNITY" "TEST_SHARDS" "SOURCES;TESTS;DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TEST_SHARDS" "SOURCES;TESTS;DEPS;TEST_DEPS" ${ARGN})
   add_library(quire_${name} STATIC ${ARG_SOURCES})
   target_include_directories(quire_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(quire_${name} PUBLIC ${ARG_DEPS} PRIVATE quire_options)
-  if(QUIRE_UNITY AND ARG_UNITY)
-    set_target_properties(quire_${name} PROPERTIES UNITY_BUILD ON)
-    # GCC takes what a source includes for a header, in which unnamed namespaces would be an error.
-    target_compile_options(quire_${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
-  endif()
   if(QUIRE_BUILD_TESTS AND ARG_TESTS)
     quire_test(quire_${name}_test SOURCES ${ARG_TESTS} DEPS quire_${name} ${ARG_TEST_DEPS} SHARDS ${ARG_TEST_SHARDS})
   endif()
@@ -35,5 +28,19 @@ function(quire_test program)
     # The cost lets CTest begin with it.
     set_tests_properties(${program}.${shard} PROPERTIES
       ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}" COST 100)
+  endforeach()
+endfunction()
+
+# These sources of the present folder share a name with another of their target: they are compiled alone.
+function(quire_compile_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
+# What takes the compiler long by itself, not by its headers: every source alone, or they would not run side by side.
+function(quire_no_unity)
+  foreach(target ${ARGN})
+    if(TARGET ${target})
+      set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
+    endif()
   endforeach()
 endfunction()

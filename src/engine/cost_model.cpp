@@ -96,6 +96,8 @@ int CostModel::row_bucket_of(int64_t rows) {
 }
 
 bool CostModel::has_seen(int64_t rows, int64_t num_steps) const {
+  // A model that was given its weights needs no step.
+  if (std::ranges::all_of(buckets_, [](const ShapeBucket& bucket) { return bucket.last_seen < 0; })) return is_fitted();
   const auto begin = static_cast<size_t>(row_bucket_of((rows + 1) / 2) * kDepthBuckets);
   const auto end = static_cast<size_t>((row_bucket_of(rows) + 1) * kDepthBuckets);
   for (size_t i = begin; i < end; ++i) {

@@ -187,5 +187,52 @@ TEST(Simulation, TheLatencyTargetHoldsWhenALongPromptArrives) {
   EXPECT_GT(unbounded.worst_decode_gap_ms, 1000.0) << "the case was meant to need the bound";
 }
 
+// Drafts of every quality beside plain decoding, from one stream to a loaded server; as fast as the weights allow, or
+// as two cores are with a model of 1.1 billion weights.
+TEST(Simulation, AdaptiveDraftsNeverSlowAServerDown) {
+  const CostModel::Weights machines[] = {{25.0, 0.2, 0.2, 0.2, 3.0, 3.0, 0.05, 0.3},
+                                         {15.5, 0.7, 3.7, 3.7, 4.2, 4.2, 0.1, 2.0}};
+  for (const CostModel::Weights& machine : machines) {
+    for (const int num_streams : {1, 2, 4, 8, 16, 32}) {
+      SimulationOptions options = serving(4000, num_streams);
+      options.cost = machine;
+      options.noise = 0.05;
+      options.check = false;
+      options.adaptive_drafts = true;
+      std::vector<SimulatedRequest> requests(static_cast<size_t>(2 * num_streams));
+      for (size_t i = 0; i < requests.size(); ++i) {
+        requests[i] = {.prompt_tokens = static_cast<int64_t>(40 + i % 9), .output_tokens = 400};
+      }
+      const double plain_ms = quire::simulate(requests, options).duration_ms;
+      for (const int percent : {0, 20, 40, 60, 80, 95}) {
+        for (SimulatedRequest& request : requests) {
+          request.num_drafts = 5;
+          request.draft_percent = percent;
+        }
+        const double speedup = plain_ms / quire::simulate(requests, options).duration_ms;
+        EXPECT_GT(speedup, 0.98) << num_streams << " streams, " << percent << " %, fixed " << machine[0];
+        const double least = num_streams == 1 ? 2.0 : num_streams == 4 ? 1.02 : 0.98;
+        if (percent == 95) {
+          EXPECT_GT(speedup, least) << num_streams << " streams, fixed " << machine[0];
+        }
+      }
+    }
+  }
+}
+
+TEST(Simulation, DraftsKeepTheLatencyTarget) {
+  SimulationOptions options = serving(4000, 16);
+  options.scheduler.target_step_ms = 100.0;
+  options.adaptive_drafts = true;
+  std::vector<SimulatedRequest> requests(9);
+  for (size_t i = 0; i < 8; ++i) {
+    requests[i] = {.prompt_tokens = 100, .output_tokens = 600, .num_drafts = 8, .draft_percent = 95};
+  }
+  requests[8] = {.arrival_ms = 3000, .prompt_tokens = 2048, .output_tokens = 10};
+  const SimulationResult drafted = quire::simulate(requests, options);
+  EXPECT_LT(drafted.worst_decode_gap_ms, 110.0);
+  EXPECT_GT(drafted.num_accepted_drafts, 1000);
+}
+
 }  // namespace
 }  // namespace quire

@@ -256,6 +256,7 @@ TEST_F(SpeculationTest, NoDraftChangesABitOfAnyAnswer) {
       }
       const EngineStatus status = engine->status();
       num_preemptions += status.num_preemptions;
+      if (setting.adaptive) continue;  // the times of these steps decide how many there are
       EXPECT_GT(status.draft_tokens, 0) << setting.name << ", " << kind;
       EXPECT_EQ(status.accepted_tokens > 0, kind != "always wrong") << setting.name << ", " << kind;
     }

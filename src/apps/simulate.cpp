@@ -205,7 +205,7 @@ void add_machine(Command& command, SimulateOptions& options) {
         .help = "Requests that may wait"},
        {.names = "--cost",
         .value = reals(options.costs, CostModel::kFeatures),
-        .help = "Milliseconds of a step: fixed, per row, per row beyond 4, 8, 16 and 64, per sequence, per 1,000 "
+        .help = "Milliseconds of a step: fixed; per row up to 4, 8, 16, 64 and beyond; per sequence; per 1,000 "
                 "attended positions",
         .default_text = "those of a small model on two cores"},
        {.names = "--measure",

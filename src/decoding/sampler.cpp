@@ -141,25 +141,57 @@ Sampler::Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> 
 }
 
 std::optional<SampledToken> Sampler::sample(std::span<const float> logits, SamplerScratch& scratch) {
-  CHECK(logits.size() <= scratch.adjusted.capacity());
-  const float top = checked_maximum(logits);
-  if (!std::isfinite(top)) return std::nullopt;
-  const std::optional<int32_t> id = choose(logits, top, scratch);
+  std::span<const float> prepared = logits;
+  const std::optional<float> top = prepare(prepared, scratch);
+  if (!top) return std::nullopt;
+  const std::optional<int32_t> id = choose(prepared, *top, scratch);
   if (!id) return std::nullopt;
-  std::optional<SampledToken> token = SampledToken{.id = *id, .top = {}};
-  if (params_.num_logprobs >= 0) token = report_token(logits, *id, params_.num_logprobs, scratch);
-  accept(*id);
+  return take(logits, *id, scratch);
+}
+
+SampledToken Sampler::take(std::span<const float> logits, int32_t id, SamplerScratch& scratch) {
+  SampledToken token{.id = id, .top = {}};
+  if (params_.num_logprobs >= 0) token = report_token(logits, id, params_.num_logprobs, scratch).value();
+  accept(id);
   return token;
 }
 
-std::optional<int32_t> Sampler::choose(std::span<const float> logits, float top, SamplerScratch& scratch) const {
-  if (adjusts(num_generated_)) {
+bool Sampler::is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule,
+                         SamplerScratch& scratch) const {
+  const std::optional<float> top = prepare(logits, scratch);
+  if (!top) return false;
+  if (params_.is_greedy()) return id == index_of(logits, *top);
+  // Relative to the likeliest token's probability.
+  const float scale = 1.0f / params_.temperature;
+  double mass = 0.0;
+  double weighted = 0.0;  // sum of probability times logarithm
+  for (const float logit : logits) {
+    if (logit == kImpossible) continue;
+    const float log = (logit - *top) * scale;
+    const auto probability = static_cast<double>(exp_of_negative(log));
+    mass += probability;
+    weighted += probability * static_cast<double>(log);
+  }
+  const double entropy = std::log(mass) - weighted / mass;
+  const float of_draft = exp_of_negative((logits[static_cast<size_t>(id)] - *top) * scale);
+  const double bound = std::min<double>(rule.threshold, rule.alpha * std::exp(-entropy));
+  return static_cast<double>(of_draft) / mass > bound;
+}
+
+// Makes `logits` those that tokens are chosen by, and returns the greatest; nothing when none can be chosen.
+std::optional<float> Sampler::prepare(std::span<const float>& logits, SamplerScratch& scratch) const {
+  CHECK(logits.size() <= scratch.adjusted.capacity());
+  float top = checked_maximum(logits);
+  if (std::isfinite(top) && adjusts(num_generated_)) {
     scratch.adjusted.assign(logits.begin(), logits.end());
     adjust(scratch.adjusted);
     logits = scratch.adjusted;
     top = checked_maximum(logits);
-    if (!std::isfinite(top)) return std::nullopt;
   }
+  return std::isfinite(top) ? std::optional(top) : std::nullopt;
+}
+
+std::optional<int32_t> Sampler::choose(std::span<const float> logits, float top, SamplerScratch& scratch) const {
   if (params_.is_greedy()) return index_of(logits, top);
   return draw(params_, logits, top, uniform(seed_, static_cast<uint64_t>(num_generated_)), scratch);
 }

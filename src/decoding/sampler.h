@@ -22,6 +22,13 @@
 
 namespace quire {
 
+// Typical acceptance of a draft (Medusa, arXiv 2401.10774, section 2.3.1): its probability is above the lower of
+// `threshold` and alpha * e^-entropy.
+struct TypicalAcceptance {
+  float threshold = 0.09f;
+  float alpha = 0.3f;
+};
+
 class Sampler {
  public:
   // `params` validated; `seed` holds where params.seed is empty; `eog_ids` are impossible below min_tokens. `prompt`
@@ -32,6 +39,13 @@ class Sampler {
   // possible: the request must fail, its neighbours need not notice. logits: [vocab_size], left unchanged, no more than
   // `scratch` was made for. Samplers with a scratch each may run at the same time.
   std::optional<SampledToken> sample(std::span<const float> logits, SamplerScratch& scratch);
+
+  // Whether `id` is a typical draw of the next token: of the distribution after bias, penalties, minimum length and
+  // temperature, before tokens are left out of it. When greedy: whether it is the token that sample() would choose.
+  bool is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule,
+                  SamplerScratch& scratch) const;
+  // Remembers `id` as the next token, and reports it as sample() does. logits: finite or -infinity, one finite.
+  SampledToken take(std::span<const float> logits, int32_t id, SamplerScratch& scratch);
 
   // How the next token is chosen, where its logits alone decide: no bias, penalties, minimum length in force, typical-p
   // or log probabilities. A kernel table that samples then does what sample() does, and accept() is told.
@@ -48,6 +62,7 @@ class Sampler {
   bool has_penalties() const;
   bool adjusts(int64_t num_generated) const;
   void adjust(std::span<float> logits) const;
+  std::optional<float> prepare(std::span<const float>& logits, SamplerScratch& scratch) const;
   std::optional<int32_t> choose(std::span<const float> logits, float top, SamplerScratch& scratch) const;
 
   SamplingParams params_;

@@ -152,6 +152,39 @@ TEST(Sampler, ASeedGivesTheSameTokensWhateverRunsBetween) {
   EXPECT_EQ(sample(restored, kLogits)->id, sample(a, kLogits)->id);
 }
 
+// A draft is typical by its probability in the distribution of the next draw, beside the entropy of that distribution.
+TEST(Sampler, TypicalDraftsAreMeasuredByTheEntropy) {
+  SamplingParams params;
+  params.temperature = 0.7f;
+  params.logit_bias = {{3, 2.5f}};
+  std::vector<float> biased = kLogits;
+  biased[3] += 2.5f;
+  const std::vector<double> p = softmax(biased, 0.7);
+  double entropy = 0.0;
+  for (const double value : p) entropy -= value * std::log(value);
+  SamplerScratch scratch(std::ssize(kLogits));
+  Sampler sampler(params, 1, {}, {});
+  for (int32_t id = 0; id < std::ssize(kLogits); ++id) {
+    const double probability = p[static_cast<size_t>(id)];
+    const auto by_threshold = static_cast<float>(probability);
+    EXPECT_TRUE(sampler.is_typical(kLogits, id, {by_threshold * 0.999f, 1000.0f}, scratch));
+    EXPECT_FALSE(sampler.is_typical(kLogits, id, {by_threshold * 1.001f, 1000.0f}, scratch));
+    const auto by_entropy = static_cast<float>(probability * std::exp(entropy));
+    EXPECT_TRUE(sampler.is_typical(kLogits, id, {1.0f, by_entropy * 0.999f}, scratch));
+    EXPECT_FALSE(sampler.is_typical(kLogits, id, {1.0f, by_entropy * 1.001f}, scratch));
+  }
+  EXPECT_EQ(sampler.num_generated(), 0);
+  EXPECT_EQ(sampler.take(kLogits, 2, scratch).id, 2);
+  EXPECT_EQ(sampler.num_generated(), 1);
+  std::vector<float> bad = kLogits;
+  bad[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(sampler.is_typical(bad, 1, {0.0f, 0.0f}, scratch));
+  params.temperature = 0.0f;
+  Sampler greedy(params, 1, {}, {});
+  EXPECT_TRUE(greedy.is_typical(kLogits, 1, {1.0f, 1.0f}, scratch));
+  EXPECT_FALSE(greedy.is_typical(kLogits, 2, {0.0f, 0.0f}, scratch));
+}
+
 TEST(Sampler, LogprobsAreTheModelsOwn) {
   SamplingParams params;
   params.temperature = 0.0f;

@@ -8,16 +8,17 @@
 namespace quire {
 namespace {
 
-// The weight of a new step in the running mean of its bucket.
-constexpr double kNewStepWeight = 0.25;
+// The weight of a new step in the running mean of its bucket, when that has seen some.
+constexpr double kNewStepWeight = 0.1;
 // The weight of a bucket decays with its age in steps, but not below a minimum: the speed of the machine may have
 // changed since, but the proportions of the costs have not.
 constexpr double kAgeDecay = 0.995;
 constexpr double kMinBucketWeight = 0.02;
-// Pulls the fit towards the present weights in the directions that the buckets do not determine. The less of a step's
-// time a feature accounts for, as a rule, the stronger: one sequence alone tells nothing about the cost of a row.
-constexpr CostModel::Weights kRegularization = {1e-7, 2e-6, 2e-6, 2e-6, 2e-6, 2e-6, 1e-5, 2e-6};
+// Pulls weights towards zero, which decides in the directions that the buckets do not determine: a step's time is fixed
+// rather than due to its few rows or sequences, until steps of other sizes have told.
+constexpr CostModel::Weights kRegularization = {1e-10, 1e-7, 1e-7, 1e-7, 6e-7, 2e-6, 4e-7, 2e-6};
 constexpr double kMinStepMs = 1e-3;
+constexpr double kMinPivot = 1e-12;
 // A measured time counts at most as this multiple of the prediction: a step that another process slowed down says
 // little about the next one.
 constexpr double kMaxMeasuredRatio = 4.0;
@@ -30,7 +31,7 @@ Vector solve(Matrix a, Vector b) {
   constexpr int n = CostModel::kFeatures;
   for (int j = 0; j < n; ++j) {
     for (int k = 0; k < j; ++k) a[j][j] -= a[j][k] * a[j][k];
-    a[j][j] = std::sqrt(std::max(a[j][j], 1e-300));
+    a[j][j] = std::sqrt(std::max(a[j][j], kMinPivot));
     for (int i = j + 1; i < n; ++i) {
       for (int k = 0; k < j; ++k) a[i][j] -= a[i][k] * a[j][k];
       a[i][j] /= a[j][j];
@@ -47,30 +48,62 @@ Vector solve(Matrix a, Vector b) {
   return b;
 }
 
+// Leaves out the feature with the most negative weight until there is none.
+Vector solve_without_negatives(Matrix a, Vector b) {
+  // Divided by the roots of the diagonal, features of any size are solved with the same precision.
+  Vector scale{};
+  for (size_t i = 0; i < scale.size(); ++i) scale[i] = 1.0 / std::sqrt(a[i][i]);
+  for (size_t i = 0; i < scale.size(); ++i) {
+    for (size_t j = 0; j < scale.size(); ++j) a[i][j] *= scale[i] * scale[j];
+    b[i] *= scale[i];
+  }
+  Vector weights{};
+  for (size_t round = 0; round < weights.size(); ++round) {
+    weights = solve(a, b);
+    const auto least = static_cast<size_t>(std::ranges::min_element(weights) - weights.begin());
+    if (weights[least] >= 0.0) break;
+    for (size_t i = 0; i < weights.size(); ++i) a[least][i] = a[i][least] = 0.0;
+    a[least][least] = 1.0;
+    b[least] = 0.0;
+  }
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = std::max(0.0, weights[i] * scale[i]);
+  return weights;
+}
+
 }  // namespace
 
 CostModel::Vector CostModel::features_of(const StepShape& shape) {
-  Vector x = {1.0, static_cast<double>(shape.rows)};
-  size_t next = 2;
-  for (const int64_t kink : kKinks) x[next++] = static_cast<double>(std::max<int64_t>(0, shape.rows - kink));
+  Vector x = {1.0};
+  size_t next = 1;
+  int64_t begin = 0;
+  for (const int64_t kink : kKinks) {
+    x[next++] = static_cast<double>(std::clamp<int64_t>(shape.rows - begin, 0, kink - begin));
+    begin = kink;
+  }
+  x[next++] = static_cast<double>(std::max<int64_t>(0, shape.rows - begin));
   x[next++] = static_cast<double>(shape.sequences);
   x[next] = shape.attended / 1000.0;
   return x;
 }
 
-// A bucket for each number of rows up to 8, then two for each power of two; and for each power of two of the positions
-// that a row attends to.
-size_t CostModel::bucket_of(const StepShape& shape) {
-  constexpr uint64_t kSingle = 8;
-  const auto rows = static_cast<uint64_t>(std::max<int64_t>(1, shape.rows));
-  int of_rows = static_cast<int>(rows) - 1;
-  if (rows > kSingle) {
-    const int width = static_cast<int>(std::bit_width(rows));
-    of_rows = static_cast<int>(kSingle) + 2 * (width - 4) + static_cast<int>((rows >> (width - 2)) & 1);
+// A bucket for each number of rows up to 8, then two for each power of two.
+int CostModel::row_bucket_of(int64_t rows) {
+  constexpr int kSingle = 8;
+  if (rows <= kSingle) return static_cast<int>(std::max<int64_t>(rows, 1)) - 1;
+  const int width = static_cast<int>(std::bit_width(static_cast<uint64_t>(rows)));
+  const int half = static_cast<int>((rows >> (width - 2)) & 1);
+  return std::min(kSingle + 2 * (width - 4) + half, kRowBuckets - 1);
+}
+
+bool CostModel::has_seen(int64_t rows, int64_t num_steps) const {
+  // A model that was given its weights needs no step.
+  if (std::ranges::all_of(buckets_, [](const ShapeBucket& bucket) { return bucket.last_seen < 0; })) return is_fitted();
+  const auto begin = static_cast<size_t>(row_bucket_of((rows + 1) / 2) * kDepthBuckets);
+  const auto end = static_cast<size_t>((row_bucket_of(rows) + 1) * kDepthBuckets);
+  for (size_t i = begin; i < end; ++i) {
+    if (buckets_[i].last_seen >= 0 && num_observed_ - buckets_[i].last_seen <= num_steps) return true;
   }
-  const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / static_cast<double>(rows)));
-  const int of_depth = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
-  return static_cast<size_t>(std::min(of_rows, kRowBuckets - 1) * kDepthBuckets + of_depth);
+  return false;
 }
 
 double CostModel::predict_ms(const StepShape& shape) const {
@@ -82,9 +115,13 @@ void CostModel::observe(const StepShape& shape, double ms) {
   const double expected = predict_ms(shape);
   if (is_fitted() && expected > 0) ms = std::min(ms, kMaxMeasuredRatio * expected);
   ms = std::max(ms, kMinStepMs);
-  ShapeBucket& bucket = buckets_[bucket_of(shape)];
+  // And one for each power of two of the positions that a row attends to.
+  const auto rows = static_cast<double>(std::max<int64_t>(1, shape.rows));
+  const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / rows));
+  const int depth_bucket = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
+  ShapeBucket& bucket = buckets_[static_cast<size_t>(row_bucket_of(shape.rows) * kDepthBuckets + depth_bucket)];
   const Vector x = features_of(shape);
-  const double fresh = bucket.last_seen < 0 ? 1.0 : kNewStepWeight;
+  const double fresh = std::max(kNewStepWeight, 1.0 / static_cast<double>(++bucket.num_seen));
   for (int i = 0; i < kFeatures; ++i) bucket.features[i] += fresh * (x[i] - bucket.features[i]);
   bucket.ms += fresh * (ms - bucket.ms);
   bucket.last_seen = num_observed_++;
@@ -94,10 +131,7 @@ void CostModel::observe(const StepShape& shape, double ms) {
 void CostModel::fit() {
   Matrix a{};
   Vector b{};
-  for (int i = 0; i < kFeatures; ++i) {
-    a[i][i] = kRegularization[i];
-    b[i] = kRegularization[i] * weights_[i];
-  }
+  for (int i = 0; i < kFeatures; ++i) a[i][i] = kRegularization[i];
   for (const ShapeBucket& bucket : buckets_) {
     if (bucket.last_seen < 0) continue;
     const auto age = static_cast<double>(num_observed_ - bucket.last_seen);
@@ -110,7 +144,7 @@ void CostModel::fit() {
       b[i] += scaled;
     }
   }
-  weights_ = solve(a, b);
+  weights_ = solve_without_negatives(a, b);
 }
 
 }  // namespace quire

@@ -5,20 +5,23 @@
 #include <tuple>
 #include <utility>
 
+#include "engine/scheduler.h"
+
 namespace quire {
 namespace {
 
 // A gain below this is lost in the error of the predictions.
 constexpr double kMinGain = 1.02;
 // The share of the time that probes may take.
-constexpr double kProbeShare = 0.01;
+constexpr double kProbeShare = 0.006;
 // A draft less probable than this is not looked at.
 constexpr double kMinProbability = 0.01;
 constexpr double kMinMs = 1e-3;
+constexpr int64_t kPlainStepEvery = 256;
 
 // Until steps were observed: a step of up to 8 rows costs little more than one of a single row.
 const CostModel& unknown_machine() {
-  static const CostModel model({1.0, 0.02, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0});
+  static const CostModel model({1.0, 0.02, 0.02, 0.3, 0.3, 0.3, 0.0, 0.0});
   return model;
 }
 
@@ -138,11 +141,37 @@ class DraftBudget::Planner {
   double plain_whole_ms_ = 0.0;
 };
 
+DraftStep next_step(const Scheduler& scheduler) {
+  const SchedulerOptions& limits = scheduler.options();
+  DraftStep step;
+  int64_t num_prompt_rows = 0;
+  for (const Sequence* sequence : scheduler.running()) {
+    if (sequence->is_prefilling()) {
+      num_prompt_rows += sequence->num_uncomputed_tokens();
+    } else if (sequence->num_pending_tokens == 0 || !sequence->awaits_tokens) {
+      ++step.decodes.rows;
+      ++step.decodes.sequences;
+      step.decodes.attended += static_cast<double>(sequence->num_tokens());
+    }
+  }
+  if (scheduler.num_running() < limits.max_sequences) {
+    for (const Sequence* sequence : scheduler.waiting()) num_prompt_rows += sequence->num_uncomputed_tokens();
+  }
+  step.prompts.rows = std::min(num_prompt_rows, limits.max_batch_tokens - step.decodes.rows);
+  step.max_ms = limits.target_step_ms;
+  step.max_drafts = limits.max_batch_tokens - step.decodes.rows - step.prompts.rows;
+  // Prompts take all the time that the target leaves.
+  if (step.prompts.rows > 0 && limits.target_step_ms > 0) step.max_drafts = 0;
+  return step;
+}
+
 void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates) {
   for (DraftCandidate& candidate : candidates) candidate.count = 0;
   int64_t most = 0;
   for (const DraftCandidate& candidate : candidates) most = std::max(most, candidate.most);
   if (most == 0 || step.decodes.sequences == 0) return;
+  // What drafts are weighed against must be measured: once in a while a step has none.
+  if (cost.is_fitted() && !cost.has_seen(step.decodes.rows, kPlainStepEvery)) return;
   const Planner planner(cost, step, candidates);
   Plan chosen = planner.plain();
   double best = kMinGain * chosen.rate();

@@ -60,10 +60,15 @@ struct DraftStep {
   std::span<const double> draft_ms = {};  // [d]: what it takes to draft d tokens; empty: nothing
 };
 
+class Scheduler;
+
+// The step that the scheduler will plan next, before it has drafts.
+DraftStep next_step(const Scheduler& scheduler);
+
 class DraftBudget {
  public:
   // Sets DraftCandidate::count of all. Beyond the counts that pay, a draft now and then finds out whether acceptance
-  // has changed; such drafts take at most a hundredth of the time.
+  // has changed; such drafts take less than a hundredth of the time.
   void choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates);
 
  private:

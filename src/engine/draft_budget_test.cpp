@@ -9,9 +9,9 @@ namespace quire {
 namespace {
 
 // Two cores and a model of 1.1 billion weights: a step of up to four rows is bound by reading the weights.
-const CostModel kTwoCores({15.7, 0.8, 3.0, 0.0, 0.5, 0.0, 0.0, 0.0});
+const CostModel kTwoCores({15.7, 0.8, 3.8, 3.8, 4.3, 4.3, 0.0, 0.0});
 // A device on which many rows cost as much as one.
-const CostModel kDevice({5.0, 0.001, 0.0, 0.0, 0.0, 0.05, 0.0, 0.0});
+const CostModel kDevice({5.0, 0.001, 0.001, 0.001, 0.001, 0.05, 0.0, 0.0});
 
 AcceptanceEstimate taught(double rate, int num_steps = 200) {
   AcceptanceEstimate estimate;

@@ -19,6 +19,11 @@ double steady_now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+std::optional<TypicalAcceptance> typical_acceptance(const SpeculationOptions& options) {
+  if (options.acceptance == DraftAcceptance::kExact) return std::nullopt;
+  return TypicalAcceptance{.threshold = options.typical_threshold, .alpha = options.typical_alpha};
+}
+
 EngineOptions with_clock(EngineOptions options) {
   if (!options.now_ms) options.now_ms = steady_now_ms;
   return options;
@@ -57,7 +62,8 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::
                 {.now_ms = options_.now_ms,
                  .observe_move_ms = [this](double ms_per_block) { scheduler_.observe_move_ms(ms_per_block); },
                  .on_first_step = [this](Choice& choice) { start(choice); },
-                 .wants_likeliest = speculation_.reads_likeliest()}),
+                 .wants_likeliest = speculation_.reads_likeliest(),
+                 .typical = typical_acceptance(options_.speculation)}),
       loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kMaxStepsInFlight : 1),
       counter_(scheduler_) {}
 

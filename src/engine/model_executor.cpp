@@ -133,7 +133,8 @@ void ModelExecutor::add_sequences(const StepPlan::Item& item) {
 void ModelExecutor::choose_on_device(const StepRows& step) {
   for (const StepEntry& entry : step.entries) {
     if (entry.choice->is_embedding()) continue;
-    if (hooks_.wants_likeliest && !entry.drafts.empty()) return batch_.sampling.clear();
+    const bool wants_logits = hooks_.wants_likeliest || hooks_.typical;
+    if (wants_logits && !entry.drafts.empty()) return batch_.sampling.clear();
     // One of the pending tokens is the one that this step chooses.
     const int64_t num_ahead = entry.choice->sequence.num_pending_tokens - 1;
     for (int64_t row = 0; row < entry.num_rows; ++row) {
@@ -205,7 +206,8 @@ Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::s
             .num_rows = entry.num_rows,
             .samples = entry.samples,
             .drafts = entry.drafts.tokens,
-            .draft_parents = entry.drafts.parents};
+            .draft_parents = entry.drafts.parents,
+            .typical = hooks_.typical ? &*hooks_.typical : nullptr};
   const auto num_rows = static_cast<size_t>(entry.num_rows);
   const auto part_of = [&](std::span<const float> all, int64_t width) {
     return all.subspan(entry.first_row * static_cast<size_t>(width), num_rows * static_cast<size_t>(width));

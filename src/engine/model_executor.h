@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/choice.h"
@@ -22,6 +23,7 @@ class ModelExecutor : public Executor {
     std::function<void(double ms_per_block)> observe_move_ms;
     std::function<void(Choice& choice)> on_first_step;  // before the step in which it runs first
     bool wants_likeliest = false;                       // StepResults::likeliest
+    std::optional<TypicalAcceptance> typical = {};      // Rows::typical
   };
   // When the prompt of a request has been computed, its other choices are added to `choices`.
   ModelExecutor(ModelRunner& runner, Choices& choices, Hooks hooks);

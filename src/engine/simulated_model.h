@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/draft_budget.h"
 #include "engine/simulator.h"
 #include "engine/step_loop.h"
 
@@ -31,6 +32,8 @@ struct SimulatedChoice {
   std::vector<int32_t> chosen = {};            // tokens that the step that finished has chosen
   double first_ms = 0.0;
   double last_ms = 0.0;
+  AcceptanceEstimate acceptance = AcceptanceEstimate();
+  int64_t num_idle = 0;   // steps without drafts
   bool is_first = false;  // the first choice of its request, whose times are reported
 
   void push(int32_t token);

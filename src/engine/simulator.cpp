@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "engine/draft_budget.h"
 #include "engine/simulated_model.h"
 
 namespace quire {
@@ -122,16 +123,25 @@ class Simulation {
 
   // Sets drafts, some of them wrong.
   void propose_drafts() {
-    for (const auto& [sequence, choice] : live_) {
-      if (requests_[choice->request].num_drafts == 0 || sequence->num_pending_tokens > 0 ||
-          sequence->state != SequenceState::kRunning)
-        continue;
-      choice->sequence.drafts.clear();
-      propose_drafts(*choice);
+    candidates_.clear();
+    drafting_.clear();
+    for (Sequence* sequence : scheduler_.running()) {
+      SimulatedChoice& choice = *live_.at(sequence);
+      const SimulatedRequest& request = requests_[choice.request];
+      if (request.num_drafts == 0 || sequence->num_pending_tokens > 0) continue;
+      sequence->drafts.clear();
+      propose_drafts(choice);
+      if (sequence->is_prefilling()) continue;
+      drafting_.push_back(&choice);
+      candidates_.push_back({.acceptance = &choice.acceptance,
+                             .num_tokens = sequence->num_tokens(),
+                             .most = static_cast<int64_t>(sequence->drafts.size()),
+                             .num_idle = choice.num_idle});
     }
+    if (options_.adaptive_drafts) choose_draft_counts();
   }
 
-  // They are pure functions of the tokens before them: a random generator would depend on the order of the map.
+  // Pure functions of the tokens before them: so a seed repeats a run.
   void propose_drafts(SimulatedChoice& choice) const {
     const SimulatedRequest& request = requests_[choice.request];
     Drafts& drafts = choice.sequence.drafts;
@@ -144,12 +154,20 @@ class Simulation {
       const uint64_t random = extend_digest(path.back().digest ^ options_.seed, i);
       if (request.draft_trees && random / 100 % 3 == 0) path.resize(1 + random / 300 % path.size());
       const auto [parent, digest] = path.back();
-      const bool is_right = random % 100 < kRightDraftPercent;
-      int32_t token = is_right ? choice.token_for(digest) : token_after(digest ^ options_.seed);
+      const bool is_right = random % 100 < static_cast<uint64_t>(request.draft_percent);
+      int32_t token = choice.token_for(digest) + (is_right ? 0 : 1);
       while (request.draft_trees && drafts.find_child(parent, token) >= 0) ++token;
       drafts.tokens.push_back(token);
       if (request.draft_trees) drafts.parents.push_back(parent);
       path.push_back({i, extend_digest(digest, token)});
+    }
+  }
+
+  void choose_draft_counts() {
+    budget_.choose(scheduler_.cost(), next_step(scheduler_), candidates_);
+    for (size_t i = 0; i < drafting_.size(); ++i) {
+      drafting_[i]->sequence.drafts.keep_first(static_cast<size_t>(candidates_[i].count));
+      drafting_[i]->num_idle = candidates_[i].count > 0 ? 0 : drafting_[i]->num_idle + 1;
     }
   }
 
@@ -212,12 +230,14 @@ class Simulation {
 
   const std::vector<SimulatedRequest>& requests_;
   const SimulationOptions& options_;
-  static constexpr uint64_t kRightDraftPercent = 70;  // per cent
   Scheduler scheduler_;
   SimulatedModel::Choices live_;
   SimulatedModel model_;
   StepLoop loop_;
   std::vector<int64_t> arrival_steps_;
+  DraftBudget budget_;
+  std::vector<SimulatedChoice*> drafting_;  // those that may have drafts in the next step
+  std::vector<DraftCandidate> candidates_;  // of these
   SimulationResult result_;
   size_t next_ = 0;
   uint64_t next_id_ = 0;
@@ -239,12 +259,13 @@ std::string describe(const SimulationOptions& options) {
   }
   return fmt::format(
       "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, {} branches, policy {}, first served {}, chunks {}, "
-      "prefix caching {}, preemption {}, static batching {}, step target {} ms, RoPE switch at {}, {} steps in flight",
+      "prefix caching {}, preemption {}, static batching {}, step target {} ms, RoPE switch at {}, {} steps in flight, "
+      "adaptive drafts {}",
       options.seed, scheduler.block_size, groups, scheduler.max_batch_tokens, scheduler.max_sequences,
       scheduler.max_branches, static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served),
       scheduler.chunked_prefill, scheduler.prefix_caching, static_cast<int>(scheduler.preemption),
       static_cast<int>(scheduler.static_batching), scheduler.target_step_ms, scheduler.rope_switch_length,
-      options.max_steps_in_flight);
+      options.max_steps_in_flight, options.adaptive_drafts);
 }
 
 }  // namespace quire

@@ -21,7 +21,8 @@ struct SimulatedRequest {
   int64_t output_tokens = 1;
   int64_t stop_after = 0;  // > 0: ends after this many output tokens, as if by an end token; unknown to the scheduler
   int num_choices = 1;
-  int num_drafts = 0;         // tokens guessed before each step, some of them wrong
+  int num_drafts = 0;         // tokens guessed before each step
+  int draft_percent = 70;     // of these that are right
   bool draft_trees = false;   // they are a tree, not a chain
   int64_t shared_tokens = 0;  // leading prompt tokens that all requests with the same prefix number have in common
   int32_t prefix = 0;
@@ -33,12 +34,13 @@ struct SimulatedRequest {
 
 struct SimulationOptions {
   SchedulerOptions scheduler;  // windows must be at least 2
-  CostModel::Weights cost = {25.0, 0.2, 0.0, 0.0, 2.8, 0.0, 0.05, 0.3};
+  CostModel::Weights cost = {25.0, 0.2, 0.2, 0.2, 3.0, 3.0, 0.05, 0.3};
   double noise = 0.0;  // relative spread of a step's time
   int64_t max_queued_requests = 1024;
   // More than 1: steps are planned while earlier ones run, as on a device that runs beside the host. At random a step
   // needs the host, so that none is planned while it runs.
   int max_steps_in_flight = 1;
+  bool adaptive_drafts = false;  // as many drafts as pay (draft_budget.h); off: all
   bool check = true;
   bool keep_token_times = false;
   uint64_t seed = 0;

@@ -76,7 +76,7 @@ void Speculation::propose(Choices& choices) {
   candidates_.clear();
   collect(choices);
   if (turns_.empty()) return;
-  DraftStep step = next_step();
+  DraftStep step = next_step(context_.scheduler);
   const bool chooses_before = options_.adaptive && drafting_takes_time(step);
   if (chooses_before) {
     step.draft_ms = draft_ms_;
@@ -160,32 +160,6 @@ void Speculation::keep_chosen(Turn& turn, const DraftCandidate& candidate) {
   }
   keep_likeliest(drafts, gains_of(drafts, *candidate.acceptance), count);
   turn.state->tree = drafts;
-}
-
-// The step that the scheduler will plan, without drafts.
-DraftStep Speculation::next_step() const {
-  const Scheduler& scheduler = context_.scheduler;
-  const SchedulerOptions& limits = scheduler.options();
-  DraftStep step;
-  int64_t num_prompt_rows = 0;
-  for (const Sequence* sequence : scheduler.running()) {
-    if (sequence->is_prefilling()) {
-      num_prompt_rows += sequence->num_uncomputed_tokens();
-    } else if (sequence->num_pending_tokens == 0 || !sequence->awaits_tokens) {
-      ++step.decodes.rows;
-      ++step.decodes.sequences;
-      step.decodes.attended += static_cast<double>(sequence->num_tokens());
-    }
-  }
-  if (scheduler.num_running() < limits.max_sequences) {
-    for (const Sequence* sequence : scheduler.waiting()) num_prompt_rows += sequence->num_uncomputed_tokens();
-  }
-  step.prompts.rows = std::min(num_prompt_rows, limits.max_batch_tokens - step.decodes.rows);
-  step.max_ms = limits.target_step_ms;
-  step.max_drafts = limits.max_batch_tokens - step.decodes.rows - step.prompts.rows;
-  // Prompts take all the time that the target leaves.
-  if (step.prompts.rows > 0 && limits.target_step_ms > 0) step.max_drafts = 0;
-  return step;
 }
 
 bool Speculation::drafting_takes_time(const DraftStep& step) const {

@@ -72,7 +72,6 @@ class Speculation {
   void observe(const StartedStep& step, const StepResults& results);
   void collect(Choices& choices);
   void collect(Sequence& sequence, const Choice& choice, State& state);
-  DraftStep next_step() const;
   bool drafting_takes_time(const DraftStep& step) const;
   void choose_counts(DraftStep step);
   void ask_drafter();

@@ -46,6 +46,7 @@ SimulationOptions random_options(uint64_t seed) {
   options.max_steps_in_flight = below(2) == 0 ? 1 : static_cast<int>(2 + below(3));
   scheduler.rope_switch_length = below(2) * (1 + below(100));
   scheduler.max_branches = below(4) * below(6);
+  options.adaptive_drafts = below(2) == 0;
   return options;
 }
 
@@ -61,7 +62,9 @@ std::vector<SimulatedRequest> random_requests(uint64_t seed, size_t count) {
     request.prompt_tokens = 1 + below(below(8) == 0 ? 400 : 60);
     request.output_tokens = 1 + below(below(8) == 0 ? 200 : 30);
     request.num_choices = below(6) == 0 ? static_cast<int>(1 + below(4)) : 1;
-    request.num_drafts = below(3) == 0 ? static_cast<int>(1 + below(6)) : 0;
+    // Drafters that are always wrong, always right or of any kind; some draft more than there is room for.
+    request.num_drafts = below(3) == 0 ? static_cast<int>(1 + below(below(8) == 0 ? 100 : 6)) : 0;
+    request.draft_percent = static_cast<int>(below(3) == 0 ? 100 * below(2) : below(101));
     request.draft_trees = below(2) == 0;
     if (request.draft_trees) request.num_drafts *= 3;
     request.shared_tokens = below(2) * below(static_cast<uint64_t>(request.prompt_tokens) + 1);

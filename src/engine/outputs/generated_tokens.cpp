@@ -59,11 +59,30 @@ void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratc
 }
 
 std::optional<SampledToken> GeneratedTokens::choose(const Rows& rows, int64_t row, SamplerScratch& scratch) {
-  if (rows.chosen.empty()) return sampler_.sample(rows.logits_of(row), scratch);
+  if (rows.chosen.empty()) {
+    const std::span<const float> logits = rows.logits_of(row);
+    if (const std::optional<int32_t> draft = typical_draft(rows, row, scratch)) {
+      return sampler_.take(logits, *draft, scratch);
+    }
+    return sampler_.sample(logits, scratch);
+  }
   const int32_t id = rows.chosen[static_cast<size_t>(row)];
   if (id < 0) return std::nullopt;
   sampler_.accept(id);
   return SampledToken{.id = id, .top = {}};
+}
+
+// The likeliest draft after the row that is typical of its distribution, where that is the rule.
+std::optional<int32_t> GeneratedTokens::typical_draft(const Rows& rows, int64_t row, SamplerScratch& scratch) const {
+  const auto num_drafts = std::ssize(rows.drafts);
+  const int64_t node = row - (rows.num_rows - num_drafts);  // -1: the root
+  if (rows.typical == nullptr) return std::nullopt;
+  for (int64_t i = node + 1; i < num_drafts; ++i) {
+    const int64_t parent = rows.draft_parents.empty() ? i - 1 : rows.draft_parents[static_cast<size_t>(i)];
+    const int32_t draft = rows.drafts[static_cast<size_t>(i)];
+    if (parent == node && sampler_.is_typical(rows.logits_of(row), draft, *rows.typical, scratch)) return draft;
+  }
+  return std::nullopt;
 }
 
 void GeneratedTokens::publish(const Rows& rows, Update& update) {

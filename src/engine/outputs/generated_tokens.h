@@ -24,6 +24,7 @@ class GeneratedTokens : public Output {
  private:
   bool wants_tokens() const { return max_length_ > static_cast<int64_t>(request_->prompt.size()); }
   std::optional<SampledToken> choose(const Rows& rows, int64_t row, SamplerScratch& scratch);
+  std::optional<int32_t> typical_draft(const Rows& rows, int64_t row, SamplerScratch& scratch) const;
   bool is_stop(int32_t token) const;
 
   const std::shared_ptr<const GenerateRequest> request_;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -30,7 +31,8 @@ std::vector<float> logits_after(std::span<const int32_t> tokens) {
 
 // Answers step by step; each has the drafts that `guess` makes of the last token.
 template <typename Guess>
-Answer answer(const SamplingParams& params, uint64_t seed, const Guess& guess) {
+Answer answer(const SamplingParams& params, uint64_t seed, const Guess& guess,
+              const TypicalAcceptance* typical = nullptr) {
   static SamplerScratch scratch(kVocab);
   auto request = std::make_shared<GenerateRequest>();
   request->prompt = {1};
@@ -47,7 +49,8 @@ Answer answer(const SamplingParams& params, uint64_t seed, const Guess& guess) {
                     .num_rows = static_cast<int64_t>(computed.size()),
                     .samples = true,
                     .drafts = drafts,
-                    .logits = logits};
+                    .logits = logits,
+                    .typical = typical};
     output.consume(rows, 0, scratch);
     update.clear();
     output.publish(rows, update);
@@ -131,6 +134,32 @@ TEST(GeneratedTokens, DraftsDoNotChangeTheDistribution) {
     }
     EXPECT_LT(deviation(plain, drafted), 3.0) << setting.name;
     EXPECT_GT(deviation(plain, another), 3.0) << setting.name;
+  }
+}
+
+// Typical acceptance keeps likely drafts, whatever would have been drawn: another distribution. Greedy answers are the
+// same.
+TEST(GeneratedTokens, TypicalDraftsHold) {
+  const auto none = [](int32_t) { return std::vector<int32_t>{}; };
+  const auto likeliest = [](int32_t last) {
+    std::vector<int32_t> drafts;
+    for (int i = 0; i < kLength; ++i) {
+      const std::vector<float> logits = logits_after({&last, 1});
+      last = static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
+      drafts.push_back(last);
+    }
+    return drafts;
+  };
+  const TypicalAcceptance lenient{.threshold = 0.09f, .alpha = 0.3f};
+  const TypicalAcceptance strict{.threshold = 1.0f, .alpha = 100.0f};
+  SamplingParams sampled;
+  SamplingParams greedy;
+  greedy.temperature = 0.0f;
+  const Answer best = answer(greedy, 0, none);
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    EXPECT_EQ(answer(sampled, seed, likeliest, &lenient), best);
+    EXPECT_EQ(answer(sampled, seed, likeliest, &strict), answer(sampled, seed, none));
+    EXPECT_EQ(answer(greedy, seed, likeliest, &lenient), best);
   }
 }
 

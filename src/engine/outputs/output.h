@@ -26,6 +26,7 @@ struct Rows {
   std::span<const float> logits = {};    // [num_rows, vocab_size]; empty when the device chose tokens or none is wanted
   std::span<const int32_t> chosen = {};  // [num_rows] tokens chosen by the device; -1: NaN or infinity in the logits
   std::span<const float> hidden = {};    // [num_rows, hidden_size] when hidden states are wanted
+  const TypicalAcceptance* typical = nullptr;  // drafts hold by this rule; null: when they are the token chosen anyway
 
   std::span<const float> logits_of(int64_t row) const { return part_of(logits, row); }
   std::span<const float> hidden_of(int64_t row) const { return part_of(hidden, row); }

@@ -21,12 +21,11 @@ struct DraftRequest {
   uint64_t sequence = 0;            // its id; every choice of a request has its own
   std::span<const int32_t> tokens;  // known: the prompt, then the generated ones
   int64_t num_prompt_tokens = 0;
-  int max_drafts = 0;                        // the most tokens wanted, at least 1
-  int min_drafts = 0;                        // fewer are not worth a step: propose none instead
-  std::string_view salt = {};                // what is remembered of a sequence serves only those with an equal salt
-  std::span<const int32_t> prediction = {};  // what the client expects the answer to be, or empty
-  const Sampler* sampler = nullptr;          // as the target will use it for the next token
-  Drafts* drafts = nullptr;                  // the result; empty when the call begins
+  int max_drafts = 0;                // the most tokens wanted, at least 1
+  int min_drafts = 0;                // fewer are not worth a step: propose none instead
+  std::string_view salt = {};        // what is remembered of a sequence serves only those with an equal salt
+  const Sampler* sampler = nullptr;  // as the target will use it for the next token
+  Drafts* drafts = nullptr;          // the result; empty when the call begins
 };
 
 // What became of the drafts that a drafter proposed for a sequence last.

@@ -210,7 +210,6 @@ void Speculation::ask_drafter() {
                          .max_drafts = static_cast<int>(count),
                          .min_drafts = options_.min_drafts,
                          .salt = state->salt,
-                         .prediction = choice->request->prediction,
                          .sampler = choice->sampler(),
                          .drafts = &sequence->drafts});
   }

@@ -80,6 +80,10 @@ class CombinedDrafter : public Drafter {
     return bytes;
   }
 
+  bool is_all_or_none() const override {
+    return std::any_of(drafters_.begin(), drafters_.end(), [](const auto& one) { return one->is_all_or_none(); });
+  }
+
   bool reads_likeliest() const override {
     return std::any_of(drafters_.begin(), drafters_.end(), [](const auto& one) { return one->reads_likeliest(); });
   }

@@ -147,6 +147,7 @@ class SpeculationTest : public testing::Test {
     runner.num_swap_blocks = setting.num_swap_blocks;
     EngineOptions options;
     options.speculation.adaptive = setting.adaptive;
+    options.speculation.max_drafts = 5;
     options.scheduler.preemption = setting.num_swap_blocks > 0 ? Preemption::kSwap : Preemption::kRecompute;
     return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, runner), std::move(options), std::move(drafter));
   }

@@ -19,6 +19,9 @@ constexpr double kLearning = 0.25;
 // A drafter that is not asked is tried again after some dozens of proposals.
 constexpr double kForgetting = 0.03;
 
+// A copy of this many tokens goes on; after fewer, counts say more than the last place.
+constexpr int kSureMatch = 3;
+
 // How the drafters did for a sequence.
 struct Record {
   std::vector<double> worth;  // by drafter, of its proposals lately
@@ -77,6 +80,10 @@ class CombinedDrafter : public Drafter {
     return bytes;
   }
 
+  bool is_all_or_none() const override {
+    return std::any_of(drafters_.begin(), drafters_.end(), [](const auto& one) { return one->is_all_or_none(); });
+  }
+
   bool reads_likeliest() const override {
     return std::any_of(drafters_.begin(), drafters_.end(), [](const auto& one) { return one->reads_likeliest(); });
   }
@@ -126,7 +133,10 @@ std::unique_ptr<Drafter> combine_drafters(std::vector<std::unique_ptr<Drafter>> 
 
 std::unique_ptr<Drafter> make_auto_drafter(const SpeculationOptions& options) {
   std::vector<std::unique_ptr<Drafter>> drafters;
-  drafters.push_back(make_ngram_drafter(options));
+  SpeculationOptions sure = options;
+  sure.ngram_min = std::max(options.ngram_min, kSureMatch);
+  sure.ngram_max = std::max(options.ngram_max, kSureMatch);
+  drafters.push_back(make_ngram_drafter(sure));
   drafters.push_back(make_suffix_drafter(options));
   return combine_drafters(std::move(drafters));
 }

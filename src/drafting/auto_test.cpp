@@ -106,15 +106,15 @@ TEST_F(Auto, AllAreToldOfTheEnd) {
   EXPECT_EQ(combined_->memory_bytes(), 2000u);
 }
 
-TEST(AutoDrafter, PrefersThePredictionAndFallsThroughToEarlierAnswers) {
+TEST(AutoDrafter, FallsThroughToEarlierAnswers) {
   const auto drafter = make_auto_drafter({});
   TestSequence first = with_prompt(1, {7, 8, 9});
   first.tokens.insert(first.tokens.end(), {1, 2, 3, 4});
   finish(*drafter, first);
-  TestSequence second = with_prompt(2, {7, 8, 9});
-  EXPECT_EQ(propose(*drafter, second).tokens, (Tokens{1, 2, 3}));
-  second.prediction = {40, 41};
-  EXPECT_EQ(propose(*drafter, second).tokens, (Tokens{40, 41}));
+  const TestSequence second = with_prompt(2, {7, 8, 9});
+  EXPECT_EQ(propose(*drafter, second).tokens, (Tokens{1, 2, 3, 4}));
+  const TestSequence copying = with_prompt(3, {1, 2, 3, 60, 1, 2, 3});
+  EXPECT_EQ(propose(*drafter, copying).tokens[0], 60);
 }
 
 }  // namespace

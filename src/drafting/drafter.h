@@ -21,18 +21,18 @@ struct DraftRequest {
   uint64_t sequence = 0;            // its id; every choice of a request has its own
   std::span<const int32_t> tokens;  // known: the prompt, then the generated ones
   int64_t num_prompt_tokens = 0;
-  int max_drafts = 0;                        // the most tokens wanted, at least 1
-  int min_drafts = 0;                        // fewer are not worth a step: propose none instead
-  std::string_view salt = {};                // what is remembered of a sequence serves only those with an equal salt
-  std::span<const int32_t> prediction = {};  // what the client expects the answer to be, or empty
-  const Sampler* sampler = nullptr;          // as the target will use it for the next token
-  Drafts* drafts = nullptr;                  // the result; empty when the call begins
+  int max_drafts = 0;                // the most tokens wanted, at least 1
+  int min_drafts = 0;                // fewer are not worth a step: propose none instead
+  std::string_view salt = {};        // what is remembered of a sequence serves only those with an equal salt
+  const Sampler* sampler = nullptr;  // as the target will use it for the next token
+  Drafts* drafts = nullptr;          // the result; empty when the call begins
 };
 
-// What became of the drafts that a drafter proposed for a sequence last.
+// What became of the drafts that a drafter proposed for a sequence last. Of a tree the engine may have left out nodes;
+// what follows is about the tree that a step verified.
 struct VerifiedDrafts {
   uint64_t sequence = 0;
-  int64_t num_verified = 0;  // the first ones of the proposal; at least 1
+  int64_t num_verified = 0;  // at least 1; of a chain, and with is_all_or_none(), the first ones of the proposal
   int64_t num_accepted = 0;  // of these; the accepted nodes are a path from the root
   // The target's likeliest token after the root and after each verified node, [1 + num_verified]; empty unless
   // reads_likeliest().
@@ -68,6 +68,10 @@ class Drafter {
                       std::string_view /*salt*/) {}
   // What it remembers, without a model's part.
   virtual size_t memory_bytes() const { return 0; }
+
+  // A step verifies all drafts of a proposal or none (or the first ones, where a step has no room for more): each is
+  // worth what the others make of it.
+  virtual bool is_all_or_none() const { return false; }
 
   // ---- what a drafter reads of the target model ----
   virtual bool reads_likeliest() const { return false; }

@@ -39,7 +39,6 @@ Client make_client(std::mt19937& random, uint64_t id) {
   client.sequence =
       with_prompt(id, Tokens(client.text.begin(), client.text.begin() + static_cast<int64_t>(num_prompt_tokens)));
   client.sequence.salt = std::to_string(salt);
-  if (random() % 4 == 0) client.sequence.prediction = repetitive_tokens(random, 50, salt * 1000, 40);
   return client;
 }
 

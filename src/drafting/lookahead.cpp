@@ -72,6 +72,9 @@ class LookaheadDrafter : public Drafter {
 
   bool reads_likeliest() const override { return true; }
 
+  // Acceptance says nothing of the window, which makes the guesses of later steps.
+  bool is_all_or_none() const override { return true; }
+
   size_t memory_bytes() const override {
     size_t bytes = 0;
     for (const auto& [id, state] : sequences_) {

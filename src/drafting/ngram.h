@@ -1,9 +1,9 @@
-// Prompt lookup (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding): the last tokens stood before in
-// the prompt or the answer, or stand in the answer that the client predicted, and what followed there is proposed. Pays
-// where an answer repeats its prompt: edits, extraction, code.
+// Prompt lookup (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding): where the last tokens stood
+// before, in the prompt or the answer, what followed there is proposed. Pays where an answer repeats its prompt: edits,
+// extraction, code.
 //
-// No token is generated twice for nothing: the longest match wins, the client's prediction among equals, then the last
-// place. A copy that reaches the end of the text goes on with its own tokens, so a loop is proposed at full length.
+// The longest match wins, among equals the last one; it gives four drafts for each of its tokens at most. A copy that
+// reaches the end of the text goes on with its own tokens, so a loop is proposed at full length.
 #pragma once
 
 #include <memory>

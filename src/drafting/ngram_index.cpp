@@ -36,21 +36,18 @@ void NgramIndex::extend(std::span<const int32_t> tokens) {
   for (size_t end = first_end; end < tokens.size(); ++end) insert(tokens, end);
 }
 
-NgramIndex::Match NgramIndex::longest_match(std::span<const int32_t> tokens, std::span<const int32_t> text,
-                                            int max_length, int64_t from) const {
+NgramIndex::Match NgramIndex::longest_match(std::span<const int32_t> tokens, int max_length) const {
   Match best;
-  if (heads_.empty() || text.size() < static_cast<size_t>(n_)) return best;
-  const int32_t* text_end = text.data() + text.size();
-  int32_t end = heads_[bucket_of(text_end - n_)];
-  for (int i = 0; end >= 0 && i < kMaxCandidates; ++i, end = previous_[static_cast<size_t>(end)]) {
-    if (best.length == max_length && end < from) break;
-    const int64_t limit =
-        std::min({static_cast<int64_t>(max_length), static_cast<int64_t>(end), static_cast<int64_t>(text.size())});
+  if (heads_.empty()) return best;
+  const int32_t* last = tokens.data() + tokens.size();
+  int32_t end = heads_[bucket_of(last - n_)];
+  for (int i = 0; end >= 0 && i < kMaxCandidates && best.length < max_length; ++i) {
     const int32_t* place = tokens.data() + end;
+    const int64_t limit = std::min<int64_t>(max_length, end);
     int64_t length = 0;
-    while (length < limit && place[-1 - length] == text_end[-1 - length]) ++length;
-    if (length < n_) continue;
-    if (length > best.length || (length == best.length && end >= from)) best = {.end = end, .length = length};
+    while (length < limit && place[-1 - length] == last[-1 - length]) ++length;
+    if (length >= n_ && length > best.length) best = {.end = end, .length = length};
+    end = previous_[static_cast<size_t>(end)];
   }
   return best;
 }

@@ -23,11 +23,9 @@ class NgramIndex {
 
   // Takes in what came since the last call: `tokens` begins with the tokens of that call.
   void extend(std::span<const int32_t> tokens);
-  // The longest end of `text`, of n to `max_length` tokens, that stands in `tokens` with a token after it; `tokens` are
-  // those of the last extend(). Of several the first that ends at `from` or after it, or else the last one. Looks at
-  // the last kMaxCandidates places of the last n tokens only.
-  Match longest_match(std::span<const int32_t> tokens, std::span<const int32_t> text, int max_length,
-                      int64_t from = INT64_MAX) const;
+  // The longest end of `tokens`, of n to `max_length` tokens, that stood before; of several the last one. `tokens` are
+  // those of the last extend(). Looks at the last kMaxCandidates places of the last n tokens only.
+  Match longest_match(std::span<const int32_t> tokens, int max_length) const;
 
   size_t memory_bytes() const { return (heads_.capacity() + previous_.capacity()) * sizeof(int32_t); }
 

@@ -29,7 +29,7 @@ std::span<const int32_t> NgramPool::find(int32_t token) const {
 size_t NgramPool::memory_bytes() const {
   size_t bytes = rests_.bucket_count() * sizeof(void*);
   for (const auto& [token, rests] : rests_) {
-    bytes += 2 * sizeof(void*) + sizeof(rests) + rests.capacity() * sizeof(int32_t);
+    bytes += 2 * sizeof(void*) + sizeof(std::vector<int32_t>) + rests.capacity() * sizeof(int32_t);
   }
   return bytes;
 }

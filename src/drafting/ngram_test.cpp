@@ -44,43 +44,18 @@ TEST(Ngram, ALoopGoesOnAtFullLength) {
   EXPECT_EQ(proposal(*drafter(2, 4), sequence), (Tokens{7, 5, 6, 7, 5, 6, 7, 5}));
 }
 
-TEST(Ngram, FewerThanTheLeastNumberOfDraftsAreNone) {
-  const auto ngram = drafter(2, 4);
-  TestSequence sequence = with_prompt(1, {1, 2});
-  sequence.prediction = {1, 2, 3};
-  sequence.tokens = {1, 2, 1, 2};
-  sequence.num_prompt_tokens = 2;
-  sequence.min_drafts = 2;
-  sequence.max_drafts = 1;
-  EXPECT_EQ(proposal(*ngram, sequence), Tokens{});
-  sequence.max_drafts = 4;
-  EXPECT_EQ(proposal(*ngram, sequence), Tokens{});  // the prediction has one token left
-}
-
-TEST(Ngram, ThePredictionIsProposedFromItsFirstToken) {
-  const auto ngram = drafter(2, 4);
-  TestSequence sequence = with_prompt(1, {50, 51});
-  sequence.prediction = {1, 2, 3, 4, 5};
-  sequence.max_drafts = 2;
-  EXPECT_EQ(proposal(*ngram, sequence), (Tokens{1, 2}));
-  sequence.tokens.insert(sequence.tokens.end(), {1, 2, 3});
-  EXPECT_EQ(proposal(*ngram, sequence), (Tokens{4, 5}));
-  sequence.tokens.insert(sequence.tokens.end(), {4, 5});
-  EXPECT_EQ(proposal(*ngram, sequence), Tokens{});
-}
-
-TEST(Ngram, AnEditLeavesThePredictionAndComesBackToIt) {
-  const auto ngram = drafter(2, 4);
-  TestSequence sequence = with_prompt(1, {50});
-  sequence.prediction = {1, 2, 3, 4, 5, 6, 7, 8, 9, 4, 5, 70};
-  sequence.max_drafts = 2;
-  sequence.tokens = {50, 1, 2, 30};
-  EXPECT_EQ(proposal(*ngram, sequence), Tokens{});
-  // Of two places with "4 5" the one after the edit.
-  sequence.tokens = {50, 1, 2, 30, 4, 5};
-  EXPECT_EQ(proposal(*ngram, sequence), (Tokens{6, 7}));
-  sequence.tokens = {50, 1, 2, 30, 4, 5, 6, 7, 31, 4, 5};
-  EXPECT_EQ(proposal(*ngram, sequence), Tokens{70});
+TEST(Ngram, ALongerMatchGivesMoreDrafts) {
+  TestSequence sequence = with_prompt(1, {});
+  for (int32_t i = 0; i < 40; ++i) sequence.tokens.push_back(i);
+  sequence.max_drafts = 100;
+  for (int32_t length = 1; length <= 4; ++length) {
+    TestSequence repeated = sequence;
+    repeated.tokens.push_back(99);
+    for (int32_t i = 0; i < length; ++i) repeated.tokens.push_back(5 + i);
+    EXPECT_EQ(proposal(*drafter(1, 8), repeated).size(), static_cast<size_t>(4 * length));
+    repeated.min_drafts = 4 * length + 1;
+    EXPECT_EQ(proposal(*drafter(1, 8), repeated), Tokens{});
+  }
 }
 
 TEST(Ngram, WhatItProposesDoesNotDependOnWhenItWasAsked) {
@@ -118,7 +93,7 @@ TEST(NgramIndex, FindsTheLongestMatch) {
   for (size_t length = 1; length <= text.size(); ++length) {
     const Tokens known(text.begin(), text.begin() + static_cast<int64_t>(length));
     index.extend(known);
-    const NgramIndex::Match match = index.longest_match(known, known, 6);
+    const NgramIndex::Match match = index.longest_match(known, 6);
     const int64_t longest = longest_match_length(known, 6);
     EXPECT_EQ(match.length, longest < 2 ? 0 : longest) << length;
   }

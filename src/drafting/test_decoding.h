@@ -26,7 +26,6 @@ struct TestSequence {
   int max_drafts = 8;
   int min_drafts = 0;
   std::string salt = {};
-  Tokens prediction = {};
   int64_t num_steps = 0;
   int64_t num_accepted = 0;
   int64_t num_proposed = 0;
@@ -49,7 +48,6 @@ inline Drafts propose(Drafter& drafter, const TestSequence& sequence) {
                           .max_drafts = sequence.max_drafts,
                           .min_drafts = sequence.min_drafts,
                           .salt = sequence.salt,
-                          .prediction = sequence.prediction,
                           .drafts = &drafts};
   drafter.propose(std::span(&request, 1));
   EXPECT_TRUE(is_valid(drafts));

@@ -29,10 +29,11 @@ StepShape sum_of(const StepShape& a, const StepShape& b) {
   return {a.rows + b.rows, a.sequences + b.sequences, a.attended + b.attended};
 }
 
-void add_draft(StepShape& shape, int64_t num_tokens) {
-  ++shape.rows;
-  ++shape.sequences;
-  shape.attended += static_cast<double>(num_tokens + 1);
+// The first of the drafts follows `num_tokens` tokens.
+void add_drafts(StepShape& shape, int64_t num_tokens, int64_t num_drafts) {
+  shape.rows += num_drafts;
+  shape.sequences += num_drafts;
+  for (int64_t i = 1; i <= num_drafts; ++i) shape.attended += static_cast<double>(num_tokens + i);
 }
 
 }  // namespace
@@ -67,6 +68,23 @@ double gain_of(const DraftCandidate& candidate, int64_t count, double before) {
   return candidate.gains.back() * static_cast<double>(num_known) / static_cast<double>(count + 1);
 }
 
+// How many drafts the candidate gets at once.
+int64_t num_together(const DraftCandidate& candidate) {
+  return candidate.is_all_or_none ? std::max<int64_t>(candidate.most, 1) : 1;
+}
+
+// That one of these drafts holds, on average.
+double mean_gain_of(const DraftCandidate& candidate, int64_t count, double before) {
+  const int64_t num_drafts = num_together(candidate);
+  double gain = before;
+  double sum = 0.0;
+  for (int64_t i = 0; i < num_drafts; ++i) {
+    gain = gain_of(candidate, count + i, gain);
+    sum += gain;
+  }
+  return sum / static_cast<double>(num_drafts);
+}
+
 // A number of drafts for each candidate, and the step with them.
 struct DraftBudget::Plan {
   double tokens = 0.0;  // that the step is expected to give
@@ -97,21 +115,24 @@ class DraftBudget::Planner {
     std::vector<int64_t> counts(candidates_.size(), 0);
     const auto push = [&](size_t i, double before) {
       const DraftCandidate& candidate = candidates_[i];
-      if (counts[i] >= std::min(candidate.most, depth)) return;
-      const double probability = gain_of(candidate, counts[i], before);
+      if (counts[i] + num_together(candidate) > std::min(candidate.most, depth)) return;
+      const double probability = mean_gain_of(candidate, counts[i], before);
       if (probability >= kMinProbability) next.emplace(probability, i);
     };
     for (size_t i = 0; i < candidates_.size(); ++i) push(i, 1.0);
     Plan present = plain_;
     Plan best = plain_;
     size_t num_best = 0;
-    while (!next.empty() && static_cast<int64_t>(present.drafts.size()) < step_.max_drafts) {
+    while (!next.empty()) {
       const auto [probability, i] = next.top();
       next.pop();
-      add_draft(present.shape, candidates_[i].num_tokens + counts[i]++);
+      const int64_t num_more = num_together(candidates_[i]);
+      if (!has_room(present, num_more)) break;
+      add_drafts(present.shape, candidates_[i].num_tokens + counts[i], num_more);
       if (!is_in_time(present.shape)) break;
-      present.drafts.push_back(i);
-      present.tokens += probability;
+      counts[i] += num_more;
+      present.drafts.insert(present.drafts.end(), static_cast<size_t>(num_more), i);
+      present.tokens += probability * static_cast<double>(num_more);
       present.ms = ms_of(present.shape, depth);
       if (present.rate() > best.rate()) {
         num_best = present.drafts.size();
@@ -123,6 +144,9 @@ class DraftBudget::Planner {
     return best;
   }
 
+  bool has_room(const Plan& plan, int64_t num_more) const {
+    return std::ssize(plan.drafts) + num_more <= step_.max_drafts;
+  }
   bool is_in_time(const StepShape& shape) const { return step_.max_ms <= 0 || cost_.predict_ms(shape) <= step_.max_ms; }
   double ms_of(const StepShape& shape, int64_t depth) const {
     return plain_.ms + std::max(0.0, cost_.predict_ms(shape) - plain_whole_ms_) + draft_ms(depth);
@@ -186,27 +210,30 @@ void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span
   add_probe(planner, chosen, candidates);
 }
 
-// One draft more, for the candidate that has waited longest, when it would pay if it were sure to hold.
+// One draft more, or all where there are only all, for the candidate that has waited longest, when it would pay if one
+// were sure to hold.
 void DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates) {
   const double plain_ms = planner.plain().ms;
   probe_ms_ = std::min(probe_ms_ + kProbeShare * plain_ms, plain_ms);
   DraftCandidate* longest = nullptr;
   for (size_t n = 0; n < candidates.size(); ++n) {
     DraftCandidate& candidate = candidates[(first_probe_ + n) % candidates.size()];
-    if (candidate.count >= candidate.most) continue;
+    if (candidate.count + num_together(candidate) > candidate.most) continue;
     if (longest == nullptr || candidate.num_idle > longest->num_idle) longest = &candidate;
   }
   ++first_probe_;
   if (longest == nullptr) return;
-  int64_t depth = longest->count + 1;
+  const int64_t num_more = num_together(*longest);
+  if (!planner.has_room(chosen, num_more)) return;
+  int64_t depth = longest->count + num_more;
   for (const DraftCandidate& candidate : candidates) depth = std::max(depth, candidate.count);
   StepShape shape = chosen.shape;
-  add_draft(shape, longest->num_tokens + longest->count);
+  add_drafts(shape, longest->num_tokens + longest->count, num_more);
   const double ms = planner.ms_of(shape, depth);
   const bool would_pay = (chosen.tokens + 1.0) / ms > kMinGain * chosen.rate();
   if (!would_pay || ms - chosen.ms > probe_ms_ || !planner.is_in_time(shape)) return;
   probe_ms_ -= ms - chosen.ms;
-  ++longest->count;
+  longest->count += num_more;
 }
 
 }  // namespace quire

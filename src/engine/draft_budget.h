@@ -49,6 +49,7 @@ struct DraftCandidate {
   int64_t count = 0;     // the result
   // Of a tree: the probability that its n-th likeliest node holds; those beyond are ever less likely. Empty: a chain.
   std::span<const double> gains = {};
+  bool is_all_or_none = false;  // the result is 0 or `most`
 };
 
 // The step that drafts would be added to.

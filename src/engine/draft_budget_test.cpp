@@ -91,6 +91,31 @@ TEST(DraftBudget, DraftsGoWhereTheyHold) {
 }
 
 // Hopeless sequences are tried now and then, in turns; that takes at most a hundredth of the time.
+TEST(DraftBudget, DraftsThatPayTogetherAreAllVerifiedOrNone) {
+  // A token in two steps, however many drafts.
+  AcceptanceEstimate sometimes;
+  for (int i = 0; i < 200; ++i) sometimes.observe(15, i % 2);
+  const auto make = [&sometimes](bool is_all_or_none) {
+    Batch batch(4, sometimes, 15);
+    for (DraftCandidate& candidate : batch.candidates) candidate.is_all_or_none = is_all_or_none;
+    return batch;
+  };
+  Batch single = make(false);
+  single.choose(kDevice);
+  EXPECT_LE(single.total(), 8);
+  Batch device = make(true);
+  device.choose(kDevice);
+  EXPECT_EQ(device.total(), 60);
+  device.step.max_drafts = 59;
+  device.choose(kDevice);
+  EXPECT_EQ(device.total(), 45);
+  Batch cores = make(true);
+  for (int i = 0; i < 100; ++i) {
+    cores.choose(kTwoCores);
+    EXPECT_EQ(cores.total(), 0) << "15 rows cost more than half a token is worth";
+  }
+}
+
 TEST(DraftBudget, ProbesAreCheapAndReachEverySequence) {
   AcceptanceEstimate hopeless;
   for (int i = 0; i < 200; ++i) hopeless.observe(5, 0);

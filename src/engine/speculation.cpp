@@ -131,7 +131,8 @@ void Speculation::collect(Sequence& sequence, const Choice& choice, State& state
                          .most = most,
                          .num_idle = state.num_idle,
                          .count = most,
-                         .gains = is_predicted ? std::span<const double>{} : state.gains});
+                         .gains = is_predicted ? std::span<const double>{} : state.gains,
+                         .is_all_or_none = !is_predicted && drafter_->is_all_or_none()});
 }
 
 // The drafts that the sequence got, as the candidate that it is with them.
@@ -184,7 +185,6 @@ void Speculation::ask_drafter() {
                          .max_drafts = static_cast<int>(count),
                          .min_drafts = options_.min_drafts,
                          .salt = state->salt,
-                         .prediction = choice->request->prediction,
                          .sampler = choice->sampler(),
                          .drafts = &sequence->drafts});
   }

@@ -72,7 +72,7 @@ class Vocabulary:
         return matrix, bias, lambda labels: torch.where(labels < 0, labels, self.place[labels.clamp_min(0)])
 
 
-def train(heads, lm_head, examples, epochs, peak, batch=1024, log=print):
+def train(heads, lm_head, examples, epochs, peak, batch=256, log=print):
     optimiser = torch.optim.AdamW(heads.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     count, began = len(examples.hidden), time.time()
     steps = epochs * (count // batch)
@@ -140,7 +140,8 @@ def main():
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--heads", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=256, help="rows of a step")
     parser.add_argument("--peak", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--most-tokens", type=int, help="of training text")
     parser.add_argument("--seed", type=int, default=1)
@@ -159,13 +160,13 @@ def main():
     target, began = Target(options.model), time.time()
     texts = load_texts(options.work / "train.jsonl", target, options.most_tokens)
     held_out = load_texts(options.work / "held-out.jsonl", target)
-    log(f"Medusa heads for {target.path.name}: {options.heads} heads, seed {options.seed}, {options.epochs} epochs, peak "
-        f"learning rate {options.peak}, {options.threads} thread(s)")
+    log(f"Medusa heads for {target.path.name}: {options.heads} heads, seed {options.seed}, {options.epochs} epochs, batches of "
+        f"{options.batch}, peak learning rate {options.peak}, {options.threads} thread(s)")
     examples = Examples(texts, options.heads)
     log(f"text of the target's own: {len(texts)} answers, {len(examples.hidden)} tokens; held out: {len(held_out)} "
         f"answers, {sum(len(t.answer) for t in held_out)} tokens")
     heads = Heads(target.config.hidden_size, options.heads)
-    train(heads, target.head, examples, options.epochs, options.peak, log=log)
+    train(heads, target.head, examples, options.epochs, options.peak, options.batch, log)
     for block in heads.blocks:
         block.weight.data = block.weight.data.bfloat16().float()  # as they are saved
     log("on held-out text:")

@@ -24,7 +24,8 @@ struct SpeculationFlags {
 // only the name of a method. Throws Error kInvalidArgument naming the key.
 SpeculationOptions parse_speculation(std::string_view text, SpeculationOptions defaults = {});
 
-// A draft needs a row of logits of its own, and each path of a tree beside its first a branch. Nothing changes where nothing drafts.
+// A draft needs a row of logits of its own, and each path of a tree beside its first a branch. Nothing changes where
+// nothing drafts.
 void make_room_for_drafts(RunnerOptions& options, const SpeculationOptions& speculation);
 
 // A row for each key: docs/speculation-use.md has it.

@@ -70,7 +70,9 @@ int64_t RunningServer::metric(const std::string& name, const std::vector<std::st
   double sum = 0;
   for (std::string line; std::getline(lines, line);) {
     const auto has = [&](const std::string& label) { return line.find(label) != std::string::npos; };
-    if ((!line.starts_with(name + "{") && !line.starts_with(name + " ")) || !std::all_of(labels.begin(), labels.end(), has)) continue;
+    if ((!line.starts_with(name + "{") && !line.starts_with(name + " ")) ||
+        !std::all_of(labels.begin(), labels.end(), has))
+      continue;
     sum += std::strtod(line.substr(line.rfind(' ')).c_str(), nullptr);
   }
   return static_cast<int64_t>(sum);

@@ -13,6 +13,7 @@
 #include "apps/bench.h"
 #include "apps/flags/values.h"
 #include "apps/interrupt.h"
+#include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
@@ -266,9 +267,10 @@ void bench_batch(const BenchBatchOptions& options) {
     output.open(options.output_path);
     if (!output) fail(ErrorCode::kIo, "'{}' cannot be written", printable(options.output_path));
   }
-  const EngineOptions settings = engine_options(options, jobs);
+  EngineOptions settings = engine_options(options, jobs);
   make_room_for_drafts(runner_options, settings.speculation);
-  Engine engine(load_runner(*checkpoint, runner_options), settings);
+  LoadedDrafter drafter = load_drafter(settings.speculation, *checkpoint, runner_options);
+  Engine engine(load_runner(*checkpoint, runner_options), settings, std::move(drafter.drafter));
   catch_interrupts();
   BatchRun run(engine, *text, jobs, num_counted, settings.now_ms);
   run.run(output.is_open() ? &output : nullptr);

@@ -12,6 +12,7 @@
 #include "apps/bench_rows.h"
 #include "apps/flags/values.h"
 #include "apps/known_answers.h"
+#include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/speculation_flags.h"
@@ -249,15 +250,16 @@ void bench_speculation(const BenchSpeculationOptions& options) {
   RunnerOptions runner = runner_options(options, requests, most_streams, ModelRunner::info(*checkpoint).max_context);
   Engine plain(load_runner(*checkpoint, runner), engine_options(options));
   const auto answers = std::make_shared<AnswersByPrompt>();
-  std::unique_ptr<Drafter> drafter;
+  LoadedDrafter drafter;
   if (is_traced) {
     speculation.method = "known answers";
-    drafter = std::make_unique<KnownAnswers>(answers, options.acceptance, plain.runner().info().vocab_size);
+    drafter.drafter = std::make_unique<KnownAnswers>(answers, options.acceptance, plain.runner().info().vocab_size);
   }
   EngineOptions with_drafts = engine_options(options);
   with_drafts.speculation = speculation;
   make_room_for_drafts(runner, speculation);
-  Engine speculative(load_runner(*checkpoint, runner), with_drafts, std::move(drafter));
+  if (!is_traced) drafter = load_drafter(speculation, *checkpoint, runner);
+  Engine speculative(load_runner(*checkpoint, runner), with_drafts, std::move(drafter.drafter));
 
   const std::string model =
       options.model.shape.empty() ? checkpoint->name() : options.model.shape + " " + options.model.weights;

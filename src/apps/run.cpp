@@ -12,6 +12,7 @@
 #include "apps/flags/values.h"
 #include "apps/generation.h"
 #include "apps/interrupt.h"
+#include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/speculation_flags.h"
@@ -136,7 +137,8 @@ void run(const RunOptions& options) {
   engine_options.speculation = options.speculation.resolve();
   RunnerOptions runner_options = options.model.runner_options();
   make_room_for_drafts(runner_options, engine_options.speculation);
-  Engine engine(load_runner(*checkpoint, runner_options), engine_options);
+  LoadedDrafter drafter = load_drafter(engine_options.speculation, *checkpoint, runner_options);
+  Engine engine(load_runner(*checkpoint, runner_options), engine_options, std::move(drafter.drafter));
   if (prompt) {
     answer_once(engine, *text, settings, options, *prompt);
   } else {

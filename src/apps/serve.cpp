@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
 #include "apps/serve_options.h"
 #include "apps/units.h"
@@ -122,13 +123,16 @@ uint64_t check_model(const ServeOptions& options, const Checkpoint& checkpoint) 
   return plan.total_bytes;
 }
 
-LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint) {
+// `drafter` must outlive the model.
+LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint, LoadedDrafter& drafter) {
   LoadedModel model;
   model.default_sampling = default_sampling(options, checkpoint);
   model.text = TextProcessor::load(checkpoint);
   options.chat_template.apply_to(*model.text);
-  model.engine =
-      std::make_unique<Engine>(load_runner(checkpoint, options.runner_options(checkpoint)), options.engine_options());
+  EngineOptions engine = options.engine_options();
+  RunnerOptions runner = options.runner_options(checkpoint);
+  drafter = load_drafter(engine.speculation, checkpoint, runner);
+  model.engine = std::make_unique<Engine>(load_runner(checkpoint, runner), engine, std::move(drafter.drafter));
   model.card = model_card(options, model.engine->runner(), *model.engine);
   return model;
 }
@@ -137,6 +141,7 @@ void serve(const ServeOptions& options) {
   options.model_names(plain_name(options.model.model));
   options.engine_options();  // values that do not go together are refused before anything is opened
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
+  LoadedDrafter drafter;
   uint64_t needed_bytes = 0;
   const ServerConfig config = {
       .listener = options.listener_options(),
@@ -146,7 +151,7 @@ void serve(const ServeOptions& options) {
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },
-      .load_model = [&] { return load_model(options, *checkpoint); },
+      .load_model = [&] { return load_model(options, *checkpoint, drafter); },
       .on_ready = [&](const LoadedModel& model,
                       const Listener& listener) { print_table(options, *checkpoint, model, listener); }};
   if (!options.check) return run_server(config);

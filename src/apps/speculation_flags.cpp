@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "drafting/drafters.h"
+#include "drafting/model_drafters.h"
 
 namespace quire {
 namespace {
@@ -118,12 +119,13 @@ const Key& find_key(std::string_view name) {
 std::string method_names() {
   std::string names;
   for (const DrafterKind& kind : drafter_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
+  for (const ModelDrafterKind& kind : model_drafter_kinds()) names += ", " + std::string(kind.name);
   return names;
 }
 
 bool is_method(std::string_view name) {
-  const auto kinds = drafter_kinds();
-  return std::any_of(kinds.begin(), kinds.end(), [&](const DrafterKind& kind) { return kind.name == name; });
+  return has_model(name) ||
+         std::ranges::any_of(drafter_kinds(), [&](const DrafterKind& kind) { return kind.name == name; });
 }
 
 }  // namespace
@@ -216,13 +218,14 @@ SpeculationOptions SpeculationFlags::resolve() const {
     }
     return options;
   }
-  if (!options.model.empty()) {
-    fail(ErrorCode::kUnsupported, "{}: no method of this build drafts with a model of its own; methods are {}", kFlag,
-         method_names());
-  }
-  if (!is_method(options.method)) {
+  // Without a method, the checkpoint says what it was made for.
+  if (!options.method.empty() && !is_method(options.method)) {
     fail(ErrorCode::kInvalidArgument, "{}: unknown method \"{}\"; methods are {}", kFlag, printable(options.method, 40),
          method_names());
+  }
+  if (!options.method.empty() && has_model(options.method) == options.model.empty()) {
+    fail(ErrorCode::kInvalidArgument, "{}: the method \"{}\" {}", kFlag, options.method,
+         options.model.empty() ? "needs a model; give \"model\", or --model-draft FILE" : "has no model; leave it out");
   }
   if (options.acceptance != DraftAcceptance::kExact) {
     fail(ErrorCode::kUnsupported, "{}: acceptance \"typical\" is not built; leave it out", kFlag);

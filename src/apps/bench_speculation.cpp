@@ -134,12 +134,13 @@ RunnerOptions runner_options(const BenchSpeculationOptions& options, const std::
   return runner;
 }
 
-void print_head(const BenchSpeculationOptions& options, const std::string& model, const ModelRunner& runner) {
-  fmt::print("{}: {} threads, {} kernels, {}, medians of {} rounds in turns\n", model, runner.options().num_threads,
-             runner.isa(),
-             options.acceptance < 0 ? options.speculation.options.method
-                                    : fmt::format("drafts that are right with probability {}", options.acceptance),
-             options.rounds);
+void print_head(const BenchSpeculationOptions& options, const std::string& method, const std::string& model,
+                const ModelRunner& runner) {
+  fmt::print(
+      "{}: {} threads, {} kernels, {}, medians of {} rounds in turns\n", model, runner.options().num_threads,
+      runner.isa(),
+      options.acceptance < 0 ? method : fmt::format("drafts that are right with probability {}", options.acceptance),
+      options.rounds);
   fmt::print("{:>7}{:>16}{:>22}{:>8}{:>18}{:>13}{:>10}{:>18}{:>15}\n", "streams", "plain tokens/s",
              "speculative tokens/s", "ratio", "(range)", "tokens/step", "drafted", "accepted", "answers equal");
 }
@@ -241,7 +242,7 @@ EngineOptions engine_options(const BenchSpeculationOptions& options) {
 void bench_speculation(const BenchSpeculationOptions& options) {
   const bool is_traced = options.acceptance >= 0;
   SpeculationOptions speculation = is_traced ? options.speculation.options : options.speculation.resolve();
-  if (speculation.method.empty() && !is_traced) {
+  if (speculation.method.empty() && speculation.model.empty() && !is_traced) {
     fail(ErrorCode::kInvalidArgument, "nothing drafts; give --speculative-config, or --acceptance P for known answers");
   }
   const auto checkpoint = options.model.open();
@@ -263,7 +264,7 @@ void bench_speculation(const BenchSpeculationOptions& options) {
 
   const std::string model =
       options.model.shape.empty() ? checkpoint->name() : options.model.shape + " " + options.model.weights;
-  print_head(options, model, plain.runner());
+  print_head(options, speculation.method, model, plain.runner());
   SpeculationBench bench(options, plain, speculative, *answers);
   json::array rows;
   bool is_equal = true;

@@ -25,32 +25,49 @@ std::vector<std::string> token_texts(const Checkpoint& checkpoint) {
   return texts;
 }
 
-}  // namespace
-
-LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
-  LoadedDrafter loaded;
+// Null where nothing is loaded. A method that is not named is set to what the checkpoint is made for.
+std::unique_ptr<Checkpoint> open_drafter(SpeculationOptions& options) {
   const bool is_named = !options.method.empty();
-  if (is_named ? !has_model(options.method) : options.model.empty()) return loaded;
+  if (is_named ? !has_model(options.method) : options.model.empty()) return nullptr;
   if (options.model.empty()) {
     fail(ErrorCode::kInvalidArgument, "the method of speculation \"{}\" needs a model; name its file or folder",
          options.method);
   }
-  loaded.checkpoint = open_checkpoint(options.model);
-  if (!is_named) options.method = method_for(*loaded.checkpoint);
+  std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model);
+  if (!is_named) options.method = method_for(*checkpoint);
+  return checkpoint;
+}
+
+// `alone`: the plan of the target without a drafter, whose pool the drafter's is to match.
+DraftParts parts_of(const SpeculationOptions& options, const Checkpoint& drafter, const Checkpoint& target,
+                    const RunnerOptions& target_options, const MemoryPlan& alone) {
+  DraftParts parts{.options = options, .checkpoint = &drafter, .target = &target, .target_options = target_options};
+  parts.target_options.num_blocks = alone.num_blocks;
+  return parts;
+}
+
+}  // namespace
+
+uint64_t plan_drafter(SpeculationOptions options, const Checkpoint& target, const RunnerOptions& target_options) {
+  const std::unique_ptr<Checkpoint> checkpoint = open_drafter(options);
+  if (checkpoint == nullptr) return 0;
+  const MemoryPlan alone = ModelRunner::plan(target, target_options);
+  return plan_model_drafter(parts_of(options, *checkpoint, target, target_options, alone)).total_bytes;
+}
+
+LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
+  LoadedDrafter loaded;
+  loaded.checkpoint = open_drafter(options);
+  if (loaded.checkpoint == nullptr) return loaded;
   std::vector<std::string> target_texts, texts;
   if (options.method == "draft_model") {
     target_texts = token_texts(target);
     texts = token_texts(*loaded.checkpoint);
   }
-  // A pool of the size that the target would have without the drafter.
   const MemoryPlan alone = ModelRunner::plan(target, target_options);
-  DraftParts parts{.options = options,
-                   .checkpoint = loaded.checkpoint.get(),
-                   .target = &target,
-                   .target_options = target_options,
-                   .target_texts = target_texts,
-                   .texts = texts};
-  parts.target_options.num_blocks = alone.num_blocks;
+  DraftParts parts = parts_of(options, *loaded.checkpoint, target, target_options, alone);
+  parts.target_texts = target_texts;
+  parts.texts = texts;
   loaded.memory_bytes = plan_model_drafter(parts).total_bytes;
   loaded.drafter = make_model_drafter(parts);
   target_options = for_drafter(target_options, *loaded.drafter);

@@ -16,6 +16,9 @@ struct LoadedDrafter {
   uint64_t memory_bytes = 0;               // of its ledger, beside the target's
 };
 
+// What load_drafter() would take beside the target, from headers alone; 0 where nothing is loaded.
+uint64_t plan_drafter(SpeculationOptions options, const Checkpoint& target, const RunnerOptions& target_options);
+
 // Loads the model of the drafter that the options name, if it has one, and says so in a line on standard error.
 // A method that is not named is set to what the checkpoint is made for. `target_options` are changed so that the
 // target, loaded with them, leaves the drafter its memory and computes what it reads. Throws Error for a drafter that

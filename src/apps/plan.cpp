@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "apps/commands.h"
 #include "apps/flags/values.h"
+#include "apps/loaded_drafter.h"
 #include "apps/options.h"
+#include "apps/speculation_flags.h"
 #include "apps/units.h"
 #include "base/error.h"
 
@@ -15,6 +18,7 @@ namespace {
 
 struct PlanOptions {
   ModelOptions model;
+  SpeculationFlags speculation;
   bool json = false;
 };
 
@@ -41,9 +45,18 @@ std::string describe(const KvGroupPlan& group) {
 
 void plan(const PlanOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = options.model.open(SyntheticContent::kHoles);
-  const RunnerOptions runner = options.model.runner_options();
+  const SpeculationOptions speculation = options.speculation.resolve();
+  RunnerOptions runner = options.model.runner_options();
+  make_room_for_drafts(runner, speculation);
   const ModelInfo info = ModelRunner::info(*checkpoint);
-  const MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
+  MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
+  const uint64_t drafter_bytes = plan_drafter(speculation, *checkpoint, runner);
+  if (drafter_bytes > 0) {  // the model has what the drafter leaves
+    runner.memory_bytes = ledger.allowed_bytes - std::min(ledger.allowed_bytes, drafter_bytes);
+    ledger = ModelRunner::plan(*checkpoint, runner);
+    ledger.total_bytes += drafter_bytes;
+    ledger.allowed_bytes += drafter_bytes;
+  }
   if (options.json) {
     const json::object out = {{"weight_bytes", ledger.weight_bytes},
                               {"kv_bytes", ledger.kv_bytes},
@@ -53,6 +66,7 @@ void plan(const PlanOptions& options) {
                               {"swap_bytes", ledger.swap_bytes},
                               {"workspace_bytes", ledger.workspace_bytes},
                               {"sampling_bytes", ledger.sampling_bytes},
+                              {"drafter_bytes", drafter_bytes},
                               {"total_bytes", ledger.total_bytes},
                               {"allowed_bytes", ledger.allowed_bytes},
                               {"ranks", ledger.num_ranks},
@@ -82,6 +96,7 @@ void plan(const PlanOptions& options) {
       line("sampling", ledger.sampling_bytes, "work memory of the threads that choose tokens");
     }
     if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
+    if (drafter_bytes > 0) line("drafter", drafter_bytes, "its weights, KV cache and activations");
     line("total", ledger.total_bytes, "");
     if (ledger.num_ranks > 1) line("each rank", ledger.rank_bytes, fmt::format("of {}", ledger.num_ranks));
     line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");
@@ -100,6 +115,7 @@ void add_plan_command(Command& program) {
   options->model.add_model(command);
   options->model.add_shape(command);
   command.add({{.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
+  options->speculation.add(command);
   options->model.add_limits(command);
   options->model.add_compute(command);
   command.on_run([options] { plan(*options); });

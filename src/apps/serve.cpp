@@ -113,14 +113,16 @@ SamplingParams default_sampling(const ServeOptions& options, const Checkpoint& c
 
 // Throws Error for a model that does not fit. Returns the bytes it needs.
 uint64_t check_model(const ServeOptions& options, const Checkpoint& checkpoint) {
-  const MemoryPlan plan = ModelRunner::plan(checkpoint, options.runner_options(checkpoint));
-  if (!plan.fits) {
-    fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed\n{}", format_bytes(plan.total_bytes),
+  const RunnerOptions runner = options.runner_options(checkpoint);
+  const MemoryPlan plan = ModelRunner::plan(checkpoint, runner);
+  const uint64_t total_bytes = plan.total_bytes + plan_drafter(options.speculation.resolve(), checkpoint, runner);
+  if (!plan.fits || total_bytes > plan.allowed_bytes) {
+    fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed\n{}", format_bytes(total_bytes),
          format_bytes(plan.allowed_bytes), plan.advice);
   }
   options.chat_template.apply_to(*TextProcessor::load(checkpoint));
   default_sampling(options, checkpoint);
-  return plan.total_bytes;
+  return total_bytes;
 }
 
 // `drafter` must outlive the model.

@@ -107,6 +107,7 @@ TEST(SpeculationFlags, OfLlamaCppChangeWhatTheJsonSays) {
   EXPECT_EQ(options.min_probability, 0.75f);
   EXPECT_EQ(options.ngram_max, 6);
   EXPECT_EQ(resolve({}).method, "");
+  EXPECT_EQ(resolve({"-md", "small.gguf", "--draft-max", "3"}).model, "small.gguf");
 }
 
 TEST(SpeculationFlags, RefusesWhatDoesNotGoTogether) {
@@ -118,6 +119,10 @@ TEST(SpeculationFlags, RefusesWhatDoesNotGoTogether) {
                   .starts_with("--speculative-config: unknown method \"guess\"; methods are "));
   EXPECT_EQ(message(std::vector<std::string>{"--speculative-config", "ngram", "--draft-max", "2", "--draft-min", "3"}),
             "at least 3 drafts are asked for and at most 2; raise num_speculative_tokens");
+  EXPECT_EQ(message(std::vector<std::string>{"-md", "a", "--speculative-config", "ngram"}),
+            "--speculative-config: the method \"ngram\" has no model; leave it out");
+  EXPECT_EQ(message(std::vector<std::string>{"--speculative-config", "medusa"}),
+            "--speculative-config: the method \"medusa\" needs a model; give \"model\", or --model-draft FILE");
   EXPECT_TRUE(message(std::vector<std::string>{"--draft-p-min", "1.5"})
                   .starts_with("--draft-p-min is '1.5'; expected a number from 0 to 1"));
 }

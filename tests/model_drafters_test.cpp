@@ -215,6 +215,7 @@ double acceptance_length(const std::string& method, const std::string& part_path
 // Heads that were read wrongly, or asked for the wrong position, are right as seldom as chance.
 TEST(DemoModel, TrainedPartsAreRightOften) {
   EXPECT_GT(acceptance_length("medusa", "medusa"), 1.8);
+  EXPECT_GT(acceptance_length("eagle", "eagle"), 1.8);
   EXPECT_GT(acceptance_length("draft_model", "quire-demo-small.gguf"), 1.8);
 }
 

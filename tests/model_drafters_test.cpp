@@ -103,6 +103,7 @@ class ModelDraftersTest : public testing::Test {
     RunnerOptions options = runner_options(setting);
     EngineOptions engine_options;
     engine_options.speculation.adaptive = false;
+    engine_options.speculation.max_drafts = 5;
     engine_options.speculation.tree = setting.tree;
     std::unique_ptr<Drafter> drafter;
     if (!method.empty()) {

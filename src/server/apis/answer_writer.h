@@ -45,7 +45,8 @@ struct ChoiceEnd {
 struct UsageCounts {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;  // of the prompts
+  int64_t cached_tokens = 0;                   // of the prompts
+  std::optional<DraftCounts> prediction = {};  // of the text that the request predicts, if it does
 };
 
 struct AnswerTimings {
@@ -54,6 +55,7 @@ struct AnswerTimings {
   double queue_ms = 0.0;
   double tokens_per_second = 0.0;
   int64_t cached_tokens = 0;
+  DraftCounts drafts = {};
 };
 
 // In this order: begin, once for all choices of a prompt; for each of them any number of text, end; in between flush;

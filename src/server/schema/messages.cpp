@@ -93,6 +93,20 @@ json::array read_messages(const json::value& value, const ParseContext& context)
   return messages;
 }
 
+void require_prediction(const json::value& prediction) {
+  if (find_member(prediction.get_object(), "content") != nullptr) return;
+  refuse_field("prediction.content",
+               "'prediction.content' is missing; give the text that the answer is expected to be");
+}
+
+std::string read_prediction(const json::value& content) {
+  const json::value read = read_content("prediction.content", &content);
+  if (read.is_string()) return std::string(read.get_string());
+  std::string text;
+  for (const json::value& part : read.get_array()) text += part.at("text").get_string();
+  return text;
+}
+
 void read_template_variables(ApiRequest& out, const json::value& value) {
   if (!value.is_object()) refuse_value("chat_template_kwargs", "an object", value);
   for (const auto& [key, variable] : value.get_object()) {

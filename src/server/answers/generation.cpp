@@ -261,10 +261,10 @@ class GenerationReader : public StreamReader {
   }
 
   void count_drafts(const DraftCounts& drafts) {
-    drafts_.num_verified += drafts.num_verified;
-    drafts_.num_accepted += drafts.num_accepted;
+    drafts_.add(drafts);
     if (plan_.request.prediction.empty()) return;
-    usage_.prediction = drafts_;
+    usage_.prediction = {.accepted_tokens = drafts_.num_predicted_accepted,
+                         .rejected_tokens = drafts_.num_predicted - drafts_.num_predicted_accepted};
     writer_->usage(usage_);
   }
 

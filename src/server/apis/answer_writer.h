@@ -41,12 +41,18 @@ struct ChoiceEnd {
   std::optional<int32_t> stop_token = {};
 };
 
+// Of the answer that a request predicts: tokens of it that were drafted.
+struct PredictionCounts {
+  int64_t accepted_tokens = 0;
+  int64_t rejected_tokens = 0;
+};
+
 // Of all prompts and choices, as far as they are known.
 struct UsageCounts {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;                   // of the prompts
-  std::optional<DraftCounts> prediction = {};  // of the text that the request predicts, if it does
+  int64_t cached_tokens = 0;                        // of the prompts
+  std::optional<PredictionCounts> prediction = {};  // where the request has one
 };
 
 struct AnswerTimings {

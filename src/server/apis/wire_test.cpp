@@ -63,7 +63,7 @@ class WireTest : public ServerTest {
           }
           event.is_accepted_draft = i == 2 || i == 3;
           if (i + 1 == ids_.size()) {
-            event.drafts = {.num_verified = 3, .num_accepted = 2};
+            event.drafts = {.num_verified = 5, .num_accepted = 3, .num_predicted = 3, .num_predicted_accepted = 2};
             event.finish = given.finish;
             event.is_stop_token = given.finish == FinishReason::kStop;
             event.timing = {.arrival_ms = 1, .first_scheduled_ms = 3, .first_token_ms = 10, .last_token_ms = 30};

@@ -47,10 +47,11 @@ class OpenAiAnswer : public AnswerWriter {
         "{{\"ttft_ms\":{:.3f},\"decode_ms\":{:.3f},\"queue_ms\":{:.3f},\"tokens_per_second\":{:.3f},"
         "\"cached_tokens\":{}",
         timings.ttft_ms, timings.decode_ms, timings.queue_ms, timings.tokens_per_second, timings.cached_tokens);
-    const auto [num_verified, num_accepted] = timings.drafts;
     // llama-server's names, there only with drafts as in its answers.
-    if (num_verified > 0)
-      timings_ += fmt::format(",\"draft_n\":{},\"draft_n_accepted\":{}", num_verified, num_accepted);
+    if (timings.drafts.num_verified > 0) {
+      timings_ += fmt::format(",\"draft_n\":{},\"draft_n_accepted\":{}", timings.drafts.num_verified,
+                              timings.drafts.num_accepted);
+    }
     timings_ += '}';
   }
 

@@ -59,11 +59,10 @@ void append_usage(std::string& out, const UsageCounts& usage) {
                  usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
                  usage.cached_tokens);
   if (usage.prediction) {
-    const auto [num_verified, num_accepted] = *usage.prediction;
     fmt::format_to(std::back_inserter(out),
                    ",\"completion_tokens_details\":{{\"accepted_prediction_tokens\":{},"
                    "\"rejected_prediction_tokens\":{}}}",
-                   num_accepted, num_verified - num_accepted);
+                   usage.prediction->accepted_tokens, usage.prediction->rejected_tokens);
   }
   out += '}';
 }

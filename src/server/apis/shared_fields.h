@@ -196,19 +196,11 @@ inline constexpr auto kServingFields = std::to_array<Field>({
      1, 0, false, nullptr, &Limits::cache_salt_bytes},
 });
 
-inline constexpr auto kPrediction = std::to_array<Field>({
-    other_field("type", R"({"const": "content"})", "`content`",
-                [](Out&, const Value& value, const Context&) {
-                  allow_only("prediction.type", value, [](const Value& type) { return type == "content"; }, "\"content\"");
-                }),
-    other_field("content", R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})", "a string, or a list of text parts",
-                [](Out& out, const Value& value, const Context&) { out.prediction = read_prediction(value); }),
-});
-
 // Drafts change the speed of an answer, never its tokens.
 inline constexpr auto kSpeculationFields = std::to_array<Field>({
-    object_field("prediction", kPrediction, "what the answer is expected to be, such as a file before an edit: where that holds, a step chooses several tokens",
-                 [](Out&, const Value& value, const Context&) { require_prediction(value); }),
+    other_field("prediction", R"({"type": "object", "properties": {"type": {"const": "content"}, "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}}, "required": ["content"]})",
+     "object of `type` (`content`) and `content` (string or text parts): what the answer is expected to be, such as a file before an edit; where that holds, a step chooses several tokens",
+     [](Out& out, const Value& value, const Context&) { out.prediction = read_prediction(value); }),
     {"speculative.n_max", kInteger, "most tokens drafted in a step of this answer, if the server drafts as many; 0: none",
      [](Out& out, const Value& value, const Context&) { out.max_drafts = small(value); }, 0, kInt32Max},
     {"speculative.n_min", kIgnored, "the server's --draft-min counts"},

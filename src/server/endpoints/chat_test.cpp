@@ -99,6 +99,7 @@ TEST_F(ChatTest, UsageComesLastAndOnlyWhenAskedFor) {
 }
 
 TEST_F(ChatTest, ARightPredictionSavesStepsAndChangesNoWord) {
+  make_engine({.speculation = {.adaptive = false}});
   const json::object body = chat("Hello!", {{"max_tokens", 24}, {"ignore_eos", true}});
   const json::object plain = answer(kHandle, body);
   EXPECT_FALSE(plain.at("usage").as_object().contains("completion_tokens_details"));
@@ -125,6 +126,7 @@ TEST_F(ChatTest, ARightPredictionSavesStepsAndChangesNoWord) {
 }
 
 TEST_F(ChatTest, MarksWhichTokensWereDraftsThatHeld) {
+  make_engine({.speculation = {.adaptive = false}});
   json::object body = chat("Hello!", {{"max_tokens", 24}, {"ignore_eos", true}});
   const std::string text = content(body);
   body["prediction"] = {{"type", "content"}, {"content", text}};
@@ -144,7 +146,7 @@ TEST_F(ChatTest, MarksWhichTokensWereDraftsThatHeld) {
 
 TEST_F(ChatTest, APredictionLongerThanAnyAnswerIsRefused) {
   std::string text;
-  for (int64_t i = 0; i <= engine_->max_sequence_tokens(); ++i) text += "12345678901234567890 word\n";
+  for (int64_t i = 0; i <= engine_->max_sequence_tokens(); ++i) text += "these are some sixty bytes, and no token is as long as that.\n";
   const json::object refusal =
       error(kHandle, chat("Hello!", {{"prediction", {{"type", "content"}, {"content", text}}}}));
   EXPECT_EQ(refusal.at("param"), "prediction.content");

@@ -64,7 +64,8 @@ namespace {
 
 // A line, or nothing where nothing was drafted.
 std::string describe_drafts(const GenerationStats& stats) {
-  const auto [num_drafts, num_accepted] = stats.drafts;
+  const int64_t num_drafts = stats.drafts.num_verified;
+  const int64_t num_accepted = stats.drafts.num_accepted;
   if (num_drafts == 0) return "";
   return fmt::format("drafts    {:>7} tokens, accepted {} ({:.0f} %), {:.1f} tokens per step\n", num_drafts,
                      num_accepted, 100.0 * static_cast<double>(num_accepted) / static_cast<double>(num_drafts),

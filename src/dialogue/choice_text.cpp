@@ -20,13 +20,16 @@ ChoiceText::ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, st
   for (const int32_t id : before.last(std::min(before.size(), kTokensBefore))) detokenizer_.push(id);
 }
 
-TextPiece ChoiceText::push(SampledToken token, bool is_end) {
+TextPiece ChoiceText::push(SampledToken token, bool is_end, bool is_accepted_draft) {
   TextPiece piece;
   if (is_stopped()) return piece;
   ++num_tokens_;
   const int32_t id = token.id;
   if (options_.keep_tokens) {
-    pending_.push_back({.token = {.token = std::move(token), .text_offset = num_characters_, .is_end = is_end}});
+    pending_.push_back({.token = {.token = std::move(token),
+                                  .text_offset = num_characters_,
+                                  .is_end = is_end,
+                                  .is_accepted_draft = is_accepted_draft}});
   }
   if (!is_end || options_.include_stop) add_text(detokenizer_.push(id), piece);
   take_tokens(piece, /*all=*/is_stopped());

@@ -20,6 +20,7 @@ struct PieceToken {
   int64_t text_offset = 0;  // in characters of the choice's whole text
   bool has_logprob = true;  // not the first of a prompt
   bool is_end = false;      // ended the generation and is no part of the text
+  bool is_accepted_draft = false;
 };
 
 // Text that may be shown, with the tokens that became it.
@@ -46,7 +47,7 @@ class ChoiceText {
 
   // Text whose end may still belong to a stop string or an incomplete character is held back, with its tokens. After a
   // stop string nothing more is returned.
-  TextPiece push(SampledToken token, bool is_end);
+  TextPiece push(SampledToken token, bool is_end, bool is_accepted_draft = false);
   // The choice ends: returns everything that is still held back.
   TextPiece finish();
 

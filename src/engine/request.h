@@ -60,6 +60,16 @@ struct RequestTiming {
 struct DraftCounts {
   int64_t num_verified = 0;  // drafts that the model has verified
   int64_t num_accepted = 0;  // of these, those that hold
+  // Those of both that came from the request's prediction.
+  int64_t num_predicted = 0;
+  int64_t num_predicted_accepted = 0;
+
+  void add(const DraftCounts& other) {
+    num_verified += other.num_verified;
+    num_accepted += other.num_accepted;
+    num_predicted += other.num_predicted;
+    num_predicted_accepted += other.num_predicted_accepted;
+  }
 };
 
 struct OutputEvent {

@@ -236,8 +236,11 @@ void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> li
   State& state = states_.at(item.sequence->id);
   const int64_t num_accepted = std::ssize(accepted);
   if (!state.tree.empty()) state.tree.keep_first(static_cast<size_t>(item.num_drafts));
-  state.counts.num_verified += item.num_drafts;
-  state.counts.num_accepted += num_accepted;
+  const bool is_predicted = state.source == kPrediction;
+  state.counts.add({.num_verified = item.num_drafts,
+                    .num_accepted = num_accepted,
+                    .num_predicted = is_predicted ? item.num_drafts : 0,
+                    .num_predicted_accepted = is_predicted ? num_accepted : 0});
   for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
     if (state.tree.empty()) {
       estimate->observe(item.num_drafts, num_accepted);

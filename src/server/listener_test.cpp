@@ -581,7 +581,12 @@ TEST(Metrics, CountsWhatWasServed) {
                       .prefill_s = 0.04,
                       .decode_s = 0.2,
                       .e2e_s = 0.25});
-  const Metrics::ModelPart parts[] = {{"m\"x", model, EngineStatus()}, {"other", other, EngineStatus()}};
+  EngineStatus engine;
+  engine.num_drafts = 3;
+  engine.draft_tokens = 12;
+  engine.accepted_tokens = 5;
+  engine.accepted_by_position[1] = 2;
+  const Metrics::ModelPart parts[] = {{"m\"x", model, engine}, {"other", other, EngineStatus()}};
   const std::string text = metrics.exposition(parts);
   for (const char* line : {"quire:http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1",
                            "quire:requests_rejected_total{reason=\"queue_full\"} 1",
@@ -592,6 +597,11 @@ TEST(Metrics, CountsWhatWasServed) {
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"0.06\"} 1",
                            "vllm:time_to_first_token_seconds_bucket{model_name=\"m\\\"x\",engine=\"0\",le=\"+Inf\"} 1",
                            "vllm:request_time_per_output_token_seconds_sum{model_name=\"m\\\"x\",engine=\"0\"} 0.1",
+                           "vllm:spec_decode_num_drafts_total{model_name=\"m\\\"x\",engine=\"0\"} 3",
+                           "vllm:spec_decode_num_draft_tokens_total{model_name=\"m\\\"x\",engine=\"0\"} 12",
+                           "vllm:spec_decode_num_accepted_tokens_total{model_name=\"m\\\"x\",engine=\"0\"} 5",
+                           "vllm:spec_decode_num_accepted_tokens_per_pos_total{model_name=\"m\\\"x\",engine=\"0\","
+                           "position=\"1\"} 2",
                            "vllm:request_prefill_kv_computed_tokens_sum{model_name=\"m\\\"x\",engine=\"0\"} 6"}) {
     EXPECT_NE(text.find(std::string(line) + "\n"), std::string::npos) << line;
   }

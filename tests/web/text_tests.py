@@ -105,6 +105,35 @@ class TextTests(Suite):
         height = page.js("document.querySelector('.code code').getBoundingClientRect().height / 20")
         check(height <= 21, f"a line of code is {height} pixels high")
 
+    def test_accepted_drafts(self):
+        page = self.page()
+        chunk = lambda text, *marks: {"choices": [{"index": 0, "delta": {"content": text}, "quire_drafts": list(marks)}]}
+        events = [chunk("Some **bold", [0, False], [4, True], [7, True]), chunk("** \U0001f98a fox", [11, False], [13, True], [15, False]),
+                  {"choices": [], "timings": {"draft_n": 6, "draft_n_accepted": 4}}]
+        marked = "[...(CSS.highlights.get('accepted-drafts') ?? [])].map(String)"
+        self.script(page, {"events": events}, {"events": events})
+        self.send(page, "hello")
+        self.settled(page, 1)
+        check(page.js("'quire_drafts' in scripted.bodies[0]") is False, "marks were asked for by default")
+        numbers = page.js(f"document.querySelector('{ANSWER} .numbers').innerText")
+        check("4/6 drafts held" in numbers and "2.3 tokens a step" in numbers, f"the numbers lack the drafts: {numbers!r}")
+        check(page.js(marked) == [], "words are marked by default")
+        page.click("#open_drawer")
+        page.click("#show_drafts")
+        page.click("#close_drawer")
+        page.js(f"document.querySelector('{ANSWER} [data-action=regenerate]').click()")
+        page.until("scripted.bodies.length === 2", "another answer")
+        self.settled(page, 1)
+        check(page.js("scripted.bodies[1].quire_drafts") is True, "marks were not asked for")
+        check(page.js(marked) == ["bold", "\U0001f98a"], f"the marked words are {page.js(marked)}")
+        self.shot(page, "drafts")
+        page.reload()
+        self.settled(page, 1)
+        check(page.js(marked) == ["bold", "\U0001f98a"], "reloading lost the marks")
+        page.click("#open_drawer")
+        page.click("#show_drafts")
+        check(page.js(marked) == [], "the setting does not remove the marks")
+
     def test_probabilities(self):
         page = self.page()
         page.click("#probabilities")

@@ -87,6 +87,7 @@ class GenerationReader : public StreamReader {
                                  .head = head,
                                  .buffer_bytes = context.limits.stream_buffer_bytes});
     for (const Prompt& prompt : plan_.prompts) usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+    if (!plan_.request.prediction.empty()) usage_.prediction.emplace();
     writer_->usage(usage_);
     // If no log probabilities are needed, an echo is complete at once.
     if (num_prompt_logprobs(plan_.request) < 0) {
@@ -180,7 +181,7 @@ class GenerationReader : public StreamReader {
                                     .include_stop = request.include_stop,
                                     .skip_special_tokens = request.skip_special_tokens,
                                     .min_tokens = request.sampling.min_tokens,
-                                    .keep_tokens = request.logprobs || request.return_token_ids,
+                                    .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks,
                                     .first_offset = static_cast<int64_t>(count_characters(echo.text))};
     for (size_t i = 0; i < num_choices(); ++i) {
       const size_t choice = index * num_choices() + i;
@@ -203,6 +204,7 @@ class GenerationReader : public StreamReader {
     if (event.finish == FinishReason::kNone) return;
 
     count(prompt, choice, event);
+    count_drafts(event.drafts);
     if (!choice.end && event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) {
       return fail(failure(event.finish));
     }
@@ -229,7 +231,7 @@ class GenerationReader : public StreamReader {
     ++usage_.completion_tokens;
     writer_->usage(usage_);
     end_token_ = event.token.id;
-    TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token);
+    TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token, event.is_accepted_draft);
     if (choice.text->is_stopped()) {
       choice.end = stop_string_end(choice);
       if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
@@ -254,7 +256,16 @@ class GenerationReader : public StreamReader {
             .decode_ms = decode_ms,
             .queue_ms = timing.first_scheduled_ms - timing.arrival_ms,
             .tokens_per_second = rate,
-            .cached_tokens = usage_.cached_tokens};
+            .cached_tokens = usage_.cached_tokens,
+            .drafts = drafts_};
+  }
+
+  void count_drafts(const DraftCounts& drafts) {
+    drafts_.add(drafts);
+    if (plan_.request.prediction.empty()) return;
+    usage_.prediction = {.accepted_tokens = drafts_.num_predicted_accepted,
+                         .rejected_tokens = drafts_.num_predicted - drafts_.num_predicted_accepted};
+    writer_->usage(usage_);
   }
 
   void count(size_t prompt, const Choice& choice, const OutputEvent& last) {
@@ -277,6 +288,7 @@ class GenerationReader : public StreamReader {
   StreamGroup& group_;  // owns this
   GenerationPlan plan_;
   UsageCounts usage_;
+  DraftCounts drafts_;  // of the choices that have ended
   std::shared_ptr<AnswerWriter> writer_;
   std::vector<PromptProgress> prompts_;
   std::vector<Choice> choices_;  // prompt x choice

@@ -104,6 +104,18 @@ json::object read_body(const http::Request& from, const Limits& limits) {
   return parse_body(body, limits);
 }
 
+// A guess at the answer: data, whose special names are plain text.
+std::vector<int32_t> prediction_tokens(const ServedModel& model, const std::string& text) {
+  const Tokenizer& tokenizer = model.text->tokenizer();
+  const int64_t context_length = model.engine->max_sequence_tokens();
+  if (tokenizer.min_tokens(text) > context_length) {
+    refuse_field("prediction.content", fmt::format("'prediction.content' has more than {} tokens, which no answer of "
+                                                   "this model has; leave it out or shorten it",
+                                                   context_length));
+  }
+  return tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});
+}
+
 // Seconds, in the header x-request-timeout; 0 when absent.
 double header_timeout_ms(const http::Request& from) {
   const std::string_view text = from.header("x-request-timeout");
@@ -193,6 +205,8 @@ GenerateRequest engine_request(const ServedModel& model, const http::Request& fr
   // One list, so that min_tokens holds for the caller's stop tokens too.
   if (!request.ignore_eos) out.eog_ids = model.text->eog_ids();
   out.eog_ids.insert(out.eog_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
+  out.max_drafts = request.max_drafts;
+  if (!request.prediction.empty()) out.prediction = prediction_tokens(model, request.prediction);
   out.priority = request.priority;
   out.tenant = from.tenant;
   out.timeout_ms = request.timeout_ms > 0.0 ? request.timeout_ms : header_timeout_ms(from);

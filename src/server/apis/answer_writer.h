@@ -41,11 +41,18 @@ struct ChoiceEnd {
   std::optional<int32_t> stop_token = {};
 };
 
+// Of the answer that a request predicts: tokens of it that were drafted.
+struct PredictionCounts {
+  int64_t accepted_tokens = 0;
+  int64_t rejected_tokens = 0;
+};
+
 // Of all prompts and choices, as far as they are known.
 struct UsageCounts {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;  // of the prompts
+  int64_t cached_tokens = 0;                        // of the prompts
+  std::optional<PredictionCounts> prediction = {};  // where the request has one
 };
 
 struct AnswerTimings {
@@ -54,6 +61,7 @@ struct AnswerTimings {
   double queue_ms = 0.0;
   double tokens_per_second = 0.0;
   int64_t cached_tokens = 0;
+  DraftCounts drafts = {};
 };
 
 // In this order: begin, once for all choices of a prompt; for each of them any number of text, end; in between flush;

@@ -276,6 +276,24 @@ TEST_F(FieldsTest, MessagesAsTheDialogueExpectsThem) {
             R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}])");
 }
 
+TEST_F(FieldsTest, PredictionsAreTextAndDraftsANumber) {
+  for (const Api* const api : {&kChatApi, &kCompletionsApi}) {
+    EXPECT_EQ(parse(R"({"prediction": {"type": "content", "content": "a\nb"}})", *api).prediction, "a\nb");
+    EXPECT_EQ(
+        parse(R"({"prediction": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}})", *api)
+            .prediction,
+        "ab");
+    EXPECT_EQ(parse(R"({"prediction": {"content": []}})", *api).prediction, "");
+    EXPECT_EQ(refused(R"({"prediction": {"type": "file", "content": "a"}})", *api), "prediction.type");
+    EXPECT_EQ(refused(R"({"prediction": {"type": "content"}})", *api), "prediction.content");
+    EXPECT_EQ(refused(R"({"prediction": {"content": [{"type": "text"}]}})", *api), "prediction.content[0].text");
+    EXPECT_EQ(refused(R"({"prediction": {"content": [{"type": "image_url"}]}})", *api), "prediction.content[0].type");
+    EXPECT_EQ(parse("{}", *api).max_drafts, -1);
+    EXPECT_EQ(parse(R"({"speculative.n_max": 0, "speculative.p_min": 0.5})", *api).max_drafts, 0);
+    EXPECT_EQ(refused(R"({"speculative.n_max": -1})", *api), "speculative.n_max");
+  }
+}
+
 TEST_F(FieldsTest, TheDocumentationHasTheTable) {
   std::ifstream file(QUIRE_SOURCE_DIR "/docs/serving-api.md");
   const std::string document{std::istreambuf_iterator<char>(file), {}};

@@ -175,7 +175,7 @@ inline constexpr auto kOutputFields = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.tokens_as_ids = value.get_bool(); }},
     {"skip_special_tokens", kBool, "leaves special tokens out of the text; default true",
      [](Out& out, const Value& value, const Context&) { out.skip_special_tokens = value.get_bool(); }},
-    {"quire_timings", kBool, "adds `timings`: ttft_ms, decode_ms, queue_ms, tokens_per_second, cached_tokens",
+    {"quire_timings", kBool, "adds `timings`: ttft_ms, decode_ms, queue_ms, tokens_per_second, cached_tokens; with drafts draft_n, draft_n_accepted",
      [](Out& out, const Value& value, const Context&) { out.timings = value.get_bool(); }},
 });
 
@@ -194,6 +194,19 @@ inline constexpr auto kServingFields = std::to_array<Field>({
     {"cache_salt", kString, "cached prompts are shared only between requests with the same salt",
      [](Out& out, const Value& value, const Context&) { out.cache_salt = text(value); },
      1, 0, false, nullptr, &Limits::cache_salt_bytes},
+});
+
+// Drafts change the speed of an answer, never its tokens.
+inline constexpr auto kSpeculationFields = std::to_array<Field>({
+    other_field("prediction", R"({"type": "object", "properties": {"type": {"const": "content"}, "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}}, "required": ["content"]})",
+     "object of `type` (`content`) and `content` (string or text parts): what the answer is expected to be, such as a file before an edit; where that holds, a step chooses several tokens",
+     [](Out& out, const Value& value, const Context&) { out.prediction = read_prediction(value); }),
+    {"speculative.n_max", kInteger, "most tokens drafted in a step of this answer, if the server drafts as many; 0: none",
+     [](Out& out, const Value& value, const Context&) { out.max_drafts = small(value); }, 0, kInt32Max},
+    {"speculative.n_min", kIgnored, "the server's --draft-min counts"},
+    {"speculative.p_min", kIgnored, "the server's --draft-p-min counts"},
+    {"quire_drafts", kBool, "adds `quire_drafts` to each choice: of its tokens the place in the text, in characters, and whether it was a draft that held",
+     [](Out& out, const Value& value, const Context&) { out.draft_marks = value.get_bool(); }},
 });
 
 // Of generations alone, not of embeddings.

@@ -50,6 +50,7 @@ class WireTest : public ServerTest {
       streams.push_back(std::make_shared<OutputStream>(plan.request.num_choices));
     }
     const int num_choices = plan.request.num_choices;
+    const bool has_drafts = plan.request.draft_marks;
     const bool scores_prompt = plan.request.prompt_logprobs >= 0 || (plan.request.echo && plan.request.logprobs);
     plan.make_answer = &given.api == &kChatApi ? make_chat_answer : make_completions_answer;
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
@@ -61,7 +62,10 @@ class WireTest : public ServerTest {
           if (i == 1 && choice == 0 && scores_prompt) {
             for (size_t at = 0; at < 2; ++at) event.prompt_logprobs.push_back(token(at, 0).token);
           }
+          event.is_accepted_draft = has_drafts && (i == 2 || i == 3);
           if (i + 1 == ids_.size()) {
+            if (has_drafts)
+              event.drafts = {.num_verified = 5, .num_accepted = 3, .num_predicted = 3, .num_predicted_accepted = 2};
             event.finish = given.finish;
             event.is_stop_token = given.finish == FinishReason::kStop;
             event.timing = {.arrival_ms = 1, .first_scheduled_ms = 3, .first_token_ms = 10, .last_token_ms = 30};
@@ -100,6 +104,10 @@ TEST_F(WireTest, StaysAsItWas) {
       {kChatApi, R"({"prompt_logprobs": 1, "request_id": "a\"b"})", 1, FinishReason::kStop},
       {kChatApi, R"({"stream": true})", 1, FinishReason::kTimeout},
       {kChatApi, R"({})", 1, FinishReason::kError},
+      {kChatApi, R"({"quire_drafts": true, "prediction": {"type": "content", "content": "one"}})"},
+      {kChatApi, R"({"quire_drafts": true, "stream": true, "stream_options": {"include_usage": true},
+                     "prediction": {"type": "content", "content": "one"}})"},
+      {kCompletionsApi, R"({"quire_drafts": true, "quire_timings": true, "stream": true, "stop": "two"})"},
       {kCompletionsApi, R"({})", 2},
       {kCompletionsApi, R"({"stream": true})", 2},
       {kCompletionsApi, R"({"echo": true, "logprobs": 1, "n": 2, "return_token_ids": true})", 2},

@@ -98,6 +98,60 @@ TEST_F(ChatTest, UsageComesLastAndOnlyWhenAskedFor) {
   EXPECT_TRUE(events.back().contains("timings"));
 }
 
+TEST_F(ChatTest, ARightPredictionSavesStepsAndChangesNoWord) {
+  make_engine({.speculation = {.adaptive = false}});
+  const json::object body = chat("Hello!", {{"max_tokens", 24}, {"ignore_eos", true}});
+  const json::object plain = answer(kHandle, body);
+  EXPECT_FALSE(plain.at("usage").as_object().contains("completion_tokens_details"));
+  const std::string text = text_of(choice(plain).at("message").at("content"));
+  const int64_t num_steps = engine_->status().num_steps;
+
+  json::object predicted = body;
+  predicted["prediction"] = {{"type", "content"}, {"content", text}};
+  predicted["quire_timings"] = true;
+  const json::object given = answer(kHandle, predicted);
+  EXPECT_EQ(text_of(choice(given).at("message").at("content")), text);
+  const json::object& details = given.at("usage").at("completion_tokens_details").as_object();
+  const int64_t num_accepted = details.at("accepted_prediction_tokens").as_int64();
+  EXPECT_GE(num_accepted, 16);
+  EXPECT_EQ(given.at("timings").at("draft_n_accepted").as_int64(), num_accepted);
+  EXPECT_EQ(given.at("timings").at("draft_n").as_int64(),
+            num_accepted + details.at("rejected_prediction_tokens").as_int64());
+  EXPECT_LE(engine_->status().num_steps - num_steps, 8);
+
+  predicted["speculative.n_max"] = 0;
+  const json::object narrow = answer(kHandle, predicted);
+  EXPECT_EQ(narrow.at("usage").at("completion_tokens_details").at("accepted_prediction_tokens").as_int64(), 0);
+  EXPECT_FALSE(narrow.at("timings").as_object().contains("draft_n"));
+}
+
+TEST_F(ChatTest, MarksWhichTokensWereDraftsThatHeld) {
+  make_engine({.speculation = {.adaptive = false}});
+  json::object body = chat("Hello!", {{"max_tokens", 24}, {"ignore_eos", true}});
+  const std::string text = content(body);
+  body["prediction"] = {{"type", "content"}, {"content", text}};
+  body["quire_drafts"] = true;
+  int64_t num_accepted = 0;
+  int64_t place = 0;
+  for (const json::object& event : stream(kHandle, body)) {
+    for (const json::value& mark : choice(event).at("quire_drafts").as_array()) {
+      EXPECT_GE(mark.at(0).as_int64(), place);
+      place = mark.at(0).as_int64();
+      num_accepted += mark.at(1).as_bool() ? 1 : 0;
+    }
+  }
+  EXPECT_GE(num_accepted, 16);
+  EXPECT_FALSE(choice(answer(kHandle, chat("Hello!"))).contains("quire_drafts"));
+}
+
+TEST_F(ChatTest, APredictionLongerThanAnyAnswerIsRefused) {
+  std::string text;
+  for (int64_t i = 0; i <= engine_->max_sequence_tokens(); ++i) text += "these are some sixty bytes, and no token is as long as that.\n";
+  const json::object refusal =
+      error(kHandle, chat("Hello!", {{"prediction", {{"type", "content"}, {"content", text}}}}));
+  EXPECT_EQ(refusal.at("param"), "prediction.content");
+}
+
 TEST_F(ChatTest, EveryChunksUsageKnowsTheCachedTokens) {
   const std::string prompt =
       "Once upon a time there was a little cat. The cat was very happy. It had a red ball and a blue hat, and it lived "

@@ -25,6 +25,8 @@ TEST_F(StatusTest, HasTheBlocksOfEveryGroup) {
   EXPECT_EQ(group.at("blocks").as_string().size(), static_cast<size_t>(group.at("blocks_total").as_int64()));
   EXPECT_EQ(engine.at("num_aborted").as_int64(), 0);
   EXPECT_EQ(engine.at("num_failed_steps").as_int64(), 0);
+  EXPECT_EQ(engine.at("draft_tokens").as_int64(), 0);
+  EXPECT_FALSE(engine.at("accepted_by_position").as_array().empty());
 }
 
 TEST_F(StatusTest, TellsPercentilesFromNarrowBuckets) {

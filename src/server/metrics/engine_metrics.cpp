@@ -33,6 +33,18 @@ void write_requests_and_tokens(MetricsText& text, const EngineStatus& engine) {
   text.counter("vllm:num_preemptions_total", "Sequences preempted for others.", count(engine.num_preemptions));
 }
 
+void write_drafts(MetricsText& text, const EngineStatus& engine) {
+  const auto count = [](int64_t number) { return static_cast<double>(number); };
+  text.counter("vllm:spec_decode_num_drafts_total", "Steps of a sequence with drafts.", count(engine.num_drafts));
+  text.counter("vllm:spec_decode_num_draft_tokens_total", "Drafts that were verified.", count(engine.draft_tokens));
+  text.counter("vllm:spec_decode_num_accepted_tokens_total", "Drafts that held.", count(engine.accepted_tokens));
+  constexpr const char* kPerPosition = "vllm:spec_decode_num_accepted_tokens_per_pos_total";
+  text.family(kPerPosition, "counter", "Drafts that held, by their position behind the last token.");
+  for (size_t i = 0; i < engine.accepted_by_position.size(); ++i) {
+    text.sample(kPerPosition, count(engine.accepted_by_position[i]), {{"position", std::to_string(i)}});
+  }
+}
+
 void write_steps(MetricsText& text, const EngineStatus& engine) {
   const auto write = [&](std::string_view name, std::string_view help, const auto& bounds, const auto& counts,
                          double unit, double sum) {
@@ -74,6 +86,7 @@ void write_own(MetricsText& text, const EngineStatus& engine) {
 
 void write_engine_metrics(MetricsText& text, const EngineStatus& engine) {
   write_requests_and_tokens(text, engine);
+  write_drafts(text, engine);
   write_steps(text, engine);
   write_own(text, engine);
 }

@@ -53,6 +53,10 @@ struct ApiRequest {
   bool include_stop = false;
   bool skip_special_tokens = true;
 
+  // Speculation.
+  std::string prediction;  // of the answer's text
+  int max_drafts = -1;     // -1: as the server does
+
   // What to report besides text.
   bool echo = false;
   bool logprobs = false;
@@ -60,6 +64,7 @@ struct ApiRequest {
   int prompt_logprobs = -1;
   bool return_token_ids = false;
   bool tokens_as_ids = false;
+  bool draft_marks = false;
 
   // Scheduling and caching.
   int32_t priority = 0;

@@ -93,6 +93,22 @@ json::array read_messages(const json::value& value, const ParseContext& context)
   return messages;
 }
 
+std::string read_prediction(const json::value& value) {
+  if (!value.is_object())
+    refuse_value("prediction", R"(an object such as {"type": "content", "content": "..."})", value);
+  const json::object& object = value.get_object();
+  if (const json::value* type = find_member(object, "type"); type != nullptr && *type != "content") {
+    refuse_unsupported("prediction.type", fmt::format("'prediction.type' is {}: this server knows only \"content\"",
+                                                      describe_value(*type)));
+  }
+  const json::value read = read_content("prediction.content", object.if_contains("content"));
+  if (read.is_null()) refuse_field("prediction.content", "'prediction.content' is missing; give the expected answer");
+  if (read.is_string()) return std::string(read.get_string());
+  std::string text;
+  for (const json::value& part : read.get_array()) text += part.at("text").get_string();
+  return text;
+}
+
 void read_template_variables(ApiRequest& out, const json::value& value) {
   if (!value.is_object()) refuse_value("chat_template_kwargs", "an object", value);
   for (const auto& [key, variable] : value.get_object()) {

@@ -18,6 +18,8 @@ std::vector<int32_t> read_token_ids(const std::string& path, const json::value& 
                                     size_t max_entries);
 std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
+// The text that an answer is expected to be.
+std::string read_prediction(const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
 // Of response_format, an object: that it has a type, and which.
 void require_response_type(const json::value& format);

@@ -138,6 +138,11 @@ function wire_settings() {
     settings.set("probabilities", !settings.values.probabilities);
     chat.set_tinted(settings.values.probabilities);
   });
+  by_id("show_drafts").checked = settings.values.drafts;
+  by_id("show_drafts").addEventListener("change", ({target}) => {
+    settings.set("drafts", target.checked);
+    chat.set_drafts_shown(target.checked);
+  });
   by_id("system").addEventListener("input", (event) => chat.set_system(event.target.value));
   by_id("default_system").addEventListener("input", adopt_default_system);
 }
@@ -187,6 +192,7 @@ addEventListener("keydown", on_key);
 addEventListener("storage", (event) => other_tab(event));
 settings_changed();
 chat.transcript.set_tinted(settings.values.probabilities);
+chat.transcript.set_drafts_shown(settings.values.drafts);
 open_last();
 layout.begin();
 start_up();

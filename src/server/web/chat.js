@@ -144,6 +144,11 @@ export class Chat {
     this.show();
   }
 
+  set_drafts_shown(shown) {
+    this.transcript.set_drafts_shown(shown);
+    this.show();
+  }
+
   body_for(conversation, node, continues = false) {
     const {settings, model} = this.page;
     const messages = request_messages(conversation, path_to(conversation, continues ? node.id : node.parent));

@@ -1,6 +1,7 @@
 // One answer being written: sends the request, follows the stream, fills the message's node. Knows nothing of the page.
 
 import {Failure, stream_chat} from "./api.js";
+import {DraftMarks} from "./drafts.js";
 import {token_of} from "./probabilities.js";
 import {parts} from "./store.js";
 
@@ -45,12 +46,13 @@ export function continued(body, node) {
 export async function generate(node, body, signal, on_change) {
   const clock = {start: performance.now(), first: 0, last: 0, chunks: 0};
   const continues = body.continue_final_message === true;
-  if (!continues) Object.assign(node, {content: "", reasoning: ""});
+  if (!continues) Object.assign(node, {content: "", reasoning: "", drafts: undefined});
+  const marks = new DraftMarks(node, node.content.length);
   if (!continues || !body.logprobs) node.tokens = undefined;
   Object.assign(node, {state: "streaming", finish: "", failure: undefined, stats: undefined});
   try {
     for await (const chunk of stream_chat(body, signal)) {
-      take_chunk(node, chunk, clock);
+      take_chunk(node, chunk, clock, marks);
       if (node.content.length + node.reasoning.length > kMaxAnswerChars) {
         throw new Failure("broken", "The answer is longer than 2 MiB; this page keeps no more.");
       }
@@ -70,7 +72,7 @@ export async function generate(node, body, signal, on_change) {
   on_change();
 }
 
-function take_chunk(node, chunk, clock) {
+function take_chunk(node, chunk, clock, marks) {
   if (typeof chunk.model === "string") node.model = chunk.model;
   const choice = chunk.choices?.[0];
   if (choice) {
@@ -84,17 +86,19 @@ function take_chunk(node, chunk, clock) {
     }
     node.content += text;
     if (typeof thought === "string") node.reasoning += thought;
-    take_tokens(node, choice.logprobs?.content);
+    take_tokens(node, choice.logprobs?.content, choice.quire_drafts);
+    marks.take(choice.quire_drafts);
     if (choice.finish_reason) node.finish = choice.finish_reason;
   }
   if (chunk.usage || chunk.timings) node.stats = {...node.stats, ...stats_of(chunk)};
 }
 
-function take_tokens(node, entries) {
+function take_tokens(node, entries, marks) {
   if (!Array.isArray(entries) || !entries.length) return;
   node.tokens ??= [];
-  for (const entry of entries) {
+  for (const [index, entry] of entries.entries()) {
     const token = token_of(entry);
+    if (marks?.[index]?.[1] === true) token.drafted = true;
     if (node.tokens.length >= kMaxTokens) token.top = [];
     node.tokens.push(token);
   }
@@ -111,6 +115,8 @@ function stats_of({usage = {}, timings = {}}) {
     decode_ms: number(timings?.decode_ms),
     queue_ms: number(timings?.queue_ms),
     tokens_per_second: number(timings?.tokens_per_second),
+    drafted: number(timings?.draft_n),
+    accepted: number(timings?.draft_n_accepted),
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

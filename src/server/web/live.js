@@ -193,6 +193,7 @@ export class Live {
       ["Prompt tokens", short_count(engine.prompt_tokens)],
       ["Tokens written", short_count(engine.generated_tokens)],
       ["Preemptions", count(engine.num_preemptions)],
+      ["Drafts held", engine.draft_tokens > 0 && `${count(engine.accepted_tokens)} of ${count(engine.draft_tokens)} (${percent(engine.accepted_tokens / engine.draft_tokens)})`],
       ["Refused", count(Math.max(status.num_rejected, engine.refused_requests + engine.refused_tokens))],
       ["Cancelled", count(engine.num_cancelled)],
       ["Timed out", count(engine.num_timed_out)],

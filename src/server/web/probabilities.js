@@ -45,7 +45,7 @@ function token_span(token, text, index) {
   const beaten = token.top.length > 0 && token.top[0][1] > token.logprob;
   const shown = text === "" ? "·" : text;
   return el("span", {
-    class: `token p${tint_step(probability)}${beaten ? " beaten" : ""}${text === "" ? " part" : ""}`,
+    class: `token p${tint_step(probability)}${beaten ? " beaten" : ""}${token.drafted ? " drafted" : ""}${text === "" ? " part" : ""}`,
     tabindex: index === 0 ? 0 : -1,
     role: "img",
     "aria-label": `${visible(token.text)}, ${percent(probability)}`,

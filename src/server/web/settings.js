@@ -52,6 +52,7 @@ export class Settings {
     if (typeof json.model === "string") values.model = json.model;
     if (typeof json.system === "string") values.system = json.system.slice(0, kMaxSystemChars);
     values.probabilities = json.probabilities === true;
+    values.drafts = json.drafts === true;
     return values;
   }
 
@@ -85,6 +86,7 @@ export class Settings {
     }
     if (this.values.stop?.length) result.stop = this.values.stop.map((item) => item.replaceAll("\\n", "\n"));
     if (this.values.probabilities) Object.assign(result, {logprobs: true, top_logprobs: 5});
+    if (this.values.drafts) result.quire_drafts = true;
     return result;
   }
 

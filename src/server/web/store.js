@@ -9,7 +9,8 @@ export const kMaxImportBytes = 32 << 20;
 
 export const new_id = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(36).padStart(2, "0")).join("");
 
-// node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, model, created, children, chosen}
+// node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, drafts, model, created, children, chosen}
+// drafts: [from, to] of what came from drafts in the content
 // state: done, streaming, stopped (by the user), broken (the page was left), failed; `parent` null: the first message
 export function new_conversation(system = "") {
   const now = Date.now();
@@ -242,6 +243,7 @@ function checked_node(node) {
     failure: object(node.failure),
     stats: object(node.stats),
     tokens: Array.isArray(node.tokens) ? node.tokens.filter((token) => typeof token?.text === "string" && Array.isArray(token.top)) : undefined,
+    drafts: Array.isArray(node.drafts) ? node.drafts.filter((range) => Number.isInteger(range?.[0]) && range[0] >= 0 && range[1] > range[0]) : undefined,
     model: text(node.model),
     created: time(node.created),
     children: [],

@@ -1,6 +1,7 @@
 // The conversation on the page: one article per message, kept by id, redrawn only where something changed.
 
 import {by_id, copy_text, el, fill, icon_button, mark} from "./dom.js";
+import {forget_drafts, mark_drafts} from "./drafts.js";
 import {failure_card} from "./failure_card.js";
 import {count, milliseconds, percent, rate} from "./format.js";
 import {render_markdown} from "./markdown.js";
@@ -30,7 +31,10 @@ export class Transcript {
 
   show(conversation, nodes, busy) {
     const other = conversation !== this.conversation;
-    if (other) this.views.clear();
+    if (other) {
+      this.views.clear();
+      forget_drafts();
+    }
     this.conversation = conversation;
     hide_card();
     const elements = nodes.map((node) => this.view_of(node, busy));
@@ -135,7 +139,7 @@ export class Transcript {
       body.hidden = tinted;
       tint_key.hidden = tokens.hidden = !tinted;
       if (tinted) render_tokens(tokens, node.tokens);
-      else render_markdown(body, answer, streaming);
+      else this.draw_prose(body, node, answer, streaming);
       element.classList.toggle("waiting", streaming && !node.content && !node.reasoning);
       const state = [node.state, busy, siblings(this.conversation, node).join()].join();
       if (state === drawn_state) return;
@@ -145,6 +149,13 @@ export class Transcript {
       fill(actions, !streaming && this.answer_actions(node, busy));
     };
     return {element, update};
+  }
+
+  draw_prose(body, node, answer, streaming) {
+    render_markdown(body, answer, streaming);
+    const begin = node.content.length - answer.length;
+    const ranges = this.drafts_shown ? node.drafts ?? [] : [];
+    mark_drafts(body, answer, ranges.map(([from, to]) => [from - begin, to - begin]));
   }
 
   answer_actions(node, busy) {
@@ -186,6 +197,7 @@ export class Transcript {
     if (stats.completion_tokens !== undefined) add(stats.continues ? "tokens more" : "tokens", count(stats.completion_tokens), "Tokens that were written");
     if (stats.prompt_tokens !== undefined) add("prompt", count(stats.prompt_tokens), "Tokens of the prompt: the conversation so far and the template");
     if (stats.cached_tokens !== undefined) add("cached", count(stats.cached_tokens), cached_title(stats));
+    if (stats.drafted) items.push(...drafts(stats));
     const note = {stopped: "stopped", broken: "left unfinished"}[node.state] ?? (node.finish === "length" && "token limit reached");
     if (note) items.push(el("span", {class: "note"}, note));
     if (node.tokens?.length) items.push(surprise(node.tokens));
@@ -195,6 +207,11 @@ export class Transcript {
   set_tinted(tinted) {
     this.tinted = tinted;
     hide_card();
+  }
+
+  set_drafts_shown(shown) {
+    this.drafts_shown = shown;
+    this.list.classList.toggle("drafts_shown", shown);
   }
 
   // Following stops when the user moves back, never because the text grew; it begins again at the end. Text that became
@@ -227,6 +244,15 @@ const waited = ({queue_ms}) => (queue_ms === undefined ? "" : `, of it ${millise
 function cached_title({cached_tokens, prompt_tokens}) {
   const share = prompt_tokens ? ` (${percent(cached_tokens / prompt_tokens)})` : "";
   return `Prompt tokens taken from the prefix cache${share}`;
+}
+
+// A step chooses a token and as many as its drafts got right.
+function drafts({drafted, accepted, completion_tokens}) {
+  const held = el("span", {title: `Of ${count(drafted)} tokens that were guessed ahead, the model chose ${count(accepted)} too (${percent(accepted / drafted)})`},
+    el("b", {}, `${count(accepted)}/${count(drafted)}`), " drafts held");
+  if (!(completion_tokens > accepted)) return [held];
+  const steps = el("span", {title: "Tokens that a step of the model chose"}, el("b", {}, (completion_tokens / (completion_tokens - accepted)).toFixed(1)), " tokens a step");
+  return [held, steps];
 }
 
 function surprise(tokens) {

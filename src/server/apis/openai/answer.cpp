@@ -45,8 +45,14 @@ class OpenAiAnswer : public AnswerWriter {
   void timings(const AnswerTimings& timings) override {
     timings_ = fmt::format(
         "{{\"ttft_ms\":{:.3f},\"decode_ms\":{:.3f},\"queue_ms\":{:.3f},\"tokens_per_second\":{:.3f},"
-        "\"cached_tokens\":{}}}",
+        "\"cached_tokens\":{}",
         timings.ttft_ms, timings.decode_ms, timings.queue_ms, timings.tokens_per_second, timings.cached_tokens);
+    // llama-server's names, there only with drafts as in its answers.
+    if (timings.drafts.num_verified > 0) {
+      timings_ += fmt::format(",\"draft_n\":{},\"draft_n_accepted\":{}", timings.drafts.num_verified,
+                              timings.drafts.num_accepted);
+    }
+    timings_ += '}';
   }
 
  protected:
@@ -243,6 +249,14 @@ void OpenAiForm::append_end(std::string& out, const ChoicePart& part) const {
     out += ",\"token_ids\":";
     append_list(out, part.piece.tokens,
                 [&](const PieceToken& from) { append_json_number(out, int64_t{from.token.id}); });
+  }
+  if (draft_marks_) {
+    out += ",\"quire_drafts\":";
+    append_list(out, part.piece.tokens, [&](const PieceToken& from) {
+      out += '[';
+      append_json_number(out, from.text_offset);
+      out += from.is_accepted_draft ? ",true]" : ",false]";
+    });
   }
   out += part.prompt;
   out += '}';

@@ -26,7 +26,10 @@ struct ChoicePart {
 class OpenAiForm {
  public:
   OpenAiForm(TokenNames names, const ApiRequest& request)
-      : names_(names), logprobs_(request.logprobs), token_ids_(request.return_token_ids) {}
+      : names_(names),
+        logprobs_(request.logprobs),
+        token_ids_(request.return_token_ids),
+        draft_marks_(request.draft_marks) {}
   virtual ~OpenAiForm() = default;
 
   virtual std::string_view id_prefix() const = 0;
@@ -43,6 +46,7 @@ class OpenAiForm {
   TokenNames names_;
   bool logprobs_;
   bool token_ids_;
+  bool draft_marks_;
 };
 
 // A stream begins at once.

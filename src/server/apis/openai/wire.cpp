@@ -55,9 +55,16 @@ void append_prompt_logprobs(std::string& out, const TokenNames& names, std::span
 void append_usage(std::string& out, const UsageCounts& usage) {
   fmt::format_to(std::back_inserter(out),
                  "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},"
-                 "\"prompt_tokens_details\":{{\"cached_tokens\":{}}}}}",
+                 "\"prompt_tokens_details\":{{\"cached_tokens\":{}}}",
                  usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
                  usage.cached_tokens);
+  if (usage.prediction) {
+    fmt::format_to(std::back_inserter(out),
+                   ",\"completion_tokens_details\":{{\"accepted_prediction_tokens\":{},"
+                   "\"rejected_prediction_tokens\":{}}}",
+                   usage.prediction->accepted_tokens, usage.prediction->rejected_tokens);
+  }
+  out += '}';
 }
 
 }  // namespace quire

@@ -43,16 +43,15 @@ constexpr auto kChatOwn = std::to_array<Field>({
     {"audio", kRefused, "spoken answers"},
     {"web_search_options", kRefused, "searching the web"},
     {"moderation", kRefused, "judging the text"},
-    {"prediction", kIgnored, "a hint for speed"},
     {"parallel_tool_calls", kIgnored, "no tools are called"},
     {"include_reasoning", kIgnored, "reasoning is not separated from the text"},
     {"verbosity", kIgnored, "there is no such control"},
 });
 // clang-format on
 
-constexpr auto kChatFields =
-    join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias, kChatOwn, kStoppingFields,
-         kSamplingFields, kOutputFields, kServingFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+constexpr auto kChatFields = join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias,
+                                  kChatOwn, kStoppingFields, kSamplingFields, kOutputFields, kServingFields,
+                                  kSpeculationFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
 
 void check_chat(const ApiRequest& request) {
   check_generation(request);

@@ -29,9 +29,9 @@ constexpr auto kCompletionsOwn = std::to_array<Field>({
 });
 // clang-format on
 
-constexpr auto kCompletionsFields =
-    join(kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields,
-         kSamplingFields, kOutputFields, kServingFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+constexpr auto kCompletionsFields = join(
+    kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields, kSamplingFields,
+    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
 
 }  // namespace
 }  // namespace fields

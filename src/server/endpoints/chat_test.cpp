@@ -145,8 +145,9 @@ TEST_F(ChatTest, MarksWhichTokensWereDraftsThatHeld) {
 }
 
 TEST_F(ChatTest, APredictionLongerThanAnyAnswerIsRefused) {
-  std::string text;
-  for (int64_t i = 0; i <= engine_->max_sequence_tokens(); ++i) text += "these are some sixty bytes, and no token is as long as that.\n";
+  // More bytes than so many tokens can have.
+  const auto bytes = static_cast<size_t>(engine_->max_sequence_tokens() + 1) * 256;
+  const std::string text(bytes, 'x');
   const json::object refusal =
       error(kHandle, chat("Hello!", {{"prediction", {{"type", "content"}, {"content", text}}}}));
   EXPECT_EQ(refusal.at("param"), "prediction.content");

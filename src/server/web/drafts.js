@@ -44,6 +44,8 @@ export function mark_drafts(parent, source, ranges) {
   if (!CSS.highlights.has(kHighlight)) CSS.highlights.set(kHighlight, new Highlight());
   const highlight = CSS.highlights.get(kHighlight);
   for (const old of parent.quire_drafts ?? []) highlight.delete(old);
+  // A range whose text has left the page, such as another version of the answer, has collapsed.
+  for (const range of highlight) if (range.collapsed) highlight.delete(range);
   parent.quire_drafts = ranges.length ? found_ranges(parent, source, ranges) : [];
   for (const range of parent.quire_drafts) highlight.add(range);
 }

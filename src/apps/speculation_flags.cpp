@@ -227,9 +227,6 @@ SpeculationOptions SpeculationFlags::resolve() const {
     fail(ErrorCode::kInvalidArgument, "{}: the method \"{}\" {}", kFlag, options.method,
          options.model.empty() ? "needs a model; give \"model\", or --model-draft FILE" : "has no model; leave it out");
   }
-  if (options.acceptance != DraftAcceptance::kExact) {
-    fail(ErrorCode::kUnsupported, "{}: acceptance \"typical\" is not built; leave it out", kFlag);
-  }
   if (options.min_drafts > options.max_drafts) {
     fail(ErrorCode::kInvalidArgument, "at least {} drafts are asked for and at most {}; raise num_speculative_tokens",
          options.min_drafts, options.max_drafts);

@@ -59,8 +59,8 @@ bool MedusaDrafter::wants_tree(const DraftRequest& request) const {
 
 void MedusaDrafter::propose_together(std::span<DraftRequest*> requests) {
   // Those that get trees first.
-  const auto chains =
-      std::ranges::stable_partition(requests, [&](const DraftRequest* request) { return wants_tree(*request); });
+  const auto first_chain = std::stable_partition(requests.begin(), requests.end(),
+                                                 [&](const DraftRequest* request) { return wants_tree(*request); });
   batch_.clear();
   for (const DraftRequest* request : requests) {
     const std::vector<float>& hidden = states_.at(request->sequence).hidden;
@@ -70,7 +70,7 @@ void MedusaDrafter::propose_together(std::span<DraftRequest*> requests) {
     batch_.hidden_input.insert(batch_.hidden_input.end(), hidden.begin(), hidden.end());
   }
   const std::span<const float> logits = runner_->run(batch_);
-  propose_trees(requests.first(requests.size() - chains.size()), logits);
+  propose_trees({requests.begin(), first_chain}, logits);
   propose_chains(requests, logits);
   for (DraftRequest* request : requests) {
     if (static_cast<int>(request->drafts->size()) < request->min_drafts) request->drafts->clear();

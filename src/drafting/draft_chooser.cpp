@@ -23,7 +23,9 @@ std::optional<int32_t> DraftChooser::draw(Sampler& sampler, std::span<const floa
 }
 
 void DraftChooser::find_likely(std::span<const float> logits, int count, std::vector<Candidate>& likely) const {
-  collect_likely_tokens(logits, count, likely);
+  // A padded matrix has rows behind those of its tokens.
+  const auto num_tokens = static_cast<size_t>(vocabulary_.draft_size());
+  collect_likely_tokens(logits.first(std::min(logits.size(), num_tokens)), count, likely);
   for (Candidate& token : likely) token.id = vocabulary_.to_target(token.id);
   std::erase_if(likely, [&](const Candidate& token) { return token.id < 0 || token.probability < min_probability_; });
 }

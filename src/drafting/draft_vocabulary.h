@@ -28,6 +28,7 @@ class DraftVocabulary {
   // have, or has twice.
   DraftVocabulary(int64_t target_size, std::span<const int32_t> target_ids, const std::string& name);
 
+  int64_t draft_size() const { return static_cast<int64_t>(to_target_.size()); }
   int64_t target_size() const { return static_cast<int64_t>(to_draft_.size()); }
   // The draft model's token for one of the target's. Where there is none it is token 0, so that what follows can be
   // drafted still.

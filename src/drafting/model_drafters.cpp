@@ -148,11 +148,21 @@ RunnerOptions eagle_options(const DraftParts& parts, const PartCheckpoint& part)
   return options;
 }
 
+// The layer embeds the target's tokens.
+void check_embedding(const DraftParts& parts, const ModelInfo& part) {
+  const int64_t num_tokens = ModelRunner::info(*parts.target).vocab_size;
+  if (part.vocab_size >= num_tokens) return;
+  fail(ErrorCode::kInvalidArgument,
+       "{}: its embedding has {} tokens, the target's vocabulary {}; it was made for another model",
+       parts.checkpoint->name(), part.vocab_size, num_tokens);
+}
+
 MemoryPlan plan_eagle(const DraftParts& parts) {
   const PartCheckpoint part(*parts.checkpoint, *parts.target, parts.options.method);
   MemoryPlan plan = ModelRunner::plan(part, eagle_options(parts, part));
-  const int64_t waiting =
-      parts.target_options.max_sequences * EagleDrafter::kMaxWaitingRows * ModelRunner::info(part).hidden_input_size;
+  const ModelInfo info = ModelRunner::info(part);
+  check_embedding(parts, info);
+  const int64_t waiting = parts.target_options.max_sequences * EagleDrafter::kMaxWaitingRows * info.hidden_input_size;
   plan.workspace_bytes += static_cast<uint64_t>(waiting) * sizeof(float);
   plan.total_bytes += static_cast<uint64_t>(waiting) * sizeof(float);
   plan.fits = plan.total_bytes <= plan.allowed_bytes;
@@ -188,6 +198,7 @@ std::unique_ptr<Drafter> make_eagle_drafter(const DraftParts& parts) {
   auto part = std::make_unique<PartCheckpoint>(*parts.checkpoint, *parts.target, parts.options.method);
   EagleDrafter::Options options{.speculation = parts.options};
   const ModelInfo info = ModelRunner::info(*part);
+  check_embedding(parts, info);
   if (info.hidden_input_size != info.hidden_size) {
     options.tapped_layers =
         tapped_layers_of(*part, static_cast<int>(info.hidden_input_size / info.hidden_size), target.num_layers);

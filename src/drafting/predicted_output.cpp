@@ -10,6 +10,8 @@ constexpr size_t kLongestMatch = 16;
 // A place that agrees with one token only counts at most this far after the last known place: a word was replaced, left
 // out or inserted there.
 constexpr size_t kNearby = 16;
+// The answer is looked for so far before and after the last known place: the engine's thread does it for every token.
+constexpr size_t kSearched = 4096;
 
 }  // namespace
 
@@ -32,7 +34,8 @@ std::span<const int32_t> PredictedOutput::next(std::span<const int32_t> answer, 
 size_t PredictedOutput::find(std::span<const int32_t> answer) const {
   size_t best = tokens_.size();
   size_t longest = 0;
-  for (size_t end = 1; end < tokens_.size(); ++end) {
+  const size_t search_end = std::min(tokens_.size(), place_ + kSearched);
+  for (size_t end = std::max(place_, kSearched + 1) - kSearched; end < search_end; ++end) {
     const size_t most = std::min({end, answer.size(), kLongestMatch});
     size_t length = 0;
     while (length < most && tokens_[end - 1 - length] == answer[answer.size() - 1 - length]) ++length;

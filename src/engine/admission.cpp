@@ -54,6 +54,10 @@ void Admission::validate(const GenerateRequest& request) const {
          "{} drafts are asked for; give a number from 0, or -1 for as many as the engine's", request.max_drafts);
   }
   const int64_t completion = completion_tokens(request);
+  if (std::ssize(request.prediction) > context) {
+    fail(ErrorCode::kLimit, "the prediction has {} tokens, the model's context {}; leave it out or shorten it",
+         request.prediction.size(), context);
+  }
   // Checked before max_tokens enters any sum: a client may send any number.
   if (completion > context - prompt_size) {
     fail(

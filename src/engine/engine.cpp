@@ -114,6 +114,7 @@ bool Engine::step() {
   speculation_.propose(choices_);
   const StartedStep* step = loop_.step();
   if (step != nullptr) {
+    for (const StepResults::Fork& fork : loop_.results().forks) speculation_.add(*choices_.at(fork.child));
     speculation_.settle(*step, loop_.results(), counter_);
     publish(*step);
     const double planned = std::max(began, executor_.started_ms());

@@ -1,9 +1,11 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <utility>
 
+#include "base/log.h"
 #include "drafting/drafters.h"
 #include "engine/draft_gains.h"
 
@@ -17,6 +19,8 @@ constexpr float kTypicalMemory = 100.0f;
 // Drafting that takes less than this share of a step counts as nothing.
 constexpr double kNoTime = 0.01;
 constexpr double kNewTimeWeight = 0.2;
+constexpr double kMaxDraftTimeRatio = 3.0;
+constexpr double kDraftTimeDecay = 0.99;  // of a step in which drafting did not pay
 // On a device that runs beside the host: after so many steps without drafts a sequence does not await its tokens for so
 // many steps.
 constexpr int64_t kPatience = 2;
@@ -81,6 +85,7 @@ void Speculation::propose(Choices& choices) {
   if (chooses_before) {
     step.draft_ms = draft_ms_;
     choose_counts(step);
+    forget_old_draft_times();
   }
   ask_drafter();
   for (size_t i = 0; i < turns_.size(); ++i) {
@@ -190,8 +195,27 @@ void Speculation::ask_drafter() {
   }
   if (requests_.empty()) return;
   const double began = context_.now_ms();
-  drafter_->propose(requests_);
-  note_draft_time(depth, context_.now_ms() - began);
+  call_drafter([this](Drafter& drafter) { drafter.propose(requests_); });
+  const bool has_failed = drafter_ == nullptr;
+  bool has_drafts = false;
+  for (const DraftRequest& request : requests_) {
+    if (has_failed) request.drafts->clear();
+    has_drafts = has_drafts || !request.drafts->empty();
+  }
+  // A call without drafts computed prompts that the drafter had not seen yet: that says nothing about drafting.
+  if (has_drafts) note_draft_time(depth, context_.now_ms() - began);
+}
+
+// A drafter that throws is not asked again: answers go on without it.
+template <typename Call>
+void Speculation::call_drafter(const Call& call) {
+  if (drafter_ == nullptr) return;
+  try {
+    call(*drafter_);
+  } catch (const std::exception& error) {
+    log::warning("the drafter \"{}\" failed and drafts no more: {}", options_.method, error.what());
+    drafter_.reset();
+  }
 }
 
 // What was measured for one depth says something about the others too: drafting is as long for each token.
@@ -200,7 +224,19 @@ void Speculation::note_draft_time(int64_t depth, double ms) {
   for (size_t d = draft_ms_.size(); d <= at; ++d) {
     draft_ms_.push_back(ms * static_cast<double>(d) / static_cast<double>(depth));
   }
+  // One call that was held up says little about the next.
+  ms = std::min(ms, kMaxDraftTimeRatio * draft_ms_[at]);
   draft_ms_[at] += kNewTimeWeight * (ms - draft_ms_[at]);
+}
+
+// A time that forbids drafting would never be measured again.
+void Speculation::forget_old_draft_times() {
+  const auto is_asked = [this](const DraftCandidate& candidate) {
+    const size_t i = static_cast<size_t>(&candidate - candidates_.data());
+    return turns_[i].state->source == kDrafter && candidate.count > 0;
+  };
+  if (std::ranges::any_of(candidates_, is_asked)) return;
+  for (double& ms : draft_ms_) ms *= kDraftTimeDecay;
 }
 
 // A sequence that gets no drafts need not await its tokens, so that its next step is started ahead.
@@ -249,10 +285,12 @@ void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> li
     }
   }
   if (state.source != kDrafter) return;
-  drafter_->settle({.sequence = item.sequence->id,
+  call_drafter([&](Drafter& drafter) {
+    drafter.settle({.sequence = item.sequence->id,
                     .num_verified = item.num_drafts,
                     .num_accepted = num_accepted,
                     .likeliest = likeliest});
+  });
 }
 
 // Tells the drafter the hidden states of the tokens that hold. Those of a prompt that several choices share belong to
@@ -281,7 +319,8 @@ void Speculation::observe(const StartedStep& step, const StepResults& results) {
   for (const StepResults::Fork& fork : results.forks) {
     add(fork.child->id, step.items[fork.parent], results.hidden[fork.parent], 0);
   }
-  if (!hidden_rows_.empty()) drafter_->observe(hidden_rows_);
+  if (hidden_rows_.empty()) return;
+  call_drafter([this](Drafter& drafter) { drafter.observe(hidden_rows_); });
 }
 
 DraftCounts Speculation::finish(const Choice& choice) {
@@ -293,8 +332,10 @@ DraftCounts Speculation::finish(const Choice& choice) {
   // Nothing is remembered of a sequence that shares nothing.
   const Sequence& sequence = choice.sequence;
   const bool is_shared = sequence.shares_cache;
-  drafter_->finish(sequence.id, is_shared ? std::span<const int32_t>(sequence.tokens) : std::span<const int32_t>{},
+  call_drafter([&](Drafter& drafter) {
+    drafter.finish(sequence.id, is_shared ? std::span<const int32_t>(sequence.tokens) : std::span<const int32_t>{},
                    is_shared ? sequence.num_prompt_tokens : 0, state.salt);
+  });
   return state.counts;
 }
 

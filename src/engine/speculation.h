@@ -74,7 +74,10 @@ class Speculation {
   void collect(Sequence& sequence, const Choice& choice, State& state);
   bool drafting_takes_time(const DraftStep& step) const;
   void choose_counts(DraftStep step);
+  template <typename Call>
+  void call_drafter(const Call& call);
   void ask_drafter();
+  void forget_old_draft_times();
   void note_draft_time(int64_t depth, double ms);
   void take_proposal(Turn& turn, DraftCandidate& candidate) const;
   static void keep_chosen(Turn& turn, const DraftCandidate& candidate);
@@ -82,7 +85,7 @@ class Speculation {
   static void wait_or_not(Sequence& sequence, State& state);
 
   const SpeculationOptions options_;
-  const std::unique_ptr<Drafter> drafter_;
+  std::unique_ptr<Drafter> drafter_;  // null from the moment that it throws
   const Context context_;
   DraftBudget budget_;
   std::array<AcceptanceEstimate, 2> typical_;   // of all sequences, by source

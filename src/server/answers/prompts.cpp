@@ -113,7 +113,10 @@ std::vector<int32_t> prediction_tokens(const ServedModel& model, const std::stri
                                                    "this model has; leave it out or shorten it",
                                                    context_length));
   }
-  return tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});
+  std::vector<int32_t> ids = tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});
+  // min_tokens() is a bound from below; no answer reaches what lies beyond the context.
+  ids.resize(std::min(ids.size(), static_cast<size_t>(context_length)));
+  return ids;
 }
 
 // Seconds, in the header x-request-timeout; 0 when absent.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <random>
+#include <stdexcept>
 #include <string>
 
 #include "base/error.h"
@@ -472,6 +473,32 @@ TEST_F(SpeculationTest, DraftersReadHiddenStatesAndLikeliestTokens) {
       }
     }
   }
+}
+
+// Choices that end with their first token: what the drafter read of them goes with them.
+TEST_F(SpeculationTest, TheDrafterIsToldOfEveryEndThatItReadOf) {
+  auto drafter = std::make_unique<ReadingDrafter>(guesses().at("random"), HiddenUse::kAll);
+  const ReadingDrafter& read = *drafter;
+  auto engine = make_engine({.name = "a batch of 16"}, std::move(drafter));
+  GenerateRequest asked = request(1);
+  asked.num_choices = 4;
+  asked.max_tokens = 1;
+  answers(*engine, {asked});
+  EXPECT_EQ(read.hidden_.size(), 4u);
+  for (const auto& [id, rows] : read.hidden_) EXPECT_TRUE(read.ended().contains(id)) << "choice " << id;
+}
+
+// A drafter that fails costs speed, not answers.
+TEST_F(SpeculationTest, ADrafterThatThrowsIsDropped) {
+  int num_calls = 0;
+  auto drafter = std::make_unique<ScriptedDrafter>([&](const DraftRequest& asked) -> std::vector<int32_t> {
+    if (++num_calls == 5) throw std::runtime_error("out of memory");
+    return truth(asked, asked.max_drafts);
+  });
+  auto engine = make_engine({.name = "a batch of 16"}, std::move(drafter));
+  const auto given = answers(*engine, requests());
+  for (size_t i = 0; i < given.size(); ++i) expect_equal(given[i][0], plain()[i], "request " + std::to_string(i));
+  EXPECT_EQ(num_calls, 5);
 }
 
 }  // namespace

@@ -55,6 +55,14 @@ uint64_t plan_drafter(SpeculationOptions options, const Checkpoint& target, cons
   return plan_model_drafter(parts_of(options, *checkpoint, target, target_options, alone)).total_bytes;
 }
 
+RunnerOptions beside_drafter(RunnerOptions target_options, const MemoryPlan& alone, uint64_t drafter_bytes) {
+  if (drafter_bytes == 0) return target_options;
+  // 0 would stand for the whole machine.
+  target_options.memory_bytes =
+      std::max<uint64_t>(1, alone.allowed_bytes - std::min(alone.allowed_bytes, drafter_bytes));
+  return target_options;
+}
+
 LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
   LoadedDrafter loaded;
   loaded.checkpoint = open_drafter(options);
@@ -70,8 +78,7 @@ LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target
   parts.texts = texts;
   loaded.memory_bytes = plan_model_drafter(parts).total_bytes;
   loaded.drafter = make_model_drafter(parts);
-  target_options = for_drafter(target_options, *loaded.drafter);
-  target_options.memory_bytes = alone.allowed_bytes - std::min(alone.allowed_bytes, loaded.memory_bytes);
+  target_options = beside_drafter(for_drafter(target_options, *loaded.drafter), alone, loaded.memory_bytes);
   log::info("speculation: {} with {}, {}", options.method, loaded.checkpoint->name(),
             format_bytes(loaded.memory_bytes));
   return loaded;

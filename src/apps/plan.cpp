@@ -52,8 +52,7 @@ void plan(const PlanOptions& options) {
   MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
   const uint64_t drafter_bytes = plan_drafter(speculation, *checkpoint, runner);
   if (drafter_bytes > 0) {  // the model has what the drafter leaves
-    runner.memory_bytes = ledger.allowed_bytes - std::min(ledger.allowed_bytes, drafter_bytes);
-    ledger = ModelRunner::plan(*checkpoint, runner);
+    ledger = ModelRunner::plan(*checkpoint, beside_drafter(runner, ledger, drafter_bytes));
     ledger.total_bytes += drafter_bytes;
     ledger.allowed_bytes += drafter_bytes;
   }

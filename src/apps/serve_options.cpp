@@ -4,6 +4,7 @@
 #include <random>
 
 #include "apps/flags/values.h"
+#include "apps/loaded_drafter.h"
 #include "base/error.h"
 
 namespace quire {
@@ -145,10 +146,13 @@ int64_t served_blocks(const MemoryPlan& plan, const RunnerOptions& options, std:
 RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   RunnerOptions runner = model.runner_options();
   scheduling.apply_to(runner);
-  make_room_for_drafts(runner, speculation.resolve());
+  const SpeculationOptions drafting = speculation.resolve();
+  make_room_for_drafts(runner, drafting);
   runner.populate_kv = populate_kv;
   if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
-  const MemoryPlan plan = ModelRunner::plan(checkpoint, runner);
+  const uint64_t drafter_bytes = plan_drafter(drafting, checkpoint, runner);
+  const MemoryPlan plan =
+      ModelRunner::plan(checkpoint, beside_drafter(runner, ModelRunner::plan(checkpoint, runner), drafter_bytes));
   // A model that does not fit is refused with the settings for one sequence that would.
   if (plan.fits) runner.num_blocks = served_blocks(plan, runner, kv_bytes);
   return runner;

@@ -13,6 +13,7 @@
 #include "server/endpoints/routes.h"
 #include "server/http/content_coding.h"
 #include "server/http/wire.h"
+#include "server/http/worker_pool.h"
 #include "server/metrics/metrics.h"
 #include "server/openapi/openapi.h"
 #include "server/web/web_assets.h"
@@ -186,7 +187,10 @@ struct Listener::Impl {
         exchange->post([error = std::current_exception()] { std::rethrow_exception(error); });
       }
     };
-    const auto ticket = workers.submit({.lane = lane, .bytes = request.body.size(), .run = run});
+    // A small packed body may unpack to a large one.
+    const bool is_packed = !request.header("content-encoding").empty();
+    const uint64_t bytes = std::max<uint64_t>(request.body.size(), is_packed ? http::kLargeJobBytes : 0);
+    const auto ticket = workers.submit({.lane = lane, .bytes = bytes, .run = run});
     if (!ticket) return refuse(exchange, workers_busy());
     exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
   }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains every small part that is committed, in order: train.sh QUIRE SMOLLM2.gguf WORK. WORK is a folder for
+# Trains the small parts of assets/demo, and heads for SmolLM2, in order: train.sh QUIRE SMOLLM2.gguf WORK. WORK is a folder for
 # intermediate files.
 set -eu
 quire=$1

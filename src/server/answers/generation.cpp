@@ -8,6 +8,7 @@
 #include "server/answers/answer_errors.h"
 #include "server/answers/prompts.h"
 #include "server/apis/json_text.h"
+#include "server/schema/field_error.h"
 #include "text/utf8.h"
 
 namespace quire {
@@ -263,7 +264,8 @@ class GenerationReader : public StreamReader {
   void count_drafts(const DraftCounts& drafts) {
     drafts_.add(drafts);
     if (plan_.request.prediction.empty()) return;
-    usage_.prediction = {.accepted_tokens = drafts_.num_predicted_accepted,
+    // A stop string may have cut the answer before the last of them.
+    usage_.prediction = {.accepted_tokens = std::min(drafts_.num_predicted_accepted, usage_.completion_tokens),
                          .rejected_tokens = drafts_.num_predicted - drafts_.num_predicted_accepted};
     writer_->usage(usage_);
   }
@@ -307,6 +309,12 @@ std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, con
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
   const ApiRequest& request = plan.request;
   const GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
+  if (!common.prediction.empty() && plan.prompts.size() > 1) {
+    refuse_field("prediction",
+                 fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "
+                             "one or leave it out",
+                             plan.prompts.size()));
+  }
   std::vector<GenerateRequest> requests;
   bool is_truncated = false;
   for (Prompt& prompt : plan.prompts) {

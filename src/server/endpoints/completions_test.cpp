@@ -41,6 +41,12 @@ TEST_F(CompletionsTest, EveryPromptFormGivesTheSameText) {
             static_cast<int64_t>(ids_of("Once upon").size() + ids_of("The cat").size()));
 }
 
+TEST_F(CompletionsTest, APredictionIsOfOneAnswer) {
+  const json::object predicted{{"prediction", {{"type", "content"}, {"content", "upon a time"}}}};
+  answer(kHandle, completion(json::array{"Once"}, predicted));
+  EXPECT_EQ(error(kHandle, completion(json::array{"Once", "The"}, predicted)).at("param"), "prediction");
+}
+
 TEST_F(CompletionsTest, ChoicesOfSeveralPromptsAreInOrder) {
   const json::object more{{"n", 2}, {"echo", true}, {"temperature", 1}, {"max_tokens", 5}, {"ignore_eos", true}};
   const json::object given = answer(kHandle, completion(json::array{"Once", "The"}, more));

@@ -236,6 +236,7 @@ void Connection::refuse(int status, std::string_view code, std::string_view mess
   count_body(0);
   style_ = {};
   Request& request = parser_.request();
+  request.body = {};  // its memory, while the connection lingers
   if (request.id.empty()) request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
   request.remote = remote_;
   if (request.received == Clock::time_point()) request.received = Clock::now();

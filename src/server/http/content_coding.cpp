@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
+#include <new>
 
-#include "base/check.h"
 #include "server/http/wire.h"
 
 namespace quire::http {
@@ -17,7 +18,9 @@ constexpr int kGzipFrame = 16;  // added to the window's bits; a negative number
 
 class Inflater {
  public:
-  explicit Inflater(int window_bits) { CHECK(::inflateInit2(&stream_, window_bits) == Z_OK); }
+  explicit Inflater(int window_bits) {
+    if (::inflateInit2(&stream_, window_bits) != Z_OK) throw std::bad_alloc();
+  }
   ~Inflater() { ::inflateEnd(&stream_); }
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
@@ -70,6 +73,7 @@ UnpackOutcome unpack(ContentCoding coding, std::string_view packed, uint64_t mos
     out += packed;
     return UnpackOutcome::kDone;
   }
+  if (packed.size() > std::numeric_limits<uInt>::max()) return UnpackOutcome::kTooLarge;  // zlib counts in 32 bits
   const bool is_gzip = coding == ContentCoding::kGzip;
   const int bits = is_gzip ? kWindowBits + kGzipFrame : has_zlib_frame(packed) ? kWindowBits : -kWindowBits;
   return Inflater(bits).run(packed, is_gzip, most_bytes, out);

@@ -19,15 +19,17 @@
 
 namespace quire::http {
 
+constexpr uint64_t kLargeJobBytes = 64 * 1024;  // from here on a job is large
+
 class WorkerPool {
  public:
   struct Options {
     int num_threads = 2;
     int max_queued = 1024;                            // jobs that wait; those that run are not counted
     uint64_t max_queued_bytes = uint64_t{256} << 20;  // of their requests; a job larger than that waits alone
-    uint64_t large_job_bytes = 64 * 1024;             // from here on a job is large
-    int niceness = 0;                                 // of all workers but the first, as of `nice`
-    std::function<void(int change)> on_queued = {};   // any thread: +1 a job waits, -1 it runs or was dropped
+    uint64_t large_job_bytes = kLargeJobBytes;
+    int niceness = 0;                                // of all workers but the first, as of `nice`
+    std::function<void(int change)> on_queued = {};  // any thread: +1 a job waits, -1 it runs or was dropped
   };
   struct Job {
     std::string lane;

@@ -9,6 +9,17 @@ export const kMaxImportBytes = 32 << 20;
 
 export const new_id = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (byte) => byte.toString(36).padStart(2, "0")).join("");
 
+// Those that lie behind one another, as the page draws them.
+function ascending_ranges(ranges) {
+  if (!Array.isArray(ranges)) return undefined;
+  let last = 0;
+  return ranges.filter((range) => {
+    const is_next = Number.isInteger(range?.[0]) && Number.isInteger(range[1]) && range[0] >= last && range[1] > range[0];
+    if (is_next) last = range[1];
+    return is_next;
+  });
+}
+
 // node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, drafts, model, created, children, chosen}
 // drafts: [from, to] of what came from drafts in the content
 // state: done, streaming, stopped (by the user), broken (the page was left), failed; `parent` null: the first message
@@ -243,7 +254,7 @@ function checked_node(node) {
     failure: object(node.failure),
     stats: object(node.stats),
     tokens: Array.isArray(node.tokens) ? node.tokens.filter((token) => typeof token?.text === "string" && Array.isArray(token.top)) : undefined,
-    drafts: Array.isArray(node.drafts) ? node.drafts.filter((range) => Number.isInteger(range?.[0]) && range[0] >= 0 && range[1] > range[0]) : undefined,
+    drafts: ascending_ranges(node.drafts),
     model: text(node.model),
     created: time(node.created),
     children: [],

@@ -76,7 +76,7 @@ fi
 
 step "build, release"
 # Tests that optimisation could change: the kernels and everything that depends on their bits.
-release_tests="quire_engine_test quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test
+release_tests="quire_kernels_test quire_golden_test quire_one_answer_test quire_engine_model_test quire_greedy_text_test
   quire_simulation_test"
 cmake --preset release >/dev/null
 # shellcheck disable=SC2086

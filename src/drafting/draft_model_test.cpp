@@ -84,7 +84,7 @@ Tokens propose(Drafter& drafter, uint64_t sequence, const Tokens& known, int max
   return drafts.tokens;
 }
 
-// What the target generates after `known`, computed anew for every token.
+// What the target generates after `known`, computed from the beginning for every token.
 Tokens generate(ModelRunner& runner, Tokens known, int count, const SamplingParams& params) {
   Sampler sampler(params, 99, known, {});
   SamplerScratch scratch(kVocab);

@@ -5,7 +5,7 @@
 One decoder layer of the target's shape guesses the target's next hidden state from its last one and the token chosen
 since: f(t + 1) = layer(fc([embedding(token t + 1), f(t)])). The target's embedding and lm_head turn tokens into inputs
 and states into guesses. OUT gets config.json and model.safetensors in the layout of EAGLE-1 (fc, layers.0 without an
-input norm), and training.log. WORK holds the text of texts.py.
+input norm), and training.txt. WORK holds the text of texts.py.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def main():
     eagle = Eagle(target.config)
     if options.start:
         eagle.load_state_dict({name: w.float() for name, w in load_file(options.start / "model.safetensors").items()})
-        log("continues from:\n" + (options.start / "training.log").read_text())
+        log("continues from:\n" + (options.start / "training.txt").read_text())
     train(eagle, target, texts, options.epochs, options.peak, log)
     for p in eagle.parameters():
         p.data = p.data.bfloat16().float()  # as they are saved
@@ -195,7 +195,7 @@ def main():
     log(measure(eagle, target, held_out, options.drafts, log).table())
     log(f"{(time.time() - began) / 60:.1f} minutes")
     save(eagle, target, options.out)
-    (options.out / "training.log").write_text("\n".join(lines) + "\n")
+    (options.out / "training.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python medusa.py MODEL WORK OUT [--heads 5]
 
 Head k guesses the token k + 1 places after the next one: lm_head(x + silu(W x)) of the last hidden state x, with the
-target's own lm_head. OUT gets config.json and model.safetensors in the layout of vLLM's MedusaModel, and training.log.
+target's own lm_head. OUT gets config.json and model.safetensors in the layout of vLLM's MedusaModel, and training.txt.
 WORK holds the text of texts.py.
 """
 
@@ -174,7 +174,7 @@ def main():
     log(tally.table())
     log(f"{(time.time() - began) / 60:.1f} minutes")
     save(heads, target, options.out)
-    (options.out / "training.log").write_text("\n".join(lines) + "\n")
+    (options.out / "training.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ ALLOWED = {
     "models": ["kernels", "parallel", "tensor", "base"],
     "decoding": ["models", "kernels", "tensor", "text", "base"],
     "compress": ["models", "kernels", "tensor", "text", "base"],
-    "dialogue": ["decoding", "models", "tensor", "text", "jinja", "base"],  # tensor: a GGUF file's vocabulary
+    "grammar": ["decoding", "text", "base"],
+    "dialogue": ["grammar", "decoding", "models", "tensor", "text", "jinja", "base"],  # tensor: a GGUF file's vocabulary
     "drafting": ["decoding", "models", "kernels", "parallel", "tensor", "base"],
     "engine": ["drafting", "decoding", "models", "parallel", "base"],
     "measure": ["base"],
-    "server": ["engine", "dialogue", "decoding", "text", "jinja", "base"],
+    "server": ["engine", "dialogue", "grammar", "decoding", "text", "jinja", "base"],
     "apps": None,  # anything
 }
 # The rooms of models, lowest first; "" is the floor's own vocabulary: batch, step, model, cache. A room includes lower

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "decoding/sampler.h"
 #include "decoding/sampling_params.h"
+#include "decoding/token_constraint.h"
 #include "models/pooling.h"
 
 namespace quire {
@@ -23,6 +25,9 @@ struct GenerateRequest {
   // >= 0: log probabilities of the prompt's own tokens, each with this many alternatives, in the first event.
   int num_prompt_logprobs = -1;
   Pooling pooling = Pooling::kNone;  // of an embedding request
+
+  // What the answer's tokens may be; null: anything.
+  std::shared_ptr<const ConstraintSource> constraint;
 
   // Speculation: it changes the speed of an answer only (drafting/drafter.h).
   int max_drafts = -1;              // tokens drafted for a step; -1: as the engine does; 0: none

@@ -34,11 +34,20 @@ struct ChoiceRange {
   int count = 0;
 };
 
+// More of a call of a tool. The first of a call has its id and the tool's name, later ones are more of its arguments.
+struct ToolCallPiece {
+  int index = 0;  // of the call in its choice
+  std::string id = {};
+  std::string name = {};
+  std::string arguments = {};  // JSON text, in pieces
+};
+
 // How a choice ended: by its length; or by a stop string, by a stop token of the caller's, or by the model itself.
 struct ChoiceEnd {
   FinishReason reason = FinishReason::kStop;  // kStop or kLength
   std::optional<std::string> stop_string = {};
   std::optional<int32_t> stop_token = {};
+  bool has_tool_calls = false;  // the model called tools
 };
 
 // Of the answer that a request predicts: tokens of it that were drafted.
@@ -52,6 +61,7 @@ struct UsageCounts {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
   int64_t cached_tokens = 0;                        // of the prompts
+  int64_t reasoning_tokens = 0;                     // of the completions
   std::optional<PredictionCounts> prediction = {};  // where the request has one
 };
 
@@ -64,8 +74,8 @@ struct AnswerTimings {
   DraftCounts drafts = {};
 };
 
-// In this order: begin, once for all choices of a prompt; for each of them any number of text, end; in between flush;
-// then timings, if any, and done. Or fail at any time, after which nothing comes.
+// In this order: begin, once for all choices of a prompt; for each of them any number of reasoning, text and tool_call,
+// then end; in between flush; then timings, if any, and done. Or fail at any time, after which nothing comes.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
@@ -74,6 +84,10 @@ class AnswerWriter {
   virtual void begin(ChoiceRange choices, std::span<const int32_t> prompt, std::span<const SampledToken> logprobs) = 0;
   // Text with the tokens that became it.
   virtual void text(int choice, TextPiece piece) = 0;
+  // What the model thinks before it answers, where its format tells the two apart.
+  virtual void reasoning(int choice, TextPiece piece) { text(choice, std::move(piece)); }
+  // `tokens`: what became this piece, when tokens are kept. An API without tools never gets one.
+  virtual void tool_call(int /*choice*/, const ToolCallPiece& /*piece*/, std::vector<PieceToken> /*tokens*/) {}
   // `rest`: tokens without text. `is_last`: every other choice has ended.
   virtual void end(int choice, TextPiece rest, const ChoiceEnd& end, bool is_last) = 0;
   // The counts as of now; called before each text and end whose counts differ.

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "engine/request.h"
+#include "grammar/compile.h"
 
 namespace quire {
 
@@ -19,6 +20,21 @@ struct PromptValue {
   std::string text;
   std::vector<int32_t> ids;
   bool is_text = false;
+};
+
+// A tool as a request describes it.
+struct Tool {
+  std::string name;
+  std::string description;
+  json::object parameters;  // a JSON Schema; empty: no arguments
+  bool is_strict = false;   // the arguments are to be valid under it
+};
+
+enum class ToolChoice : uint8_t {
+  kNone,      // no tool is called
+  kAuto,      // as the model likes
+  kRequired,  // at least one call
+  kNamed,     // a call of ApiRequest::tool_name
 };
 
 struct ApiRequest {
@@ -76,6 +92,18 @@ struct ApiRequest {
   // Tools may be listed as long as none may be called.
   bool has_tools = false;
   bool may_call_tools = true;
+  std::vector<Tool> tools;
+  ToolChoice tool_choice = ToolChoice::kAuto;
+  std::string tool_name;
+  bool parallel_tool_calls = true;
+
+  // The form of the answer.
+  std::optional<GrammarSpec> grammar;
+
+  // Reasoning.
+  bool include_reasoning = true;
+  std::string reasoning_effort;                  // empty: the model's own
+  std::optional<int64_t> thinking_token_budget;  // tokens of reasoning after which the answer begins
 
   // /v1/embeddings
   bool base64 = false;

@@ -64,7 +64,7 @@ class GrammarBuilder {
   // The same strings as they stand between the quotes of a JSON text: a quote, a backslash and control characters
   // escaped, other characters as they are.
   Regex json_escaped(Regex inner);
-  // Digits, with '-' and '.' anywhere among them, that read as one number are a multiple of `divisor`.
+  // Digits that read as one number are a multiple of `divisor`, with '-' and '.' anywhere among them.
   Regex multiple_of(uint32_t divisor);
   bool is_nothing(Regex regex);  // whether no string is in the language
 

@@ -11,7 +11,7 @@
 namespace quire::schema {
 namespace {
 
-constexpr uint64_t kMaxDivisor = 1'000'000;
+constexpr uint64_t kMaxDivisor = 10'000;
 
 // Builds the languages of decimal texts without a sign that compare with the bound.
 class Magnitudes {

@@ -386,6 +386,12 @@ RegularLanguages::Id RegularLanguages::multiple(uint32_t divisor, uint32_t remai
 // The last `num_bytes` bytes of a character, whose 6 bits each make the numbers of `ranges`.
 RegularLanguages::Id RegularLanguages::utf8_tail(int num_bytes, const CharacterRanges& ranges) {
   if (num_bytes == 0) return kEmpty;
+  const char32_t all = (char32_t{1} << (6 * num_bytes)) - 1;
+  if (ranges.size() == 1 && ranges[0] == std::pair<char32_t, char32_t>(0, all)) {
+    Id id = kEmpty;
+    for (int i = 0; i < num_bytes; ++i) id = concat(bytes(ByteSet::range(0x80, 0xBF)), id);
+    return id;
+  }
   const int shift = 6 * (num_bytes - 1);
   std::map<Id, ByteSet> lead_bytes;  // by what follows them
   for (char32_t digit = 0; digit < 64; ++digit) {

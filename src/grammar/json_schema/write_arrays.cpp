@@ -56,7 +56,7 @@ Symbol plain_array(Writer& writer, const ArrayShape& shape) {
 class CountedArray {
  public:
   CountedArray(Writer& writer, const ArrayShape& shape) : writer_(writer), shape_(shape) {
-    last_index_ = std::max(static_cast<int64_t>(shape.prefix.size()), std::max(shape.min, shape.max));
+    last_index_ = std::max({int64_t{1}, static_cast<int64_t>(shape.prefix.size()), shape.min, shape.max});
     for (const Contained& part : shape.contained) last_index_ = std::max(last_index_, part.from);
   }
   Symbol write();

@@ -110,9 +110,8 @@ bool Algebra::is_empty(const ArrayShape& shape) {
   }
   return std::ranges::any_of(shape.contained, [&](const Contained& part) {
     if (part.max != kNoMaximum && part.min > part.max) return true;
-    return part.min > 0 && (is_empty_(part.item) ||
-                            (static_cast<size_t>(part.from) >= shape.prefix.size() &&
-                             is_empty_(terms_.both(part.item, shape.rest))));
+    return part.min > 0 && (is_empty_(part.item) || (static_cast<size_t>(part.from) >= shape.prefix.size() &&
+                                                     is_empty_(terms_.both(part.item, shape.rest))));
   });
 }
 
@@ -125,7 +124,8 @@ bool Algebra::is_empty(const ObjectShape& shape) {
     if (num_possible < shape.min) return true;
   }
   if (std::ranges::any_of(shape.witnesses, [&](const NameClass& one) { return is_empty_(one.value); })) return true;
-  return std::ranges::any_of(shape.required, [&](const std::string& name) { return is_empty_(shape.find(name)->value); });
+  return std::ranges::any_of(shape.required,
+                             [&](const std::string& name) { return is_empty_(shape.find(name)->value); });
 }
 
 bool Algebra::is_empty(const Values& values) {
@@ -177,9 +177,8 @@ bool Algebra::are_disjoint(const ArrayShape& a, const ArrayShape& b) { return is
 
 bool Algebra::are_disjoint(const ObjectShape& a, const ObjectShape& b) {
   const auto is_parted_by = [&](const std::set<std::string>& names) {
-    return std::ranges::any_of(names, [&](const std::string& name) {
-      return is_empty_(terms_.both(value_of(a, name), value_of(b, name)));
-    });
+    return std::ranges::any_of(
+        names, [&](const std::string& name) { return is_empty_(terms_.both(value_of(a, name), value_of(b, name))); });
   };
   if (is_parted_by(a.required) || is_parted_by(b.required)) return true;
   return a.min + b.min > 0 && is_empty(intersect(a, b));
@@ -247,7 +246,8 @@ template <typename Shape>
 void Algebra::add(std::vector<Shape>& shapes, Shape shape) {
   if (is_empty(shape) || std::ranges::find(shapes, shape) != shapes.end()) return;
   if (shapes.size() == kMaxShapes) {
-    fail(ErrorCode::kUnsupported, "the JSON schema combines more than {} alternatives of arrays or objects", kMaxShapes);
+    fail(ErrorCode::kUnsupported, "the JSON schema combines more than {} alternatives of arrays or objects",
+         kMaxShapes);
   }
   shapes.push_back(std::move(shape));
 }

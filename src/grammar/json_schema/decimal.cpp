@@ -56,8 +56,8 @@ Regex Magnitudes::above(bool is_exclusive) {
   const std::string point = whole_ + ".";
   for (size_t i = 0; i < fraction_.size(); ++i) {
     if (fraction_[i] == '9') continue;
-    choices.push_back(join({literal(point + fraction_.substr(0, i)), digit(static_cast<char>(fraction_[i] + 1), '9'),
-                            digits()}));
+    choices.push_back(
+        join({literal(point + fraction_.substr(0, i)), digit(static_cast<char>(fraction_[i] + 1), '9'), digits()}));
   }
   const Regex some_more = pattern("[0-9]*[1-9][0-9]*");
   if (!fraction_.empty()) {

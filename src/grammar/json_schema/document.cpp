@@ -68,12 +68,11 @@ Draft stated_draft(const json::value& root) {
 
 // Where schemas stand within a schema.
 constexpr std::array<std::string_view, 12> kOneSchema = {
-    "additionalItems", "additionalProperties", "propertyNames", "contains", "not",           "if",
-    "then",            "else",                 "items",         "unevaluatedItems", "unevaluatedProperties",
-    "contentSchema"};
+    "additionalItems", "additionalProperties", "propertyNames",         "contains",     "not", "if", "then", "else",
+    "items",           "unevaluatedItems",     "unevaluatedProperties", "contentSchema"};
 constexpr std::array<std::string_view, 5> kSchemaList = {"allOf", "anyOf", "oneOf", "prefixItems", "items"};
-constexpr std::array<std::string_view, 6> kSchemaMap = {"properties", "patternProperties", "$defs",
-                                                        "definitions", "dependentSchemas", "dependencies"};
+constexpr std::array<std::string_view, 6> kSchemaMap = {"properties",  "patternProperties", "$defs",
+                                                        "definitions", "dependentSchemas",  "dependencies"};
 
 std::string escaped_segment(std::string_view key) {
   std::string text;
@@ -252,8 +251,7 @@ std::string SchemaDocument::pointer(const json::value& value) const {
 void SchemaDocument::wrong(const json::value& schema, std::string_view keyword, std::string_view why) const {
   const json::value* value = find(schema, keyword);
   fail(ErrorCode::kInvalidArgument, "the JSON schema is wrong at {}/{}: {}{}", pointer(schema),
-       escaped_segment(keyword), why,
-       value == nullptr ? "" : ", found " + printable(json::serialize(*value), 60));
+       escaped_segment(keyword), why, value == nullptr ? "" : ", found " + printable(json::serialize(*value), 60));
 }
 
 void SchemaDocument::unsupported(const json::value& schema, std::string_view keyword, std::string_view why) const {

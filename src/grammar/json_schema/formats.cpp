@@ -11,9 +11,8 @@ namespace {
 const std::string kDate =
     R"((\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))|)"
     R"((\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29))";
-const std::string kTime =
-    R"((([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+\-]([01]\d|2[0-3]):[0-5]\d)|)"
-    R"(23:59:60(\.\d+)?([Zz]|[+\-]00:00)))";
+const std::string kTime = R"((([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+\-]([01]\d|2[0-3]):[0-5]\d)|)"
+                          R"(23:59:60(\.\d+)?([Zz]|[+\-]00:00)))";
 const std::string kDuration =
     R"(P(\d+W|(\d+D|\d+M(\d+D)?|\d+Y(\d+M(\d+D)?)?)(T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))?|)"
     R"(T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S)))";
@@ -32,7 +31,8 @@ std::string ipv6() {
   std::string text = "((" + group + ":){6}" + last;
   for (int after = 5; after >= 0; --after) {
     const int before = 5 - after;  // at most one more than this is written before the "::"
-    const std::string head = before == 0 ? "" : "((" + group + ":){0," + std::to_string(before - 1) + "}" + group + ")?";
+    const std::string head =
+        before == 0 ? "" : "((" + group + ":){0," + std::to_string(before - 1) + "}" + group + ")?";
     text += "|" + head + "::(" + group + ":){" + std::to_string(after) + "}" + last;
   }
   text += "|((" + group + ":){0,5}" + group + ")?::" + group;
@@ -48,7 +48,9 @@ UriParts uri_parts(const std::string& more) {
   const std::string unreserved = R"(A-Za-z0-9._~\-)" + more;
   const std::string sub_delimiters = "!$&'()*+,;=";
   const std::string escape = "%[0-9A-Fa-f]{2}";
-  const auto any_of = [&](const std::string& set) { return "([" + unreserved + sub_delimiters + set + "]|" + escape + ")"; };
+  const auto any_of = [&](const std::string& set) {
+    return "([" + unreserved + sub_delimiters + set + "]|" + escape + ")";
+  };
   UriParts parts;
   parts.segment = any_of(":@");
   const std::string address = "\\[(" + ipv6() + "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:\\-]+)\\]";
@@ -75,9 +77,10 @@ std::string uri_reference(const std::string& more) {
 
 const std::string kJsonPointer = R"((/([^~/]|~[01])*)*)";
 // RFC 6570
-const std::string kVariable = R"(([A-Za-z0-9_]|%[0-9A-Fa-f]{2})(\.?([A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*(:[1-9]\d{0,3}|\*)?)";
-const std::string kUriTemplate = R"(([^\x00-\x20"'%<>\\^`{|}]|%[0-9A-Fa-f]{2}|\{[+#./;?&=,!@|]?)" + kVariable + "(," +
-                                 kVariable + R"()*\})*)";
+const std::string kVariable =
+    R"(([A-Za-z0-9_]|%[0-9A-Fa-f]{2})(\.?([A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*(:[1-9]\d{0,3}|\*)?)";
+const std::string kUriTemplate =
+    R"(([^\x00-\x20"'%<>\\^`{|}]|%[0-9A-Fa-f]{2}|\{[+#./;?&=,!@|]?)" + kVariable + "(," + kVariable + R"()*\})*)";
 const std::string kInternational = R"(\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef\u{10000}-\u{efffd})";
 
 std::string expression_of(std::string_view format) {

@@ -23,9 +23,8 @@ JsonText::JsonText(GrammarBuilder& builder, const JsonForm& form) {
   integers = regex("-?(0|[1-9][0-9]*)");
   short_decimals = regex(R"(-?(0|[1-9][0-9]*)(\.([0-9]*[1-9]|0))?)");
   characters = builder.repeat(builder.any_character(), 0);
-  escaped_strings = regex(
-      R"(([^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u([0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}|)"
-      R"([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*)");
+  escaped_strings = regex(R"(([^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u([0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}|)"
+                          R"([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*)");
   quote = builder.literal("\"");
   const Regex nothing = builder.empty();
   space = form.any_whitespace ? regex(kSpace) : nothing;

@@ -70,7 +70,8 @@ void read_required(Evaluator& evaluator, const json::value& schema, ObjectShape&
   }
   for (const json::value& name : *names) {
     const std::string_view text(name.get_string());
-    if (shape.find(text) == nullptr) shape.named.push_back({std::string(text), evaluator.algebra.value_of(shape, text)});
+    if (shape.find(text) == nullptr)
+      shape.named.push_back({std::string(text), evaluator.algebra.value_of(shape, text)});
   }
 }
 
@@ -90,9 +91,9 @@ void narrow_names(Evaluator& evaluator, const json::value& schema, ObjectShape& 
 }  // namespace
 
 std::vector<ObjectShape> read_objects(Evaluator& evaluator, const json::value& schema) {
-  constexpr std::array<std::string_view, 7> kKeywords = {
-      "properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties",
-      "propertyNames"};
+  constexpr std::array<std::string_view, 7> kKeywords = {"properties",   "patternProperties", "additionalProperties",
+                                                         "required",     "minProperties",     "maxProperties",
+                                                         "propertyNames"};
   const bool has_any = std::ranges::any_of(
       kKeywords, [&](std::string_view keyword) { return evaluator.document.find(schema, keyword) != nullptr; });
   if (!has_any) return {evaluator.algebra.any_object()};

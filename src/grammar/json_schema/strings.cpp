@@ -24,9 +24,9 @@ StringSet read_strings(Evaluator& evaluator, const json::value& schema) {
   const auto max = evaluator.count(schema, "maxLength");
   if (min.value_or(0) > 0 || max) {
     const bool is_possible = !max || min.value_or(0) <= *max;
-    narrow(is_possible ? evaluator.builder.repeat(evaluator.builder.any_character(), min.value_or(0),
-                                                  max.value_or(kNoMaximum))
-                       : evaluator.builder.nothing());
+    narrow(is_possible
+               ? evaluator.builder.repeat(evaluator.builder.any_character(), min.value_or(0), max.value_or(kNoMaximum))
+               : evaluator.builder.nothing());
   }
   if (const json::value* pattern = evaluator.document.find(schema, "pattern")) {
     narrow(pattern_strings(evaluator, schema, *pattern));

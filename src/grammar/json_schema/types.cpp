@@ -21,8 +21,7 @@ void add_type(Evaluator& evaluator, const json::value& schema, const json::value
   } else if (name == "object") {
     values.objects = {evaluator.algebra.any_object()};
   } else {
-    evaluator.document.wrong(schema, "type",
-                             "a type is null, boolean, integer, number, string, array or object");
+    evaluator.document.wrong(schema, "type", "a type is null, boolean, integer, number, string, array or object");
   }
 }
 

@@ -50,8 +50,8 @@ std::string resolve_uri(std::string_view base, std::string_view reference) {
   const std::string_view path = base.substr(root);
   if (reference.starts_with('/')) return std::string(base.substr(0, root)).append(without_dots(reference));
   const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string_view::npos ? (root > 0 && path.empty() ? "/" : "")
-                                                             : std::string(path.substr(0, slash + 1));
+  const std::string folder =
+      slash == std::string_view::npos ? (root > 0 && path.empty() ? "/" : "") : std::string(path.substr(0, slash + 1));
   return std::string(base.substr(0, root)).append(without_dots(folder + std::string(reference)));
 }
 

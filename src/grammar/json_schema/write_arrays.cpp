@@ -17,9 +17,7 @@ Symbol plain_array(Writer& writer, const ArrayShape& shape) {
   const auto num_prefix = static_cast<int64_t>(shape.prefix.size());
   const bool has_rest = !is_never(shape.rest) && (shape.max == kNoMaximum || shape.max > num_prefix);
   // After item i, from the last one backwards: what may follow.
-  const auto next = [&](Symbol item, int64_t index) {
-    return index == 0 ? item : writer.sequence({text.comma, item});
-  };
+  const auto next = [&](Symbol item, int64_t index) { return index == 0 ? item : writer.sequence({text.comma, item}); };
   int64_t index = shape.max == kNoMaximum ? num_prefix : std::min(num_prefix, shape.max);
   Symbol tail = writer.empty();
   if (has_rest) {

@@ -182,7 +182,8 @@ Symbol CountedObject::rule(const State& state) {
   const auto known = rules_.find(state);
   if (known != rules_.end()) return known->second;
   if (rules_.size() == kMaxStates) {
-    fail(ErrorCode::kUnsupported, "the JSON schema counts the properties of an object in more than {} ways", kMaxStates);
+    fail(ErrorCode::kUnsupported, "the JSON schema counts the properties of an object in more than {} ways",
+         kMaxStates);
   }
   const Symbol rule = writer_.builder().declare("members");
   rules_.emplace(state, rule);
@@ -275,8 +276,8 @@ Symbol CountedObject::write() {
 bool needs_counting(const ObjectShape& shape, const Members& members) {
   const auto num_required = static_cast<int64_t>(shape.required.size());
   const bool has_minimum = shape.min > std::max<int64_t>(num_required, 1);
-  const bool has_maximum = shape.max != kNoMaximum && (!members.classes.empty() ||
-                                                       static_cast<int64_t>(members.named.size()) > shape.max);
+  const bool has_maximum =
+      shape.max != kNoMaximum && (!members.classes.empty() || static_cast<int64_t>(members.named.size()) > shape.max);
   return has_minimum || has_maximum || !shape.witnesses.empty();
 }
 

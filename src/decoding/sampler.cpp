@@ -39,6 +39,21 @@ int32_t index_of(std::span<const float> logits, float value) {
   return static_cast<int32_t>(std::find(logits.begin(), logits.end(), value) - logits.begin());
 }
 
+// allowed: as sample() takes it.
+void exclude_others(std::span<const uint64_t> allowed, std::span<float> logits) {
+  constexpr size_t kBits = 64;
+  for (size_t word = 0; word < allowed.size(); ++word) {
+    const std::span<float> part = logits.subspan(word * kBits, std::min(kBits, logits.size() - word * kBits));
+    if (allowed[word] == 0) {
+      std::fill(part.begin(), part.end(), kImpossible);
+    } else if (allowed[word] != ~uint64_t{0}) {
+      for (size_t i = 0; i < part.size(); ++i) {
+        if (((allowed[word] >> i) & 1) == 0) part[i] = kImpossible;
+      }
+    }
+  }
+}
+
 // The token at which the sum of probabilities passes `target`, in order of ids.
 int32_t pick(std::span<const float> probabilities, double target) {
   int32_t last = 0;
@@ -140,9 +155,10 @@ Sampler::Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> 
   prompt_.shrink_to_fit();
 }
 
-std::optional<SampledToken> Sampler::sample(std::span<const float> logits, SamplerScratch& scratch) {
+std::optional<SampledToken> Sampler::sample(std::span<const float> logits, SamplerScratch& scratch,
+                                            std::span<const uint64_t> allowed) {
   std::span<const float> prepared = logits;
-  const std::optional<float> top = prepare(prepared, scratch);
+  const std::optional<float> top = prepare(prepared, scratch, allowed);
   if (!top) return std::nullopt;
   const std::optional<int32_t> id = choose(prepared, *top, scratch);
   if (!id) return std::nullopt;
@@ -157,8 +173,8 @@ SampledToken Sampler::take(std::span<const float> logits, int32_t id, SamplerScr
 }
 
 bool Sampler::is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule,
-                         SamplerScratch& scratch) const {
-  const std::optional<float> top = prepare(logits, scratch);
+                         SamplerScratch& scratch, std::span<const uint64_t> allowed) const {
+  const std::optional<float> top = prepare(logits, scratch, allowed);
   if (!top) return false;
   if (params_.is_greedy()) return id == index_of(logits, *top);
   // Relative to the likeliest token's probability.
@@ -179,14 +195,25 @@ bool Sampler::is_typical(std::span<const float> logits, int32_t id, const Typica
 }
 
 // Makes `logits` those that tokens are chosen by, and returns the greatest; nothing when none can be chosen.
-std::optional<float> Sampler::prepare(std::span<const float>& logits, SamplerScratch& scratch) const {
+std::optional<float> Sampler::prepare(std::span<const float>& logits, SamplerScratch& scratch,
+                                      std::span<const uint64_t> allowed) const {
   CHECK(logits.size() <= scratch.adjusted.capacity());
   float top = checked_maximum(logits);
-  if (std::isfinite(top) && adjusts(num_generated_)) {
-    scratch.adjusted.assign(logits.begin(), logits.end());
-    adjust(scratch.adjusted);
+  if (std::isfinite(top) && (!allowed.empty() || adjusts(num_generated_))) {
+    const std::span<const float> given = logits;
+    const auto adjust_given = [&] {
+      scratch.adjusted.assign(given.begin(), given.end());
+      exclude_others(allowed, scratch.adjusted);
+      adjust(scratch.adjusted);
+    };
+    adjust_given();
+    if (num_generated_ < params_.min_tokens) exclude_ends(scratch.adjusted);
     logits = scratch.adjusted;
     top = checked_maximum(logits);
+    if (top == kImpossible && !allowed.empty() && num_generated_ < params_.min_tokens) {
+      adjust_given();
+      top = checked_maximum(logits);
+    }
   }
   return std::isfinite(top) ? std::optional(top) : std::nullopt;
 }
@@ -244,11 +271,12 @@ void Sampler::adjust(std::span<float> logits) const {
       change(id, [&](float logit) { return logit - penalty; });
     }
   }
-  if (num_generated_ < params_.min_tokens) {
-    for (const int32_t id : eog_ids_) {
-      // A tokenizer may name tokens that its model does not have.
-      if (id >= 0 && static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = kImpossible;
-    }
+}
+
+void Sampler::exclude_ends(std::span<float> logits) const {
+  for (const int32_t id : eog_ids_) {
+    // A tokenizer may name tokens that its model does not have.
+    if (id >= 0 && static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = kImpossible;
   }
 }
 

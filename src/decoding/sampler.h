@@ -1,9 +1,9 @@
 // Logits -> one token, for one sequence.
 //
-// Steps in order: logit bias, penalties, minimum length; then greedy, or temperature, top-k, typical, top-p, min-p and
-// a draw. One object per sequence, which is as large as the tokens it must remember; what is as large as the vocabulary
-// is lent to it by the thread it runs on. The i-th token of a sequence uses the i-th random number of its seed, so the
-// same seed gives the same text in any company.
+// Steps in order: tokens that a constraint excludes, logit bias, penalties, minimum length; then greedy, or
+// temperature, top-k, typical, top-p, min-p and a draw. One object per sequence, which is as large as the tokens it
+// must remember; what is as large as the vocabulary is lent to it by the thread it runs on. The i-th token of a
+// sequence uses the i-th random number of its seed, so the same seed gives the same text in any company.
 //
 // It ends whatever the parameters and the logits are: the arithmetic keeps finite logits finite, a token at -infinity
 // is never chosen, and from a row that holds a NaN or +infinity nothing is chosen.
@@ -17,6 +17,7 @@
 
 #include "decoding/sampler_scratch.h"
 #include "decoding/sampling_params.h"
+#include "decoding/token_constraint.h"
 #include "decoding/token_report.h"
 #include "kernels/kernels.h"
 
@@ -38,12 +39,16 @@ class Sampler {
   // Chooses and remembers the next token. Nothing when the logits hold a NaN or +infinity, or when no token is
   // possible: the request must fail, its neighbours need not notice. logits: [vocab_size], left unchanged, no more than
   // `scratch` was made for. Samplers with a scratch each may run at the same time.
-  std::optional<SampledToken> sample(std::span<const float> logits, SamplerScratch& scratch);
+  // allowed: [mask_words(vocab_size)], a token whose bit is not set is impossible, whatever its bias; empty: all may be
+  // chosen. Where only end-of-generation tokens are allowed, one is chosen also below min_tokens. Log probabilities are
+  // those of the model, without the constraint.
+  std::optional<SampledToken> sample(std::span<const float> logits, SamplerScratch& scratch,
+                                     std::span<const uint64_t> allowed = {});
 
   // Whether `id` is a typical draw of the next token: of the distribution after bias, penalties, minimum length and
   // temperature, before tokens are left out of it. When greedy: whether it is the token that sample() would choose.
-  bool is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule,
-                  SamplerScratch& scratch) const;
+  bool is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule, SamplerScratch& scratch,
+                  std::span<const uint64_t> allowed = {}) const;
   // Remembers `id` as the next token, and reports it as sample() does. logits: finite or -infinity, one finite.
   SampledToken take(std::span<const float> logits, int32_t id, SamplerScratch& scratch);
 
@@ -62,7 +67,9 @@ class Sampler {
   bool has_penalties() const;
   bool adjusts(int64_t num_generated) const;
   void adjust(std::span<float> logits) const;
-  std::optional<float> prepare(std::span<const float>& logits, SamplerScratch& scratch) const;
+  void exclude_ends(std::span<float> logits) const;
+  std::optional<float> prepare(std::span<const float>& logits, SamplerScratch& scratch,
+                               std::span<const uint64_t> allowed) const;
   std::optional<int32_t> choose(std::span<const float> logits, float top, SamplerScratch& scratch) const;
 
   SamplingParams params_;

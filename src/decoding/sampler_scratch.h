@@ -19,7 +19,7 @@ struct SamplerScratch {
 
   static constexpr uint64_t kBytesPerToken = 2 * sizeof(float) + sizeof(Candidate);
 
-  std::vector<float> adjusted;        // logits after bias and penalties
+  std::vector<float> adjusted;        // logits after the constraint, bias and penalties
   std::vector<float> probabilities;   // relative to the likeliest token's
   std::vector<Candidate> candidates;  // never more than one per token
 };

@@ -266,5 +266,37 @@ TEST(Sampler, DeviceSamplingOnlyWhenNoStepNeedsTheHost) {
   EXPECT_EQ(second->min_p, 0.1f);
 }
 
+// Tokens without their bit are impossible before everything else.
+TEST(Sampler, ChoosesOnlyAllowedTokens) {
+  std::vector<float> logits(130, 0.0f);  // more than two words of the mask
+  logits[3] = 9.0f;
+  SamplerScratch scratch(130);
+  const std::vector<uint64_t> allowed = {1u << 1, ~uint64_t{0}, 1u << 1};
+  const auto is_allowed = [&](int32_t id) { return is_in_mask(allowed, id); };
+  SamplingParams params;
+  params.logit_bias = {{3, 100.0f}, {128, 100.0f}, {1, 0.5f}};
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    EXPECT_TRUE(is_allowed(Sampler(params, seed, {}, {}).sample(logits, scratch, allowed)->id));
+  }
+  params.temperature = 0.0f;
+  EXPECT_EQ(Sampler(params, 1, {}, {}).sample(logits, scratch, allowed)->id, 1);
+  EXPECT_EQ(Sampler(params, 1, {}, {}).sample(logits, scratch)->id, 3);
+  EXPECT_FALSE(Sampler(params, 1, {}, {}).is_typical(logits, 3, {}, scratch, allowed));
+  EXPECT_TRUE(Sampler(params, 1, {}, {}).is_typical(logits, 1, {}, scratch, allowed));
+  EXPECT_FALSE(Sampler(params, 1, {}, {}).sample(logits, scratch, std::vector<uint64_t>(3))) << "none is possible";
+
+  // Below min_tokens an end is chosen only where nothing else may follow.
+  params.min_tokens = 5;
+  EXPECT_NE(Sampler(params, 1, {}, {1}).sample(logits, scratch, allowed)->id, 1);
+  const std::vector<uint64_t> ends = {1u << 1, 0, 0};
+  EXPECT_EQ(Sampler(params, 1, {}, {1}).sample(logits, scratch, ends)->id, 1);
+
+  // The model's own log probabilities are reported.
+  params.num_logprobs = 1;
+  const SampledToken token = *Sampler(params, 1, {}, {}).sample(logits, scratch, ends);
+  EXPECT_EQ(token.rank, 1);
+  EXPECT_EQ(token.top[0].id, 3);
+}
+
 }  // namespace
 }  // namespace quire

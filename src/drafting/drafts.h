@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace quire {
@@ -37,6 +38,25 @@ struct Drafts {
     int64_t depth = 0;
     for (; node >= 0; node = parent_of(static_cast<size_t>(node))) ++depth;
     return depth;
+  }
+  // The tokens on that path.
+  std::vector<int32_t> path_to(int32_t node) const {
+    std::vector<int32_t> path(static_cast<size_t>(depth_of(node)));
+    for (size_t i = path.size(); i > 0; --i, node = parent_of(static_cast<size_t>(node))) {
+      path[i - 1] = tokens[static_cast<size_t>(node)];
+    }
+    return path;
+  }
+  // Keeps these nodes of a tree, ascending, each with its parent.
+  void keep(std::span<const size_t> nodes) {
+    std::vector<int32_t> places(size() + 1, -1);  // by node, the root first
+    Drafts kept;
+    for (const size_t node : nodes) {
+      places[node + 1] = static_cast<int32_t>(kept.size());
+      kept.tokens.push_back(tokens[node]);
+      kept.parents.push_back(places[static_cast<size_t>(parent_of(node) + 1)]);
+    }
+    *this = std::move(kept);
   }
   // The first nodes of a tree are a tree.
   void keep_first(size_t count) {

@@ -29,6 +29,7 @@ struct Choice {
 
   bool is_embedding() const { return request->pooling != Pooling::kNone; }
   const Sampler* sampler() const { return outputs[0]->sampler(); }
+  TokenConstraint* constraint() const { return outputs[0]->constraint(); }
   // How the model runner may choose the token `num_ahead` positions after the next one; nothing when the host needs
   // the logits.
   std::optional<SamplingRow> device_sampling(int64_t num_ahead) const {

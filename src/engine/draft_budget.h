@@ -18,8 +18,10 @@ namespace quire {
 // How often drafts held of late, by their position after the root.
 class AcceptanceEstimate {
  public:
-  // Remembers about this many of the last steps.
-  explicit AcceptanceEstimate(float memory = 12.0f) : memory_(memory) {}
+  // Remembers about this many of the last steps. `rate`: before any was seen.
+  explicit AcceptanceEstimate(float memory = 12.0f, float rate = 0.6f) : memory_(memory) {
+    for (Position& position : positions_) position.rate = rate;
+  }
   // Of a sequence of which nothing is known but what holds for `others`.
   static AcceptanceEstimate like(const AcceptanceEstimate& others);
 
@@ -33,7 +35,7 @@ class AcceptanceEstimate {
  private:
   static constexpr int64_t kPositions = 16;  // those that follow are like the last
   struct Position {
-    float rate = 0.6f;
+    float rate = 0.0f;
     float weight = 2.0f;  // steps that the rate stands for
   };
   std::array<Position, kPositions> positions_;

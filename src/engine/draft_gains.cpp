@@ -31,14 +31,7 @@ void keep_likeliest(Drafts& tree, std::span<const double> gains, int64_t count) 
   std::ranges::stable_sort(nodes, [&](size_t a, size_t b) { return gains[a] > gains[b]; });
   nodes.resize(static_cast<size_t>(count));
   std::ranges::sort(nodes);
-  std::vector<int32_t> places(tree.size() + 1, -1);  // by node, the root first
-  Drafts kept;
-  for (const size_t node : nodes) {
-    places[node + 1] = static_cast<int32_t>(kept.size());
-    kept.tokens.push_back(tree.tokens[node]);
-    kept.parents.push_back(places[static_cast<size_t>(tree.parent_of(node) + 1)]);
-  }
-  tree = std::move(kept);
+  tree.keep(nodes);
 }
 
 void observe_tree(AcceptanceEstimate& acceptance, const Drafts& tree, std::span<const int32_t> accepted) {

@@ -215,10 +215,12 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
   last.num_preemptions = choice.sequence.num_preemptions;
   last.drafts = speculation_.finish(choice);
   // When the first choice ends before the others were forked, it ends them too.
+  const std::string error = last.error;
   for (int unforked = choice.sequence.num_choices - 1; unforked > 0; --unforked) {
     OutputEvent& event = events.emplace_back();
     event.choice = unforked;
     event.finish = reason;
+    event.error = error;
     event.timing = choice.timing;
   }
   const std::shared_ptr<OutputStream> stream = choice.stream;

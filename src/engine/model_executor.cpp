@@ -149,6 +149,7 @@ void ModelExecutor::choose_on_device(const StepRows& step) {
 void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& results) {
   const StepRows step = std::move(started_.front());
   started_.pop_front();
+  if (runner_.runs_ahead()) prepare(items, step);
   const std::span<const float> logits = runner_.finish();
   ran_ms_ = hooks_.now_ms();
 
@@ -166,6 +167,20 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
   report_hidden(step, results);
   const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
   results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
+}
+
+// While a device computes the step, the host finds out what its tokens may be.
+void ModelExecutor::prepare(std::span<const StepPlan::Item> items, const StepRows& step) {
+  prepared_.clear();
+  for (size_t i = 0; i < items.size(); ++i) {
+    const StepEntry& entry = step.entries[i];
+    if (items[i].sequence == nullptr || !entry.samples || entry.choice->request->constraint == nullptr) continue;
+    prepared_.push_back(entry.choice->outputs[0].get());
+  }
+  if (prepared_.empty()) return;
+  const int64_t vocab_size = runner_.info().vocab_size;
+  runner_.parallel_for(std::ssize(prepared_),
+                       [&](int64_t i, int /*thread*/) { prepared_[static_cast<size_t>(i)]->prepare(vocab_size); });
 }
 
 void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) {
@@ -278,7 +293,11 @@ void ModelExecutor::collect(StepResults& results) {
     for (const auto& output : pending.choice->outputs) output->publish(pending.rows, update);
     if (!pending.is_sibling) {
       results.tokens[pending.item] = update.tokens;
-    } else if (!update.tokens.empty() && !results.tokens[pending.item].empty()) {
+    } else if (results.tokens[pending.item].empty()) {
+      continue;
+    } else if (update.tokens.empty()) {
+      end_with_sibling(pending, results);
+    } else {
       results.forks.push_back({pending.item, &pending.choice->sequence, update.tokens[0]});
     }
   }
@@ -288,6 +307,15 @@ void ModelExecutor::collect(StepResults& results) {
     if (std::ranges::find(results.forks, sequence, &StepResults::Fork::child) == results.forks.end()) continue;
     choices_.emplace(sequence, std::move(sibling));
   }
+}
+
+// A choice failed at its first token, though the first one did not: its end becomes that of all choices.
+void ModelExecutor::end_with_sibling(const PendingRows& sibling, StepResults& results) {
+  const auto is_first = [&](const PendingRows& pending) { return pending.item == sibling.item && !pending.is_sibling; };
+  Choice& first = *std::ranges::find_if(pending_, is_first)->choice;
+  first.update = std::move(sibling.choice->update);
+  results.tokens[sibling.item] = {};
+  std::erase_if(results.forks, [&](const StepResults::Fork& fork) { return fork.parent == sibling.item; });
 }
 
 void ModelExecutor::abandon() {

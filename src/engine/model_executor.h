@@ -84,10 +84,12 @@ class ModelExecutor : public Executor {
   std::span<const float> with_path_first(const StepEntry& entry, std::span<const float> rows,
                                          std::span<const int32_t> tokens);
   void report_likeliest(StepResults& results);
+  void prepare(std::span<const StepPlan::Item> items, const StepRows& step);
   Rows rows_of(const StepEntry& entry, const StepRows& step, std::span<const float> logits) const;
   void add_siblings(const PendingRows& parent);
   void consume(bool is_cheap);
   void collect(StepResults& results);
+  void end_with_sibling(const PendingRows& sibling, StepResults& results);
 
   ModelRunner& runner_;
   Choices& choices_;
@@ -106,6 +108,7 @@ class ModelExecutor : public Executor {
   std::vector<PendingRows> pending_;
   std::vector<std::unique_ptr<Choice>> siblings_;
   std::vector<Piece> pieces_;
+  std::vector<Output*> prepared_;
   std::deque<std::vector<float>> moved_hidden_;  // of items with trees of drafts
   std::vector<int32_t> likeliest_;
 };

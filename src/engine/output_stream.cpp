@@ -11,6 +11,7 @@ const char* name(FinishReason reason) {
     case FinishReason::kTimeout: return "timeout";
     case FinishReason::kError: return "error";
     case FinishReason::kAborted: return "aborted";
+    case FinishReason::kConstraint: return "constraint";
   }
   return "unknown";
 }

@@ -42,13 +42,14 @@ struct GenerateRequest {
 };
 
 enum class FinishReason : uint8_t {
-  kNone,       // not finished
-  kStop,       // an end-of-generation or stop token
-  kLength,     // max_tokens or the context's end
-  kCancelled,  // by the caller
-  kTimeout,    // timeout_ms passed
-  kError,      // the model produced NaN or infinity for this sequence
-  kAborted,    // its step threw, or the engine has stopped
+  kNone,        // not finished
+  kStop,        // an end-of-generation or stop token, or the constraint is complete
+  kLength,      // max_tokens or the context's end
+  kCancelled,   // by the caller
+  kTimeout,     // timeout_ms passed
+  kError,       // the model produced NaN or infinity for this sequence
+  kAborted,     // its step threw, or the engine has stopped
+  kConstraint,  // the request's constraint allows no token, or it failed
 };
 
 const char* name(FinishReason reason);
@@ -85,6 +86,7 @@ struct OutputEvent {
   double time_ms = 0.0;            // when the token was sampled, on the engine's clock
   SampledToken token;
   FinishReason finish = FinishReason::kNone;
+  std::string error = {};         // why, of kConstraint
   int64_t num_cached_tokens = 0;  // of the prompt, taken from the prefix cache when it first ran
 
   // Set in the event that finishes the choice.

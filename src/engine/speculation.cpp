@@ -12,8 +12,9 @@
 namespace quire {
 namespace {
 
-// A prediction is longer than a guess, and right for longer.
+// A prediction is longer than a guess, and right for longer, and so is what a constraint is sure of.
 constexpr int kMaxPredictedDrafts = 16;
+constexpr float kConstraintRate = 0.98f;  // of its guesses that hold, before any was seen
 // Steps that the estimate for new sequences remembers.
 constexpr float kTypicalMemory = 100.0f;
 // Drafting that takes less than this share of a step counts as nothing.
@@ -31,6 +32,16 @@ int64_t num_accepted_of(std::span<const int32_t> tokens) {
   return std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
 }
 
+// One that throws gives no drafts here; the step in which it throws again ends its request.
+template <typename Call>
+void call_constraint(const Call& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    log::debug("a constraint guesses nothing: {}", error.what());
+  }
+}
+
 std::unique_ptr<Drafter> drafter_or_made(std::unique_ptr<Drafter> drafter, const SpeculationOptions& options) {
   if (drafter != nullptr || options.method.empty()) return drafter;
   return make_drafter(options);
@@ -43,12 +54,13 @@ Speculation::Speculation(SpeculationOptions options, std::unique_ptr<Drafter> dr
       drafter_(drafter_or_made(std::move(drafter), options_)),
       context_(std::move(context)) {
   typical_.fill(AcceptanceEstimate(kTypicalMemory));
+  typical_[kConstraint] = AcceptanceEstimate(kTypicalMemory, kConstraintRate);
 }
 
 int Speculation::max_drafts_of(const GenerateRequest& request) const {
   if (request.pooling != Pooling::kNone || request.max_tokens == 0) return 0;
   int most = drafter_ != nullptr ? options_.max_drafts : 0;
-  if (!request.prediction.empty()) most = std::max(most, kMaxPredictedDrafts);
+  if (!request.prediction.empty() || request.constraint) most = std::max(most, kMaxPredictedDrafts);
   return request.max_drafts < 0 ? most : std::min(most, request.max_drafts);
 }
 
@@ -119,25 +131,35 @@ void Speculation::collect(Sequence& sequence, const Choice& choice, State& state
   // The last token of a sequence is never computed.
   const int64_t limit = std::min<int64_t>(state.max_drafts, sequence.max_tokens - sequence.num_tokens() - 1);
   if (limit <= 0) return;
-  state.source = kDrafter;
-  if (state.prediction) {
-    const auto answer = std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.num_prompt_tokens));
-    const std::span<const int32_t> next = state.prediction->next(answer, limit);
-    sequence.drafts.tokens.assign(next.begin(), next.end());
-    if (!next.empty()) state.source = kPrediction;
-  }
-  const bool is_predicted = state.source == kPrediction;
-  if (!is_predicted && drafter_ == nullptr) return;
+  state.source = guess(sequence, choice, state, limit);
+  const bool is_known = state.source != kDrafter;
+  if (!is_known && drafter_ == nullptr) return;
   const int64_t most =
-      is_predicted ? static_cast<int64_t>(sequence.drafts.size()) : std::min<int64_t>(limit, options_.max_drafts);
+      is_known ? static_cast<int64_t>(sequence.drafts.size()) : std::min<int64_t>(limit, options_.max_drafts);
   turns_.push_back({&sequence, &choice, &state});
   candidates_.push_back({.acceptance = &state.acceptance[state.source],
                          .num_tokens = sequence.num_tokens(),
                          .most = most,
                          .num_idle = state.num_idle,
                          .count = most,
-                         .gains = is_predicted ? std::span<const double>{} : state.gains,
-                         .is_all_or_none = !is_predicted && drafter_->is_all_or_none()});
+                         .gains = is_known ? std::span<const double>{} : state.gains,
+                         .is_all_or_none = !is_known && drafter_->is_all_or_none()});
+}
+
+// Sets the drafts that need no drafter, if any, and says where they come from.
+Speculation::Source Speculation::guess(Sequence& sequence, const Choice& choice, State& state, int64_t limit) {
+  std::vector<int32_t>& drafts = sequence.drafts.tokens;
+  if (TokenConstraint* const constraint = choice.constraint()) {
+    call_constraint([&] { constraint->guess(static_cast<size_t>(limit), drafts); });
+    if (!drafts.empty()) return kConstraint;
+  }
+  if (state.prediction) {
+    const auto answer = std::span(sequence.tokens).subspan(static_cast<size_t>(sequence.num_prompt_tokens));
+    const std::span<const int32_t> next = state.prediction->next(answer, limit);
+    drafts.assign(next.begin(), next.end());
+    if (!drafts.empty()) return kPrediction;
+  }
+  return kDrafter;
 }
 
 // The drafts that the sequence got, as the candidate that it is with them.
@@ -145,6 +167,8 @@ void Speculation::take_proposal(Turn& turn, DraftCandidate& candidate) const {
   Drafts& drafts = turn.sequence->drafts;
   State& state = *turn.state;
   cut(drafts, candidate.count);
+  TokenConstraint* const constraint = turn.choice->constraint();
+  if (constraint != nullptr && !drafts.empty() && state.source != kConstraint) keep_fitting(drafts, *constraint);
   candidate.most = std::ssize(drafts.tokens);
   candidate.gains = {};
   if (drafts.is_chain()) {
@@ -253,6 +277,23 @@ void Speculation::cut(Drafts& drafts, int64_t limit) const {
   const auto known = std::ranges::find_if(drafts.tokens, is_unknown) - drafts.tokens.begin();
   const auto count = static_cast<size_t>(std::min<int64_t>(known, limit));
   drafts.keep_first(count);
+}
+
+// Leaves out the drafts that the constraint forbids, and those that follow one.
+void Speculation::keep_fitting(Drafts& drafts, TokenConstraint& constraint) {
+  if (drafts.is_chain()) {
+    size_t count = drafts.size();
+    call_constraint([&] { count = constraint.count_fitting(drafts.tokens); });
+    return drafts.keep_first(count);
+  }
+  std::vector<size_t> fitting;
+  call_constraint([&] {
+    for (size_t node = 0; node < drafts.size(); ++node) {
+      const std::vector<int32_t> path = drafts.path_to(static_cast<int32_t>(node));
+      if (constraint.count_fitting(path) == path.size()) fitting.push_back(node);
+    }
+  });
+  drafts.keep(fitting);
 }
 
 void Speculation::settle(const StartedStep& step, const StepResults& results, StatusCounter& counter) {

@@ -1,5 +1,5 @@
-// Guesses tokens between steps: sets the drafts of every sequence that may have some, from the request's prediction or
-// from the drafter, and tells the drafter what became of them.
+// Guesses tokens between steps: sets the drafts of every sequence that may have some, from what its constraint is sure
+// of, from the request's prediction or from the drafter, and tells the drafter what became of them.
 //
 // Owned by the engine; engine thread only.
 #pragma once
@@ -30,7 +30,8 @@ class Speculation {
     int64_t vocab_size = 0;
     std::function<double()> now_ms;
   };
-  // Without `drafter` it is made from the options; without a method there, only predictions give drafts.
+  // Without `drafter` it is made from the options; without a method there, only constraints and predictions
+  // give drafts.
   Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, Context context);
 
   // Before a choice runs first.
@@ -45,14 +46,15 @@ class Speculation {
   DraftCounts finish(const Choice& choice);
 
  private:
-  enum Source : uint8_t { kPrediction, kDrafter };
+  enum Source : uint8_t { kConstraint, kPrediction, kDrafter };
+  static constexpr size_t kNumSources = 3;
   // Of a sequence that speculates.
   struct State {
     int max_drafts = 0;
     std::optional<PredictedOutput> prediction;
     std::string salt;
     Source source = kDrafter;  // of its present drafts
-    std::array<AcceptanceEstimate, 2> acceptance;
+    std::array<AcceptanceEstimate, kNumSources> acceptance;
     Drafts tree;                // its present drafts, where they are a tree
     std::vector<double> gains;  // of the nodes of its last tree, descending
     int64_t num_idle = 0;       // steps without drafts since it had some
@@ -72,6 +74,7 @@ class Speculation {
   void observe(const StartedStep& step, const StepResults& results);
   void collect(Choices& choices);
   void collect(Sequence& sequence, const Choice& choice, State& state);
+  static Source guess(Sequence& sequence, const Choice& choice, State& state, int64_t limit);
   bool drafting_takes_time(const DraftStep& step) const;
   void choose_counts(DraftStep step);
   template <typename Call>
@@ -82,15 +85,16 @@ class Speculation {
   void take_proposal(Turn& turn, DraftCandidate& candidate) const;
   static void keep_chosen(Turn& turn, const DraftCandidate& candidate);
   void cut(Drafts& drafts, int64_t limit) const;
+  static void keep_fitting(Drafts& drafts, TokenConstraint& constraint);
   static void wait_or_not(Sequence& sequence, State& state);
 
   const SpeculationOptions options_;
   std::unique_ptr<Drafter> drafter_;  // null from the moment that it throws
   const Context context_;
   DraftBudget budget_;
-  std::array<AcceptanceEstimate, 2> typical_;   // of all sequences, by source
-  std::vector<double> draft_ms_;                // [d]: the time to draft d tokens for the sequences of a step
-  std::unordered_map<uint64_t, State> states_;  // by sequence id
+  std::array<AcceptanceEstimate, kNumSources> typical_;  // of all sequences, by source
+  std::vector<double> draft_ms_;                         // [d]: the time to draft d tokens for the sequences of a step
+  std::unordered_map<uint64_t, State> states_;           // by sequence id
 
   std::vector<HiddenRows> hidden_rows_;  // of the present call of settle()
   // Of the present call of propose():

@@ -158,13 +158,16 @@ void RegularLanguages::compute_transitions(Id id) {
       list = std::move(lists[0]);
       break;
     }
-    case Kind::kMultiple: {
-      for (uint32_t digit = 0; digit < 10; ++digit) {
-        const auto remainder = static_cast<uint32_t>((10 * uint64_t{node.second} + digit) % node.first);
-        const int byte = '0' + static_cast<int>(digit);
-        list.push_back({ByteSet::range(byte, byte), multiple(node.first, remainder, true)});
+    case Kind::kRemainder: {
+      ByteSet marks;
+      marks.add('-');
+      marks.add('.');
+      list.push_back({marks, id});
+      for (int digit = 0; digit < 10; ++digit) {
+        const uint64_t rest = (10 * uint64_t{node.second} + static_cast<uint64_t>(digit)) % node.first;
+        list.push_back(
+            {ByteSet::range('0' + digit, '0' + digit), remainder(node.first, static_cast<uint32_t>(rest), true)});
       }
-      list.push_back({ByteSet::range('-', '.'), id});
       break;
     }
   }

@@ -1,6 +1,7 @@
 #include "engine/outputs/generated_tokens.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "drafting/drafts.h"
@@ -22,7 +23,8 @@ GeneratedTokens::GeneratedTokens(std::shared_ptr<const GenerateRequest> request,
       sampler_(with_seed(request_->sampling, seed), seed, request_->prompt, request_->eog_ids) {}
 
 std::optional<SamplingRow> GeneratedTokens::device_sampling(int64_t num_ahead) const {
-  return wants_tokens() ? sampler_.device_sampling(num_ahead) : SamplingRow{};
+  if (!wants_tokens()) return SamplingRow{};
+  return request_->constraint == nullptr ? sampler_.device_sampling(num_ahead) : std::nullopt;
 }
 
 bool GeneratedTokens::is_stop(int32_t token) const {
@@ -30,16 +32,57 @@ bool GeneratedTokens::is_stop(int32_t token) const {
          std::ranges::count(request_->stop_token_ids, token) > 0;
 }
 
+// Only a constraint throws. Its request ends.
+template <typename Call>
+void GeneratedTokens::end_if_it_throws(const Call& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    fail(error.what());
+  }
+}
+
+void GeneratedTokens::fail(std::string why) {
+  finish_ = FinishReason::kConstraint;
+  error_ = std::move(why);
+}
+
+void GeneratedTokens::prepare(int64_t vocab_size) {
+  if (wants_tokens()) end_if_it_throws([&] { find_allowed(vocab_size); });
+}
+
+// Sets the mask of the next token, or ends the choice where none can follow.
+void GeneratedTokens::find_allowed(int64_t vocab_size) {
+  if (request_->constraint == nullptr || !mask_.empty()) return;
+  if (constraint_ == nullptr) constraint_ = request_->constraint->begin();
+  if (constraint_->is_complete()) {
+    finish_ = FinishReason::kStop;
+    return;
+  }
+  mask_.resize(mask_words(vocab_size));
+  constraint_->fill_mask(mask_);
+  if (std::ranges::all_of(mask_, [](uint64_t word) { return word == 0; })) {
+    fail("no token of the model may follow here in the form that was asked for");
+  }
+}
+
 void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& scratch) {
   tokens_.clear();
   if (!wants_tokens()) {
     finish_ = FinishReason::kLength;
-    return;
+  } else {
+    end_if_it_throws([&] { choose_all(rows, scratch); });
   }
+}
+
+void GeneratedTokens::choose_all(const Rows& rows, SamplerScratch& scratch) {
   const int64_t first = rows.num_rows - 1 - static_cast<int64_t>(rows.drafts.size());
+  const int64_t vocab_size = std::ssize(rows.logits) / rows.num_rows;
   // From the sequence's last token to the draft that it is followed by, and on from there.
   int32_t draft = -1;
   do {
+    if (finish_ == FinishReason::kNone) find_allowed(vocab_size);
+    if (finish_ != FinishReason::kNone) break;
     std::optional<SampledToken> token = choose(rows, first + 1 + draft, scratch);
     if (!token) {
       finish_ = FinishReason::kError;
@@ -48,14 +91,19 @@ void GeneratedTokens::consume(const Rows& rows, int64_t /*piece*/, SamplerScratc
     const int32_t id = token->id;
     tokens_.push_back(std::move(*token));
     // The row of position p predicts the token at p + 1, which makes the sequence p + 2 tokens long.
-    const int64_t length = rows.first_position + first + static_cast<int64_t>(tokens_.size()) + 1;
-    if (is_stop(id)) {
-      finish_ = FinishReason::kStop;
-    } else if (length >= max_length_) {
-      finish_ = FinishReason::kLength;
-    }
+    finish_ = finish_after(id, rows.first_position + first + std::ssize(tokens_) + 1);
     draft = find_child(rows.drafts, rows.draft_parents, draft, id);
   } while (draft >= 0 && finish_ == FinishReason::kNone);
+}
+
+// The token has made the sequence this long.
+FinishReason GeneratedTokens::finish_after(int32_t id, int64_t length) {
+  mask_.clear();
+  if (constraint_ != nullptr) constraint_->accept(id);
+  ends_with_stop_token_ = is_stop(id);
+  if (ends_with_stop_token_) return FinishReason::kStop;
+  if (constraint_ != nullptr && constraint_->is_complete()) return FinishReason::kStop;
+  return length >= max_length_ ? FinishReason::kLength : FinishReason::kNone;
 }
 
 std::optional<SampledToken> GeneratedTokens::choose(const Rows& rows, int64_t row, SamplerScratch& scratch) {
@@ -64,7 +112,7 @@ std::optional<SampledToken> GeneratedTokens::choose(const Rows& rows, int64_t ro
     if (const std::optional<int32_t> draft = typical_draft(rows, row, scratch)) {
       return sampler_.take(logits, *draft, scratch);
     }
-    return sampler_.sample(logits, scratch);
+    return sampler_.sample(logits, scratch, mask_);
   }
   const int32_t id = rows.chosen[static_cast<size_t>(row)];
   if (id < 0) return std::nullopt;
@@ -80,7 +128,7 @@ std::optional<int32_t> GeneratedTokens::typical_draft(const Rows& rows, int64_t 
   for (int64_t i = node + 1; i < num_drafts; ++i) {
     const int64_t parent = rows.draft_parents.empty() ? i - 1 : rows.draft_parents[static_cast<size_t>(i)];
     const int32_t draft = rows.drafts[static_cast<size_t>(i)];
-    if (parent == node && sampler_.is_typical(rows.logits_of(row), draft, *rows.typical, scratch)) return draft;
+    if (parent == node && sampler_.is_typical(rows.logits_of(row), draft, *rows.typical, scratch, mask_)) return draft;
   }
   return std::nullopt;
 }
@@ -94,11 +142,14 @@ void GeneratedTokens::publish(const Rows& rows, Update& update) {
     event.is_accepted_draft = update.tokens.size() < tokens_.size();
     event.token = std::move(token);
   }
+  if (finish_ == FinishReason::kNone) return;
   // An end without a token needs its own event.
-  const bool has_last_token = !tokens_.empty() && finish_ != FinishReason::kError;
-  if (finish_ != FinishReason::kNone && !has_last_token) update.events.emplace_back();
-  if (finish_ == FinishReason::kStop) update.events.back().is_stop_token = true;
-  if (finish_ != FinishReason::kNone) update.events.back().finish = finish_;
+  const bool is_failure = finish_ == FinishReason::kError || finish_ == FinishReason::kConstraint;
+  if (tokens_.empty() || is_failure) update.events.emplace_back();
+  OutputEvent& last = update.events.back();
+  last.is_stop_token = ends_with_stop_token_;
+  last.finish = finish_;
+  last.error = std::move(error_);
 }
 
 }  // namespace quire

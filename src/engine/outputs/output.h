@@ -2,7 +2,8 @@
 // embedding.
 //
 // A choice has one object for each output. When a step has finished, the engine thread asks into how many pieces of
-// work the rows divide, pool threads consume the pieces in parallel, and the engine thread publishes the results.
+// work the rows divide, pool threads consume the pieces in parallel, and the engine thread publishes the results. While
+// a device computes the rows, the outputs may prepare for them.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +60,11 @@ class Output {
 
   // What chooses the sequence's tokens; null when none are generated.
   virtual const Sampler* sampler() const { return nullptr; }
+  // What its tokens may be; null: anything, or nothing is known before the first one. Engine thread, between steps.
+  virtual TokenConstraint* constraint() { return nullptr; }
+
+  // Any thread, before consume() of rows with Rows::samples: work that does not need them. Must not throw.
+  virtual void prepare(int64_t /*vocab_size*/) {}
 
   // Engine thread: the number of pieces of work in these rows. Allocates the memory for their results.
   virtual int64_t num_pieces(const Rows& rows) = 0;

@@ -64,7 +64,8 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
   list(FILTER cuda_as_cpp INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${cuda_as_cpp} PROPERTIES LANGUAGE CXX)
   # Half of the time of emulated kernels, and no branches to debug.
-  set_source_files_properties(cuda/emulator/emulated_warp.cpp PROPERTIES COMPILE_OPTIONS -O3)
+  set_source_files_properties(cuda/emulator/emulated_fibers.cpp cuda/emulator/emulated_warp.cpp PROPERTIES
+                              COMPILE_OPTIONS -O3)
   # For every test that wants a device: the table, its device and what they stand on.
   add_library(quire_kernels_cuda_emulated STATIC
     ${cuda_sources} cuda/emulator/emulated_cublaslt.cpp cuda/emulator/emulated_fibers.cpp cuda/emulator/emulated_runtime.cpp cuda/emulator/emulated_warp.cpp)

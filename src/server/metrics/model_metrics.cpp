@@ -27,7 +27,8 @@ Ending ending_of(FinishReason reason) {
     case FinishReason::kStop: return kEndedByStop;
     case FinishReason::kLength: return kEndedByLength;
     case FinishReason::kError:
-    case FinishReason::kAborted: return kEndedByError;
+    case FinishReason::kAborted:
+    case FinishReason::kConstraint: return kEndedByError;
     case FinishReason::kNone:
     case FinishReason::kCancelled:
     case FinishReason::kTimeout: break;

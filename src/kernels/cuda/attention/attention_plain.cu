@@ -49,8 +49,7 @@ __device__ __forceinline__ void attend(const Context& context, const float* q, f
   for (int block = context.first_seen / kKvBlockSize; block <= context.position / kKvBlockSize; ++block) {
     if (context.block_table[block] == kNoBlock) continue;
     const float score = score_position(context, q, block, lane);
-    float most = fmaxf(max, score);
-    for (int step = 1; step < kWarpSize; step *= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, step));
+    const float most = warp_max(fmaxf(max, score));
     const float shrink = expf(max - most);
     const float weight = expf(score - most);
     max = most;
@@ -67,7 +66,7 @@ __device__ __forceinline__ void attend(const Context& context, const float* q, f
       }
     }
   }
-  for (int step = 1; step < kWarpSize; step *= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+  sum = warp_sum(sum);
 #pragma unroll
   for (int i = 0; i < kLaneDims; ++i) {
     const int d = i * kWarpSize + lane;

@@ -33,12 +33,8 @@ __device__ __forceinline__ void store_number(Format format, std::byte* row, int 
 
 // The scale, as stored, of the group whose values the lanes hold.
 __device__ __forceinline__ uint16_t scale_of(Format format, float value) {
-  float least = fminf(0.0f, value);
-  float most = fmaxf(0.0f, value);
-  for (int step = 1; step < kWarpSize; step *= 2) {
-    least = fminf(least, __shfl_xor_sync(kAllLanes, least, step));
-    most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, step));
-  }
+  const float most = warp_max(fmaxf(0.0f, value));
+  const float least = -warp_max(fmaxf(0.0f, -value));
   const bool is_number = value * 0.0f == 0.0f;
   if (__any_sync(kAllLanes, !is_number)) return kNanF16;
   const float widest = most >= -least ? most : least;

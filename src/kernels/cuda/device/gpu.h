@@ -71,6 +71,14 @@ __host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a
   extern __shared__ __align__(128) unsigned char gpu_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(gpu_dynamic_shared)
 
+// op over the values of all lanes of a warp, in a tree of neighbours; every lane gets the result. op has no state.
+template <typename T, typename Op>
+__device__ __forceinline__ T over_lanes(T value, Op op) {
+#pragma unroll
+  for (int step = 1; step < kWarpSize; step *= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, step));
+  return value;
+}
+
 __host__ __device__ __forceinline__ float f16_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 __host__ __device__ __forceinline__ uint16_t float_to_f16(float x) { return __half_as_ushort(__float2half_rn(x)); }
 __host__ __device__ __forceinline__ float bf16_to_float(uint16_t bits) {
@@ -169,6 +177,15 @@ __host__ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 }
 __host__ __device__ __forceinline__ uint32_t pack_f16(float low, float high) {
   return float_to_f16(low) | static_cast<uint32_t>(float_to_f16(high)) << 16;
+}
+
+// Over the lanes of a warp, in a tree of neighbours. Every lane gets the result.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+  return over_lanes(value, [](T a, T b) -> T { return a + b; });
+}
+__device__ __forceinline__ float warp_max(float value) {
+  return over_lanes(value, [](float a, float b) -> float { return fmaxf(a, b); });
 }
 
 #endif

@@ -111,6 +111,12 @@ T shuffle(unsigned mask, T value, int source, const Where& where) {
   return mine.result;
 }
 
+template <typename T, typename Op>
+struct Reduced {
+  T value;
+  Op op;
+};
+
 inline int segment(int width) { return lane() & ~(width - 1); }
 
 void cp_async(void* shared, const void* global, bool valid);
@@ -201,6 +207,26 @@ inline long min(long a, long b) { return a < b ? a : b; }
 inline long max(long a, long b) { return a > b ? a : b; }
 
 namespace quire {
+
+// As a tree of shuffles, in one warp-wide call.
+template <typename T, typename Op>
+T over_lanes(T value, Op op, emulated::Where where = emulated::Where::current()) {
+  using Mine = emulated::Reduced<T, Op>;
+  Mine mine{value, op};
+  emulated::warp_together(
+      [](void* const(&lanes)[32]) {
+        for (int step = 1; step < 32; step *= 2) {
+          T others[32];
+          for (int lane = 0; lane < 32; ++lane) others[lane] = static_cast<const Mine*>(lanes[lane ^ step])->value;
+          for (int lane = 0; lane < 32; ++lane) {
+            auto* to = static_cast<Mine*>(lanes[lane]);
+            to->value = to->op(to->value, others[lane]);
+          }
+        }
+      },
+      &mine, 0xffffffffu, where);
+  return mine.value;
+}
 
 inline float f16_to_float(uint16_t bits) { return f16_to_f32(bits); }
 inline uint16_t float_to_f16(float x) { return f32_to_f16(x); }

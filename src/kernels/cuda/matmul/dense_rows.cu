@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) quantize_groups(const QuantizedRows 
     finite = finite && values[i] * 0.0f == 0.0f;
   }
   if (!finite) most = INFINITY;
-  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, lanes));
+  most = warp_max(most);
   const bool has_codes = most >= kInt8SmallestMax && most < INFINITY;
   const float factor = has_codes ? kE4M3Max / most : 0.0f;
   uint32_t codes = 0;

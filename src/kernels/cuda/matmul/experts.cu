@@ -82,9 +82,7 @@ __global__ void __launch_bounds__(kThreads)
 
   float largest = -INFINITY;
   for (int e = lane; e < n; e += kWarpSize) largest = fmaxf(largest, p[e]);
-  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) {
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, lanes));
-  }
+  largest = warp_max(largest);
   float sum = 0.0f;
   for (int e = lane; e < n; e += kWarpSize) {
     p[e] = expf(p[e] - largest);
@@ -130,7 +128,7 @@ __device__ __forceinline__ int count_before(bool counts, int& total) {
 
 __device__ __forceinline__ int block_count(int count) {
   __shared__ int counts[kThreads / kWarpSize];
-  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) count += __shfl_xor_sync(kAllLanes, count, lanes);
+  count = warp_sum(count);
   if (threadIdx.x % kWarpSize == 0) counts[threadIdx.x / kWarpSize] = count;
   __syncthreads();
   int sum = 0;

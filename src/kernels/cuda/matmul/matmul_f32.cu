@@ -1,8 +1,8 @@
 // Multiplies float rows by F32 matrices with plain multiply-adds: for routers and other small matrices that keep all
 // their bits.
 //
-// A warp computes kRows x kTokens outputs. Each lane takes every 32nd column; a tree of shuffles adds the partial sums.
-// The order of a sum depends only on the number of columns.
+// A warp computes kRows x kTokens outputs, one for each lane to write. A lane takes every 32nd column of all of them; a
+// tree of shuffles adds the partial sums. The order of a sum depends only on the number of columns.
 #include "kernels/cuda/matmul/matmul_block.h"
 #include "kernels/cuda/matmul/matmul_launch.h"
 
@@ -14,11 +14,25 @@ constexpr int kRows = 4;  // of weights, of a warp
 constexpr int kTokens = 8;
 constexpr int kBlockRows = kWarps * kRows;
 
-// All lanes get the sum.
-__device__ __forceinline__ float sum_lanes(float value) {
+static_assert(kRows * kTokens == kWarpSize);
+
+// Sums each of a warp's 32 values over its lanes, in the order of warp_sum: neighbours exchange halves of their values,
+// so that after five steps a lane holds one sum, that of value `index`.
+__device__ __forceinline__ float sum_for_lane(float (&values)[kWarpSize], int lane, int& index) {
+  index = 0;
 #pragma unroll
-  for (int mask = 1; mask < kWarpSize; mask *= 2) value += __shfl_xor_sync(kAllLanes, value, mask);
-  return value;
+  for (int step = 1; step < kWarpSize; step *= 2) {
+    const int half = kWarpSize / 2 / step;
+    const bool takes_upper = (lane & step) != 0;
+    if (takes_upper) index += half;
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const float given = takes_upper ? values[i] : values[i + half];
+      const float kept = takes_upper ? values[i + half] : values[i];
+      values[i] = kept + __shfl_xor_sync(kAllLanes, given, step);
+    }
+  }
+  return values[0];
 }
 
 __global__ __launch_bounds__(kWarps* kWarpSize) void matmul_f32_kernel(const MatmulJob job) {
@@ -38,7 +52,7 @@ __global__ __launch_bounds__(kWarps* kWarpSize) void matmul_f32_kernel(const Mat
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) x_rows[t] = t < block.num_tokens ? t * job.cols : 0;
 
-  float acc[kRows][kTokens] = {};
+  float acc[kWarpSize] = {};  // [kRows][kTokens]
   for (int64_t k = lane; k < job.cols; k += kWarpSize) {
     float values[kTokens];
 #pragma unroll
@@ -47,18 +61,15 @@ __global__ __launch_bounds__(kWarps* kWarpSize) void matmul_f32_kernel(const Mat
     for (int r = 0; r < kRows; ++r) {
       const float weight = weights[weight_rows[r] + k];
 #pragma unroll
-      for (int t = 0; t < kTokens; ++t) acc[r][t] = fmaf(weight, values[t], acc[r][t]);
+      for (int t = 0; t < kTokens; ++t) acc[r * kTokens + t] = fmaf(weight, values[t], acc[r * kTokens + t]);
     }
   }
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const float value = sum_lanes(acc[r][t]);
-      const bool exists = first_row + r < part.rows && t < block.num_tokens;
-      if (exists && lane == 0) write_output(part, first_row + r, block.first_token + t, value);
-    }
-  }
+  int index;
+  const float value = sum_for_lane(acc, lane, index);
+  const int r = index / kTokens;
+  const int t = index % kTokens;
+  const bool exists = first_row + r < part.rows && t < block.num_tokens;
+  if (exists) write_output(part, first_row + r, block.first_token + t, value);
 }
 
 }  // namespace

@@ -70,12 +70,6 @@ __device__ __forceinline__ float add_squares(float4 a, float sum) {
   return fmaf(a.w, a.w, fmaf(a.z, a.z, fmaf(a.y, a.y, fmaf(a.x, a.x, sum))));
 }
 
-// Sums over the lanes of a warp, in a tree of neighbours. Every lane gets the result.
-__device__ __forceinline__ float warp_sum(float x) {
-  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) x += __shfl_xor_sync(kAllLanes, x, lanes);
-  return x;
-}
-
 // Sums over the threads of a block: warps are added in order. Every thread gets the result. Call it once per kernel.
 __device__ __forceinline__ float block_sum(float x) {
   __shared__ float sums[kMaxRowThreads / kWarpSize];

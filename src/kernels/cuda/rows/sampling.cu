@@ -68,10 +68,6 @@ __device__ __forceinline__ Mass lesser(Mass a, Mass b) { return a < b ? a : b; }
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
 __device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 
-__device__ __forceinline__ Mass warp_sum(Mass value) {
-  for (int step = 1; step < kWarpSize; step *= 2) value += __shfl_xor_sync(kAllLanes, value, step);
-  return value;
-}
 __device__ __forceinline__ Mass sum_up_to_lane(Mass value) {
   for (int step = 1; step < kWarpSize; step *= 2) {
     const Mass below = __shfl_up_sync(kAllLanes, value, static_cast<unsigned>(step));
@@ -236,12 +232,9 @@ __device__ Mass likeliest(Shared& shared, const float* logits, int size) {
     best = lesser(best, Mass{key_of(logits[i])} << 32 | static_cast<unsigned>(i));
   }
   if (__any_sync(kAllLanes, bad)) best = ~Mass{0};
-  const auto worse = [](Mass a, Mass b) { return a == ~Mass{0} || b == ~Mass{0} ? ~Mass{0} : lesser(a, b); };
-  for (int step = 1; step < kWarpSize; step *= 2) best = worse(best, __shfl_xor_sync(kAllLanes, best, step));
-  share(shared, best);
-  best = shared.totals[lane_index()];
-  for (int step = 1; step < kWarpSize; step *= 2) best = worse(best, __shfl_xor_sync(kAllLanes, best, step));
-  return best;
+  const auto worse = [](Mass a, Mass b) -> Mass { return a == ~Mass{0} || b == ~Mass{0} ? ~Mass{0} : lesser(a, b); };
+  share(shared, over_lanes(best, worse));
+  return over_lanes(shared.totals[lane_index()], worse);
 }
 
 // grid: rows.

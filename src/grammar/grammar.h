@@ -61,6 +61,9 @@ class GrammarBuilder {
   // language (back references, look-around) are refused. `is_anchored`: the expression matches the whole text, else it
   // is found anywhere in it, and ^ and $ bind. Throws Error kInvalidArgument with the place.
   Regex expression(std::string_view pattern, bool is_anchored);
+  // The same strings as they stand between the quotes of a JSON text: a quote, a backslash and control characters
+  // escaped, other characters as they are.
+  Regex json_escaped(Regex inner);
 
   // ---- Symbols
   Symbol terminal(Regex regex);
@@ -81,7 +84,7 @@ class GrammarBuilder {
   Symbol declare(std::string_view name);
   void define(Symbol rule, Symbol body);
 
-  // Throws Error kInvalidArgument for a rule without a definition, or when no text fits.
+  // Once. Throws Error kInvalidArgument for a rule without a definition, or when no text fits.
   std::shared_ptr<const Grammar> build(Symbol root);
 
  private:

@@ -1,0 +1,136 @@
+// Regular languages over bytes as hash-consed expressions, and their automata by derivatives: a language is the state,
+// the language of what may follow a byte is the next one (Brzozowski, Derivatives of Regular Expressions, 1964).
+// Intersection, complement and counted repetitions are operators like the others; states appear when they are asked
+// for.
+//
+// One thread at a time. Every function that makes a language throws Error kLimit beyond the limits.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grammar/grammar.h"
+
+namespace quire {
+
+struct ByteSet {
+  std::array<uint64_t, 4> words = {};
+
+  static ByteSet range(int first, int last);
+  bool contains(int byte) const { return ((words[static_cast<size_t>(byte) / 64] >> (byte % 64)) & 1) != 0; }
+  void add(int byte) { words[static_cast<size_t>(byte) / 64] |= uint64_t{1} << (byte % 64); }
+  bool is_empty() const { return (words[0] | words[1] | words[2] | words[3]) == 0; }
+  int count() const;
+  int first() const;  // of a set that is not empty
+  bool operator==(const ByteSet&) const = default;
+  auto operator<=>(const ByteSet&) const = default;
+};
+ByteSet operator&(const ByteSet& a, const ByteSet& b);
+ByteSet operator|(const ByteSet& a, const ByteSet& b);
+ByteSet operator-(const ByteSet& a, const ByteSet& b);
+
+template <typename Visit>
+void for_each_byte(const ByteSet& set, Visit visit) {
+  for (int word = 0; word < 4; ++word) {
+    for (uint64_t bits = set.words[static_cast<size_t>(word)]; bits != 0; bits &= bits - 1) {
+      visit(64 * word + __builtin_ctzll(bits));
+    }
+  }
+}
+
+class RegularLanguages {
+ public:
+  using Id = uint32_t;
+  static constexpr Id kNothing = 0;     // no string
+  static constexpr Id kEmpty = 1;       // the empty string
+  static constexpr Id kEverything = 2;  // all strings of bytes
+
+  struct Limits {
+    size_t max_nodes = 200'000;
+    int max_depth = 2'000;  // of operators; functions of this class recurse as deep
+  };
+  explicit RegularLanguages(Limits limits);
+
+  Id bytes(const ByteSet& set);
+  Id literal(std::string_view text);
+  Id concat(Id first, Id second);
+  Id any_of(std::vector<Id> parts);
+  Id all_of(std::vector<Id> parts);
+  Id negate(Id inner);  // among all strings of bytes
+  Id repeat(Id inner, int64_t min, int64_t max);
+  Id character(const CharacterRanges& ranges);
+  Id any_character() const { return any_character_; }
+  Id any_text() const { return any_text_; }  // strings of whole characters
+  // The same strings as they stand between the quotes of a JSON text: a quote, a backslash and control characters
+  // escaped.
+  Id json_escaped(Id inner);
+
+  bool is_nullable(Id id) const { return nodes_[id].is_nullable; }
+  // Whether there is a string in it. Exact.
+  bool is_alive(Id id);
+
+  // What may follow each byte. Disjoint sets; bytes of none of them lead to no string. A target may be a language
+  // without a string: is_alive.
+  struct Transition {
+    ByteSet bytes;
+    Id target;
+  };
+  std::span<const Transition> transitions(Id id);
+  Id next(Id id, uint8_t byte);
+
+  size_t size() const { return nodes_.size(); }
+  size_t memory_bytes() const;
+  void set_limits(Limits limits) { limits_ = limits; }
+
+ private:
+  enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kLiteral, kConcat, kAnyOf, kAllOf, kNot, kRepeat };
+  struct Node {
+    Kind kind = Kind::kNothing;
+    bool is_nullable = false;
+    bool is_plain = true;  // without intersection and complement: it has a string, or it is kNothing
+    uint16_t depth = 0;
+    // kBytes: index of the set. kLiteral: offset, size. kConcat: the parts. kAnyOf, kAllOf: offset, count of parts.
+    // kNot, kRepeat: the inner language.
+    uint32_t first = 0, second = 0;
+    int32_t min = 0, max = 0;
+  };
+  enum class Life : uint8_t { kUnknown, kAlive, kDead };
+
+  std::span<const Id> parts(const Node& node) const { return {parts_.data() + node.first, node.second}; }
+  std::string_view text(const Node& node) const { return {text_.data() + node.first, node.second}; }
+  uint64_t hash(const Node& node) const;
+  bool equal(const Node& a, const Node& b) const;
+  Id intern(Node node);
+  void rehash();
+  Id intern_parts(Kind kind, const std::vector<Id>& parts);
+  void merge_repeats(std::vector<Id>& parts);
+  Id utf8_tail(int num_bytes, const CharacterRanges& ranges);
+  Id escaped_bytes(const ByteSet& set);
+  Id escape_parts(Id id, const std::vector<Id>& inner);
+
+  using TransitionList = std::vector<Transition>;
+  void compute_transitions(Id id);
+  TransitionList transitions_of_any(const std::vector<Id>& parts);
+  TransitionList transitions_of_all(const std::vector<Id>& parts);
+  void append_mapped(Id inner, Id tail, std::vector<TransitionList>& lists);
+  TransitionList overlay(const std::vector<TransitionList>& lists);
+
+  Limits limits_;
+  std::vector<Node> nodes_;
+  std::vector<Id> parts_;
+  std::vector<ByteSet> sets_;
+  std::string text_;
+  std::vector<uint32_t> table_;  // open addressing: id + 1, a power of two
+  std::vector<TransitionList> transitions_;
+  std::vector<bool> has_transitions_;
+  std::vector<Life> life_;
+  size_t transition_bytes_ = 0;
+  Id any_character_ = kNothing, any_text_ = kNothing;
+};
+
+}  // namespace quire

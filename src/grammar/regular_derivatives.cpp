@@ -1,0 +1,195 @@
+// The automaton: what may follow a byte, and whether a string remains.
+#include <algorithm>
+#include <map>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "grammar/regular.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kMaxSearched = 100'000;  // languages in search of a string
+
+}  // namespace
+
+std::span<const RegularLanguages::Transition> RegularLanguages::transitions(Id id) {
+  if (!has_transitions_[id]) compute_transitions(id);
+  return transitions_[id];
+}
+
+RegularLanguages::Id RegularLanguages::next(Id id, uint8_t byte) {
+  for (const Transition& transition : transitions(id)) {
+    if (transition.bytes.contains(byte)) return transition.target;
+  }
+  return kNothing;
+}
+
+// The transitions of `inner`, each followed by `tail`.
+void RegularLanguages::append_mapped(Id inner, Id tail, std::vector<TransitionList>& lists) {
+  const auto found = transitions(inner);
+  TransitionList list(found.begin(), found.end());
+  for (Transition& transition : list) transition.target = concat(transition.target, tail);
+  lists.push_back(std::move(list));
+}
+
+// The union of the languages behind each byte.
+RegularLanguages::TransitionList RegularLanguages::overlay(const std::vector<TransitionList>& lists) {
+  if (lists.size() == 1) return lists[0];
+  struct Class {
+    ByteSet bytes;
+    std::vector<Id> targets;
+  };
+  std::vector<Class> classes;
+  for (const TransitionList& list : lists) {
+    for (const Transition& transition : list) {
+      ByteSet rest = transition.bytes;
+      const size_t num_classes = classes.size();
+      for (size_t i = 0; i < num_classes && !rest.is_empty(); ++i) {
+        const ByteSet both = classes[i].bytes & rest;
+        if (both.is_empty()) continue;
+        rest = rest - both;
+        if (both == classes[i].bytes) {
+          classes[i].targets.push_back(transition.target);
+        } else {
+          classes[i].bytes = classes[i].bytes - both;
+          std::vector<Id> targets = classes[i].targets;
+          targets.push_back(transition.target);
+          classes.push_back({both, std::move(targets)});
+        }
+      }
+      if (!rest.is_empty()) classes.push_back({rest, {transition.target}});
+    }
+  }
+  TransitionList result;
+  for (Class& one : classes) result.push_back({one.bytes, any_of(std::move(one.targets))});
+  return result;
+}
+
+RegularLanguages::TransitionList RegularLanguages::transitions_of_any(const std::vector<Id>& parts) {
+  std::vector<TransitionList> lists;
+  std::map<int, std::vector<Id>> literals;  // by their first byte: there may be very many
+  for (const Id part : parts) {
+    const Node& node = nodes_[part];
+    const bool heads = node.kind == Kind::kConcat && nodes_[node.first].kind == Kind::kLiteral;
+    if (heads || node.kind == Kind::kLiteral) {
+      const Transition transition = transitions(part)[0];
+      literals[transition.bytes.first()].push_back(transition.target);
+    } else {
+      const auto found = transitions(part);
+      lists.emplace_back(found.begin(), found.end());
+    }
+  }
+  TransitionList list;
+  for (auto& [byte, targets] : literals) list.push_back({ByteSet::range(byte, byte), any_of(std::move(targets))});
+  lists.push_back(std::move(list));
+  return overlay(lists);
+}
+
+RegularLanguages::TransitionList RegularLanguages::transitions_of_all(const std::vector<Id>& parts) {
+  struct Class {
+    ByteSet bytes;
+    std::vector<Id> targets;
+  };
+  std::vector<Class> classes = {{ByteSet::range(0, 255), {}}};
+  for (const Id part : parts) {
+    std::vector<Class> narrowed;
+    for (const Transition& transition : transitions(part)) {
+      for (const Class& one : classes) {
+        const ByteSet both = one.bytes & transition.bytes;
+        if (both.is_empty() || transition.target == kNothing) continue;
+        narrowed.push_back({both, one.targets});
+        narrowed.back().targets.push_back(transition.target);
+      }
+    }
+    classes = std::move(narrowed);
+  }
+  TransitionList result;
+  for (Class& one : classes) result.push_back({one.bytes, all_of(std::move(one.targets))});
+  return result;
+}
+
+void RegularLanguages::compute_transitions(Id id) {
+  const Node node = nodes_[id];  // a copy: nodes_ grows
+  TransitionList list;
+  switch (node.kind) {
+    case Kind::kNothing:
+    case Kind::kEmpty: break;
+    case Kind::kBytes: list = {{sets_[node.first], kEmpty}}; break;
+    case Kind::kLiteral: {
+      const int byte = static_cast<unsigned char>(text_[node.first]);
+      const Id rest = node.second == 1
+                          ? kEmpty
+                          : intern({.kind = Kind::kLiteral, .first = node.first + 1, .second = node.second - 1});
+      list = {{ByteSet::range(byte, byte), rest}};
+      break;
+    }
+    case Kind::kConcat: {
+      std::vector<TransitionList> lists;
+      Id rest = id;
+      // A chain is walked, not descended: it may be long.
+      while (nodes_[rest].kind == Kind::kConcat) {
+        const Node link = nodes_[rest];
+        append_mapped(link.first, link.second, lists);
+        rest = link.second;
+        if (!nodes_[link.first].is_nullable) break;
+        if (nodes_[rest].kind != Kind::kConcat) append_mapped(rest, kEmpty, lists);
+      }
+      list = overlay(lists);
+      break;
+    }
+    case Kind::kAnyOf: list = transitions_of_any({parts(node).begin(), parts(node).end()}); break;
+    case Kind::kAllOf: list = transitions_of_all({parts(node).begin(), parts(node).end()}); break;
+    case Kind::kNot: {
+      ByteSet rest = ByteSet::range(0, 255);
+      const auto found = transitions(node.first);
+      list.assign(found.begin(), found.end());
+      for (Transition& transition : list) {
+        rest = rest - transition.bytes;
+        transition.target = negate(transition.target);
+      }
+      if (!rest.is_empty()) list.push_back({rest, kEverything});
+      break;
+    }
+    case Kind::kRepeat: {
+      std::vector<TransitionList> lists;
+      const int64_t max = node.max == kNoMaximum ? kNoMaximum : node.max - 1;
+      append_mapped(node.first, repeat(node.first, std::max(0, node.min - 1), max), lists);
+      list = std::move(lists[0]);
+      break;
+    }
+  }
+  std::erase_if(list, [](const Transition& transition) { return transition.target == kNothing; });
+  list.shrink_to_fit();
+  transition_bytes_ += list.size() * sizeof(Transition);
+  transitions_[id] = std::move(list);
+  has_transitions_[id] = true;
+}
+
+bool RegularLanguages::is_alive(Id id) {
+  if (nodes_[id].is_plain) return id != kNothing;
+  if (life_[id] != Life::kUnknown) return life_[id] == Life::kAlive;
+  std::vector<std::pair<Id, size_t>> found = {{id, 0}};  // breadth first, each with where it was found
+  std::map<Id, bool> seen = {{id, true}};
+  for (size_t at = 0; at < found.size(); ++at) {
+    const Id one = found[at].first;
+    const bool is_alive =
+        nodes_[one].is_nullable || (nodes_[one].is_plain && one != kNothing) || life_[one] == Life::kAlive;
+    if (is_alive) {
+      for (size_t way = at; way != 0; way = found[way].second) life_[found[way].first] = Life::kAlive;
+      life_[id] = Life::kAlive;
+      return true;
+    }
+    if (life_[one] == Life::kDead || one == kNothing) continue;
+    if (found.size() > kMaxSearched) {
+      fail(ErrorCode::kLimit, "the intersection or complement of expressions has too many states; make it simpler");
+    }
+    for (const Transition& transition : transitions(one)) {
+      if (seen.emplace(transition.target, true).second) found.emplace_back(transition.target, at);
+    }
+  }
+  for (const auto& entry : found) life_[entry.first] = Life::kDead;
+  return false;
+}
+
+}  // namespace quire

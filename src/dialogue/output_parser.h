@@ -4,6 +4,7 @@
 // held back.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,8 @@ class OutputParser {
   virtual void push(std::string_view text, std::vector<AnswerPart>& parts) = 0;
   // The choice ends: what is held back. A call that is not complete keeps what it has.
   virtual void finish(std::vector<AnswerPart>& parts) = 0;
+  // Whether what comes next is, as far as is known, reasoning or its end mark.
+  virtual bool is_reasoning() const { return false; }
 };
 
 }  // namespace quire

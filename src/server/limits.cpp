@@ -33,6 +33,8 @@ constexpr std::array kLimits = {
     LimitRow{"choices", &Limits::choices},
     LimitRow{"prompts", &Limits::prompts},
     LimitRow{"messages", &Limits::messages},
+    LimitRow{"tools", &Limits::tools},
+    LimitRow{"tools_bytes", &Limits::tools_bytes},
     LimitRow{"detokenize_tokens", &Limits::detokenize_tokens},
     LimitRow{"stop_strings", &Limits::stop_strings},
     LimitRow{"stop_bytes", &Limits::stop_bytes},

@@ -31,6 +31,8 @@ struct Limits {
   int choices = 128;   // n, best_of
   int prompts = 2048;  // of one completions or embeddings request
   int messages = 4096;
+  int tools = 512;
+  uint64_t tools_bytes = 1024 * 1024;  // of all tools as JSON
   int detokenize_tokens = 262'144;
   int stop_strings = 16;
   uint64_t stop_bytes = 1024;  // of each

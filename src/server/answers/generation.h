@@ -24,6 +24,7 @@ struct GenerationPlan {
   std::vector<Prompt> prompts;
   int64_t max_tokens = -1;
   bool is_continuation = false;  // the text continues the prompt, no new turn begins
+  bool is_conversation = false;  // the prompt is chat_prompt()'s: reasoning and calls of tools are told from content
   MakeAnswer make_answer = nullptr;
   std::string path;  // of the prompts in the request, for errors
 };

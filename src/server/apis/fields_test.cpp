@@ -86,6 +86,14 @@ TEST_F(FieldsTest, HostileValues) {
   }
 }
 
+TEST_F(FieldsTest, ToolsAreBoundedByTheirBytes) {
+  const std::string body = R"({"tool_choice": "none", "tools": [{"function": {"name": "f", "description": "@"}}]})";
+  const auto padded = [&](size_t count) { return std::string(body).replace(body.find('@'), 1, count, 'd'); };
+  limits_.tools_bytes = 1000;
+  EXPECT_EQ(refused(padded(900)), "accepted");
+  EXPECT_EQ(refused(padded(1000)), "tools");
+}
+
 TEST_F(FieldsTest, NullIsAbsentForEveryField) {
   for (const Api* const api : apis()) {
     for (const Field& field : api->fields) {
@@ -158,8 +166,14 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"prompt": [1, "a"]})", kCompletionsApi), "prompt[1]");
   EXPECT_EQ(refused(R"({"prompt": ["a", 1]})", kCompletionsApi), "prompt[1]");
   EXPECT_EQ(refused(R"({"response_format": {"type": "json_object"}})"), "response_format.type");
-  EXPECT_EQ(refused(R"({"tools": [{}]})"), "tools");
-  EXPECT_EQ(refused(R"({"tools": [{}], "tool_choice": "none"})"), "accepted");
+  EXPECT_EQ(refused(R"({"tools": [{}]})"), "tools[0].function");
+  EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "a b"}}]})"), "tools[0].function.name");
+  EXPECT_EQ(refused(R"({"tools": [{"type": "custom", "function": {"name": "f"}}]})"), "tools[0].type");
+  EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "f"}}, {"function": {"name": "f"}}]})"), "tools[1]");
+  EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "f", "parameters": []}}]})"), "tools[0].function.parameters");
+  EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "f"}}], "tool_choice": "none"})"), "accepted");
+  EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "f"}}], "tool_choice": {"type": "function", "name": "g"}})"),
+            "tool_choice");
   EXPECT_EQ(refused(R"({"tool_choice": "required"})"), "tool_choice");
   EXPECT_EQ(refused(R"({"n": 2, "best_of": 3})"), "best_of");
   EXPECT_EQ(refused(R"({"top_logprobs": 3})"), "top_logprobs");

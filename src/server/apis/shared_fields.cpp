@@ -26,7 +26,8 @@ void check_generation(const ApiRequest& request) {
 }
 
 void check_conversation(const ApiRequest& request) {
-  if (request.has_tools && request.may_call_tools) {
+  check_tools(request);
+  if (!request.tools.empty() && request.tool_choice != ToolChoice::kNone) {
     refuse_unsupported("tools",
                        "'tools' are given: this server cannot call tools; leave them out, or give "
                        "\"tool_choice\": \"none\"");

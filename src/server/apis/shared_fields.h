@@ -45,11 +45,9 @@ inline constexpr auto kConversationFields = std::to_array<Field>({
        out.chat_template = text(value);
      },
      1, 1 << 20},
-    other_field("tools", R"({"type": "array", "items": {"type": "object"}})", "accepted with `\"tool_choice\": \"none\"`; calling tools is not supported",
-     [](Out& out, const Value& value, const Context&) {
-       if (!value.is_array()) refuse_value("tools", "a list", value);
-       out.has_tools = !value.get_array().empty();
-     }),
+    other_field("tools", R"({"type": "array", "items": {"type": "object", "required": ["function"], "properties": {"type": {"const": "function"}, "function": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "description": {"type": "string"}, "parameters": {"type": "object"}, "strict": {"type": "boolean"}}}}}})",
+     "list of tools that the model may call: `type` (`function`) and `function` (`name`, `description`, `parameters`: a JSON Schema, `strict`)",
+     [](Out& out, const Value& value, const Context& context) { out.tools = read_tools(value, context); }),
 });
 
 inline constexpr auto kSpecialTokenFields = std::to_array<Field>({

@@ -16,6 +16,7 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
   plan.model = &model;
   plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});
   plan.max_tokens = request.max_tokens.value_or(-1);
+  plan.is_conversation = true;
   plan.is_continuation = request.continue_final_message;
   plan.make_answer = make_chat_answer;
   plan.path = "messages";

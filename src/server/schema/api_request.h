@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "dialogue/tool.h"
 #include "engine/request.h"
 #include "grammar/compile.h"
 
@@ -22,19 +23,11 @@ struct PromptValue {
   bool is_text = false;
 };
 
-// A tool as a request describes it.
-struct Tool {
-  std::string name;
-  std::string description;
-  json::object parameters;  // a JSON Schema; empty: no arguments
-  bool is_strict = false;   // the arguments are to be valid under it
-};
-
 enum class ToolChoice : uint8_t {
   kNone,      // no tool is called
   kAuto,      // as the model likes
   kRequired,  // at least one call
-  kNamed,     // a call of ApiRequest::tool_name
+  kNamed,     // a call of the tool ApiRequest::tool_name
 };
 
 struct ApiRequest {
@@ -89,9 +82,7 @@ struct ApiRequest {
   bool cache_prompt = true;
   double timeout_ms = 0.0;
 
-  // Tools may be listed as long as none may be called.
-  bool has_tools = false;
-  bool may_call_tools = true;
+  // Tools. With kNone the model is not told of them.
   std::vector<Tool> tools;
   ToolChoice tool_choice = ToolChoice::kAuto;
   std::string tool_name;

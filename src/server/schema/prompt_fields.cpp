@@ -137,13 +137,4 @@ Pooling read_pooling(const json::value& value) {
   refuse_value("pooling", R"("mean", "cls" or "last")", value);
 }
 
-void read_tool_choice(ApiRequest& out, const json::value& value) {
-  if (value.is_string() && value.get_string() == "none") {
-    out.may_call_tools = false;
-  } else if (!value.is_string() || value.get_string() != "auto") {
-    refuse_unsupported("tool_choice", fmt::format("'tool_choice' is {}: this server cannot call tools; give \"none\"",
-                                                  describe_value(value)));
-  }
-}
-
 }  // namespace quire

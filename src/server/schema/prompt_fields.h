@@ -24,7 +24,12 @@ void read_template_variables(ApiRequest& out, const json::value& value);
 // Of response_format, an object: that it has a type, and which.
 void require_response_type(const json::value& format);
 void read_response_type(const json::value& type);
+// OpenAI's list of tools; each has a name that no other has.
+std::vector<Tool> read_tools(const json::value& value, const ParseContext& context);
+// "none", "auto", "required", or the object that names a function, in the form of chat or of responses.
 void read_tool_choice(ApiRequest& out, const json::value& value);
+// What tools and tool_choice must fulfil together.
+void check_tools(const ApiRequest& request);
 Pooling read_pooling(const json::value& value);
 
 }  // namespace quire

@@ -25,7 +25,7 @@ constexpr auto kChatOwn = std::to_array<Field>({
        if (integer(value) > 0 || out.logprobs) out.top_logprobs = small(value);
      },
      0, 0, false, &Limits::top_logprobs},
-    other_field("tool_choice", R"({"enum": ["none", "auto"]})", "`none` or `auto`",
+    other_field("tool_choice", R"({"anyOf": [{"enum": ["none", "auto", "required"]}, {"type": "object"}]})", "`none`, `auto` (the default), `required`, or an object that names a function: whether tools are called",
      [](Out& out, const Value& value, const Context&) { read_tool_choice(out, value); }),
     other_field("modalities", R"({"type": "array", "items": {"const": "text"}})", "`[\"text\"]`",
      [](Out&, const Value& value, const Context&) {

@@ -1,0 +1,132 @@
+// The tools of a request and which of them may be called.
+#include <algorithm>
+#include <cctype>
+#include <set>
+#include <string_view>
+
+#include "server/schema/field_error.h"
+#include "server/schema/prompt_fields.h"
+
+namespace quire {
+namespace {
+
+constexpr size_t kMaxNameBytes = 128;
+constexpr std::string_view kChoices =
+    R"("none", "auto", "required" or {"type": "function", "function": {"name": "..."}})";
+
+// Names stand between quotes and marks in what models write.
+bool is_name(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+  });
+}
+
+std::string read_name(const std::string& path, const json::object& from) {
+  const json::value* name = from.if_contains("name");
+  if (name == nullptr || !name->is_string() || !is_name(name->get_string())) {
+    refuse_value(path, fmt::format("1 to {} letters, digits, '_', '-' or '.'", kMaxNameBytes),
+                 name == nullptr ? json::value() : *name);
+  }
+  return std::string(name->get_string());
+}
+
+// Null counts as absent.
+const json::value* member(const json::object& from, std::string_view key) {
+  const json::value* value = from.if_contains(key);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+Tool read_tool(const std::string& path, const json::value& value) {
+  if (!value.is_object()) refuse_value(path, R"(an object such as {"type": "function", "function": {...}})", value);
+  const json::object& object = value.get_object();
+  const json::value* type = member(object, "type");
+  if (type != nullptr && *type != "function") {
+    refuse_unsupported(at(path, "type"), fmt::format("'{}' is {}: this server knows only \"function\"",
+                                                     at(path, "type"), describe_value(*type)));
+  }
+  const std::string inner = at(path, "function");
+  const json::value* function = member(object, "function");
+  if (function == nullptr || !function->is_object()) {
+    refuse_value(inner, "an object with name, description and parameters",
+                 function == nullptr ? json::value() : *function);
+  }
+  const json::object& from = function->get_object();
+  Tool tool{.name = read_name(at(inner, "name"), from)};
+  if (const json::value* description = member(from, "description")) {
+    if (!description->is_string()) refuse_value(at(inner, "description"), "a string", *description);
+    tool.description = std::string(description->get_string());
+  }
+  if (const json::value* parameters = member(from, "parameters")) {
+    if (!parameters->is_object())
+      refuse_value(at(inner, "parameters"), "a JSON Schema, which is an object", *parameters);
+    tool.parameters = parameters->get_object();
+  }
+  if (const json::value* strict = member(from, "strict")) {
+    if (!strict->is_bool()) refuse_value(at(inner, "strict"), "true or false", *strict);
+    tool.is_strict = strict->get_bool();
+  }
+  return tool;
+}
+
+}  // namespace
+
+std::vector<Tool> read_tools(const json::value& value, const ParseContext& context) {
+  if (!value.is_array()) refuse_value("tools", "a list of tools", value);
+  const json::array& list = value.get_array();
+  const auto most = static_cast<size_t>(context.limits.tools);
+  if (list.size() > most) {
+    refuse_field("tools", fmt::format("'tools' holds {} tools, at most {} are allowed", list.size(), most));
+  }
+  if (const size_t bytes = json::serialize(value).size(); bytes > context.limits.tools_bytes) {
+    refuse_field("tools",
+                 fmt::format("'tools' has {} bytes, at most {} are allowed", bytes, context.limits.tools_bytes));
+  }
+  std::vector<Tool> tools;
+  std::set<std::string_view> names;
+  tools.reserve(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    tools.push_back(read_tool(at("tools", i), list[i]));
+    if (!names.insert(tools.back().name).second) {
+      refuse_field(at("tools", i), fmt::format("'{}' is a second tool named {}; give each a name of its own",
+                                               at("tools", i), tools.back().name));
+    }
+  }
+  return tools;
+}
+
+void read_tool_choice(ApiRequest& out, const json::value& value) {
+  if (value == "none") {
+    out.tool_choice = ToolChoice::kNone;
+  } else if (value == "auto") {
+    out.tool_choice = ToolChoice::kAuto;
+  } else if (value == "required") {
+    out.tool_choice = ToolChoice::kRequired;
+  } else if (value.is_object() && value.get_object().contains("type") && value.get_object().at("type") == "function") {
+    const json::object& object = value.get_object();
+    const json::value* function = member(object, "function");
+    if (function != nullptr && !function->is_object()) refuse_value("tool_choice.function", "an object", *function);
+    out.tool_choice = ToolChoice::kNamed;
+    out.tool_name = function != nullptr ? read_name("tool_choice.function.name", function->get_object())
+                                        : read_name("tool_choice.name", object);
+  } else if (value.is_object() || value.is_string()) {
+    refuse_unsupported("tool_choice",
+                       fmt::format("'tool_choice' is {}: this server knows {}", describe_value(value), kChoices));
+  } else {
+    refuse_value("tool_choice", kChoices, value);
+  }
+}
+
+void check_tools(const ApiRequest& request) {
+  if (request.tool_choice == ToolChoice::kRequired && request.tools.empty()) {
+    refuse_field("tool_choice", "'tool_choice' is \"required\", but there are no tools; give 'tools'");
+  }
+  if (request.tool_choice != ToolChoice::kNamed) return;
+  const bool is_there = std::any_of(request.tools.begin(), request.tools.end(),
+                                    [&](const Tool& tool) { return tool.name == request.tool_name; });
+  if (!is_there) {
+    refuse_field("tool_choice", fmt::format("'tool_choice' names {}, which is not among the {} tools",
+                                            request.tool_name, request.tools.size()));
+  }
+}
+
+}  // namespace quire

@@ -111,22 +111,4 @@ GrammarCache::Counts GrammarCache::counts() const {
   return counts;
 }
 
-std::unique_ptr<GrammarCache> make_grammar_cache(const Tokenizer& tokenizer, int64_t vocab_size,
-                                                 std::vector<int32_t> eog_ids, const GrammarLimits& limits,
-                                                 uint64_t max_bytes) {
-  struct Vocabulary {
-    std::once_flag once;
-    std::shared_ptr<const GrammarVocabulary> made;
-  };
-  const auto vocabulary = std::make_shared<Vocabulary>();
-  const auto compile = [vocabulary, &tokenizer, vocab_size, eog_ids = std::move(eog_ids),
-                        limits](const GrammarSpec& spec) {
-    const std::shared_ptr<const Grammar> grammar = parse_grammar(spec, limits);
-    std::call_once(vocabulary->once,
-                   [&] { vocabulary->made = GrammarVocabulary::make(tokenizer, vocab_size, eog_ids); });
-    return compile_grammar(grammar, vocabulary->made, limits);
-  };
-  return std::make_unique<GrammarCache>(compile, max_bytes);
-}
-
 }  // namespace quire

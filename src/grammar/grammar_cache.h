@@ -7,23 +7,19 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
-#include "grammar/compile.h"
+#include "grammar/grammar_compiler.h"
 
 namespace quire {
 
 class GrammarCache {
  public:
-  // May throw Error; any thread.
-  using Compile = std::function<std::shared_ptr<const CompiledGrammar>(const GrammarSpec&)>;
-  GrammarCache(Compile compile, uint64_t max_bytes) : compile_(std::move(compile)), max_bytes_(max_bytes) {}
+  GrammarCache(CompileGrammar compile, uint64_t max_bytes) : compile_(std::move(compile)), max_bytes_(max_bytes) {}
 
   // Throws what compiling throws. One that is larger than the cache is returned, but not kept. A grammar in use lives
   // on after it has left.
@@ -57,7 +53,7 @@ class GrammarCache {
   void measure(Entry& entry);
   void measure_next();
 
-  const Compile compile_;
+  const CompileGrammar compile_;
   const uint64_t max_bytes_;
   mutable std::mutex mutex_;
   Entries entries_;                                               // the most recently used first
@@ -66,10 +62,5 @@ class GrammarCache {
   Entries::iterator next_measured_ = entries_.end();
   Counts counts_;
 };
-
-// Makes the model's vocabulary when a grammar is first asked for. `tokenizer` outlives the cache.
-std::unique_ptr<GrammarCache> make_grammar_cache(const Tokenizer& tokenizer, int64_t vocab_size,
-                                                 std::vector<int32_t> eog_ids, const GrammarLimits& limits,
-                                                 uint64_t max_bytes);
 
 }  // namespace quire

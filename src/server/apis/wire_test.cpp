@@ -6,6 +6,7 @@
 #include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
+#include "server/apis/openai_responses/answer.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -19,6 +20,12 @@ struct Case {
   size_t num_prompts = 1;
   FinishReason finish = FinishReason::kLength;
 };
+
+MakeAnswer maker(const Api& api) {
+  if (&api == &kChatApi) return make_chat_answer;
+  if (&api == &kResponsesApi) return [](const AnswerSetup& setup) { return make_responses_answer(setup); };
+  return &api == &kMessagesApi ? make_messages_answer : make_completions_answer;
+}
 
 class WireTest : public ServerTest {
  protected:
@@ -52,7 +59,7 @@ class WireTest : public ServerTest {
     const int num_choices = plan.request.num_choices;
     const bool has_drafts = plan.request.draft_marks;
     const bool scores_prompt = plan.request.prompt_logprobs >= 0 || (plan.request.echo && plan.request.logprobs);
-    plan.make_answer = &given.api == &kChatApi ? make_chat_answer : make_completions_answer;
+    plan.make_answer = maker(given.api);
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
     group->start(make_generation_reader(context_, exchange, *group, std::move(plan), given.num_prompts > 1));
     for (const auto& stream : streams) {
@@ -80,10 +87,11 @@ class WireTest : public ServerTest {
     std::string text = exchange->is_stream()
                            ? exchange->sent()
                            : std::to_string(exchange->response().status) + " " + exchange->response().body + "\n";
-    constexpr std::string_view kCreated = "\"created\":";
-    for (size_t at = text.find(kCreated); at != std::string::npos; at = text.find(kCreated, at)) {
-      at += kCreated.size();
-      text.replace(at, text.find_first_not_of("0123456789", at) - at, "0");
+    for (const std::string_view time : {"\"created\":", "\"created_at\":", "\"completed_at\":"}) {
+      for (size_t at = text.find(time); at != std::string::npos; at = text.find(time, at)) {
+        at += time.size();
+        text.replace(at, text.find_first_not_of("0123456789", at) - at, "0");
+      }
     }
     return text;
   }
@@ -119,6 +127,19 @@ TEST_F(WireTest, StaysAsItWas) {
        FinishReason::kStop},
       {kCompletionsApi, R"({"stream": true})", 1, FinishReason::kCancelled},
       {kCompletionsApi, R"({"logprobs": 1})", 2, FinishReason::kAborted},
+      {kMessagesApi, R"({"max_tokens": 3})"},
+      {kMessagesApi, R"({"max_tokens": 99, "stream": true})"},
+      {kMessagesApi, R"({"stream": true})", 1, FinishReason::kStop},
+      {kMessagesApi, R"({"stop_sequences": ["two"], "stream": true})"},
+      {kMessagesApi, R"({"stop_sequences": ["two"]})"},
+      {kMessagesApi, R"({"stream": true})", 1, FinishReason::kTimeout},
+      {kMessagesApi, R"({})", 1, FinishReason::kError},
+      {kResponsesApi, R"({"metadata": {"a": "b"}, "temperature": 0.5})", 1, FinishReason::kStop},
+      {kResponsesApi, R"({"stream": true})"},
+      {kResponsesApi, R"({"include": ["message.output_text.logprobs"], "top_logprobs": 1})"},
+      {kResponsesApi, R"({"stream": true, "top_logprobs": 1})", 1, FinishReason::kStop},
+      {kResponsesApi, R"({"stream": true})", 1, FinishReason::kTimeout},
+      {kResponsesApi, R"({})", 1, FinishReason::kError},
   };
   std::string all;
   for (const Case& given : cases) {

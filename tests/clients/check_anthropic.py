@@ -7,6 +7,7 @@ import sys
 
 import anthropic
 
+COLD = {"temperature": 0}  # a field that the client no longer names
 MESSAGES = [{"role": "user", "content": "Tell me a story about a fox."}]
 READ = {"name": "read_file", "description": "Reads a file.",
         "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}
@@ -17,31 +18,31 @@ def client_of(url):
 
 
 def check_create(client, model):
-    whole = client.messages.create(model=model, max_tokens=20, temperature=0, messages=MESSAGES)
+    whole = client.messages.create(model=model, max_tokens=20, extra_body=COLD, messages=MESSAGES)
     assert whole.type == "message" and whole.role == "assistant" and whole.id.startswith("msg_")
     assert [block.type for block in whole.content] == ["text"] and whole.content[0].text
     assert whole.stop_reason in ("end_turn", "max_tokens") and whole.usage.output_tokens > 0
 
     # A last message of the assistant is continued.
     text = whole.content[0].text
-    rest = client.messages.create(model=model, max_tokens=4, temperature=0, stop_sequences=["@@"],
+    rest = client.messages.create(model=model, max_tokens=4, extra_body=COLD, stop_sequences=["@@"],
                                   messages=[*MESSAGES, {"role": "assistant", "content": text[:5]}])
     assert rest.stop_reason in ("end_turn", "max_tokens") and rest.stop_sequence is None
 
     stop = text[6:9]
-    cut = client.messages.create(model=model, max_tokens=20, temperature=0, messages=MESSAGES, stop_sequences=[stop])
+    cut = client.messages.create(model=model, max_tokens=20, extra_body=COLD, messages=MESSAGES, stop_sequences=[stop])
     assert cut.stop_reason == "stop_sequence" and cut.stop_sequence == stop, cut
     assert cut.content[0].text == text[:text.index(stop)]
 
 
 def check_stream(client, model):
-    whole = client.messages.create(model=model, max_tokens=20, temperature=0, messages=MESSAGES)
-    with client.messages.stream(model=model, max_tokens=20, temperature=0, messages=MESSAGES) as stream:
+    whole = client.messages.create(model=model, max_tokens=20, extra_body=COLD, messages=MESSAGES)
+    with client.messages.stream(model=model, max_tokens=20, extra_body=COLD, messages=MESSAGES) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text == whole.content[0].text == final.content[0].text
     assert final.stop_reason == whole.stop_reason and final.usage.output_tokens == whole.usage.output_tokens
-    events = list(client.messages.create(model=model, max_tokens=20, temperature=0, messages=MESSAGES, stream=True))
+    events = list(client.messages.create(model=model, max_tokens=20, extra_body=COLD, messages=MESSAGES, stream=True))
     kinds = [event.type for event in events]
     assert kinds[0] == "message_start" and kinds[-2:] == ["message_delta", "message_stop"], kinds
     assert kinds.count("content_block_start") == kinds.count("content_block_stop") == 1, kinds
@@ -66,13 +67,13 @@ def check_conversation(client, model):
 def check_tools(client, model):
     """With any or a named tool, the grammar makes a call of what the model writes."""
     for choice in ({"type": "any"}, {"type": "tool", "name": "read_file"}):
-        answer = client.messages.create(model=model, max_tokens=200, temperature=0, tools=[READ], tool_choice=choice,
+        answer = client.messages.create(model=model, max_tokens=200, extra_body=COLD, tools=[READ], tool_choice=choice,
                                         messages=[{"role": "user", "content": "Read a.txt."}])
         calls = [block for block in answer.content if block.type == "tool_use"]
         assert answer.stop_reason in ("tool_use", "max_tokens", "model_context_window_exceeded"), answer
         if answer.stop_reason == "tool_use":
             assert calls and calls[0].name == "read_file" and isinstance(calls[0].input.get("path"), str), answer
-    with client.messages.stream(model=model, max_tokens=200, temperature=0, tools=[READ], tool_choice={"type": "any"},
+    with client.messages.stream(model=model, max_tokens=200, extra_body=COLD, tools=[READ], tool_choice={"type": "any"},
                                 messages=[{"role": "user", "content": "Read a.txt."}]) as stream:
         streamed = stream.get_final_message()
     assert [block.type for block in streamed.content if block.type == "tool_use"], streamed

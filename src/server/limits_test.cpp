@@ -75,6 +75,7 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
        {kChatApi, [&](int n) { return chat(R"("logit_bias":{)" + repeated(R"("{}":1)", n) + "}"); }}},
       {"top_logprobs", {kChatApi, [&](int n) { return chat(fmt::format(R"("logprobs":true,"top_logprobs":{})", n)); }}},
       {"logprobs", {kCompletionsApi, [](int n) { return fmt::format(R"({{"prompt":"a","logprobs":{}}})", n); }}},
+      {"grammar_bytes", {kChatApi, [&](int n) { return chat(R"("json_schema":")" + std::string(n, 's') + "\""); }}},
       {"cache_salt_bytes", {kChatApi, [&](int n) { return chat(R"("cache_salt":")" + std::string(n, 's') + "\""); }}},
   };
   // Held by the HTTP layer and the workers, or not by a count of 5; their own tests lower each. A longer request id is
@@ -83,6 +84,12 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
                                                 "stored_tenant_bytes",
                                                 "stored_bytes",
                                                 "prompt_logprobs",
+                                                "grammar_nodes",
+                                                "grammar_depth",
+                                                "grammar_repeats",
+                                                "grammar_seconds",
+                                                "grammar_memory_bytes",
+                                                "grammar_cache_bytes",
                                                 "tools_bytes",
                                                 "header_bytes",
                                                 "header_fields",

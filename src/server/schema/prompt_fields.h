@@ -25,9 +25,6 @@ std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value,
 // The text that an answer is expected to be.
 std::string read_prediction(const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
-// Of response_format, an object: that it has a type, and which.
-void require_response_type(const json::value& format);
-void read_response_type(const json::value& type);
 // How an API writes a tool; by default as OpenAI's chat does.
 struct ToolForm {
   std::string_view type = "function";   // the only one that is known

@@ -5,6 +5,7 @@
 
 #include "server/apis/anthropic_messages/client_markers.h"
 #include "server/schema/field_error.h"
+#include "server/schema/grammar_fields.h"
 
 namespace quire::anthropic {
 namespace {
@@ -233,7 +234,7 @@ void read_tool_choice(ApiRequest& out, const json::value& value) {
   }
 }
 
-void read_format(ApiRequest& out, const std::string& path, const json::value& value) {
+void read_format(ApiRequest& out, const std::string& path, const json::value& value, const ParseContext& context) {
   if (!value.is_object()) refuse_value(path, R"(an object such as {"type": "json_schema", "schema": {}})", value);
   const json::object& format = value.get_object();
   const std::string_view type = string_member(path, format, "type");
@@ -242,7 +243,7 @@ void read_format(ApiRequest& out, const std::string& path, const json::value& va
   if (schema == nullptr || !schema->is_object()) {
     refuse_value(at(path, "schema"), "a JSON Schema, an object", schema == nullptr ? json::value() : *schema);
   }
-  out.grammar = GrammarSpec{.kind = GrammarKind::kJsonSchema, .text = json::serialize(*schema)};
+  read_schema(out, at(path, "schema"), *schema, context);
 }
 
 }  // namespace quire::anthropic

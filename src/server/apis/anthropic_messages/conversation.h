@@ -14,6 +14,6 @@ void read_system(ApiRequest& out, const json::value& value, const ParseContext& 
 void read_messages(ApiRequest& out, const json::value& value, const ParseContext& context);
 void read_tool_choice(ApiRequest& out, const json::value& value);
 // The field output_config.format or output_format at `path`.
-void read_format(ApiRequest& out, const std::string& path, const json::value& value);
+void read_format(ApiRequest& out, const std::string& path, const json::value& value, const ParseContext& context);
 
 }  // namespace quire::anthropic

@@ -27,7 +27,7 @@ constexpr auto kOutputConfig = std::to_array<Field>({
      },
      1, 64},
     other_field("format", R"({"type": "object"})", "`type` (`json_schema`) and `schema`: the form of the answer",
-     [](Out& out, const Value& value, const Context&) { anthropic::read_format(out, "output_config.format", value); }),
+     [](Out& out, const Value& value, const Context& context) { anthropic::read_format(out, "output_config.format", value, context); }),
 });
 
 // `system` before `messages`: in this order they make the conversation.
@@ -58,7 +58,7 @@ constexpr auto kMessagesOwn = std::to_array<Field>({
     object_field("thinking", kThinking, "whether the model thinks before it answers; default: no"),
     object_field("output_config", kOutputConfig, "more about the answer"),
     other_field("output_format", R"({"type": "object"})", "older name of output_config.format",
-     [](Out& out, const Value& value, const Context&) { anthropic::read_format(out, "output_format", value); }),
+     [](Out& out, const Value& value, const Context& context) { anthropic::read_format(out, "output_format", value, context); }),
     {"stream", kBool, "answers with an event stream",
      [](Out& out, const Value& value, const Context&) { out.stream = value.get_bool(); }},
     {"mcp_servers", kRefused, "tools that the server calls itself"},

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/schema/field_error.h"
+#include "server/schema/grammar_fields.h"
 #include "server/schema/prompt_fields.h"
 
 namespace quire::responses {
@@ -161,19 +162,19 @@ void read_tools(ApiRequest& out, const json::value& value, const ParseContext& c
   out.echoed["tools"] = std::move(echoed);
 }
 
-void read_format(ApiRequest& out, const json::value& value) {
+void read_format(ApiRequest& out, const json::value& value, const ParseContext& context) {
   const std::string path = "text.format";
   if (!value.is_object()) refuse_value(path, R"(an object such as {"type": "text"})", value);
   const json::object& format = value.get_object();
   const std::string_view type = string_member(path, format, "type");
   if (type == "json_object") {
-    out.grammar = GrammarSpec{.kind = GrammarKind::kJsonObject};
+    set_grammar(out, path, GrammarKind::kJsonObject, "");
   } else if (type == "json_schema") {
     const json::value* const schema = find_member(format, "schema");
     if (schema == nullptr || !schema->is_object()) {
       refuse_value("text.format.schema", "a JSON Schema, an object", schema == nullptr ? json::value() : *schema);
     }
-    out.grammar = GrammarSpec{.kind = GrammarKind::kJsonSchema, .text = json::serialize(*schema)};
+    read_schema(out, "text.format.schema", *schema, context);
   } else if (type != "text") {
     refuse_value("text.format.type", "one of text, json_object, json_schema", format.at("type"));
   }

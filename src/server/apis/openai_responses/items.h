@@ -12,7 +12,7 @@ void read_instructions(ApiRequest& out, const json::value& value);
 void read_input(ApiRequest& out, const json::value& value, const ParseContext& context);
 void read_tools(ApiRequest& out, const json::value& value, const ParseContext& context);
 // The field text.format.
-void read_format(ApiRequest& out, const json::value& value);
+void read_format(ApiRequest& out, const json::value& value, const ParseContext& context);
 void read_include(ApiRequest& out, const json::value& value);
 
 }  // namespace quire::responses

@@ -21,7 +21,7 @@ constexpr auto kReasoning = std::to_array<Field>({
 constexpr auto kText = std::to_array<Field>({
     other_field("format", R"({"type": "object"})",
      "`type` (text, json_object, or json_schema with `schema`): the form of the answer",
-     [](Out& out, const Value& value, const Context&) { responses::read_format(out, value); }),
+     [](Out& out, const Value& value, const Context& context) { responses::read_format(out, value, context); }),
     {"verbosity", kString, "accepted: there is no such control"},
 });
 

@@ -14,11 +14,19 @@ namespace {
 
 constexpr const char* kSnapshot = QUIRE_SOURCE_DIR "/src/server/apis/wire.snapshot";
 
+constexpr const char* kWithTools = R"({"tools": [{"function": {"name": "f"}}, {"function": {"name": "g"}}]})";
+constexpr const char* kWithToolsStreamed =
+    R"({"tools": [{"function": {"name": "f"}}], "stream": true, "stream_options": {"include_usage": true}})";
+constexpr const char* kCalls =
+    "<think>Hm</think>\n\nI call.\n<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"
+    "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>";
+
 struct Case {
   const Api& api;
   const char* body;
   size_t num_prompts = 1;
   FinishReason finish = FinishReason::kLength;
+  const char* text = nullptr;  // of the answer; the model thinks before it answers
 };
 
 MakeAnswer maker(const Api& api) {
@@ -44,11 +52,30 @@ class WireTest : public ServerTest {
     return event;
   }
 
+  // The ids of calls are new each time.
+  static void hide_ids(std::string& text) {
+    constexpr std::string_view kId = "\"id\":\"call_";
+    for (size_t at = text.find(kId); at != std::string::npos; at = text.find(kId, at)) {
+      at += kId.size();
+      EXPECT_EQ(text.find('"', at), at + 24);
+      text.replace(at, 24, "*");
+    }
+  }
+
   // What the client of a request reads whose streams bring the same few tokens for every choice.
   std::string wire(const Case& given) {
     const auto exchange = std::make_shared<FakeExchange>(given.body);
+    const auto thinking = TextProcessor::load(checkpoint());
+    const std::vector<int32_t> plain_ids = ids_;
+    if (given.text != nullptr) {
+      thinking->use_reasoning_format("think");
+      ids_ = text().tokenizer().encode(given.text, {.add_special_tokens = true});
+      ids_.push_back(text().eog_ids().front());
+    }
+    model_->text = given.text != nullptr ? thinking.get() : &text();
     GenerationPlan plan;
     plan.model = model_;
+    plan.is_conversation = &given.api == &kChatApi || &given.api == &kMessagesApi || &given.api == &kResponsesApi;
     plan.request =
         parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
     std::vector<std::shared_ptr<OutputStream>> streams;
@@ -87,6 +114,9 @@ class WireTest : public ServerTest {
     std::string text = exchange->is_stream()
                            ? exchange->sent()
                            : std::to_string(exchange->response().status) + " " + exchange->response().body + "\n";
+    ids_ = plain_ids;
+    model_->text = &this->text();
+    hide_ids(text);
     for (const std::string_view time : {"\"created\":", "\"created_at\":", "\"completed_at\":"}) {
       for (size_t at = text.find(time); at != std::string::npos; at = text.find(time, at)) {
         at += time.size();
@@ -115,6 +145,11 @@ TEST_F(WireTest, StaysAsItWas) {
       {kChatApi, R"({"quire_drafts": true, "prediction": {"type": "content", "content": "one"}})"},
       {kChatApi, R"({"quire_drafts": true, "stream": true, "stream_options": {"include_usage": true},
                      "prediction": {"type": "content", "content": "one"}})"},
+      {kChatApi, kWithTools, 1, FinishReason::kStop, kCalls},
+      {kChatApi, kWithToolsStreamed, 1, FinishReason::kStop, kCalls},
+      {kChatApi, kWithTools, 1, FinishReason::kLength, "<think>Hm"},
+      {kChatApi, R"({"include_reasoning": false, "stream": true, "logprobs": true})", 1, FinishReason::kStop,
+       "<think>\nHm.\n</think>\n\nYes <b>"},
       {kCompletionsApi, R"({"quire_drafts": true, "quire_timings": true, "stream": true, "stop": "two"})"},
       {kCompletionsApi, R"({})", 2},
       {kCompletionsApi, R"({"stream": true})", 2},

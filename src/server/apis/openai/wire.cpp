@@ -93,11 +93,17 @@ void append_usage(std::string& out, const UsageCounts& usage) {
                  "\"prompt_tokens_details\":{{\"cached_tokens\":{}}}",
                  usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens + usage.completion_tokens,
                  usage.cached_tokens);
-  if (usage.prediction) {
-    fmt::format_to(std::back_inserter(out),
-                   ",\"completion_tokens_details\":{{\"accepted_prediction_tokens\":{},"
-                   "\"rejected_prediction_tokens\":{}}}",
-                   usage.prediction->accepted_tokens, usage.prediction->rejected_tokens);
+  if (usage.prediction || usage.reasoning_tokens > 0) {
+    out += ",\"completion_tokens_details\":{";
+    if (usage.reasoning_tokens > 0) {
+      fmt::format_to(std::back_inserter(out), "\"reasoning_tokens\":{}{}", usage.reasoning_tokens,
+                     usage.prediction ? "," : "");
+    }
+    if (usage.prediction) {
+      fmt::format_to(std::back_inserter(out), "\"accepted_prediction_tokens\":{},\"rejected_prediction_tokens\":{}",
+                     usage.prediction->accepted_tokens, usage.prediction->rejected_tokens);
+    }
+    out += '}';
   }
   out += '}';
 }

@@ -1,9 +1,9 @@
-#include "server/apis/openai/answer.h"
-
 #include <algorithm>
+#include <utility>
 
 #include "server/apis/answers.h"
 #include "server/apis/json_text.h"
+#include "server/apis/openai/answer.h"
 
 namespace quire {
 namespace {
@@ -21,11 +21,7 @@ class ChatForm : public OpenAiForm {
     out += "{\"index\":";
     append_json_number(out, int64_t{part.index});
     out += part.is_stream ? ",\"delta\":{" : ",\"message\":{";
-    if (part.is_first) out += "\"role\":\"assistant\"";
-    if (part.is_first || !part.piece.text.empty() || part.end == nullptr) {
-      out += part.is_first ? ",\"content\":" : "\"content\":";
-      append_json_string(out, part.piece.text);
-    }
+    append_message(out, part);
     out += part.is_stream ? "}" : ",\"refusal\":null}";
     out += ",\"logprobs\":";
     append_logprobs(out, part.piece.tokens, /*null_when_empty=*/part.is_stream);
@@ -33,6 +29,45 @@ class ChatForm : public OpenAiForm {
   }
 
  private:
+  static void append_message(std::string& out, const ChoicePart& part) {
+    const char* separator = "";
+    const auto member = [&](std::string_view name) {
+      out += std::exchange(separator, ",");
+      out += name;
+    };
+    if (part.is_first) member("\"role\":\"assistant\"");
+    const bool is_other = !part.reasoning.empty() || !part.calls.empty();
+    if (!part.piece.text.empty() || (!is_other && (part.is_first || part.end == nullptr))) {
+      member("\"content\":");
+      append_json_string(out, part.piece.text);
+    } else if (part.is_first) {
+      member("\"content\":null");
+    }
+    // Clients read the one name or the other.
+    for (const std::string_view name : {"\"reasoning\":", "\"reasoning_content\":"}) {
+      if (part.reasoning.empty()) break;
+      member(name);
+      append_json_string(out, part.reasoning);
+    }
+    if (part.calls.empty()) return;
+    member("\"tool_calls\":");
+    append_list(out, part.calls, [&](const ToolCallPiece& call) { append_call(out, call, part.is_stream); });
+  }
+
+  // The first piece of a call has an id.
+  static void append_call(std::string& out, const ToolCallPiece& call, bool is_stream) {
+    out += '{';
+    if (is_stream) {
+      out += "\"index\":";
+      append_json_number(out, int64_t{call.index});
+      out += ',';
+    }
+    if (!call.id.empty()) out += "\"id\":" + json_string(call.id) + ",\"type\":\"function\",";
+    out += "\"function\":{";
+    if (!call.id.empty()) out += "\"name\":" + json_string(call.name) + ',';
+    out += "\"arguments\":" + json_string(call.arguments) + "}}";
+  }
+
   void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
     const bool has_shown =
         std::any_of(tokens.begin(), tokens.end(), [](const PieceToken& token) { return !token.is_end; });

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "server/answers/answer_errors.h"
+#include "server/answers/answer_parts.h"
 #include "server/answers/grammars.h"
 #include "server/answers/prompts.h"
 #include "server/apis/json_text.h"
@@ -136,7 +137,8 @@ class GenerationReader : public StreamReader {
  private:
   struct Choice {
     std::optional<ChoiceText> text;
-    std::optional<ChoiceEnd> end;  // decided; the finishing event has not arrived yet
+    std::unique_ptr<AnswerParts> parts;  // null: all text is content
+    std::optional<ChoiceEnd> end;        // decided; the finishing event has not arrived yet
     bool is_closed = false;
     int64_t num_tokens = 0;  // sampled, those after a stop string included
     double last_token_ms = 0.0;
@@ -184,17 +186,24 @@ class GenerationReader : public StreamReader {
       echo = echo_piece(tokenizer, prompt.ids, std::move(logprobs), request.skip_special_tokens);
       if (prompt.is_text) echo.text = prompt.text;
     }
-    const ChoiceTextOptions options{.stops = request.stop,
-                                    .include_stop = request.include_stop,
-                                    .skip_special_tokens = request.skip_special_tokens,
-                                    .min_tokens = request.sampling.min_tokens,
-                                    .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks,
-                                    .first_offset = static_cast<int64_t>(count_characters(echo.text))};
+    const bool has_parts = plan_.is_conversation && reads_parts(*plan_.model->text, request);
+    const ChoiceTextOptions options{
+        .stops = request.stop,
+        .include_stop = request.include_stop,
+        .skip_special_tokens = request.skip_special_tokens,
+        .shown_tokens = has_parts ? plan_.model->text->mark_tokens(may_call(request)) : std::vector<int32_t>(),
+        .min_tokens = request.sampling.min_tokens,
+        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks,
+        .first_offset = static_cast<int64_t>(count_characters(echo.text))};
     for (size_t i = 0; i < num_choices(); ++i) {
       const size_t choice = index * num_choices() + i;
       choices_[choice].text.emplace(
           tokenizer, options,
           plan_.is_continuation ? std::span<const int32_t>(prompt.ids) : std::span<const int32_t>());
+      if (has_parts) {
+        choices_[choice].parts = std::make_unique<AnswerParts>(*plan_.model->text, request, prompt.ids,
+                                                               exchange_->request().id, static_cast<int>(choice));
+      }
       if (!echo.empty()) writer_->text(static_cast<int>(choice), echo);
     }
   }
@@ -220,6 +229,11 @@ class GenerationReader : public StreamReader {
     if (!choice.end) {
       choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
     }
+    if (choice.parts != nullptr) {
+      choice.parts->push(std::move(rest));
+      rest = choice.parts->finish(*writer_);
+      choice.end->has_tool_calls = choice.parts->num_calls() > 0;
+    }
     if (!rest.text.empty()) writer_->text(static_cast<int>(index), std::exchange(rest, {}));
     choice.is_closed = true;
     --num_open_;
@@ -236,13 +250,19 @@ class GenerationReader : public StreamReader {
     choice.last_token_ms = event.time_ms;
     if (choice.end) return;  // sampled before the engine learned of the stop string
     ++usage_.completion_tokens;
-    writer_->usage(usage_);
     end_token_ = event.token.id;
     TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token, event.is_accepted_draft);
+    if (choice.parts != nullptr) {
+      const bool was_reasoning = choice.parts->is_reasoning();
+      choice.parts->push(std::exchange(piece, {}));
+      if (was_reasoning || choice.parts->is_reasoning()) ++usage_.reasoning_tokens;
+    }
+    writer_->usage(usage_);
     if (choice.text->is_stopped()) {
       choice.end = stop_string_end(choice);
       if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
     }
+    if (choice.parts != nullptr) return choice.parts->write(*writer_);
     if (!piece.empty()) writer_->text(static_cast<int>(index), std::move(piece));
   }
 

@@ -43,8 +43,10 @@ constexpr auto kChatOwn = std::to_array<Field>({
     {"audio", kRefused, "spoken answers"},
     {"web_search_options", kRefused, "searching the web"},
     {"moderation", kRefused, "judging the text"},
-    {"parallel_tool_calls", kIgnored, "no tools are called"},
-    {"include_reasoning", kIgnored, "reasoning is not separated from the text"},
+    {"parallel_tool_calls", kBool, "false: at most one call; default true",
+     [](Out& out, const Value& value, const Context&) { out.parallel_tool_calls = value.get_bool(); }},
+    {"include_reasoning", kBool, "false: what the model thinks before it answers is left out; default true",
+     [](Out& out, const Value& value, const Context&) { out.include_reasoning = value.get_bool(); }},
     {"verbosity", kIgnored, "there is no such control"},
 });
 // clang-format on

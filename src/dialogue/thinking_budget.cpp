@@ -12,7 +12,7 @@ namespace {
 // What every choice of a request shares.
 struct Bound {
   Tokenizer tokenizer;
-  std::string_view begin, end;       // the marks
+  std::string_view begin, end;      // the marks
   std::vector<int32_t> end_tokens;  // of the end mark
   std::vector<int32_t> eog_ids;
   ThinkingBudget budget;
@@ -39,7 +39,8 @@ class BoundedThinking : public TokenConstraint {
 
   void accept(int32_t token) override {
     if (answer_ != nullptr) answer_->accept(token);
-    has_ended_ = has_ended_ || std::find(bound_->eog_ids.begin(), bound_->eog_ids.end(), token) != bound_->eog_ids.end();
+    has_ended_ =
+        has_ended_ || std::find(bound_->eog_ids.begin(), bound_->eog_ids.end(), token) != bound_->eog_ids.end();
     switch (step_) {
       case Step::kBefore: return before(token);
       case Step::kThinking: return think(token);

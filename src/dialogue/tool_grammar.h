@@ -19,8 +19,8 @@ struct CallRules {
   std::optional<json::value> content_schema = {};
 };
 
-// The text of a GrammarSpec of kind kStructuralTag. The writing of `format` is known. `tools`: those that may be called.
-// Without is_required, arguments of tools that are not strict may be any object.
+// The text of a GrammarSpec of kind kStructuralTag. The writing of `format` is known. `tools`: those that may be
+// called. Without is_required, arguments of tools that are not strict may be any object.
 std::string call_structure(const ToolFormat& format, std::span<const Tool> tools, const CallRules& rules);
 
 }  // namespace quire

@@ -267,18 +267,23 @@ TEST(ToolFormats, SurviveAnything) {
       for (const std::string& piece : pieces) whole += piece;
       EXPECT_EQ(read(format, pieces), read(format, {whole})) << format.name << ": " << whole;
     }
-    for (const char* piece :
-         {"{\"name\": \"stop\", \"arguments\": {\"a\": \"b\"}} ", "<", "[", "{\"a\":", "\"x", "   "}) {
-      const auto parser = format.make_parser(tools());
-      std::vector<AnswerPart> parts;
-      parser->push("<tool_call>{\"name\": \"stop\", \"arguments\": [\"", parts);
-      size_t size = 0;
-      for (const std::string_view each = piece; size < (size_t{1} << 18); size += each.size()) {
-        parser->push(each, parts);
-        if (parts.size() > 100) parts.clear();
-      }
-      parser->finish(parts);
+  }
+  const char* const kRepeated[] = {
+      "{\"name\": \"stop\", \"arguments\": {\"a\": \"b\"}} ", "<", "[", "{\"a\":", "\"x", "   "};
+  size_t which = 0;
+  for (const ToolFormat& format : tool_formats()) {
+    const char* const piece = kRepeated[which++ % std::size(kRepeated)];
+    std::string slice;
+    while (slice.size() < 8192) slice += piece;
+    const auto parser = format.make_parser(tools());
+    std::vector<AnswerPart> parts;
+    parser->push("<tool_call>{\"name\": \"stop\", \"arguments\": [\"", parts);
+    for (int i = 0; i < 2000; ++i) parser->push(piece, parts);
+    for (int i = 0; i < 128; ++i) {
+      parser->push(slice, parts);
+      parts.clear();
     }
+    parser->finish(parts);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "dialogue/tool_grammar.h"
 #include "server/schema/field_error.h"
 
@@ -13,9 +14,9 @@ bool is_forced(const ApiRequest& request) {
 }
 
 bool needs_grammar(const ApiRequest& request) {
-  return may_call(request) && (is_forced(request) || request.grammar ||
-                               std::any_of(request.tools.begin(), request.tools.end(),
-                                           [](const Tool& tool) { return tool.is_strict; }));
+  return may_call(request) &&
+         (is_forced(request) || request.grammar ||
+          std::any_of(request.tools.begin(), request.tools.end(), [](const Tool& tool) { return tool.is_strict; }));
 }
 
 // Of the content of an answer that may instead call tools.

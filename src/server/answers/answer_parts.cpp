@@ -68,8 +68,11 @@ AnswerParts::AnswerParts(const TextProcessor& text, const ApiRequest& request, s
       parser_(make_parser(text, request, prompt)) {}
 
 void AnswerParts::push(TextPiece piece) {
+  const bool was_reasoning = parser_->is_reasoning();
   std::move(piece.tokens.begin(), piece.tokens.end(), std::back_inserter(tokens_));
   if (!piece.text.empty()) parser_->push(piece.text, parts_);
+  // Marks go with the reasoning that they are of.
+  if (!request_.include_reasoning && (was_reasoning || parser_->is_reasoning())) tokens_.clear();
 }
 
 void AnswerParts::write(AnswerWriter& writer) {

@@ -198,14 +198,17 @@ void ChatTemplateOption::add(Command& to) {
            .value = quire::text(text, "FILE"),
            .help = "Use this Jinja template for conversations: a file, or the template itself",
            .default_text = "the model's own"},
-          {.names = "--tool-call-parser",
-           .value = quire::text(tool_format, "NAME"),
-           .help = "How the model writes calls of tools: " + tool_format_names(),
-           .default_text = "found by the chat template"},
           {.names = "--reasoning-parser",
            .value = quire::text(reasoning_format, "NAME"),
            .help = "How the model marks what it thinks: none, " + reasoning_format_names(),
            .default_text = "found by the chat template"}});
+}
+
+void ChatTemplateOption::add_tools(Command& to) {
+  to.add({.has_environment = true}, {{.names = "--tool-call-parser",
+                                      .value = quire::text(tool_format, "NAME"),
+                                      .help = "How the model writes calls of tools: " + tool_format_names(),
+                                      .default_text = "found by the chat template"}});
 }
 
 void ChatTemplateOption::apply_to(TextProcessor& to) const {

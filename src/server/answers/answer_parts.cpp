@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "dialogue/reasoning.h"
+#include "dialogue/tool_formats/call_reader.h"
 #include "dialogue/tool_formats/tool_format.h"
+#include "server/answers/tool_choice.h"
 
 namespace quire {
 namespace {
@@ -34,17 +36,23 @@ std::string letters(uint64_t number, int count) {
 std::unique_ptr<OutputParser> make_parser(const TextProcessor& text, const ApiRequest& request,
                                           std::span<const int32_t> prompt) {
   std::unique_ptr<OutputParser> parser =
-      may_call(request) ? text.tool_format().make_parser(request.tools) : make_plain_parser();
+      may_call(request) ? call_format(text, request).make_parser(request.tools) : make_plain_parser();
   const ReasoningFormat* const reasoning = text.reasoning_format();
   if (reasoning == nullptr) return parser;
-  const std::string end = text.tokenizer().decode(prompt.last(std::min(prompt.size(), kPromptEndTokens)),
-                                                  /*skip_special_tokens=*/false);
-  return make_reasoning_parser(*reasoning, opens_reasoning(*reasoning, end), std::move(parser));
+  const bool is_open = answer_start(text, prompt) == AnswerStart::kReasoning;
+  return make_reasoning_parser(*reasoning, is_open, std::move(parser));
 }
 
 }  // namespace
 
-bool may_call(const ApiRequest& request) { return !request.tools.empty() && request.tool_choice != ToolChoice::kNone; }
+AnswerStart answer_start(const TextProcessor& text, std::span<const int32_t> prompt) {
+  const ReasoningFormat* const format = text.reasoning_format();
+  if (format == nullptr) return AnswerStart::kContent;
+  const std::string end = text.tokenizer().decode(prompt.last(std::min(prompt.size(), kPromptEndTokens)),
+                                                  /*skip_special_tokens=*/false);
+  if (opens_reasoning(*format, end)) return AnswerStart::kReasoning;
+  return trimmed(end).ends_with(format->end) ? AnswerStart::kContent : AnswerStart::kEither;
+}
 
 bool reads_parts(const TextProcessor& text, const ApiRequest& request) {
   return may_call(request) || text.reasoning_format() != nullptr;
@@ -53,15 +61,18 @@ bool reads_parts(const TextProcessor& text, const ApiRequest& request) {
 AnswerParts::AnswerParts(const TextProcessor& text, const ApiRequest& request, std::span<const int32_t> prompt,
                          std::string salt, int choice)
     : request_(request),
-      ids_(text.tool_format().ids),
+      ids_(call_format(text, request).ids),
       // A client may send the same id twice.
       salt_(fmt::format("{} {}", salt, std::chrono::steady_clock::now().time_since_epoch().count())),
       choice_(choice),
       parser_(make_parser(text, request, prompt)) {}
 
 void AnswerParts::push(TextPiece piece) {
+  const bool was_reasoning = parser_->is_reasoning();
   std::move(piece.tokens.begin(), piece.tokens.end(), std::back_inserter(tokens_));
   if (!piece.text.empty()) parser_->push(piece.text, parts_);
+  // Marks go with the reasoning that they are of.
+  if (!request_.include_reasoning && (was_reasoning || parser_->is_reasoning())) tokens_.clear();
 }
 
 void AnswerParts::write(AnswerWriter& writer) {

@@ -16,8 +16,14 @@
 
 namespace quire {
 
-// Whether the model may call tools.
-bool may_call(const ApiRequest& request);
+// What an answer to a conversation begins with, as its prompt and the model's format of reasoning tell.
+enum class AnswerStart : uint8_t {
+  kContent,
+  kReasoning,  // the prompt has the begin mark
+  kEither,     // reasoning, if the answer begins with that mark
+};
+AnswerStart answer_start(const TextProcessor& text, std::span<const int32_t> prompt);
+
 // Whether answers to a conversation may have other parts than content.
 bool reads_parts(const TextProcessor& text, const ApiRequest& request);
 

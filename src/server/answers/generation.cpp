@@ -5,10 +5,12 @@
 #include <optional>
 
 #include "base/log.h"
+#include "dialogue/thinking_budget.h"
 #include "server/answers/answer_errors.h"
 #include "server/answers/answer_parts.h"
 #include "server/answers/grammars.h"
 #include "server/answers/prompts.h"
+#include "server/answers/tool_choice.h"
 #include "server/apis/json_text.h"
 #include "server/schema/field_error.h"
 #include "text/utf8.h"
@@ -325,6 +327,21 @@ class GenerationReader : public StreamReader {
   bool is_failed_ = false;
 };
 
+// What keeps the answer to a form: the request's grammar, that of its tools, and the bound of reasoning.
+std::shared_ptr<const ConstraintSource> constraint_for(const GenerationPlan& plan, std::span<const int32_t> eog_ids) {
+  const TextProcessor& text = *plan.model->text;
+  const AnswerStart start = plan.is_conversation ? answer_start(text, plan.prompts.front().ids) : AnswerStart::kContent;
+  ReasoningMarks marks;
+  if (start != AnswerStart::kContent) marks.end = text.reasoning_format()->end;
+  if (start == AnswerStart::kEither) marks.begin = text.reasoning_format()->begin;
+  auto constraint = constraint_of(*plan.model, plan.request, std::move(marks));
+  if (!plan.request.thinking_token_budget || start == AnswerStart::kContent) return constraint;
+  return limit_thinking(
+      text.tokenizer(), *text.reasoning_format(), eog_ids,
+      {.max_tokens = *plan.request.thinking_token_budget, .is_open = start == AnswerStart::kReasoning},
+      std::move(constraint));
+}
+
 }  // namespace
 
 std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
@@ -333,9 +350,10 @@ std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, con
 }
 
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
+  if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
   const ApiRequest& request = plan.request;
   GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
-  common.constraint = constraint_of(*plan.model, request, /*reasoning_end=*/"");
+  common.constraint = constraint_for(plan, common.eog_ids);
   if (!common.prediction.empty() && plan.prompts.size() > 1) {
     refuse_field("prediction",
                  fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "

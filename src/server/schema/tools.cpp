@@ -121,10 +121,6 @@ void check_tools(const ApiRequest& request) {
   if (request.tool_choice == ToolChoice::kRequired && request.tools.empty()) {
     refuse_field("tool_choice", "'tool_choice' is \"required\", but there are no tools; give 'tools'");
   }
-  if (request.tool_choice == ToolChoice::kRequired) {
-    refuse_unsupported("tool_choice",
-                       "'tool_choice' is \"required\": this server leaves it to the model; give \"auto\"");
-  }
   if (request.tool_choice != ToolChoice::kNamed) return;
   const bool is_there = std::any_of(request.tools.begin(), request.tools.end(),
                                     [&](const Tool& tool) { return tool.name == request.tool_name; });
@@ -132,7 +128,6 @@ void check_tools(const ApiRequest& request) {
     refuse_field("tool_choice", fmt::format("'tool_choice' names {}, which is not among the {} tools",
                                             request.tool_name, request.tools.size()));
   }
-  refuse_unsupported("tool_choice", "'tool_choice' names a tool: this server leaves it to the model; give \"auto\"");
 }
 
 }  // namespace quire

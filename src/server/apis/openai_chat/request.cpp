@@ -39,7 +39,8 @@ constexpr auto kChatOwn = std::to_array<Field>({
        allow_only("function_call", value, [](const Value& choice) { return choice == "none" || choice == "auto"; },
                   "\"none\" and \"auto\"");
      }),
-    {"thinking_token_budget", kRefused, "a limit on reasoning tokens"},
+    {"thinking_token_budget", kInteger, "most tokens of reasoning, after which the answer begins",
+     [](Out& out, const Value& value, const Context&) { out.thinking_token_budget = integer(value); }, 0, kInt32Max},
     {"audio", kRefused, "spoken answers"},
     {"web_search_options", kRefused, "searching the web"},
     {"moderation", kRefused, "judging the text"},

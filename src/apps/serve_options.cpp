@@ -152,6 +152,7 @@ RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   scheduling.apply_to(runner);
   const SpeculationOptions drafting = speculation.resolve();
   make_room_for_drafts(runner, drafting);
+  make_room_for_known_drafts(runner);
   runner.populate_kv = populate_kv;
   if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
   const uint64_t drafter_bytes = plan_drafter(drafting, checkpoint, runner);

@@ -280,6 +280,8 @@ TEST(JsonSchema, RefusesByPointer) {
   expect_refused(R"({"items": 3})", kInvalidArgument, "#/items");
   expect_refused(R"({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"})", kInvalidArgument,
                  "refers to itself");
+  expect_refused(R"({"items": {"minimum": 1e400}})", kInvalidArgument, "#/items/minimum");
+  expect_refused(R"({"items": {"items": {"uniqueItems": true}}})", kUnsupported, "#/items/items/uniqueItems");
   expect_refused("false", kInvalidArgument, "");
   expect_refused("3", kInvalidArgument, "it should be an object or a bool");
   expect_refused(R"({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]})", kInvalidArgument, "");

@@ -14,7 +14,7 @@ struct Decimal {
   std::string whole = "0";
   std::string fraction = {};
 
-  // As exactly as its shortest text.
+  // Of a finite number: as exactly as its shortest text.
   static Decimal of(double value);
   bool is_zero() const { return whole == "0" && fraction.empty(); }
 };

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kMaxSeconds = 2.0;
 constexpr int kMaxProbes = 3;
-constexpr size_t kMaxNestedSchemas = 400;  // of schemas that hold of one value
+constexpr size_t kMaxNestedSchemas = 200;  // of schemas that hold of one value
 constexpr double kMaxCount = 1'000'000;
 
 // Where a conjunction's emptiness is asked for while one of its schemas is being read, there is no answer.
@@ -127,6 +127,7 @@ bool Evaluator::is_empty(const Conjunction& conjunction) {
   const auto known = emptiness_.find(conjunction);
   if (known != emptiness_.end()) return known->second;
   if (num_probes_ == kMaxProbes) return false;
+  check_time();
   const Depth depth(num_probes_);
   try {
     const bool is_empty = algebra.is_empty(values(conjunction));

@@ -1,16 +1,21 @@
 // minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf; the numbers of const and enum.
-#include <array>
+#include <cmath>
 #include <optional>
 
+#include "base/error.h"
 #include "grammar/json_schema/decimal.h"
 #include "grammar/json_schema/evaluator.h"
 
 namespace quire::schema {
 namespace {
 
-Decimal decimal(const json::value& number) {
+Decimal decimal(const Evaluator& evaluator, const json::value& number) {
   Decimal value;
-  if (number.is_double()) return Decimal::of(number.get_double());
+  if (number.is_double()) {
+    if (std::isfinite(number.get_double())) return Decimal::of(number.get_double());
+    fail(ErrorCode::kInvalidArgument, "the JSON schema's number at {} is larger than any that is read",
+         evaluator.document.pointer(number));
+  }
   value.is_negative = number.is_int64() && number.get_int64() < 0;
   value.whole = number.is_int64() ? std::to_string(number.get_int64()) : std::to_string(number.get_uint64());
   if (value.is_negative) value.whole.erase(0, 1);
@@ -30,7 +35,7 @@ NumberSet bounded(Evaluator& evaluator, const json::value& schema, std::string_v
     if (value == nullptr) return;
     if (!value->is_number()) evaluator.document.wrong(schema, keyword, "it should be a number");
     const auto side = is_minimum ? decimals_from : decimals_to;
-    const Regex decimals = side(evaluator.builder, decimal(*value), is_exclusive);
+    const Regex decimals = side(evaluator.builder, decimal(evaluator, *value), is_exclusive);
     numbers = evaluator.algebra.intersect(numbers, NumberSet{.decimals = decimals});
   };
   narrow(inclusive, bound, is_old && other->get_bool());
@@ -46,7 +51,7 @@ NumberSet integers(Evaluator& evaluator) {
 }
 
 NumberSet constant_number(Evaluator& evaluator, const json::value& number) {
-  return {.decimals = decimals_equal(evaluator.builder, decimal(number)), .are_constants = true};
+  return {.decimals = decimals_equal(evaluator.builder, decimal(evaluator, number)), .are_constants = true};
 }
 
 NumberSet read_numbers(Evaluator& evaluator, const json::value& schema) {
@@ -56,7 +61,7 @@ NumberSet read_numbers(Evaluator& evaluator, const json::value& schema) {
     if (!divisor->is_number() || divisor->to_number<double>() <= 0) {
       evaluator.document.wrong(schema, "multipleOf", "it should be a number above 0");
     }
-    const std::optional<Regex> multiples = decimals_multiple_of(evaluator.builder, decimal(*divisor));
+    const std::optional<Regex> multiples = decimals_multiple_of(evaluator.builder, decimal(evaluator, *divisor));
     if (!multiples) evaluator.document.unsupported(schema, "multipleOf", "its digits are too many");
     numbers = evaluator.algebra.intersect(numbers, NumberSet{.decimals = *multiples});
   }

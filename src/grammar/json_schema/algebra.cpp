@@ -252,9 +252,31 @@ std::vector<ObjectShape> Algebra::complement(const ObjectShape& shape) {
   return others;
 }
 
+bool Algebra::includes(const ObjectShape& a, const ObjectShape& b) {
+  if (a.evaluated != b.evaluated || a.min > b.min || !std::ranges::includes(b.required, a.required)) return false;
+  if (a.max != kNoMaximum && (b.max == kNoMaximum || a.max < b.max)) return false;
+  const auto is_known = [&](const NameClass& witness) {
+    return std::ranges::find(b.witnesses, witness) != b.witnesses.end();
+  };
+  if (!std::ranges::all_of(a.witnesses, is_known)) return false;
+  const bool has_any_name = a.classes.size() == 1 && a.classes[0].names.has_escapes;
+  if (!has_any_name && a.classes != b.classes) return false;
+  const auto has_all = [](const Conjunction& of_a, const Conjunction& of_b) {
+    return is_never(of_b) || std::ranges::includes(of_b, of_a);
+  };
+  const auto has_all_named = [&](const NamedValue& property) {
+    return has_all(value_of(a, property.name), value_of(b, property.name));
+  };
+  const auto has_all_of_class = [&](const NameClass& names) { return has_all(a.classes[0].value, names.value); };
+  return std::ranges::all_of(a.named, has_all_named) && std::ranges::all_of(b.named, has_all_named) &&
+         (!has_any_name || std::ranges::all_of(b.classes, has_all_of_class));
+}
+
 template <typename Shape>
 void Algebra::add(std::vector<Shape>& shapes, Shape shape) {
-  if (is_empty(shape) || std::ranges::find(shapes, shape) != shapes.end()) return;
+  if (is_empty(shape)) return;
+  if (std::ranges::any_of(shapes, [&](const Shape& other) { return includes(other, shape); })) return;
+  std::erase_if(shapes, [&](const Shape& other) { return includes(shape, other); });
   if (shapes.size() == kMaxShapes) {
     fail(ErrorCode::kUnsupported, "the JSON schema at {} combines more than {} alternatives of arrays or objects",
          place_(), kMaxShapes);

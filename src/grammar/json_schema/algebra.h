@@ -57,6 +57,9 @@ class Algebra {
   std::vector<ObjectShape> complement(const ObjectShape& shape);
   bool are_disjoint(const ArrayShape& a, const ArrayShape& b);
   bool are_disjoint(const ObjectShape& a, const ObjectShape& b);
+  // Whether it is certain, and quickly seen, that a has all values of b.
+  bool includes(const ArrayShape& a, const ArrayShape& b) const { return a == b; }
+  bool includes(const ObjectShape& a, const ObjectShape& b);
   template <typename Shape>
   std::vector<Shape> intersect(const std::vector<Shape>& a, const std::vector<Shape>& b);
   template <typename Shape>

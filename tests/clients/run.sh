@@ -49,11 +49,13 @@ start
 "$python" "$here/check_openai.py" "$url"
 "$python" "$here/check_responses.py" "$url"
 "$python" "$here/check_anthropic.py" "$url"
-"$python" "$here/check_agents.py" "$url"
 "$python" "$here/check_formats.py" "$url"
 "$python" "$here/check_lm_eval.py" "$url"
 "$load_tool/bin/python" "$here/check_load.py" "$url"
 "$frameworks/bin/python" "$here/check_frameworks.py" "$url"
+stop
+start --ctx-size 4096
+"$python" "$here/check_agents.py" "$url"
 stop
 start --api-key test-key --max-num-queued-reqs 1 --sequences 1
 "$python" "$here/check_openai_refusals.py" "$url" test-key

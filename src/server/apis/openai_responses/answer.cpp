@@ -36,8 +36,7 @@ std::string fixed_members(const ApiRequest& request) {
                        {"tools", json::array()},
                        {"top_logprobs", request.top_logprobs.value_or(0)},
                        {"top_p", nullptr},
-                       {"truncation", "disabled"},
-                       {"user", nullptr}};
+                       {"truncation", "disabled"}};
   for (const auto& [key, value] : request.echoed) members[key] = value;
   std::string out;
   for (const auto& [key, value] : members) {
@@ -158,7 +157,6 @@ class ResponsesAnswer : public AnswerWriter {
   std::string new_id(std::string_view kind) const { return fmt::format("{}_{}_{}", kind, key_, num_items_); }
 
   std::string response(std::string_view status) const {
-    const bool is_open = status == "in_progress";
     std::string out = head_;
     out += fmt::format(",\"status\":\"{}\",\"error\":{},\"incomplete_details\":{},\"output\":[{}]", status, error_,
                        is_cut_ ? "{\"reason\":\"max_output_tokens\"}" : "null", output_);
@@ -167,8 +165,8 @@ class ResponsesAnswer : public AnswerWriter {
       out += fmt::format(",\"completed_at\":{}", std::chrono::duration_cast<std::chrono::seconds>(now).count());
     }
     out += fixed_;
-    out += ",\"usage\":" + (is_open ? "null" : usage_json(usage_)) + '}';
-    return out;
+    if (status != "in_progress") out += ",\"usage\":" + usage_json(usage_);
+    return out + '}';
   }
 
   void emit(std::string_view type, const std::string& members) {

@@ -161,6 +161,8 @@ class RandomSchemas:
         pick, chance = self.random.choice, self.random.random
         if depth > 3 or chance() < 0.04:
             return pick([True, {}, {"type": pick(["string", "integer", "null", "boolean"])}] + [False] * (depth > 1))
+        if chance() < 0.04:
+            return {"$ref": "#/$defs/shared"}
         schema = {}
         kind = pick(["number", "integer", "string", "array", "object", "object", "enum", "any"])
         if kind == "enum":
@@ -208,6 +210,11 @@ class RandomSchemas:
             if chance() < 0.3:
                 schema["maxContains"] = self.random.randrange(1, 3)
 
+        if chance() < 0.1:
+            schema.update({"items": {"enum": [self.scalar() for _ in range(3)]}, "uniqueItems": True})
+        elif chance() < 0.1:
+            schema["unevaluatedItems"] = self.schema(depth + 1)
+
     def add_object(self, schema, depth):
         chance, names = self.random.random, self.NAMES
         if chance() < 0.8:
@@ -225,6 +232,8 @@ class RandomSchemas:
             schema["minProperties"] = self.random.randrange(3)
         if chance() < 0.15:
             schema["maxProperties"] = self.random.randrange(1, 4)
+        if chance() < 0.1:
+            schema["unevaluatedProperties"] = self.schema(depth + 1) if chance() < 0.5 else False
         if chance() < 0.15:
             schema["dependentRequired"] = {self.random.choice(names): [self.random.choice(names)]}
 
@@ -254,7 +263,14 @@ def check_random(driver, arguments):
         schema = {"$schema": DIALECTS["draft2020-12"]}
         body = make.schema()
         schema.update(body if isinstance(body, dict) else {"not": {}} if body is False else {})
+        schema["$defs"] = {"shared": make.schema(1)}
         oracle = jsonschema.Draft202012Validator(schema)
+        try:
+            for instance in [0, "a", [0], {"a": 0}]:
+                oracle.is_valid(instance)
+        except RecursionError:
+            counts["schemas within themselves"] += 1
+            continue
         instances = [make.instance() for _ in range(30)]
         answer = driver.ask(schema=schema, texts=[text_of(instance) for instance in instances], any_order=True,
                             walks=4, seed=seed)

@@ -29,12 +29,11 @@ constexpr std::array kDialects = {
 };
 
 // Files some of whose groups are refused, always with the reason in docs/guided-schemas.md.
-constexpr std::array<std::string_view, 7> kPartlyRefused = {
-    "unevaluatedItems", "unevaluatedProperties", "refRemote", "dynamicRef", "recursiveRef", "uniqueItems", "not"};
+constexpr std::array<std::string_view, 6> kPartlyRefused = {"unevaluatedItems", "unevaluatedProperties", "refRemote",
+                                                            "dynamicRef",       "recursiveRef",          "uniqueItems"};
 // Groups elsewhere: other documents, and a divisor of many digits.
-constexpr std::array<std::string_view, 5> kRefused = {
-    "ref creates new scope when adjacent to keywords", "$ref with $recursiveAnchor",
-    "remote ref, containing refs itself", "validate definition against metaschema", "float division = inf"};
+constexpr std::array<std::string_view, 3> kRefused = {"remote ref, containing refs itself",
+                                                      "validate definition against metaschema", "float division = inf"};
 // The verdict differs: formats are checked here, and a vocabulary of one's own is not read.
 constexpr std::string_view kAnnotated = "format";
 constexpr std::string_view kOwnVocabulary = "schema that uses custom metaschema with with no validation vocabulary";
@@ -116,7 +115,7 @@ TEST(JsonSchemaSuite, EveryVerdictOfASupportedGroupHolds) {
     }
   }
   EXPECT_GT(suite.num_groups, 1000);
-  EXPECT_LT(suite.num_refused, suite.num_groups / 5);
+  EXPECT_LT(suite.num_refused, suite.num_groups / 10);
 }
 
 }  // namespace

@@ -145,7 +145,8 @@ ModelRequest read_request(const ServerContext& context, const http::Request& fro
                                    {.limits = context.limits,
                                     .default_sampling = model.default_sampling,
                                     .vocab_size = model.card.vocab_size,
-                                    .allow_request_templates = context.allow_request_templates})};
+                                    .allow_request_templates = context.allow_request_templates,
+                                    .drop_client_markers = context.drop_client_markers})};
 }
 
 std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {

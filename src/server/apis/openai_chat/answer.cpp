@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "server/apis/answers.h"
@@ -6,21 +7,6 @@
 
 namespace quire {
 namespace {
-
-// Each {"token", "logprob", "bytes"} without the closing brace.
-void append_token(std::string& out, const TokenNames& names, int32_t id, float logprob) {
-  out += "{\"token\":";
-  append_json_string(out, names.name(id));
-  out += ",\"logprob\":";
-  append_json_number(out, logprob);
-  out += ",\"bytes\":[";
-  const std::string bytes = names.tokenizer.token_bytes(id);
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    if (i > 0) out += ',';
-    append_json_number(out, static_cast<int64_t>(static_cast<unsigned char>(bytes[i])));
-  }
-  out += ']';
-}
 
 class ChatForm : public OpenAiForm {
  public:
@@ -82,26 +68,15 @@ class ChatForm : public OpenAiForm {
     out += "\"arguments\":" + json_string(call.arguments) + "}}";
   }
 
-  // The token that ends the turn is not part of the message and is left out, as in OpenAI's answers.
   void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
-    std::vector<const PieceToken*> shown;
-    for (const PieceToken& token : tokens) {
-      if (!token.is_end) shown.push_back(&token);
-    }
-    if (!logprobs_ || (null_when_empty && shown.empty())) {
+    const bool has_shown =
+        std::any_of(tokens.begin(), tokens.end(), [](const PieceToken& token) { return !token.is_end; });
+    if (!logprobs_ || (null_when_empty && !has_shown)) {
       out += "null";
       return;
     }
     out += "{\"content\":";
-    append_list(out, shown, [&](const PieceToken* from) {
-      append_token(out, names_, from->token.id, from->token.logprob);
-      out += ",\"top_logprobs\":";
-      append_list(out, from->token.top, [&](const TokenLogprob& top) {
-        append_token(out, names_, top.id, top.logprob);
-        out += '}';
-      });
-      out += '}';
-    });
+    append_token_logprobs(out, names_, tokens);
     out += ",\"refusal\":null}";
   }
 };

@@ -192,23 +192,22 @@ RunnerOptions ModelOptions::runner_options() const {
   return options;
 }
 
-void ChatTemplateOption::add(Command& to) {
-  to.add({.has_environment = true},
-         {{.names = "--chat-template,--chat-template-file",
-           .value = quire::text(text, "FILE"),
-           .help = "Use this Jinja template for conversations: a file, or the template itself",
-           .default_text = "the model's own"},
-          {.names = "--reasoning-parser",
-           .value = quire::text(reasoning_format, "NAME"),
-           .help = "How the model marks what it thinks: none, " + reasoning_format_names(),
-           .default_text = "found by the chat template"}});
-}
-
-void ChatTemplateOption::add_tools(Command& to) {
-  to.add({.has_environment = true}, {{.names = "--tool-call-parser",
-                                      .value = quire::text(tool_format, "NAME"),
-                                      .help = "How the model writes calls of tools: " + tool_format_names(),
-                                      .default_text = "found by the chat template"}});
+void ChatTemplateOption::add(Command& to, bool with_tools) {
+  std::vector<Flag> flags = {{.names = "--chat-template,--chat-template-file",
+                              .value = quire::text(text, "FILE"),
+                              .help = "Use this Jinja template for conversations: a file, or the template itself",
+                              .default_text = "the model's own"},
+                             {.names = "--reasoning-parser",
+                              .value = quire::text(reasoning_format, "NAME"),
+                              .help = "How the model marks what it thinks: none, " + reasoning_format_names(),
+                              .default_text = "found by the chat template"}};
+  if (with_tools) {
+    flags.push_back({.names = "--tool-call-parser",
+                     .value = quire::text(tool_format, "NAME"),
+                     .help = "How the model writes calls of tools: " + tool_format_names(),
+                     .default_text = "found by the chat template"});
+  }
+  to.add({.has_environment = true}, std::move(flags));
 }
 
 void ChatTemplateOption::apply_to(TextProcessor& to) const {

@@ -72,8 +72,7 @@ struct ChatTemplateOption {
   std::string tool_format;
   std::string reasoning_format;
 
-  void add(Command& to);
-  void add_tools(Command& to);  // of a server, whose requests bring tools
+  void add(Command& to, bool with_tools);  // tools: of a server, whose requests bring them
   // Replaces the model's own, if the flags were given. Throws Error for a file that cannot be read, a template that
   // cannot be parsed and a name that is unknown.
   void apply_to(TextProcessor& to) const;

@@ -146,6 +146,8 @@ constexpr PeerFlag kPeers[] = {
     {"--reasoning-parser", kVllm, kSame, "NAME", "--reasoning-parser; by default the chat template tells the format"},
     {"--reasoning-format", kLlama, kRefused, "NAME",
      "use --reasoning-parser; reasoning is always apart from the content, --reasoning-parser none leaves it there"},
+    {"--reasoning-budget", kLlama, kRefused, "N",
+     "requests bring thinking_token_budget; chat_template_kwargs enable_thinking false asks for none"},
     {"-n,--predict,--n-predict", kLlama, kSame, "N",
      "--max-tokens of 'quire run'; a server's requests bring their max_tokens"},
     {"-s,--seed", kBoth, kSame, "N", "--seed; answers are the same for one seed in any batch"},

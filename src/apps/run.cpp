@@ -179,7 +179,7 @@ void add_run_command(Command& program) {
   command.add({.has_environment = true}, {{.names = "--system,--system-prompt,-sys",
                                            .value = text(options->system),
                                            .help = "System message of the conversation"}});
-  options->chat_template.add(command);
+  options->chat_template.add(command, /*with_tools=*/false);
   options->sampling.add(command);
   options->grammar.add(command);
   options->speculation.add(command);

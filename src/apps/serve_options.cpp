@@ -100,8 +100,7 @@ void add_serving(Command& command, ServeOptions& options) {
        {.names = "--allow-request-templates",
         .value = on_off(options.allow_request_templates),
         .help = "Let requests replace the chat template by their field chat_template"}});
-  options.chat_template.add(command);
-  options.chat_template.add_tools(command);
+  options.chat_template.add(command, /*with_tools=*/true);
 }
 
 void add_pool(Command& command, ServeOptions& options) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "dialogue/fim.h"
 #include "jinja/chat_template.h"
 #include "models/loading/checkpoint.h"
 #include "text/tokenizer.h"
@@ -31,6 +32,7 @@ class TextProcessor {
   const ChatTemplate& chat_template() const { return *template_; }
   const std::string& chat_template_source() const { return template_source_; }
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
+  const std::optional<FimTokens>& fim_tokens() const { return fim_tokens_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
   // The prompt of a conversation, which knows the bytes that came from messages and variables. `messages` have OpenAI's
@@ -65,6 +67,7 @@ class TextProcessor {
   std::optional<ChatTemplate> template_;
   std::string template_error_;
   std::vector<int32_t> eog_ids_;
+  std::optional<FimTokens> fim_tokens_;
 };
 
 }  // namespace quire

@@ -662,5 +662,13 @@ TEST(WebPage, FilesCarryAStrictPolicyAndATag) {
   }
 }
 
+TEST(WebPage, ClientsThatShowNoPageReadThatOllamaRuns) {
+  const Served served;
+  EXPECT_EQ(body_of(served.get("/", "Accept: application/json\r\n")), "Ollama is running");
+  for (const char* accepted : {"", "Accept: */*\r\n", "Accept: text/html,application/xhtml+xml\r\n"}) {
+    EXPECT_NE(served.get("/", accepted).find("<html"), std::string::npos) << accepted;
+  }
+}
+
 }  // namespace
 }  // namespace quire

@@ -86,24 +86,6 @@ void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::s
   if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
 }
 
-// The listener lets no other coding through.
-json::object read_body(const http::Request& from, const Limits& limits) {
-  const auto coding = http::content_coding(from.header("content-encoding")).value_or(http::ContentCoding::kNone);
-  if (coding == http::ContentCoding::kNone) return parse_body(from.body, limits);
-  std::string body;
-  switch (http::unpack(coding, from.body, limits.body_bytes, body)) {
-    case http::UnpackOutcome::kDone: break;
-    case http::UnpackOutcome::kTooLarge:
-      throw ApiError(413, "invalid_request_error", "request_too_large",
-                     fmt::format("the request's body unpacks to more than the {} bytes that this server allows",
-                                 limits.body_bytes));
-    case http::UnpackOutcome::kMalformed:
-      refuse_field("content-encoding", fmt::format("the request's body is not what Content-Encoding says: {}",
-                                                   printable(from.header("content-encoding"), 40)));
-  }
-  return parse_body(body, limits);
-}
-
 // A guess at the answer: data, whose special names are plain text.
 std::vector<int32_t> prediction_tokens(const ServedModel& model, const std::string& text) {
   const Tokenizer& tokenizer = model.text->tokenizer();
@@ -134,6 +116,24 @@ double header_timeout_ms(const http::Request& from) {
 }
 
 }  // namespace
+
+// The listener lets no other coding through.
+json::object read_body(const http::Request& from, const Limits& limits) {
+  const auto coding = http::content_coding(from.header("content-encoding")).value_or(http::ContentCoding::kNone);
+  if (coding == http::ContentCoding::kNone) return parse_body(from.body, limits);
+  std::string body;
+  switch (http::unpack(coding, from.body, limits.body_bytes, body)) {
+    case http::UnpackOutcome::kDone: break;
+    case http::UnpackOutcome::kTooLarge:
+      throw ApiError(413, "invalid_request_error", "request_too_large",
+                     fmt::format("the request's body unpacks to more than the {} bytes that this server allows",
+                                 limits.body_bytes));
+    case http::UnpackOutcome::kMalformed:
+      refuse_field("content-encoding", fmt::format("the request's body is not what Content-Encoding says: {}",
+                                                   printable(from.header("content-encoding"), 40)));
+  }
+  return parse_body(body, limits);
+}
 
 ModelRequest read_request(const ServerContext& context, const http::Request& from, const Api& api) {
   const json::object body = read_body(from, context.limits);

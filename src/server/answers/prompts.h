@@ -11,6 +11,9 @@
 
 namespace quire {
 
+// The body, unpacked. Throws ApiError 400, or 413 for what unpacks to too much.
+json::object read_body(const http::Request& from, const Limits& limits);
+
 struct ModelRequest {
   const ServedModel& model;
   ApiRequest request;

@@ -9,5 +9,7 @@ namespace quire {
 
 std::shared_ptr<AnswerWriter> make_chat_answer(const AnswerSetup& setup);         // openai_chat/
 std::shared_ptr<AnswerWriter> make_completions_answer(const AnswerSetup& setup);  // openai_completions/
+std::shared_ptr<AnswerWriter> make_ollama_chat_answer(const AnswerSetup& setup);  // ollama/
+std::shared_ptr<AnswerWriter> make_ollama_generate_answer(const AnswerSetup& setup);
 
 }  // namespace quire

@@ -5,7 +5,9 @@
 namespace quire {
 namespace {
 
-constexpr std::array kApis = {&kChatApi, &kCompletionsApi, &kEmbeddingsApi, &kTokenizeApi, &kDetokenizeApi};
+constexpr std::array kApis = {
+    &kChatApi,       &kCompletionsApi,    &kEmbeddingsApi,  &kTokenizeApi,         &kDetokenizeApi,
+    &kOllamaChatApi, &kOllamaGenerateApi, &kOllamaEmbedApi, &kOllamaEmbeddingsApi, &kOllamaModelApi};
 
 }  // namespace
 

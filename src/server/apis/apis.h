@@ -15,6 +15,7 @@ struct Api {
   std::string_view required = {};  // the field without which a request means nothing; checked by the handler
   // Throws ApiError when fields that are right by themselves contradict each other.
   void (*check)(const ApiRequest& request) = nullptr;
+  bool streams_by_default = false;  // where a request does not say
 };
 
 extern const Api kChatApi;         // openai_chat/
@@ -22,6 +23,11 @@ extern const Api kCompletionsApi;  // openai_completions/
 extern const Api kEmbeddingsApi;   // openai_embeddings/
 extern const Api kTokenizeApi;     // tokenize/
 extern const Api kDetokenizeApi;
+extern const Api kOllamaChatApi;  // ollama/
+extern const Api kOllamaGenerateApi;
+extern const Api kOllamaEmbedApi;
+extern const Api kOllamaEmbeddingsApi;  // the older form
+extern const Api kOllamaModelApi;       // /api/show, /api/pull and the like
 
 std::span<const Api* const> apis();
 

@@ -16,6 +16,7 @@ struct ErrorForm {
 
 extern const ErrorForm kOpenAiErrors;    // openai/
 extern const ErrorForm kTokenizeErrors;  // tokenize/
+extern const ErrorForm kOllamaErrors;    // ollama/
 
 // The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
 // retry-after-ms if a time is known, WWW-Authenticate with 401, Accept-Encoding with 415, and

@@ -84,7 +84,7 @@ inline constexpr auto kStoppingFields = std::to_array<Field>({
     {"min_tokens", kInteger, "neither an end-of-generation token nor a stop string ends the text before this many tokens",
      [](Out& out, const Value& value, const Context&) { out.sampling.min_tokens = small(value); }, 0, 1 << 30},
     other_field("stop", R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})", "string or list of strings that end the text; not part of it",
-     [](Out& out, const Value& value, const Context& context) { out.stop = read_stop(value, context); }),
+     [](Out& out, const Value& value, const Context& context) { out.stop = read_stop("stop", value, context); }),
     other_field("stop_token_ids", kIdsShape, "list of token ids that end the text",
      [](Out& out, const Value& value, const Context& context) {
        out.stop_token_ids =

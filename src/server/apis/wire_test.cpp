@@ -15,6 +15,7 @@ constexpr const char* kSnapshot = QUIRE_SOURCE_DIR "/src/server/apis/wire.snapsh
 
 struct Case {
   const Api& api;
+  const MakeAnswer make_answer;
   const char* body;
   size_t num_prompts = 1;
   FinishReason finish = FinishReason::kLength;
@@ -44,6 +45,7 @@ class WireTest : public ServerTest {
     plan.model = model_;
     plan.request =
         parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
+    plan.request.timings |= given.api.name.starts_with("Ollama");  // as their handlers do
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (size_t i = 0; i < given.num_prompts; ++i) {
       plan.prompts.push_back({.ids = {ids_[0], ids_[i + 1]}});
@@ -52,7 +54,7 @@ class WireTest : public ServerTest {
     const int num_choices = plan.request.num_choices;
     const bool has_drafts = plan.request.draft_marks;
     const bool scores_prompt = plan.request.prompt_logprobs >= 0 || (plan.request.echo && plan.request.logprobs);
-    plan.make_answer = &given.api == &kChatApi ? make_chat_answer : make_completions_answer;
+    plan.make_answer = given.make_answer;
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
     group->start(make_generation_reader(context_, exchange, *group, std::move(plan), given.num_prompts > 1));
     for (const auto& stream : streams) {
@@ -80,10 +82,11 @@ class WireTest : public ServerTest {
     std::string text = exchange->is_stream()
                            ? exchange->sent()
                            : std::to_string(exchange->response().status) + " " + exchange->response().body + "\n";
-    constexpr std::string_view kCreated = "\"created\":";
-    for (size_t at = text.find(kCreated); at != std::string::npos; at = text.find(kCreated, at)) {
-      at += kCreated.size();
-      text.replace(at, text.find_first_not_of("0123456789", at) - at, "0");
+    for (const std::string_view created : {"\"created\":", "\"created_at\":\""}) {
+      for (size_t at = text.find(created); at != std::string::npos; at = text.find(created, at)) {
+        at += created.size();
+        text.replace(at, text.find_first_not_of("0123456789-:TZ", at) - at, "0");
+      }
     }
     return text;
   }
@@ -93,32 +96,45 @@ class WireTest : public ServerTest {
 
 TEST_F(WireTest, StaysAsItWas) {
   const Case cases[] = {
-      {kChatApi, R"({})"},
-      {kChatApi, R"({"stream": true})"},
-      {kChatApi, R"({"n": 2, "logprobs": true, "top_logprobs": 1, "return_token_ids": true, "quire_timings": true})"},
-      {kChatApi, R"({"n": 2, "logprobs": true, "top_logprobs": 1, "return_token_ids": true, "quire_timings": true,
+      {kChatApi, make_chat_answer, R"({})"},
+      {kChatApi, make_chat_answer, R"({"stream": true})"},
+      {kChatApi, make_chat_answer,
+       R"({"n": 2, "logprobs": true, "top_logprobs": 1, "return_token_ids": true, "quire_timings": true})"},
+      {kChatApi, make_chat_answer,
+       R"({"n": 2, "logprobs": true, "top_logprobs": 1, "return_token_ids": true, "quire_timings": true,
                      "stream": true, "stream_options": {"include_usage": true, "continuous_usage_stats": true}})"},
-      {kChatApi, R"({"stream": true, "quire_timings": true, "return_tokens_as_token_ids": true, "logprobs": true})"},
-      {kChatApi, R"({"stop": "two"})"},
-      {kChatApi, R"({"stop": ["x", "two"], "stream": true, "include_stop_str_in_output": true})"},
-      {kChatApi, R"({"prompt_logprobs": 1, "request_id": "a\"b"})", 1, FinishReason::kStop},
-      {kChatApi, R"({"stream": true})", 1, FinishReason::kTimeout},
-      {kChatApi, R"({})", 1, FinishReason::kError},
-      {kChatApi, R"({"quire_drafts": true, "prediction": {"type": "content", "content": "one"}})"},
-      {kChatApi, R"({"quire_drafts": true, "stream": true, "stream_options": {"include_usage": true},
+      {kChatApi, make_chat_answer,
+       R"({"stream": true, "quire_timings": true, "return_tokens_as_token_ids": true, "logprobs": true})"},
+      {kChatApi, make_chat_answer, R"({"stop": "two"})"},
+      {kChatApi, make_chat_answer, R"({"stop": ["x", "two"], "stream": true, "include_stop_str_in_output": true})"},
+      {kChatApi, make_chat_answer, R"({"prompt_logprobs": 1, "request_id": "a\"b"})", 1, FinishReason::kStop},
+      {kChatApi, make_chat_answer, R"({"stream": true})", 1, FinishReason::kTimeout},
+      {kChatApi, make_chat_answer, R"({})", 1, FinishReason::kError},
+      {kChatApi, make_chat_answer, R"({"quire_drafts": true, "prediction": {"type": "content", "content": "one"}})"},
+      {kChatApi, make_chat_answer, R"({"quire_drafts": true, "stream": true, "stream_options": {"include_usage": true},
                      "prediction": {"type": "content", "content": "one"}})"},
-      {kCompletionsApi, R"({"quire_drafts": true, "quire_timings": true, "stream": true, "stop": "two"})"},
-      {kCompletionsApi, R"({})", 2},
-      {kCompletionsApi, R"({"stream": true})", 2},
-      {kCompletionsApi, R"({"echo": true, "logprobs": 1, "n": 2, "return_token_ids": true})", 2},
-      {kCompletionsApi, R"({"echo": true, "logprobs": 1, "n": 2, "return_token_ids": true, "stream": true,
+      {kCompletionsApi, make_completions_answer,
+       R"({"quire_drafts": true, "quire_timings": true, "stream": true, "stop": "two"})"},
+      {kCompletionsApi, make_completions_answer, R"({})", 2},
+      {kCompletionsApi, make_completions_answer, R"({"stream": true})", 2},
+      {kCompletionsApi, make_completions_answer, R"({"echo": true, "logprobs": 1, "n": 2, "return_token_ids": true})",
+       2},
+      {kCompletionsApi, make_completions_answer,
+       R"({"echo": true, "logprobs": 1, "n": 2, "return_token_ids": true, "stream": true,
                             "stream_options": {"include_usage": true}, "quire_timings": true})"},
-      {kCompletionsApi, R"({"prompt_logprobs": 2, "logprobs": 0, "stop": "three"})"},
-      {kCompletionsApi, R"({"stream": true, "stop": "three"})"},
-      {kCompletionsApi, R"({"stream": true, "stream_options": {"continuous_usage_stats": true}})", 1,
-       FinishReason::kStop},
-      {kCompletionsApi, R"({"stream": true})", 1, FinishReason::kCancelled},
-      {kCompletionsApi, R"({"logprobs": 1})", 2, FinishReason::kAborted},
+      {kCompletionsApi, make_completions_answer, R"({"prompt_logprobs": 2, "logprobs": 0, "stop": "three"})"},
+      {kCompletionsApi, make_completions_answer, R"({"stream": true, "stop": "three"})"},
+      {kCompletionsApi, make_completions_answer,
+       R"({"stream": true, "stream_options": {"continuous_usage_stats": true}})", 1, FinishReason::kStop},
+      {kCompletionsApi, make_completions_answer, R"({"stream": true})", 1, FinishReason::kCancelled},
+      {kCompletionsApi, make_completions_answer, R"({"logprobs": 1})", 2, FinishReason::kAborted},
+      {kOllamaChatApi, make_ollama_chat_answer, R"({})"},
+      {kOllamaChatApi, make_ollama_chat_answer, R"({"stream": false})", 1, FinishReason::kStop},
+      {kOllamaChatApi, make_ollama_chat_answer, R"({"options": {"stop": "two"}})"},
+      {kOllamaChatApi, make_ollama_chat_answer, R"({})", 1, FinishReason::kAborted},
+      {kOllamaGenerateApi, make_ollama_generate_answer, R"({})"},
+      {kOllamaGenerateApi, make_ollama_generate_answer, R"({"stream": false})"},
+      {kOllamaGenerateApi, make_ollama_generate_answer, R"({"stream": false})", 1, FinishReason::kTimeout},
   };
   std::string all;
   for (const Case& given : cases) {
@@ -126,7 +142,7 @@ TEST_F(WireTest, StaysAsItWas) {
   }
   // The caller's own stop token.
   const std::string own = fmt::format(R"({{"stop_token_ids": [{}]}})", ids_.back());
-  all += wire({kChatApi, own.c_str(), 1, FinishReason::kStop});
+  all += wire({kChatApi, make_chat_answer, own.c_str(), 1, FinishReason::kStop});
   if (std::getenv("QUIRE_UPDATE_SNAPSHOTS") != nullptr) std::ofstream(kSnapshot) << all;
   std::ifstream file(kSnapshot);
   EXPECT_EQ(all, std::string(std::istreambuf_iterator<char>(file), {}));

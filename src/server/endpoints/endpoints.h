@@ -29,4 +29,16 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_detokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_tokenizer_info(ServerContext& context, const ExchangePtr& exchange);
 
+// Ollama's.
+void handle_ollama_version(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_tags(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_ps(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_show(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_pull(ServerContext& context, const ExchangePtr& exchange);    // of a model that is there
+void handle_ollama_manage(ServerContext& context, const ExchangePtr& exchange);  // create, copy, push, delete: refused
+void handle_ollama_chat(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_generate(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_embed(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_embeddings(ServerContext& context, const ExchangePtr& exchange);
+
 }  // namespace quire

@@ -25,6 +25,19 @@ constexpr std::array kRoutes = {
     Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_tokenize},
     Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_detokenize},
     Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, kTokenizeErrors, handle_tokenizer_info},
+    Route{"GET", "/api/version", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_version},
+    Route{"GET", "/api/tags", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_tags},
+    Route{"GET", "/api/ps", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_ps},
+    Route{"POST", "/api/show", Scope::kKey, Runs::kWorker, kOllamaErrors, handle_ollama_show},
+    Route{"POST", "/api/pull", Scope::kKey, Runs::kWorker, kOllamaErrors, handle_ollama_pull},
+    Route{"POST", "/api/push", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_manage},
+    Route{"POST", "/api/create", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_manage},
+    Route{"POST", "/api/copy", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_manage},
+    Route{"DELETE", "/api/delete", Scope::kKey, Runs::kInline, kOllamaErrors, handle_ollama_manage},
+    Route{"POST", "/api/chat", Scope::kKey, Runs::kEngine, kOllamaErrors, handle_ollama_chat},
+    Route{"POST", "/api/generate", Scope::kKey, Runs::kEngine, kOllamaErrors, handle_ollama_generate},
+    Route{"POST", "/api/embed", Scope::kKey, Runs::kEngine, kOllamaErrors, handle_ollama_embed},
+    Route{"POST", "/api/embeddings", Scope::kKey, Runs::kEngine, kOllamaErrors, handle_ollama_embeddings},
 };
 
 bool matches(std::string_view pattern, std::string_view path) {

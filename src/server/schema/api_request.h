@@ -23,6 +23,12 @@ struct PromptValue {
   bool is_text = false;
 };
 
+// A file of the same project, which helps to complete a text.
+struct ExtraFile {
+  std::string name;
+  std::string text;
+};
+
 enum class ToolChoice : uint8_t {
   kNone,      // no tool is called
   kAuto,      // as the model likes
@@ -95,6 +101,15 @@ struct ApiRequest {
   bool include_reasoning = true;
   std::string reasoning_effort;                  // empty: the model's own
   std::optional<int64_t> thinking_token_budget;  // tokens of reasoning after which the answer begins
+
+  // Around the prompt.
+  std::optional<std::string> suffix;  // the answer goes between the prompt and this
+  std::vector<ExtraFile> files;       // before both
+  std::string system;                 // the system message of a prompt that is to become a conversation
+  bool is_raw = false;                // it becomes none
+
+  // Ollama's way to unload a model, which answers and does nothing here.
+  bool unloads = false;
 
   // /v1/embeddings
   bool base64 = false;

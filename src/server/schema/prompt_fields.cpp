@@ -73,26 +73,26 @@ std::vector<PromptValue> read_prompts(const std::string& path, const json::value
   return prompts;
 }
 
-std::vector<std::string> read_stop(const json::value& value, const ParseContext& context) {
+std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context) {
   const Limits& limits = context.limits;
-  const auto read_one = [&](const std::string& path, const json::value& from) {
-    if (!from.is_string()) refuse_value(path, "a string", from);
+  const auto read_one = [&](const std::string& place, const json::value& from) {
+    if (!from.is_string()) refuse_value(place, "a string", from);
     const json::string& text = from.get_string();
     if (text.empty() || text.size() > limits.stop_bytes) {
-      refuse_field(path, fmt::format("'{}' should be a string of 1 to {} bytes, found {} bytes", path,
-                                     limits.stop_bytes, text.size()));
+      refuse_field(place, fmt::format("'{}' should be a string of 1 to {} bytes, found {} bytes", place,
+                                      limits.stop_bytes, text.size()));
     }
     return std::string(text);
   };
-  if (value.is_string()) return {read_one("stop", value)};
-  if (!value.is_array()) refuse_value("stop", "a string, a list of strings, or null", value);
+  if (value.is_string()) return {read_one(path, value)};
+  if (!value.is_array()) refuse_value(path, "a string, a list of strings, or null", value);
   const json::array& list = value.get_array();
   if (list.size() > static_cast<size_t>(limits.stop_strings)) {
-    refuse_field("stop",
-                 fmt::format("'stop' holds {} strings, at most {} are allowed", list.size(), limits.stop_strings));
+    refuse_field(path,
+                 fmt::format("'{}' holds {} strings, at most {} are allowed", path, list.size(), limits.stop_strings));
   }
   std::vector<std::string> stops;
-  for (size_t i = 0; i < list.size(); ++i) stops.push_back(read_one(at("stop", i), list[i]));
+  for (size_t i = 0; i < list.size(); ++i) stops.push_back(read_one(at(path, i), list[i]));
   return stops;
 }
 

@@ -16,7 +16,7 @@ json::array read_messages(const json::value& value, const ParseContext& context)
 std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
                                     size_t max_entries);
-std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
+std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
 // The text that an answer is expected to be.
 std::string read_prediction(const json::value& value);

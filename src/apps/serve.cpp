@@ -153,6 +153,7 @@ void serve(const ServeOptions& options) {
       .limits = options.server_limits(),
       .allow_request_templates = options.allow_request_templates,
       .parse_special = !options.no_parse_special,
+      .batch_store = options.batch_store,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },

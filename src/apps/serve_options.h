@@ -33,6 +33,7 @@ struct ServeOptions {
   ChatTemplateOption chat_template;
   bool allow_request_templates = false;
   bool no_parse_special = false;
+  std::string batch_store;
   std::optional<uint64_t> kv_bytes;
   bool populate_kv = false;
   bool no_web_page = false;

@@ -11,6 +11,7 @@
 
 namespace quire {
 
+class BatchStore;
 class Metrics;
 
 enum class ServerState : uint8_t {
@@ -25,8 +26,9 @@ struct ServerContext {
   ServedModels models;  // filled before `state` becomes kReady, unchanged from then on
 
   Limits limits;
-  Metrics* metrics = nullptr;  // never null while a listener runs
-  std::string openapi;         // the description of the paths, written by the listener
+  Metrics* metrics = nullptr;     // never null while a listener runs
+  BatchStore* batches = nullptr;  // null: there are none
+  std::string openapi;            // the description of the paths, written by the listener
   bool allow_request_templates = false;
   bool parse_special =
       true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise

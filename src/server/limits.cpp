@@ -45,6 +45,10 @@ constexpr std::array kLimits = {
     LimitRow{"prompt_logprobs", &Limits::prompt_logprobs},
     LimitRow{"cache_salt_bytes", &Limits::cache_salt_bytes},
     LimitRow{"request_id_bytes", &Limits::request_id_bytes},
+    LimitRow{"batch_files", &Limits::batch_files},
+    LimitRow{"batches", &Limits::batches},
+    LimitRow{"batch_lines", &Limits::batch_lines},
+    LimitRow{"batch_lines_at_once", &Limits::batch_lines_at_once},
 };
 
 }  // namespace

@@ -43,6 +43,12 @@ struct Limits {
   int prompt_logprobs = 262'144;  // log probabilities of prompts in one answer: tokens x likeliest ones x choices
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
+
+  // Batches
+  int batch_files = 1000;       // of one key
+  int batches = 100;            // of one key that have not ended
+  int batch_lines = 50'000;     // of an input file; the batch fails
+  int batch_lines_at_once = 4;  // that run at the same time
 };
 
 // One limit by its name. One of the members is null.

@@ -118,7 +118,7 @@ std::optional<ApiError> refuse_when_full(const ServedModels& models) {
 struct Listener::Impl {
   Impl(ServerContext& its_context, const ListenerOptions& options)
       : context(its_context),
-        keys(options.api_keys, options.api_key_file),
+        keys(options.api_keys, options.api_key_file, options.tenant_secret),
         root_path(checked_root_path(options.root_path)),
         has_web_page(options.has_web_page),
         log_requests(options.log_requests),

@@ -33,7 +33,7 @@ struct ModelCard {
   std::string architecture;
   std::string file_format = "gguf";  // or "safetensors"
   std::string weight_format = {};    // that most of the weights have: "Q4_K"
-  std::string arithmetic;  // what else the bits of an answer depend on: kernels, KV formats, ranks
+  std::string arithmetic;            // what else the bits of an answer depend on: kernels, KV formats, ranks
 
   bool has_name(std::string_view name) const;  // the id or an alias
 };

@@ -25,6 +25,7 @@ struct ServerConfig {
   Limits limits;                         // connections are cut to the descriptors that the process may have
   bool allow_request_templates = false;  // of the context, as the next
   bool parse_special = true;
+  std::string batch_store;                        // a file; empty: no batches
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
   std::chrono::milliseconds drain_limit{30'000};  // for running requests after that
   // Throws Error for a model that cannot be served as it is wished. Reads headers, no weights.

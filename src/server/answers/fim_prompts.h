@@ -10,9 +10,11 @@
 
 namespace quire {
 
-// From the request's first prompt and its suffix; the model's tokens that end a middle become stop tokens of the
-// request. `path` names the suffix in errors. Throws ApiError 400: not_supported for a model without such tokens,
-// context_length_exceeded.
-std::vector<int32_t> middle_prompt(const ServedModel& model, ApiRequest& request, const std::string& path);
+// From a prompt, the request's suffix and its files. `path` names the suffix in errors. Throws ApiError 400:
+// not_supported for a model without tokens for this.
+std::vector<int32_t> middle_prompt(const ServedModel& model, const ApiRequest& request, const PromptValue& prompt,
+                                   const std::string& path);
+// The tokens by which the model ends a middle become stop tokens of the request.
+void stop_at_ends_of_middle(const ServedModel& model, ApiRequest& request);
 
 }  // namespace quire

@@ -178,12 +178,13 @@ class GenerationReader : public StreamReader {
       echo = echo_piece(tokenizer, prompt.ids, std::move(logprobs), request.skip_special_tokens);
       if (prompt.is_text) echo.text = prompt.text;
     }
-    const ChoiceTextOptions options{.stops = request.stop,
-                                    .include_stop = request.include_stop,
-                                    .skip_special_tokens = request.skip_special_tokens,
-                                    .min_tokens = request.sampling.min_tokens,
-                                    .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks,
-                                    .first_offset = static_cast<int64_t>(count_characters(echo.text))};
+    const ChoiceTextOptions options{
+        .stops = request.stop,
+        .include_stop = request.include_stop,
+        .skip_special_tokens = request.skip_special_tokens,
+        .min_tokens = request.sampling.min_tokens,
+        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks || request.keeps_tokens,
+        .first_offset = static_cast<int64_t>(count_characters(echo.text))};
     for (size_t i = 0; i < num_choices(); ++i) {
       const size_t choice = index * num_choices() + i;
       choices_[choice].text.emplace(

@@ -146,7 +146,7 @@ ModelRequest read_request(const ServerContext& context, const http::Request& fro
                                     .allow_request_templates = context.allow_request_templates})};
 }
 
-std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {
+MarkedText chat_text(const ServedModel& model, const ApiRequest& request) {
   MarkedText rendered;
   std::string mark;
   json::array messages = request.messages;
@@ -165,6 +165,11 @@ std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& req
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
+  return rendered;
+}
+
+std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {
+  const MarkedText rendered = chat_text(model, request);
   if (must_fit) refuse_overlong(model, request, rendered.text, "messages");
   return model.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
                                                 .parse_special = request.parse_special.value_or(false)});
@@ -172,12 +177,17 @@ std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& req
 
 std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path) {
-  if (prompt.is_text) refuse_overlong(model, request, prompt.text, path);
-  const bool add_special_tokens = request.add_special_tokens.value_or(true);
-  std::vector<int32_t> ids =
-      prompt.is_text ? model.text->tokenizer().encode(
-                           prompt.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
-                     : prompt.ids;
+  std::vector<int32_t> ids;
+  const auto add = [&](const PromptValue& part, bool add_special_tokens) {
+    if (part.is_text) refuse_overlong(model, request, part.text, path);
+    const std::vector<int32_t> more =
+        part.is_text ? model.text->tokenizer().encode(
+                           part.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
+                     : part.ids;
+    ids.insert(ids.end(), more.begin(), more.end());
+  };
+  add(prompt, request.add_special_tokens.value_or(true));
+  for (const PromptValue& part : prompt.more) add(part, false);
   if (ids.empty()) refuse_field(path, fmt::format("'{}' holds no token; give at least one", path));
   return ids;
 }

@@ -5,9 +5,11 @@
 namespace quire {
 namespace {
 
-constexpr std::array kApis = {
-    &kChatApi,       &kCompletionsApi,    &kEmbeddingsApi,  &kTokenizeApi,         &kDetokenizeApi,
-    &kOllamaChatApi, &kOllamaGenerateApi, &kOllamaEmbedApi, &kOllamaEmbeddingsApi, &kOllamaModelApi};
+constexpr std::array kApis = {&kChatApi,           &kCompletionsApi,     &kEmbeddingsApi,
+                              &kTokenizeApi,       &kDetokenizeApi,      &kOllamaChatApi,
+                              &kOllamaGenerateApi, &kOllamaEmbedApi,     &kOllamaEmbeddingsApi,
+                              &kOllamaModelApi,    &kLlamaCompletionApi, &kLlamaInfillApi,
+                              &kLlamaTemplateApi,  &kRerankApi,          &kScoreApi};
 
 }  // namespace
 

@@ -28,6 +28,11 @@ extern const Api kOllamaGenerateApi;
 extern const Api kOllamaEmbedApi;
 extern const Api kOllamaEmbeddingsApi;  // the older form
 extern const Api kOllamaModelApi;       // /api/show, /api/pull and the like
+extern const Api kLlamaCompletionApi;   // llama/
+extern const Api kLlamaInfillApi;
+extern const Api kLlamaTemplateApi;
+extern const Api kRerankApi;  // rerank/
+extern const Api kScoreApi;
 
 std::span<const Api* const> apis();
 

@@ -134,8 +134,7 @@ TEST_F(FieldsTest, NestedFieldsAreFields) {
     EXPECT_EQ(field.type == FieldType::kObject, !field.members().empty()) << field.name;
     for (const Field& member : field.members()) {
       const std::string path = fmt::format("{}.{}", field.name, member.name);
-      const std::string given =
-          refused(fmt::format("{{\"{}\": {{\"{}\": [[1]]}}}}", field.name, member.name), *api);
+      const std::string given = refused(fmt::format("{{\"{}\": {{\"{}\": [[1]]}}}}", field.name, member.name), *api);
       EXPECT_TRUE(given == path || given == path + "[0]") << path << " was refused as " << given;
       EXPECT_NE(fields_as_markdown(limits_).find(fmt::format("`{}`: ", member.name)), std::string::npos) << path;
     }

@@ -32,7 +32,10 @@ void start(ServerContext& context, const ExchangePtr& exchange, const ServedMode
 // The prompt of /api/generate: a turn of the user's, or text as it is.
 Prompt generate_prompt(const ServerContext& context, const ServedModel& model, ApiRequest& request) {
   const PromptValue& prompt = request.prompts[0];
-  if (request.suffix) return {.ids = middle_prompt(model, request, "suffix")};
+  if (request.suffix) {
+    stop_at_ends_of_middle(model, request);
+    return {.ids = middle_prompt(model, request, prompt, "suffix")};
+  }
   if (request.is_raw || !model.text->has_chat_template()) {
     return {.ids = plain_prompt(model, request, prompt, context.parse_special, "prompt")};
   }

@@ -41,7 +41,8 @@ class GrammarVocabulary {
 };
 
 // A grammar over a vocabulary, which choices of many requests may share. What matching learns (states, masks) is kept
-// in it, bounded by the limits, behind its own locks. Any thread.
+// in it, bounded by the limits, behind its own locks. Any thread. The members of its constraints throw Error kLimit for
+// a text whose matching alone goes beyond the limits.
 class CompiledGrammar : public ConstraintSource {
  public:
   virtual size_t memory_bytes() const = 0;

@@ -252,6 +252,8 @@ Regex GrammarBuilder::expression(std::string_view pattern, bool is_anchored) {
   return {parse_expression(state_->grammar.regular, pattern, is_anchored, state_->limits)};
 }
 
+bool GrammarBuilder::is_nothing(Regex regex) { return !state_->grammar.regular.is_alive(regex.id); }
+Regex GrammarBuilder::multiple_of(uint32_t divisor) { return {state_->grammar.regular.multiple_of(divisor)}; }
 Regex GrammarBuilder::json_escaped(Regex inner) { return {state_->grammar.regular.json_escaped(inner.id)}; }
 
 // ---- Symbols

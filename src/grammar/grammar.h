@@ -61,6 +61,10 @@ class GrammarBuilder {
   // language (back references, look-around) are refused. `is_anchored`: the expression matches the whole text, else it
   // is found anywhere in it, and ^ and $ bind. Throws Error kInvalidArgument with the place.
   Regex expression(std::string_view pattern, bool is_anchored);
+  // No string at all matches. Throws Error kLimit where that would take too long to find out.
+  bool is_nothing(Regex regex);
+  // Strings of digits, '-' and '.', at least one digit, whose digits are, as one number, a multiple of `divisor` >= 1.
+  Regex multiple_of(uint32_t divisor);
   // The same strings as they stand between the quotes of a JSON text: a quote, a backslash and control characters
   // escaped, other characters as they are.
   Regex json_escaped(Regex inner);

@@ -89,6 +89,7 @@ uint64_t RegularLanguages::hash(const Node& node) const {
     case Kind::kConcat:
     case Kind::kNot:
     case Kind::kRepeat:
+    case Kind::kRemainder:
       hash = mix(mix(hash, node.first), node.second);
       hash = mix(mix(hash, static_cast<uint32_t>(node.min)), static_cast<uint32_t>(node.max));
       break;
@@ -107,7 +108,8 @@ bool RegularLanguages::equal(const Node& a, const Node& b) const {
     case Kind::kAllOf: return std::ranges::equal(parts(a), parts(b));
     case Kind::kConcat:
     case Kind::kNot:
-    case Kind::kRepeat: return a.first == b.first && a.second == b.second && a.min == b.min && a.max == b.max;
+    case Kind::kRepeat:
+    case Kind::kRemainder: return a.first == b.first && a.second == b.second && a.min == b.min && a.max == b.max;
   }
   return false;
 }
@@ -370,12 +372,25 @@ RegularLanguages::Id RegularLanguages::repeat(Id inner, int64_t min, int64_t max
                  .max = static_cast<int32_t>(max)});
 }
 
+RegularLanguages::Id RegularLanguages::remainder(uint32_t divisor, uint32_t remainder, bool has_digit) {
+  CHECK(divisor > 0);
+  return intern({.kind = Kind::kRemainder,
+                 .is_nullable = has_digit && remainder == 0,
+                 .first = divisor,
+                 .second = remainder,
+                 .min = has_digit ? 1 : 0});
+}
+
 // ---- Characters
 
 // The last `num_bytes` bytes of a character, whose 6 bits each make the numbers of `ranges`.
 RegularLanguages::Id RegularLanguages::utf8_tail(int num_bytes, const CharacterRanges& ranges) {
   if (num_bytes == 0) return kEmpty;
   const int shift = 6 * (num_bytes - 1);
+  if (ranges[0].first == 0 && ranges[0].second == (char32_t{64} << shift) - 1) {  // most are so
+    const Id byte = bytes(ByteSet::range(0x80, 0xBF));
+    return num_bytes == 1 ? byte : concat(byte, utf8_tail(num_bytes - 1, {{0, (char32_t{1} << shift) - 1}}));
+  }
   std::map<Id, ByteSet> lead_bytes;  // by what follows them
   for (char32_t digit = 0; digit < 64; ++digit) {
     const char32_t first = digit << shift, last = first + ((char32_t{1} << shift) - 1);
@@ -463,6 +478,7 @@ RegularLanguages::Id RegularLanguages::escape_parts(Id id, const std::vector<Id>
     case Kind::kAllOf: return all_of(inner);
     case Kind::kNot: return all_of({repeat(escaped_bytes(ByteSet::range(0, 255)), 0, kNoMaximum), negate(inner[0])});
     case Kind::kRepeat: return repeat(inner[0], node.min, node.max);
+    case Kind::kRemainder: return id;
   }
   return kNothing;
 }
@@ -474,7 +490,7 @@ RegularLanguages::Id RegularLanguages::json_escaped(Id root) {
     const Id id = open.back();
     const Node& node = nodes_[id];
     const bool is_leaf = node.kind == Kind::kNothing || node.kind == Kind::kEmpty || node.kind == Kind::kBytes ||
-                         node.kind == Kind::kLiteral;
+                         node.kind == Kind::kLiteral || node.kind == Kind::kRemainder;
     inner.clear();
     if (node.kind == Kind::kAnyOf || node.kind == Kind::kAllOf) {
       inner.assign(parts(node).begin(), parts(node).end());

@@ -64,6 +64,8 @@ class RegularLanguages {
   Id negate(Id inner);  // among all strings of bytes
   Id repeat(Id inner, int64_t min, int64_t max);
   Id character(const CharacterRanges& ranges);
+  // Strings of digits, '-' and '.', at least one digit, whose digits are, as one number, a multiple of the divisor.
+  Id multiple_of(uint32_t divisor) { return remainder(divisor, 0, false); }
   Id any_character() const { return any_character_; }
   Id any_text() const { return any_text_; }  // strings of whole characters
   // The same strings as they stand between the quotes of a JSON text: a quote, a backslash and control characters
@@ -88,14 +90,14 @@ class RegularLanguages {
   void set_limits(Limits limits) { limits_ = limits; }
 
  private:
-  enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kLiteral, kConcat, kAnyOf, kAllOf, kNot, kRepeat };
+  enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kLiteral, kConcat, kAnyOf, kAllOf, kNot, kRepeat, kRemainder };
   struct Node {
     Kind kind = Kind::kNothing;
     bool is_nullable = false;
     bool is_plain = true;  // without intersection and complement: it has a string, or it is kNothing
     uint16_t depth = 0;
     // kBytes: index of the set. kLiteral: offset, size. kConcat: the parts. kAnyOf, kAllOf: offset, count of parts.
-    // kNot, kRepeat: the inner language.
+    // kNot, kRepeat: the inner language. kRemainder: divisor, remainder so far; min: whether there was a digit.
     uint32_t first = 0, second = 0;
     int32_t min = 0, max = 0;
   };
@@ -107,6 +109,7 @@ class RegularLanguages {
   bool equal(const Node& a, const Node& b) const;
   Id intern(Node node);
   void rehash();
+  Id remainder(uint32_t divisor, uint32_t remainder, bool has_digit);
   Id intern_parts(Kind kind, const std::vector<Id>& parts);
   void merge_repeats(std::vector<Id>& parts);
   Id utf8_tail(int num_bytes, const CharacterRanges& ranges);

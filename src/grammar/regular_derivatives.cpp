@@ -158,6 +158,18 @@ void RegularLanguages::compute_transitions(Id id) {
       list = std::move(lists[0]);
       break;
     }
+    case Kind::kRemainder: {
+      ByteSet marks;
+      marks.add('-');
+      marks.add('.');
+      list.push_back({marks, id});
+      for (int digit = 0; digit < 10; ++digit) {
+        const uint64_t rest = (10 * uint64_t{node.second} + static_cast<uint64_t>(digit)) % node.first;
+        list.push_back(
+            {ByteSet::range('0' + digit, '0' + digit), remainder(node.first, static_cast<uint32_t>(rest), true)});
+      }
+      break;
+    }
   }
   std::erase_if(list, [](const Transition& transition) { return transition.target == kNothing; });
   list.shrink_to_fit();

@@ -75,11 +75,15 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
        {kChatApi, [&](int n) { return chat(R"("logit_bias":{)" + repeated(R"("{}":1)", n) + "}"); }}},
       {"top_logprobs", {kChatApi, [&](int n) { return chat(fmt::format(R"("logprobs":true,"top_logprobs":{})", n)); }}},
       {"logprobs", {kCompletionsApi, [](int n) { return fmt::format(R"({{"prompt":"a","logprobs":{}}})", n); }}},
+      {"grammar_bytes", {kChatApi, [&](int n) { return chat(R"("json_schema":")" + std::string(n, 's') + "\""); }}},
       {"cache_salt_bytes", {kChatApi, [&](int n) { return chat(R"("cache_salt":")" + std::string(n, 's') + "\""); }}},
   };
   // Held by the HTTP layer and the workers, or not by a count of 5; their own tests lower each. A longer request id is
   // replaced.
-  const std::set<std::string_view> elsewhere = {"prompt_logprobs",       "tools_bytes",
+  const std::set<std::string_view> elsewhere = {"prompt_logprobs",       "grammar_nodes",
+                                                "grammar_depth",         "grammar_repeats",
+                                                "grammar_seconds",       "grammar_memory_bytes",
+                                                "grammar_cache_bytes",   "tools_bytes",
                                                 "header_bytes",          "header_fields",
                                                 "target_bytes",          "body_bytes",
                                                 "header_seconds",        "body_seconds",

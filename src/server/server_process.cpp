@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/engine_thread.h"
+#include "server/answers/grammars.h"
 #include "server/batches/runner.h"
 #include "server/batches/store.h"
 #include "server/endpoints/routes.h"
@@ -90,10 +91,11 @@ void run_server(const ServerConfig& config) {
     stop_reason = reason;
     signals.stop();
   });
-  context.models.add({.card = model.card,
-                      .default_sampling = model.default_sampling,
-                      .engine = model.engine.get(),
-                      .text = model.text.get()});
+  ServedModel& served = context.models.add({.card = model.card,
+                                            .default_sampling = model.default_sampling,
+                                            .engine = model.engine.get(),
+                                            .text = model.text.get()});
+  served.grammars = make_grammars(served, context.limits);
   signals.start_serving();
   context.state = ServerState::kReady;
   std::optional<BatchRunner> runner;

@@ -86,6 +86,14 @@ TEST_F(LlamaTest, StopsAreNamed) {
   EXPECT_EQ(text_of(stopped.at("content")), text.substr(0, text.find(stop)));
 }
 
+TEST_F(LlamaTest, AGrammarHolds) {
+  const json::object given =
+      answer(handle_llama_completion, completion("Hello", {{"grammar", "root ::= \"yes\" | \"no\""}}));
+  const std::string text = text_of(given.at("content"));
+  EXPECT_TRUE(text == "yes" || text == "no") << text;
+  EXPECT_EQ(given.at("stop_type"), "eos");
+}
+
 TEST_F(LlamaTest, PromptsMixTextAndTokens) {
   const Tokenizer& tokenizer = text().tokenizer();
   json::array mixed{json::value("Once upon")};

@@ -91,6 +91,18 @@ TEST_F(OllamaTest, OptionsCount) {
   EXPECT_NE(refusal(handle_ollama_chat, body, 400).find("options.stop[0]"), std::string::npos);
 }
 
+TEST_F(OllamaTest, AFormatHolds) {
+  const json::object schema{{"enum", json::array{"red", "blue"}}};
+  const json::object given = answer(handle_ollama_chat, ask({{"stream", false}, {"format", schema}}));
+  const std::string text = text_of(given.at("message").at("content"));
+  EXPECT_TRUE(text == "\"red\"" || text == "\"blue\"") << text;
+  const json::object object = answer(
+      handle_ollama_generate,
+      {{"prompt", "a"}, {"stream", false}, {"format", "json"}, {"options", {{"temperature", 0}, {"num_predict", 3}}}});
+  EXPECT_TRUE(text_of(object.at("response")).starts_with("{"));
+  EXPECT_NE(refusal(handle_ollama_chat, ask({{"format", "yaml"}}), 400).find("format"), std::string::npos);
+}
+
 TEST_F(OllamaTest, RefusalsAreOneMessage) {
   EXPECT_NE(refusal(handle_ollama_chat, ask({{"model", "other"}}), 404).find("other"), std::string::npos);
   EXPECT_NE(refusal(handle_ollama_generate, {{"prompt", "a"}, {"suffix", "b"}}, 400).find("fill in a middle"),

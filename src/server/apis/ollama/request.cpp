@@ -1,5 +1,6 @@
 #include "server/apis/apis.h"
 #include "server/apis/shared_fields.h"
+#include "server/schema/grammar_fields.h"
 
 namespace quire {
 namespace fields {
@@ -45,6 +46,13 @@ void read_keep_alive(Out& out, const Value& value) {
   out.unloads = value.is_number() ? value.to_number<double>() == 0.0 : value.get_string() == "0";
 }
 
+void read_format(Out& out, const Value& value, const Context& context) {
+  if (value == "") return;
+  if (value == "json") return set_grammar(out, "format", GrammarKind::kJsonObject, "");
+  if (!value.is_object()) refuse_value("format", "\"json\" or a JSON Schema", value);
+  read_schema(out, "format", value, context);
+}
+
 void read_think(Out& out, const Value& value) {
   if (value.is_bool()) {
     out.template_variables["enable_thinking"] = value.get_bool();
@@ -79,7 +87,8 @@ constexpr auto kGenerationOwn = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { read_think(out, value); }),
     other_field("keep_alive", R"({"anyOf": [{"type": "number"}, {"type": "string"}]})", "without effect: a served model stays in memory",
      [](Out& out, const Value& value, const Context&) { read_keep_alive(out, value); }),
-    {"format", kRefused, "answers of a given form"},
+    other_field("format", R"({"anyOf": [{"enum": ["json", ""]}, {"type": "object"}]})", "the form of the answer: `json` (any object), or a JSON Schema",
+     [](Out& out, const Value& value, const Context& context) { read_format(out, value, context); }),
     {"logprobs", kRefused, "log probabilities; /v1/chat/completions has them"},
     {"top_logprobs", kRefused, "log probabilities; /v1/chat/completions has them"},
     {"truncate", kIgnored, "nothing is cut: a prompt that is too long is refused"},

@@ -39,7 +39,7 @@ void check_completions(const ApiRequest& request) {
 
 constexpr auto kCompletionsFields = join(
     kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields, kSamplingFields,
-    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields, kUserField, kIgnoredFields);
 
 }  // namespace
 }  // namespace fields

@@ -1,0 +1,439 @@
+#include "grammar/recognizer.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+using Kind = SymbolNode::Kind;
+constexpr size_t kRowsPerChunk = 16;
+constexpr size_t kMaxItems = 100'000;  // of one set: more than that is too ambiguous
+constexpr size_t kMaxFewScans = 4;
+constexpr size_t kMaxAskedScans = 1'000;
+constexpr size_t kMaxCharacterStates = 1'000;
+
+uint64_t mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9E3779B97F4A7C15;
+  return hash ^ (hash >> 29);
+}
+
+}  // namespace
+
+// ---- Items of the set that is being made
+
+void Recognizer::ItemSet::clear() {
+  size_ = 0;
+  ++round_;
+}
+
+bool Recognizer::ItemSet::insert(const Item& item) {
+  if (2 * size_ >= slots_.size()) {
+    std::vector<Slot> old(2 * slots_.size());
+    old.swap(slots_);
+    size_ = 0;
+    for (const Slot& slot : old) {
+      if (slot.round == round_) insert(slot.item);
+    }
+  }
+  const uint64_t hash = mix(mix(item.symbol, item.progress), item.origin);
+  size_t at = hash & (slots_.size() - 1);
+  for (; slots_[at].round == round_; at = (at + 1) & (slots_.size() - 1)) {
+    if (slots_[at].item == item) return false;
+  }
+  slots_[at] = {item, round_};
+  ++size_;
+  return true;
+}
+
+// ---- Symbols
+
+// Rules and names are replaced by what they stand for.
+Recognizer::Symbols Recognizer::resolve_names(const Grammar& grammar, const std::vector<bool>& has_special) {
+  Symbols symbols = {grammar.symbols, grammar.parts, grammar.root};
+  const auto num_symbols = static_cast<uint32_t>(symbols.nodes.size());
+  const auto target = [&](uint32_t id) {
+    for (uint32_t steps = 0; steps <= num_symbols && id < num_symbols; ++steps) {
+      const SymbolNode& node = grammar.symbols[id];
+      if (node.kind == Kind::kRule) {
+        id = node.first;
+      } else if (node.kind == Kind::kIfSpecial) {
+        id = grammar.parts[node.second + (has_special[node.first] ? 0 : 1)];
+      } else {
+        return id;
+      }
+    }
+    return uint32_t{0};  // without a definition: nothing that the root reaches
+  };
+  for (uint32_t& part : symbols.parts) part = target(part);
+  for (SymbolNode& node : symbols.nodes) {
+    if (node.kind == Kind::kRepeat) node.first = target(node.first);
+  }
+  symbols.root = target(symbols.root);
+  return symbols;
+}
+
+Recognizer::Recognizer(const Grammar& grammar, const GrammarLimits& limits, Symbols symbols)
+    : limits_(limits), regular_(grammar.regular), symbols_(std::move(symbols)), table_(64, kDead) {
+  // Matching makes more languages; their memory is counted with the rest.
+  regular_.set_limits({.max_nodes = std::max<size_t>(grammar.regular.size(), limits.max_memory_bytes / 64),
+                       .max_depth = 16 * limits.max_depth});
+  allow_work(100 * kMaxItems);
+  predicted_.assign(symbols_.nodes.size(), 0);
+  sets_.emplace_back();  // kDead
+  begin_set();
+  new_waits_.push_back({symbols_.root, kFinal, 0, kSelf});
+  predict(symbols_.root);
+  new_accepting_ = symbols_.nodes[symbols_.root].is_nullable;
+  close();
+  start_ = intern();
+}
+
+int64_t Recognizer::min_of(const SymbolNode& node) const {
+  return symbols_.nodes[node.first].is_nullable ? 0 : node.min;
+}
+
+// Whether the part that comes now is the last one in any case.
+bool Recognizer::is_last(uint32_t symbol, uint32_t progress) const {
+  if (symbol == kFinal) return false;
+  const SymbolNode& node = symbols_.nodes[symbol];
+  switch (node.kind) {
+    case Kind::kSequence: return progress + 1 == node.second;
+    case Kind::kChoice: return true;
+    case Kind::kRepeat: return progress + 1 == node.max && progress + 1 >= min_of(node);
+    default: return false;
+  }
+}
+
+// ---- Sets
+
+void Recognizer::begin_set() {
+  new_scans_.clear();
+  new_waits_.clear();
+  new_accepting_ = false;
+  seen_items_.clear();
+  seen_completions_.clear();
+  ++round_;
+}
+
+void Recognizer::scan(uint32_t symbol, RegularLanguages::Id rest, uint32_t origin) {
+  if (!lexer_row(rest).live.is_empty()) new_scans_.push_back({symbol, rest, origin});
+}
+
+void Recognizer::add_item(const Item& item) {
+  if (seen_items_.insert(item)) open_items_.push_back(item);
+}
+
+void Recognizer::predict(uint32_t symbol) {
+  if (predicted_[symbol] == round_) return;
+  predicted_[symbol] = round_;
+  const SymbolNode& node = symbols_.nodes[symbol];
+  switch (node.kind) {
+    case Kind::kTerminal: scan(symbol, node.first, kSelf); break;
+    case Kind::kSpecial: new_scans_.push_back({symbol, node.first, kSelf}); break;
+    case Kind::kSequence:
+      if (node.second > 0) add_item({symbol, 0, kSelf});
+      break;
+    case Kind::kChoice: add_item({symbol, 0, kSelf}); break;
+    case Kind::kRepeat:
+      if (node.max != 0) add_item({symbol, 0, kSelf});
+      break;
+    case Kind::kRule:
+    case Kind::kIfSpecial: CHECK(false);  // resolve_names
+  }
+}
+
+void Recognizer::wait_for(const Item& item, uint32_t part) {
+  if (item.origin != kSelf && is_last(item.symbol, item.progress)) {
+    resolve_waits(part, item.symbol, item.origin);
+  } else {
+    new_waits_.push_back({part, item.symbol, item.progress, item.origin});
+  }
+  predict(part);
+  // Repetitions of the empty text change nothing.
+  if (symbols_.nodes[part].is_nullable && symbols_.nodes[item.symbol].kind != Kind::kRepeat) {
+    advance(item.symbol, item.progress, item.origin);
+  }
+  if (new_scans_.size() + new_waits_.size() > kMaxItems) {
+    fail(ErrorCode::kLimit, "the grammar is too ambiguous: more than {} readings of one text", kMaxItems);
+  }
+}
+
+// With `part`, `symbol` is complete: what waits for it waits for `part`.
+void Recognizer::resolve_waits(uint32_t part, uint32_t symbol, SetId origin) {
+  std::vector<uint32_t> complete = {symbol};
+  for (size_t i = 0; i < complete.size(); ++i) {
+    for (const Wait& wait : waits(origin, complete[i])) {
+      if (wait.origin == kSelf && is_last(wait.parent, wait.progress)) {
+        if (std::ranges::find(complete, wait.parent) == complete.end()) complete.push_back(wait.parent);
+      } else {
+        new_waits_.push_back({part, wait.parent, wait.progress, wait.origin == kSelf ? origin : wait.origin});
+      }
+    }
+  }
+}
+
+void Recognizer::advance(uint32_t symbol, uint32_t progress, uint32_t origin) {
+  if (symbol == kFinal) {
+    new_accepting_ = true;
+    return;
+  }
+  const SymbolNode& node = symbols_.nodes[symbol];
+  ++progress;
+  switch (node.kind) {
+    case Kind::kSequence:
+      if (progress == node.second) {
+        complete(symbol, origin);
+      } else {
+        add_item({symbol, progress, origin});
+      }
+      break;
+    case Kind::kRepeat: {
+      const int64_t min = min_of(node);
+      if (progress >= min) complete(symbol, origin);
+      if (node.max == kNoMaximum) {
+        add_item({symbol, static_cast<uint32_t>(std::min<int64_t>(progress, min)), origin});
+      } else if (progress < node.max) {
+        add_item({symbol, progress, origin});
+      }
+      break;
+    }
+    default: complete(symbol, origin);
+  }
+}
+
+void Recognizer::complete(uint32_t symbol, uint32_t origin) {
+  if (origin == kSelf) return;  // the empty text: wait_for() has seen to it
+  if (seen_completions_.insert({symbol, 0, origin})) open_completions_.push_back({symbol, 0, origin});
+}
+
+void Recognizer::close() {
+  while (!open_items_.empty() || !open_completions_.empty()) {
+    if (!open_completions_.empty()) {
+      const Item done = open_completions_.back();
+      open_completions_.pop_back();
+      for (const Wait& wait : waits(done.origin, done.symbol)) {
+        advance(wait.parent, wait.progress, wait.origin == kSelf ? done.origin : wait.origin);
+      }
+      continue;
+    }
+    const Item item = open_items_.back();
+    open_items_.pop_back();
+    const SymbolNode& node = symbols_.nodes[item.symbol];
+    if (node.kind == Kind::kSequence) {
+      wait_for(item, symbols_.parts[node.first + item.progress]);
+    } else if (node.kind == Kind::kRepeat) {
+      wait_for(item, node.first);
+    } else {
+      for (uint32_t i = 0; i < node.second; ++i) wait_for(item, symbols_.parts[node.first + i]);
+    }
+  }
+}
+
+std::span<const Recognizer::Wait> Recognizer::waits(SetId set, uint32_t symbol) const {
+  const std::span<const Wait> all = {waits_.data() + sets_[set].first_wait, sets_[set].num_waits};
+  const auto [begin, end] = std::ranges::equal_range(all, symbol, {}, &Wait::symbol);
+  return {begin, end};
+}
+
+Recognizer::SetId Recognizer::intern() {
+  const auto tidy = [](auto& list) {
+    std::ranges::sort(list);
+    list.erase(std::ranges::unique(list).begin(), list.end());
+  };
+  tidy(new_scans_);
+  tidy(new_waits_);
+  if (new_scans_.empty()) new_waits_.clear();
+  if (new_scans_.empty() && !new_accepting_) return kDead;
+  uint64_t hash = new_accepting_ ? 1 : 0;
+  for (const Scan& one : new_scans_) hash = mix(mix(mix(hash, one.symbol), one.rest), one.origin);
+  for (const Wait& one : new_waits_) hash = mix(mix(mix(mix(hash, one.symbol), one.parent), one.progress), one.origin);
+  if (2 * (sets_.size() + 1) > table_.size()) {
+    std::vector<SetId> old(2 * table_.size(), kDead);
+    old.swap(table_);
+    for (const SetId set : old) {
+      if (set == kDead) continue;
+      size_t at = sets_[set].hash & (table_.size() - 1);
+      while (table_[at] != kDead) at = (at + 1) & (table_.size() - 1);
+      table_[at] = set;
+    }
+  }
+  size_t at = hash & (table_.size() - 1);
+  for (; table_[at] != kDead; at = (at + 1) & (table_.size() - 1)) {
+    const SetId known = table_[at];
+    const std::span<const Wait> known_waits = {waits_.data() + sets_[known].first_wait, sets_[known].num_waits};
+    if (sets_[known].hash == hash && sets_[known].is_accepting == new_accepting_ &&
+        std::ranges::equal(scans(known), new_scans_) && std::ranges::equal(known_waits, new_waits_)) {
+      return known;
+    }
+  }
+  if (memory_bytes() > limits_.max_memory_bytes) {
+    fail(ErrorCode::kLimit, "matching the grammar needs more than {} MiB", limits_.max_memory_bytes >> 20);
+  }
+  const auto set = static_cast<SetId>(sets_.size());
+  sets_.push_back({.first_scan = scans_.size(),
+                   .first_wait = waits_.size(),
+                   .hash = hash,
+                   .num_scans = static_cast<uint32_t>(new_scans_.size()),
+                   .num_waits = static_cast<uint32_t>(new_waits_.size()),
+                   .is_accepting = new_accepting_});
+  scans_.insert(scans_.end(), new_scans_.begin(), new_scans_.end());
+  waits_.insert(waits_.end(), new_waits_.begin(), new_waits_.end());
+  table_[at] = set;
+  return set;
+}
+
+size_t Recognizer::memory_bytes() const {
+  return regular_.memory_bytes() + lexer_index_.capacity() * 4 + lexer_rows_.size() * sizeof(LexerRow) +
+         sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
+         num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
+         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allows_all_.size() * 32;
+}
+
+// ---- Steps
+
+const Recognizer::LexerRow& Recognizer::lexer_row(RegularLanguages::Id language) {
+  if (language >= lexer_index_.size()) lexer_index_.resize(std::max<size_t>(language + 1, regular_.size()), 0);
+  if (lexer_index_[language] == 0) {
+    auto row = std::make_unique<LexerRow>();
+    for (const RegularLanguages::Transition& transition : regular_.transitions(language)) {
+      if (!regular_.is_alive(transition.target)) continue;
+      row->live = row->live | transition.bytes;
+      for_each_byte(transition.bytes, [&](int byte) { row->next[static_cast<size_t>(byte)] = transition.target; });
+    }
+    lexer_rows_.push_back(std::move(row));
+    lexer_index_[language] = static_cast<uint32_t>(lexer_rows_.size());
+  }
+  return *lexer_rows_[lexer_index_[language] - 1];
+}
+
+void Recognizer::add_row(SetId set) {
+  if (num_rows_ % kRowsPerChunk == 0) row_chunks_.push_back(std::make_unique<SetId[]>(kRowsPerChunk * 256));
+  SetId* row = row_chunks_.back().get() + 256 * (num_rows_ % kRowsPerChunk);
+  ++num_rows_;
+  const ByteSet live = live_bytes(set);
+  for (int byte = 0; byte < 256; ++byte) row[byte] = live.contains(byte) ? kUnknown : kDead;
+  sets_[set].row = row;
+}
+
+void Recognizer::count_work(size_t units) {
+  work_ += units;
+  if (work_ > work_limit_)
+    fail(ErrorCode::kLimit, "the grammar is too ambiguous or too large: matching takes too long");
+}
+
+Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
+  if (sets_[set].row == nullptr) {
+    add_row(set);
+    if (sets_[set].row[byte] != kUnknown) return sets_[set].row[byte];
+  }
+  const size_t num_languages = regular_.size();
+  begin_set();
+  open_items_.clear();
+  open_completions_.clear();
+  for (size_t i = 0; i < sets_[set].num_scans; ++i) {
+    const Scan one = scans(set)[i];
+    if (is_special(one)) continue;
+    const RegularLanguages::Id rest = lexer_row(one.rest).next[byte];
+    if (rest == RegularLanguages::kNothing) continue;
+    const SetId origin = one.origin == kSelf ? set : one.origin;
+    scan(one.symbol, rest, origin);
+    if (regular_.is_nullable(rest)) complete(one.symbol, origin);
+  }
+  close();
+  const SetId found = intern();
+  count_work(16 + sets_[set].num_scans + new_scans_.size() + new_waits_.size() + 8 * (regular_.size() - num_languages));
+  SetId* row = sets_[set].row;
+  row[byte] = found;
+  const auto all = scans(set);
+  if (all.size() > kMaxFewScans) return found;
+  // Bytes that lead every terminal to the same language lead to the same set.
+  for (size_t other = 0; other < 256; ++other) {
+    const bool is_same = std::ranges::all_of(all, [&](const Scan& one) {
+      return is_special(one) || lexer_row(one.rest).next[other] == lexer_row(one.rest).next[byte];
+    });
+    if (is_same) row[other] = found;
+  }
+  return found;
+}
+
+Recognizer::SetId Recognizer::next_special(SetId set, uint32_t name) {
+  begin_set();
+  open_items_.clear();
+  open_completions_.clear();
+  for (const Scan& one : scans(set)) {
+    if (is_special(one) && one.rest == name) complete(one.symbol, one.origin == kSelf ? set : one.origin);
+  }
+  close();
+  return intern();
+}
+
+ByteSet Recognizer::live_bytes(SetId set) {
+  ByteSet live;
+  for (const Scan& one : scans(set)) {
+    if (!is_special(one)) live = live | lexer_row(one.rest).live;
+  }
+  return live;
+}
+
+void Recognizer::specials(SetId set, std::vector<uint32_t>& names) const {
+  for (const Scan& one : scans(set)) {
+    if (is_special(one)) names.push_back(one.rest);
+  }
+}
+
+// ---- Whole kinds of characters
+
+bool Recognizer::allows_all(SetId set, RegularLanguages::Id character, int num_characters) {
+  const auto all = scans(set);
+  return std::ranges::any_of(all.first(std::min(all.size(), kMaxAskedScans)), [&](const Scan& one) {
+    if (is_special(one)) return false;
+    const uint64_t key = (uint64_t{one.rest} << 32) | character;
+    const auto known = allows_all_.find(key);
+    if (known != allows_all_.end()) return known->second;
+    const bool allows = language_allows_all(one.rest, character, num_characters);
+    allows_all_.emplace(key, allows);
+    return allows;
+  });
+}
+
+// Character by character: the languages after any of them, none of which may be without a string.
+bool Recognizer::language_allows_all(RegularLanguages::Id language, RegularLanguages::Id character,
+                                     int num_characters) {
+  using Id = RegularLanguages::Id;
+  std::vector<Id> layer = {language};
+  for (int i = 0; i < num_characters; ++i) {
+    std::vector<Id> after;
+    std::vector<std::pair<Id, Id>> pairs;  // what is left of the character, of the language
+    for (const Id one : layer) pairs.emplace_back(character, one);
+    for (size_t at = 0; at < pairs.size(); ++at) {
+      count_work(8);
+      const auto [rest, state] = pairs[at];
+      if (pairs.size() > kMaxCharacterStates) return false;
+      const auto steps = regular_.transitions(rest);
+      for (const RegularLanguages::Transition& step : std::vector(steps.begin(), steps.end())) {
+        const LexerRow& row = lexer_row(state);
+        if (!(step.bytes - row.live).is_empty()) return false;
+        Id last = RegularLanguages::kNothing;
+        for_each_byte(step.bytes, [&](int byte) {
+          const Id next = row.next[static_cast<size_t>(byte)];
+          if (next == last) return;
+          last = next;
+          if (step.target == RegularLanguages::kEmpty) {
+            if (std::ranges::find(after, next) == after.end()) after.push_back(next);
+          } else if (std::ranges::find(pairs, std::pair(step.target, next)) == pairs.end()) {
+            pairs.emplace_back(step.target, next);
+          }
+        });
+      }
+    }
+    std::ranges::sort(after);
+    if (after == layer) return true;
+    layer = std::move(after);
+  }
+  return true;
+}
+
+}  // namespace quire

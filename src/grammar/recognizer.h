@@ -1,0 +1,166 @@
+// Reads bytes and special tokens by a grammar: Earley's algorithm over regular terminals, whose sets are hash-consed.
+//
+// An item of a set refers to the set in which it began, by id. So equal situations are the same set, wherever in the
+// text they occur: within a string, after the next element of a list. A set's successors are kept, and reading a text
+// again, or another one like it, is a walk over a table. Items at the end of their production are resolved to those
+// that wait for them (Leo, 1991), so that right recursion adds nothing.
+//
+// One thread at a time. What does not fit the limits throws Error kLimit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "grammar/symbols.h"
+
+namespace quire {
+
+class Recognizer {
+ public:
+  using SetId = uint32_t;
+  static constexpr SetId kDead = 0;  // nothing fits
+
+  // has_special(name): whether the vocabulary has a special token of the name.
+  template <typename HasSpecial>
+  Recognizer(const Grammar& grammar, const GrammarLimits& limits, HasSpecial has_special)
+      : Recognizer(grammar, limits, resolve(grammar, has_special)) {}
+
+  SetId start() const { return start_; }
+  SetId next(SetId set, uint8_t byte) {
+    const SetId* row = sets_[set].row;
+    if (row != nullptr && row[byte] != kUnknown) return row[byte];
+    return compute_next(set, byte);
+  }
+  // `name`: of Grammar::names.
+  SetId next_special(SetId set, uint32_t name);
+
+  // The text may end here.
+  bool is_accepting(SetId set) const { return sets_[set].is_accepting; }
+  // Something may follow.
+  bool continues(SetId set) const { return sets_[set].num_scans > 0; }
+  // Bytes that may follow: exact.
+  ByteSet live_bytes(SetId set);
+  // Names of the special tokens that may follow.
+  void specials(SetId set, std::vector<uint32_t>& names) const;
+  // Whether any text of up to `num_characters` of a kind (a language of single characters) may follow. May say false
+  // where that is too hard to see.
+  bool allows_all(SetId set, RegularLanguages::Id character, int num_characters);
+
+  // Steps that are not known yet throw Error kLimit beyond so much work (about a microsecond for 50) from here on.
+  void allow_work(size_t units) { work_limit_ = work_ + units; }
+
+  RegularLanguages& regular() { return regular_; }
+  size_t memory_bytes() const;
+  size_t num_sets() const { return sets_.size(); }
+
+ private:
+  static constexpr SetId kUnknown = 0xFFFFFFFF;
+  static constexpr SetId kSelf = 0xFFFFFFFF;      // as an origin: the set itself
+  static constexpr uint32_t kFinal = 0xFFFFFFFF;  // as a symbol: what waits for the root
+
+  struct Scan {                     // a terminal on its way
+    uint32_t symbol, rest, origin;  // rest: the language that is left; of a special token its name
+    auto operator<=>(const Scan&) const = default;
+  };
+  struct Wait {  // when `symbol`, which begins in this set, is complete, `parent` advances
+    uint32_t symbol, parent, progress, origin;
+    auto operator<=>(const Wait&) const = default;
+  };
+  struct Set {
+    size_t first_scan = 0, first_wait = 0;
+    uint64_t hash = 0;
+    uint32_t num_scans = 0, num_waits = 0;
+    SetId* row = nullptr;  // [256], once a successor is known
+    bool is_accepting = false;
+  };
+  struct Item {
+    uint32_t symbol, progress, origin;
+    bool operator==(const Item&) const = default;
+  };
+  // A set of items that is emptied in no time.
+  class ItemSet {
+   public:
+    void clear();
+    bool insert(const Item& item);  // false when it was there
+
+   private:
+    struct Slot {
+      Item item = {};
+      uint32_t round = 0;
+    };
+    std::vector<Slot> slots_ = std::vector<Slot>(64);
+    size_t size_ = 0;
+    uint32_t round_ = 1;
+  };
+  struct LexerRow {
+    std::array<RegularLanguages::Id, 256> next = {};  // kNothing where no string remains
+    ByteSet live = {};
+  };
+
+  struct Symbols {
+    std::vector<SymbolNode> nodes;
+    std::vector<uint32_t> parts;
+    uint32_t root;
+  };
+  template <typename HasSpecial>
+  static Symbols resolve(const Grammar& grammar, HasSpecial has_special) {
+    std::vector<bool> has;
+    for (const std::string& name : grammar.names) has.push_back(has_special(name));
+    return resolve_names(grammar, has);
+  }
+  static Symbols resolve_names(const Grammar& grammar, const std::vector<bool>& has_special);
+  Recognizer(const Grammar& grammar, const GrammarLimits& limits, Symbols symbols);
+
+  std::span<const Scan> scans(SetId set) const { return {scans_.data() + sets_[set].first_scan, sets_[set].num_scans}; }
+  std::span<const Wait> waits(SetId set, uint32_t symbol) const;
+  bool is_special(const Scan& scan) const { return symbols_.nodes[scan.symbol].kind == SymbolNode::Kind::kSpecial; }
+  const LexerRow& lexer_row(RegularLanguages::Id language);
+  int64_t min_of(const SymbolNode& node) const;
+  bool is_last(uint32_t symbol, uint32_t progress) const;
+
+  SetId compute_next(SetId set, uint8_t byte);
+  void add_row(SetId set);
+  void count_work(size_t units);
+  bool language_allows_all(RegularLanguages::Id language, RegularLanguages::Id character, int num_characters);
+  void begin_set();
+  void add_item(const Item& item);
+  void scan(uint32_t symbol, RegularLanguages::Id rest, uint32_t origin);
+  void predict(uint32_t symbol);
+  void wait_for(const Item& item, uint32_t part);
+  void advance(uint32_t symbol, uint32_t progress, uint32_t origin);
+  void complete(uint32_t symbol, uint32_t origin);
+  void resolve_waits(uint32_t part, uint32_t symbol, SetId origin);
+  void close();
+  SetId intern();
+
+  GrammarLimits limits_;
+  size_t work_ = 0, work_limit_ = 0;
+  RegularLanguages regular_;
+  Symbols symbols_;
+  std::vector<uint32_t> lexer_index_;  // of a language: its row + 1
+  std::vector<std::unique_ptr<LexerRow>> lexer_rows_;
+
+  std::vector<Set> sets_;
+  std::vector<Scan> scans_;
+  std::vector<Wait> waits_;
+  std::vector<std::unique_ptr<SetId[]>> row_chunks_;
+  size_t num_rows_ = 0;
+  std::vector<SetId> table_;  // open addressing; kDead: free
+  std::unordered_map<uint64_t, bool> allows_all_;
+  SetId start_ = kDead;
+
+  // The set that is being made.
+  std::vector<Scan> new_scans_;
+  std::vector<Wait> new_waits_;
+  std::vector<Item> open_items_, open_completions_;
+  ItemSet seen_items_, seen_completions_;
+  std::vector<uint32_t> predicted_;  // of a symbol: the round in which it was predicted last
+  uint32_t round_ = 0;
+  bool new_accepting_ = false;
+};
+
+}  // namespace quire

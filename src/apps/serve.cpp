@@ -152,6 +152,7 @@ void serve(const ServeOptions& options) {
       .listener = options.listener_options(),
       .limits = options.server_limits(),
       .allow_request_templates = options.allow_request_templates,
+      .drop_client_markers = !options.keep_client_markers,
       .parse_special = !options.no_parse_special,
       .batch_store = options.batch_store,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "server/answers/response_store.h"
 #include "server/limits.h"
 #include "server/served_models.h"
 
@@ -26,10 +27,12 @@ struct ServerContext {
   ServedModels models;  // filled before `state` becomes kReady, unchanged from then on
 
   Limits limits;
-  Metrics* metrics = nullptr;     // never null while a listener runs
+  ResponseStore responses;
   BatchStore* batches = nullptr;  // null: there are none
+  Metrics* metrics = nullptr;     // never null while a listener runs
   std::string openapi;            // the description of the paths, written by the listener
   bool allow_request_templates = false;
+  bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
   bool parse_special =
       true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise
 };

@@ -32,6 +32,7 @@ int64_t raise_descriptor_limit() {
 void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
   context.metrics = &metrics;
   context.allow_request_templates = config.allow_request_templates;
+  context.drop_client_markers = config.drop_client_markers;
   context.parse_special = config.parse_special;
   context.limits = config.limits;
   constexpr int64_t kOwnDescriptors = 64;  // model files, listeners and the like

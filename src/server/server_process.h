@@ -23,7 +23,8 @@ struct LoadedModel {
 struct ServerConfig {
   ListenerOptions listener;
   Limits limits;                         // connections are cut to the descriptors that the process may have
-  bool allow_request_templates = false;  // of the context, as the next
+  bool allow_request_templates = false;  // of the context, as the next two
+  bool drop_client_markers = true;
   bool parse_special = true;
   std::string batch_store;                        // a file; empty: no batches
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away

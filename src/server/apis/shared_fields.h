@@ -26,8 +26,11 @@ inline constexpr auto kConversationFields = std::to_array<Field>({
     {"continue_final_message", kBool,
      "leaves the last message open, so that the answer continues it; needs add_generation_prompt false",
      [](Out& out, const Value& value, const Context&) { out.continue_final_message = value.get_bool(); }},
-    {"reasoning_effort", kString, "passed to the chat template under this name",
-     [](Out& out, const Value& value, const Context&) { out.template_variables["reasoning_effort"] = value; },
+    {"reasoning_effort", kString, "passed to the chat template under this name; `none` also as enable_thinking false",
+     [](Out& out, const Value& value, const Context&) {
+       out.template_variables["reasoning_effort"] = value;
+       if (value == "none") out.template_variables["enable_thinking"] = false;
+     },
      1, 64},
     other_field("documents", R"({"type": "array", "items": {"type": "object"}})", "list of documents, passed to the chat template under this name",
      [](Out& out, const Value& value, const Context&) {

@@ -105,6 +105,11 @@ struct ApiRequest {
   std::string reasoning_effort;                  // empty: the model's own
   std::optional<int64_t> thinking_token_budget;  // tokens of reasoning after which the answer begins
 
+  // /v1/responses
+  json::object echoed;               // members that the answer repeats
+  json::array input_items;           // as given
+  std::string previous_response_id;  // empty: none
+  bool store = true;
   // Around the prompt.
   std::string prefix;                 // before it
   std::optional<std::string> suffix;  // the answer goes between the prompt and this

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::string_view kPath = "/v1/batches/", kCancel = "/cancel";
 // Whose handlers may answer a line.
-constexpr std::array<std::string_view, 3> kEndpoints = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"};
+constexpr std::array<std::string_view, 4> kEndpoints = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings",
+                                                        "/v1/responses"};
 
 json::value time_or_null(int64_t time) { return time > 0 ? json::value(time) : json::value(nullptr); }
 json::value id_or_null(const std::string& id) {
@@ -60,7 +61,8 @@ BatchJob read_batch(const json::object& body) {
   batch.input_file = text_of(body, "input_file_id");
   batch.endpoint = text_of(body, "endpoint");
   if (std::find(kEndpoints.begin(), kEndpoints.end(), batch.endpoint) == kEndpoints.end()) {
-    refuse_value("endpoint", "one of /v1/chat/completions, /v1/completions and /v1/embeddings", body.at("endpoint"));
+    refuse_value("endpoint", "one of /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses",
+                 body.at("endpoint"));
   }
   if (text_of(body, "completion_window") != "24h") {
     refuse_value("completion_window", "\"24h\"", body.at("completion_window"));
@@ -95,7 +97,8 @@ void handle_create_batch(ServerContext& context, const ExchangePtr& exchange) {
   if (file->purpose != "batch") refuse_field("input_file_id", "'input_file_id' is the output of a batch");
   const std::vector<BatchJob> others = store.batches(from.tenant);
   const auto most = static_cast<std::ptrdiff_t>(context.limits.batches);
-  if (std::count_if(others.begin(), others.end(), [](const BatchJob& each) { return !is_final(each.status); }) >= most) {
+  if (std::count_if(others.begin(), others.end(), [](const BatchJob& each) { return !is_final(each.status); }) >=
+      most) {
     throw ApiError(400, "invalid_request_error", "limit_exceeded",
                    fmt::format("{} batches have not ended, at most {} may wait; cancel one or wait", most, most));
   }

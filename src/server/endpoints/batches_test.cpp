@@ -72,10 +72,10 @@ class BatchesTest : public ServerTest {
     EXPECT_EQ(exchange->response().status, 200) << exchange->response().body;
     return text_of(parse_json(exchange->response().body, "file").at("id"));
   }
-  std::string create(const std::string& file, int status = 200) {
+  std::string create(const std::string& file, int status = 200, std::string_view endpoint = "/v1/chat/completions") {
     const json::object given = get(handle_create_batch, "/v1/batches", status,
                                    json::serialize(json::object{{"input_file_id", file},
-                                                                {"endpoint", "/v1/chat/completions"},
+                                                                {"endpoint", endpoint},
                                                                 {"completion_window", "24h"},
                                                                 {"metadata", {{"a", "b"}}}}));
     return status == 200 ? text_of(given.at("id")) : "";
@@ -139,6 +139,19 @@ TEST_F(BatchesTest, LinesAreAnsweredAsRequestsAre) {
   ASSERT_EQ(errors.size(), 1u);
   EXPECT_EQ(errors[0].at("response").at("status_code"), 400);
   EXPECT_EQ(errors[0].at("response").at("body").at("error").at("param"), "max_tokens");
+}
+
+TEST_F(BatchesTest, EachEndpointAnswersItsLines) {
+  start_runner();
+  const auto one = [&](std::string_view url, json::object body) {
+    const json::object request{{"custom_id", "a"}, {"method", "POST"}, {"url", url}, {"body", std::move(body)}};
+    const json::object done = finish_batch(create(upload(json::serialize(request)), 200, url));
+    const std::vector<json::object> output = lines_of(done.at("output_file_id"));
+    return output.empty() ? json::object() : output[0].at("response").at("body").as_object();
+  };
+  EXPECT_EQ(one("/v1/completions", {{"prompt", "a"}, {"max_tokens", 2}}).at("object"), "text_completion");
+  EXPECT_EQ(one("/v1/embeddings", {{"input", "a"}}).at("object"), "list");
+  EXPECT_EQ(one("/v1/responses", {{"input", "a"}, {"max_output_tokens", 16}}).at("object"), "response");
 }
 
 TEST_F(BatchesTest, ARestartRepeatsNoFinishedLine) {

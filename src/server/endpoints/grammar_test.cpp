@@ -53,6 +53,22 @@ TEST_F(GrammarTest, EveryFormHolds) {
   }
 }
 
+// What a form is sure of saves steps and changes nothing.
+TEST_F(GrammarTest, CertainTokensAreDrafts) {
+  make_engine({.speculation = {.adaptive = false}});
+  const json::object fields = {{"grammar", R"(root ::= "the name of the animal: " [a-z]{3} ", and its size: " [0-9])"}};
+  json::object without = fields;
+  without["speculative.n_max"] = 0;
+  for (int64_t seed = 1; seed < 6; ++seed) {
+    const int64_t before = engine_->status().draft_tokens;
+    const std::string plain = content(without, seed);
+    EXPECT_EQ(engine_->status().draft_tokens, before);
+    EXPECT_EQ(content(fields, seed), plain);
+    EXPECT_GT(engine_->status().draft_tokens, before);
+  }
+  EXPECT_GT(engine_->status().accepted_tokens, 0);
+}
+
 TEST_F(GrammarTest, StreamsAndSeveralChoices) {
   const json::object body = chat("Hello!", hot({{"json_schema", kSchema}, {"n", 3}}, 7));
   const json::object whole = answer(kChat, body);

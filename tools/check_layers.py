@@ -27,7 +27,7 @@ ALLOWED = {
 # ones only.
 MODEL_ROOMS = ["", "layers", "loading", "architectures", "planning", "running", "synthetic"]
 # Those of server; "" is its wiring: listener, routes, process. SERVER_WORDS are what every room may include.
-SERVER_ROOMS = ["http", "access", "metrics", "schema", "apis", "answers", "endpoints", "openapi", "web", ""]
+SERVER_ROOMS = ["http", "access", "metrics", "schema", "apis", "answers", "batches", "endpoints", "openapi", "web", ""]
 SERVER_WORDS = {"server/api_error.h", "server/context.h", "server/limits.h", "server/served_models.h"}
 ROOMS = {"models": MODEL_ROOMS, "server": SERVER_ROOMS}
 # vector/ is compiled once for every instruction set, over the vocabulary in <name>/isa/, which it includes as isa/.

@@ -60,7 +60,8 @@ std::string arithmetic_of(const ModelRunner& runner) {
                      options.one_answer ? "one answer" : "any answer");
 }
 
-ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, const Engine& engine) {
+ModelCard model_card(const ServeOptions& options, const Checkpoint& checkpoint, const Engine& engine) {
+  const ModelRunner& runner = engine.runner();
   const std::string name = plain_name(options.model.model);
   const std::vector<std::string> names = options.model_names(name);
   return {.id = names[0],
@@ -75,6 +76,8 @@ ModelCard model_card(const ServeOptions& options, const ModelRunner& runner, con
           .kv_bytes = runner.plan().kv_bytes,
           .activation_bytes = runner.plan().workspace_bytes,
           .architecture = runner.info().architecture,
+          .file_format = checkpoint.is_gguf() ? "gguf" : "safetensors",
+          .weight_format = quantisation_of(checkpoint),
           .arithmetic = arithmetic_of(runner)};
 }
 
@@ -135,7 +138,7 @@ LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint
   RunnerOptions runner = options.runner_options(checkpoint);
   drafter = load_drafter(engine.speculation, checkpoint, runner);
   model.engine = std::make_unique<Engine>(load_runner(checkpoint, runner), engine, std::move(drafter.drafter));
-  model.card = model_card(options, model.engine->runner(), *model.engine);
+  model.card = model_card(options, checkpoint, *model.engine);
   return model;
 }
 
@@ -151,6 +154,7 @@ void serve(const ServeOptions& options) {
       .allow_request_templates = options.allow_request_templates,
       .drop_client_markers = !options.keep_client_markers,
       .parse_special = !options.no_parse_special,
+      .batch_store = options.batch_store,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },

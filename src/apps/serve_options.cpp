@@ -91,6 +91,10 @@ void add_serving(Command& command, ServeOptions& options) {
         .value = number(options.seed, -1),
         .help = "Seeds of requests that bring none are drawn from this one, in the order of arrival; -1: a "
                 "new one at each start"},
+       {.names = "--batch-store",
+        .value = text(options.batch_store, "FILE"),
+        .help =
+            "Keep uploaded files and batches in this SQLite database; without it /v1/files and /v1/batches are off"},
        {.names = "--no-parse-special",
         .value = on_off(options.no_parse_special),
         .help = "Read names of special tokens in raw prompts as text, unless a request sets parse_special"},

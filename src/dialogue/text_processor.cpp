@@ -71,6 +71,7 @@ std::unique_ptr<TextProcessor> TextProcessor::load(const Checkpoint& checkpoint)
   text->tokenizer_kind_ = std::move(loaded.kind);
   text->take_chat_template(find_chat_template(checkpoint, text->tokenizer()));
   text->collect_eog_ids(checkpoint);
+  text->fim_tokens_ = find_fim_tokens(text->tokenizer(), checkpoint.is_gguf() ? checkpoint.gguf() : nullptr);
   return text;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "dialogue/fim.h"
 #include "dialogue/reasoning.h"
 #include "dialogue/tool.h"
 #include "dialogue/tool_formats/tool_format.h"
@@ -46,6 +47,7 @@ class TextProcessor {
   std::vector<int32_t> mark_tokens(bool with_calls) const;
 
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
+  const std::optional<FimTokens>& fim_tokens() const { return fim_tokens_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
   // The prompt of a conversation, which knows the bytes that came from messages and variables. `messages` have OpenAI's
@@ -83,6 +85,7 @@ class TextProcessor {
   const ToolFormat* tool_format_ = &generic_tool_format();
   const ReasoningFormat* reasoning_format_ = nullptr;
   std::vector<int32_t> eog_ids_;
+  std::optional<FimTokens> fim_tokens_;
 };
 
 }  // namespace quire

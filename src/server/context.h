@@ -12,6 +12,7 @@
 
 namespace quire {
 
+class BatchStore;
 class Metrics;
 
 enum class ServerState : uint8_t {
@@ -27,8 +28,9 @@ struct ServerContext {
 
   Limits limits;
   ResponseStore responses;
-  Metrics* metrics = nullptr;  // never null while a listener runs
-  std::string openapi;         // the description of the paths, written by the listener
+  BatchStore* batches = nullptr;  // null: there are none
+  Metrics* metrics = nullptr;     // never null while a listener runs
+  std::string openapi;            // the description of the paths, written by the listener
   bool allow_request_templates = false;
   bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
   bool parse_special =

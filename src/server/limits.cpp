@@ -55,6 +55,10 @@ constexpr std::array kLimits = {
     LimitRow{"stored_responses", &Limits::stored_responses},
     LimitRow{"stored_tenant_bytes", &Limits::stored_tenant_bytes},
     LimitRow{"stored_bytes", &Limits::stored_bytes},
+    LimitRow{"batch_files", &Limits::batch_files},
+    LimitRow{"batches", &Limits::batches},
+    LimitRow{"batch_lines", &Limits::batch_lines},
+    LimitRow{"batch_lines_at_once", &Limits::batch_lines_at_once},
 };
 
 }  // namespace

@@ -53,6 +53,12 @@ struct Limits {
   int stored_responses = 1000;                      // of /v1/responses, of each tenant
   uint64_t stored_tenant_bytes = 32 * 1024 * 1024;  // of these, of each tenant
   uint64_t stored_bytes = 256 * 1024 * 1024;        // of these, of all tenants
+
+  // Batches
+  int batch_files = 1000;       // of one key
+  int batches = 100;            // of one key that have not ended
+  int batch_lines = 50'000;     // of an input file; the batch fails
+  int batch_lines_at_once = 4;  // that run at the same time
 };
 
 // One limit by its name. One of the members is null.

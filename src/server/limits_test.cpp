@@ -106,7 +106,11 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
                                                 "worker_queue_requests",
                                                 "worker_queue_bytes",
                                                 "stream_buffer_bytes",
-                                                "request_id_bytes"};
+                                                "request_id_bytes",
+                                                "batch_files",
+                                                "batches",
+                                                "batch_lines",
+                                                "batch_lines_at_once"};
   const SamplingParams sampling;
   for (const LimitRow& row : limit_rows()) {
     const auto found = cases.find(row.name);

@@ -27,6 +27,14 @@ constexpr const char* kPagePolicy =
 
 bool is_read(std::string_view method) { return method == "GET" || method == "HEAD"; }
 
+// Ollama's clients look at the root for its word that it runs. To a client that may show a page, the root is the page.
+bool asks_for_ollama(const http::Request& request) {
+  const std::string_view accepted = request.header("accept");
+  if (!is_read(request.method) || request.path != "/" || accepted.empty()) return false;
+  const auto accepts = [&](std::string_view kind) { return accepted.find(kind) != std::string_view::npos; };
+  return !accepts("text/html") && !accepts("*/*");
+}
+
 http::Response asset_response(const WebAsset& asset, const http::Request& request) {
   const std::string_view tag = entity_tag(asset);
   http::Response response{.content_type = std::string(asset.content_type),
@@ -110,7 +118,7 @@ std::optional<ApiError> refuse_when_full(const ServedModels& models) {
 struct Listener::Impl {
   Impl(ServerContext& its_context, const ListenerOptions& options)
       : context(its_context),
-        keys(options.api_keys, options.api_key_file),
+        keys(options.api_keys, options.api_key_file, options.tenant_secret),
         root_path(checked_root_path(options.root_path)),
         has_web_page(options.has_web_page),
         log_requests(options.log_requests),
@@ -138,13 +146,14 @@ struct Listener::Impl {
   std::optional<http::Response> admit(http::Request& request, bool is_root, http::Headers& reply_headers) {
     if (auto answer = origins->check(request, reply_headers)) return answer;
     const Route* const route = find_route(request.method, request.path);
-    const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || find_asset(request) != nullptr;
+    const bool is_page = find_asset(request) != nullptr || asks_for_ollama(request);
+    const bool is_public = (route != nullptr && route->scope == Scope::kPublic) || is_page;
     std::optional<std::string> tenant = keys.check(request);
     if (!tenant && !is_public) throw unauthorized();
     if (tenant) request.tenant = std::move(*tenant);
     // The page's own links are relative to a folder.
     if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
-    if (route == nullptr && find_asset(request) == nullptr) return refuse_unknown(request);
+    if (route == nullptr && !is_page) return refuse_unknown(request);
     if (!http::content_coding(request.header("content-encoding"))) throw unknown_coding();
     return std::nullopt;
   }
@@ -167,6 +176,9 @@ struct Listener::Impl {
 
   void handle(const ExchangePtr& exchange) {
     const http::Request& request = exchange->request();
+    if (asks_for_ollama(request)) {
+      return exchange->reply({.content_type = "text/plain; charset=utf-8", .body = "Ollama is running"});
+    }
     const Route* const route = find_route(request.method, request.path);
     if (route == nullptr) return exchange->reply(asset_response(*find_asset(request), request));
     if (route->runs == Runs::kInline) return run_route(*route, context, exchange);

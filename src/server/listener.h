@@ -26,6 +26,7 @@ struct ListenerOptions {
   int worker_niceness = 10;
   std::vector<std::string> api_keys;
   std::string api_key_file;
+  std::string tenant_secret;  // 32 bytes by which keys become tenants; empty: new ones
   std::vector<std::string> allowed_hosts;
   std::vector<std::string> cors_origins;
   std::string root_path;  // "/llm": what a proxy puts before every path; the paths work without it too

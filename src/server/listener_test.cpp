@@ -198,16 +198,18 @@ TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
   options.num_threads = 1;
   const Served served(std::move(options));
   auto gate = std::make_unique<Gate>(served);
-  std::vector<std::unique_ptr<http::test::Client>> waiting;
+  std::vector<std::pair<std::unique_ptr<http::test::Client>, int>> waiting;  // and the status they will get
   int num_heavy = 0;
   for (const Route& route : routes()) {
     if (route.runs == Runs::kInline) {
       EXPECT_NE(status_of(served.get(concrete(route.pattern))), 0) << route.pattern;
       continue;
     }
-    EXPECT_EQ(route.method, "POST");
-    waiting.push_back(std::make_unique<http::test::Client>(served.port));
-    waiting.back()->send(post(std::string(route.pattern)));
+    // The model is not loaded, and there is no store of batches.
+    const bool is_batch = route.pattern.starts_with("/v1/files") || route.pattern.starts_with("/v1/batches");
+    waiting.emplace_back(std::make_unique<http::test::Client>(served.port), is_batch ? 501 : 503);
+    waiting.back().first->send(fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}",
+                                           route.method, concrete(route.pattern)));
     wait_for_queued(served, ++num_heavy);
   }
   EXPECT_GE(num_heavy, 5);
@@ -215,7 +217,7 @@ TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
   const std::string text = served.context.metrics->exposition({});
   EXPECT_NE(text.find("quire:http_requests_queued " + std::to_string(num_heavy)), std::string::npos);
   gate.reset();
-  for (const auto& client : waiting) EXPECT_EQ(status_of(client->read_reply()), 503) << "the model is not loaded";
+  for (const auto& [client, status] : waiting) EXPECT_EQ(status_of(client->read_reply()), status);
 }
 
 TEST(Workers, AClientThatLeavesTakesItsWorkAlong) {
@@ -659,6 +661,14 @@ TEST(WebPage, FilesCarryAStrictPolicyAndATag) {
     const std::string tag = field_of(reply, "ETag");
     EXPECT_EQ(status_of(served.get(path, "If-None-Match: " + tag + "\r\n")), 304);
     EXPECT_EQ(status_of(without.get(path)), 404);
+  }
+}
+
+TEST(WebPage, ClientsThatShowNoPageReadThatOllamaRuns) {
+  const Served served;
+  EXPECT_EQ(body_of(served.get("/", "Accept: application/json\r\n")), "Ollama is running");
+  for (const char* accepted : {"", "Accept: */*\r\n", "Accept: text/html,application/xhtml+xml\r\n"}) {
+    EXPECT_NE(served.get("/", accepted).find("<html"), std::string::npos) << accepted;
   }
 }
 

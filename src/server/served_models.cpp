@@ -33,7 +33,9 @@ const ServedModel* ServedModels::find(std::string_view name) const {
     return found != models_.end() ? &*found : nullptr;
   };
   if (const auto* named = first([&](const ServedModel& model) { return model.card.has_name(name); })) return named;
-  return first([&](const ServedModel& model) { return model.card.root == name; });
+  if (const auto* from = first([&](const ServedModel& model) { return model.card.root == name; })) return from;
+  constexpr std::string_view kTag = ":latest";
+  return name.size() > kTag.size() && name.ends_with(kTag) ? find(name.substr(0, name.size() - kTag.size())) : nullptr;
 }
 
 std::string ServedModels::ids() const {

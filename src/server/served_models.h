@@ -32,7 +32,9 @@ struct ModelCard {
   uint64_t kv_bytes = 0;          // the KV pool
   uint64_t activation_bytes = 0;  // a step's
   std::string architecture;
-  std::string arithmetic;  // what else the bits of an answer depend on: kernels, KV formats, ranks
+  std::string file_format = "gguf";  // or "safetensors"
+  std::string weight_format = {};    // that most of the weights have: "Q4_K"
+  std::string arithmetic;            // what else the bits of an answer depend on: kernels, KV formats, ranks
 
   bool has_name(std::string_view name) const;  // the id or an alias
 };
@@ -52,7 +54,8 @@ class ServedModels {
   // Throws Error when another model has one of its names, or it has one twice.
   ServedModel& add(ServedModel model);
 
-  // By id or alias, else by the root; the first for an empty name. Null when there is none.
+  // By id or alias, else by the root, with Ollama's tag ":latest" or without; the first for an empty name. Null when
+  // there is none.
   const ServedModel* find(std::string_view name) const;
   const std::deque<ServedModel>& all() const { return models_; }
   std::string ids() const;  // "a, b"

@@ -10,6 +10,9 @@
 #include "base/error.h"
 #include "engine/engine_thread.h"
 #include "server/answers/grammars.h"
+#include "server/batches/runner.h"
+#include "server/batches/store.h"
+#include "server/endpoints/routes.h"
 #include "server/metrics/metrics.h"
 #include "server/stop_signals.h"
 
@@ -40,13 +43,31 @@ void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& contex
   context.limits.connections_per_address = std::min(context.limits.connections_per_address, share);
 }
 
+// Null without a file.
+std::unique_ptr<BatchStore> open_batches(const ServerConfig& config, ServerContext& context,
+                                         ListenerOptions& listener) {
+  if (config.batch_store.empty()) return nullptr;
+  auto store = std::make_unique<BatchStore>(config.batch_store);
+  context.batches = store.get();
+  listener.tenant_secret = store->secret();
+  return store;
+}
+
+// As the listener answers a client.
+void answer_line(ServerContext& context, const ExchangePtr& exchange) {
+  const http::Request& request = exchange->request();
+  run_route(*find_route(request.method, request.path), context, exchange);
+}
+
 }  // namespace
 
 void validate_server(const ServerConfig& config) {
   Metrics metrics;
   ServerContext context;
   prepare(config, metrics, context);
-  const Listener listener(context, config.listener);
+  ListenerOptions options = config.listener;
+  const std::unique_ptr<BatchStore> batches = open_batches(config, context, options);
+  const Listener listener(context, std::move(options));
   config.check_model();
 }
 
@@ -59,7 +80,9 @@ void run_server(const ServerConfig& config) {
   ServerContext context;
   prepare(config, metrics, context);
   LoadedModel model;
-  Listener listener(context, config.listener);
+  ListenerOptions options = config.listener;
+  const std::unique_ptr<BatchStore> batches = open_batches(config, context, options);
+  Listener listener(context, std::move(options));
   signals.remove_at_exit(config.listener.unix_path);
 
   model = config.load_model();
@@ -76,9 +99,14 @@ void run_server(const ServerConfig& config) {
   served.grammars = make_grammars(served, context.limits);
   signals.start_serving();
   context.state = ServerState::kReady;
+  std::optional<BatchRunner> runner;
+  if (batches != nullptr) {
+    runner.emplace(context, *batches, [&](const ExchangePtr& exchange) { answer_line(context, exchange); });
+  }
   config.on_ready(model, listener);
 
   signals.wait();
+  runner.reset();  // what runs is run again at the next start
   listener.leave();
   if (model.engine->health() != EngineHealth::kStopped) std::this_thread::sleep_for(config.drain_delay);
   listener.drain(config.drain_limit);

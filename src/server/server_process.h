@@ -26,6 +26,7 @@ struct ServerConfig {
   bool allow_request_templates = false;  // of the context, as the next two
   bool drop_client_markers = true;
   bool parse_special = true;
+  std::string batch_store;                        // a file; empty: no batches
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
   std::chrono::milliseconds drain_limit{30'000};  // for running requests after that
   // Throws Error for a model that cannot be served as it is wished. Reads headers, no weights.

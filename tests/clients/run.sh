@@ -50,6 +50,7 @@ start
 "$python" "$here/check_responses.py" "$url"
 "$python" "$here/check_anthropic.py" "$url"
 "$python" "$here/check_formats.py" "$url"
+"$python" "$here/check_ollama.py" "$url"
 "$python" "$here/check_lm_eval.py" "$url"
 "$load_tool/bin/python" "$here/check_load.py" "$url"
 "$frameworks/bin/python" "$here/check_frameworks.py" "$url"
@@ -60,4 +61,7 @@ stop
 start --api-key test-key --max-num-queued-reqs 1 --sequences 1
 "$python" "$here/check_openai_refusals.py" "$url" test-key
 stop
+folder=$(mktemp -d)
+"$python" "$here/check_batches.py" "$quire" "$folder"
+rm -r "$folder"
 echo "clients: all is well"

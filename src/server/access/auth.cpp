@@ -134,10 +134,13 @@ struct ApiKeys::Impl {
   Clock::time_point looked;
 };
 
-ApiKeys::ApiKeys(const std::vector<std::string>& keys, std::string key_file) : impl_(std::make_unique<Impl>()) {
+ApiKeys::ApiKeys(const std::vector<std::string>& keys, std::string key_file, const std::string& secret)
+    : impl_(std::make_unique<Impl>()) {
   impl_->key_file = std::move(key_file);
   for (const std::string& key : keys) add_key(impl_->fixed, key, "--api-key");
-  CHECK(RAND_bytes(impl_->secret.data(), static_cast<int>(impl_->secret.size())) == 1);
+  CHECK(secret.empty() || secret.size() == impl_->secret.size());
+  std::copy(secret.begin(), secret.end(), impl_->secret.begin());
+  if (secret.empty()) CHECK(RAND_bytes(impl_->secret.data(), static_cast<int>(impl_->secret.size())) == 1);
   if (!impl_->key_file.empty()) impl_->file_time = time_of(impl_->key_file);
   impl_->looked = Clock::now();
   impl_->load();

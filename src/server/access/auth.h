@@ -17,12 +17,13 @@ class ApiKeys {
  public:
   // `key_file` (may be empty) has one key per line, or name:key; it is reloaded when it changes. Throws Error when it
   // cannot be read or holds no key.
-  ApiKeys(const std::vector<std::string>& keys, std::string key_file);
+  // `secret`: what tenants are made with; empty: a new one, and tenants differ from one start to the next.
+  ApiKeys(const std::vector<std::string>& keys, std::string key_file, const std::string& secret = "");
   ~ApiKeys();
 
   bool is_required() const;
   // The tenant of a request with a valid key (Authorization: Bearer, x-api-key or api-key), "" when no key is required,
-  // nullopt when the key is missing or wrong. The tenant is a keyed digest with a secret of this process: it does not
+  // nullopt when the key is missing or wrong. The tenant is a keyed digest with the secret: it does not
   // reveal the key.
   std::optional<std::string> check(const http::Request& request);
 

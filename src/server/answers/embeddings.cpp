@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <bit>
+#include <chrono>
 #include <cmath>
-#include <cstring>
 
-#include "server/apis/error_form.h"
-#include "server/apis/json_text.h"
+#include "server/answers/prompts.h"
+#include "server/schema/field_error.h"
 
 namespace quire {
 namespace {
@@ -50,18 +49,18 @@ class EmbeddingReader : public StreamReader {
 
   void on_pause(bool is_complete) override {
     if (!is_complete) return;
-    std::string body = "{\"object\":\"list\",\"data\":[";
-    int64_t num_tokens = 0;
-    for (size_t i = 0; i < done_.size(); ++i) {
-      body += fmt::format("{}{{\"object\":\"embedding\",\"index\":{},\"embedding\":", i > 0 ? "," : "", i);
-      append(body, done_[i].embedding);
-      body += '}';
-      num_tokens += plan_.num_tokens[i];
+    const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - begin_;
+    Embeddings embeddings{.model = plan_.model->card.id,
+                          .vectors = {},
+                          .num_tokens = plan_.num_tokens,
+                          .is_truncated = plan_.is_truncated,
+                          .total_ms = time.count()};
+    for (Done& done : done_) embeddings.vectors.push_back(std::move(done.embedding));
+    try {
+      exchange_->reply({.body = plan_.write(embeddings)});
+    } catch (const ApiError& error) {
+      fail(error);
     }
-    body += "],\"model\":" + json_string(plan_.model->card.id);
-    if (plan_.is_truncated) body += ",\"truncated\":true";
-    body += fmt::format(",\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0}}}}}", num_tokens);
-    exchange_->reply({.body = std::move(body)});
   }
 
   void on_refused(const ApiError& error) override { fail(error); }
@@ -80,25 +79,12 @@ class EmbeddingReader : public StreamReader {
     std::vector<float> embedding;
   };
 
-  void append(std::string& out, const std::vector<float>& embedding) const {
-    if (plan_.is_base64) {
-      out += '"' + base64_of(embedding) + '"';
-      return;
-    }
-    out += '[';
-    for (size_t i = 0; i < embedding.size(); ++i) {
-      if (i > 0) out += ',';
-      append_json_number(out, embedding[i]);
-    }
-    out += ']';
-  }
-
   void count(size_t input, const OutputEvent& event) {
     plan_.model->metrics->add_finished(ModelMetrics::finished(event, plan_.num_tokens[input], 0, 0, 1));
   }
 
   void fail(const ApiError& error) {
-    exchange_->reply(error_response(error, kOpenAiErrors));
+    exchange_->reply(error_response(error, *plan_.errors));
     group_.stop();
   }
 
@@ -106,6 +92,7 @@ class EmbeddingReader : public StreamReader {
   StreamGroup& group_;  // owns this
   const EmbeddingPlan plan_;
   std::vector<Done> done_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
@@ -118,25 +105,35 @@ void normalise(std::vector<float>& vector) {
   for (float& x : vector) x = static_cast<float>(x * scale);
 }
 
-std::string base64_of(const std::vector<float>& vector) {
-  static_assert(std::endian::native == std::endian::little, "clients expect little-endian floats");
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::vector<unsigned char> bytes(vector.size() * sizeof(float));
-  if (!bytes.empty()) std::memcpy(bytes.data(), vector.data(), bytes.size());
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t count = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) group = group << 8 | (j < count ? bytes[i + j] : 0u);
-    for (size_t j = 0; j < 4; ++j) out += j <= count ? kDigits[group >> (18 - 6 * j) & 63] : '=';
-  }
-  return out;
-}
-
 std::unique_ptr<StreamReader> make_embedding_reader(const ExchangePtr& exchange, StreamGroup& group,
                                                     EmbeddingPlan plan) {
   return std::make_unique<EmbeddingReader>(exchange, group, std::move(plan));
+}
+
+void start_embeddings(ServerContext& context, const ExchangePtr& exchange, const ServedModel& model,
+                      const ApiRequest& request, const EmbeddingAnswer& answer) {
+  GenerateRequest common = engine_request(model, exchange->request(), request);
+  const EmbeddingUse& use = model.engine->runner().info().embedding;
+  common.pooling = request.pooling.value_or(use.pooling);
+  common.max_tokens = 0;
+  EmbeddingPlan plan{.model = &model,
+                     .dimensions = request.dimensions,
+                     .normalize = answer.normalize.value_or(use.normalize),
+                     .write = answer.write,
+                     .errors = &answer.errors};
+  std::vector<GenerateRequest> requests;
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const std::string place = request.prompts.size() == 1 ? answer.path : at(answer.path, i);
+    GenerateRequest out = common;
+    out.prompt =
+        plain_prompt(model, request, request.prompts[i], request.parse_special.value_or(context.parse_special), place);
+    plan.is_truncated |= fit_prompt(out.prompt, request, 0, model.engine->max_sequence_tokens(), place);
+    plan.num_tokens.push_back(static_cast<int64_t>(out.prompt.size()));
+    requests.push_back(std::move(out));
+  }
+  const auto group = std::make_shared<StreamGroup>(exchange, *model.engine, std::move(requests));
+  exchange->post(
+      [exchange, group, plan = std::move(plan)] { group->start(make_embedding_reader(exchange, *group, plan)); });
 }
 
 }  // namespace quire

@@ -1,4 +1,4 @@
-// From the embeddings of an admitted list of inputs to the reply of /v1/embeddings.
+// What every API that embeds shares: admission, and from the embeddings of a list of inputs to its writer.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "server/answers/stream_group.h"
+#include "server/apis/embedding_writer.h"
+#include "server/apis/error_form.h"
 #include "server/context.h"
+#include "server/schema/api_request.h"
 
 namespace quire {
 
@@ -16,17 +19,26 @@ struct EmbeddingPlan {
   const ServedModel* model = nullptr;
   std::vector<int64_t> num_tokens = {};  // of each input
   std::optional<int> dimensions = {};
-  bool is_base64 = false;
   bool is_truncated = false;
   bool normalize = true;
+  WriteEmbeddings write = {};
+  const ErrorForm* errors = nullptr;
 };
+
+// Embeds the request's prompts. Throws ApiError when nothing was admitted. Any thread.
+struct EmbeddingAnswer {
+  std::string path;  // of the prompts in the request, for errors
+  const ErrorForm& errors;
+  WriteEmbeddings write;
+  std::optional<bool> normalize = {};  // else as the model's files say
+};
+void start_embeddings(ServerContext& context, const ExchangePtr& exchange, const ServedModel& model,
+                      const ApiRequest& request, const EmbeddingAnswer& answer);
 
 std::unique_ptr<StreamReader> make_embedding_reader(const ExchangePtr& exchange, StreamGroup& group,
                                                     EmbeddingPlan plan);
 
 // Scales to length 1; a vector of zeros is unchanged.
 void normalise(std::vector<float>& vector);
-// Of the little-endian float32 numbers.
-std::string base64_of(const std::vector<float>& vector);
 
 }  // namespace quire

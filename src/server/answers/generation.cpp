@@ -195,7 +195,7 @@ class GenerationReader : public StreamReader {
         .skip_special_tokens = request.skip_special_tokens,
         .shown_tokens = has_parts ? plan_.model->text->mark_tokens(may_call(request)) : std::vector<int32_t>(),
         .min_tokens = request.sampling.min_tokens,
-        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks,
+        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks || request.keeps_tokens,
         .first_offset = static_cast<int64_t>(count_characters(echo.text))};
     for (size_t i = 0; i < num_choices(); ++i) {
       const size_t choice = index * num_choices() + i;

@@ -88,24 +88,6 @@ void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::s
   if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
 }
 
-// The listener lets no other coding through.
-json::object read_body(const http::Request& from, const Limits& limits) {
-  const auto coding = http::content_coding(from.header("content-encoding")).value_or(http::ContentCoding::kNone);
-  if (coding == http::ContentCoding::kNone) return parse_body(from.body, limits);
-  std::string body;
-  switch (http::unpack(coding, from.body, limits.body_bytes, body)) {
-    case http::UnpackOutcome::kDone: break;
-    case http::UnpackOutcome::kTooLarge:
-      throw ApiError(413, "invalid_request_error", "request_too_large",
-                     fmt::format("the request's body unpacks to more than the {} bytes that this server allows",
-                                 limits.body_bytes));
-    case http::UnpackOutcome::kMalformed:
-      refuse_field("content-encoding", fmt::format("the request's body is not what Content-Encoding says: {}",
-                                                   printable(from.header("content-encoding"), 40)));
-  }
-  return parse_body(body, limits);
-}
-
 // A guess at the answer: data, whose special names are plain text.
 std::vector<int32_t> prediction_tokens(const ServedModel& model, const std::string& text) {
   const Tokenizer& tokenizer = model.text->tokenizer();
@@ -137,6 +119,24 @@ double header_timeout_ms(const http::Request& from) {
 
 }  // namespace
 
+// The listener lets no other coding through.
+json::object read_body(const http::Request& from, const Limits& limits) {
+  const auto coding = http::content_coding(from.header("content-encoding")).value_or(http::ContentCoding::kNone);
+  if (coding == http::ContentCoding::kNone) return parse_body(from.body, limits);
+  std::string body;
+  switch (http::unpack(coding, from.body, limits.body_bytes, body)) {
+    case http::UnpackOutcome::kDone: break;
+    case http::UnpackOutcome::kTooLarge:
+      throw ApiError(413, "invalid_request_error", "request_too_large",
+                     fmt::format("the request's body unpacks to more than the {} bytes that this server allows",
+                                 limits.body_bytes));
+    case http::UnpackOutcome::kMalformed:
+      refuse_field("content-encoding", fmt::format("the request's body is not what Content-Encoding says: {}",
+                                                   printable(from.header("content-encoding"), 40)));
+  }
+  return parse_body(body, limits);
+}
+
 ModelRequest read_request(const ServerContext& context, const http::Request& from, const Api& api) {
   const json::object body = read_body(from, context.limits);
   const ServedModel& model = require_model(context, model_named(body));
@@ -149,7 +149,7 @@ ModelRequest read_request(const ServerContext& context, const http::Request& fro
                                     .drop_client_markers = context.drop_client_markers})};
 }
 
-std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {
+MarkedText chat_text(const ServedModel& model, const ApiRequest& request) {
   MarkedText rendered;
   std::string mark;
   json::array messages = request.messages;
@@ -168,6 +168,11 @@ std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& req
                  fmt::format("the chat template refuses these messages: {}", error.what()));
   }
   if (request.continue_final_message) cut_at_open_end(rendered, mark);
+  return rendered;
+}
+
+std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {
+  const MarkedText rendered = chat_text(model, request);
   if (must_fit) refuse_overlong(model, request, rendered.text, "messages");
   return model.text->encode_rendered(rendered, {.add_special_tokens = request.add_special_tokens.value_or(false),
                                                 .parse_special = request.parse_special.value_or(false)});
@@ -175,12 +180,17 @@ std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& req
 
 std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path) {
-  if (prompt.is_text) refuse_overlong(model, request, prompt.text, path);
-  const bool add_special_tokens = request.add_special_tokens.value_or(true);
-  std::vector<int32_t> ids =
-      prompt.is_text ? model.text->tokenizer().encode(
-                           prompt.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
-                     : prompt.ids;
+  std::vector<int32_t> ids;
+  const auto add = [&](const PromptValue& part, bool add_special_tokens) {
+    if (part.is_text) refuse_overlong(model, request, part.text, path);
+    const std::vector<int32_t> more =
+        part.is_text ? model.text->tokenizer().encode(
+                           part.text, {.add_special_tokens = add_special_tokens, .parse_special = parse_special})
+                     : part.ids;
+    ids.insert(ids.end(), more.begin(), more.end());
+  };
+  add(prompt, request.add_special_tokens.value_or(true));
+  for (const PromptValue& part : prompt.more) add(part, false);
   if (ids.empty()) refuse_field(path, fmt::format("'{}' holds no token; give at least one", path));
   return ids;
 }

@@ -5,11 +5,15 @@
 #include <vector>
 
 #include "engine/request.h"
+#include "jinja/chat_template.h"
 #include "server/apis/apis.h"
 #include "server/context.h"
 #include "server/http/exchange.h"
 
 namespace quire {
+
+// The body, unpacked. Throws ApiError 400, or 413 for what unpacks to too much.
+json::object read_body(const http::Request& from, const Limits& limits);
 
 struct ModelRequest {
   const ServedModel& model;
@@ -19,7 +23,9 @@ struct ModelRequest {
 // field.
 ModelRequest read_request(const ServerContext& context, const http::Request& from, const Api& api);
 
-// The conversation by the model's chat template (or the request's own), tokenised. Throws ApiError 400;
+// The conversation by the model's chat template, or the request's own. Throws ApiError 400.
+MarkedText chat_text(const ServedModel& model, const ApiRequest& request);
+// The same, tokenised. Throws ApiError 400;
 // context_length_exceeded when it `must_fit` and its bytes alone say that it does not, before it is encoded.
 std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit);
 // A plain prompt; `path` names it in errors. Throws ApiError 400 when it has no token, and

@@ -10,5 +10,8 @@ namespace quire {
 std::shared_ptr<AnswerWriter> make_chat_answer(const AnswerSetup& setup);         // openai_chat/
 std::shared_ptr<AnswerWriter> make_completions_answer(const AnswerSetup& setup);  // openai_completions/
 std::shared_ptr<AnswerWriter> make_messages_answer(const AnswerSetup& setup);     // anthropic_messages/
+std::shared_ptr<AnswerWriter> make_ollama_chat_answer(const AnswerSetup& setup);  // ollama/
+std::shared_ptr<AnswerWriter> make_ollama_generate_answer(const AnswerSetup& setup);
+std::shared_ptr<AnswerWriter> make_llama_answer(const AnswerSetup& setup);  // llama/; needs the tokens of each piece
 
 }  // namespace quire

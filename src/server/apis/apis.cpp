@@ -5,8 +5,23 @@
 namespace quire {
 namespace {
 
-constexpr std::array kApis = {&kChatApi,      &kCompletionsApi, &kEmbeddingsApi, &kMessagesApi,
-                              &kResponsesApi, &kTokenizeApi,    &kDetokenizeApi};
+constexpr std::array kApis = {&kChatApi,
+                              &kCompletionsApi,
+                              &kEmbeddingsApi,
+                              &kMessagesApi,
+                              &kResponsesApi,
+                              &kTokenizeApi,
+                              &kDetokenizeApi,
+                              &kOllamaChatApi,
+                              &kOllamaGenerateApi,
+                              &kOllamaEmbedApi,
+                              &kOllamaEmbeddingsApi,
+                              &kOllamaModelApi,
+                              &kLlamaCompletionApi,
+                              &kLlamaInfillApi,
+                              &kLlamaTemplateApi,
+                              &kRerankApi,
+                              &kScoreApi};
 
 }  // namespace
 

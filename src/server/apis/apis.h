@@ -15,6 +15,7 @@ struct Api {
   std::string_view required = {};  // the field without which a request means nothing; checked by the handler
   // Throws ApiError when fields that are right by themselves contradict each other.
   void (*check)(const ApiRequest& request) = nullptr;
+  bool streams_by_default = false;  // where a request does not say
 };
 
 extern const Api kChatApi;         // openai_chat/
@@ -24,6 +25,16 @@ extern const Api kMessagesApi;     // anthropic_messages/
 extern const Api kResponsesApi;    // openai_responses/
 extern const Api kTokenizeApi;     // tokenize/
 extern const Api kDetokenizeApi;
+extern const Api kOllamaChatApi;  // ollama/
+extern const Api kOllamaGenerateApi;
+extern const Api kOllamaEmbedApi;
+extern const Api kOllamaEmbeddingsApi;  // the older form
+extern const Api kOllamaModelApi;       // /api/show, /api/pull and the like
+extern const Api kLlamaCompletionApi;   // llama/
+extern const Api kLlamaInfillApi;
+extern const Api kLlamaTemplateApi;
+extern const Api kRerankApi;  // rerank/
+extern const Api kScoreApi;
 
 std::span<const Api* const> apis();
 

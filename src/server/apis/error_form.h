@@ -18,6 +18,7 @@ extern const ErrorForm kOpenAiErrors;     // openai/
 extern const ErrorForm kResponsesErrors;  // openai_responses/
 extern const ErrorForm kAnthropicErrors;  // anthropic_messages/
 extern const ErrorForm kTokenizeErrors;   // tokenize/
+extern const ErrorForm kOllamaErrors;     // ollama/
 
 // The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
 // retry-after-ms if a time is known, WWW-Authenticate with 401, Accept-Encoding with 415, and

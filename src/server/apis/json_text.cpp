@@ -43,4 +43,13 @@ void append_json_number(std::string& out, float number) { append_real(out, numbe
 void append_json_number(std::string& out, double number) { append_real(out, number); }
 void append_json_number(std::string& out, int64_t number) { fmt::format_to(std::back_inserter(out), "{}", number); }
 
+void append_json_numbers(std::string& out, std::span<const float> numbers) {
+  out += '[';
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (i > 0) out += ',';
+    append_json_number(out, numbers[i]);
+  }
+  out += ']';
+}
+
 }  // namespace quire

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,7 @@ void append_json_string(std::string& out, std::string_view text);
 void append_json_number(std::string& out, float number);
 void append_json_number(std::string& out, double number);
 void append_json_number(std::string& out, int64_t number);
+void append_json_numbers(std::string& out, std::span<const float> numbers);  // a list
 
 inline std::string json_string(std::string_view text) {
   std::string out;

@@ -117,6 +117,7 @@ ApiRequest parse_request(const json::object& object, const Api& api, const Parse
   log_unknown(object, api.fields);
   ApiRequest out;
   out.sampling = context.default_sampling;
+  out.stream = api.streams_by_default;
   read_fields(api.fields, "", object, out, context);
   if (api.check != nullptr) api.check(out);
   return out;

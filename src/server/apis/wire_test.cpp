@@ -32,6 +32,9 @@ struct Case {
 MakeAnswer maker(const Api& api) {
   if (&api == &kChatApi) return make_chat_answer;
   if (&api == &kResponsesApi) return [](const AnswerSetup& setup) { return make_responses_answer(setup); };
+  if (&api == &kOllamaChatApi) return make_ollama_chat_answer;
+  if (&api == &kOllamaGenerateApi) return make_ollama_generate_answer;
+  if (&api == &kLlamaCompletionApi) return make_llama_answer;
   return &api == &kMessagesApi ? make_messages_answer : make_completions_answer;
 }
 
@@ -75,9 +78,15 @@ class WireTest : public ServerTest {
     model_->text = given.text != nullptr ? thinking.get() : &text();
     GenerationPlan plan;
     plan.model = model_;
-    plan.is_conversation = &given.api == &kChatApi || &given.api == &kMessagesApi || &given.api == &kResponsesApi;
+    plan.is_conversation = &given.api == &kChatApi || &given.api == &kMessagesApi || &given.api == &kResponsesApi ||
+                           &given.api == &kOllamaChatApi;
     plan.request =
         parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
+    // As their handlers do.
+    const bool has_timings =
+        &given.api == &kOllamaChatApi || &given.api == &kOllamaGenerateApi || &given.api == &kLlamaCompletionApi;
+    plan.request.timings = plan.request.timings || has_timings;
+    plan.request.keeps_tokens = &given.api == &kLlamaCompletionApi;
     std::vector<std::shared_ptr<OutputStream>> streams;
     for (size_t i = 0; i < given.num_prompts; ++i) {
       plan.prompts.push_back({.ids = {ids_[0], ids_[i + 1]}});
@@ -117,6 +126,10 @@ class WireTest : public ServerTest {
     ids_ = plain_ids;
     model_->text = &this->text();
     hide_ids(text);
+    for (size_t at = text.find("Z\""); at != std::string::npos; at = text.find("Z\"", at)) {
+      const size_t begin = text.rfind('"', at);
+      text.replace(begin, at - begin + 2, "0");
+    }
     for (const std::string_view time : {"\"created\":", "\"created_at\":", "\"completed_at\":"}) {
       for (size_t at = text.find(time); at != std::string::npos; at = text.find(time, at)) {
         at += time.size();
@@ -162,6 +175,19 @@ TEST_F(WireTest, StaysAsItWas) {
        FinishReason::kStop},
       {kCompletionsApi, R"({"stream": true})", 1, FinishReason::kCancelled},
       {kCompletionsApi, R"({"logprobs": 1})", 2, FinishReason::kAborted},
+      {kOllamaChatApi, R"({})"},
+      {kOllamaChatApi, R"({"stream": false})", 1, FinishReason::kStop},
+      {kOllamaChatApi, R"({"options": {"stop": "two"}})"},
+      {kOllamaChatApi, R"({})", 1, FinishReason::kAborted},
+      {kOllamaChatApi, R"({"stream": false, "tools": [{"function": {"name": "get"}}]})", 1, FinishReason::kStop,
+       kCalls},
+      {kOllamaChatApi, R"({"tools": [{"function": {"name": "get"}}]})", 1, FinishReason::kStop, kCalls},
+      {kOllamaGenerateApi, R"({})"},
+      {kOllamaGenerateApi, R"({"stream": false})"},
+      {kOllamaGenerateApi, R"({"stream": false})", 1, FinishReason::kTimeout},
+      {kLlamaCompletionApi, R"({"n_probs": 1, "stop": "two"})"},
+      {kLlamaCompletionApi, R"({"stream": true, "return_tokens": true})", 2, FinishReason::kStop},
+      {kLlamaCompletionApi, R"({"stream": true})", 1, FinishReason::kTimeout},
       {kMessagesApi, R"({"max_tokens": 3})"},
       {kMessagesApi, R"({"max_tokens": 99, "stream": true})"},
       {kMessagesApi, R"({"stream": true})", 1, FinishReason::kStop},

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "server/answers/answer_errors.h"
+#include "server/answers/fim_prompts.h"
 #include "server/answers/generation.h"
 #include "server/answers/prompts.h"
 #include "server/apis/answers.h"
@@ -30,11 +31,13 @@ void handle_completions(ServerContext& context, const ExchangePtr& exchange) {
   if (request.prompts.empty()) refuse_field("prompt", "'prompt' is missing; give a string or a list");
   GenerationPlan plan;
   plan.model = &model;
+  if (request.suffix) stop_at_ends_of_middle(model, request);
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     PromptValue& prompt = request.prompts[i];
     const std::string path = request.prompts.size() == 1 ? "prompt" : at("prompt", i);
-    std::vector<int32_t> ids =
-        plain_prompt(model, request, prompt, request.parse_special.value_or(context.parse_special), path);
+    const bool parse_special = request.parse_special.value_or(context.parse_special);
+    std::vector<int32_t> ids = request.suffix ? middle_prompt(model, request, prompt, "suffix")
+                                              : plain_prompt(model, request, prompt, parse_special, path);
     plan.prompts.push_back({.ids = std::move(ids), .text = std::move(prompt.text), .is_text = prompt.is_text});
   }
   plan.max_tokens = max_tokens(model, request, plan.prompts);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "server/apis/openai_embeddings/answer.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -16,6 +17,8 @@ class EmbeddingsTest : public ServerTest {
     const auto exchange = std::make_shared<FakeExchange>("");
     plan.model = model_;
     plan.num_tokens = {3, 4};
+    plan.errors = &kOpenAiErrors;
+    if (!plan.write) plan.write = write_openai_embeddings;
     const std::vector streams = {std::make_shared<OutputStream>(1), std::make_shared<OutputStream>(1)};
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
     group->start(make_embedding_reader(exchange, *group, plan));
@@ -42,15 +45,15 @@ TEST_F(EmbeddingsTest, FloatsAndBase64AreTheSameUnitVectors) {
   EXPECT_EQ(first.at("index"), 0);
   EXPECT_NEAR(first.at("embedding").as_array()[0].to_number<double>(), 0.6, 1e-6);
   EXPECT_NEAR(first.at("embedding").as_array()[2].to_number<double>(), 0.8, 1e-6);
-  const json::object packed = fed({.is_base64 = true});
-  EXPECT_EQ(text_of(packed.at("data").as_array()[0].at("embedding")), base64_of({0.6f, 0.0f, 0.8f}));
+  const json::object packed = fed({.write = write_openai_embeddings_base64});
+  EXPECT_EQ(text_of(packed.at("data").as_array()[0].at("embedding")), base64_of(std::vector<float>{0.6f, 0.0f, 0.8f}));
 }
 
 TEST_F(EmbeddingsTest, Base64EncodesTheBytes) {
-  EXPECT_EQ(base64_of({}), "");
-  EXPECT_EQ(base64_of({1.0f}), "AACAPw==");
-  EXPECT_EQ(base64_of({1.0f, -2.0f}), "AACAPwAAAMA=");
-  EXPECT_EQ(base64_of({0.0f, 0.0f, 0.0f}), "AAAAAAAAAAAAAAAA");
+  EXPECT_EQ(base64_of(std::vector<float>{}), "");
+  EXPECT_EQ(base64_of(std::vector<float>{1.0f}), "AACAPw==");
+  EXPECT_EQ(base64_of(std::vector<float>{1.0f, -2.0f}), "AACAPwAAAMA=");
+  EXPECT_EQ(base64_of(std::vector<float>{0.0f, 0.0f, 0.0f}), "AAAAAAAAAAAAAAAA");
 }
 
 TEST_F(EmbeddingsTest, DimensionsCutAndScaleAgain) {

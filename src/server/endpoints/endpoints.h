@@ -37,4 +37,36 @@ void handle_tokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_detokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_tokenizer_info(ServerContext& context, const ExchangePtr& exchange);
 
+void handle_rerank(ServerContext& context, const ExchangePtr& exchange);
+void handle_score(ServerContext& context, const ExchangePtr& exchange);
+
+// Offline jobs.
+void handle_upload_file(ServerContext& context, const ExchangePtr& exchange);
+void handle_files(ServerContext& context, const ExchangePtr& exchange);
+void handle_file(ServerContext& context, const ExchangePtr& exchange);  // and its content
+void handle_delete_file(ServerContext& context, const ExchangePtr& exchange);
+void handle_create_batch(ServerContext& context, const ExchangePtr& exchange);
+void handle_batches(ServerContext& context, const ExchangePtr& exchange);
+void handle_batch(ServerContext& context, const ExchangePtr& exchange);
+void handle_cancel_batch(ServerContext& context, const ExchangePtr& exchange);
+
+// llama-server's.
+void handle_llama_completion(ServerContext& context, const ExchangePtr& exchange);
+void handle_llama_infill(ServerContext& context, const ExchangePtr& exchange);
+void handle_llama_template(ServerContext& context, const ExchangePtr& exchange);
+void handle_llama_props(ServerContext& context, const ExchangePtr& exchange);
+void handle_llama_slots(ServerContext& context, const ExchangePtr& exchange);  // refused
+
+// Ollama's.
+void handle_ollama_version(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_tags(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_ps(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_show(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_pull(ServerContext& context, const ExchangePtr& exchange);    // of a model that is there
+void handle_ollama_manage(ServerContext& context, const ExchangePtr& exchange);  // create, copy, push, delete: refused
+void handle_ollama_chat(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_generate(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_embed(ServerContext& context, const ExchangePtr& exchange);
+void handle_ollama_embeddings(ServerContext& context, const ExchangePtr& exchange);
+
 }  // namespace quire

@@ -39,13 +39,14 @@ json::array path_parameters(std::string_view pattern) {
   return parameters;
 }
 
-void add_common_responses(json::object& operation, Scope scope) {
+void add_common_responses(json::object& operation, const Route& route) {
   json::object& responses = operation["responses"].as_object();
   const auto add = [&](const char* status) {
     if (responses.contains(status)) return;
-    responses[status] = {{"$ref", std::string("#/components/responses/") + status}};
+    const char* const name = &route.errors == &kOllamaErrors ? "OllamaError" : status;
+    responses[status] = {{"$ref", std::string("#/components/responses/") + name}};
   };
-  if (scope == Scope::kKey) add("401");
+  if (route.scope == Scope::kKey) add("401");
   add("403");
   add("503");
 }
@@ -71,7 +72,7 @@ json::object openapi_document(const Limits& limits, std::string_view root_path) 
     operation["security"] = route.scope == Scope::kPublic
                                 ? json::array()
                                 : json::array{{{"bearer", json::array()}}, {{"key", json::array()}}, json::object()};
-    add_common_responses(operation, route.scope);
+    add_common_responses(operation, route);
     json::value& item = paths[route.pattern];
     if (!item.is_object()) item = json::object();
     item.as_object()[lower_method(route.method)] = std::move(operation);

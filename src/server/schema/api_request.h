@@ -21,6 +21,13 @@ struct PromptValue {
   std::string text;
   std::vector<int32_t> ids;
   bool is_text = false;
+  std::vector<PromptValue> more = {};  // text and ids that continue it, where a list mixes them
+};
+
+// A file of the same project, which helps to complete a text.
+struct ExtraFile {
+  std::string name;
+  std::string text;
 };
 
 enum class ToolChoice : uint8_t {
@@ -74,6 +81,7 @@ struct ApiRequest {
   bool return_token_ids = false;
   bool tokens_as_ids = false;
   bool draft_marks = false;
+  bool keeps_tokens = false;  // the API's answers count the tokens of each piece
 
   // Scheduling and caching.
   int32_t priority = 0;
@@ -102,6 +110,21 @@ struct ApiRequest {
   json::array input_items;           // as given
   std::string previous_response_id;  // empty: none
   bool store = true;
+  // Around the prompt.
+  std::string prefix;                 // before it
+  std::optional<std::string> suffix;  // the answer goes between the prompt and this
+  std::vector<ExtraFile> files;       // before both
+  std::string system;                 // the system message of a prompt that is to become a conversation
+  bool is_raw = false;                // it becomes none
+
+  // Ollama's way to unload a model, which answers and does nothing here.
+  bool unloads = false;
+
+  // Reranking and scoring: of the prompts, how many come before those that they are compared with.
+  int num_queries = 0;
+  std::optional<int> top_n;
+  bool return_documents = true;
+  bool has_plain_scores = false;  // Text Embeddings Inference's form of the answer
 
   // /v1/embeddings
   bool base64 = false;

@@ -101,4 +101,16 @@ constexpr auto join(const std::array<Field, N>&... groups) {
   return all;
 }
 
+// Some fields of a group, by their names.
+template <size_t N, size_t M>
+consteval std::array<Field, M> take(const std::array<Field, N>& group, const std::string_view (&names)[M]) {
+  std::array<Field, M> taken{};
+  for (size_t i = 0; i < M; ++i) {
+    size_t at = 0;
+    while (group.at(at).name != names[i]) ++at;  // past the end: does not compile
+    taken[i] = group[at];
+  }
+  return taken;
+}
+
 }  // namespace quire::fields

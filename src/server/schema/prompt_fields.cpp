@@ -1,5 +1,6 @@
 #include "server/schema/prompt_fields.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -71,6 +72,54 @@ std::vector<PromptValue> read_prompts(const std::string& path, const json::value
     }
   }
   return prompts;
+}
+
+std::vector<PromptValue> read_mixed_prompts(const std::string& path, const json::value& value,
+                                            const ParseContext& context) {
+  const auto is_number = [](const json::value& element) { return element.is_number(); };
+  const auto is_string = [](const json::value& element) { return element.is_string(); };
+  if (!value.is_array()) return read_prompts(path, value, context);
+  const json::array& list = value.get_array();
+  const bool is_mixed =
+      std::any_of(list.begin(), list.end(), is_number) && std::any_of(list.begin(), list.end(), is_string);
+  if (!is_mixed) return read_prompts(path, value, context);
+  PromptValue prompt;
+  for (size_t i = 0; i < list.size(); ++i) {
+    PromptValue part;
+    if (list[i].is_string()) {
+      part.text = std::string(list[i].get_string());
+      part.is_text = true;
+    } else {
+      part.ids = {read_token_id(at(path, i), list[i], context)};
+    }
+    if (i == 0) {
+      prompt = std::move(part);
+    } else {
+      prompt.more.push_back(std::move(part));
+    }
+  }
+  return {std::move(prompt)};
+}
+
+std::string read_document(const std::string& path, const json::value& value) {
+  const json::value* const text = value.is_object() ? find_member(value.get_object(), "text") : &value;
+  if (text == nullptr || !text->is_string()) refuse_value(path, "a string, or an object with text", value);
+  return std::string(text->get_string());
+}
+
+std::vector<PromptValue> read_documents(const std::string& path, const json::value& value,
+                                        const ParseContext& context) {
+  if (!value.is_array()) return {{.text = read_document(path, value), .ids = {}, .is_text = true}};
+  const json::array& list = value.get_array();
+  const auto most = static_cast<size_t>(context.limits.prompts);
+  if (list.empty() || list.size() > most) {
+    refuse_field(path, fmt::format("'{}' holds {} texts, 1 to {} are expected", path, list.size(), most));
+  }
+  std::vector<PromptValue> documents;
+  for (size_t i = 0; i < list.size(); ++i) {
+    documents.push_back({.text = read_document(at(path, i), list[i]), .ids = {}, .is_text = true});
+  }
+  return documents;
 }
 
 std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context) {

@@ -17,6 +17,13 @@ json::value read_call_arguments(std::string_view arguments, const ParseContext& 
 json::array read_messages(const json::value& value, const ParseContext& context);
 // A string, a list of strings, a list of token ids, or a list of such lists.
 std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);
+// llama-server's: also a list that mixes texts and ids, which is one prompt.
+std::vector<PromptValue> read_mixed_prompts(const std::string& path, const json::value& value,
+                                            const ParseContext& context);
+// A text, or an object with a text.
+std::string read_document(const std::string& path, const json::value& value);
+// A document or a list of them.
+std::vector<PromptValue> read_documents(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
                                     size_t max_entries);
 // A string or a list of strings.

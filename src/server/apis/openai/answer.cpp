@@ -3,18 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "server/apis/error_form.h"
 #include "server/apis/json_text.h"
+#include "server/apis/stream_output.h"
 
 namespace quire {
 namespace {
-
-// A ping is sent after one to two of these intervals without output.
-constexpr std::chrono::milliseconds kPingTick{7500};
 
 // What both writers know. The request's wishes are copied: the answer outlives it.
 class OpenAiAnswer : public AnswerWriter {
@@ -76,20 +73,15 @@ class OpenAiAnswer : public AnswerWriter {
   std::string timings_;  // JSON object, empty when not asked for
 };
 
-class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<StreamedAnswer> {
+class StreamedAnswer : public OpenAiAnswer {
  public:
   StreamedAnswer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form)
       : OpenAiAnswer(setup, std::move(form)),
         include_usage_(setup.request.include_usage),
         continuous_usage_(setup.request.continuous_usage),
-        buffer_bytes_(setup.buffer_bytes),
+        output_(StreamOutput::begin(setup.exchange, kEventStream, setup.buffer_bytes)),
         head_("data: " + envelope(setup.head, /*is_stream=*/true)),
         is_started_(static_cast<size_t>(setup.head.num_choices), false) {}
-
-  void start() {
-    exchange_->begin_stream("text/event-stream");
-    tick();
-  }
 
   void text(int index, TextPiece piece) override { chunk({.index = index, .piece = piece}, false); }
   void reasoning(int index, TextPiece piece) override {
@@ -104,12 +96,7 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
     chunk({.index = index, .piece = rest, .end = &end}, is_last && !include_usage_);
   }
 
-  void flush() override {
-    if (out_.empty()) return;
-    exchange_->send(std::move(out_));
-    out_.clear();
-    is_silent_ = false;
-  }
+  void flush() override { output_->flush(); }
 
   void done() override {
     if (include_usage_) {
@@ -118,17 +105,15 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
       finish_event(/*with_timings=*/true);
     }
     out_ += "data: [DONE]\n\n";
-    flush();
-    exchange_->end();
+    output_->end();
   }
 
   void fail(const ApiError& error) override {
     out_ += kOpenAiErrors.stream_end(error);
-    flush();
-    exchange_->end();
+    output_->end();
   }
 
-  bool has_room() const override { return exchange_->unsent_bytes() + out_.size() < buffer_bytes_; }
+  bool has_room() const override { return output_->has_room(); }
 
  private:
   void chunk(ChoicePart part, bool with_timings) {
@@ -156,24 +141,12 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
     out_ += "}\n\n";
   }
 
-  // Proxies and clients close silent connections.
-  void tick() {
-    exchange_->post_after(kPingTick, [weak = weak_from_this()] {
-      const auto self = weak.lock();
-      if (self == nullptr) return;
-      if (self->is_silent_) self->exchange_->send(": ping\n\n");
-      self->is_silent_ = true;
-      self->tick();
-    });
-  }
-
   const bool include_usage_;
   const bool continuous_usage_;
-  const uint64_t buffer_bytes_;
+  const std::shared_ptr<StreamOutput> output_;
+  std::string& out_ = output_->pending();
   const std::string head_;  // of every event
   std::vector<bool> is_started_;
-  std::string out_;
-  bool is_silent_ = false;
 };
 
 class WholeAnswer : public OpenAiAnswer {
@@ -288,9 +261,7 @@ void OpenAiForm::append_end(std::string& out, const ChoicePart& part) const {
 
 std::shared_ptr<AnswerWriter> make_openai_answer(const AnswerSetup& setup, std::unique_ptr<OpenAiForm> form) {
   if (!setup.request.stream) return std::make_shared<WholeAnswer>(setup, std::move(form));
-  const auto writer = std::make_shared<StreamedAnswer>(setup, std::move(form));
-  writer->start();
-  return writer;
+  return std::make_shared<StreamedAnswer>(setup, std::move(form));
 }
 
 }  // namespace quire

@@ -1,4 +1,5 @@
-// The form of llama-server and vLLM, whose interface /tokenize is: the code is the HTTP status. The word is in `type`.
+// The form of llama-server and vLLM, whose interface /tokenize is, and /completion: the code is the HTTP status. The
+// word is in `type`.
 #include "base/json.h"
 #include "server/apis/error_form.h"
 
@@ -13,11 +14,10 @@ std::string tokenize_error(const ApiError& error) {
   return json::serialize(json::object{{"error", std::move(members)}});
 }
 
-// These answers are never streamed.
-std::string no_stream_end(const ApiError&) { return ""; }
+std::string tokenize_stream_end(const ApiError& error) { return "data: " + tokenize_error(error) + "\n\n"; }
 
 }  // namespace
 
-constinit const ErrorForm kTokenizeErrors{.body = tokenize_error, .stream_end = no_stream_end};
+constinit const ErrorForm kTokenizeErrors{.body = tokenize_error, .stream_end = tokenize_stream_end};
 
 }  // namespace quire

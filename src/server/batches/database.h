@@ -1,0 +1,64 @@
+// SQLite as the store uses it: statements with bound values, and transactions that end on every way out.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace quire {
+
+class Database {
+ public:
+  // Throws Error kIo.
+  explicit Database(const std::string& path);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  void run(const char* sql);
+  [[noreturn]] void fail_now(const char* what) const;
+  sqlite3* handle() const { return handle_; }
+
+ private:
+  std::string path_;
+  sqlite3* handle_ = nullptr;
+};
+
+// Values are bound in order, columns are read by their index.
+class Statement {
+ public:
+  Statement(Database& database, std::string_view sql);
+  ~Statement();
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  Statement& bind(std::string_view text);
+  Statement& bind(int64_t number);
+  Statement& bind_bytes(std::string_view bytes);
+  bool next();  // a row is there
+  void run() { next(); }
+  std::string text(int column) const;  // of bytes too
+  int64_t number(int column) const;
+
+ private:
+  Database& database_;
+  sqlite3_stmt* statement_ = nullptr;
+  int num_bound_ = 0;
+};
+
+class Transaction {
+ public:
+  explicit Transaction(Database& database);
+  ~Transaction();  // takes everything back, unless it was committed
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  void commit();
+
+ private:
+  Database& database_;
+  bool is_open_ = true;
+};
+
+}  // namespace quire

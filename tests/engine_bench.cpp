@@ -65,6 +65,9 @@ Kernels idle_table() {
   table.rms_norm = [](const Exec&, const RowNorm&, float*, int64_t) {};
   table.gated_activation = [](const Exec&, const RowGate&, float*, int64_t) {};
   table.norm_rope = [](const Exec&, const HeadRows*, int, int64_t, const Rotation&) {};
+  table.rope = [](const Exec&, const HeadRows&, int64_t, const Rotation&) {};
+  table.hadamard_heads = [](const Exec&, const HeadRows&, int64_t, int) {};
+  table.norm_rope_write_kv = [](const Exec&, const HeadRows&, const HeadRows&, const KvWrite&, const Rotation&) {};
   table.gather_rows = [](const Exec&, const std::byte*, size_t, const int32_t*, int64_t, std::byte*) {};
   table.embed_rows = [](const Exec&, const PackedMatrix&, const EmbeddedTokens&, int64_t, float, float*) {};
   table.write_kv = [](const Exec&, const KvWrite&, const float*, int64_t) {};

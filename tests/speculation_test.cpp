@@ -136,11 +136,14 @@ class SpeculationTest : public testing::Test {
     int64_t num_blocks = 64;
     int64_t num_swap_blocks = 0;
     bool adaptive = false;
+    int num_ranks = 1;
+    bool keeps_all = false;  // typical acceptance, to which every draft is typical
   };
 
   std::unique_ptr<Engine> make_engine(const Setting& setting, std::unique_ptr<Drafter> drafter = nullptr) {
     RunnerOptions runner;
     runner.num_threads = 2;
+    runner.tensor_parallel = setting.num_ranks;
     runner.max_sequences = setting.max_sequences;
     runner.max_batch_tokens = setting.max_batch_tokens;
     runner.max_context = 128;
@@ -149,6 +152,10 @@ class SpeculationTest : public testing::Test {
     EngineOptions options;
     options.speculation.adaptive = setting.adaptive;
     options.speculation.max_drafts = 5;
+    if (setting.keeps_all) {
+      options.speculation.acceptance = DraftAcceptance::kTypical;
+      options.speculation.typical_threshold = 0.0f;
+    }
     options.scheduler.preemption = setting.num_swap_blocks > 0 ? Preemption::kSwap : Preemption::kRecompute;
     return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, runner), std::move(options), std::move(drafter));
   }
@@ -263,6 +270,33 @@ TEST_F(SpeculationTest, NoDraftChangesABitOfAnyAnswer) {
       EXPECT_EQ(status.accepted_tokens > 0, kind != "always wrong") << setting.name << ", " << kind;
     }
     EXPECT_EQ(num_preemptions > 0, setting.num_blocks < 64) << setting.name;
+  }
+}
+
+TEST_F(SpeculationTest, NoDraftChangesABitWhereRanksShareTheModel) {
+  const Setting setting{.name = "two ranks", .num_ranks = 2};
+  const auto expected = answers(*make_engine(setting), requests());
+  for (const char* kind : {"always right", "random"}) {
+    auto engine = make_engine(setting, std::make_unique<ScriptedDrafter>(guesses().at(kind)));
+    const auto given = answers(*engine, requests());
+    for (size_t i = 0; i < given.size(); ++i) {
+      expect_equal(given[i][0], expected[i][0], std::string(kind) + ", request " + std::to_string(i));
+    }
+    EXPECT_GT(engine->status().accepted_tokens, 0) << kind;
+  }
+}
+
+// Drafts that the model would not have chosen hold when they are typical of a sampled request; exactly, none would.
+TEST_F(SpeculationTest, TypicalDraftsHold) {
+  for (const bool keeps_all : {false, true}) {
+    auto engine = make_engine({.name = "alone", .max_sequences = 1, .keeps_all = keeps_all},
+                              std::make_unique<ScriptedDrafter>(guesses().at("always wrong")));
+    const Answer given = answers(*engine, {request(1)})[0][0];
+    EXPECT_EQ(given.tokens.size(), 36u);
+    EXPECT_EQ(given.tokens == plain()[1].tokens, !keeps_all);
+    EXPECT_GT(given.drafts.num_verified, 25);
+    EXPECT_EQ(given.drafts.num_accepted, keeps_all ? given.drafts.num_verified : 0);
+    EXPECT_EQ(engine->status().num_steps, keeps_all ? 7 : 36) << "the prompt; five steps of six tokens; one of five";
   }
 }
 

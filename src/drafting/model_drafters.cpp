@@ -41,6 +41,14 @@ RunnerOptions runner_options(const DraftParts& parts, const ModelInfo& info) {
   return options;
 }
 
+// Of so few weights a step takes less time than threads need to meet; and they would spin beside the target's, on the
+// same processors.
+RunnerOptions with_threads(const Checkpoint& part, RunnerOptions options) {
+  constexpr uint64_t kSmallBytes = uint64_t{4} << 20;
+  if (ModelRunner::plan(part, options).weight_bytes < kSmallBytes) options.num_threads = 1;
+  return options;
+}
+
 void check_target(const DraftParts& parts, const ModelInfo& target) {
   if (target.has_head) return;
   fail(ErrorCode::kInvalidArgument, "{} has no output matrix: it generates nothing that {} could draft",
@@ -57,7 +65,7 @@ RunnerOptions draft_model_options(const DraftParts& parts) {
   }
   RunnerOptions options = runner_options(parts, info);
   options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
-  return options;
+  return with_threads(*parts.checkpoint, std::move(options));
 }
 
 MemoryPlan plan_draft_model(const DraftParts& parts) {
@@ -118,7 +126,7 @@ RunnerOptions medusa_options(const DraftParts& parts, const PartCheckpoint& part
   options.max_batch_tokens = options.max_logit_rows = parts.target_options.max_sequences;
   options.num_blocks = 1;
   options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
-  return options;
+  return with_threads(part, std::move(options));
 }
 
 MemoryPlan plan_medusa(const DraftParts& parts) {
@@ -145,7 +153,7 @@ RunnerOptions eagle_options(const DraftParts& parts, const PartCheckpoint& part)
   // A branch has its last blocks for itself.
   if (options.num_blocks > 0) options.num_blocks += 2 * options.max_sequences;
   options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
-  return options;
+  return with_threads(part, std::move(options));
 }
 
 // The layer embeds the target's tokens.

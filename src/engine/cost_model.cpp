@@ -97,7 +97,7 @@ int CostModel::row_bucket_of(int64_t rows) {
 
 bool CostModel::has_seen(int64_t rows, int64_t num_steps) const {
   // A model that was given its weights needs no step.
-  if (std::ranges::all_of(buckets_, [](const ShapeBucket& bucket) { return bucket.last_seen < 0; })) return is_fitted();
+  if (seen_.empty()) return is_fitted();
   const auto begin = static_cast<size_t>(row_bucket_of((rows + 1) / 2) * kDepthBuckets);
   const auto end = static_cast<size_t>((row_bucket_of(rows) + 1) * kDepthBuckets);
   for (size_t i = begin; i < end; ++i) {
@@ -119,7 +119,9 @@ void CostModel::observe(const StepShape& shape, double ms) {
   const auto rows = static_cast<double>(std::max<int64_t>(1, shape.rows));
   const auto depth = static_cast<uint64_t>(std::max(1.0, shape.attended / rows));
   const int depth_bucket = std::min(kDepthBuckets, static_cast<int>(std::bit_width(depth))) - 1;
-  ShapeBucket& bucket = buckets_[static_cast<size_t>(row_bucket_of(shape.rows) * kDepthBuckets + depth_bucket)];
+  const auto at = static_cast<size_t>(row_bucket_of(shape.rows) * kDepthBuckets + depth_bucket);
+  ShapeBucket& bucket = buckets_[at];
+  if (bucket.num_seen == 0) seen_.insert(std::ranges::lower_bound(seen_, at), at);
   const Vector x = features_of(shape);
   const double fresh = std::max(kNewStepWeight, 1.0 / static_cast<double>(++bucket.num_seen));
   for (int i = 0; i < kFeatures; ++i) bucket.features[i] += fresh * (x[i] - bucket.features[i]);
@@ -132,8 +134,8 @@ void CostModel::fit() {
   Matrix a{};
   Vector b{};
   for (int i = 0; i < kFeatures; ++i) a[i][i] = kRegularization[i];
-  for (const ShapeBucket& bucket : buckets_) {
-    if (bucket.last_seen < 0) continue;
+  for (const size_t at : seen_) {
+    const ShapeBucket& bucket = buckets_[at];
     const auto age = static_cast<double>(num_observed_ - bucket.last_seen);
     const double weight = std::max(kMinBucketWeight, std::pow(kAgeDecay, age));
     // Features are divided by the measured time and the target is 1: the error is relative, so that a short step counts

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace quire {
 
@@ -61,6 +62,7 @@ class CostModel {
 
   Weights weights_{};
   std::array<ShapeBucket, kRowBuckets * kDepthBuckets> buckets_;
+  std::vector<size_t> seen_;  // the buckets that have seen steps
   int64_t num_observed_ = 0;
 };
 

@@ -1,6 +1,8 @@
 #include "engine/draft_budget.h"
 
 #include <algorithm>
+#include <bit>
+#include <optional>
 #include <queue>
 #include <tuple>
 #include <utility>
@@ -11,13 +13,24 @@ namespace quire {
 namespace {
 
 // A gain below this is lost in the error of the predictions.
-constexpr double kMinGain = 1.02;
-// The share of the time that probes may take.
+constexpr double kMinGain = 1.01;
+// Drafting that takes less than this share of a step counts as nothing.
+constexpr double kNoTime = 0.01;
+// The share of the time that probes may take, and how much of it, in plain steps, is kept for later.
 constexpr double kProbeShare = 0.006;
+constexpr double kMostProbeSteps = 16.0;
+// What a probe that would not pay counts for: it only finds out whether the drafter has become faster.
+constexpr double kHopelessPrice = 8.0;
+// Most probes are a single draft, and some two, four or eight: what is far is seldom learned of otherwise.
+constexpr int64_t kFarProbeEvery = 8;
+constexpr int64_t kFarProbeSizes = 3;
 // A draft less probable than this is not looked at.
 constexpr double kMinProbability = 0.01;
 constexpr double kMinMs = 1e-3;
 constexpr int64_t kPlainStepEvery = 256;
+// When nothing is known of the drafter, the first call must not be a long one.
+constexpr int64_t kFirstDepth = 2;
+constexpr int64_t kMostResting = 8;
 
 // Until steps were observed: a step of up to 8 rows costs little more than one of a single row.
 const CostModel& unknown_machine() {
@@ -85,10 +98,16 @@ double mean_gain_of(const DraftCandidate& candidate, int64_t count, double befor
   return sum / static_cast<double>(num_drafts);
 }
 
+// Of a probe.
+struct Price {
+  double ms = 0.0;
+  bool may_pay = false;  // it would if all its drafts held
+};
+
 // A number of drafts for each candidate, and the step with them.
 struct DraftBudget::Plan {
   double tokens = 0.0;  // that the step is expected to give
-  double ms = 0.0;      // that it takes with the drafting
+  double ms = 0.0;      // that it takes with the drafting and all work around it
   StepShape shape;
   std::vector<size_t> drafts = {};  // the candidate of each draft
 
@@ -99,14 +118,37 @@ struct DraftBudget::Plan {
 // their own cost is that in the step as it is.
 class DraftBudget::Planner {
  public:
-  Planner(const CostModel& cost, const DraftStep& step, std::span<const DraftCandidate> candidates)
-      : cost_(cost.is_fitted() ? cost : unknown_machine()), step_(step), candidates_(candidates) {
+  // `drafting`: what is known of the drafter.
+  Planner(const CostModel& cost, const DraftStep& step, const DraftAccount& account, const DraftAccount& drafting,
+          std::span<const DraftCandidate> candidates)
+      : cost_(cost.is_fitted() ? cost : unknown_machine()),
+        step_(step),
+        account_(account),
+        drafting_(drafting),
+        candidates_(candidates) {
     const StepShape whole = sum_of(step.decodes, step.prompts);
-    plain_ = {static_cast<double>(step.decodes.sequences), std::max(cost_.predict_ms(step.decodes), kMinMs), whole};
-    plain_whole_ms_ = cost_.predict_ms(whole);
+    decodes_ms_ = cost_.predict_ms(step.decodes);
+    whole_ms_ = cost_.predict_ms(whole);
+    plain_ = {static_cast<double>(step.decodes.sequences), account.plain_ms(cost_, step.decodes), whole};
   }
 
   const Plan& plain() const { return plain_; }
+  bool is_before_drafting() const { return step_.is_before_drafting; }
+
+  // No plan of this depth has a better rate: all drafts, in the time of a step without them.
+  double most_rate(int64_t depth) const {
+    double tokens = plain_.tokens;
+    for (const DraftCandidate& candidate : candidates_) {
+      const int64_t end = std::min(candidate.most, depth);
+      if (candidate.is_all_or_none && end < candidate.most) continue;
+      double gain = 1.0;
+      for (int64_t i = 0; i < end; ++i) {
+        gain = gain_of(candidate, i, gain);
+        tokens += gain;
+      }
+    }
+    return tokens / (account_.drafted_factor() * decodes_ms_ + draft_ms(depth));
+  }
 
   // Adds drafts, the most probable first, and keeps those up to the point of the best rate. No candidate gets more than
   // `depth`.
@@ -134,6 +176,7 @@ class DraftBudget::Planner {
       present.drafts.insert(present.drafts.end(), static_cast<size_t>(num_more), i);
       present.tokens += probability * static_cast<double>(num_more);
       present.ms = ms_of(present.shape, depth);
+      if (present.ms - plain_.ms > account_.balance() * plain_.ms) break;
       if (present.rate() > best.rate()) {
         num_best = present.drafts.size();
         std::tie(best.tokens, best.ms, best.shape) = std::tie(present.tokens, present.ms, present.shape);
@@ -148,21 +191,37 @@ class DraftBudget::Planner {
     return std::ssize(plan.drafts) + num_more <= step_.max_drafts;
   }
   bool is_in_time(const StepShape& shape) const { return step_.max_ms <= 0 || cost_.predict_ms(shape) <= step_.max_ms; }
-  double ms_of(const StepShape& shape, int64_t depth) const {
-    return plain_.ms + std::max(0.0, cost_.predict_ms(shape) - plain_whole_ms_) + draft_ms(depth);
+  // Of so many drafts more for the candidate. Nothing when there is no room for them, or when they could not pay even
+  // if drafting took no time.
+  std::optional<Price> price_of(const Plan& plan, const DraftCandidate& candidate, int64_t num_more) const {
+    int64_t depth = candidate.count + num_more;
+    for (const DraftCandidate& other : candidates_) depth = std::max(depth, other.count);
+    StepShape shape = plan.shape;
+    add_drafts(shape, candidate.num_tokens + candidate.count, num_more);
+    if (!has_room(plan, num_more) || !is_in_time(shape)) return std::nullopt;
+    const double least_ms = (plan.tokens + static_cast<double>(num_more)) / (kMinGain * plan.rate());
+    if (step_ms(shape) >= least_ms) return std::nullopt;
+    const double ms = ms_of(shape, depth);
+    return Price{ms - plan.ms, ms < least_ms};
+  }
+
+  double ms_of(const StepShape& shape, int64_t depth) const { return step_ms(shape) + draft_ms(depth); }
+  // Without the drafter's time.
+  double step_ms(const StepShape& shape) const {
+    return account_.drafted_factor() * (decodes_ms_ + std::max(0.0, cost_.predict_ms(shape) - whole_ms_));
   }
 
  private:
-  double draft_ms(int64_t depth) const {
-    if (step_.draft_ms.empty()) return 0.0;
-    return step_.draft_ms[static_cast<size_t>(std::min(depth, static_cast<int64_t>(step_.draft_ms.size()) - 1))];
-  }
+  double draft_ms(int64_t depth) const { return step_.is_before_drafting ? drafting_.draft_ms(depth) : 0.0; }
 
   const CostModel& cost_;
   const DraftStep& step_;
+  const DraftAccount& account_;
+  const DraftAccount& drafting_;
   const std::span<const DraftCandidate> candidates_;
+  double decodes_ms_ = 0.0;  // predicted
+  double whole_ms_ = 0.0;
   Plan plain_;
-  double plain_whole_ms_ = 0.0;
 };
 
 DraftStep next_step(const Scheduler& scheduler) {
@@ -189,32 +248,74 @@ DraftStep next_step(const Scheduler& scheduler) {
   return step;
 }
 
+size_t DraftBudget::account_of(int64_t num_sequences) {
+  const auto width =
+      static_cast<size_t>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(num_sequences, 1) - 1)));
+  return std::min(width, kNumAccounts - 1);
+}
+
+const DraftAccount& DraftBudget::drafting_at(size_t account) const {
+  for (size_t distance = 0; distance < kNumAccounts; ++distance) {
+    if (distance <= account && accounts_[account - distance].knows_drafting()) return accounts_[account - distance];
+    const size_t above = account + distance;
+    if (above < kNumAccounts && accounts_[above].knows_drafting()) return accounts_[above];
+  }
+  return accounts_[account];
+}
+
+bool DraftBudget::is_before_drafting(const CostModel& cost, const DraftStep& step, int64_t depth) const {
+  const size_t account = account_of(step.decodes.sequences);
+  const DraftAccount& drafting = drafting_at(account);
+  return accounts_[account].balance() < 1.0 || accounts_[account].needs_plain() || !drafting.knows_drafting() ||
+         drafting.draft_ms(depth) > kNoTime * cost.predict_ms(step.decodes);
+}
+
+void DraftBudget::note_drafting(int64_t num_sequences, int64_t depth, double ms) {
+  accounts_[account_of(num_sequences)].note_drafting(depth, ms);
+}
+
+void DraftBudget::note_step(const CostModel& cost, const DraftOutcome& outcome) {
+  if (cost.is_fitted()) accounts_[account_of(outcome.plain.sequences)].note_step(cost, outcome);
+}
+
 void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates) {
   for (DraftCandidate& candidate : candidates) candidate.count = 0;
   int64_t most = 0;
   for (const DraftCandidate& candidate : candidates) most = std::max(most, candidate.most);
   if (most == 0 || step.decodes.sequences == 0) return;
-  // What drafts are weighed against must be measured: once in a while a step has none.
-  if (cost.is_fitted() && !cost.has_seen(step.decodes.rows, kPlainStepEvery)) return;
-  const Planner planner(cost, step, candidates);
+  ++num_unpaid_;
+  const bool is_like_last = std::exchange(last_sequences_, step.decodes.sequences) == step.decodes.sequences;
+  const bool may_rest = step.is_before_drafting && !step.has_ready_drafts && is_like_last;
+  if (may_rest && --num_resting_ >= 0) return;
+  const size_t at = account_of(step.decodes.sequences);
+  // What drafts are weighed against must be measured: once in a while steps have none.
+  if (cost.is_fitted() && (!cost.has_seen(step.decodes.rows, kPlainStepEvery) || accounts_[at].needs_plain())) return;
+  const DraftAccount& drafting = drafting_at(at);
+  if (step.is_before_drafting && !drafting.knows_drafting()) most = std::min(most, kFirstDepth);
+  const Planner planner(cost, step, accounts_[at], drafting, candidates);
   Plan chosen = planner.plain();
   double best = kMinGain * chosen.rate();
   // When drafting takes time, it takes as long as for the sequence with most drafts.
-  for (int64_t depth = step.draft_ms.empty() ? most : 1; depth <= most; ++depth) {
+  for (int64_t depth = step.is_before_drafting ? 1 : most; depth <= most; ++depth) {
+    if (planner.most_rate(depth) <= best) continue;
     Plan plan = planner.best(depth);
     if (plan.rate() <= best) continue;
     best = plan.rate();
     chosen = std::move(plan);
   }
   for (const size_t i : chosen.drafts) ++candidates[i].count;
-  add_probe(planner, chosen, candidates);
+  const bool has_probe = add_probe(planner, chosen, candidates);
+  num_fruitless_ = chosen.drafts.empty() && !has_probe ? num_fruitless_ + 1 : 0;
+  num_resting_ = std::min(num_fruitless_, kMostResting);
 }
 
-// One draft more, or all where there are only all, for the candidate that has waited longest, when it would pay if one
-// were sure to hold.
-void DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates) {
+// Further drafts, or all where there are only all, for the candidate that has waited longest, when they would pay if
+// they were sure to hold.
+bool DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates) {
   const double plain_ms = planner.plain().ms;
-  probe_ms_ = std::min(probe_ms_ + kProbeShare * plain_ms, plain_ms);
+  const double most_ms = (planner.is_before_drafting() ? kMostProbeSteps : 1.0) * plain_ms;
+  probe_ms_ =
+      std::min(probe_ms_ + kProbeShare * plain_ms * static_cast<double>(std::exchange(num_unpaid_, 0)), most_ms);
   DraftCandidate* longest = nullptr;
   for (size_t n = 0; n < candidates.size(); ++n) {
     DraftCandidate& candidate = candidates[(first_probe_ + n) % candidates.size()];
@@ -222,18 +323,25 @@ void DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::spa
     if (longest == nullptr || candidate.num_idle > longest->num_idle) longest = &candidate;
   }
   ++first_probe_;
-  if (longest == nullptr) return;
-  const int64_t num_more = num_together(*longest);
-  if (!planner.has_room(chosen, num_more)) return;
-  int64_t depth = longest->count + num_more;
-  for (const DraftCandidate& candidate : candidates) depth = std::max(depth, candidate.count);
-  StepShape shape = chosen.shape;
-  add_drafts(shape, longest->num_tokens + longest->count, num_more);
-  const double ms = planner.ms_of(shape, depth);
-  const bool would_pay = (chosen.tokens + 1.0) / ms > kMinGain * chosen.rate();
-  if (!would_pay || ms - chosen.ms > probe_ms_ || !planner.is_in_time(shape)) return;
-  probe_ms_ -= ms - chosen.ms;
-  longest->count += num_more;
+  if (longest == nullptr) return false;
+  // Of drafts that take no time to make the first tells enough.
+  const bool is_far = planner.is_before_drafting() && num_probes_ % kFarProbeEvery == kFarProbeEvery - 1;
+  const int64_t far = int64_t{2} << (num_probes_ / kFarProbeEvery % kFarProbeSizes);
+  const int64_t sizes[] = {is_far ? far : 1, int64_t{1} << kFarProbeSizes, 1};
+  for (size_t i = 0; i < std::size(sizes); ++i) {
+    const int64_t left = longest->most - longest->count;
+    const int64_t num_more = longest->is_all_or_none ? left : std::min(sizes[i], left);
+    const std::optional<Price> price = planner.price_of(chosen, *longest, num_more);
+    if (!price) return false;
+    if (!price->may_pay && i + 1 < std::size(sizes)) continue;
+    const double ms = price->ms * (price->may_pay ? 1.0 : kHopelessPrice);
+    if (ms > probe_ms_) return false;
+    probe_ms_ -= ms;
+    ++num_probes_;
+    longest->count += num_more;
+    return true;
+  }
+  return false;
 }
 
 }  // namespace quire

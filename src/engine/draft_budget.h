@@ -1,6 +1,7 @@
 // How many drafts the sequences of a step may have: as many as raise the tokens that the step is expected to give per
 // millisecond (Leviathan et al., arXiv 2211.17192, section 3, for a batch whose steps cost what the cost model says).
-// So a step that is bound by reading the weights gets many, and one of a loaded server none.
+// So a step that is bound by reading the weights gets many, and one of a loaded server none. Drafts that turn out to
+// lose time, whatever was expected of them, are stopped by an account (draft_account.h).
 //
 // Owned by the engine's speculation; pure arithmetic, no clock.
 #pragma once
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "engine/cost_model.h"
+#include "engine/draft_account.h"
 
 namespace quire {
 
@@ -56,11 +58,13 @@ struct DraftCandidate {
 
 // The step that drafts would be added to.
 struct DraftStep {
-  StepShape decodes;                      // its decoding sequences
-  StepShape prompts;                      // its other rows
-  double max_ms = 0.0;                    // that it may take; 0: any time
-  int64_t max_drafts = 0;                 // of all sequences
-  std::span<const double> draft_ms = {};  // [d]: what it takes to draft d tokens; empty: nothing
+  StepShape decodes;       // its decoding sequences
+  StepShape prompts;       // its other rows
+  double max_ms = 0.0;     // that it may take; 0: any time
+  int64_t max_drafts = 0;  // of all sequences
+  // The drafts are not made yet: the time of the drafter counts too.
+  bool is_before_drafting = false;
+  bool has_ready_drafts = false;  // all the same some candidates have theirs: a prediction, what a form is sure of
 };
 
 class Scheduler;
@@ -70,18 +74,38 @@ DraftStep next_step(const Scheduler& scheduler);
 
 class DraftBudget {
  public:
+  // Whether to choose before the drafter is asked: it takes a share of such a step that counts, for `depth` drafts, or
+  // drafts have lost time of late, or nothing is known yet. Otherwise to choose among the drafts that it has made.
+  bool is_before_drafting(const CostModel& cost, const DraftStep& step, int64_t depth) const;
   // Sets DraftCandidate::count of all. Beyond the counts that pay, a draft now and then finds out whether acceptance
   // has changed; such drafts take less than a hundredth of the time.
   void choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates);
 
+  // The drafter took so long to draft `depth` tokens for a step of so many sequences.
+  void note_drafting(int64_t num_sequences, int64_t depth, double ms);
+  // A step has settled.
+  void note_step(const CostModel& cost, const DraftOutcome& outcome);
+
  private:
   struct Plan;
   class Planner;
+  static constexpr size_t kNumAccounts = 20;
 
-  void add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates);
+  static size_t account_of(int64_t num_sequences);
+  // What is known of the drafter at the nearest size of a batch; that of the size itself where nothing is.
+  const DraftAccount& drafting_at(size_t account) const;
+  // Whether there is one.
+  bool add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates);
 
-  double probe_ms_ = 0.0;   // that probes may take now
+  // For a batch of one sequence, of two, of three and four, of five to eight ...
+  std::array<DraftAccount, kNumAccounts> accounts_;
+  double probe_ms_ = 0.0;   // that probes may take now, and
+  int64_t num_unpaid_ = 0;  // choices since they were given some
   size_t first_probe_ = 0;  // of candidates that have waited equally long: they take turns
+  int64_t num_probes_ = 0;
+  int64_t num_fruitless_ = 0;  // choices in a row that found nothing, and
+  int64_t num_resting_ = 0;    // steps for which that holds: choosing takes time too
+  int64_t last_sequences_ = 0;
 };
 
 }  // namespace quire

@@ -144,13 +144,15 @@ TEST(DraftBudget, DraftingThatTakesTimeMustPayToo) {
   Batch batch(1, taught(0.8));
   batch.choose(kDevice);
   EXPECT_EQ(batch.total(), 5);
-  std::vector<double> ms(6);
-  for (size_t d = 0; d < ms.size(); ++d) ms[d] = 1.0 * static_cast<double>(d);
-  batch.step.draft_ms = ms;
+  batch.step.is_before_drafting = true;
+  const auto teach = [&batch](double ms_per_token) {
+    for (int i = 0; i < 200; ++i) batch.budget.note_drafting(1, 1 + i % 5, ms_per_token * (1 + i % 5));
+  };
+  teach(1.0);
   batch.choose(kDevice);
   EXPECT_GE(batch.total(), 2);
   EXPECT_LE(batch.total(), 4);
-  for (double& each : ms) each *= 6.0;
+  teach(6.0);
   batch.choose(kDevice);
   EXPECT_EQ(batch.total(), 0) << "drafting a token takes longer than a step";
 }
@@ -167,6 +169,150 @@ TEST(DraftBudget, KeepsTheTargetTimeAndTheRoomOfAStep) {
   batch.step.max_drafts = 3;
   batch.choose(kDevice);
   EXPECT_LE(batch.total(), 4) << "and one probe at most";
+}
+
+// What steps and drafts really take, on a clock that only the simulation moves.
+struct Machine {
+  CostModel cost;               // of a step
+  double draft_ms = 0.0;        // of a call of the drafter
+  double draft_token_ms = 0.0;  // of a further token in it
+  double hidden_ms = 0.0;       // what a step takes longer after the drafter ran, which no model knows
+};
+
+struct Traffic {
+  int64_t num_sequences = 1;
+  int64_t answer_tokens = 100;  // after which another sequence comes, of which nothing is known
+  double acceptance = 0.5;
+};
+
+// The tokens per millisecond, of those of plain decoding.
+double simulate(const Machine& machine, const Traffic& traffic, int num_steps, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::bernoulli_distribution holds(traffic.acceptance);
+  CostModel learned;
+  DraftBudget budget;
+  AcceptanceEstimate typical(100.0f);
+  struct Answer {
+    AcceptanceEstimate acceptance;
+    int64_t num_tokens = 0;
+    int64_t num_idle = 0;
+  };
+  std::vector<Answer> answers(static_cast<size_t>(traffic.num_sequences));
+  for (size_t i = 0; i < answers.size(); ++i) answers[i].num_tokens = std::ssize(answers) * 7 % traffic.answer_tokens;
+  double ms = 0.0;
+  double plain_ms = 0.0;
+  for (int step = 0; step < num_steps; ++step) {
+    DraftStep next;
+    next.max_drafts = 400;
+    std::vector<DraftCandidate> candidates;
+    for (const Answer& answer : answers) {
+      candidates.push_back(
+          {.acceptance = &answer.acceptance, .num_tokens = answer.num_tokens, .most = 10, .num_idle = answer.num_idle});
+      ++next.decodes.rows;
+      ++next.decodes.sequences;
+      next.decodes.attended += static_cast<double>(answer.num_tokens);
+    }
+    next.is_before_drafting = budget.is_before_drafting(learned, next, 10);
+    if (next.is_before_drafting) {
+      budget.choose(learned, next, candidates);
+    } else {
+      for (DraftCandidate& candidate : candidates) candidate.count = candidate.most;
+    }
+    DraftOutcome outcome;
+    int64_t depth = 0;
+    for (const DraftCandidate& candidate : candidates) depth = std::max(depth, candidate.count);
+    if (depth > 0) {
+      outcome.draft_ms = machine.draft_ms + machine.draft_token_ms * static_cast<double>(depth);
+      budget.note_drafting(traffic.num_sequences, depth, outcome.draft_ms);
+    }
+    if (!next.is_before_drafting) budget.choose(learned, next, candidates);
+    StepShape shape = next.decodes;
+    for (size_t i = 0; i < answers.size(); ++i) {
+      Answer& answer = answers[i];
+      const int64_t count = candidates[i].count;
+      int64_t num_accepted = 0;
+      while (num_accepted < count && holds(random)) ++num_accepted;
+      answer.acceptance.observe(count, num_accepted);
+      typical.observe(count, num_accepted);
+      answer.num_idle = count > 0 ? 0 : answer.num_idle + 1;
+      answer.num_tokens += 1 + num_accepted;
+      if (answer.num_tokens >= traffic.answer_tokens) answer = {AcceptanceEstimate::like(typical)};
+      shape.rows += count;
+      shape.sequences += count;
+      shape.attended += static_cast<double>(count * answer.num_tokens);
+      outcome.num_tokens += 1 + num_accepted;
+    }
+    const double step_ms = machine.cost.predict_ms(shape) + (outcome.draft_ms > 0.0 ? machine.hidden_ms : 0.0);
+    learned.observe(shape, step_ms);
+    outcome.ms = outcome.draft_ms + step_ms;
+    outcome.shape = shape;
+    outcome.plain = next.decodes;
+    budget.note_step(learned, outcome);
+    ms += outcome.ms;
+    // The same tokens, one of each sequence in a step.
+    plain_ms += machine.cost.predict_ms(next.decodes) * static_cast<double>(outcome.num_tokens) /
+                static_cast<double>(traffic.num_sequences);
+  }
+  return plain_ms / ms;
+}
+
+// With the best fixed number of drafts for every sequence, known beforehand.
+double best_speed(const Machine& machine, const Traffic& traffic) {
+  const auto n = static_cast<double>(traffic.num_sequences);
+  const StepShape plain = {traffic.num_sequences, traffic.num_sequences, n * 50.0};
+  double best = 1.0;
+  double tokens = 1.0;
+  double gain = 1.0;
+  for (int64_t count = 1; count <= 10; ++count) {
+    gain *= traffic.acceptance;
+    tokens += gain;
+    const auto times = static_cast<double>(1 + count);
+    const StepShape shape = {plain.rows * (1 + count), plain.sequences * (1 + count), plain.attended * times};
+    const double ms = machine.cost.predict_ms(shape) + machine.hidden_ms + machine.draft_ms +
+                      machine.draft_token_ms * static_cast<double>(count);
+    best = std::max(best, tokens * machine.cost.predict_ms(plain) / ms);
+  }
+  return best;
+}
+
+// Drafters from free ones to such that take longer than the step, drafts that never hold and that always do, few
+// sequences and many, costs that nobody knows of: the result is never slower than plain decoding by more than what
+// finding out takes, and near the best where there is much to win.
+TEST(DraftBudget, IsNeverSlowerThanPlainDecodingWhateverDraftsCostAndBring) {
+  constexpr int kSteps = 1500;
+  uint32_t seed = 0;
+  for (const CostModel& cost : {kTwoCores, kDevice}) {
+    for (const int64_t num_sequences : {1, 4, 16}) {
+      const double plain_ms = cost.predict_ms({num_sequences, num_sequences, 0.0});
+      for (const double draft_share : {0.0, 0.005, 0.1, 0.6, 1.5}) {
+        for (const double token_part : {0.0, 1.0}) {
+          if (draft_share < 0.1 && token_part > 0.0) continue;
+          for (const double hidden_share : {0.0, 0.3}) {
+            if (draft_share <= 0.0 && hidden_share > 0.0) continue;
+            for (const double acceptance : {0.0, 0.6, 0.9}) {
+              const double draft_ms = draft_share * plain_ms;
+              const Machine machine{.cost = cost,
+                                    .draft_ms = (1.0 - token_part) * draft_ms,
+                                    .draft_token_ms = token_part * draft_ms,
+                                    .hidden_ms = hidden_share * plain_ms};
+              const Traffic traffic{.num_sequences = num_sequences, .acceptance = acceptance};
+              const double speed = simulate(machine, traffic, kSteps, ++seed);
+              const double best = best_speed(machine, traffic);
+              const auto what = [&] {
+                return ::testing::Message()
+                       << num_sequences << " sequences, drafting takes " << draft_share << " (by token " << token_part
+                       << "), unknown " << hidden_share << ", acceptance " << acceptance << ": best " << best;
+              };
+              EXPECT_GE(speed, 0.98) << what();
+              if (best > 1.6) {
+                EXPECT_GE(speed, 1.0 + 0.5 * (best - 1.0)) << what();
+              }
+            }
+          }
+        }
+      }
+    }
+  }
 }
 
 // A step with a prompt is long, but its drafts are not cheaper for that.

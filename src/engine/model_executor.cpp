@@ -186,10 +186,10 @@ void ModelExecutor::prepare(std::span<const StepPlan::Item> items, const StepRow
 void ModelExecutor::report_hidden(const StepRows& step, StepResults& results) {
   results.hidden.clear();
   moved_hidden_.clear();
+  if (step.num_hidden_rows == 0) return;
   const bool is_tapped = !runner_.options().tapped_layers.empty();
-  std::span<const float> all;
-  if (step.num_hidden_rows > 0) all = is_tapped ? runner_.tapped() : runner_.hidden();
-  const size_t width = step.num_hidden_rows > 0 ? all.size() / step.num_hidden_rows : 0;
+  const std::span<const float> all = is_tapped ? runner_.tapped() : runner_.hidden();
+  const size_t width = all.size() / step.num_hidden_rows;
   for (size_t i = 0; i < step.entries.size(); ++i) {
     const StepEntry& entry = step.entries[i];
     const auto num_rows = static_cast<size_t>(entry.num_hidden_rows);

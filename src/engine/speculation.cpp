@@ -17,11 +17,6 @@ constexpr int kMaxPredictedDrafts = 16;
 constexpr float kConstraintRate = 0.98f;  // of its guesses that hold, before any was seen
 // Steps that the estimate for new sequences remembers.
 constexpr float kTypicalMemory = 100.0f;
-// Drafting that takes less than this share of a step counts as nothing.
-constexpr double kNoTime = 0.01;
-constexpr double kNewTimeWeight = 0.2;
-constexpr double kMaxDraftTimeRatio = 3.0;
-constexpr double kDraftTimeDecay = 0.99;  // of a step in which drafting did not pay
 // On a device that runs beside the host: after so many steps without drafts a sequence does not await its tokens for so
 // many steps.
 constexpr int64_t kPatience = 2;
@@ -90,20 +85,22 @@ void Speculation::add(Choice& choice) {
 void Speculation::propose(Choices& choices) {
   turns_.clear();
   candidates_.clear();
+  began_ms_ = context_.now_ms();
+  draft_ms_ = 0.0;
+  has_proposal_ = false;
   collect(choices);
   if (turns_.empty()) return;
   DraftStep step = next_step(context_.scheduler);
-  const bool chooses_before = options_.adaptive && drafting_takes_time(step);
-  if (chooses_before) {
-    step.draft_ms = draft_ms_;
-    choose_counts(step);
-    forget_old_draft_times();
-  }
-  ask_drafter();
+  const auto wants_drafter = [](const Turn& turn) { return turn.state->source == kDrafter; };
+  step.is_before_drafting = options_.adaptive && std::ranges::any_of(turns_, wants_drafter) &&
+                            budget_.is_before_drafting(context_.scheduler.cost(), step, options_.max_drafts);
+  step.has_ready_drafts = !std::ranges::all_of(turns_, wants_drafter);
+  if (step.is_before_drafting) choose_counts(step);
+  ask_drafter(step.decodes.sequences);
   for (size_t i = 0; i < turns_.size(); ++i) {
     take_proposal(turns_[i], candidates_[i]);
   }
-  if (options_.adaptive && !chooses_before) choose_counts(step);
+  if (options_.adaptive && !step.is_before_drafting) choose_counts(step);
   for (size_t i = 0; i < turns_.size(); ++i) {
     Drafts& drafts = turns_[i].sequence->drafts;
     keep_chosen(turns_[i], candidates_[i]);
@@ -192,15 +189,9 @@ void Speculation::keep_chosen(Turn& turn, const DraftCandidate& candidate) {
   turn.state->tree = drafts;
 }
 
-bool Speculation::drafting_takes_time(const DraftStep& step) const {
-  if (draft_ms_.empty()) return false;
-  const size_t depth = std::min(draft_ms_.size() - 1, static_cast<size_t>(options_.max_drafts));
-  return draft_ms_[depth] > kNoTime * context_.scheduler.cost().predict_ms(step.decodes);
-}
+void Speculation::choose_counts(const DraftStep& step) { budget_.choose(context_.scheduler.cost(), step, candidates_); }
 
-void Speculation::choose_counts(DraftStep step) { budget_.choose(context_.scheduler.cost(), step, candidates_); }
-
-void Speculation::ask_drafter() {
+void Speculation::ask_drafter(int64_t num_sequences) {
   requests_.clear();
   int64_t depth = 0;
   for (size_t i = 0; i < turns_.size(); ++i) {
@@ -221,13 +212,13 @@ void Speculation::ask_drafter() {
   const double began = context_.now_ms();
   call_drafter([this](Drafter& drafter) { drafter.propose(requests_); });
   const bool has_failed = drafter_ == nullptr;
-  bool has_drafts = false;
   for (const DraftRequest& request : requests_) {
     if (has_failed) request.drafts->clear();
-    has_drafts = has_drafts || !request.drafts->empty();
+    has_proposal_ = has_proposal_ || !request.drafts->empty();
   }
+  draft_ms_ = context_.now_ms() - began;
   // A call without drafts computed prompts that the drafter had not seen yet: that says nothing about drafting.
-  if (has_drafts) note_draft_time(depth, context_.now_ms() - began);
+  if (has_proposal_) budget_.note_drafting(num_sequences, depth, draft_ms_);
 }
 
 // A drafter that throws is not asked again: answers go on without it.
@@ -240,27 +231,6 @@ void Speculation::call_drafter(const Call& call) {
     log::warning("the drafter \"{}\" failed and drafts no more: {}", options_.method, error.what());
     drafter_.reset();
   }
-}
-
-// What was measured for one depth says something about the others too: drafting is as long for each token.
-void Speculation::note_draft_time(int64_t depth, double ms) {
-  const auto at = static_cast<size_t>(depth);
-  for (size_t d = draft_ms_.size(); d <= at; ++d) {
-    draft_ms_.push_back(ms * static_cast<double>(d) / static_cast<double>(depth));
-  }
-  // One call that was held up says little about the next.
-  ms = std::min(ms, kMaxDraftTimeRatio * draft_ms_[at]);
-  draft_ms_[at] += kNewTimeWeight * (ms - draft_ms_[at]);
-}
-
-// A time that forbids drafting would never be measured again.
-void Speculation::forget_old_draft_times() {
-  const auto is_asked = [this](const DraftCandidate& candidate) {
-    const size_t i = static_cast<size_t>(&candidate - candidates_.data());
-    return turns_[i].state->source == kDrafter && candidate.count > 0;
-  };
-  if (std::ranges::any_of(candidates_, is_asked)) return;
-  for (double& ms : draft_ms_) ms *= kDraftTimeDecay;
 }
 
 // A sequence that gets no drafts need not await its tokens, so that its next step is started ahead.
@@ -306,6 +276,26 @@ void Speculation::settle(const StartedStep& step, const StepResults& results, St
            results.tokens[i].first(static_cast<size_t>(num_accepted)));
   }
   if (!results.hidden.empty() && drafter_ != nullptr) observe(step, results);
+  note_step(step, results);
+}
+
+// Steps with prompt rows tell nothing: what their drafts took cannot be told from what the prompts took.
+void Speculation::note_step(const StartedStep& step, const StepResults& results) {
+  if (!options_.adaptive || states_.empty()) return;
+  DraftOutcome outcome;
+  outcome.shape = step.shape;
+  outcome.draft_ms = draft_ms_;
+  outcome.has_drafts = has_proposal_;
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const StepPlan::Item& item = step.items[i];
+    if (item.num_tokens != 1 + item.num_drafts || !item.samples) return;
+    outcome.num_tokens += std::ssize(results.tokens[i]);
+    ++outcome.plain.rows;
+    ++outcome.plain.sequences;
+    outcome.plain.attended += static_cast<double>(item.first_position + 1);
+  }
+  outcome.ms = context_.now_ms() - began_ms_;
+  budget_.note_step(context_.scheduler.cost(), outcome);
 }
 
 void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> likeliest,

@@ -75,13 +75,11 @@ class Speculation {
   void collect(Choices& choices);
   void collect(Sequence& sequence, const Choice& choice, State& state);
   static Source guess(Sequence& sequence, const Choice& choice, State& state, int64_t limit);
-  bool drafting_takes_time(const DraftStep& step) const;
-  void choose_counts(DraftStep step);
+  void choose_counts(const DraftStep& step);
   template <typename Call>
   void call_drafter(const Call& call);
-  void ask_drafter();
-  void forget_old_draft_times();
-  void note_draft_time(int64_t depth, double ms);
+  void ask_drafter(int64_t num_sequences);
+  void note_step(const StartedStep& step, const StepResults& results);
   void take_proposal(Turn& turn, DraftCandidate& candidate) const;
   static void keep_chosen(Turn& turn, const DraftCandidate& candidate);
   void cut(Drafts& drafts, int64_t limit) const;
@@ -93,7 +91,9 @@ class Speculation {
   const Context context_;
   DraftBudget budget_;
   std::array<AcceptanceEstimate, kNumSources> typical_;  // of all sequences, by source
-  std::vector<double> draft_ms_;                         // [d]: the time to draft d tokens for the sequences of a step
+  double began_ms_ = 0.0;                                // the present or last call of propose(), and
+  double draft_ms_ = 0.0;                                // what the drafter took in it, and
+  bool has_proposal_ = false;                            // whether it made drafts
   std::unordered_map<uint64_t, State> states_;           // by sequence id
 
   std::vector<HiddenRows> hidden_rows_;  // of the present call of settle()

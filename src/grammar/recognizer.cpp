@@ -347,13 +347,17 @@ Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
   count_work(16 + sets_[set].num_scans + new_scans_.size() + new_waits_.size() + 8 * (regular_.size() - num_languages));
   SetId* row = sets_[set].row;
   row[byte] = found;
-  const auto all = scans(set);
-  if (all.size() > kMaxFewScans) return found;
   // Bytes that lead every terminal to the same language lead to the same set.
+  const LexerRow* lexers[kMaxFewScans] = {};
+  size_t num_lexers = 0;
+  for (const Scan& one : scans(set)) {
+    if (is_special(one)) continue;
+    if (num_lexers == kMaxFewScans) return found;
+    lexers[num_lexers++] = &lexer_row(one.rest);
+  }
   for (size_t other = 0; other < 256; ++other) {
-    const bool is_same = std::ranges::all_of(all, [&](const Scan& one) {
-      return is_special(one) || lexer_row(one.rest).next[other] == lexer_row(one.rest).next[byte];
-    });
+    bool is_same = true;
+    for (size_t i = 0; i < num_lexers; ++i) is_same = is_same && lexers[i]->next[other] == lexers[i]->next[byte];
     if (is_same) row[other] = found;
   }
   return found;

@@ -289,7 +289,7 @@ size_t Recognizer::memory_bytes() const {
   return regular_.memory_bytes() + lexer_index_.capacity() * 4 + lexer_rows_.size() * sizeof(LexerRow) +
          sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
          num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
-         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allows_all_.size() * 32;
+         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allowed_characters_.size() * 32;
 }
 
 // ---- Steps
@@ -390,36 +390,36 @@ void Recognizer::specials(SetId set, std::vector<uint32_t>& names) const {
 
 // ---- Whole kinds of characters
 
-bool Recognizer::allows_all(SetId set, RegularLanguages::Id character, int num_characters) {
+int Recognizer::allowed_characters(SetId set, RegularLanguages::Id character, int limit) {
   const auto all = scans(set);
-  return std::ranges::any_of(all.first(std::min(all.size(), kMaxAskedScans)), [&](const Scan& one) {
-    if (is_special(one)) return false;
+  int most = 0;
+  for (const Scan& one : all.first(std::min(all.size(), kMaxAskedScans))) {
+    if (is_special(one)) continue;
     const uint64_t key = (uint64_t{one.rest} << 32) | character;
-    const auto known = allows_all_.find(key);
-    if (known != allows_all_.end()) return known->second;
-    const bool allows = language_allows_all(one.rest, character, num_characters);
-    allows_all_.emplace(key, allows);
-    return allows;
-  });
+    const auto known = allowed_characters_.find(key);
+    const int count = known != allowed_characters_.end() ? known->second : count_allowed(one.rest, character, limit);
+    if (known == allowed_characters_.end()) allowed_characters_.emplace(key, count);
+    most = std::max(most, count);
+  }
+  return most;
 }
 
 // Character by character: the languages after any of them, none of which may be without a string.
-bool Recognizer::language_allows_all(RegularLanguages::Id language, RegularLanguages::Id character,
-                                     int num_characters) {
+int Recognizer::count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit) {
   using Id = RegularLanguages::Id;
   std::vector<Id> layer = {language};
-  for (int i = 0; i < num_characters; ++i) {
+  for (int count = 0; count < limit; ++count) {
     std::vector<Id> after;
     std::vector<std::pair<Id, Id>> pairs;  // what is left of the character, of the language
     for (const Id one : layer) pairs.emplace_back(character, one);
     for (size_t at = 0; at < pairs.size(); ++at) {
       count_work(8);
       const auto [rest, state] = pairs[at];
-      if (pairs.size() > kMaxCharacterStates) return false;
+      if (pairs.size() > kMaxCharacterStates) return count;
       const auto steps = regular_.transitions(rest);
       for (const RegularLanguages::Transition& step : std::vector(steps.begin(), steps.end())) {
         const LexerRow& row = lexer_row(state);
-        if (!(step.bytes - row.live).is_empty()) return false;
+        if (!(step.bytes - row.live).is_empty()) return count;
         Id last = RegularLanguages::kNothing;
         for_each_byte(step.bytes, [&](int byte) {
           const Id next = row.next[static_cast<size_t>(byte)];
@@ -434,10 +434,10 @@ bool Recognizer::language_allows_all(RegularLanguages::Id language, RegularLangu
       }
     }
     std::ranges::sort(after);
-    if (after == layer) return true;
+    if (after == layer) return limit;
     layer = std::move(after);
   }
-  return true;
+  return limit;
 }
 
 }  // namespace quire

@@ -15,11 +15,6 @@ constexpr size_t kMaxFewScans = 4;
 constexpr size_t kMaxAskedScans = 1'000;
 constexpr size_t kMaxCharacterStates = 1'000;
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * 0x9E3779B97F4A7C15;
-  return hash ^ (hash >> 29);
-}
-
 }  // namespace
 
 // ---- Items of the set that is being made
@@ -38,7 +33,7 @@ bool Recognizer::ItemSet::insert(const Item& item) {
       if (slot.round == round_) insert(slot.item);
     }
   }
-  const uint64_t hash = mix(mix(item.symbol, item.progress), item.origin);
+  const uint64_t hash = mix_hash(mix_hash(item.symbol, item.progress), item.origin);
   size_t at = hash & (slots_.size() - 1);
   for (; slots_[at].round == round_; at = (at + 1) & (slots_.size() - 1)) {
     if (slots_[at].item == item) return false;
@@ -234,22 +229,24 @@ void Recognizer::close() {
 
 std::span<const Recognizer::Wait> Recognizer::waits(SetId set, uint32_t symbol) const {
   const std::span<const Wait> all = {waits_.data() + sets_[set].first_wait, sets_[set].num_waits};
-  const auto [begin, end] = std::ranges::equal_range(all, symbol, {}, &Wait::symbol);
+  const auto begin = std::ranges::lower_bound(all, symbol, {}, &Wait::symbol);
+  const auto end = std::ranges::upper_bound(begin, all.end(), symbol, {}, &Wait::symbol);
   return {begin, end};
 }
 
 Recognizer::SetId Recognizer::intern() {
   const auto tidy = [](auto& list) {
     std::ranges::sort(list);
-    list.erase(std::ranges::unique(list).begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
   };
   tidy(new_scans_);
   tidy(new_waits_);
   if (new_scans_.empty()) new_waits_.clear();
   if (new_scans_.empty() && !new_accepting_) return kDead;
   uint64_t hash = new_accepting_ ? 1 : 0;
-  for (const Scan& one : new_scans_) hash = mix(mix(mix(hash, one.symbol), one.rest), one.origin);
-  for (const Wait& one : new_waits_) hash = mix(mix(mix(mix(hash, one.symbol), one.parent), one.progress), one.origin);
+  for (const Scan& one : new_scans_) hash = mix_hash(mix_hash(mix_hash(hash, one.symbol), one.rest), one.origin);
+  for (const Wait& one : new_waits_)
+    hash = mix_hash(mix_hash(mix_hash(mix_hash(hash, one.symbol), one.parent), one.progress), one.origin);
   if (2 * (sets_.size() + 1) > table_.size()) {
     std::vector<SetId> old(2 * table_.size(), kDead);
     old.swap(table_);

@@ -309,7 +309,7 @@ class GbnfSymbols {
       std::vector<size_t> used;
       const bool may_be_regular = collect(*rules_[rule].body, used);
       std::ranges::sort(used);
-      used.erase(std::ranges::unique(used).begin(), used.end());
+      used.erase(std::unique(used.begin(), used.end()), used.end());
       missing[rule] = used.size() + (may_be_regular ? 0 : 1);
       for (const size_t one : used) users[one].push_back(rule);
       if (missing[rule] == 0) open.push_back(rule);

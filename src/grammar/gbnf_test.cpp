@@ -14,13 +14,13 @@ std::shared_ptr<const Grammar> grammar_of(const std::string& text) {
   return builder.build(gbnf(builder, text));
 }
 
-struct Case {
+struct GrammarCase {
   std::string grammar;
   std::vector<std::string> fitting, others;
 };
 
 TEST(Gbnf, MeansWhatItsSyntaxSays) {
-  const std::vector<Case> cases = {
+  const std::vector<GrammarCase> cases = {
       {"root ::= \"a\" | [b-d]+ # a comment\n", {"a", "bcd"}, {"", "ab"}},
       {"root  ::= item{2,3}\nitem ::= [^\"\\n] .?\n", {"ab", "abc", "é\n😀"}, {"a", "\"\""}},
       {"root ::= (\n \"x\"\n | \"y\"\n)* end\nend ::= \"\\x41\\u00e9\\U0001F600\\\"\"", {"Aé😀\"", "xyAé😀\""}, {"x"}},
@@ -31,7 +31,7 @@ TEST(Gbnf, MeansWhatItsSyntaxSays) {
       {"root ::= \"<\" <tool> [a\\]-]", {"<<tool>]", "<<tool>-"}, {"<"}},
       {"root ::= \"a\" root | ", {"", "aaa"}, {"b"}},
   };
-  for (const Case& one : cases) {
+  for (const GrammarCase& one : cases) {
     const auto grammar = grammar_of(one.grammar);
     for (const std::string& text : one.fitting) EXPECT_TRUE(fits(*grammar, text)) << one.grammar << " : " << text;
     for (const std::string& text : one.others) EXPECT_FALSE(fits(*grammar, text)) << one.grammar << " : " << text;

@@ -275,7 +275,7 @@ Symbol GrammarBuilder::sequence(std::span<const Symbol> parts) {
 Symbol GrammarBuilder::choice(std::span<const Symbol> parts) {
   std::vector<uint32_t> distinct = ids(parts);
   std::ranges::sort(distinct);
-  distinct.erase(std::ranges::unique(distinct).begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   if (distinct.size() == 1) return {distinct[0]};
   return {state_->add({.kind = Kind::kChoice}, distinct)};
 }

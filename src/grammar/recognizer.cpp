@@ -15,11 +15,6 @@ constexpr size_t kMaxFewScans = 4;
 constexpr size_t kMaxAskedScans = 1'000;
 constexpr size_t kMaxCharacterStates = 1'000;
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * 0x9E3779B97F4A7C15;
-  return hash ^ (hash >> 29);
-}
-
 }  // namespace
 
 // ---- Items of the set that is being made
@@ -38,7 +33,7 @@ bool Recognizer::ItemSet::insert(const Item& item) {
       if (slot.round == round_) insert(slot.item);
     }
   }
-  const uint64_t hash = mix(mix(item.symbol, item.progress), item.origin);
+  const uint64_t hash = mix_hash(mix_hash(item.symbol, item.progress), item.origin);
   size_t at = hash & (slots_.size() - 1);
   for (; slots_[at].round == round_; at = (at + 1) & (slots_.size() - 1)) {
     if (slots_[at].item == item) return false;
@@ -234,22 +229,24 @@ void Recognizer::close() {
 
 std::span<const Recognizer::Wait> Recognizer::waits(SetId set, uint32_t symbol) const {
   const std::span<const Wait> all = {waits_.data() + sets_[set].first_wait, sets_[set].num_waits};
-  const auto [begin, end] = std::ranges::equal_range(all, symbol, {}, &Wait::symbol);
+  const auto begin = std::ranges::lower_bound(all, symbol, {}, &Wait::symbol);
+  const auto end = std::ranges::upper_bound(begin, all.end(), symbol, {}, &Wait::symbol);
   return {begin, end};
 }
 
 Recognizer::SetId Recognizer::intern() {
   const auto tidy = [](auto& list) {
     std::ranges::sort(list);
-    list.erase(std::ranges::unique(list).begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
   };
   tidy(new_scans_);
   tidy(new_waits_);
   if (new_scans_.empty()) new_waits_.clear();
   if (new_scans_.empty() && !new_accepting_) return kDead;
   uint64_t hash = new_accepting_ ? 1 : 0;
-  for (const Scan& one : new_scans_) hash = mix(mix(mix(hash, one.symbol), one.rest), one.origin);
-  for (const Wait& one : new_waits_) hash = mix(mix(mix(mix(hash, one.symbol), one.parent), one.progress), one.origin);
+  for (const Scan& one : new_scans_) hash = mix_hash(mix_hash(mix_hash(hash, one.symbol), one.rest), one.origin);
+  for (const Wait& one : new_waits_)
+    hash = mix_hash(mix_hash(mix_hash(mix_hash(hash, one.symbol), one.parent), one.progress), one.origin);
   if (2 * (sets_.size() + 1) > table_.size()) {
     std::vector<SetId> old(2 * table_.size(), kDead);
     old.swap(table_);
@@ -289,7 +286,7 @@ size_t Recognizer::memory_bytes() const {
   return regular_.memory_bytes() + lexer_index_.capacity() * 4 + lexer_rows_.size() * sizeof(LexerRow) +
          sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
          num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
-         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allows_all_.size() * 32;
+         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allowed_characters_.size() * 32;
 }
 
 // ---- Steps
@@ -347,13 +344,17 @@ Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
   count_work(16 + sets_[set].num_scans + new_scans_.size() + new_waits_.size() + 8 * (regular_.size() - num_languages));
   SetId* row = sets_[set].row;
   row[byte] = found;
-  const auto all = scans(set);
-  if (all.size() > kMaxFewScans) return found;
   // Bytes that lead every terminal to the same language lead to the same set.
+  const LexerRow* lexers[kMaxFewScans] = {};
+  size_t num_lexers = 0;
+  for (const Scan& one : scans(set)) {
+    if (is_special(one)) continue;
+    if (num_lexers == kMaxFewScans) return found;
+    lexers[num_lexers++] = &lexer_row(one.rest);
+  }
   for (size_t other = 0; other < 256; ++other) {
-    const bool is_same = std::ranges::all_of(all, [&](const Scan& one) {
-      return is_special(one) || lexer_row(one.rest).next[other] == lexer_row(one.rest).next[byte];
-    });
+    bool is_same = true;
+    for (size_t i = 0; i < num_lexers; ++i) is_same = is_same && lexers[i]->next[other] == lexers[i]->next[byte];
     if (is_same) row[other] = found;
   }
   return found;
@@ -386,36 +387,36 @@ void Recognizer::specials(SetId set, std::vector<uint32_t>& names) const {
 
 // ---- Whole kinds of characters
 
-bool Recognizer::allows_all(SetId set, RegularLanguages::Id character, int num_characters) {
+int Recognizer::allowed_characters(SetId set, RegularLanguages::Id character, int limit) {
   const auto all = scans(set);
-  return std::ranges::any_of(all.first(std::min(all.size(), kMaxAskedScans)), [&](const Scan& one) {
-    if (is_special(one)) return false;
+  int most = 0;
+  for (const Scan& one : all.first(std::min(all.size(), kMaxAskedScans))) {
+    if (is_special(one)) continue;
     const uint64_t key = (uint64_t{one.rest} << 32) | character;
-    const auto known = allows_all_.find(key);
-    if (known != allows_all_.end()) return known->second;
-    const bool allows = language_allows_all(one.rest, character, num_characters);
-    allows_all_.emplace(key, allows);
-    return allows;
-  });
+    const auto known = allowed_characters_.find(key);
+    const int count = known != allowed_characters_.end() ? known->second : count_allowed(one.rest, character, limit);
+    if (known == allowed_characters_.end()) allowed_characters_.emplace(key, count);
+    most = std::max(most, count);
+  }
+  return most;
 }
 
 // Character by character: the languages after any of them, none of which may be without a string.
-bool Recognizer::language_allows_all(RegularLanguages::Id language, RegularLanguages::Id character,
-                                     int num_characters) {
+int Recognizer::count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit) {
   using Id = RegularLanguages::Id;
   std::vector<Id> layer = {language};
-  for (int i = 0; i < num_characters; ++i) {
+  for (int count = 0; count < limit; ++count) {
     std::vector<Id> after;
     std::vector<std::pair<Id, Id>> pairs;  // what is left of the character, of the language
     for (const Id one : layer) pairs.emplace_back(character, one);
     for (size_t at = 0; at < pairs.size(); ++at) {
       count_work(8);
       const auto [rest, state] = pairs[at];
-      if (pairs.size() > kMaxCharacterStates) return false;
+      if (pairs.size() > kMaxCharacterStates) return count;
       const auto steps = regular_.transitions(rest);
       for (const RegularLanguages::Transition& step : std::vector(steps.begin(), steps.end())) {
         const LexerRow& row = lexer_row(state);
-        if (!(step.bytes - row.live).is_empty()) return false;
+        if (!(step.bytes - row.live).is_empty()) return count;
         Id last = RegularLanguages::kNothing;
         for_each_byte(step.bytes, [&](int byte) {
           const Id next = row.next[static_cast<size_t>(byte)];
@@ -430,10 +431,10 @@ bool Recognizer::language_allows_all(RegularLanguages::Id language, RegularLangu
       }
     }
     std::ranges::sort(after);
-    if (after == layer) return true;
+    if (after == layer) return limit;
     layer = std::move(after);
   }
-  return true;
+  return limit;
 }
 
 }  // namespace quire

@@ -46,10 +46,9 @@ class Recognizer {
   ByteSet live_bytes(SetId set);
   // Names of the special tokens that may follow.
   void specials(SetId set, std::vector<uint32_t>& names) const;
-  // Whether any text of up to `num_characters` of a kind (a language of single characters) may follow. May say false
-  // where that is too hard to see.
-  bool allows_all(SetId set, RegularLanguages::Id character, int num_characters);
-
+  // Any text of so many characters of a kind (a language of single characters) may follow, as far as that is easily
+  // seen; at most `limit`.
+  int allowed_characters(SetId set, RegularLanguages::Id character, int limit);
   // Steps that are not known yet throw Error kLimit beyond so much work (about a microsecond for 50) from here on.
   void allow_work(size_t units) { work_limit_ = work_ + units; }
 
@@ -125,7 +124,7 @@ class Recognizer {
   SetId compute_next(SetId set, uint8_t byte);
   void add_row(SetId set);
   void count_work(size_t units);
-  bool language_allows_all(RegularLanguages::Id language, RegularLanguages::Id character, int num_characters);
+  int count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit);
   void begin_set();
   void add_item(const Item& item);
   void scan(uint32_t symbol, RegularLanguages::Id rest, uint32_t origin);
@@ -149,8 +148,8 @@ class Recognizer {
   std::vector<Wait> waits_;
   std::vector<std::unique_ptr<SetId[]>> row_chunks_;
   size_t num_rows_ = 0;
-  std::vector<SetId> table_;  // open addressing; kDead: free
-  std::unordered_map<uint64_t, bool> allows_all_;
+  std::vector<SetId> table_;                              // open addressing; kDead: free
+  std::unordered_map<uint64_t, int> allowed_characters_;  // of a language and a kind
   SetId start_ = kDead;
 
   // The set that is being made.

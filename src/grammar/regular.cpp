@@ -15,12 +15,6 @@ constexpr size_t kMaxLiteralBytes = 64;  // of one node: a derivative costs no m
 constexpr int32_t kUnbounded = -1;
 constexpr int64_t kLargestCount = std::numeric_limits<int32_t>::max();
 
-uint64_t mix(uint64_t hash, uint64_t value) {
-  hash ^= value;
-  hash *= 0x9E3779B97F4A7C15;
-  return hash ^ (hash >> 29);
-}
-
 uint16_t deeper(uint16_t depth) { return static_cast<uint16_t>(std::min<int>(depth + 1, 0xFFFF)); }
 
 }  // namespace
@@ -77,24 +71,24 @@ uint64_t RegularLanguages::hash(const Node& node) const {
     case Kind::kNothing:
     case Kind::kEmpty: break;
     case Kind::kBytes:
-      for (const uint64_t word : sets_[node.first].words) hash = mix(hash, word);
+      for (const uint64_t word : sets_[node.first].words) hash = mix_hash(hash, word);
       break;
     case Kind::kLiteral:
-      for (const char c : text(node)) hash = mix(hash, static_cast<unsigned char>(c));
+      for (const char c : text(node)) hash = mix_hash(hash, static_cast<unsigned char>(c));
       break;
     case Kind::kAnyOf:
     case Kind::kAllOf:
-      for (const Id part : parts(node)) hash = mix(hash, part);
+      for (const Id part : parts(node)) hash = mix_hash(hash, part);
       break;
     case Kind::kConcat:
     case Kind::kNot:
     case Kind::kRepeat:
     case Kind::kRemainder:
-      hash = mix(mix(hash, node.first), node.second);
-      hash = mix(mix(hash, static_cast<uint32_t>(node.min)), static_cast<uint32_t>(node.max));
+      hash = mix_hash(mix_hash(hash, node.first), node.second);
+      hash = mix_hash(mix_hash(hash, static_cast<uint32_t>(node.min)), static_cast<uint32_t>(node.max));
       break;
   }
-  return mix(hash, 1);
+  return mix_hash(hash, 1);
 }
 
 bool RegularLanguages::equal(const Node& a, const Node& b) const {
@@ -264,7 +258,7 @@ void RegularLanguages::merge_repeats(std::vector<Id>& parts) {
     others.push_back(concat(repeat(one.inner, one.min, max), one.rest));
   }
   std::ranges::sort(others);
-  others.erase(std::ranges::unique(others).begin(), others.end());
+  others.erase(std::unique(others.begin(), others.end()), others.end());
   parts = std::move(others);
 }
 
@@ -295,7 +289,7 @@ RegularLanguages::Id RegularLanguages::any_of(std::vector<Id> given) {
   }
   if (has_set) flat.push_back(bytes(set));
   std::ranges::sort(flat);
-  flat.erase(std::ranges::unique(flat).begin(), flat.end());
+  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   merge_repeats(flat);
   const bool others_have_empty =
       std::ranges::any_of(flat, [&](Id id) { return id != kEmpty && nodes_[id].is_nullable; });
@@ -329,7 +323,7 @@ RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   }
   if (has_set) flat.push_back(bytes(set));
   std::ranges::sort(flat);
-  flat.erase(std::ranges::unique(flat).begin(), flat.end());
+  flat.erase(std::unique(flat.begin(), flat.end()), flat.end());
   if (flat.empty()) return kEverything;
   if (flat.size() == 1) return flat[0];
   if (flat[0] == kNothing) return kNothing;

@@ -18,6 +18,11 @@
 
 namespace quire {
 
+inline uint64_t mix_hash(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9E3779B97F4A7C15;
+  return hash ^ (hash >> 29);
+}
+
 struct ByteSet {
   std::array<uint64_t, 4> words = {};
 

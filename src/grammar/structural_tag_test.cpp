@@ -8,13 +8,13 @@
 namespace quire {
 namespace {
 
-struct Case {
+struct TagCase {
   std::string text;
   std::vector<std::string> fitting, others;
 };
 
 TEST(StructuralTag, MeansWhatItsFormatsSay) {
-  const std::vector<Case> cases = {
+  const std::vector<TagCase> cases = {
       {R"({"structures": [{"begin": "<f=a>", "schema": {"type": "boolean"}, "end": "</f>"},
                           {"begin": "<f=b>", "schema": {"const": 1}, "end": "</f>"}], "triggers": ["<f="]})",
        {"", "free", "x<f=a>true</f>y<f=b>1</f>"},
@@ -34,7 +34,7 @@ TEST(StructuralTag, MeansWhatItsFormatsSay) {
        {"<<b>>", "<<aab>>,<<b>>"},
        {"", "(b),", "(a)"}},
   };
-  for (const Case& one : cases) {
+  for (const TagCase& one : cases) {
     const auto grammar = parse_grammar({.kind = GrammarKind::kStructuralTag, .text = one.text});
     for (const std::string& text : one.fitting) EXPECT_TRUE(fits(*grammar, text)) << one.text << " : " << text;
     for (const std::string& text : one.others) EXPECT_FALSE(fits(*grammar, text)) << one.text << " : " << text;

@@ -62,9 +62,12 @@ void TokenMasks::walk(SetId set, std::span<const TrieNode> nodes, std::span<uint
 }
 
 void TokenMasks::compute(SetId set, std::span<uint64_t> mask) {
-  if (recognizer_.allows_all(set, plain_character_, TokenTrie::kPlainCharacters)) {
-    std::ranges::copy(trie_.plain_mask(), mask.begin());
-    walk(set, trie_.not_plain(), mask);
+  const int allowed = recognizer_.allowed_characters(set, plain_character_, TokenTrie::kPlainCharacters[0]);
+  const auto plain = std::ranges::find_if(
+      trie_.plain(), [&](const TokenTrie::PlainTokens& one) { return one.max_characters <= allowed; });
+  if (plain != trie_.plain().end()) {
+    std::ranges::copy(plain->mask, mask.begin());
+    walk(set, plain->others, mask);
   } else {
     std::ranges::fill(mask, 0);
     walk(set, trie_.all(), mask);

@@ -13,19 +13,19 @@ namespace {
 // Longer tokens are never allowed: depths have 16 bits.
 constexpr size_t kMaxTokenBytes = std::numeric_limits<uint16_t>::max();
 
-bool is_plain(std::string_view bytes) {
-  if (!is_valid_utf8(bytes)) return false;
+// The characters of a plain token; of others more than any limit.
+size_t plain_length(std::string_view bytes) {
   const bool has_only_plain = std::ranges::all_of(bytes, [](char c) {
     const auto byte = static_cast<unsigned char>(c);
     return byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7F;
   });
-  return has_only_plain && count_characters(bytes) <= TokenTrie::kPlainCharacters;
+  return has_only_plain && is_valid_utf8(bytes) ? count_characters(bytes) : std::numeric_limits<size_t>::max();
 }
 
 }  // namespace
 
 TokenTrie::TokenTrie(const Tokenizer& tokenizer, int64_t vocab_size, std::span<const int32_t> eog_ids)
-    : vocab_size_(vocab_size), eog_ids_(eog_ids.begin(), eog_ids.end()), plain_mask_(mask_words(vocab_size)) {
+    : vocab_size_(vocab_size), eog_ids_(eog_ids.begin(), eog_ids.end()) {
   std::ranges::sort(eog_ids_);
   std::erase_if(eog_ids_, [&](int32_t id) { return id < 0 || id >= vocab_size; });
   offsets_.assign(static_cast<size_t>(vocab_size) + 1, 0);
@@ -48,7 +48,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer, int64_t vocab_size, std::span<c
   std::fill(offsets_.begin() + num_known + 1, offsets_.end(), static_cast<uint32_t>(text_.size()));
   std::ranges::sort(tokens, [&](int32_t a, int32_t b) { return bytes(a) != bytes(b) ? bytes(a) < bytes(b) : a < b; });
   // Of equal tokens the first is in the trie and leads to the others.
-  std::vector<int32_t> distinct, others;
+  std::vector<int32_t> distinct;
   for (const int32_t token : tokens) {
     if (!distinct.empty() && bytes(distinct.back()) == bytes(token)) {
       next_same_[static_cast<size_t>(token)] = next_same_[static_cast<size_t>(distinct.back())];
@@ -58,16 +58,22 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer, int64_t vocab_size, std::span<c
     }
   }
   all_ = lay_out(distinct);
-  for (const int32_t token : distinct) {
-    if (!is_plain(bytes(token))) {
-      others.push_back(token);
-      continue;
+  for (const int max_characters : kPlainCharacters) {
+    PlainTokens& plain = plain_.emplace_back();
+    plain.max_characters = max_characters;
+    plain.mask.resize(mask_words(vocab_size));
+    std::vector<int32_t> others;
+    for (const int32_t token : distinct) {
+      if (plain_length(bytes(token)) > static_cast<size_t>(max_characters)) {
+        others.push_back(token);
+        continue;
+      }
+      for (int32_t same = token; same >= 0; same = next_same_[static_cast<size_t>(same)]) {
+        plain.mask[static_cast<size_t>(same) / 64] |= uint64_t{1} << (same % 64);
+      }
     }
-    for (int32_t same = token; same >= 0; same = next_same_[static_cast<size_t>(same)]) {
-      plain_mask_[static_cast<size_t>(same) / 64] |= uint64_t{1} << (same % 64);
-    }
+    plain.others = lay_out(others);
   }
-  not_plain_ = lay_out(others);
   size_t at = 0;
   for (size_t byte = 0; byte < 256; ++byte) {
     first_bytes_[byte] = static_cast<uint32_t>(at);
@@ -101,8 +107,10 @@ std::vector<TrieNode> TokenTrie::lay_out(std::span<const int32_t> tokens) const 
 }
 
 size_t TokenTrie::memory_bytes() const {
-  return sizeof(*this) + text_.capacity() + 4 * (offsets_.capacity() + next_same_.capacity()) +
-         sizeof(TrieNode) * (all_.capacity() + not_plain_.capacity()) + 8 * plain_mask_.capacity();
+  size_t bytes = sizeof(*this) + text_.capacity() + 4 * (offsets_.capacity() + next_same_.capacity()) +
+                 sizeof(TrieNode) * all_.capacity();
+  for (const PlainTokens& one : plain_) bytes += 8 * one.mask.capacity() + sizeof(TrieNode) * one.others.capacity();
+  return bytes;
 }
 
 int32_t TokenTrie::special(std::string_view name) const {

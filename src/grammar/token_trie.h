@@ -24,8 +24,13 @@ struct TrieNode {
 class TokenTrie final : public GrammarVocabulary {
  public:
   // Tokens of at most so many characters, all of them plain: not a quote, a backslash or a control character. They may
-  // follow almost anywhere within a JSON string, so they are allowed together.
-  static constexpr int kPlainCharacters = 16;
+  // follow almost anywhere within a JSON string, so they are allowed together, and only the others are walked.
+  struct PlainTokens {
+    int max_characters = 0;
+    std::vector<uint64_t> mask = {};
+    std::vector<TrieNode> others = {};
+  };
+  static constexpr std::array<int, 3> kPlainCharacters = {32, 16, 8};
 
   TokenTrie(const Tokenizer& tokenizer, int64_t vocab_size, std::span<const int32_t> eog_ids);
 
@@ -36,9 +41,8 @@ class TokenTrie final : public GrammarVocabulary {
   int32_t special(std::string_view name) const;  // -1 when there is none
 
   std::span<const TrieNode> all() const { return all_; }
-  std::span<const TrieNode> not_plain() const { return not_plain_; }  // without the plain tokens
-  size_t longest_token() const { return longest_token_; }             // bytes
-  std::span<const uint64_t> plain_mask() const { return plain_mask_; }
+  std::span<const PlainTokens> plain() const { return plain_; }  // of kPlainCharacters
+  size_t longest_token() const { return longest_token_; }        // bytes
 
   // Calls visit(token) for the tokens of a node with one.
   template <typename Visit>
@@ -61,8 +65,8 @@ class TokenTrie final : public GrammarVocabulary {
   std::string text_;
   std::vector<uint32_t> offsets_;   // [vocab_size + 1] into text_
   std::vector<int32_t> next_same_;  // of each token: another one with equal bytes, or -1
-  std::vector<TrieNode> all_, not_plain_;
-  std::vector<uint64_t> plain_mask_;
+  std::vector<TrieNode> all_;
+  std::vector<PlainTokens> plain_;
   size_t longest_token_ = 0;
   std::array<uint32_t, 257> first_bytes_ = {};  // of all_: where the nodes of each first byte begin
 };

@@ -131,6 +131,7 @@ LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint
   model.default_sampling = default_sampling(options, checkpoint);
   model.text = TextProcessor::load(checkpoint);
   options.chat_template.apply_to(*model.text);
+  options.sampling.find_breakers(model.default_sampling, model.text->tokenizer());
   EngineOptions engine = options.engine_options();
   RunnerOptions runner = options.runner_options(checkpoint);
   drafter = load_drafter(engine.speculation, checkpoint, runner);

@@ -20,6 +20,11 @@ void check_generation(const ApiRequest& request) {
                                               "leave best_of out",
                                               *request.best_of, request.num_choices));
   }
+  if (!request.sampling.logprob_token_ids.empty() && !request.logprobs) {
+    refuse_field("logprob_token_ids",
+                 "'logprob_token_ids' is allowed only together with log probabilities; add "
+                 "\"logprobs\"");
+  }
   if (request.stream && request.prompt_logprobs >= 0) {
     refuse_unsupported("prompt_logprobs", "'prompt_logprobs' is not available in a stream; leave out \"stream\"");
   }

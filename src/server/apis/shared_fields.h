@@ -3,6 +3,7 @@
 // Included by the request.cpp of each API only.
 #pragma once
 
+#include "dialogue/sampling_words.h"
 #include "server/schema/field_values.h"
 #include "server/schema/prompt_fields.h"
 
@@ -128,6 +129,42 @@ inline constexpr auto kSamplingFields = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.sampling.frequency_penalty = real(value); }, -2, 2},
     other_field("logit_bias", R"({"type": "object", "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}})", "object of token id (a string): number from -100 to 100, added to its logit",
      [](Out& out, const Value& value, const Context& context) { out.sampling.logit_bias = read_logit_bias(value, context); }),
+    other_field("bad_words", kStringsShape, "list of strings that the answer must not contain, as the tokenizer writes them, with and without a space before",
+     [](Out& out, const Value& value, const Context& context) {
+       out.bad_words = read_strings("bad_words", value, static_cast<size_t>(context.limits.bad_words),
+                                    context.limits.bad_word_bytes);
+     }),
+    other_field("allowed_token_ids", kIdsShape, "list of the only token ids that the answer may have; its end is not possible unless it is among them",
+     [](Out& out, const Value& value, const Context& context) { out.sampling.allowed_token_ids = read_allowed_tokens(value, context); }),
+    {"dry_multiplier", kNumber, "DRY: scales what is subtracted from a token that would lengthen a repetition; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.multiplier = real(value); }, 0, 100},
+    {"dry_base", kNumber, "the factor by which that grows with each token of the repetition",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.base = real(value); }, 1, 100},
+    {"dry_allowed_length", kInteger, "tokens of a repetition that cost nothing",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.allowed_length = small(value); }, 0, 1 << 30},
+    {"dry_penalty_last_n", kInteger, "how many of the last tokens of prompt and answer DRY looks at; -1: all, 0: none",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.penalty_last_n = small(value); }, -1, 1 << 30},
+    other_field("dry_sequence_breakers", kStringsShape, "list of strings over which a repetition does not reach",
+     [](Out& out, const Value& value, const Context& context) {
+       out.dry_breakers = read_strings("dry_sequence_breakers", value,
+                                       static_cast<size_t>(context.limits.dry_sequence_breakers), kMaxDryBreakerBytes);
+     }),
+    {"top_n_sigma", kNumber, "keeps the tokens whose logits are within this many standard deviations of the greatest; 0 or -1: all",
+     [](Out& out, const Value& value, const Context&) { out.sampling.top_n_sigma = real(value); }, -1, 100},
+    {"dynatemp_range", kNumber, "the temperature is between temperature - range and temperature + range, by the entropy; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dynatemp.range = real(value); }, 0, 100},
+    {"dynatemp_exponent", kNumber, "the power of the entropy, as a share of the greatest one, that this temperature follows",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dynatemp.exponent = real(value); }, 0, 100},
+    {"xtc_probability", kNumber, "XTC: how often the likeliest tokens are left out; 0: never",
+     [](Out& out, const Value& value, const Context&) { out.sampling.xtc.probability = real(value); }, 0, 1},
+    {"xtc_threshold", kNumber, "the probability from which on tokens are left out, but the least likely one of them",
+     [](Out& out, const Value& value, const Context&) { out.sampling.xtc.threshold = real(value); }, 0, 1},
+    {"mirostat", kInteger, "1 or 2: Mirostat of that version instead of top_k to xtc_probability; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.version = small(value); }, 0, 2},
+    {"mirostat_tau", kNumber, "the surprise of a token that Mirostat aims at, in bits",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.tau = real(value); }, 0, 100},
+    {"mirostat_eta", kNumber, "how fast Mirostat follows the surprise",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.eta = real(value); }, 0, 10},
     {"seed", kInteger, "makes the answer repeatable; signed or unsigned, -1: none",
      [](Out& out, const Value& value, const Context&) {
        const uint64_t seed = any_bits(value);
@@ -167,6 +204,11 @@ inline constexpr auto kOutputFields = std::to_array<Field>({
     {"prompt_logprobs", kInteger, "reports the prompt's log probabilities with that many alternatives; not in a stream",
      [](Out& out, const Value& value, const Context&) { out.prompt_logprobs = small(value); },
      0, 0, false, &Limits::logprobs},
+    other_field("logprob_token_ids", kIdsShape, "with log probabilities: list of the token ids to report instead of the likeliest",
+     [](Out& out, const Value& value, const Context& context) {
+       out.sampling.logprob_token_ids =
+           read_token_ids("logprob_token_ids", value, context, static_cast<size_t>(context.limits.logprobs));
+     }),
     {"return_token_ids", kBool, "adds `token_ids` and `prompt_token_ids`",
      [](Out& out, const Value& value, const Context&) { out.return_token_ids = value.get_bool(); }},
     {"return_tokens_as_token_ids", kBool, "writes tokens in log probabilities as `token_id:123`",
@@ -225,14 +267,8 @@ inline constexpr auto kRefusedFields = std::to_array<Field>({
     {"guided_grammar", kRefused, "answers of a given form"},
     {"grammar", kRefused, "answers of a given form"},
     {"json_schema", kRefused, "answers of a given form"},
-    {"bad_words", kRefused, "words that must not occur"},
-    {"allowed_token_ids", kRefused, "a smaller vocabulary"},
     {"logits_processors", kRefused, "code that changes logits"},
-    {"logprob_token_ids", kRefused, "log probabilities of chosen tokens"},
     {"use_beam_search", kRefused, "beam search"},
-    {"mirostat", kRefused, "mirostat sampling"},
-    {"dry_multiplier", kRefused, "DRY sampling"},
-    {"xtc_probability", kRefused, "XTC sampling"},
 });
 
 inline constexpr auto kUserField = std::to_array<Field>({

@@ -53,6 +53,8 @@ struct ApiRequest {
 
   // How to choose tokens and when to stop.
   SamplingParams sampling;
+  std::vector<std::string> bad_words;
+  std::optional<std::vector<std::string>> dry_breakers;  // absent: the server's
   int num_choices = 1;
   std::optional<int> best_of;
   std::optional<int64_t> max_tokens;  // -1: no limit but the context

@@ -16,6 +16,11 @@ json::array read_messages(const json::value& value, const ParseContext& context)
 std::vector<PromptValue> read_prompts(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
                                     size_t max_entries);
+// The only tokens that an answer may have, at least one.
+std::shared_ptr<const std::vector<int32_t>> read_allowed_tokens(const json::value& value, const ParseContext& context);
+// A list of at most `max_entries` strings of 1 to `max_bytes` bytes.
+std::vector<std::string> read_strings(const std::string& path, const json::value& value, size_t max_entries,
+                                      size_t max_bytes);
 std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
 // The text that an answer is expected to be.

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/outputs/generated_tokens.h"
 #include "engine/test_beams.h"
 
 namespace quire {

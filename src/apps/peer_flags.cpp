@@ -220,6 +220,7 @@ constexpr PeerFlag kPeers[] = {
     {"--log-file", kLlama, kRefused, "FILE", "the log is standard error; redirect it: 2> FILE"},
     {"--max-logprobs", kVllm, kNoEffect, "N", "the table of limits in docs/serving.md says how many a request may ask"},
     {"-to,--timeout", kLlama, kNoEffect, "SECONDS", "connections have limits of their own (docs/serving.md)"},
+    {"--stream-interval", kVllm, kSame, "N", "--stream-interval"},
     {"--config", kVllm, kSame, "FILE", "--config, of every command"},
 };
 

@@ -149,6 +149,7 @@ void serve(const ServeOptions& options) {
   const ServerConfig config = {
       .listener = options.listener_options(),
       .limits = options.server_limits(),
+      .stream_interval = options.stream_interval,
       .allow_request_templates = options.allow_request_templates,
       .parse_special = !options.no_parse_special,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),

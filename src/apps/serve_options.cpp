@@ -94,6 +94,9 @@ void add_serving(Command& command, ServeOptions& options) {
        {.names = "--no-parse-special",
         .value = on_off(options.no_parse_special),
         .help = "Read names of special tokens in raw prompts as text, unless a request sets parse_special"},
+       {.names = "--stream-interval",
+        .value = number(options.stream_interval, 1, 1 << 20),
+        .help = "Tokens to a chunk of a stream, unless a request sets stream_interval; the first comes at once"},
        {.names = "--allow-request-templates",
         .value = on_off(options.allow_request_templates),
         .help = "Let requests replace the chat template by their field chat_template"}});

@@ -89,8 +89,9 @@ std::vector<BeamSearch::Extension> BeamSearch::advance() {
   beams_ = std::move(next);
   if (!is_over()) return extensions;
   // Those that could go on are answers of this length.
+  const bool are_wanted = length_ == limits_.max_tokens && !(options_.early_stopping && has_enough());
   for (const Beam& beam : beams_) {
-    if (length_ == limits_.max_tokens) end({beam.last, beam.logprob, score_of(beam.logprob, length_), false});
+    if (are_wanted) end({beam.last, beam.logprob, score_of(beam.logprob, length_), false});
   }
   return {};
 }
@@ -103,7 +104,7 @@ double BeamSearch::best_attainable() const {
 
 bool BeamSearch::is_over() const {
   if (beams_.empty() || length_ == limits_.max_tokens) return true;
-  if (std::ssize(ended_) < options_.width) return false;
+  if (!has_enough()) return false;
   return options_.early_stopping || best_attainable() <= ended_.back().score;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -87,6 +88,7 @@ class BeamSearch {
   void end(const Ended& answer);
   double score_of(double logprob, int64_t length) const;
   double best_attainable() const;
+  bool has_enough() const { return std::ssize(ended_) >= options_.width; }
   bool is_over() const;
 
   BeamOptions options_;

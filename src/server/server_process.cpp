@@ -27,6 +27,7 @@ int64_t raise_descriptor_limit() {
 
 void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
   context.metrics = &metrics;
+  context.stream_interval = config.stream_interval;
   context.allow_request_templates = config.allow_request_templates;
   context.parse_special = config.parse_special;
   context.limits = config.limits;

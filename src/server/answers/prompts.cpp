@@ -215,6 +215,10 @@ GenerateRequest engine_request(const ServedModel& model, const http::Request& fr
   out.sampling = request.sampling;
   add_sampling_words(out.sampling, request, model.text->tokenizer());
   out.num_choices = request.num_choices;
+  if (request.use_beam_search) {
+    out.beam = request.beam;
+    out.beam.width = request.beam_width.value_or(request.num_choices);
+  }
   // One list, so that min_tokens holds for the caller's stop tokens too.
   if (!request.ignore_eos) out.eog_ids = model.text->eog_ids();
   out.eog_ids.insert(out.eog_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());

@@ -177,11 +177,19 @@ inline constexpr auto kSamplingFields = std::to_array<Field>({
      kInt64Min, kUint64Max},
     {"n", kInteger, "choices for each prompt",
      [](Out& out, const Value& value, const Context&) { out.num_choices = small(value); }, 1, 0, false, &Limits::choices},
-    {"best_of", kInteger, "accepted when equal to n, or 0",
+    {"best_of", kInteger, "choices to make for each prompt, of which the n with the greatest log probability are returned; not in a stream; default n",
      [](Out& out, const Value& value, const Context&) {
        if (integer(value) > 0) out.best_of = small(value);
      },
      0, 0, false, &Limits::choices},
+    {"use_beam_search", kBool, "beam search instead of sampling: returns the n best answers that it finds, at its end; no sampling field applies",
+     [](Out& out, const Value& value, const Context&) { out.use_beam_search = value.get_bool(); }},
+    {"beam_width", kInteger, "beams of a beam search, at least n; default n",
+     [](Out& out, const Value& value, const Context&) { out.beam_width = small(value); }, 1, 0, false, &Limits::choices},
+    {"length_penalty", kNumber, "of a beam search: the power of an answer's length that its log probability is divided by; default 1",
+     [](Out& out, const Value& value, const Context&) { out.beam.length_penalty = real(value); }, -10, 10},
+    {"early_stopping", kBool, "of a beam search: it ends when as many answers have ended as there are beams, not when none can become better",
+     [](Out& out, const Value& value, const Context&) { out.beam.early_stopping = value.get_bool(); }},
 });
 
 inline constexpr auto kStreamOptions = std::to_array<Field>({
@@ -199,6 +207,8 @@ inline constexpr auto kResponseFormat = std::to_array<Field>({
 inline constexpr auto kOutputFields = std::to_array<Field>({
     {"stream", kBool, "answers with an event stream",
      [](Out& out, const Value& value, const Context&) { out.stream = value.get_bool(); }},
+    {"stream_interval", kInteger, "tokens to a chunk of a stream; the first comes at once. Default: the server's --stream-interval",
+     [](Out& out, const Value& value, const Context&) { out.stream_interval = small(value); }, 1, kInt32Max},
     object_field("stream_options", kStreamOptions, "only together with \"stream\": true",
                  [](Out& out, const Value&, const Context&) { out.has_stream_options = true; }),
     {"prompt_logprobs", kInteger, "reports the prompt's log probabilities with that many alternatives; not in a stream",
@@ -268,7 +278,6 @@ inline constexpr auto kRefusedFields = std::to_array<Field>({
     {"grammar", kRefused, "answers of a given form"},
     {"json_schema", kRefused, "answers of a given form"},
     {"logits_processors", kRefused, "code that changes logits"},
-    {"use_beam_search", kRefused, "beam search"},
 });
 
 inline constexpr auto kUserField = std::to_array<Field>({
@@ -285,7 +294,6 @@ inline constexpr auto kIgnoredFields = std::to_array<Field>({
     {"prompt_cache_retention", kIgnored, "cached prompts stay until their memory is needed"},
     {"prompt_cache_options", kIgnored, "cached prompts stay until their memory is needed"},
     {"spaces_between_special_tokens", kIgnored, "the tokenizer's own spacing is used"},
-    {"stream_interval", kIgnored, "every token is sent at once"},
     {"return_progress", kIgnored, "no progress events"},
     {"timings_per_token", kIgnored, "see quire_timings"},
 });

@@ -3,6 +3,8 @@
 
     tools/check_schemas.py suite PATH        JSON-Schema-Test-Suite: a table by draft and keyword, as Markdown
     tools/check_schemas.py maskbench FOLDER  maskbench's files: coverage, refusals by reason, wrong verdicts
+    tools/check_schemas.py random COUNT      random schemas: what their masks let through must parse and validate, and
+                                             random instances must get the verdict of the package jsonschema
 
 Each drives build/release/src/grammar/quire_schema_driver (--driver).
 """
@@ -11,6 +13,7 @@ import argparse
 import collections
 import json
 import pathlib
+import random
 import select
 import subprocess
 import sys
@@ -130,18 +133,191 @@ def check_maskbench(driver, arguments):
               f"largest {times[-1]:.2f}")
 
 
+class RandomSchemas:
+    """Schemas of every supported keyword over few names and values, so that their conditions meet."""
+
+    NAMES = ["a", "b", "c", "ab"]
+    STRINGS = ["", "a", "b", "ab", "abc", 'q"', "x\\y", "é", "1"]
+    PATTERNS = ["^a", "b$", "^[a-c]*$", "a.*b", "^.{1,2}$", "\\d", "^(ab|c)+$"]
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def scalar(self):
+        pick = self.random.choice
+        return pick([None, True, False, pick([-2, -1, 0, 1, 2, 3, 10]), pick([0.5, 1.0, -1.5, 2.25]),
+                     pick(self.STRINGS)])
+
+    def instance(self, depth=0):
+        kind = self.random.randrange(10 if depth < 3 else 6)
+        if kind < 6:
+            return self.scalar()
+        if kind < 8:
+            return [self.instance(depth + 1) for _ in range(self.random.randrange(4))]
+        names = self.random.sample(self.NAMES + ["d"], self.random.randrange(4))
+        return {name: self.instance(depth + 1) for name in names}
+
+    def schema(self, depth=0):
+        pick, chance = self.random.choice, self.random.random
+        if depth > 3 or chance() < 0.04:
+            return pick([True, {}, {"type": pick(["string", "integer", "null", "boolean"])}] + [False] * (depth > 1))
+        if chance() < 0.04:
+            return {"$ref": "#/$defs/shared"}
+        schema = {}
+        kind = pick(["number", "integer", "string", "array", "object", "object", "enum", "any"])
+        if kind == "enum":
+            schema["enum"] = [self.instance(2) for _ in range(self.random.randrange(1, 5))]
+        elif kind != "any":
+            schema["type"] = kind if chance() < 0.8 else [kind, pick(["null", "boolean"])]
+        families = [kind] if chance() < 0.8 else [kind, pick(["integer", "string", "array", "object"])]
+        for family in families:
+            getattr(self, "add_" + family, lambda *_: None)(schema, depth)
+        if chance() < 0.3:
+            self.add_combination(schema, depth)
+        return schema
+
+    def add_number(self, schema, depth):
+        for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]:
+            if self.random.random() < 0.25:
+                schema[keyword] = self.random.choice([-1.5, -1, 0, 0.5, 1, 2, 2.25, 10])
+        if self.random.random() < 0.2:
+            schema["multipleOf"] = self.random.choice([0.5, 2, 3, 0.25, 1])
+
+    add_integer = add_number
+
+    def add_string(self, schema, depth):
+        if self.random.random() < 0.3:
+            schema["minLength"] = self.random.randrange(3)
+        if self.random.random() < 0.3:
+            schema["maxLength"] = self.random.randrange(1, 5)
+        if self.random.random() < 0.4:
+            schema["pattern"] = self.random.choice(self.PATTERNS)
+
+    def add_array(self, schema, depth):
+        chance = self.random.random
+        if chance() < 0.3:
+            schema["prefixItems"] = [self.schema(depth + 1) for _ in range(self.random.randrange(1, 3))]
+        if chance() < 0.7:
+            schema["items"] = self.schema(depth + 1)
+        if chance() < 0.3:
+            schema["minItems"] = self.random.randrange(3)
+        if chance() < 0.3:
+            schema["maxItems"] = self.random.randrange(1, 4)
+        if chance() < 0.2:
+            schema["contains"] = self.schema(depth + 1)
+            if chance() < 0.3:
+                schema["minContains"] = self.random.randrange(3)
+            if chance() < 0.3:
+                schema["maxContains"] = self.random.randrange(1, 3)
+
+        if chance() < 0.1:
+            schema.update({"items": {"enum": [self.scalar() for _ in range(3)]}, "uniqueItems": True})
+        elif chance() < 0.1:
+            schema["unevaluatedItems"] = self.schema(depth + 1)
+
+    def add_object(self, schema, depth):
+        chance, names = self.random.random, self.NAMES
+        if chance() < 0.8:
+            schema["properties"] = {name: self.schema(depth + 1)
+                                    for name in self.random.sample(names, self.random.randrange(1, 4))}
+        if chance() < 0.5:
+            schema["required"] = self.random.sample(names, self.random.randrange(1, 3))
+        if chance() < 0.2:
+            schema["patternProperties"] = {self.random.choice(self.PATTERNS): self.schema(depth + 1)}
+        if chance() < 0.5:
+            schema["additionalProperties"] = self.schema(depth + 1) if chance() < 0.5 else False
+        if chance() < 0.1:
+            schema["propertyNames"] = {"pattern": self.random.choice(self.PATTERNS)}
+        if chance() < 0.15:
+            schema["minProperties"] = self.random.randrange(3)
+        if chance() < 0.15:
+            schema["maxProperties"] = self.random.randrange(1, 4)
+        if chance() < 0.1:
+            schema["unevaluatedProperties"] = self.schema(depth + 1) if chance() < 0.5 else False
+        if chance() < 0.15:
+            schema["dependentRequired"] = {self.random.choice(names): [self.random.choice(names)]}
+
+    def add_combination(self, schema, depth):
+        kind = self.random.choice(["allOf", "anyOf", "oneOf", "not", "if"])
+        if kind == "not":
+            schema["not"] = self.schema(depth + 2)
+        elif kind == "if":
+            schema.update({"if": self.schema(depth + 2), "then": self.schema(depth + 2), "else": self.schema(depth + 2)})
+        else:
+            schema[kind] = [self.schema(depth + 1) for _ in range(self.random.randrange(1, 4))]
+
+
+def check_random(driver, arguments):
+    import jsonschema
+
+    counts = collections.Counter()
+
+    def pairs_once(pairs):
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise KeyError("a name twice")
+        return dict(pairs)
+
+    for seed in range(arguments.seed, arguments.seed + int(arguments.path)):
+        make = RandomSchemas(seed)
+        schema = {"$schema": DIALECTS["draft2020-12"]}
+        body = make.schema()
+        schema.update(body if isinstance(body, dict) else {"not": {}} if body is False else {})
+        schema["$defs"] = {"shared": make.schema(1)}
+        oracle = jsonschema.Draft202012Validator(schema)
+        try:
+            for instance in [0, "a", [0], {"a": 0}]:
+                oracle.is_valid(instance)
+        except RecursionError:
+            counts["schemas within themselves"] += 1
+            continue
+        instances = [make.instance() for _ in range(30)]
+        answer = driver.ask(schema=schema, texts=[text_of(instance) for instance in instances], any_order=True,
+                            walks=4, seed=seed)
+        counts["schemas"] += 1
+        if "error" in answer:
+            is_empty = "no text fits" in answer["error"]
+            counts["empty" if is_empty else "refused: " + answer["error"][-60:]] += 1
+            for instance in instances:
+                if is_empty and oracle.is_valid(instance):
+                    print(f"BLOCKED seed {seed}: {json.dumps(schema)} {json.dumps(instance)}")
+            continue
+        for instance, fits in zip(instances, answer["fits"]):
+            is_valid = oracle.is_valid(instance)
+            counts[f"instances {'valid' if is_valid else 'invalid'}"] += 1
+            if fits != is_valid:
+                print(f"{'BLOCKED' if is_valid else 'LET THROUGH'} seed {seed}: {json.dumps(schema)} {json.dumps(instance)}")
+        for text in answer["walks"]:
+            counts["walks" if text else "walks without an end"] += 1
+            if not text:
+                continue
+            try:
+                value = json.loads(text, object_pairs_hook=pairs_once)
+            except KeyError:
+                counts["walks with a name twice"] += 1
+                continue
+            except ValueError as error:
+                print(f"NO JSON seed {seed}: {json.dumps(schema)} {text!r} {error}")
+                continue
+            if not oracle.is_valid(value):
+                print(f"INVALID seed {seed}: {json.dumps(schema)} {text!r}")
+    for key, count in sorted(counts.items()):
+        print(f"{key}: {count}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("collection", choices=["suite", "maskbench"])
+    parser.add_argument("collection", choices=["suite", "maskbench", "random"])
     parser.add_argument("path")
     parser.add_argument("--driver", default="build/release/src/grammar/quire_schema_driver")
     parser.add_argument("--timeout", type=float, default=10.0)
     parser.add_argument("--stride", type=int, default=1, help="of maskbench: every so many files")
+    parser.add_argument("--seed", type=int, default=0, help="of the first random schema")
     parser.add_argument("--any-order", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     driver = Driver(arguments.driver, arguments.timeout)
-    {"suite": check_suite, "maskbench": check_maskbench}[arguments.collection](driver, arguments)
+    {"suite": check_suite, "maskbench": check_maskbench, "random": check_random}[arguments.collection](driver, arguments)
 
 
 if __name__ == "__main__":

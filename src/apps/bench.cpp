@@ -66,6 +66,7 @@ void add_bench_command(Command& program) {
   add_bench_serve_command(command);
   add_bench_batch_command(command);
   add_bench_speculation_command(command);
+  add_bench_grammar_command(command);
 }
 
 }  // namespace quire

@@ -12,6 +12,7 @@ void add_bench_kernel_command(Command& bench);
 void add_bench_serve_command(Command& bench);
 void add_bench_batch_command(Command& bench);
 void add_bench_speculation_command(Command& bench);
+void add_bench_grammar_command(Command& bench);
 
 // All flags of the offline benchmark, and the function that runs it: `bench offline`, and `bench` itself.
 std::function<void()> add_offline_options(Command& app);

@@ -251,5 +251,54 @@ TEST(Compile, ChoicesOfManyThreadsShareAGrammar) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Input that is made to be slow is refused, or ends soon within its memory.
+TEST(Compile, HostileGrammarsEndSoon) {
+  const auto many = [](std::string_view part, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += part;
+    return text;
+  };
+  std::string words = "[\"w\"";
+  for (int i = 0; i < 90'000; ++i) words += ",\"w" + std::to_string(i) + "\"";
+  std::string chain = "root ::= r0\n", doubling = "root ::= d40\nd0 ::= \"a\"?\n";
+  for (int i = 0; i < 5'000; ++i)
+    chain += "r" + std::to_string(i) + " ::= \"a\" r" + std::to_string(i + 1) + " \"b\"\n";
+  for (int i = 0; i < 40; ++i) {
+    doubling += "d" + std::to_string(i + 1) + " ::= d" + std::to_string(i) + " d" + std::to_string(i) + "\n";
+  }
+  const std::vector<GrammarSpec> specs = {
+      {.kind = GrammarKind::kRegex, .text = many("(", 100'000)},
+      {.kind = GrammarKind::kRegex, .text = many("[", 100'000)},
+      {.kind = GrammarKind::kRegex, .text = "(a|a)*(a*)*(a?){1000}b"},
+      {.kind = GrammarKind::kRegex, .text = "((a{1,1000}){1,1000}){1,1000}b"},
+      {.kind = GrammarKind::kRegex, .text = ".*a.{1000}"},
+      {.kind = GrammarKind::kRegex, .text = many("(a|b|ab)*", 200)},
+      {.kind = GrammarKind::kRegex, .text = "^(?=.*a.*b)(?=.*b.*c)(?=.*c.*a)(?!.*(aa|bb)).{50,90}$"},
+      {.kind = GrammarKind::kChoice, .text = words + "]"},
+      {.kind = GrammarKind::kGbnf, .text = "root ::= " + many("(", 100'000)},
+      {.kind = GrammarKind::kGbnf, .text = "root ::= root root | root root root | \"a\" | "},
+      {.kind = GrammarKind::kGbnf, .text = "root ::= (\"a\" | \"ab\" root? | root)* "},
+      {.kind = GrammarKind::kGbnf, .text = doubling},
+      {.kind = GrammarKind::kGbnf, .text = chain + "r5000 ::= \"c\""},
+      {.kind = GrammarKind::kJsonSchema, .text = many("[", 100'000)},
+      {.kind = GrammarKind::kJsonSchema, .text = R"({"$ref": "#"})"},
+  };
+  const GrammarLimits limits = {.max_memory_bytes = 64 << 20};
+  for (const GrammarSpec& spec : specs) {
+    SCOPED_TRACE(spec.text.substr(0, 60));
+    try {
+      const auto compiled = compile_grammar(parse_grammar(spec, limits), vocabulary().grammar_vocabulary(), limits);
+      const auto constraint = compiled->begin();
+      for (int i = 0; i < 30; ++i) {
+        const auto ids = allowed(*constraint);
+        if (ids.empty() || ids == std::vector<int32_t>{2}) break;
+        constraint->accept(ids.back());
+      }
+      EXPECT_LT(compiled->memory_bytes(), 3 * limits.max_memory_bytes);
+    } catch (const Error&) {
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quire

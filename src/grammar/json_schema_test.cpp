@@ -153,6 +153,18 @@ TEST(JsonSchema, Arrays) {
       {R"({"type": "array", "contains": {"const": 5}, "minContains": 0})", {"[]", "[1]"}, {}},
       {R"({"type": "array", "not": {"items": {"type": "integer"}}})", {R"(["a"])", "[1, null]"}, {"[]", "[1, 2]"}},
       {R"({"type": "array", "maxItems": 0})", {"[]", "[ ]"}, {"[1]"}},
+      {R"({"type": "array", "items": {"enum": ["a", 1, 1.0, null]}, "uniqueItems": true, "minItems": 1})",
+       {R"(["a"])", R"([1, "a", null])"},
+       {"[]", "[1, 1]", R"(["a", null, "a"])"}},
+      {R"({"type": "array", "items": {"type": "boolean"}, "uniqueItems": true})",
+       {"[]", "[true, false]"},
+       {"[true, true]"}},
+      {R"({"type": "object", "properties": {"a": {}}, "patternProperties": {"^x": {}}, "anyOf": [{"properties": {"b": {}}}, {"required": ["c"]}], "unevaluatedProperties": false})",
+       {R"({"a": 1, "b": 2, "x": 3})"},
+       {R"({"c": 1})", R"({"a": 1, "d": 1})"}},
+      {R"({"type": "array", "allOf": [{"prefixItems": [{"const": 1}]}], "unevaluatedItems": {"const": 2}})",
+       {"[]", "[1]", "[1, 2, 2]"},
+       {"[1, 1]", "[2]"}},
       {R"({"type": "array", "uniqueItems": true, "maxItems": 1})", {"[]", "[1]"}, {"[1, 2]"}},
   });
 }

@@ -12,7 +12,8 @@ using Kind = SymbolNode::Kind;
 constexpr size_t kRowsPerChunk = 16;
 constexpr size_t kMaxItems = 100'000;  // of one set: more than that is too ambiguous
 constexpr size_t kMaxFewScans = 4;
-constexpr size_t kMaxCharacterStates = 300;
+constexpr size_t kMaxAskedScans = 1'000;
+constexpr size_t kMaxCharacterStates = 1'000;
 
 uint64_t mix(uint64_t hash, uint64_t value) {
   hash = (hash ^ value) * 0x9E3779B97F4A7C15;
@@ -387,7 +388,7 @@ void Recognizer::specials(SetId set, std::vector<uint32_t>& names) const {
 
 bool Recognizer::allows_all(SetId set, RegularLanguages::Id character, int num_characters) {
   const auto all = scans(set);
-  return std::ranges::any_of(all.first(std::min(all.size(), kMaxFewScans)), [&](const Scan& one) {
+  return std::ranges::any_of(all.first(std::min(all.size(), kMaxAskedScans)), [&](const Scan& one) {
     if (is_special(one)) return false;
     const uint64_t key = (uint64_t{one.rest} << 32) | character;
     const auto known = allows_all_.find(key);

@@ -146,7 +146,7 @@ class StructuralTagReader {
         if (!tags[i].begin.starts_with(trigger)) continue;
         is_used[i] = true;
         choices.push_back(
-            sequence({literal(std::string_view(tags[i].begin).substr(trigger.size())), tags[i].rest, after}));
+            sequence({mark(std::string_view(tags[i].begin).substr(trigger.size())), tags[i].rest, after}));
       }
       if (choices.empty()) refuse(pointer, "no tag begins with the trigger '" + printable(trigger) + "'");
       branches.push_back({trigger, builder_.choice(choices)});

@@ -16,7 +16,7 @@ class ChatTests(Suite):
         for word in ("first token", "tokens/s", "prompt", "cached"):
             check(word in numbers, f"the numbers lack {word!r}: {numbers!r}")
         self.shot(page, "chat-light")
-        page.reload()
+        self.reload(page)
         self.settled(page, 1)
         check(page.js(f"document.querySelector('{ANSWER} .body').innerText") == text, "reloading changed the answer")
         check(page.js("document.querySelectorAll('#conversations li').length") == 1, "the conversation is not listed")
@@ -42,10 +42,63 @@ class ChatTests(Suite):
         self.script(page, {"texts": ["half an"], "end": "hold"})
         self.send(page, "write")
         page.until("document.querySelector('.answer .body')?.innerText.includes('half an')", "the text so far")
-        page.reload()
+        self.reload(page)
         self.settled(page, 1)
-        check("half an" in page.js(f"document.querySelector('{ANSWER} .body').innerText"), "the text was lost")
-        check("unfinished" in page.js(f"document.querySelector('{ANSWER} .numbers').innerText"), "the answer looks finished")
+        text = page.js(f"document.querySelector('{ANSWER} .body').innerText")
+        check(text.startswith("half an") and text != "half an", f"the answer did not go on: {text!r}")
+        body = page.js("scripted.bodies")
+        check(len(body) == 1 and body[0]["messages"][-1] == {"role": "assistant", "content": "half an"}, f"the requests after reloading: {body}")
+        self.reload(page)
+        self.settled(page, 1)
+        check(page.js("scripted.bodies.length") == 0, "a finished answer went on again")
+
+    def test_attached_files(self):
+        page = self.page()
+        give = """(() => {{ const files = new DataTransfer(); for (const file of [{0}]) files.items.add(file);
+            const input = document.getElementById('attach_files'); input.files = files.files; input.dispatchEvent(new Event('change')); }})()"""
+        page.js(give.format("new File(['one ```two```\\n'], 'notes.md'), new File([new Uint8Array([255, 0, 1])], 'picture.png'), new File(['3'], 'three.txt')"))
+        page.until("document.querySelectorAll('#attachments .chip').length === 2", "the two text files")
+        check("picture.png was not attached" in page.js("document.getElementById('notice').textContent"), "the file that is no text was not named")
+        page.click("#attachments [aria-label='Remove three.txt']")
+        self.script(page, {"texts": ["read"]}, {"texts": ["again"]})
+        self.send(page, "sum up")
+        self.settled(page, 1)
+        wanted = [{"role": "user", "content": "notes.md:\n````\none ```two```\n````\n\nsum up"}]
+        check(page.js("scripted.bodies[0].messages") == wanted, f"the message is {page.js('scripted.bodies[0].messages')}")
+        check(page.js("document.getElementById('attachments').hidden"), "what was sent is attached still")
+        self.reload(page)
+        self.settled(page, 1)
+        check(page.js("document.querySelector('.attachment').textContent").startswith("notes.md"), "the file is not shown with its message")
+
+    def test_tools(self):
+        page = self.page()
+        page.click("#open_drawer")
+        page.js("document.getElementById('tools').focus()")
+        page.type('[{"name": "weather", "parameters": {"type": "object"}}')
+        check("Not sent" in page.js("document.getElementById('tools_problem').textContent"), "broken JSON is not named")
+        page.type("]")
+        check(page.js("document.getElementById('tools_problem').textContent") == "", "the tools are wrong still")
+        page.key("Escape")
+        delta = lambda **call: {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}}]}
+        calls = [delta(id="call_1", type="function", function={"name": "weather", "arguments": ""}), delta(function={"arguments": '{"city":'}),
+                 delta(function={"arguments": ' "<b>Oslo</b>"}'}), {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}, "[DONE]"]
+        self.script(page, {"events": calls}, {"texts": ["It rains."]})
+        self.send(page, "How is it in Oslo?")
+        self.settled(page, 1)
+        check(page.js("document.querySelector('.call pre').textContent") == '{\n  "city": "<b>Oslo</b>"\n}', "the call's arguments are not shown")
+        self.shot(page, "tools")
+        self.reload(page)
+        self.script(page, {"texts": ["It rains."]})
+        page.js("document.querySelector('.results textarea').focus()")
+        page.type("rain, 7 degrees")
+        page.click("[data-action=results]")
+        self.settled(page, 2)
+        body = page.js("scripted.bodies[0]")
+        check(body["tools"] == [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}], f"the tools are {body.get('tools')}")
+        call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "<b>Oslo</b>"}'}}
+        check(body["messages"][1:] == [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1", "content": "rain, 7 degrees"}],
+              f"the messages are {body['messages']}")
+        check(page.js("document.querySelector('.results textarea') === null"), "answered calls ask for results still")
 
     def test_regenerate_and_edit_branch(self):
         page = self.page()
@@ -68,7 +121,7 @@ class ChatTests(Suite):
         page.until(f"document.querySelectorAll('.answer').length === 1 && {body} === 'to the edited'", "the answer to the edited message")
         self.settled(page, 1)
         check(page.js("scripted.bodies.at(-1).messages") == [{"role": "user", "content": "another question"}], "the edited request is wrong")
-        page.reload()
+        self.reload(page)
         self.settled(page, 1)
         check(page.js(body) == "to the edited", "the branch was lost by reloading")
         page.click(".user [aria-label='Previous version']")
@@ -116,7 +169,7 @@ class ChatTests(Suite):
         check(page.js("document.querySelector('.answer .place').textContent") == "2/2", "the versions are in another order")
         page.js("document.querySelectorAll('.user')[1].querySelector('[data-action=delete]').click()")
         page.until(f"({texts}).join() === 'first,two'", "the last question to go")
-        page.reload()
+        self.reload(page)
         page.until(f"({texts}).join() === 'first,two'", "the deletion to last")
         self.send(page, "after")
         self.settled(page, 2)
@@ -183,7 +236,7 @@ class ChatTests(Suite):
             check(kept == "".join(reply.get("texts", [])), f"{wanted}: the text is {kept!r}")
         roles = page.js("scripted.bodies.at(-1).messages.map(({role}) => role)")
         check(all(a != b for a, b in zip(roles, roles[1:])), f"roles do not alternate: {roles}")
-        page.reload()
+        self.reload(page)
         page.until(f"{title} === 'The answer failed'", "the card after reloading")
 
     def test_key(self):

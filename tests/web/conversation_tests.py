@@ -49,10 +49,12 @@ class ConversationTests(Suite):
         page.js("document.getElementById('search').value = 'alpha'; document.getElementById('search').dispatchEvent(new Event('input'))")
         check(page.js(names) == ["alpha question"], "the search finds something else")
         page.js("document.getElementById('search').value = ''; document.getElementById('search').dispatchEvent(new Event('input'))")
-        # More than the browser stores is said, and is not called imported without a word.
+        # Large conversations are kept.
         huge = "{{\"format\": \"quire-conversations\", \"conversations\": [{{\"id\": \"huge1\", \"title\": \"huge\", \"nodes\": {{\"a\": {{\"id\": \"node1\", \"role\": \"user\", \"content\": \"{0}\"}}}}}}]}}"
         page.js(give.format(f"{json.dumps(huge.format('@'))}.replace('@', 'x'.repeat(12 << 20))"))
-        page.until("document.getElementById('notice').textContent.includes('1 found no room')", "the word that storage is full")
+        page.until("document.getElementById('notice').textContent === '1 conversation imported.'", "the large import")
+        self.reload(page)
+        check("huge" in page.js(names), "the large conversation is not stored")
         page.js("document.querySelector(\"#conversations [data-id=huge1] [aria-label='Delete conversation']\").click()")
         # A circle of parents, wrong types, an id that is markup: no import may break the page.
         node = {"id": "node1", "parent": "node2", "role": "user", "content": "<img src=x onerror=window.harmed=1>", "children": ["node9"], "chosen": "node9"}
@@ -64,7 +66,7 @@ class ConversationTests(Suite):
         self.settled(page, 1)
         page.js(give.format(json.dumps("{}")))
         page.until("document.getElementById('notice').textContent.includes('Nothing was imported')", "the refusal")
-        page.reload()
+        self.reload(page)
         check(page.js("window.harmed === undefined"), "a script ran")
 
     def test_draft_and_headings(self):
@@ -73,7 +75,7 @@ class ConversationTests(Suite):
         check(page.js(headings) == ["New conversation"], f"headings of a new conversation: {page.js(headings)}")
         page.js("document.getElementById('prompt').focus()")
         page.type("half a thou")
-        page.reload()
+        self.reload(page)
         check(page.js("document.getElementById('prompt').value") == "half a thou" and not page.js("document.getElementById('send').disabled"), "the draft is lost")
         self.script(page, {"texts": ["suggested"]}, {"texts": ["# Head"]})
         page.click("#suggestions button")
@@ -88,7 +90,7 @@ class ConversationTests(Suite):
         for view in ("chat", "live"):
             page.click(f".views [data-view={view}]")
             check(page.js(headings) == ["half a thought"], f"headings of the {view} view: {page.js(headings)}")
-        page.reload()
+        self.reload(page)
         check(page.js("document.getElementById('prompt').value") == "", "what was sent is a draft still")
 
     def test_sampling_and_system_prompt(self):
@@ -111,11 +113,39 @@ class ConversationTests(Suite):
         check("min_p" not in body and "top_p" not in body and "logprobs" not in body, f"fields that nobody set: {body}")
         check(body["messages"][0] == {"role": "system", "content": "Be brief."}, "no system prompt")
         self.shot(page, "settings")
-        page.reload()
+        self.reload(page)
         self.settled(page, 1)
         check(page.js("[document.getElementById('s_temperature').value, document.getElementById('system').value]") == ["0.5", "Be brief."], "settings were lost")
         page.js("document.getElementById('reset_sampling').click()")
         check(page.js("document.getElementById('s_temperature').value") == "", "reset does nothing")
+
+    def test_schema_and_presets(self):
+        page = self.page()
+        page.click("#open_drawer")
+        page.js("document.getElementById('schema').focus()")
+        page.type('{"type": "object"}')
+        page.js("document.getElementById('s_temperature').focus()")
+        page.type("0.5")
+        page.js("document.getElementById('preset_name').focus()")
+        page.type("forms")
+        page.key("Enter")
+        page.click("#reset_sampling")
+        page.js("document.getElementById('schema').select()")
+        page.type("{")
+        self.script(page, {"texts": ["plain"]}, {"texts": ["{}"]})
+        self.send(page, "hello")
+        self.settled(page, 1)
+        check(not set(page.js("scripted.bodies[0]")) & {"response_format", "temperature"}, "what is not valid was sent")
+        page.click("#presets .chip button")
+        self.send(page, "hello")
+        self.settled(page, 2)
+        body = page.js("scripted.bodies[1]")
+        check(body["temperature"] == 0.5 and body["response_format"] == {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
+              f"the request by the preset is {body}")
+        self.reload(page)
+        page.click("#open_drawer")
+        page.js("document.querySelector(\"#presets [aria-label='Delete forms']\").click()")
+        check(page.js("document.querySelectorAll('#presets .chip').length") == 0, "the preset stays")
 
     def test_defaults_of_the_server(self):
         page = self.page()
@@ -150,7 +180,7 @@ class ConversationTests(Suite):
         page.type("Be brief.")
         page.key("n", "KeyN", modifiers=1)
         check(page.js("document.getElementById('system').value") == "Answer in verse.", "a new conversation lacks the default system prompt")
-        page.reload()
+        self.reload(page)
         check(page.js("document.getElementById('default_system').value") == "Answer in verse.", "the default system prompt was forgotten")
         page.js("document.querySelector('#conversations .open').click()")
         check(page.js("document.getElementById('system').value") == "Be brief.", "a system prompt that was still being typed is lost")

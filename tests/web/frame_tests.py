@@ -45,7 +45,7 @@ class FrameTests(Suite):
         page.until(f"{brightness} < 60", "dark by the system's wish")
         page.click("#theme")
         page.until(f"{brightness} > 200", "light by the switch")
-        page.reload()
+        self.reload(page)
         check(page.js(brightness) > 200, "the choice was forgotten")
 
     def test_contrast(self):

@@ -18,7 +18,15 @@ class Suite:
         page = self.browser.new_page(before=SCRIPT + key, **more)
         self.pages.append(page)
         page.go(self.base + path)
+        self.opened(page)
         return page
+
+    def reload(self, page):
+        page.reload()
+        self.opened(page)
+
+    def opened(self, page):
+        page.until("document.getElementById('page_title')?.textContent !== 'Quire'", "the conversations that are stored")
 
     def script(self, page, *replies):
         page.js(f"scripted.replies.push(...{json.dumps(replies)})")

@@ -127,7 +127,7 @@ class TextTests(Suite):
         check(page.js("scripted.bodies[1].quire_drafts") is True, "marks were not asked for")
         check(page.js(marked) == ["bold", "\U0001f98a"], f"the marked words are {page.js(marked)}")
         self.shot(page, "drafts")
-        page.reload()
+        self.reload(page)
         self.settled(page, 1)
         check(page.js(marked) == ["bold", "\U0001f98a"], "reloading lost the marks")
         page.click("#open_drawer")

@@ -146,6 +146,10 @@ ArrayShape Algebra::intersect(const ArrayShape& a, const ArrayShape& b) {
     shape.prefix.push_back(terms_.both(item_at(a, i), item_at(b, i)));
   }
   add_new(shape.contained, b.contained);
+  shape.distinct = a.distinct != nullptr ? a.distinct : b.distinct;
+  const bool all_evaluated = a.num_evaluated == kNoMaximum || b.num_evaluated == kNoMaximum;
+  shape.num_evaluated = all_evaluated ? kNoMaximum : std::max(a.num_evaluated, b.num_evaluated);
+  shape.has_contains = a.has_contains || b.has_contains;
   return shape;
 }
 
@@ -170,6 +174,8 @@ ObjectShape Algebra::intersect(const ObjectShape& a, const ObjectShape& b) {
   shape.required.insert(b.required.begin(), b.required.end());
   shape.witnesses = a.witnesses;
   add_new(shape.witnesses, b.witnesses);
+  shape.evaluated = a.evaluated ? a.evaluated : b.evaluated;
+  if (a.evaluated && b.evaluated) shape.evaluated = unite(*a.evaluated, *b.evaluated);
   return shape;
 }
 
@@ -185,6 +191,10 @@ bool Algebra::are_disjoint(const ObjectShape& a, const ObjectShape& b) {
 }
 
 std::vector<ArrayShape> Algebra::complement(const ArrayShape& shape) {
+  if (shape.distinct != nullptr) {
+    fail(ErrorCode::kUnsupported, "the JSON schema at {} needs arrays without uniqueItems, which is not supported",
+         place_());
+  }
   std::vector<ArrayShape> others;
   for (size_t i = 0; i < shape.prefix.size(); ++i) {
     if (shape.prefix[i].empty()) continue;
@@ -246,8 +256,8 @@ template <typename Shape>
 void Algebra::add(std::vector<Shape>& shapes, Shape shape) {
   if (is_empty(shape) || std::ranges::find(shapes, shape) != shapes.end()) return;
   if (shapes.size() == kMaxShapes) {
-    fail(ErrorCode::kUnsupported, "the JSON schema combines more than {} alternatives of arrays or objects",
-         kMaxShapes);
+    fail(ErrorCode::kUnsupported, "the JSON schema at {} combines more than {} alternatives of arrays or objects",
+         place_(), kMaxShapes);
   }
   shapes.push_back(std::move(shape));
 }

@@ -11,10 +11,11 @@ namespace quire::schema {
 
 class Algebra {
  public:
-  // is_empty: whether it is certain that no value meets the conjunction.
+  // is_empty: whether it is certain that no value meets the conjunction. place: of the schema that is read, for
+  // messages.
   Algebra(GrammarBuilder& builder, const JsonText& text, TermTable& terms,
-          std::function<bool(const Conjunction&)> is_empty)
-      : builder_(builder), text_(text), terms_(terms), is_empty_(std::move(is_empty)) {}
+          std::function<bool(const Conjunction&)> is_empty, std::function<std::string()> place)
+      : builder_(builder), text_(text), terms_(terms), is_empty_(std::move(is_empty)), place_(std::move(place)) {}
 
   NumberSet all_numbers() const { return {.decimals = text_.decimals, .has_exponents = true}; }
   NumberSet no_numbers() { return {.decimals = builder_.nothing()}; }
@@ -27,6 +28,7 @@ class Algebra {
   StringSet intersect(const StringSet& a, const StringSet& b);
   StringSet unite(const StringSet& a, const StringSet& b);
   StringSet complement(const StringSet& a);
+  StringSet string(std::string_view value) { return {.texts = builder_.literal(value)}; }
   bool has(const StringSet& set, std::string_view value);
   // Without the names of these properties.
   StringSet without(const StringSet& set, const std::vector<NamedValue>& named);
@@ -64,6 +66,7 @@ class Algebra {
   const JsonText& text_;
   TermTable& terms_;
   std::function<bool(const Conjunction&)> is_empty_;
+  std::function<std::string()> place_;
 };
 
 }  // namespace quire::schema

@@ -19,7 +19,8 @@ class Combination {
   void negation();
   void conditional();
   void dependencies();
-  void refuse_others();
+  void unevaluated_items();
+  void unevaluated_properties();
   Values take() { return std::move(values_); }
 
  private:
@@ -28,7 +29,9 @@ class Combination {
     return evaluator_.values(evaluator_.subschema(schema_, keyword, value));
   }
   void narrow(const Values& values) { values_ = algebra_.intersect(values_, values); }
-  // Objects with the property, or all values without it.
+  // The values of any of them; where it matters which parts of a value were evaluated, of every subset of them too.
+  Values any(const std::vector<Values>& branches);
+  // Objects with the property.
   Values with(const std::string& name);
   void dependency(std::string_view keyword, const std::string& name, const json::value& value);
 
@@ -54,9 +57,28 @@ void Combination::all_of() {
 void Combination::any_of() {
   const json::array* branches = evaluator_.list(schema_, "anyOf");
   if (branches == nullptr) return;
+  std::vector<Values> each;
+  for (const json::value& branch : *branches) each.push_back(values_of("anyOf", branch));
+  narrow(any(each));
+}
+
+Values Combination::any(const std::vector<Values>& branches) {
+  const SchemaDocument& document = evaluator_.document;
   Values any = algebra_.none();
-  for (const json::value& branch : *branches) any = algebra_.unite(std::move(any), values_of("anyOf", branch));
-  narrow(any);
+  for (const Values& branch : branches) any = algebra_.unite(std::move(any), branch);
+  if (!document.uses("unevaluatedItems") && !document.uses("unevaluatedProperties")) return any;
+  constexpr size_t kMaxBranches = 5;
+  if (branches.size() > kMaxBranches) {
+    document.unsupported(schema_, "anyOf", "with unevaluatedItems or unevaluatedProperties it may have 5 branches");
+  }
+  for (size_t subset = 1; subset < (size_t{1} << branches.size()); ++subset) {
+    Values all = algebra_.all();
+    for (size_t i = 0; i < branches.size(); ++i) {
+      if (((subset >> i) & 1) != 0) all = algebra_.intersect(all, branches[i]);
+    }
+    any = algebra_.unite(std::move(any), all);
+  }
+  return any;
 }
 
 void Combination::one_of() {
@@ -87,7 +109,9 @@ void Combination::conditional() {
   if (condition == nullptr) return;
   const json::value* then = find("then");
   const json::value* otherwise = find("else");
-  if (then == nullptr && otherwise == nullptr) return;
+  const bool may_be_looked_at =
+      evaluator_.document.uses("unevaluatedItems") || evaluator_.document.uses("unevaluatedProperties");
+  if (then == nullptr && otherwise == nullptr && !may_be_looked_at) return;
   const Values test = values_of("if", *condition);
   Values met = algebra_.intersect(values_, test);
   if (then != nullptr) met = algebra_.intersect(met, values_of("then", *then));
@@ -127,11 +151,44 @@ void Combination::dependencies() {
   }
 }
 
-void Combination::refuse_others() {
-  for (const std::string_view keyword : {"unevaluatedItems", "unevaluatedProperties"}) {
-    const json::value* value = find(keyword);
-    if (value == nullptr || (value->is_bool() && value->get_bool())) continue;
-    evaluator_.document.unsupported(schema_, keyword, "use additionalProperties or items");
+void Combination::unevaluated_items() {
+  const json::value* value = find("unevaluatedItems");
+  if (value == nullptr) return;
+  const Conjunction others = evaluator_.subschema(schema_, "unevaluatedItems", *value);
+  for (ArrayShape& shape : values_.arrays) {
+    if (shape.num_evaluated == kNoMaximum) continue;
+    if (shape.has_contains) {
+      evaluator_.document.unsupported(schema_, "unevaluatedItems", "beside contains, which looks at any of the items");
+    }
+    const auto num_evaluated = static_cast<size_t>(shape.num_evaluated);
+    if (shape.prefix.size() < num_evaluated) shape.prefix.resize(num_evaluated, shape.rest);
+    for (size_t i = num_evaluated; i < shape.prefix.size(); ++i) {
+      shape.prefix[i] = evaluator_.terms.both(shape.prefix[i], others);
+    }
+    shape.rest = evaluator_.terms.both(shape.rest, others);
+    shape.num_evaluated = kNoMaximum;
+  }
+}
+
+void Combination::unevaluated_properties() {
+  const json::value* value = find("unevaluatedProperties");
+  if (value == nullptr) return;
+  const Conjunction others = evaluator_.subschema(schema_, "unevaluatedProperties", *value);
+  for (ObjectShape& shape : values_.objects) {
+    const StringSet evaluated = shape.evaluated.value_or(algebra_.no_strings());
+    for (NamedValue& property : shape.named) {
+      if (!algebra_.has(evaluated, property.name)) property.value = evaluator_.terms.both(property.value, others);
+    }
+    std::vector<NameClass> classes;
+    const auto add = [&](const StringSet& names, const Conjunction& meaning) {
+      if (!is_never(meaning) && !evaluator_.builder.is_nothing(names.texts)) classes.push_back({names, meaning});
+    };
+    for (const NameClass& one : shape.classes) {
+      add(algebra_.intersect(one.names, evaluated), one.value);
+      add(algebra_.intersect(one.names, algebra_.complement(evaluated)), evaluator_.terms.both(one.value, others));
+    }
+    shape.classes = std::move(classes);
+    shape.evaluated = algebra_.all_strings();
   }
 }
 
@@ -146,7 +203,8 @@ Values combine(Evaluator& evaluator, const json::value& schema, Values values) {
   combination.negation();
   combination.conditional();
   combination.dependencies();
-  combination.refuse_others();
+  combination.unevaluated_items();
+  combination.unevaluated_properties();
   return combination.take();
 }
 

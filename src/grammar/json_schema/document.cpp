@@ -163,6 +163,9 @@ void SchemaDocument::index_one(Place& place) {
   }
   if (const std::string_view name = text("$dynamicAnchor"); !name.empty()) ++dynamic_anchors_[std::string(name)];
   if (find(schema, "$recursiveAnchor") != nullptr) ++recursive_anchors_;
+  for (const std::string_view keyword : {"unevaluatedItems", "unevaluatedProperties"}) {
+    if (find(schema, keyword) != nullptr) used_.emplace(keyword);
+  }
   bases_.emplace(&schema, place.base);
 }
 

@@ -34,6 +34,9 @@ class SchemaDocument {
   // The keyword's value, if the schema has it and its draft knows the keyword; else nullptr.
   const json::value* find(const json::value& schema, std::string_view keyword) const;
 
+  // Whether the keyword stands in any schema that was found so far.
+  bool uses(std::string_view keyword) const { return used_.contains(keyword); }
+
   // What a reference of `schema` points to. Throws Error kInvalidArgument where nothing is there and kUnsupported for
   // another document.
   const json::value& resolve(const json::value& schema, std::string_view keyword);
@@ -63,6 +66,7 @@ class SchemaDocument {
   std::map<std::string, const json::value*, std::less<>> anchors_;  // "URI#name"
   std::map<std::string, int, std::less<>> dynamic_anchors_;         // how many schemas have the name
   int recursive_anchors_ = 0;
+  std::set<std::string, std::less<>> used_;  // of the keywords that uses() may be asked for
 };
 
 }  // namespace quire::schema

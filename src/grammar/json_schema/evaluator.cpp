@@ -1,6 +1,7 @@
 #include "grammar/json_schema/evaluator.h"
 
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 
@@ -25,7 +26,10 @@ Evaluator::Evaluator(GrammarBuilder& grammar_builder, const JsonText& json_text,
     : builder(grammar_builder),
       text(json_text),
       document(root),
-      algebra(builder, text, terms, [this](const Conjunction& conjunction) { return is_empty(conjunction); }) {}
+      algebra(
+          builder, text, terms, [this](const Conjunction& conjunction) { return is_empty(conjunction); },
+          [this] { return document.pointer(*current_); }),
+      current_(&root) {}
 
 void Evaluator::check_time() const {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
@@ -64,10 +68,13 @@ const Values& Evaluator::schema_values(const json::value& schema) {
   }
   in_progress_.insert(&schema);
   struct Leave {
-    ~Leave() { schemas.erase(schema); }
-    std::set<const json::value*>& schemas;
-    const json::value* schema;
-  } const leave{in_progress_, &schema};
+    ~Leave() {
+      evaluator.in_progress_.erase(evaluator.current_);
+      evaluator.current_ = outer;
+    }
+    Evaluator& evaluator;
+    const json::value* outer;
+  } const leave{*this, std::exchange(current_, &schema)};
   return *values_.emplace(&schema, std::make_unique<const Values>(evaluate(schema))).first->second;
 }
 

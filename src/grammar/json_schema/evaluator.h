@@ -47,6 +47,7 @@ class Evaluator {
 
   std::map<const json::value*, std::unique_ptr<const Values>> values_;
   std::set<const json::value*> in_progress_;
+  const json::value* current_;  // the last of them
   std::map<Conjunction, bool> emptiness_;
   int num_probes_ = 0;  // nested questions for emptiness
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

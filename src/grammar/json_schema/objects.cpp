@@ -75,6 +75,13 @@ void read_required(Evaluator& evaluator, const json::value& schema, ObjectShape&
   }
 }
 
+StringSet evaluated_names(Algebra& algebra, const ObjectShape& shape, const std::vector<Pattern>& patterns) {
+  StringSet names = algebra.no_strings();
+  for (const NamedValue& property : shape.named) names = algebra.unite(names, algebra.string(property.name));
+  for (const Pattern& pattern : patterns) names = algebra.unite(names, pattern.names);
+  return names;
+}
+
 // Names that propertyNames does not allow are those of no property.
 void narrow_names(Evaluator& evaluator, const json::value& schema, ObjectShape& shape) {
   const json::value* value = evaluator.document.find(schema, "propertyNames");
@@ -97,13 +104,14 @@ std::vector<ObjectShape> read_objects(Evaluator& evaluator, const json::value& s
   const bool has_any = std::ranges::any_of(
       kKeywords, [&](std::string_view keyword) { return evaluator.document.find(schema, keyword) != nullptr; });
   if (!has_any) return {evaluator.algebra.any_object()};
+  Algebra& algebra = evaluator.algebra;
   ObjectShape shape;
   const std::vector<Pattern> patterns = read_patterns(evaluator, schema);
   if (const json::object* properties = evaluator.map(schema, "properties")) {
     for (const auto& member : *properties) {
       Conjunction value = evaluator.subschema(schema, "properties", member.value());
       for (const Pattern& pattern : patterns) {
-        if (evaluator.algebra.has(pattern.names, member.key())) value = evaluator.terms.both(value, pattern.value);
+        if (algebra.has(pattern.names, member.key())) value = evaluator.terms.both(value, pattern.value);
       }
       shape.named.push_back({member.key(), std::move(value)});
     }
@@ -112,6 +120,9 @@ std::vector<ObjectShape> read_objects(Evaluator& evaluator, const json::value& s
   shape.classes = classes_of(
       evaluator, schema, patterns,
       additional == nullptr ? Conjunction{} : evaluator.subschema(schema, "additionalProperties", *additional));
+  if (evaluator.document.uses("unevaluatedProperties")) {
+    shape.evaluated = additional != nullptr ? algebra.all_strings() : evaluated_names(algebra, shape, patterns);
+  }
   read_required(evaluator, schema, shape);
   narrow_names(evaluator, schema, shape);
   shape.min = evaluator.count(schema, "minProperties").value_or(0);

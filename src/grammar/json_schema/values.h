@@ -43,6 +43,10 @@ struct ArrayShape {
   int64_t min = 0;
   int64_t max = kNoMaximum;
   std::vector<Contained> contained = {};
+  const json::value* distinct = nullptr;  // a schema with uniqueItems, or nullptr where items may be equal
+  // Of the schema's keywords that look at items: how many from the first on, and whether `contains` looked at others.
+  int64_t num_evaluated = 0;  // kNoMaximum: all
+  bool has_contains = false;
   bool operator==(const ArrayShape&) const = default;
 };
 
@@ -66,6 +70,8 @@ struct ObjectShape {
   int64_t min = 0;
   int64_t max = kNoMaximum;
   std::vector<NameClass> witnesses = {};  // for each, some property has such a name and such a value
+  // The names that the schema's keywords looked at; set where a schema has unevaluatedProperties.
+  std::optional<StringSet> evaluated = {};
   bool operator==(const ObjectShape&) const = default;
 
   const NamedValue* find(std::string_view name) const {

@@ -153,6 +153,7 @@ Symbol CountedArray::write() {
 }  // namespace
 
 Symbol write_array(Writer& writer, const ArrayShape& shape) {
+  if (shape.distinct != nullptr && shape.max != 0 && shape.max != 1) return write_distinct_array(writer, shape);
   return shape.contained.empty() ? plain_array(writer, shape) : CountedArray(writer, shape).write();
 }
 

@@ -42,6 +42,8 @@ class Writer {
 };
 
 Symbol write_array(Writer& writer, const ArrayShape& shape);
+// Arrays without equal items, where the items are few constants.
+Symbol write_distinct_array(Writer& writer, const ArrayShape& shape);
 Symbol write_object(Writer& writer, const ObjectShape& shape);
 
 }  // namespace quire::schema

@@ -15,14 +15,14 @@ import {Store} from "./store.js";
 
 const kOpenName = "quire.open";
 
-const store = new Store(notice);
+const store = new Store(notice, {may_take: (id) => !chat.busy(id), taken: changed_in_other_tab});  // this page's copy is newer while it writes
 const settings = new Settings(settings_changed);
 const served = new Served({settings, live: () => live, ask_key: () => ask_key(start_up), send: (text) => chat.send(text), context_tokens: () => chat.context_tokens()});
 const live = new Live({ask_key, on_status: (status, failure) => served.take_status(status, failure)});
 const layout = new Layout(live);
 const chat = new Chat({store, settings, ask_key, model: () => served.model()?.id ?? "", notice, changed: conversation_changed});
 const sidebar = new Sidebar(store, {open: open_conversation, remove: remove_conversation, renamed, imported, busy: (id) => chat.busy(id), notice});
-const composer = new Composer(chat);
+const composer = new Composer(chat, notice);
 
 async function start_up() {
   await Promise.all([served.read_models(), live.read()]);
@@ -106,15 +106,10 @@ function imported() {
   sidebar.render();
 }
 
-function other_tab({key: name, newValue: text}) {
-  if (name === "quire.theme" && text) {
-    layout.take_theme(text);
-    return;
-  }
-  if (chat.busy(name?.slice(name.lastIndexOf(".") + 1))) return;  // this page's copy is newer while it writes
-  const id = store.take_from_other_tab(name, text);
-  if (id === chat.conversation.id && store.get(id)) chat.open(store.get(id));
-  else if (id) sidebar.render();
+function changed_in_other_tab(id) {
+  const conversation = store.get(id);
+  if (id === chat.conversation.id && conversation) chat.open(conversation);
+  else sidebar.render();
 }
 
 // ---- Settings
@@ -175,7 +170,7 @@ function on_key(event) {
 // ---- Start
 
 function draw_icons() {
-  const icons = {open_sidebar: "menu", close_sidebar: "close", open_drawer: "sliders", close_drawer: "close", send: "send", stop: "stop", to_end: "down"};
+  const icons = {open_sidebar: "menu", close_sidebar: "close", open_drawer: "sliders", close_drawer: "close", send: "send", attach: "attach", stop: "stop", to_end: "down"};
   for (const [id, name] of Object.entries(icons)) fill(by_id(id), icon(name));
   fill(by_id("new_chat"), icon("plus"), el("span", {}, "New conversation"));
   fill(by_id("export_all"), icon("save"), el("span", {}, "Export"));
@@ -189,11 +184,15 @@ wire_key();
 wire_settings();
 by_id("new_chat").addEventListener("click", new_chat);
 addEventListener("keydown", on_key);
-addEventListener("storage", (event) => other_tab(event));
+addEventListener("storage", ({key: name, newValue: text}) => name === "quire.theme" && text && layout.take_theme(text));
 settings_changed();
 chat.transcript.set_tinted(settings.values.probabilities);
 chat.transcript.set_drafts_shown(settings.values.drafts);
-open_last();
 layout.begin();
 start_up();
+store.read().then(() => {
+  if (chat.conversation.chosen) sidebar.render();  // the user was faster
+  else open_last();
+  chat.resume();
+});
 if (!layout.is_narrow()) composer.focus();

@@ -3,9 +3,11 @@
 import {chat_url, key} from "./api.js";
 import {announce, by_id, copy_text} from "./dom.js";
 import {continued, generate, request_body, request_messages} from "./generation.js";
-import {add_node, choose, new_conversation, parts, path, path_to, remove_node} from "./store.js";
+import {remember, remembered} from "./memory.js";
+import {add_node, can_continue, choose, new_conversation, parts, path, path_to, remove_node} from "./store.js";
 import {Transcript} from "./transcript.js";
 
+const kRunningName = "quire.running";
 const kSaveEveryMs = 1500;
 const kSaveTypingMs = 400;
 const kMaxRunning = 8;  // answers at a time, in all conversations
@@ -23,11 +25,12 @@ export class Chat {
       retry: (node) => this.retry(node),
       go_on: (node) => this.go_on(node),
       remove: (node) => this.remove(node),
+      give_results: (node, results) => this.give_results(node, results),
       enter_key: (node) => page.ask_key(() => this.retry(node)),
       copy_curl: (node, button) => copy_text(this.curl(node), button),
     });
     this.conversation = new_conversation(page.settings.values.system);
-    addEventListener("pagehide", () => this.save_all());
+    addEventListener("pagehide", () => this.leave());
   }
 
   open(conversation) {
@@ -59,20 +62,43 @@ export class Chat {
   }
 
   // False when nothing was sent: the text is still the caller's.
-  send(text) {
-    if (!text.trim()) return false;
-    return this.ask(path(this.conversation).at(-1)?.id ?? null, text);
+  send(text, attachments = []) {
+    if (!text.trim() && !attachments.length) return false;
+    return this.ask(path(this.conversation).at(-1)?.id ?? null, "user", text, {attachments: attachments.length ? attachments : undefined});
   }
 
   edit(node, text) {
-    return this.ask(node.parent, text);
+    return this.ask(node.parent, "user", text, {attachments: node.attachments});
   }
 
-  ask(parent, text) {
+  // Of the tools that the answer `node` calls.
+  give_results(node, results) {
+    this.ask(node.id, "tool", "", {results});
+  }
+
+  ask(parent, role, text, more) {
     if (!this.may_answer()) return false;
-    const user = add_node(this.conversation, parent, "user", text);
-    this.run(this.conversation, add_node(this.conversation, user.id, "assistant", ""));
+    const said = Object.assign(add_node(this.conversation, parent, role, text), more);
+    this.conversation.title ||= more.attachments?.[0].name ?? "";
+    this.run(this.conversation, add_node(this.conversation, said.id, "assistant", ""));
     return true;
+  }
+
+  // Answers that were being written when this tab was reloaded go on where they ended.
+  resume() {
+    const left = JSON.parse(remembered(kRunningName) || "[]");
+    remember(kRunningName, "");
+    for (const [id, node_id] of left) {
+      const conversation = this.page.store.get(id);
+      const node = conversation?.nodes[node_id];
+      if (node?.state !== "broken" || this.busy(id) || this.running.size >= kMaxRunning) continue;
+      if (can_continue(node)) this.run(conversation, node, true);
+      else if (!node.children.length) this.run(conversation, node);
+    }
+  }
+
+  remember_running() {
+    remember(kRunningName, this.running.size ? JSON.stringify([...this.running].map(([id, {node}]) => [id, node.id])) : "");
   }
 
   // Another answer to the same message, as another branch.
@@ -123,6 +149,7 @@ export class Chat {
   forget(id) {
     this.running.get(id)?.controller.abort();
     this.running.delete(id);
+    this.remember_running();
   }
 
   set_system(text) {
@@ -159,6 +186,7 @@ export class Chat {
   async run(conversation, node, continues = false) {
     const run = {node, controller: new AbortController(), frame: 0, saved: performance.now()};
     this.running.set(conversation.id, run);
+    this.remember_running();
     const body = this.body_for(conversation, node, continues);
     node.state = "streaming";
     this.page.store.save(conversation);
@@ -169,6 +197,7 @@ export class Chat {
     cancelAnimationFrame(run.frame);
     if (this.running.get(conversation.id) !== run) return;  // forgotten: the conversation was deleted
     this.running.delete(conversation.id);
+    this.remember_running();
     conversation.updated = Date.now();
     this.page.store.save(conversation);
     if (conversation === this.conversation) this.show();
@@ -189,12 +218,9 @@ export class Chat {
     });
   }
 
-  save_all() {
-    for (const conversation of [...this.typed.keys()]) this.save_typed(conversation);
-    for (const [id] of this.running) {
-      const conversation = this.page.store.get(id);
-      if (conversation) this.page.store.save(conversation);
-    }
+  leave() {
+    const running = [...this.running.keys()].map((id) => this.page.store.get(id)).filter(Boolean);
+    this.page.store.leave([...this.typed.keys(), ...running]);
   }
 
   curl(node) {

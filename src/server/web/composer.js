@@ -1,14 +1,16 @@
 // The field where messages are written. Its text stays until it was sent, over reloads too.
 
+import {Attachments} from "./attachments.js";
 import {by_id} from "./dom.js";
 import {remember, remembered} from "./memory.js";
 
 const kDraftName = "quire.draft";
 
 export class Composer {
-  constructor(chat) {
+  constructor(chat, notice) {
     this.chat = chat;
     this.area = by_id("prompt");
+    this.attachments = new Attachments(notice, () => this.changed());
     this.area.value = remembered(kDraftName);
     this.area.addEventListener("input", () => this.changed());
     this.area.addEventListener("keydown", (event) => {
@@ -30,7 +32,8 @@ export class Composer {
   }
 
   send() {
-    if (!this.chat.send(this.area.value)) return;
+    if (!this.chat.send(this.area.value, this.attachments.files)) return;
+    this.attachments.clear();
     this.area.value = "";
     this.changed();
   }
@@ -40,6 +43,6 @@ export class Composer {
     remember(kDraftName, area.value);
     area.style.height = "auto";
     area.style.height = `${Math.min(area.scrollHeight, innerHeight * 0.4)}px`;
-    by_id("send").disabled = !area.value.trim();
+    by_id("send").disabled = !area.value.trim() && !this.attachments?.files.length;
   }
 }

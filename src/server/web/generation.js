@@ -1,9 +1,11 @@
 // One answer being written: sends the request, follows the stream, fills the message's node. Knows nothing of the page.
 
 import {Failure, stream_chat} from "./api.js";
+import {with_attachments} from "./attachments.js";
 import {DraftMarks} from "./drafts.js";
 import {token_of} from "./probabilities.js";
 import {parts} from "./store.js";
+import {call_messages, result_messages, take_calls} from "./tool_calls.js";
 
 const kMaxAnswerChars = 2 << 20;
 const kMaxTokens = 20000;  // with probabilities; later ones keep only their text
@@ -13,13 +15,24 @@ const kMaxTokens = 20000;  // with probabilities; later ones keep only their tex
 export function request_messages(conversation, nodes) {
   const messages = [];
   for (const node of nodes) {
-    const content = node.role === "user" ? node.content : parts(node).answer;
-    if (!content) continue;
-    if (messages.at(-1)?.role === node.role) messages.at(-1).content += `\n\n${content}`;
-    else messages.push({role: node.role, content});
+    if (node.role === "tool") {
+      messages.push(...result_messages(node.results ?? []));
+      continue;
+    }
+    const content = node.role === "user" ? with_attachments(node) : parts(node).answer;
+    const calls = answered_calls(conversation, node);
+    if (!content && !calls) continue;
+    if (messages.at(-1)?.role === node.role && !calls && !messages.at(-1).tool_calls) messages.at(-1).content += `\n\n${content}`;
+    else messages.push({role: node.role, content, ...(calls ? {tool_calls: call_messages(calls)} : {})});
   }
   const system = conversation.system.trim();
   return system ? [{role: "system", content: system}, ...messages] : messages;
+}
+
+// Calls whose results are not known are not told: a template could not render them.
+function answered_calls(conversation, node) {
+  const next = conversation.nodes[node.chosen];
+  return node.calls?.length && next?.role === "tool" ? node.calls : undefined;
 }
 
 export function request_body(messages, model, fields) {
@@ -46,7 +59,7 @@ export function continued(body, node) {
 export async function generate(node, body, signal, on_change) {
   const clock = {start: performance.now(), first: 0, last: 0, chunks: 0};
   const continues = body.continue_final_message === true;
-  if (!continues) Object.assign(node, {content: "", reasoning: "", drafts: undefined});
+  if (!continues) Object.assign(node, {content: "", reasoning: "", drafts: undefined, calls: undefined});
   const marks = new DraftMarks(node, node.content.length);
   if (!continues || !body.logprobs) node.tokens = undefined;
   Object.assign(node, {state: "streaming", finish: "", failure: undefined, stats: undefined});
@@ -79,13 +92,14 @@ function take_chunk(node, chunk, clock, marks) {
     const delta = choice.delta ?? {};
     const text = typeof delta.content === "string" ? delta.content : "";
     const thought = typeof delta.reasoning === "string" ? delta.reasoning : delta.reasoning_content;
-    if (text || thought) {
+    if (text || thought || delta.tool_calls) {
       clock.last = performance.now();
       clock.first ||= clock.last;
       ++clock.chunks;
     }
     node.content += text;
     if (typeof thought === "string") node.reasoning += thought;
+    take_calls(node, delta.tool_calls);
     take_tokens(node, choice.logprobs?.content, choice.quire_drafts);
     marks.take(choice.quire_drafts);
     if (choice.finish_reason) node.finish = choice.finish_reason;

@@ -1,7 +1,9 @@
 // The drawer of settings. An empty field is not sent: the server's own default holds, which the field shows as far as the server
 // tells it.
 
+import {AnswerForm, kFormNames} from "./answer_form.js";
 import {by_id, el, fill} from "./dom.js";
+import {Presets, checked_presets} from "./presets.js";
 
 const kName = "quire.settings";
 const kMaxSystemChars = 100000;
@@ -31,6 +33,8 @@ export class Settings {
     fill(by_id("sampling"), this.rows.map((row) => row.element), el("div", {class: "field"},
       el("label", {for: "stop_strings"}, "Stop strings"), this.stops,
       el("p", {class: "hint", id: "stop_hint"}, `One a line, at most ${kMaxStops}; \\n means a line break.`)));
+    this.form = new AnswerForm(this);
+    this.presets = new Presets(this);
     by_id("reset_sampling").addEventListener("click", () => this.reset());
     by_id("default_system").value = this.values.system ?? "";
     by_id("default_system").addEventListener("input", ({target}) => this.set("system", target.value.slice(0, kMaxSystemChars) || null));
@@ -43,17 +47,24 @@ export class Settings {
     } catch {
       // None yet, or unreadable: defaults.
     }
-    const values = {};
-    for (const field of kFields) {
-      const value = checked(field, json[field.name]);
-      if (value !== null) values[field.name] = value;
-    }
-    if (Array.isArray(json.stop)) values.stop = json.stop.filter((item) => typeof item === "string" && item).slice(0, kMaxStops);
+    const values = preset_of(json);
     if (typeof json.model === "string") values.model = json.model;
-    if (typeof json.system === "string") values.system = json.system.slice(0, kMaxSystemChars);
     values.probabilities = json.probabilities === true;
     values.drafts = json.drafts === true;
+    values.presets = checked_presets(json.presets);
     return values;
+  }
+
+  // What a preset keeps: all that shapes an answer.
+  preset() {
+    return preset_of(this.values);
+  }
+
+  take_preset(preset) {
+    for (const name of kPresetNames) delete this.values[name];
+    Object.assign(this.values, preset_of(preset));
+    this.set("presets", this.values.presets);
+    this.show();
   }
 
   set(name, value) {
@@ -85,6 +96,7 @@ export class Settings {
       if (this.values[name] !== undefined) result[name] = this.values[name];
     }
     if (this.values.stop?.length) result.stop = this.values.stop.map((item) => item.replaceAll("\\n", "\n"));
+    Object.assign(result, this.form.fields());
     if (this.values.probabilities) Object.assign(result, {logprobs: true, top_logprobs: 5});
     if (this.values.drafts) result.quire_drafts = true;
     return result;
@@ -95,6 +107,7 @@ export class Settings {
     const parts = kFields.filter(({name}) => this.values[name] !== undefined)
       .map(({name, label}) => `${label.toLowerCase()} ${this.values[name]}`);
     if (this.values.stop?.length) parts.push(`${this.values.stop.length} stop string${this.values.stop.length > 1 ? "s" : ""}`);
+    parts.push(...this.form.summary());
     return parts.length > 3 ? `${parts.slice(0, 2).join(" · ")} · ${parts.length - 2} more` : parts.join(" · ");
   }
 
@@ -106,9 +119,15 @@ export class Settings {
 
   reset() {
     for (const {name} of kFields) delete this.values[name];
-    for (const row of this.rows) row.show();
-    this.stops.value = "";
     this.set("stop", null);
+    this.show();
+  }
+
+  show() {
+    for (const row of this.rows) row.show();
+    this.stops.value = (this.values.stop ?? []).join("\n");
+    by_id("default_system").value = this.values.system ?? "";
+    this.form.show();
   }
 
   take_stops() {
@@ -156,6 +175,21 @@ export class Settings {
       el("p", {class: "hint", id: `h_${name}`}, hint));
     return {element, show};
   }
+}
+
+const kPresetNames = [...kFields.map(({name}) => name), "stop", "system", ...kFormNames];
+
+function preset_of(json) {
+  const values = {};
+  for (const field of kFields) {
+    const value = checked(field, json[field.name]);
+    if (value !== null) values[field.name] = value;
+  }
+  if (Array.isArray(json.stop)) values.stop = json.stop.filter((item) => typeof item === "string" && item).slice(0, kMaxStops);
+  for (const name of ["system", ...kFormNames]) {
+    if (typeof json[name] === "string") values[name] = json[name].slice(0, kMaxSystemChars);
+  }
+  return values;
 }
 
 function checked({min, max, integer, unbounded}, value) {

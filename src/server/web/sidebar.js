@@ -84,7 +84,7 @@ export class Sidebar {
     try {
       if (this.store.list().some(({id}) => this.actions.busy(id))) throw new Error("An answer is being written; wait for it or stop it.");
       if (file.size > kMaxImportBytes) throw new Error(`The file has ${file.size} bytes; at most ${kMaxImportBytes} are read.`);
-      const {count, unkept} = this.store.import_text(await file.text());
+      const {count, unkept} = await this.store.import_text(await file.text());
       this.actions.imported();
       const lost = unkept ? ` ${unkept} found no room in the browser's storage and will be lost when the page closes.` : "";
       this.actions.notice(`${count} conversation${count === 1 ? "" : "s"} imported.${lost}`);

@@ -1,7 +1,10 @@
-// Conversations: trees of messages, because an edited question or a second answer is another branch. Kept in localStorage, one
-// entry each, checked when read, since an import or another version may have written them.
+// Conversations: trees of messages, because an edited question or a second answer is another branch. Kept in the browser's
+// database (database.js), checked when read, since an import or another version may have written them.
 
-const kPrefix = "quire.conversation.";
+import {checked_attachments} from "./attachments.js";
+import {Database} from "./database.js";
+import {checked_calls, checked_results} from "./tool_calls.js";
+
 const kMaxConversations = 500;
 const kMaxNodes = 5000;
 const kMaxTitleChars = 80;
@@ -20,8 +23,9 @@ function ascending_ranges(ranges) {
   });
 }
 
-// node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, drafts, model, created, children, chosen}
-// drafts: [from, to] of what came from drafts in the content
+// node: {id, parent, role, content, reasoning, state, finish, failure, stats, tokens, drafts, attachments, calls, results, model,
+// created, children, chosen}
+// role: user, assistant, tool (the results of an answer's calls); drafts: [from, to] of what came from drafts in the content
 // state: done, streaming, stopped (by the user), broken (the page was left), failed; `parent` null: the first message
 export function new_conversation(system = "") {
   const now = Date.now();
@@ -91,7 +95,7 @@ export function parts(node) {
 // take back, are not apart from its text.
 export function can_continue(node) {
   const is_cut = ["stopped", "broken", "failed"].includes(node.state) || node.finish === "length";
-  return is_cut && node.content !== "" && !parts(node).thinking && !node.children.length;
+  return is_cut && node.content !== "" && !node.calls?.length && !parts(node).thinking && !node.children.length;
 }
 
 function title_of(text) {
@@ -101,40 +105,37 @@ function title_of(text) {
 }
 
 export class Store {
-  constructor(on_full) {
+  // on_full(text): what the user must know; on_other_tab(id): another tab changed or removed the conversation
+  constructor(on_full, on_other_tab) {
     this.on_full = on_full;
+    this.on_other_tab = on_other_tab;
     this.conversations = new Map();
-    this.read();
+    this.writing = new Set();  // on their way into the database
+    this.opened = null;  // the database, when it is there
+    this.database = Database.open((id) => this.take_from_other_tab(id)).then((database) => (this.opened = database));
   }
 
-  read() {
-    this.conversations.clear();
-    try {
-      for (let i = 0; i < localStorage.length; ++i) {
-        const name = localStorage.key(i);
-        if (name.startsWith(kPrefix)) this.take(localStorage.getItem(name));
-      }
-    } catch {
-      // No storage: conversations last as long as the page.
-    }
+  // Reads what is stored. Meanwhile new conversations may begin.
+  async read() {
+    const entries = await (await this.database).all().catch(() => []);
+    for (const entry of entries) if (!this.conversations.has(entry.id)) this.take(entry);
   }
 
-  take(text) {
+  take(entry) {
     try {
-      const conversation = checked(JSON.parse(text));
+      const conversation = checked(entry);
       this.conversations.set(conversation.id, conversation);
     } catch {
       // Unreadable: kept, since a newer version may be able to read it.
     }
   }
 
-  // Another tab wrote or removed an entry; returns the conversation's id, or null when it was something else.
-  take_from_other_tab(name, text) {
-    if (!name?.startsWith(kPrefix)) return null;
-    const id = name.slice(kPrefix.length);
-    if (text === null) this.conversations.delete(id);
-    else this.take(text);
-    return id;
+  async take_from_other_tab(id) {
+    if (!this.on_other_tab.may_take(id)) return;
+    const entry = await (await this.database).get(id).catch(() => undefined);
+    if (entry) this.take(entry);
+    else this.conversations.delete(id);
+    this.on_other_tab.taken(id);
   }
 
   // Newest first.
@@ -146,38 +147,38 @@ export class Store {
     return this.conversations.get(id);
   }
 
-  // Returns whether the conversation outlasts the page; if not, the user was told.
-  save(conversation) {
+  // Whether the conversation outlasts the page; if not, the user was told. It is in the list when the call returns.
+  async save(conversation) {
     if (!this.conversations.has(conversation.id) && this.conversations.size >= kMaxConversations) {
       this.on_full(`There are ${kMaxConversations} conversations, which is the most that are kept. Delete some.`);
       return false;
     }
     this.conversations.set(conversation.id, conversation);
-    if (this.write(conversation)) return true;
-    // Token probabilities are by far the largest part and can be asked for again.
-    const light = {...conversation, nodes: Object.fromEntries(Object.entries(conversation.nodes).map(
-      ([id, node]) => [id, {...node, tokens: undefined}]))};
-    if (this.write(light)) return true;
-    this.on_full("The browser's storage is full: this conversation is lost when the page closes. Export or delete some.");
-    return false;
+    this.writing.add(conversation);
+    const outlasts = await this.write(conversation);
+    this.writing.delete(conversation);
+    if (!outlasts) this.on_full("The browser stores nothing more: this conversation is lost when the page closes. Export or delete some.");
+    return outlasts;
   }
 
-  write(conversation) {
-    try {
-      localStorage.setItem(kPrefix + conversation.id, JSON.stringify(conversation));
-      return true;
-    } catch {
-      return false;
+  async write(conversation) {
+    const database = await this.database;
+    if (await database.put(conversation)) return true;
+    // Token probabilities are by far the largest part and can be asked for again.
+    return database.put(without_tokens(conversation));
+  }
+
+  // The page is being left: these have changed since they were saved.
+  leave(changed) {
+    for (const conversation of new Set([...changed, ...this.writing])) {
+      if (!this.conversations.has(conversation.id)) continue;
+      if (!this.opened?.leave(conversation)) this.opened?.leave(without_tokens(conversation));
     }
   }
 
   remove(id) {
     this.conversations.delete(id);
-    try {
-      localStorage.removeItem(kPrefix + id);
-    } catch {
-      // Nothing was stored.
-    }
+    this.database.then((database) => database.remove(id));
   }
 
   export_text() {
@@ -186,7 +187,7 @@ export class Store {
 
   // -> {count, unkept}: how many came in, and how many of them are lost when the page closes. Ones that are already here are
   // replaced. Throws Error with what is wrong.
-  import_text(text) {
+  async import_text(text) {
     let json;
     try {
       json = JSON.parse(text);
@@ -197,9 +198,14 @@ export class Store {
       throw new Error('The file is not an export of this page: it lacks "format": "quire-conversations".');
     }
     const all = json.conversations.map(checked);
-    const kept = all.filter((conversation) => this.save(conversation));
-    return {count: all.length, unkept: all.length - kept.length};
+    const kept = await Promise.all(all.map((conversation) => this.save(conversation)));
+    return {count: all.length, unkept: kept.filter((outlasts) => !outlasts).length};
   }
+}
+
+function without_tokens(conversation) {
+  const nodes = Object.entries(conversation.nodes).map(([id, node]) => [id, {...node, tokens: undefined}]);
+  return {...conversation, nodes: Object.fromEntries(nodes)};
 }
 
 const text = (value, otherwise = "") => (typeof value === "string" ? value : otherwise);
@@ -245,7 +251,7 @@ function checked_node(node) {
   return {
     id: node.id,
     parent: kIdForm.test(node.parent) ? node.parent : null,
-    role: node.role === "user" ? "user" : "assistant",
+    role: ["user", "tool"].includes(node.role) ? node.role : "assistant",
     content: text(node.content),
     reasoning: text(node.reasoning),
     // An answer that was streaming when the page was left has stopped.
@@ -255,6 +261,9 @@ function checked_node(node) {
     stats: object(node.stats),
     tokens: Array.isArray(node.tokens) ? node.tokens.filter((token) => typeof token?.text === "string" && Array.isArray(token.top)) : undefined,
     drafts: ascending_ranges(node.drafts),
+    attachments: checked_attachments(node.attachments),
+    calls: checked_calls(node.calls),
+    results: checked_results(node.results),
     model: text(node.model),
     created: time(node.created),
     children: [],

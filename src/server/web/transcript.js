@@ -1,5 +1,6 @@
 // The conversation on the page: one article per message, kept by id, redrawn only where something changed.
 
+import {attachment_list} from "./attachments.js";
 import {by_id, copy_text, el, fill, icon_button, mark} from "./dom.js";
 import {forget_drafts, mark_drafts} from "./drafts.js";
 import {failure_card} from "./failure_card.js";
@@ -7,13 +8,14 @@ import {count, milliseconds, percent, rate} from "./format.js";
 import {render_markdown} from "./markdown.js";
 import {follow_scroll, hide_card, render_tokens, tint_step} from "./probabilities.js";
 import {can_continue, parts, siblings} from "./store.js";
+import {call_list, result_form, result_list} from "./tool_calls.js";
 
 const kNearEnd = 60;  // pixels from the end: who scrolls down to there follows the text again
 const kAtEnd = 2;     // places are fractions of pixels
 
 export class Transcript {
   // actions: {regenerate(node), edit(node, text), choose(node), retry(node), go_on(node), remove(node), enter_key(node),
-  // copy_curl(node, button)}; edit returns whether the text was taken
+  // copy_curl(node, button), give_results(node, results)}; edit returns whether the text was taken
   constructor(actions) {
     this.actions = actions;
     this.list = by_id("messages");
@@ -52,7 +54,7 @@ export class Transcript {
   view_of(node, busy) {
     let view = this.views.get(node.id);
     if (!view) {
-      view = node.role === "user" ? this.build_user(node) : this.build_answer(node);
+      view = {user: this.build_user, tool: this.build_results, assistant: this.build_answer}[node.role].call(this, node);
       this.views.set(node.id, view);
     }
     view.update(busy);
@@ -73,7 +75,7 @@ export class Transcript {
     let editing = false;
     const update = (busy) => {
       if (editing) return;
-      fill(body, el("p", {class: "said"}, node.content));
+      fill(body, attachment_list(node), node.content && el("p", {class: "said"}, node.content));
       fill(actions, this.branches(node, busy), this.copy_button(() => node.content),
         icon_button("edit", "Edit message", start, {disabled: busy, "data-action": "edit"}), this.delete_button(node, busy));
     };
@@ -115,19 +117,28 @@ export class Transcript {
       el("button", {type: "button", onclick: finish}, "Cancel"), el("button", {type: "submit", class: "primary"}, "Send")));
   }
 
+  build_results(node) {
+    const actions = el("div", {class: "actions"});
+    const element = el("article", {class: "message results", "data-id": node.id, "aria-label": "Results of tools"},
+      el("div", {class: "gutter", "aria-hidden": "true"}), el("div", {class: "column"}, result_list(node.results ?? []), actions));
+    return {element, update: (busy) => fill(actions, this.branches(node, busy), this.delete_button(node, busy))};
+  }
+
   build_answer(node) {
     const thought = el("details", {class: "thought"}, el("summary", {}, "Thoughts"), el("div", {class: "prose"}));
     const body = el("div", {class: "body prose"});
     const tint_key = el("p", {class: "tint_key"}, "likely", [1, 2, 3, 4, 5].map((step) => el("i", {class: `p${step}`, "aria-hidden": "true"})), "unlikely",
       el("span", {class: "beaten"}, "another was likelier"));
     const tokens = el("div", {class: "tokens", role: "group", "aria-label": "Tokens by probability; arrow keys move"});
+    const calls = el("div", {class: "calls"});
     const card = el("div");
     const numbers = el("p", {class: "numbers"});
     const actions = el("div", {class: "actions"});
     const element = el("article", {class: "message answer", "data-id": node.id, "aria-label": "Answer"},
       el("div", {class: "gutter", "aria-hidden": "true"}, mark()),
-      el("div", {class: "column"}, thought, body, tint_key, tokens, card, el("div", {class: "foot"}, numbers, actions)));
+      el("div", {class: "column"}, thought, body, tint_key, tokens, calls, card, el("div", {class: "foot"}, numbers, actions)));
     let drawn_state = "";
+    let drawn_calls = "";
     const update = (busy) => {
       const streaming = node.state === "streaming";
       const tinted = this.tinted && node.tokens?.length > 0;
@@ -140,7 +151,10 @@ export class Transcript {
       tint_key.hidden = tokens.hidden = !tinted;
       if (tinted) render_tokens(tokens, node.tokens);
       else this.draw_prose(body, node, answer, streaming);
-      element.classList.toggle("waiting", streaming && !node.content && !node.reasoning);
+      element.classList.toggle("waiting", streaming && !node.content && !node.reasoning && !node.calls?.length);
+      const called = JSON.stringify([node.calls, node.state, busy, node.children.length]);
+      if (called !== drawn_calls) fill(calls, this.calls(node, busy));
+      drawn_calls = called;
       const state = [node.state, busy, siblings(this.conversation, node).join()].join();
       if (state === drawn_state) return;
       drawn_state = state;
@@ -149,6 +163,13 @@ export class Transcript {
       fill(actions, !streaming && this.answer_actions(node, busy));
     };
     return {element, update};
+  }
+
+  // The last answer's calls wait for their results.
+  calls(node, busy) {
+    if (!node.calls?.length) return [];
+    const waits = node.state === "done" && !node.children.length;
+    return [...call_list(node.calls), waits && result_form(node.calls, busy, (results) => this.actions.give_results(node, results))];
   }
 
   draw_prose(body, node, answer, streaming) {

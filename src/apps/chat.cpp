@@ -113,6 +113,7 @@ class Chat {
       fmt::print(stderr, "(stopped: max_tokens or the end of the context is reached)\n");
     if (result.finish == FinishReason::kCancelled) fmt::print(stderr, "(stopped)\n");
     if (result.finish == FinishReason::kError) fmt::print(stderr, "(stopped: the model produced NaN or infinity)\n");
+    if (result.finish == FinishReason::kConstraint) fmt::print(stderr, "(stopped: {})\n", result.error);
     if (settings_.show_stats) fmt::print(stderr, "{}", describe(result.stats));
     if (!settings_.raw) {
       messages.push_back({{"role", "assistant"}, {"content", result.text}});
@@ -210,6 +211,7 @@ GenerationInput make_input(const TextProcessor& text, const ChatSettings& settin
   request.max_tokens = settings.max_tokens;
   request.ignore_eos = settings.ignore_eos;
   request.eog_ids = text.eog_ids();
+  request.constraint = settings.constraint;
   return {.request = std::move(request), .stops = settings.stops, .continues_prompt = settings.raw};
 }
 

@@ -1,6 +1,7 @@
 // The conversation on a terminal: `quire run MODEL` without a prompt.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "apps/generation.h"
@@ -18,6 +19,7 @@ struct ChatSettings {
   bool show_stats = false;
   std::string system;
   std::vector<std::string> stops;
+  std::shared_ptr<const ConstraintSource> constraint;  // of every answer; null: none
 };
 
 // The prompt of one request in these settings.

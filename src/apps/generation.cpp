@@ -36,6 +36,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
       if (event->finish == FinishReason::kNone) continue;
       emit(answer.finish());
       result.finish = answer.is_stopped() ? FinishReason::kStop : event->finish;
+      result.error = event->error;
       result.stats.cached_tokens = event->num_cached_tokens;
       result.stats.drafts = event->drafts;
       result.stats.ttft_ms = event->timing.first_token_ms - event->timing.arrival_ms;

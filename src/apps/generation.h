@@ -37,7 +37,8 @@ struct Generation {
   std::string text;
   std::vector<SampledToken> tokens;  // with log probabilities when the request wants them
   FinishReason finish = FinishReason::kNone;
-  std::string stop;  // the stop string that matched, if one did
+  std::string stop;   // the stop string that matched, if one did
+  std::string error;  // why, when it ended by kConstraint
   GenerationStats stats;
 };
 

@@ -11,6 +11,7 @@
 #include "apps/commands.h"
 #include "apps/flags/values.h"
 #include "apps/generation.h"
+#include "apps/grammar_option.h"
 #include "apps/interrupt.h"
 #include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
@@ -27,6 +28,7 @@ struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
   ChatTemplateOption chat_template;
+  GrammarOption grammar;
   SpeculationFlags speculation;
   std::optional<std::string> prompt;
   std::string prompt_file;
@@ -110,6 +112,9 @@ void answer_once(Engine& engine, const TextProcessor& text, const ChatSettings& 
     fail(ErrorCode::kCorrupt,
          "the model produced NaN or infinity as logits; its weights are damaged, or its number type overflows");
   }
+  if (result.finish == FinishReason::kConstraint) {
+    fail(ErrorCode::kUnsupported, "the answer cannot be kept in the form that was asked for: {}", result.error);
+  }
 }
 
 void run(const RunOptions& options) {
@@ -130,7 +135,9 @@ void run(const RunOptions& options) {
   }
   settings.raw = options.raw || !text->has_chat_template();
   // Before the weights are loaded, which may take long.
-  settings.sampling.validate(ModelRunner::info(*checkpoint).vocab_size);
+  const int64_t vocab_size = ModelRunner::info(*checkpoint).vocab_size;
+  settings.sampling.validate(vocab_size);
+  settings.constraint = options.grammar.constraint(*text, vocab_size);
   const std::optional<std::string> prompt = find_prompt(options);
 
   EngineOptions engine_options;
@@ -174,6 +181,7 @@ void add_run_command(Command& program) {
                                            .help = "System message of the conversation"}});
   options->chat_template.add(command);
   options->sampling.add(command);
+  options->grammar.add(command);
   options->speculation.add(command);
   options->model.add_limits(command);
   options->model.add_compute(command);

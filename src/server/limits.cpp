@@ -46,6 +46,13 @@ constexpr std::array kLimits = {
     LimitRow{"top_logprobs", &Limits::top_logprobs},
     LimitRow{"logprobs", &Limits::logprobs},
     LimitRow{"prompt_logprobs", &Limits::prompt_logprobs},
+    LimitRow{"grammar_bytes", &Limits::grammar_bytes},
+    LimitRow{"grammar_nodes", &Limits::grammar_nodes},
+    LimitRow{"grammar_depth", &Limits::grammar_depth, kMostLevels},
+    LimitRow{"grammar_repeats", &Limits::grammar_repeats},
+    LimitRow{"grammar_seconds", &Limits::grammar_seconds},
+    LimitRow{"grammar_memory_bytes", &Limits::grammar_memory_bytes},
+    LimitRow{"grammar_cache_bytes", &Limits::grammar_cache_bytes},
     LimitRow{"cache_salt_bytes", &Limits::cache_salt_bytes},
     LimitRow{"request_id_bytes", &Limits::request_id_bytes},
 };

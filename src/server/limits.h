@@ -42,8 +42,15 @@ struct Limits {
   uint64_t bad_word_bytes = 1024;  // of each
   int dry_sequence_breakers = 16;
   int top_logprobs = 20;
-  int logprobs = 20;              // of completions
-  int prompt_logprobs = 262'144;  // log probabilities of prompts in one answer: tokens x likeliest ones x choices
+  int logprobs = 20;                 // of completions
+  int prompt_logprobs = 262'144;     // log probabilities of prompts in one answer: tokens x likeliest ones x choices
+  uint64_t grammar_bytes = 1 << 20;  // of a schema, an expression or a grammar
+  int grammar_nodes = 200'000;       // parts of one, after equal ones were joined
+  int grammar_depth = 500;           // of its nesting
+  int grammar_repeats = 1'000'000;   // a bound of a repetition in one
+  int grammar_seconds = 2;           // of compiling one
+  uint64_t grammar_memory_bytes = 64 * 1024 * 1024;  // of a compiled one and of what matching adds to it
+  uint64_t grammar_cache_bytes = 512 * 1024 * 1024;  // of all that are kept for later requests
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
 };

@@ -79,19 +79,18 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
        {kChatApi, [&](int n) { return chat(R"("dry_sequence_breakers":[)" + repeated(R"("s{}")", n) + "]"); }}},
       {"top_logprobs", {kChatApi, [&](int n) { return chat(fmt::format(R"("logprobs":true,"top_logprobs":{})", n)); }}},
       {"logprobs", {kCompletionsApi, [](int n) { return fmt::format(R"({{"prompt":"a","logprobs":{}}})", n); }}},
+      {"grammar_bytes", {kChatApi, [&](int n) { return chat(R"("json_schema":")" + std::string(n, 's') + "\""); }}},
       {"cache_salt_bytes", {kChatApi, [&](int n) { return chat(R"("cache_salt":")" + std::string(n, 's') + "\""); }}},
   };
   // Held by the HTTP layer and the workers, or not by a count of 5; their own tests lower each. A longer request id is
   // replaced.
-  const std::set<std::string_view> elsewhere = {"prompt_logprobs",       "tools_bytes",
-                                                "header_bytes",          "header_fields",
-                                                "target_bytes",          "body_bytes",
-                                                "header_seconds",        "body_seconds",
-                                                "idle_seconds",          "write_stall_seconds",
-                                                "receiving_bytes",       "write_stall_bytes",
-                                                "connections",           "connections_per_address",
-                                                "worker_queue_requests", "worker_queue_bytes",
-                                                "stream_buffer_bytes",   "request_id_bytes"};
+  const std::set<std::string_view> elsewhere = {
+      "prompt_logprobs",       "grammar_nodes",        "grammar_depth",       "grammar_repeats",
+      "grammar_seconds",       "grammar_memory_bytes", "grammar_cache_bytes", "tools_bytes",
+      "header_bytes",          "header_fields",        "target_bytes",        "body_bytes",
+      "header_seconds",        "body_seconds",         "idle_seconds",        "write_stall_seconds",
+      "receiving_bytes",       "write_stall_bytes",    "connections",         "connections_per_address",
+      "worker_queue_requests", "worker_queue_bytes",   "stream_buffer_bytes", "request_id_bytes"};
   const SamplingParams sampling;
   for (const LimitRow& row : limit_rows()) {
     const auto found = cases.find(row.name);

@@ -13,6 +13,7 @@
 #include "decoding/sampling_params.h"
 #include "dialogue/text_processor.h"
 #include "engine/engine.h"
+#include "grammar/grammar_cache.h"
 #include "server/metrics/model_metrics.h"
 
 namespace quire {
@@ -43,6 +44,7 @@ struct ServedModel {
   Engine* engine = nullptr;              // outlives the server
   const TextProcessor* text = nullptr;   // outlives the server
   std::unique_ptr<ModelMetrics> metrics = std::make_unique<ModelMetrics>();
+  std::unique_ptr<GrammarCache> grammars = nullptr;  // of an engine that generates
 };
 
 class ServedModels {

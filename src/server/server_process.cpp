@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/engine_thread.h"
+#include "server/answers/grammars.h"
 #include "server/metrics/metrics.h"
 #include "server/stop_signals.h"
 
@@ -68,10 +69,11 @@ void run_server(const ServerConfig& config) {
     stop_reason = reason;
     signals.stop();
   });
-  context.models.add({.card = model.card,
-                      .default_sampling = model.default_sampling,
-                      .engine = model.engine.get(),
-                      .text = model.text.get()});
+  ServedModel& served = context.models.add({.card = model.card,
+                                            .default_sampling = model.default_sampling,
+                                            .engine = model.engine.get(),
+                                            .text = model.text.get()});
+  served.grammars = make_grammars(served, context.limits);
   signals.start_serving();
   context.state = ServerState::kReady;
   config.on_ready(model, listener);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "server/answers/answer_errors.h"
 #include "server/answers/best_of.h"
+#include "server/answers/grammars.h"
 #include "server/answers/merged_pieces.h"
 #include "server/answers/prompts.h"
 #include "server/apis/json_text.h"
@@ -38,7 +39,8 @@ void refuse_many_prompt_logprobs(const GenerationPlan& plan, const Limits& limit
 }
 
 // The error of a choice that ended neither by a stop nor by its length.
-ApiError failure(FinishReason reason) {
+ApiError failure(const OutputEvent& last) {
+  const FinishReason reason = last.finish;
   if (reason == FinishReason::kTimeout) {
     return {408, "timeout_error", "timeout",
             "the request's time ran out before its last token; give it a longer timeout, "
@@ -47,6 +49,10 @@ ApiError failure(FinishReason reason) {
   if (reason == FinishReason::kError) {
     return {500, "server_error", "numeric_error",
             "the model produced NaN or infinity, so no token could be chosen; only this request is affected"};
+  }
+  if (reason == FinishReason::kConstraint) {
+    return {400, "invalid_request_error", "grammar_failed",
+            fmt::format("the answer cannot be kept in the form that was asked for: {}", last.error)};
   }
   if (reason == FinishReason::kAborted) {
     return {500, "server_error", "step_failed",
@@ -216,7 +222,7 @@ class GenerationReader : public StreamReader {
     count(prompt, choice, event);
     count_drafts(event.drafts);
     if (!choice.end && event.finish != FinishReason::kStop && event.finish != FinishReason::kLength) {
-      return fail(failure(event.finish));
+      return fail(failure(event));
     }
     TextPiece rest = choice.text->finish();
     // The last text may still complete a stop string.
@@ -333,7 +339,8 @@ void prepare(GenerationPlan& plan) {
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
   prepare(plan);
   const ApiRequest& request = plan.request;
-  const GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
+  GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
+  common.constraint = constraint_of(*plan.model, request, /*reasoning_end=*/"");
   if (!common.prediction.empty() && plan.prompts.size() > 1) {
     refuse_field("prediction",
                  fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "

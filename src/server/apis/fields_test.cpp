@@ -165,7 +165,13 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"prompt": [[1, 2], [3, 512]]})", kCompletionsApi), "prompt[1][1]");
   EXPECT_EQ(refused(R"({"prompt": [1, "a"]})", kCompletionsApi), "prompt[1]");
   EXPECT_EQ(refused(R"({"prompt": ["a", 1]})", kCompletionsApi), "prompt[1]");
-  EXPECT_EQ(refused(R"({"response_format": {"type": "json_object"}})"), "response_format.type");
+  EXPECT_EQ(refused(R"({"response_format": {"type": "xml"}})"), "response_format.type");
+  EXPECT_EQ(refused(R"({"response_format": {"type": "json_schema", "json_schema": 3}})"),
+            "response_format.json_schema");
+  EXPECT_EQ(refused(R"({"response_format": {"type": "json_object", "schema": 3}})"), "response_format.schema");
+  EXPECT_EQ(refused(R"({"guided_choice": []})"), "guided_choice");
+  EXPECT_EQ(refused(R"({"structured_outputs": {"choice": ["a", 1]}})"), "structured_outputs.choice");
+  EXPECT_EQ(refused(R"({"grammar": "root ::= \"a\"", "json_schema": {}})"), "json_schema");
   EXPECT_EQ(refused(R"({"tools": [{}]})"), "tools[0].function");
   EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "a b"}}]})"), "tools[0].function.name");
   EXPECT_EQ(refused(R"({"tools": [{"type": "custom", "function": {"name": "f"}}]})"), "tools[0].type");
@@ -239,6 +245,68 @@ TEST_F(FieldsTest, BeamSearchRefusesWhatItDoesNotHeed) {
   EXPECT_EQ(beams(R"("bad_words": ["a"])"), "bad_words");
   EXPECT_EQ(beams(R"("min_tokens": 1)"), "min_tokens");
   EXPECT_EQ(beams(R"("prediction": {"content": "a"})"), "prediction");
+}
+
+// Every client's way to say what form an answer has.
+TEST_F(FieldsTest, FormsOfAnAnswer) {
+  using enum GrammarKind;
+  const std::string schema = R"({"type":"object","properties":{"b":{},"a":{}}})";
+  struct Case {
+    std::string body;
+    GrammarKind kind;
+    std::string text;
+    std::string path;
+  };
+  const Case cases[] = {
+      {R"("response_format":{"type":"json_object"})", kJsonObject, "", "response_format"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":)" + schema + "}}",
+       kJsonSchema, schema, "response_format.json_schema.schema"},
+      {R"("response_format":{"type":"json_object","schema":)" + schema + "}", kJsonSchema, schema,
+       "response_format.schema"},
+      {R"("response_format":{"type":"json_schema","schema":)" + schema + "}", kJsonSchema, schema,
+       "response_format.schema"},
+      {R"("response_format":{"type":"json_schema","json_schema":{"name":"n"}})", kJsonObject, "", "response_format"},
+      {R"("response_format":{"type":"structural_tag","format":{}})", kStructuralTag,
+       R"({"type":"structural_tag","format":{}})", "response_format"},
+      {R"("structured_outputs":{"json":)" + schema + "}", kJsonSchema, schema, "structured_outputs.json"},
+      {R"("structured_outputs":{"json":"{}"})", kJsonSchema, "{}", "structured_outputs.json"},
+      {R"("structured_outputs":{"regex":"a+"})", kRegex, "a+", "structured_outputs.regex"},
+      {R"("structured_outputs":{"choice":["a","b"]})", kChoice, R"(["a","b"])", "structured_outputs.choice"},
+      {R"("structured_outputs":{"grammar":"root ::= [a]"})", kGbnf, "root ::= [a]", "structured_outputs.grammar"},
+      {R"("structured_outputs":{"structural_tag":"{}"})", kStructuralTag, "{}", "structured_outputs.structural_tag"},
+      {R"("structured_outputs":{"json_object":true})", kJsonObject, "", "structured_outputs.json_object"},
+      {R"("guided_json":)" + schema, kJsonSchema, schema, "guided_json"},
+      {R"("guided_regex":"a+")", kRegex, "a+", "guided_regex"},
+      {R"("guided_choice":["a","b"])", kChoice, R"(["a","b"])", "guided_choice"},
+      {R"("guided_grammar":"root ::= [a]","guided_decoding_backend":"xgrammar")", kGbnf, "root ::= [a]",
+       "guided_grammar"},
+      {R"("grammar":"root ::= [a]")", kGbnf, "root ::= [a]", "grammar"},
+      {R"("json_schema":)" + schema, kJsonSchema, schema, "json_schema"},
+  };
+  for (const Case& given : cases) {
+    for (const Api* const api : {&kChatApi, &kCompletionsApi}) {
+      const ApiRequest request = parse("{" + given.body + "}", *api);
+      ASSERT_TRUE(request.grammar) << given.body;
+      EXPECT_EQ(request.grammar->kind, given.kind) << given.body;
+      EXPECT_EQ(request.grammar->text, given.text) << given.body;
+      EXPECT_EQ(request.grammar_path, given.path) << given.body;
+      EXPECT_TRUE(request.grammar->any_whitespace);
+    }
+  }
+  // One at most.
+  for (const Case& first : cases) {
+    for (const Case& second : cases) {
+      const std::string_view a = std::string_view(first.body).substr(0, first.body.find(':'));
+      if (second.body.starts_with(a)) continue;
+      EXPECT_THROW(parse("{" + first.body + "," + second.body + "}"), ApiError) << first.body << second.body;
+    }
+  }
+  for (const char* const none :
+       {R"({"response_format":{"type":"text"}})", R"({"grammar":""})", R"({"json_schema":null})",
+        R"({"structured_outputs":{"json_object":false}})", R"({"guided_regex":""})"}) {
+    EXPECT_FALSE(parse(none).grammar) << none;
+  }
+  EXPECT_FALSE(parse(R"({"structured_outputs":{"disable_any_whitespace":true,"json":{}}})").grammar->any_whitespace);
 }
 
 TEST_F(FieldsTest, DepthIsLimitedAndTheLastOfDuplicatesWins) {

@@ -31,7 +31,7 @@ void check_beam_search(const ApiRequest& request) {
   refuse("min_tokens", sampling.min_tokens > 0);
   refuse("prediction", !request.prediction.empty());
   refuse("max_tokens", request.max_tokens == 0);
-  refuse("response_format", request.grammar.has_value());
+  refuse(request.grammar_path.c_str(), request.grammar.has_value());
   if (request.beam_width && *request.beam_width < request.num_choices) {
     refuse_field("beam_width", fmt::format("'beam_width' is {}, fewer than the {} choices of 'n'", *request.beam_width,
                                            request.num_choices));

@@ -5,6 +5,7 @@
 
 #include "dialogue/sampling_words.h"
 #include "server/schema/field_values.h"
+#include "server/schema/grammar_fields.h"
 #include "server/schema/prompt_fields.h"
 
 namespace quire::fields {
@@ -199,9 +200,58 @@ inline constexpr auto kStreamOptions = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.continuous_usage = value.get_bool(); }},
 });
 
-inline constexpr auto kResponseFormat = std::to_array<Field>({
-    other_field("type", R"({"const": "text"})", "`text`; other types are not supported",
-                [](Out&, const Value& value, const Context&) { read_response_type(value); }),
+// JSON Schema of a JSON Schema, or of its text.
+inline constexpr std::string_view kSchemaShape = R"({"anyOf": [{"type": "object"}, {"type": "boolean"}, {"type": "string"}]})";
+inline constexpr std::string_view kChoiceShape = R"({"type": "array", "minItems": 1, "items": {"type": "string"}})";
+
+// One of them, at most; those that say how come after those that say what.
+inline constexpr auto kStructuredOutputs = std::to_array<Field>({
+    other_field("json", kSchemaShape, "a JSON Schema, or its text",
+     [](Out& out, const Value& value, const Context& context) { read_schema(out, "structured_outputs.json", value, context); }),
+    {"regex", kString, "a regular expression of the whole answer",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "structured_outputs.regex", GrammarKind::kRegex, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    other_field("choice", kChoiceShape, "a list of strings, of which the answer is one",
+     [](Out& out, const Value& value, const Context& context) { read_choice(out, "structured_outputs.choice", value, context); }),
+    {"grammar", kString, "a grammar in GBNF or EBNF",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "structured_outputs.grammar", GrammarKind::kGbnf, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    {"structural_tag", kString, "the text of a structural tag",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "structured_outputs.structural_tag", GrammarKind::kStructuralTag, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    {"json_object", kBool, "any JSON object",
+     [](Out& out, const Value& value, const Context&) {
+       if (value.get_bool()) set_grammar(out, "structured_outputs.json_object", GrammarKind::kJsonObject, "");
+     }},
+    {"disable_any_whitespace", kBool, "JSON as json.dumps writes it",
+     [](Out& out, const Value& value, const Context&) { read_any_whitespace(out, !value.get_bool()); }},
+    {"whitespace_pattern", kRefused, "a pattern of the whitespace in JSON"},
+    {"disable_additional_properties", kRefused, "another meaning of a schema: write additionalProperties into it"},
+});
+
+// The form of the answer: OpenAI's way, vLLM's, that of its older versions, llama.cpp's.
+inline constexpr auto kStructureFields = std::to_array<Field>({
+    other_field("response_format", R"({"type": "object", "properties": {"type": {"enum": ["text", "json_object", "json_schema", "structural_tag"]}, "json_schema": {"type": "object", "properties": {"schema": {"type": ["object", "boolean"]}}}, "schema": {"type": ["object", "boolean"]}}, "required": ["type"]})",
+     "the form of the answer; `type`: `text`, `json_object` (any object, or with `schema`), `json_schema` (with `json_schema.schema` or `schema`) or `structural_tag`. Of this field and those that follow, one at most",
+     [](Out& out, const Value& value, const Context& context) { read_response_format(out, value, context); }),
+    object_field("structured_outputs", kStructuredOutputs, "vLLM's form of the answer"),
+    other_field("guided_json", kSchemaShape, "a JSON Schema, or its text, that the answer is valid under",
+     [](Out& out, const Value& value, const Context& context) { read_schema(out, "guided_json", value, context); }),
+    {"guided_regex", kString, "a regular expression of the whole answer",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "guided_regex", GrammarKind::kRegex, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    other_field("guided_choice", kChoiceShape, "a list of strings, of which the answer is one",
+     [](Out& out, const Value& value, const Context& context) { read_choice(out, "guided_choice", value, context); }),
+    {"guided_grammar", kString, "a grammar of the answer in GBNF or EBNF",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "guided_grammar", GrammarKind::kGbnf, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    {"guided_whitespace_pattern", kRefused, "a pattern of the whitespace in JSON"},
+    {"guided_decoding_backend", kIgnored, "there is one engine of grammars"},
+    {"grammar", kString, "llama.cpp's name of guided_grammar",
+     [](Out& out, const Value& value, const Context&) { read_grammar_text(out, "grammar", GrammarKind::kGbnf, value); },
+     0, 0, false, nullptr, &Limits::grammar_bytes},
+    other_field("json_schema", kSchemaShape, "llama.cpp's name of guided_json",
+     [](Out& out, const Value& value, const Context& context) { read_schema(out, "json_schema", value, context); }),
 });
 
 inline constexpr auto kOutputFields = std::to_array<Field>({
@@ -263,20 +313,11 @@ inline constexpr auto kSpeculationFields = std::to_array<Field>({
 inline constexpr auto kGenerationFields = std::to_array<Field>({
     {"cache_prompt", kBool, "false: no cached prefix is used; default true",
      [](Out& out, const Value& value, const Context&) { out.cache_prompt = value.get_bool(); }},
-    object_field("response_format", kResponseFormat, "the form of the answer",
-                 [](Out&, const Value& value, const Context&) { require_response_type(value); }),
 });
 
 // Would change the answer, and are not supported: refused when switched on.
 inline constexpr auto kRefusedFields = std::to_array<Field>({
     {"prompt_embeds", kRefused, "embeddings instead of tokens"},
-    {"structured_outputs", kRefused, "answers of a given form"},
-    {"guided_json", kRefused, "answers of a given form"},
-    {"guided_regex", kRefused, "answers of a given form"},
-    {"guided_choice", kRefused, "answers of a given form"},
-    {"guided_grammar", kRefused, "answers of a given form"},
-    {"grammar", kRefused, "answers of a given form"},
-    {"json_schema", kRefused, "answers of a given form"},
     {"logits_processors", kRefused, "code that changes logits"},
 });
 

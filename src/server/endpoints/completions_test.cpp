@@ -544,6 +544,7 @@ TEST_F(CompletionsTest, EngineFailuresBecomeErrors) {
   for (const Case& expected :
        {Case{FinishReason::kTimeout, 408, "timeout", "false"},
         Case{FinishReason::kError, 500, "numeric_error", "false"}, Case{FinishReason::kAborted, 500, "step_failed", ""},
+        Case{FinishReason::kConstraint, 400, "grammar_failed", ""},
         Case{FinishReason::kCancelled, 503, "draining", "true"}}) {
     for (const bool is_stream : {false, true}) {
       FedStreams fed(context_, {{"stream", is_stream}, {"n", 2}}, {ids});

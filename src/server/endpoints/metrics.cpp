@@ -12,7 +12,8 @@ void handle_metrics(ServerContext& context, const ExchangePtr& exchange) {
     for (const ServedModel& model : context.models.all()) {
       models.push_back({.name = model.card.id,
                         .requests = *model.metrics,
-                        .engine = model.engine != nullptr ? model.engine->status() : EngineStatus()});
+                        .engine = model.engine != nullptr ? model.engine->status() : EngineStatus(),
+                        .grammars = model.grammars != nullptr ? model.grammars->counts() : GrammarCache::Counts()});
     }
   }
   exchange->reply(

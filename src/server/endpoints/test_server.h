@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "server/answers/grammars.h"
 #include "server/endpoints/routes.h"
 #include "server/metrics/metrics.h"
 
@@ -167,6 +168,7 @@ class ServerTest : public testing::Test {
                                             .arithmetic = ""},
                                    .engine = engine_.get(),
                                    .text = &text()});
+    model_->grammars = make_grammars(*model_, context_.limits);
     context_.metrics = &metrics_;
     context_.state = ServerState::kReady;
   }

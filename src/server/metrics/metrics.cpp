@@ -38,6 +38,14 @@ double open_files() {
   return count;
 }
 
+void write_grammars(MetricsText& text, const GrammarCache::Counts& grammars) {
+  const auto count = [](uint64_t value) { return static_cast<double>(value); };
+  text.counter("quire:grammars_compiled_total", "Grammars that were compiled.", count(grammars.num_compiled));
+  text.counter("quire:grammars_refused_total", "Grammars that could not be compiled.", count(grammars.num_failed));
+  text.counter("quire:grammar_cache_hits_total", "Requests whose grammar had been compiled.", count(grammars.num_hits));
+  text.gauge("quire:grammar_cache_bytes", "Memory of the compiled grammars that are kept.", count(grammars.bytes));
+}
+
 }  // namespace
 
 struct Metrics::Impl {
@@ -121,6 +129,7 @@ std::string Metrics::exposition(std::span<const ModelPart> models) const {
     text.label_all({{"model_name", model.name}, {"engine", "0"}});
     write_engine_metrics(text, model.engine);
     model.requests.write(text);
+    write_grammars(text, model.grammars);
   }
   text.label_all({});
   impl_->write_server(text);

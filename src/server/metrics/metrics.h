@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "engine/engine_status.h"
+#include "grammar/grammar_cache.h"
 #include "server/metrics/model_metrics.h"
 
 namespace quire {
@@ -30,6 +31,7 @@ class Metrics {
     std::string_view name;
     const ModelMetrics& requests;
     EngineStatus engine;
+    GrammarCache::Counts grammars = {};
   };
   std::string exposition(std::span<const ModelPart> models) const;
   // Totals for the live view.

@@ -16,6 +16,8 @@ constexpr double kTokenTimeBounds[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,
                                        0.75, 1.0,   2.5,  5.0,   7.5, 10.0, 20.0, 40.0, 80.0};
 constexpr double kRequestTimeBounds[] = {0.3,  0.5,  0.8,  1.0,  1.5,  2.0,   2.5,   5.0,   10.0,  15.0,  20.0,
                                          30.0, 40.0, 50.0, 60.0, 120., 240.0, 480.0, 960.0, 1920., 7680.0};
+constexpr double kCompileTimeBounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0};
+constexpr double kMaskTimeBounds[] = {2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1};
 constexpr double kLengthBounds[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                                     1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 constexpr double kChoiceBounds[] = {1, 2, 5, 10, 20};
@@ -53,6 +55,8 @@ struct ModelMetrics::Impl {
   Histogram max_tokens{kLengthBounds};
   Histogram computed_tokens{kLengthBounds};
   Histogram choices{kChoiceBounds};
+  std::shared_ptr<Histogram> grammar_compile = std::make_shared<Histogram>(kCompileTimeBounds);
+  std::shared_ptr<Histogram> grammar_mask = std::make_shared<Histogram>(kMaskTimeBounds);
   std::array<std::atomic<uint64_t>, kNumEndings> endings{};
 };
 
@@ -97,6 +101,9 @@ void ModelMetrics::add_finished(const Finished& finished) {
   m.choices.observe(finished.num_choices);
 }
 
+std::shared_ptr<Histogram> ModelMetrics::grammar_compile_seconds() const { return impl_->grammar_compile; }
+std::shared_ptr<Histogram> ModelMetrics::grammar_mask_seconds() const { return impl_->grammar_mask; }
+
 void ModelMetrics::add_inter_token(double seconds) { impl_->inter_token.observe_if_known(seconds); }
 
 void ModelMetrics::write(MetricsText& text) const {
@@ -121,6 +128,8 @@ void ModelMetrics::write(MetricsText& text) const {
   m.max_tokens.write(text, "vllm:request_params_max_tokens", "Tokens asked for at most.");
   m.computed_tokens.write(text, "vllm:request_prefill_kv_computed_tokens",
                           "Prompt tokens that were computed, not cached.");
+  m.grammar_compile->write(text, "quire:grammar_compile_seconds", "Time to compile a grammar.");
+  m.grammar_mask->write(text, "quire:grammar_mask_seconds", "Time to find the tokens that a grammar allows next.");
 }
 
 json::object ModelMetrics::summary() const {

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "engine/request.h"
+#include "server/metrics/histogram.h"
 #include "server/metrics/metrics_text.h"
 
 namespace quire {
@@ -34,6 +35,9 @@ class ModelMetrics {
                            int num_choices);
   void add_finished(const Finished& finished);
   void add_inter_token(double seconds);
+  // Observed while grammars compile and tokens are chosen; they may outlive this.
+  std::shared_ptr<Histogram> grammar_compile_seconds() const;
+  std::shared_ptr<Histogram> grammar_mask_seconds() const;
 
   void write(MetricsText& text) const;
   // Latency histograms and totals for the live view.

@@ -96,6 +96,7 @@ struct ApiRequest {
 
   // The form of the answer.
   std::optional<GrammarSpec> grammar;
+  std::string grammar_path;  // of the field that gave it, for errors
 
   // Reasoning.
   bool include_reasoning = true;

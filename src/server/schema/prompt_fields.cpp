@@ -133,19 +133,6 @@ std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value,
   return biases;
 }
 
-void require_response_type(const json::value& format) {
-  if (find_member(format.get_object(), "type") != nullptr) return;
-  refuse_field("response_format.type", "'response_format.type' is missing; give {\"type\": \"text\"}");
-}
-
-void read_response_type(const json::value& type) {
-  if (!type.is_string()) refuse_value("response_format.type", "a string such as \"text\"", type);
-  if (type.get_string() == "text") return;
-  refuse_unsupported(
-      "response_format.type",
-      fmt::format("'response_format.type' is {}: this server answers with \"text\" only", describe_value(type)));
-}
-
 Pooling read_pooling(const json::value& value) {
   if (value == "mean") return Pooling::kMean;
   if (value == "cls") return Pooling::kCls;

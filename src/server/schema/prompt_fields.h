@@ -27,8 +27,6 @@ std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value,
 std::string read_prediction(const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
 // Of response_format, an object: that it has a type, and which.
-void require_response_type(const json::value& format);
-void read_response_type(const json::value& type);
 // OpenAI's list of tools; each has a name that no other has.
 std::vector<Tool> read_tools(const json::value& value, const ParseContext& context);
 // "none", "auto", "required", or the object that names a function, in the form of chat or of responses.

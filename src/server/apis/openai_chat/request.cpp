@@ -51,7 +51,7 @@ constexpr auto kChatOwn = std::to_array<Field>({
 
 constexpr auto kChatFields = join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias,
                                   kChatOwn, kStoppingFields, kSamplingFields, kOutputFields, kServingFields,
-                                  kSpeculationFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+                                  kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields, kUserField, kIgnoredFields);
 
 void check_chat(const ApiRequest& request) {
   check_generation(request);

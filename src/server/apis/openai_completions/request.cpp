@@ -31,7 +31,7 @@ constexpr auto kCompletionsOwn = std::to_array<Field>({
 
 constexpr auto kCompletionsFields = join(
     kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields, kSamplingFields,
-    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kRefusedFields, kUserField, kIgnoredFields);
+    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields, kUserField, kIgnoredFields);
 
 }  // namespace
 }  // namespace fields

@@ -4,7 +4,7 @@
 usage: curl -sN .../v1/chat/completions -d ... | check_openai_schema.py openapi.yaml
 
 Reads replies and events ("data: {...}") from standard input, one JSON object a line, and picks the schema by each one's
-"object". Prints what differs; exit status 1 when anything does. Needs pyyaml and jsonschema.
+"object", that of an event of a response by its "type". Prints what differs; exit status 1 when anything does. Needs pyyaml and jsonschema.
 """
 import json
 import sys
@@ -17,6 +17,9 @@ SCHEMAS = {
     "chat.completion.chunk": "CreateChatCompletionStreamResponse",
     "text_completion": "CreateCompletionResponse",
     "list": "CreateEmbeddingResponse",
+    "response": "Response",
+    "response.input_tokens": "TokenCountsResource",
+    "items": "ResponseItemList",
     "error": "ErrorResponse",
 }
 
@@ -43,28 +46,47 @@ def allow_what_clients_expect(schemas):
                 variant["properties"][key]["items"] = {"anyOf": [items, {"type": "null"}]}
 
 
+def event_schemas(schemas):
+    """The name of the schema of each event of a response, by its "type"."""
+    names = {}
+    for name, schema in schemas.items():
+        types = schema.get("properties", {}).get("type", {}).get("enum", [])
+        if "sequence_number" in schema.get("required", []) and len(types) == 1:
+            names[types[0]] = name
+    return names
+
+
+def kind_of(answer):
+    if "sequence_number" in answer:
+        return answer["type"]
+    if answer.get("error"):
+        return "error"
+    return "items" if "first_id" in answer else answer.get("object")
+
+
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         components = allow_null(yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["components"])
     allow_what_clients_expect(components["schemas"])
+    schemas = {**SCHEMAS, **event_schemas(components["schemas"])}
     validators = {
         kind: jsonschema.Draft202012Validator({"$ref": "#/components/schemas/" + name, "components": components})
-        for kind, name in SCHEMAS.items()
+        for kind, name in schemas.items()
     }
-    counts = dict.fromkeys(SCHEMAS, 0)
+    counts = dict.fromkeys(schemas, 0)
     problems = set()
     for line in sys.stdin:
         line = line.strip().removeprefix("data: ")
         if not line.startswith("{"):
             continue
         answer = json.loads(line)
-        kind = "error" if "error" in answer else answer.get("object")
+        kind = kind_of(answer)
         if kind not in validators:
             continue
         counts[kind] += 1
         for error in validators[kind].iter_errors(answer):
             problems.add(f"{kind}: {error.json_path}: {error.message[:200]}")
-    print("checked:", ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    print("checked:", ", ".join(f"{count} {kind}" for kind, count in counts.items() if count > 0))
     print("\n".join(sorted(problems)))
     return 1 if problems or not any(counts.values()) else 0
 

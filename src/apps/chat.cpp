@@ -2,17 +2,21 @@
 
 #include <editline/readline.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "apps/generation.h"
 #include "apps/interrupt.h"
 #include "base/error.h"
+#include "dialogue/reasoning.h"
 
 namespace quire {
 namespace {
@@ -20,7 +24,8 @@ namespace {
 constexpr const char* kHelp =
     "/set NAME VALUE   change temperature, top_k, top_p, min_p, typical_p,\n"
     "                  repetition_penalty, presence_penalty, frequency_penalty, seed,\n"
-    "                  max_tokens, system or stats (on, off); /set alone shows them\n"
+    "                  max_tokens, system, stats (on, off) or effort (of reasoning: none,\n"
+    "                  low, high ..., as the model has it); /set alone shows them\n"
     "/clear            forget the conversation\n"
     "/bye              leave (also Ctrl-D)\n"
     "\"\"\"               begins and ends text of several lines\n"
@@ -35,6 +40,47 @@ T parse_number(std::string_view name, std::string_view text) {
   }
   return value;
 }
+
+// Prints an answer as it comes, reasoning dimmed, and keeps its content.
+class ShownAnswer {
+ public:
+  ShownAnswer(const ReasoningFormat* format, bool is_open)
+      : parser_(format == nullptr ? make_plain_parser() : make_reasoning_parser(*format, is_open, make_plain_parser())),
+        is_terminal_(isatty(STDOUT_FILENO) != 0) {}
+
+  void push(std::string_view text) {
+    parser_->push(text, parts_);
+    print();
+  }
+  const std::string& finish() {
+    parser_->finish(parts_);
+    print();
+    show_as(AnswerPartKind::kContent);
+    return content_;
+  }
+
+ private:
+  void print() {
+    for (const AnswerPart& part : std::exchange(parts_, {})) {
+      if (part.kind == AnswerPartKind::kContent && shown_ == AnswerPartKind::kReasoning) fmt::print("\n\n");
+      show_as(part.kind);
+      std::fwrite(part.text.data(), 1, part.text.size(), stdout);
+      if (part.kind == AnswerPartKind::kContent) content_ += part.text;
+    }
+    std::fflush(stdout);
+  }
+
+  void show_as(AnswerPartKind kind) {
+    if (is_terminal_ && kind != shown_) fmt::print("{}", kind == AnswerPartKind::kReasoning ? "\x1b[2m" : "\x1b[0m");
+    shown_ = kind;
+  }
+
+  const std::unique_ptr<OutputParser> parser_;
+  const bool is_terminal_;
+  std::vector<AnswerPart> parts_;
+  AnswerPartKind shown_ = AnswerPartKind::kContent;
+  std::string content_;
+};
 
 class Chat {
  public:
@@ -97,16 +143,16 @@ class Chat {
   void answer(const std::string& input) {
     json::array messages = messages_;
     messages.push_back({{"role", "user"}, {"content", input}});
-    std::vector<int32_t> prompt =
-        settings_.raw ? text_.encode_plain(input) : text_.encode_rendered(text_.render_chat(messages, true));
+    const MarkedText rendered = settings_.raw ? MarkedText() : text_.render_chat(messages, true, template_variables());
+    const ReasoningFormat* const format = settings_.raw ? nullptr : text_.reasoning_format();
+    GenerationInput request =
+        make_input(text_, settings_, settings_.raw ? text_.encode_plain(input) : text_.encode_rendered(rendered));
+    if (format != nullptr) request.shown_tokens = text_.mark_tokens(/*with_calls=*/false);
+    ShownAnswer shown(format, format != nullptr && opens_reasoning(*format, rendered.text));
     clear_interrupt();
     const Generation result = generate(
-        engine_, text_, make_input(text_, settings_, std::move(prompt)),
-        [](std::string_view piece) {
-          std::fwrite(piece.data(), 1, piece.size(), stdout);
-          std::fflush(stdout);
-        },
-        is_interrupted);
+        engine_, text_, std::move(request), [&](std::string_view piece) { shown.push(piece); }, is_interrupted);
+    const std::string& content = shown.finish();
     fmt::print("\n");
     std::fflush(stdout);
     if (result.finish == FinishReason::kLength)
@@ -116,9 +162,16 @@ class Chat {
     if (result.finish == FinishReason::kConstraint) fmt::print(stderr, "(stopped: {})\n", result.error);
     if (settings_.show_stats) fmt::print(stderr, "{}", describe(result.stats));
     if (!settings_.raw) {
-      messages.push_back({{"role", "assistant"}, {"content", result.text}});
+      messages.push_back({{"role", "assistant"}, {"content", content}});
       messages_ = std::move(messages);
     }
+  }
+
+  json::object template_variables() const {
+    if (effort_.empty()) return {};
+    json::object variables = {{"reasoning_effort", effort_}};
+    if (effort_ == "none") variables["enable_thinking"] = false;
+    return variables;
   }
 
   // False when the conversation is over.
@@ -175,6 +228,8 @@ class Chat {
     } else if (name == "system") {
       settings_.system = value;
       forget();
+    } else if (name == "effort") {
+      effort_ = value;
     } else if (name == "stats") {
       settings_.show_stats = value != "off";
     } else {
@@ -190,15 +245,17 @@ class Chat {
         "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\ntypical_p {}\nrepetition_penalty {}\npresence_penalty {}\n",
         sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.typical_p,
         sampling.repetition_penalty, sampling.presence_penalty);
-    fmt::print("frequency_penalty {}\nseed {}\nmax_tokens {}\nsystem {}\nstats {}\n", sampling.frequency_penalty,
-               sampling.seed ? std::to_string(*sampling.seed) : "new each time", settings_.max_tokens, settings_.system,
-               settings_.show_stats ? "on" : "off");
+    fmt::print("frequency_penalty {}\nseed {}\nmax_tokens {}\nsystem {}\nstats {}\neffort {}\n",
+               sampling.frequency_penalty, sampling.seed ? std::to_string(*sampling.seed) : "new each time",
+               settings_.max_tokens, settings_.system, settings_.show_stats ? "on" : "off",
+               effort_.empty() ? "the model's own" : effort_);
   }
 
   Engine& engine_;
   const TextProcessor& text_;
   ChatSettings settings_;
   json::array messages_;
+  std::string effort_;  // of reasoning; empty: the model's own
   bool is_interrupted_line_ = false;
 };
 

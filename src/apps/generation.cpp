@@ -14,7 +14,9 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
   const std::vector<int32_t>& prompt = input.request.prompt;
   result.stats.prompt_tokens = static_cast<int64_t>(prompt.size());
   ChoiceText answer(text.tokenizer(),
-                    {.stops = std::move(input.stops), .min_tokens = input.request.sampling.min_tokens},
+                    {.stops = std::move(input.stops),
+                     .shown_tokens = std::move(input.shown_tokens),
+                     .min_tokens = input.request.sampling.min_tokens},
                     input.continues_prompt ? std::span(prompt) : std::span<const int32_t>());
   const auto emit = [&](const TextPiece& piece) {
     if (piece.text.empty()) return;

@@ -45,7 +45,8 @@ struct Generation {
 struct GenerationInput {
   GenerateRequest request;
   std::vector<std::string> stops;
-  bool continues_prompt = false;  // the text goes on where the prompt ends, instead of answering it
+  std::vector<int32_t> shown_tokens = {};  // special tokens that are text
+  bool continues_prompt = false;           // the text goes on where the prompt ends, instead of answering it
 };
 
 // Runs one request to its end on this thread. `on_text` gets each piece of text as it becomes certain; when

@@ -198,10 +198,27 @@ void ChatTemplateOption::add(Command& to) {
          {{.names = "--chat-template,--chat-template-file",
            .value = quire::text(text, "FILE"),
            .help = "Use this Jinja template for conversations: a file, or the template itself",
-           .default_text = "the model's own"}});
+           .default_text = "the model's own"},
+          {.names = "--reasoning-parser",
+           .value = quire::text(reasoning_format, "NAME"),
+           .help = "How the model marks what it thinks: none, " + reasoning_format_names(),
+           .default_text = "found by the chat template"}});
+}
+
+void ChatTemplateOption::add_tools(Command& to) {
+  to.add({.has_environment = true}, {{.names = "--tool-call-parser",
+                                      .value = quire::text(tool_format, "NAME"),
+                                      .help = "How the model writes calls of tools: " + tool_format_names(),
+                                      .default_text = "found by the chat template"}});
 }
 
 void ChatTemplateOption::apply_to(TextProcessor& to) const {
+  apply_template(to);
+  if (!tool_format.empty()) to.use_tool_format(tool_format);
+  if (!reasoning_format.empty()) to.use_reasoning_format(reasoning_format);
+}
+
+void ChatTemplateOption::apply_template(TextProcessor& to) const {
   if (text.empty()) return;
   // As vLLM tells them apart: a template has braces, a path of a file has none.
   const bool is_template = text.find('{') != std::string::npos;

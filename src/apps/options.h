@@ -72,14 +72,20 @@ struct SamplingOptions {
   void add_dry(Command& to);
 };
 
-// --chat-template: a file, or the template itself.
+// --chat-template: a file, or the template itself; and how to read what the model writes.
 struct ChatTemplateOption {
   std::string text;
+  std::string tool_format;
+  std::string reasoning_format;
 
   void add(Command& to);
-  // Replaces the model's own, if the flag was given. Throws Error for a file that cannot be read and a template that
-  // cannot be parsed.
+  void add_tools(Command& to);  // of a server, whose requests bring tools
+  // Replaces the model's own, if the flags were given. Throws Error for a file that cannot be read, a template that
+  // cannot be parsed and a name that is unknown.
   void apply_to(TextProcessor& to) const;
+
+ private:
+  void apply_template(TextProcessor& to) const;
 };
 
 }  // namespace quire

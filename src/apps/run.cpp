@@ -145,6 +145,7 @@ void run(const RunOptions& options) {
   engine_options.speculation = options.speculation.resolve();
   RunnerOptions runner_options = options.model.runner_options();
   make_room_for_drafts(runner_options, engine_options.speculation);
+  if (settings.constraint != nullptr) make_room_for_known_drafts(runner_options);
   LoadedDrafter drafter = load_drafter(engine_options.speculation, *checkpoint, runner_options);
   Engine engine(load_runner(*checkpoint, runner_options), engine_options, std::move(drafter.drafter));
   if (prompt) {

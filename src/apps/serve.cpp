@@ -151,6 +151,7 @@ void serve(const ServeOptions& options) {
       .limits = options.server_limits(),
       .stream_interval = options.stream_interval,
       .allow_request_templates = options.allow_request_templates,
+      .drop_client_markers = !options.keep_client_markers,
       .parse_special = !options.no_parse_special,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),

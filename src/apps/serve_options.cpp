@@ -97,10 +97,14 @@ void add_serving(Command& command, ServeOptions& options) {
        {.names = "--stream-interval",
         .value = number(options.stream_interval, 1, 1 << 20),
         .help = "Tokens to a chunk of a stream, unless a request sets stream_interval; the first comes at once"},
+       {.names = "--keep-client-markers",
+        .value = on_off(options.keep_client_markers),
+        .help = "Keep the changing lines of coding agents in system prompts, at the cost of the prefix cache"},
        {.names = "--allow-request-templates",
         .value = on_off(options.allow_request_templates),
         .help = "Let requests replace the chat template by their field chat_template"}});
   options.chat_template.add(command);
+  options.chat_template.add_tools(command);
 }
 
 void add_pool(Command& command, ServeOptions& options) {
@@ -151,6 +155,7 @@ RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   scheduling.apply_to(runner);
   const SpeculationOptions drafting = speculation.resolve();
   make_room_for_drafts(runner, drafting);
+  make_room_for_known_drafts(runner);
   runner.populate_kv = populate_kv;
   if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
   const uint64_t drafter_bytes = plan_drafter(drafting, checkpoint, runner);

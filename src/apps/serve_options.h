@@ -34,6 +34,7 @@ struct ServeOptions {
   int stream_interval = 1;
   bool allow_request_templates = false;
   bool no_parse_special = false;
+  bool keep_client_markers = false;
   std::optional<uint64_t> kv_bytes;
   bool populate_kv = false;
   bool no_web_page = false;

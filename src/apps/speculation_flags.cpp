@@ -22,6 +22,7 @@ constexpr std::string_view kFlag = "--speculative-config";
 constexpr int kMostDrafts = 256;
 // Of a step: where so many rows are computed, drafts no longer pay.
 constexpr int64_t kMostDraftRows = 256;
+constexpr int64_t kKnownDraftRows = 32;
 // vLLM counts the store of earlier answers in requests, Quire in tokens.
 constexpr double kTokensOfRequest = 1024;
 
@@ -168,6 +169,11 @@ void make_room_for_drafts(RunnerOptions& options, const SpeculationOptions& spec
   options.max_logit_rows =
       std::min(std::max(options.max_logit_rows, options.max_sequences + num_drafts), options.max_batch_tokens);
   if (speculation.tree) options.max_branches = num_drafts;
+}
+
+void make_room_for_known_drafts(RunnerOptions& options) {
+  options.max_logit_rows =
+      std::min(std::max(options.max_logit_rows, options.max_sequences + kKnownDraftRows), options.max_batch_tokens);
 }
 
 std::string speculation_keys_as_markdown() {

@@ -28,6 +28,10 @@ SpeculationOptions parse_speculation(std::string_view text, SpeculationOptions d
 // nothing drafts.
 void make_room_for_drafts(RunnerOptions& options, const SpeculationOptions& speculation);
 
+// The same for drafts that need no drafter: what the form of an answer is sure of, and predictions. Few rows, which one
+// or two sequences of a step may have.
+void make_room_for_known_drafts(RunnerOptions& options);
+
 // A row for each key: docs/speculation-use.md has it.
 std::string speculation_keys_as_markdown();
 

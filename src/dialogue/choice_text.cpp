@@ -14,7 +14,7 @@ constexpr size_t kTokensBefore = 8;
 
 ChoiceText::ChoiceText(const Tokenizer& tokenizer, ChoiceTextOptions options, std::span<const int32_t> before)
     : options_(std::move(options)),
-      detokenizer_(tokenizer, options_.skip_special_tokens),
+      detokenizer_(tokenizer, options_.skip_special_tokens, options_.shown_tokens),
       matcher_(options_.stops, options_.include_stop),
       num_characters_(options_.first_offset) {
   for (const int32_t id : before.last(std::min(before.size(), kTokensBefore))) detokenizer_.push(id);

@@ -35,9 +35,10 @@ struct ChoiceTextOptions {
   std::vector<std::string> stops = {};
   bool include_stop = false;
   bool skip_special_tokens = true;
-  int64_t min_tokens = 0;    // no stop string counts before this many
-  bool keep_tokens = false;  // fills TextPiece::tokens
-  int64_t first_offset = 0;  // characters of an echoed prompt
+  std::vector<int32_t> shown_tokens = {};  // special tokens that are not skipped
+  int64_t min_tokens = 0;                  // no stop string counts before this many
+  bool keep_tokens = false;                // fills TextPiece::tokens
+  int64_t first_offset = 0;                // characters of an echoed prompt
 };
 
 class ChoiceText {

@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "dialogue/gguf_vocabulary.h"
 #include "dialogue/message_content.h"
+#include "dialogue/tool_prompt.h"
 
 namespace quire {
 namespace {
@@ -76,6 +77,8 @@ std::unique_ptr<TextProcessor> TextProcessor::load(const Checkpoint& checkpoint)
 void TextProcessor::take_chat_template(std::string source) {
   template_source_ = std::move(source);
   if (template_source_.empty()) return;
+  tool_format_ = &detect_tool_format(template_source_);
+  reasoning_format_ = detect_reasoning_format(template_source_);
   // A template that does not parse must not keep the model from completing plain text.
   try {
     template_ = ChatTemplate::parse(template_source_);
@@ -88,6 +91,42 @@ void TextProcessor::use_chat_template(std::string source) {
   template_ = ChatTemplate::parse(source);
   template_source_ = std::move(source);
   template_error_.clear();
+  tool_format_ = &detect_tool_format(template_source_);
+  reasoning_format_ = detect_reasoning_format(template_source_);
+}
+
+void TextProcessor::use_tool_format(std::string_view name) {
+  tool_format_ = find_tool_format(name);
+  if (tool_format_ == nullptr) {
+    fail(ErrorCode::kInvalidArgument, "there is no format of calls named '{}'; known are {}", printable(name, 40),
+         tool_format_names());
+  }
+}
+
+void TextProcessor::use_reasoning_format(std::string_view name) {
+  reasoning_format_ = find_reasoning_format(name);
+  if (reasoning_format_ == nullptr && name != "none") {
+    fail(ErrorCode::kInvalidArgument, "there is no format of reasoning named '{}'; known are none, {}",
+         printable(name, 40), reasoning_format_names());
+  }
+}
+
+std::vector<int32_t> TextProcessor::mark_tokens(bool with_calls) const {
+  std::vector<int32_t> ids;
+  const auto add = [&](std::string_view mark) {
+    const std::optional<int32_t> id = tokenizer_.find_token(mark);
+    if (id && tokenizer_.is_special(*id)) ids.push_back(*id);
+  };
+  if (reasoning_format_ != nullptr) {
+    add(reasoning_format_->begin);
+    add(reasoning_format_->end);
+  }
+  if (!with_calls) return ids;
+  const CallMarks& marks = tool_format_->marks;
+  for (const auto& list : {marks.begins, marks.ends, marks.silent, marks.inner}) {
+    for (const std::string_view mark : list) add(mark);
+  }
+  return ids;
 }
 
 void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
@@ -113,7 +152,7 @@ void TextProcessor::collect_eog_ids(const Checkpoint& checkpoint) {
 }
 
 MarkedText TextProcessor::render_chat(const json::array& messages, bool add_generation_prompt,
-                                      const json::object& variables) const {
+                                      const json::object& variables, std::span<const Tool> tools) const {
   if (!template_) {
     if (!template_error_.empty()) {
       fail(ErrorCode::kUnsupported,
@@ -121,12 +160,15 @@ MarkedText TextProcessor::render_chat(const json::array& messages, bool add_gene
     }
     fail(ErrorCode::kUnsupported, "the model has no chat template; give it plain text to continue instead");
   }
-  return render_chat(*template_, messages, add_generation_prompt, variables);
+  return render_chat(*template_, messages, add_generation_prompt, variables, tools);
 }
 
 MarkedText TextProcessor::render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
-                                      const json::object& variables) const {
-  json::object context = chat_context(fit_content(messages, by), nullptr, nullptr, add_generation_prompt);
+                                      const json::object& variables, std::span<const Tool> tools) const {
+  const bool is_told = tells_tools(by, *tool_format_);
+  const json::array fitting = fit_content(is_told ? messages : describe_tools(messages, tools, by, *tool_format_), by);
+  const json::value listed = is_told && !tools.empty() ? json::value(tools_as_json(tools)) : json::value();
+  json::object context = chat_context(fitting, listed, nullptr, add_generation_prompt);
   std::vector<std::string_view> own;
   const auto give = [&](std::string_view name, std::optional<int32_t> id) {
     context[name] = id ? tokenizer_.token_text(*id) : std::string_view();

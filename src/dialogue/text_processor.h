@@ -6,11 +6,15 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
+#include "dialogue/reasoning.h"
+#include "dialogue/tool.h"
+#include "dialogue/tool_formats/tool_format.h"
 #include "jinja/chat_template.h"
 #include "models/loading/checkpoint.h"
 #include "text/tokenizer.h"
@@ -30,17 +34,29 @@ class TextProcessor {
   const std::string& chat_template_problem() const { return template_error_; }  // why the template cannot be used
   const ChatTemplate& chat_template() const { return *template_; }
   const std::string& chat_template_source() const { return template_source_; }
+
+  // How the model writes calls of tools, and what it thinks (null: it marks nothing as such): found by its chat
+  // template unless they were named. Throws Error kInvalidArgument for a name that is unknown; "none" is no reasoning.
+  const ToolFormat& tool_format() const { return *tool_format_; }
+  const ReasoningFormat* reasoning_format() const { return reasoning_format_; }
+  void use_tool_format(std::string_view name);
+  void use_reasoning_format(std::string_view name);
+  // Their marks that are special tokens, which belong to the text where it is read for them: those of reasoning, and of
+  // calls if they may come.
+  std::vector<int32_t> mark_tokens(bool with_calls) const;
+
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
   const std::string& tokenizer_kind() const { return tokenizer_kind_; }  // where it came from, for `info`
 
   // The prompt of a conversation, which knows the bytes that came from messages and variables. `messages` have OpenAI's
-  // form; `variables` are added to the template's variables and override them. Throws Error kUnsupported when the model
-  // has no template, kInvalidArgument with the template's message when the template refuses.
-  MarkedText render_chat(const json::array& messages, bool add_generation_prompt,
-                         const json::object& variables = {}) const;
+  // form; `variables` are added to the template's variables and override them; `tools` are what the model may call.
+  // Throws Error kUnsupported when the model has no template, kInvalidArgument with the template's message when the
+  // template refuses.
+  MarkedText render_chat(const json::array& messages, bool add_generation_prompt, const json::object& variables = {},
+                         std::span<const Tool> tools = {}) const;
   // The same with another template, and with the model's special tokens.
   MarkedText render_chat(const ChatTemplate& by, const json::array& messages, bool add_generation_prompt,
-                         const json::object& variables) const;
+                         const json::object& variables, std::span<const Tool> tools = {}) const;
   // Encodes a rendered conversation, which contains its special tokens. Their names in messages are text, unless
   // `parse_special` says that they are tokens too.
   struct RenderedOptions {
@@ -64,6 +80,8 @@ class TextProcessor {
   std::string template_source_;
   std::optional<ChatTemplate> template_;
   std::string template_error_;
+  const ToolFormat* tool_format_ = &generic_tool_format();
+  const ReasoningFormat* reasoning_format_ = nullptr;
   std::vector<int32_t> eog_ids_;
 };
 

@@ -24,6 +24,9 @@ struct GrammarSpec {
   std::string text = {};
   // The grammar begins after this text or special token, before which anything may stand ("</think>"). Empty: at once.
   std::string starts_after = {};
+  // Where not empty: `starts_after` counts only for a text that begins with this text or special token ("<think>"); in
+  // any other the grammar begins at once.
+  std::string starts_after_begin = {};
   bool any_whitespace = true;  // of JSON: where it may stand, as far as it stays short; else as json.dumps writes it
 
   bool operator==(const GrammarSpec&) const = default;

@@ -10,7 +10,10 @@ std::string key_of(const GrammarSpec& spec) {
   std::string key;
   key += static_cast<char>('a' + static_cast<int>(spec.kind));
   key += spec.any_whitespace ? '1' : '0';
-  key += std::to_string(spec.starts_after.size()) + ':' + spec.starts_after + spec.text;
+  for (const std::string* part : {&spec.starts_after, &spec.starts_after_begin}) {
+    key += std::to_string(part->size()) + ':' + *part;
+  }
+  key += spec.text;
   return key;
 }
 

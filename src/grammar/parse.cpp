@@ -53,7 +53,14 @@ std::shared_ptr<const Grammar> parse_grammar(const GrammarSpec& spec, const Gram
   Symbol root = body(builder, spec, limits);
   if (!spec.starts_after.empty()) {
     const GrammarBuilder::Branch branch[] = {{spec.starts_after, root}};
-    root = builder.text_until(branch, false);
+    const Symbol behind = builder.text_until(branch, false);
+    if (spec.starts_after_begin.empty()) {
+      root = behind;
+    } else {
+      const Symbol begun[] = {builder.special(spec.starts_after_begin), behind};
+      const Symbol either[] = {builder.sequence(begun), root};
+      root = builder.choice(either);
+    }
   }
   return builder.build(root);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "server/answers/response_store.h"
 #include "server/limits.h"
 #include "server/served_models.h"
 
@@ -25,10 +26,12 @@ struct ServerContext {
   ServedModels models;  // filled before `state` becomes kReady, unchanged from then on
 
   Limits limits;
+  ResponseStore responses;
   Metrics* metrics = nullptr;  // never null while a listener runs
   std::string openapi;         // the description of the paths, written by the listener
   bool allow_request_templates = false;
   int stream_interval = 1;  // tokens to a chunk of a stream, unless a request says otherwise
+  bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
   bool parse_special =
       true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise
 };

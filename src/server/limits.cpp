@@ -55,6 +55,9 @@ constexpr std::array kLimits = {
     LimitRow{"grammar_cache_bytes", &Limits::grammar_cache_bytes},
     LimitRow{"cache_salt_bytes", &Limits::cache_salt_bytes},
     LimitRow{"request_id_bytes", &Limits::request_id_bytes},
+    LimitRow{"stored_responses", &Limits::stored_responses},
+    LimitRow{"stored_tenant_bytes", &Limits::stored_tenant_bytes},
+    LimitRow{"stored_bytes", &Limits::stored_bytes},
 };
 
 }  // namespace

@@ -53,6 +53,9 @@ struct Limits {
   uint64_t grammar_cache_bytes = 512 * 1024 * 1024;  // of all that are kept for later requests
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
+  int stored_responses = 1000;                      // of /v1/responses, of each tenant
+  uint64_t stored_tenant_bytes = 32 * 1024 * 1024;  // of these, of each tenant
+  uint64_t stored_bytes = 256 * 1024 * 1024;        // of these, of all tenants
 };
 
 // One limit by its name. One of the members is null.

@@ -151,7 +151,7 @@ struct Listener::Impl {
 
   static http::Response refuse_unknown(const http::Request& request) {
     const bool is_server = request.path == "*";
-    const std::string allowed = is_server ? "GET, HEAD, POST, OPTIONS" : allowed_methods(request.path);
+    const std::string allowed = is_server ? "GET, HEAD, POST, DELETE, OPTIONS" : allowed_methods(request.path);
     if (allowed.empty()) {
       throw ApiError(404, "not_found_error", "not_found",
                      "unknown path; GET /openapi.json lists the paths of this server");

@@ -30,6 +30,7 @@ void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& contex
   context.metrics = &metrics;
   context.stream_interval = config.stream_interval;
   context.allow_request_templates = config.allow_request_templates;
+  context.drop_client_markers = config.drop_client_markers;
   context.parse_special = config.parse_special;
   context.limits = config.limits;
   constexpr int64_t kOwnDescriptors = 64;  // model files, listeners and the like

@@ -22,9 +22,10 @@ struct LoadedModel {
 
 struct ServerConfig {
   ListenerOptions listener;
-  Limits limits;                         // connections are cut to the descriptors that the process may have
-  int stream_interval = 1;               // of the context
-  bool allow_request_templates = false;  // of the context, as the next
+  Limits limits;            // connections are cut to the descriptors that the process may have
+  int stream_interval = 1;  // of the context, as the next three
+  bool allow_request_templates = false;
+  bool drop_client_markers = true;
   bool parse_special = true;
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
   std::chrono::milliseconds drain_limit{30'000};  // for running requests after that

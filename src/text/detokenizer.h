@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "text/decoder.h"
 #include "text/tokenizer.h"
@@ -11,7 +12,8 @@ namespace quire {
 
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+  // `shown`: special tokens that are text even if special tokens are skipped.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens = true, std::vector<int32_t> shown = {});
 
   // The text that is certain now. Always whole characters: the bytes of an incomplete one are held back until it is
   // complete or known to be malformed (then U+FFFD). All pushes and finish() together give Tokenizer::decode of all
@@ -23,6 +25,7 @@ class Detokenizer {
  private:
   Tokenizer tokenizer_;
   bool skip_special_tokens_;
+  std::vector<int32_t> shown_;
   DecoderChain chain_;
 };
 

@@ -47,6 +47,9 @@ stop() {
 
 start
 "$python" "$here/check_openai.py" "$url"
+"$python" "$here/check_responses.py" "$url"
+"$python" "$here/check_anthropic.py" "$url"
+"$python" "$here/check_agents.py" "$url"
 "$python" "$here/check_formats.py" "$url"
 "$python" "$here/check_lm_eval.py" "$url"
 "$load_tool/bin/python" "$here/check_load.py" "$url"

@@ -72,7 +72,7 @@ http::Response preflight_answer(const http::Request& request) {
   http::Response answer{.status = 204,
                         .content_type = "",
                         .body = "",
-                        .headers = {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
+                        .headers = {{"Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS"},
                                     {"Access-Control-Allow-Headers", allowed_headers(request)},
                                     {"Access-Control-Max-Age", "600"}}};
   // A page of the internet asks for this before it may reach an address of a private network.

@@ -5,11 +5,14 @@
 #include <optional>
 
 #include "base/log.h"
+#include "dialogue/thinking_budget.h"
 #include "server/answers/answer_errors.h"
+#include "server/answers/answer_parts.h"
 #include "server/answers/best_of.h"
 #include "server/answers/grammars.h"
 #include "server/answers/merged_pieces.h"
 #include "server/answers/prompts.h"
+#include "server/answers/tool_choice.h"
 #include "server/apis/json_text.h"
 #include "server/schema/field_error.h"
 #include "text/utf8.h"
@@ -144,7 +147,8 @@ class GenerationReader : public StreamReader {
  private:
   struct Choice {
     std::optional<ChoiceText> text;
-    std::optional<ChoiceEnd> end;  // decided; the finishing event has not arrived yet
+    std::unique_ptr<AnswerParts> parts;  // null: all text is content
+    std::optional<ChoiceEnd> end;        // decided; the finishing event has not arrived yet
     bool is_closed = false;
     int64_t num_tokens = 0;  // sampled, those after a stop string included
     double last_token_ms = 0.0;
@@ -192,10 +196,12 @@ class GenerationReader : public StreamReader {
       echo = echo_piece(tokenizer, prompt.ids, std::move(logprobs), request.skip_special_tokens);
       if (prompt.is_text) echo.text = prompt.text;
     }
+    const bool has_parts = plan_.is_conversation && reads_parts(*plan_.model->text, request);
     const ChoiceTextOptions options{
         .stops = request.stop,
         .include_stop = request.include_stop,
         .skip_special_tokens = request.skip_special_tokens,
+        .shown_tokens = has_parts ? plan_.model->text->mark_tokens(may_call(request)) : std::vector<int32_t>(),
         .min_tokens = request.sampling.min_tokens,
         .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks || plan_.num_returned > 0,
         .first_offset = static_cast<int64_t>(count_characters(echo.text))};
@@ -204,6 +210,10 @@ class GenerationReader : public StreamReader {
       choices_[choice].text.emplace(
           tokenizer, options,
           plan_.is_continuation ? std::span<const int32_t>(prompt.ids) : std::span<const int32_t>());
+      if (has_parts) {
+        choices_[choice].parts = std::make_unique<AnswerParts>(*plan_.model->text, request, prompt.ids,
+                                                               exchange_->request().id, static_cast<int>(choice));
+      }
       if (!echo.empty()) writer_->text(static_cast<int>(choice), echo);
     }
   }
@@ -229,6 +239,11 @@ class GenerationReader : public StreamReader {
     if (!choice.end) {
       choice.end = choice.text->is_stopped() ? stop_string_end(choice) : token_end(event);
     }
+    if (choice.parts != nullptr) {
+      choice.parts->push(std::move(rest));
+      rest = choice.parts->finish(*writer_);
+      choice.end->has_tool_calls = choice.parts->num_calls() > 0;
+    }
     if (!rest.text.empty()) writer_->text(static_cast<int>(index), std::exchange(rest, {}));
     choice.is_closed = true;
     --num_open_;
@@ -245,13 +260,19 @@ class GenerationReader : public StreamReader {
     choice.last_token_ms = event.time_ms;
     if (choice.end) return;  // sampled before the engine learned of the stop string
     ++usage_.completion_tokens;
-    writer_->usage(usage_);
     end_token_ = event.token.id;
     TextPiece piece = choice.text->push(std::move(event.token), event.is_stop_token, event.is_accepted_draft);
+    if (choice.parts != nullptr) {
+      const bool was_reasoning = choice.parts->is_reasoning();
+      choice.parts->push(std::exchange(piece, {}));
+      if (was_reasoning || choice.parts->is_reasoning()) ++usage_.reasoning_tokens;
+    }
+    writer_->usage(usage_);
     if (choice.text->is_stopped()) {
       choice.end = stop_string_end(choice);
       if (event.finish == FinishReason::kNone) group_.cancel(prompt, event.choice);
     }
+    if (choice.parts != nullptr) return choice.parts->write(*writer_);
     if (!piece.empty()) writer_->text(static_cast<int>(index), std::move(piece));
   }
 
@@ -314,6 +335,21 @@ class GenerationReader : public StreamReader {
   bool is_failed_ = false;
 };
 
+// What keeps the answer to a form: the request's grammar, that of its tools, and the bound of reasoning.
+std::shared_ptr<const ConstraintSource> constraint_for(const GenerationPlan& plan, std::span<const int32_t> eog_ids) {
+  const TextProcessor& text = *plan.model->text;
+  const AnswerStart start = plan.is_conversation ? answer_start(text, plan.prompts.front().ids) : AnswerStart::kContent;
+  ReasoningMarks marks;
+  if (start != AnswerStart::kContent) marks.end = text.reasoning_format()->end;
+  if (start == AnswerStart::kEither) marks.begin = text.reasoning_format()->begin;
+  auto constraint = constraint_of(*plan.model, plan.request, std::move(marks));
+  if (!plan.request.thinking_token_budget || start == AnswerStart::kContent) return constraint;
+  return limit_thinking(
+      text.tokenizer(), *text.reasoning_format(), eog_ids,
+      {.max_tokens = *plan.request.thinking_token_budget, .is_open = start == AnswerStart::kReasoning},
+      std::move(constraint));
+}
+
 }  // namespace
 
 std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, const ExchangePtr& exchange,
@@ -338,9 +374,10 @@ void prepare(GenerationPlan& plan) {
 
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
   prepare(plan);
+  if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
   const ApiRequest& request = plan.request;
   GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
-  common.constraint = constraint_of(*plan.model, request, /*reasoning_end=*/"");
+  common.constraint = constraint_for(plan, common.eog_ids);
   if (!common.prediction.empty() && plan.prompts.size() > 1) {
     refuse_field("prediction",
                  fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "

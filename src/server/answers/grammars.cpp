@@ -80,10 +80,13 @@ std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limi
 }
 
 std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      std::string reasoning_end) {
+                                                      ReasoningMarks reasoning) {
   if (!request.grammar) return nullptr;
   GrammarSpec spec = *request.grammar;
-  if (spec.starts_after.empty()) spec.starts_after = std::move(reasoning_end);
+  if (spec.starts_after.empty()) {
+    spec.starts_after = std::move(reasoning.end);
+    spec.starts_after_begin = std::move(reasoning.begin);
+  }
   try {
     return std::make_shared<MeasuredSource>(model.grammars->get(spec), model.metrics->grammar_mask_seconds());
   } catch (const Error& error) {

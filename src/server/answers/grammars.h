@@ -16,10 +16,16 @@ GrammarLimits grammar_limits(const Limits& limits);
 // Of a served model, whose engine and text it uses.
 std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limits& limits);
 
-// Null when the answer may have any form. `reasoning_end`: the text or special token after which the answer begins, for
-// a request whose model thinks first; else empty. Throws ApiError for a grammar that cannot be kept to. Compiles, so a
+// The marks of what a model thinks before its answer begins. Without a begin mark the prompt has it; without both there
+// is no reasoning.
+struct ReasoningMarks {
+  std::string begin = {};
+  std::string end = {};
+};
+
+// Null when the answer may have any form. Throws ApiError for a grammar that cannot be kept to. Compiles, so a
 // worker's work.
 std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      std::string reasoning_end);
+                                                      ReasoningMarks reasoning);
 
 }  // namespace quire

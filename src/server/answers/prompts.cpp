@@ -16,11 +16,13 @@ constexpr double kMaxTimeoutSeconds = 86400.0;
 
 // Uses the request's own template, if it has one.
 MarkedText render(const TextProcessor& text, const ApiRequest& request, const json::array& messages) {
+  std::span<const Tool> tools = request.tools;
+  if (request.tool_choice == ToolChoice::kNone) tools = {};
   if (request.chat_template.empty()) {
-    return text.render_chat(messages, request.add_generation_prompt, request.template_variables);
+    return text.render_chat(messages, request.add_generation_prompt, request.template_variables, tools);
   }
   return text.render_chat(ChatTemplate::parse(request.chat_template), messages, request.add_generation_prompt,
-                          request.template_variables);
+                          request.template_variables, tools);
 }
 
 // Letters alone: whatever a template does to text, it leaves them as they are.
@@ -152,7 +154,8 @@ ModelRequest read_request(const ServerContext& context, const http::Request& fro
                                    {.limits = context.limits,
                                     .default_sampling = model.default_sampling,
                                     .vocab_size = model.card.vocab_size,
-                                    .allow_request_templates = context.allow_request_templates})};
+                                    .allow_request_templates = context.allow_request_templates,
+                                    .drop_client_markers = context.drop_client_markers})};
 }
 
 std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& request, bool must_fit) {

@@ -4,6 +4,7 @@
 // One writer per request, used on the exchange's executor.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -109,6 +110,6 @@ struct AnswerSetup {
   uint64_t buffer_bytes = 0;  // unsent bytes of a stream above which has_room() is false
 };
 // Begins the answer: a stream's header is sent at once.
-using MakeAnswer = std::shared_ptr<AnswerWriter> (*)(const AnswerSetup& setup);
+using MakeAnswer = std::function<std::shared_ptr<AnswerWriter>(const AnswerSetup& setup)>;
 
 }  // namespace quire

@@ -9,5 +9,6 @@ namespace quire {
 
 std::shared_ptr<AnswerWriter> make_chat_answer(const AnswerSetup& setup);         // openai_chat/
 std::shared_ptr<AnswerWriter> make_completions_answer(const AnswerSetup& setup);  // openai_completions/
+std::shared_ptr<AnswerWriter> make_messages_answer(const AnswerSetup& setup);     // anthropic_messages/
 
 }  // namespace quire

@@ -5,7 +5,8 @@
 namespace quire {
 namespace {
 
-constexpr std::array kApis = {&kChatApi, &kCompletionsApi, &kEmbeddingsApi, &kTokenizeApi, &kDetokenizeApi};
+constexpr std::array kApis = {&kChatApi,      &kCompletionsApi, &kEmbeddingsApi, &kMessagesApi,
+                              &kResponsesApi, &kTokenizeApi,    &kDetokenizeApi};
 
 }  // namespace
 

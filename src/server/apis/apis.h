@@ -20,6 +20,8 @@ struct Api {
 extern const Api kChatApi;         // openai_chat/
 extern const Api kCompletionsApi;  // openai_completions/
 extern const Api kEmbeddingsApi;   // openai_embeddings/
+extern const Api kMessagesApi;     // anthropic_messages/
+extern const Api kResponsesApi;    // openai_responses/
 extern const Api kTokenizeApi;     // tokenize/
 extern const Api kDetokenizeApi;
 

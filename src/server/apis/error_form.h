@@ -14,8 +14,10 @@ struct ErrorForm {
   std::string (*stream_end)(const ApiError& error);
 };
 
-extern const ErrorForm kOpenAiErrors;    // openai/
-extern const ErrorForm kTokenizeErrors;  // tokenize/
+extern const ErrorForm kOpenAiErrors;     // openai/
+extern const ErrorForm kResponsesErrors;  // openai_responses/
+extern const ErrorForm kAnthropicErrors;  // anthropic_messages/
+extern const ErrorForm kTokenizeErrors;   // tokenize/
 
 // The reply. Its header fields: x-should-retry where that is known (OpenAI's clients obey it), Retry-After and
 // retry-after-ms if a time is known, WWW-Authenticate with 401, Accept-Encoding with 415, and

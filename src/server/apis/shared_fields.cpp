@@ -66,11 +66,6 @@ void check_generation(const ApiRequest& request) {
 
 void check_conversation(const ApiRequest& request) {
   check_tools(request);
-  if (!request.tools.empty() && request.tool_choice != ToolChoice::kNone) {
-    refuse_unsupported("tools",
-                       "'tools' are given: this server cannot call tools; leave them out, or give "
-                       "\"tool_choice\": \"none\"");
-  }
   if (request.continue_final_message && request.add_generation_prompt) {
     refuse_field("continue_final_message",
                  "'continue_final_message' contradicts add_generation_prompt; give \"add_generation_prompt\": false");

@@ -27,8 +27,11 @@ inline constexpr auto kConversationFields = std::to_array<Field>({
     {"continue_final_message", kBool,
      "leaves the last message open, so that the answer continues it; needs add_generation_prompt false",
      [](Out& out, const Value& value, const Context&) { out.continue_final_message = value.get_bool(); }},
-    {"reasoning_effort", kString, "passed to the chat template under this name",
-     [](Out& out, const Value& value, const Context&) { out.template_variables["reasoning_effort"] = value; },
+    {"reasoning_effort", kString, "passed to the chat template under this name; `none` also as enable_thinking false",
+     [](Out& out, const Value& value, const Context&) {
+       out.template_variables["reasoning_effort"] = value;
+       if (value == "none") out.template_variables["enable_thinking"] = false;
+     },
      1, 64},
     other_field("documents", R"({"type": "array", "items": {"type": "object"}})", "list of documents, passed to the chat template under this name",
      [](Out& out, const Value& value, const Context&) {
@@ -86,7 +89,7 @@ inline constexpr auto kStoppingFields = std::to_array<Field>({
     {"min_tokens", kInteger, "neither an end-of-generation token nor a stop string ends the text before this many tokens",
      [](Out& out, const Value& value, const Context&) { out.sampling.min_tokens = small(value); }, 0, 1 << 30},
     other_field("stop", R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})", "string or list of strings that end the text; not part of it",
-     [](Out& out, const Value& value, const Context& context) { out.stop = read_stop(value, context); }),
+     [](Out& out, const Value& value, const Context& context) { out.stop = read_stop("stop", value, context); }),
     other_field("stop_token_ids", kIdsShape, "list of token ids that end the text",
      [](Out& out, const Value& value, const Context& context) {
        out.stop_token_ids =

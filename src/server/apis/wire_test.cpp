@@ -6,6 +6,7 @@
 #include "server/answers/generation.h"
 #include "server/apis/answers.h"
 #include "server/apis/apis.h"
+#include "server/apis/openai_responses/answer.h"
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -13,12 +14,26 @@ namespace {
 
 constexpr const char* kSnapshot = QUIRE_SOURCE_DIR "/src/server/apis/wire.snapshot";
 
+constexpr const char* kWithTools = R"({"tools": [{"function": {"name": "f"}}, {"function": {"name": "g"}}]})";
+constexpr const char* kWithToolsStreamed =
+    R"({"tools": [{"function": {"name": "f"}}], "stream": true, "stream_options": {"include_usage": true}})";
+constexpr const char* kCalls =
+    "<think>Hm</think>\n\nI call.\n<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>"
+    "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>";
+
 struct Case {
   const Api& api;
   const char* body;
   size_t num_prompts = 1;
   FinishReason finish = FinishReason::kLength;
+  const char* text = nullptr;  // of the answer; the model thinks before it answers
 };
+
+MakeAnswer maker(const Api& api) {
+  if (&api == &kChatApi) return make_chat_answer;
+  if (&api == &kResponsesApi) return [](const AnswerSetup& setup) { return make_responses_answer(setup); };
+  return &api == &kMessagesApi ? make_messages_answer : make_completions_answer;
+}
 
 class WireTest : public ServerTest {
  protected:
@@ -37,11 +52,30 @@ class WireTest : public ServerTest {
     return event;
   }
 
+  // The ids of calls are new each time.
+  static void hide_ids(std::string& text) {
+    constexpr std::string_view kId = "\"id\":\"call_";
+    for (size_t at = text.find(kId); at != std::string::npos; at = text.find(kId, at)) {
+      at += kId.size();
+      EXPECT_EQ(text.find('"', at), at + 24);
+      text.replace(at, 24, "*");
+    }
+  }
+
   // What the client of a request reads whose streams bring the same few tokens for every choice.
   std::string wire(const Case& given) {
     const auto exchange = std::make_shared<FakeExchange>(given.body);
+    const auto thinking = TextProcessor::load(checkpoint());
+    const std::vector<int32_t> plain_ids = ids_;
+    if (given.text != nullptr) {
+      thinking->use_reasoning_format("think");
+      ids_ = text().tokenizer().encode(given.text, {.add_special_tokens = true});
+      ids_.push_back(text().eog_ids().front());
+    }
+    model_->text = given.text != nullptr ? thinking.get() : &text();
     GenerationPlan plan;
     plan.model = model_;
+    plan.is_conversation = &given.api == &kChatApi || &given.api == &kMessagesApi || &given.api == &kResponsesApi;
     plan.request =
         parse_request(given.body, given.api, {.limits = context_.limits, .default_sampling = model_->default_sampling});
     std::vector<std::shared_ptr<OutputStream>> streams;
@@ -52,7 +86,7 @@ class WireTest : public ServerTest {
     const int num_choices = plan.request.num_choices;
     const bool has_drafts = plan.request.draft_marks;
     const bool scores_prompt = plan.request.prompt_logprobs >= 0 || (plan.request.echo && plan.request.logprobs);
-    plan.make_answer = &given.api == &kChatApi ? make_chat_answer : make_completions_answer;
+    plan.make_answer = maker(given.api);
     const auto group = std::make_shared<StreamGroup>(exchange, streams);
     group->start(make_generation_reader(context_, exchange, *group, std::move(plan), given.num_prompts > 1));
     for (const auto& stream : streams) {
@@ -80,10 +114,14 @@ class WireTest : public ServerTest {
     std::string text = exchange->is_stream()
                            ? exchange->sent()
                            : std::to_string(exchange->response().status) + " " + exchange->response().body + "\n";
-    constexpr std::string_view kCreated = "\"created\":";
-    for (size_t at = text.find(kCreated); at != std::string::npos; at = text.find(kCreated, at)) {
-      at += kCreated.size();
-      text.replace(at, text.find_first_not_of("0123456789", at) - at, "0");
+    ids_ = plain_ids;
+    model_->text = &this->text();
+    hide_ids(text);
+    for (const std::string_view time : {"\"created\":", "\"created_at\":", "\"completed_at\":"}) {
+      for (size_t at = text.find(time); at != std::string::npos; at = text.find(time, at)) {
+        at += time.size();
+        text.replace(at, text.find_first_not_of("0123456789", at) - at, "0");
+      }
     }
     return text;
   }
@@ -107,6 +145,11 @@ TEST_F(WireTest, StaysAsItWas) {
       {kChatApi, R"({"quire_drafts": true, "prediction": {"type": "content", "content": "one"}})"},
       {kChatApi, R"({"quire_drafts": true, "stream": true, "stream_options": {"include_usage": true},
                      "prediction": {"type": "content", "content": "one"}})"},
+      {kChatApi, kWithTools, 1, FinishReason::kStop, kCalls},
+      {kChatApi, kWithToolsStreamed, 1, FinishReason::kStop, kCalls},
+      {kChatApi, kWithTools, 1, FinishReason::kLength, "<think>Hm"},
+      {kChatApi, R"({"include_reasoning": false, "stream": true, "logprobs": true})", 1, FinishReason::kStop,
+       "<think>\nHm.\n</think>\n\nYes <b>"},
       {kCompletionsApi, R"({"quire_drafts": true, "quire_timings": true, "stream": true, "stop": "two"})"},
       {kCompletionsApi, R"({})", 2},
       {kCompletionsApi, R"({"stream": true})", 2},
@@ -119,6 +162,19 @@ TEST_F(WireTest, StaysAsItWas) {
        FinishReason::kStop},
       {kCompletionsApi, R"({"stream": true})", 1, FinishReason::kCancelled},
       {kCompletionsApi, R"({"logprobs": 1})", 2, FinishReason::kAborted},
+      {kMessagesApi, R"({"max_tokens": 3})"},
+      {kMessagesApi, R"({"max_tokens": 99, "stream": true})"},
+      {kMessagesApi, R"({"stream": true})", 1, FinishReason::kStop},
+      {kMessagesApi, R"({"stop_sequences": ["two"], "stream": true})"},
+      {kMessagesApi, R"({"stop_sequences": ["two"]})"},
+      {kMessagesApi, R"({"stream": true})", 1, FinishReason::kTimeout},
+      {kMessagesApi, R"({})", 1, FinishReason::kError},
+      {kResponsesApi, R"({"metadata": {"a": "b"}, "temperature": 0.5})", 1, FinishReason::kStop},
+      {kResponsesApi, R"({"stream": true})"},
+      {kResponsesApi, R"({"include": ["message.output_text.logprobs"], "top_logprobs": 1})"},
+      {kResponsesApi, R"({"stream": true, "top_logprobs": 1})", 1, FinishReason::kStop},
+      {kResponsesApi, R"({"stream": true})", 1, FinishReason::kTimeout},
+      {kResponsesApi, R"({})", 1, FinishReason::kError},
   };
   std::string all;
   for (const Case& given : cases) {

@@ -7,11 +7,20 @@
 
 namespace quire {
 
+namespace {
+
+ModelRequest read_conversation(const ServerContext& context, const http::Request& from) {
+  ModelRequest given = read_request(context, from, kChatApi);
+  if (given.request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");
+  return given;
+}
+
+}  // namespace
+
 void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange) {
   require_ready(context);
-  auto [model, request] = read_request(context, exchange->request(), kChatApi);
+  auto [model, request] = read_conversation(context, exchange->request());
   require_room(*model.engine);
-  if (request.messages.empty()) refuse_field("messages", "'messages' is missing; give a list of messages");
   GenerationPlan plan;
   plan.model = &model;
   plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});
@@ -22,6 +31,13 @@ void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange
   plan.path = "messages";
   plan.request = std::move(request);
   start_generation(context, exchange, std::move(plan));
+}
+
+void handle_chat_input_tokens(ServerContext& context, const ExchangePtr& exchange) {
+  require_loaded(context);
+  const auto [model, request] = read_conversation(context, exchange->request());
+  const size_t count = chat_prompt(model, request, /*must_fit=*/false).size();
+  exchange->reply({.body = fmt::format(R"({{"object":"response.input_tokens","input_tokens":{}}})", count)});
 }
 
 }  // namespace quire

@@ -23,8 +23,16 @@ void handle_models(ServerContext& context, const ExchangePtr& exchange);  // lis
 
 // Inference.
 void handle_chat_completions(ServerContext& context, const ExchangePtr& exchange);
+void handle_chat_input_tokens(ServerContext& context, const ExchangePtr& exchange);
 void handle_completions(ServerContext& context, const ExchangePtr& exchange);
 void handle_embeddings(ServerContext& context, const ExchangePtr& exchange);
+void handle_messages(ServerContext& context, const ExchangePtr& exchange);
+void handle_count_tokens(ServerContext& context, const ExchangePtr& exchange);
+void handle_responses(ServerContext& context, const ExchangePtr& exchange);
+void handle_responses_input_tokens(ServerContext& context, const ExchangePtr& exchange);
+void handle_response(ServerContext& context, const ExchangePtr& exchange);  // /v1/responses/{id}
+void handle_delete_response(ServerContext& context, const ExchangePtr& exchange);
+void handle_response_input_items(ServerContext& context, const ExchangePtr& exchange);
 void handle_tokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_detokenize(ServerContext& context, const ExchangePtr& exchange);
 void handle_tokenizer_info(ServerContext& context, const ExchangePtr& exchange);

@@ -107,6 +107,14 @@ TEST_F(GrammarTest, WrongFormsAreRefusedWithTheirField) {
   EXPECT_NE(message.find("/properties/a"), std::string::npos) << message;
 }
 
+// States and masks are learnt while an answer grows.
+TEST_F(GrammarTest, MemoryOfMatchingIsLimited) {
+  set_limit(context_.limits, "grammar_memory_bytes=1000");
+  model_->grammars = make_grammars(*model_, context_.limits);
+  const json::object given = error(kChat, chat("Hello!", {{"guided_regex", "([ab]*c[ab]{9}){3}"}}));
+  EXPECT_TRUE(given.at("code") == "grammar_failed" || given.at("code") == "limit_exceeded");
+}
+
 // Each limit of a grammar holds, and is the fault of the request.
 TEST_F(GrammarTest, LimitsHold) {
   struct Case {

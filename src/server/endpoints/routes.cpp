@@ -20,17 +20,36 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/models", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_models},
     Route{"GET", "/v1/models/{id}", Scope::kKey, Runs::kInline, kOpenAiErrors, handle_models},
     Route{"POST", "/v1/chat/completions", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_chat_completions},
+    Route{"POST", "/v1/chat/completions/input_tokens", Scope::kKey, Runs::kWorker, kOpenAiErrors,
+          handle_chat_input_tokens},
     Route{"POST", "/v1/completions", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_completions},
     Route{"POST", "/v1/embeddings", Scope::kKey, Runs::kEngine, kOpenAiErrors, handle_embeddings},
+    Route{"POST", "/v1/messages", Scope::kKey, Runs::kEngine, kAnthropicErrors, handle_messages},
+    Route{"POST", "/v1/messages/count_tokens", Scope::kKey, Runs::kWorker, kAnthropicErrors, handle_count_tokens},
+    Route{"POST", "/v1/responses", Scope::kKey, Runs::kEngine, kResponsesErrors, handle_responses},
+    Route{"POST", "/v1/responses/input_tokens", Scope::kKey, Runs::kWorker, kResponsesErrors,
+          handle_responses_input_tokens},
+    Route{"GET", "/v1/responses/{id}/input_items", Scope::kKey, Runs::kWorker, kResponsesErrors,
+          handle_response_input_items},
+    Route{"GET", "/v1/responses/{id}", Scope::kKey, Runs::kInline, kResponsesErrors, handle_response},
+    Route{"DELETE", "/v1/responses/{id}", Scope::kKey, Runs::kInline, kResponsesErrors, handle_delete_response},
     Route{"POST", "/tokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_tokenize},
     Route{"POST", "/detokenize", Scope::kKey, Runs::kWorker, kTokenizeErrors, handle_detokenize},
     Route{"GET", "/tokenizer_info", Scope::kKey, Runs::kInline, kTokenizeErrors, handle_tokenizer_info},
 };
 
+// Segment by segment; the last one in braces takes the rest.
 bool matches(std::string_view pattern, std::string_view path) {
-  const size_t brace = pattern.find('{');
-  if (brace == std::string_view::npos) return pattern == path;
-  return path.size() > brace && path.substr(0, brace) == pattern.substr(0, brace);
+  for (size_t brace = pattern.find('{'); brace != std::string_view::npos; brace = pattern.find('{')) {
+    if (path.size() <= brace || path.substr(0, brace) != pattern.substr(0, brace)) return false;
+    const size_t close = pattern.find('}', brace) + 1;
+    if (close == pattern.size()) return true;
+    const size_t slash = path.find('/', brace);
+    if (slash == brace || slash == std::string_view::npos) return false;
+    pattern.remove_prefix(close);
+    path.remove_prefix(slash);
+  }
+  return pattern == path;
 }
 
 bool is_known(std::string_view path) {

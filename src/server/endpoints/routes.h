@@ -33,7 +33,7 @@ struct Route {
         handle(its_handler) {}
 
   std::string_view method;   // GET answers HEAD as well
-  std::string_view pattern;  // a path; a last segment in braces matches anything, slashes included
+  std::string_view pattern;  // a path; a segment in braces matches any, the last one slashes included
   Scope scope;
   Runs runs;
   const ErrorForm& errors;  // of the API whose path it is

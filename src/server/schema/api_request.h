@@ -103,6 +103,12 @@ struct ApiRequest {
   std::string reasoning_effort;                  // empty: the model's own
   std::optional<int64_t> thinking_token_budget;  // tokens of reasoning after which the answer begins
 
+  // /v1/responses
+  json::object echoed;               // members that the answer repeats
+  json::array input_items;           // as given
+  std::string previous_response_id;  // empty: none
+  bool store = true;
+
   // /v1/embeddings
   bool base64 = false;
   std::optional<int> dimensions;

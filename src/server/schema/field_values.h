@@ -77,6 +77,19 @@ constexpr Field object_field(std::string_view name, const std::array<Field, N>& 
           .num_nested = N};
 }
 
+// Some fields of a group, by their names.
+template <size_t N, size_t M>
+consteval auto pick(const std::array<Field, N>& group, const std::string_view (&names)[M]) {
+  std::array<Field, M> picked{};
+  for (size_t i = 0; i < M; ++i) {
+    // No such field: at() ends the constant evaluation.
+    picked[i] = group.at(static_cast<size_t>(
+        std::find_if(group.begin(), group.end(), [&](const Field& field) { return field.name == names[i]; }) -
+        group.begin()));
+  }
+  return picked;
+}
+
 // Groups of fields as one table.
 template <size_t... N>
 constexpr auto join(const std::array<Field, N>&... groups) {

@@ -21,6 +21,7 @@ struct ParseContext {
   const SamplingParams& default_sampling;
   int64_t vocab_size = 0;  // 0: unknown, only the sign of token ids is checked
   bool allow_request_templates = false;
+  bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
 };
 
 enum class FieldType : uint8_t {

@@ -40,7 +40,6 @@ json::value read_content(const std::string& path, const json::value* content) {
   return parts.empty() ? json::value("") : *content;
 }
 
-// Clients send the arguments of earlier calls as a string that holds JSON; templates expect the value itself.
 void open_arguments(const std::string& path, json::value& calls, const ParseContext& context) {
   if (calls.is_null()) return;
   if (!calls.is_array()) refuse_value(path, "a list of tool calls", calls);
@@ -53,13 +52,7 @@ void open_arguments(const std::string& path, json::value& calls, const ParseCont
     if (!function->is_object()) refuse_value(function_path, "an object", *function);
     json::value* arguments = function->get_object().if_contains("arguments");
     if (arguments == nullptr || !arguments->is_string()) continue;
-    try {
-      json::value parsed =
-          parse_json(arguments->get_string(), "arguments", static_cast<size_t>(context.limits.json_depth));
-      if (parsed.is_object()) *arguments = std::move(parsed);
-    } catch (const Error&) {
-      continue;  // a template that writes the text still works
-    }
+    *arguments = read_call_arguments(std::string(arguments->get_string()), context);
   }
 }
 
@@ -78,6 +71,15 @@ json::object read_message(const std::string& path, const json::value& value, con
 }
 
 }  // namespace
+
+json::value read_call_arguments(std::string_view arguments, const ParseContext& context) {
+  try {
+    json::value parsed = parse_json(arguments, "arguments", static_cast<size_t>(context.limits.json_depth));
+    return parsed.is_object() ? parsed : json::value(json::string(arguments));
+  } catch (const Error&) {
+    return json::string(arguments);
+  }
+}
 
 json::array read_messages(const json::value& value, const ParseContext& context) {
   if (!value.is_array()) refuse_value("messages", "a list of messages", value);

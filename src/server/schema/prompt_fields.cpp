@@ -105,11 +105,11 @@ std::vector<std::string> read_strings(const std::string& path, const json::value
   return strings;
 }
 
-std::vector<std::string> read_stop(const json::value& value, const ParseContext& context) {
+std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context) {
   const Limits& limits = context.limits;
-  if (value.is_string()) return {read_string("stop", value, limits.stop_bytes)};
-  if (!value.is_array()) refuse_value("stop", "a string, a list of strings, or null", value);
-  return read_strings("stop", value, static_cast<size_t>(limits.stop_strings), limits.stop_bytes);
+  if (value.is_string()) return {read_string(path, value, limits.stop_bytes)};
+  if (!value.is_array()) refuse_value(path, "a string, a list of strings, or null", value);
+  return read_strings(path, value, static_cast<size_t>(limits.stop_strings), limits.stop_bytes);
 }
 
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context) {

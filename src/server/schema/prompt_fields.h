@@ -9,6 +9,9 @@
 
 namespace quire {
 
+// The arguments of an earlier call. Clients send them as a string that holds JSON; templates expect the object itself.
+// Other text stays a string: a template that writes it still works.
+json::value read_call_arguments(std::string_view arguments, const ParseContext& context);
 // Messages as dialogue renders them: content is a string, a list of text parts or null, the role developer becomes
 // system, arguments of tool calls are objects.
 json::array read_messages(const json::value& value, const ParseContext& context);
@@ -21,14 +24,20 @@ std::shared_ptr<const std::vector<int32_t>> read_allowed_tokens(const json::valu
 // A list of at most `max_entries` strings of 1 to `max_bytes` bytes.
 std::vector<std::string> read_strings(const std::string& path, const json::value& value, size_t max_entries,
                                       size_t max_bytes);
-std::vector<std::string> read_stop(const json::value& value, const ParseContext& context);
+// A string or a list of strings.
+std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);
 // The text that an answer is expected to be.
 std::string read_prediction(const json::value& value);
 void read_template_variables(ApiRequest& out, const json::value& value);
-// Of response_format, an object: that it has a type, and which.
-// OpenAI's list of tools; each has a name that no other has.
-std::vector<Tool> read_tools(const json::value& value, const ParseContext& context);
+// How an API writes a tool; by default as OpenAI's chat does.
+struct ToolForm {
+  std::string_view type = "function";   // the only one that is known
+  std::string_view place = "function";  // the member that has the others; empty: the tool itself
+  std::string_view parameters = "parameters";
+};
+// A list of tools; each has a name that no other has.
+std::vector<Tool> read_tools(const json::value& value, const ParseContext& context, const ToolForm& form = {});
 // "none", "auto", "required", or the object that names a function, in the form of chat or of responses.
 void read_tool_choice(ApiRequest& out, const json::value& value);
 // What tools and tool_choice must fulfil together.

@@ -36,16 +36,17 @@ const json::value* member(const json::object& from, std::string_view key) {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
-Tool read_tool(const std::string& path, const json::value& value) {
-  if (!value.is_object()) refuse_value(path, R"(an object such as {"type": "function", "function": {...}})", value);
+Tool read_tool(const std::string& path, const json::value& value, const ToolForm& form) {
+  if (!value.is_object()) refuse_value(path, "an object that describes a tool", value);
   const json::object& object = value.get_object();
   const json::value* type = member(object, "type");
-  if (type != nullptr && *type != "function") {
-    refuse_unsupported(at(path, "type"), fmt::format("'{}' is {}: this server knows only \"function\"",
-                                                     at(path, "type"), describe_value(*type)));
+  if (type != nullptr && *type != json::value(json::string(form.type))) {
+    refuse_unsupported(at(path, "type"), fmt::format("'{}' is {}: this server has no tools of its own, it knows only "
+                                                     "\"{}\"",
+                                                     at(path, "type"), describe_value(*type), form.type));
   }
-  const std::string inner = at(path, "function");
-  const json::value* function = member(object, "function");
+  const std::string inner = form.place.empty() ? path : at(path, form.place);
+  const json::value* function = form.place.empty() ? &value : member(object, form.place);
   if (function == nullptr || !function->is_object()) {
     refuse_value(inner, "an object with name, description and parameters",
                  function == nullptr ? json::value() : *function);
@@ -56,9 +57,9 @@ Tool read_tool(const std::string& path, const json::value& value) {
     if (!description->is_string()) refuse_value(at(inner, "description"), "a string", *description);
     tool.description = std::string(description->get_string());
   }
-  if (const json::value* parameters = member(from, "parameters")) {
+  if (const json::value* parameters = member(from, form.parameters)) {
     if (!parameters->is_object())
-      refuse_value(at(inner, "parameters"), "a JSON Schema, which is an object", *parameters);
+      refuse_value(at(inner, form.parameters), "a JSON Schema, which is an object", *parameters);
     tool.parameters = parameters->get_object();
   }
   if (const json::value* strict = member(from, "strict")) {
@@ -70,7 +71,7 @@ Tool read_tool(const std::string& path, const json::value& value) {
 
 }  // namespace
 
-std::vector<Tool> read_tools(const json::value& value, const ParseContext& context) {
+std::vector<Tool> read_tools(const json::value& value, const ParseContext& context, const ToolForm& form) {
   if (!value.is_array()) refuse_value("tools", "a list of tools", value);
   const json::array& list = value.get_array();
   const auto most = static_cast<size_t>(context.limits.tools);
@@ -85,7 +86,7 @@ std::vector<Tool> read_tools(const json::value& value, const ParseContext& conte
   std::set<std::string_view> names;
   tools.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
-    tools.push_back(read_tool(at("tools", i), list[i]));
+    tools.push_back(read_tool(at("tools", i), list[i], form));
     if (!names.insert(tools.back().name).second) {
       refuse_field(at("tools", i), fmt::format("'{}' is a second tool named {}; give each a name of its own",
                                                at("tools", i), tools.back().name));

@@ -91,9 +91,17 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
     tick();
   }
 
-  void text(int index, TextPiece piece) override { chunk(index, piece, nullptr, false); }
+  void text(int index, TextPiece piece) override { chunk({.index = index, .piece = piece}, false); }
+  void reasoning(int index, TextPiece piece) override {
+    const TextPiece tokens{.text = {}, .tokens = std::move(piece.tokens)};
+    chunk({.index = index, .piece = tokens, .reasoning = piece.text}, false);
+  }
+  void tool_call(int index, const ToolCallPiece& call, std::vector<PieceToken> tokens) override {
+    const TextPiece piece{.text = {}, .tokens = std::move(tokens)};
+    chunk({.index = index, .piece = piece, .calls = {&call, 1}}, false);
+  }
   void end(int index, TextPiece rest, const ChoiceEnd& end, bool is_last) override {
-    chunk(index, rest, &end, is_last && !include_usage_);
+    chunk({.index = index, .piece = rest, .end = &end}, is_last && !include_usage_);
   }
 
   void flush() override {
@@ -123,21 +131,18 @@ class StreamedAnswer : public OpenAiAnswer, public std::enable_shared_from_this<
   bool has_room() const override { return exchange_->unsent_bytes() + out_.size() < buffer_bytes_; }
 
  private:
-  void chunk(int index, const TextPiece& piece, const ChoiceEnd* end, bool with_timings) {
-    const bool is_first = !is_started_[static_cast<size_t>(index)];
-    is_started_[static_cast<size_t>(index)] = true;
-    const std::string_view prompt =
-        is_first ? std::string_view(*prompts_[static_cast<size_t>(index)]) : std::string_view();
+  void chunk(ChoicePart part, bool with_timings) {
+    const auto index = static_cast<size_t>(part.index);
+    part.is_stream = true;
+    part.is_first = !is_started_[index];
+    is_started_[index] = true;
+    const std::string_view prompt = part.is_first ? std::string_view(*prompts_[index]) : std::string_view();
     const bool in_choice = form_->has_prompt_in_choice();
+    if (in_choice) part.prompt = prompt;
     out_ += head_;
     if (!in_choice) out_ += prompt;
     out_ += ",\"choices\":[";
-    form_->append_choice(out_, {.index = index,
-                                .is_stream = true,
-                                .is_first = is_first,
-                                .piece = piece,
-                                .end = end,
-                                .prompt = in_choice ? prompt : std::string_view()});
+    form_->append_choice(out_, part);
     out_ += ']';
     if (continuous_usage_) {
       out_ += ",\"usage\":";
@@ -179,6 +184,20 @@ class WholeAnswer : public OpenAiAnswer {
         choices_(prompts_.size()) {}
 
   void text(int index, TextPiece piece) override { choices_[static_cast<size_t>(index)].add(std::move(piece)); }
+  void reasoning(int index, TextPiece piece) override {
+    Choice& choice = choices_[static_cast<size_t>(index)];
+    choice.reasoning += piece.text;
+    choice.add({.text = {}, .tokens = std::move(piece.tokens)});
+  }
+  void tool_call(int index, const ToolCallPiece& call, std::vector<PieceToken> tokens) override {
+    Choice& choice = choices_[static_cast<size_t>(index)];
+    if (static_cast<size_t>(call.index) == choice.calls.size()) {
+      choice.calls.push_back(call);
+    } else {
+      choice.calls[static_cast<size_t>(call.index)].arguments += call.arguments;
+    }
+    choice.add({.text = {}, .tokens = std::move(tokens)});
+  }
   void end(int index, TextPiece rest, const ChoiceEnd& end, bool) override {
     choices_[static_cast<size_t>(index)].add(std::move(rest));
     choices_[static_cast<size_t>(index)].end = end;
@@ -194,6 +213,8 @@ class WholeAnswer : public OpenAiAnswer {
       form_->append_choice(body, {.index = static_cast<int>(i),
                                   .is_first = true,
                                   .piece = choices_[i].piece,
+                                  .reasoning = choices_[i].reasoning,
+                                  .calls = choices_[i].calls,
                                   .end = &choices_[i].end,
                                   .prompt = in_choice ? std::string_view(*prompts_[i]) : ""});
     }
@@ -212,6 +233,8 @@ class WholeAnswer : public OpenAiAnswer {
  private:
   struct Choice {
     TextPiece piece;
+    std::string reasoning;
+    std::vector<ToolCallPiece> calls;
     ChoiceEnd end;
 
     void add(TextPiece more) {
@@ -241,7 +264,8 @@ void OpenAiForm::append_end(std::string& out, const ChoicePart& part) const {
   if (part.end == nullptr) {
     out += "null";
   } else {
-    out += part.end->reason == FinishReason::kLength ? "\"length\"" : "\"stop\"";
+    const bool is_cut = part.end->reason == FinishReason::kLength;
+    out += is_cut ? "\"length\"" : part.end->has_tool_calls ? "\"tool_calls\"" : "\"stop\"";
     out += ",\"stop_reason\":";
     append_stop(out, *part.end);
   }

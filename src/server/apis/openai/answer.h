@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,8 +18,10 @@ namespace quire {
 struct ChoicePart {
   int index = 0;
   bool is_stream = false;
-  bool is_first = false;  // of this choice
-  const TextPiece& piece;
+  bool is_first = false;   // of this choice
+  const TextPiece& piece;  // the content, and the tokens of all that the part says
+  std::string_view reasoning = {};
+  std::span<const ToolCallPiece> calls = {};
   const ChoiceEnd* end = nullptr;  // null: more follows
   std::string_view prompt = {};    // members about the prompt, each with a comma before it
 };

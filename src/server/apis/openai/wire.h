@@ -33,6 +33,9 @@ void append_list(std::string& out, const List& list, Append append) {
 }
 
 void append_token_ids(std::string& out, std::span<const int32_t> ids);
+// A list of {"token", "logprob", "bytes", "top_logprobs"}. The token that ends the turn is not part of the message and
+// is left out, as in OpenAI's answers.
+void append_token_logprobs(std::string& out, const TokenNames& names, const std::vector<PieceToken>& tokens);
 // vLLM's form: null, or an object of token id: {logprob, rank, decoded_token}, for each token of the prompt.
 void append_prompt_logprobs(std::string& out, const TokenNames& names, std::span<const SampledToken> tokens,
                             int num_top);

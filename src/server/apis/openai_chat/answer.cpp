@@ -1,24 +1,12 @@
-#include "server/apis/openai/answer.h"
+#include <algorithm>
+#include <utility>
+
 #include "server/apis/answers.h"
 #include "server/apis/json_text.h"
+#include "server/apis/openai/answer.h"
 
 namespace quire {
 namespace {
-
-// Each {"token", "logprob", "bytes"} without the closing brace.
-void append_token(std::string& out, const TokenNames& names, int32_t id, float logprob) {
-  out += "{\"token\":";
-  append_json_string(out, names.name(id));
-  out += ",\"logprob\":";
-  append_json_number(out, logprob);
-  out += ",\"bytes\":[";
-  const std::string bytes = names.tokenizer.token_bytes(id);
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    if (i > 0) out += ',';
-    append_json_number(out, static_cast<int64_t>(static_cast<unsigned char>(bytes[i])));
-  }
-  out += ']';
-}
 
 class ChatForm : public OpenAiForm {
  public:
@@ -33,11 +21,7 @@ class ChatForm : public OpenAiForm {
     out += "{\"index\":";
     append_json_number(out, int64_t{part.index});
     out += part.is_stream ? ",\"delta\":{" : ",\"message\":{";
-    if (part.is_first) out += "\"role\":\"assistant\"";
-    if (part.is_first || !part.piece.text.empty() || part.end == nullptr) {
-      out += part.is_first ? ",\"content\":" : "\"content\":";
-      append_json_string(out, part.piece.text);
-    }
+    append_message(out, part);
     out += part.is_stream ? "}" : ",\"refusal\":null}";
     out += ",\"logprobs\":";
     append_logprobs(out, part.piece.tokens, /*null_when_empty=*/part.is_stream);
@@ -45,26 +29,54 @@ class ChatForm : public OpenAiForm {
   }
 
  private:
-  // The token that ends the turn is not part of the message and is left out, as in OpenAI's answers.
-  void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
-    std::vector<const PieceToken*> shown;
-    for (const PieceToken& token : tokens) {
-      if (!token.is_end) shown.push_back(&token);
+  static void append_message(std::string& out, const ChoicePart& part) {
+    const char* separator = "";
+    const auto member = [&](std::string_view name) {
+      out += std::exchange(separator, ",");
+      out += name;
+    };
+    if (part.is_first) member("\"role\":\"assistant\"");
+    const bool is_other = !part.reasoning.empty() || !part.calls.empty();
+    if (!part.piece.text.empty() || (!is_other && (part.is_first || part.end == nullptr))) {
+      member("\"content\":");
+      append_json_string(out, part.piece.text);
+    } else if (part.is_first) {
+      member("\"content\":null");
     }
-    if (!logprobs_ || (null_when_empty && shown.empty())) {
+    // Clients read the one name or the other.
+    for (const std::string_view name : {"\"reasoning\":", "\"reasoning_content\":"}) {
+      if (part.reasoning.empty()) break;
+      member(name);
+      append_json_string(out, part.reasoning);
+    }
+    if (part.calls.empty()) return;
+    member("\"tool_calls\":");
+    append_list(out, part.calls, [&](const ToolCallPiece& call) { append_call(out, call, part.is_stream); });
+  }
+
+  // The first piece of a call has an id.
+  static void append_call(std::string& out, const ToolCallPiece& call, bool is_stream) {
+    out += '{';
+    if (is_stream) {
+      out += "\"index\":";
+      append_json_number(out, int64_t{call.index});
+      out += ',';
+    }
+    if (!call.id.empty()) out += "\"id\":" + json_string(call.id) + ",\"type\":\"function\",";
+    out += "\"function\":{";
+    if (!call.id.empty()) out += "\"name\":" + json_string(call.name) + ',';
+    out += "\"arguments\":" + json_string(call.arguments) + "}}";
+  }
+
+  void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {
+    const bool has_shown =
+        std::any_of(tokens.begin(), tokens.end(), [](const PieceToken& token) { return !token.is_end; });
+    if (!logprobs_ || (null_when_empty && !has_shown)) {
       out += "null";
       return;
     }
     out += "{\"content\":";
-    append_list(out, shown, [&](const PieceToken* from) {
-      append_token(out, names_, from->token.id, from->token.logprob);
-      out += ",\"top_logprobs\":";
-      append_list(out, from->token.top, [&](const TokenLogprob& top) {
-        append_token(out, names_, top.id, top.logprob);
-        out += '}';
-      });
-      out += '}';
-    });
+    append_token_logprobs(out, names_, tokens);
     out += ",\"refusal\":null}";
   }
 };

@@ -39,12 +39,15 @@ constexpr auto kChatOwn = std::to_array<Field>({
        allow_only("function_call", value, [](const Value& choice) { return choice == "none" || choice == "auto"; },
                   "\"none\" and \"auto\"");
      }),
-    {"thinking_token_budget", kRefused, "a limit on reasoning tokens"},
+    {"thinking_token_budget", kInteger, "most tokens of reasoning, after which the answer begins",
+     [](Out& out, const Value& value, const Context&) { out.thinking_token_budget = integer(value); }, 0, kInt32Max},
     {"audio", kRefused, "spoken answers"},
     {"web_search_options", kRefused, "searching the web"},
     {"moderation", kRefused, "judging the text"},
-    {"parallel_tool_calls", kIgnored, "no tools are called"},
-    {"include_reasoning", kIgnored, "reasoning is not separated from the text"},
+    {"parallel_tool_calls", kBool, "false: at most one call; default true",
+     [](Out& out, const Value& value, const Context&) { out.parallel_tool_calls = value.get_bool(); }},
+    {"include_reasoning", kBool, "false: what the model thinks before it answers is left out; default true",
+     [](Out& out, const Value& value, const Context&) { out.include_reasoning = value.get_bool(); }},
     {"verbosity", kIgnored, "there is no such control"},
 });
 // clang-format on

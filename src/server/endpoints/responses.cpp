@@ -1,0 +1,178 @@
+// OpenAI's /v1/responses, and what is stored of them.
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "server/answers/answer_errors.h"
+#include "server/answers/generation.h"
+#include "server/answers/prompts.h"
+#include "server/apis/json_text.h"
+#include "server/apis/openai_responses/answer.h"
+#include "server/endpoints/endpoints.h"
+#include "server/schema/field_error.h"
+
+namespace quire {
+namespace {
+
+constexpr std::string_view kPath = "/v1/responses/";
+
+std::shared_ptr<const StoredResponse> require_stored(ServerContext& context, const http::Request& from,
+                                                     std::string_view id, const std::string& param) {
+  if (auto found = context.responses.find(from.tenant, id)) return found;
+  throw ApiError(
+      404, "invalid_request_error", param.empty() ? "response_not_found" : "previous_response_not_found",
+      fmt::format("there is no response '{}' here: it was never stored, was deleted, or had to make room for "
+                  "newer ones; send the whole conversation as 'input' instead",
+                  printable(id, 80)),
+      param);
+}
+
+// The request, with the conversation that it continues.
+ModelRequest read_conversation(ServerContext& context, const http::Request& from) {
+  ModelRequest given = read_request(context, from, kResponsesApi);
+  ApiRequest& request = given.request;
+  if (request.input_items.empty() && request.previous_response_id.empty()) {
+    refuse_field("input", "'input' is missing; give a string or a list of items");
+  }
+  if (request.previous_response_id.empty()) return given;
+  const auto stored = require_stored(context, from, request.previous_response_id, "previous_response_id");
+  json::array messages;
+  json::array& own = request.messages;
+  const bool has_instructions = request.echoed.contains("instructions");
+  if (has_instructions) messages.push_back(std::move(own[0]));
+  json::value earlier = parse_json(stored->messages, "stored messages");
+  for (json::value& message : earlier.as_array()) messages.push_back(std::move(message));
+  for (size_t i = has_instructions ? 1 : 0; i < own.size(); ++i) messages.push_back(std::move(own[i]));
+  const auto most = static_cast<size_t>(context.limits.messages);
+  if (messages.size() > most) {
+    refuse_field("previous_response_id",
+                 fmt::format("the conversation has {} messages, at most {} are allowed; begin a "
+                             "new one",
+                             messages.size(), most));
+  }
+  own = std::move(messages);
+  return given;
+}
+
+// Items have an id in a list.
+std::string listed_items(json::array items, const std::string& request_id) {
+  for (size_t i = 0; i < items.size(); ++i) {
+    json::object& item = items[i].as_object();
+    if (!item.contains("type")) item["type"] = "message";
+    if (find_member(item, "id") == nullptr) item["id"] = fmt::format("item_{}_{}", request_id, i);
+  }
+  return json::serialize(items);
+}
+
+// What stores the answer. Most of the text is made here, on a worker, and not where answers are sent.
+KeepResponse keeper(ServerContext& context, const http::Request& from, const ApiRequest& request) {
+  if (!request.store) return {};
+  json::array messages = request.messages;
+  if (request.echoed.contains("instructions")) messages.erase(messages.begin());
+  std::string conversation = json::serialize(messages);
+  conversation.back() = messages.empty() ? ' ' : ',';
+  const std::string& key = request.request_id.empty() ? from.id : request.request_id;
+  return [&context, tenant = from.tenant, conversation = std::move(conversation),
+          items = listed_items(request.input_items, key)](const std::string& id, const std::string& response,
+                                                          const json::object& message) {
+    context.responses.put(
+        tenant, id,
+        {.response = response, .input_items = items, .messages = conversation + json::serialize(message) + ']'},
+        context.limits);
+  };
+}
+
+// The number after "name=" in a query, or `fallback`.
+int64_t query_number(std::string_view query, std::string_view name, int64_t fallback) {
+  for (size_t at = 0; at < query.size();) {
+    const size_t end = std::min(query.find('&', at), query.size());
+    const std::string_view pair = query.substr(at, end - at);
+    at = end + 1;
+    if (!pair.starts_with(name) || !pair.substr(name.size()).starts_with('=')) continue;
+    const std::string_view text = pair.substr(name.size() + 1);
+    int64_t number = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && stop == text.data() + text.size()) return number;
+    refuse_field(std::string(name), fmt::format("'{}' should be a number", name));
+  }
+  return fallback;
+}
+
+bool query_has(std::string_view query, std::string_view pair) {
+  for (size_t at = query.find(pair); at != std::string_view::npos; at = query.find(pair, at + 1)) {
+    const size_t end = at + pair.size();
+    if ((at == 0 || query[at - 1] == '&') && (end == query.size() || query[end] == '&')) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void handle_responses(ServerContext& context, const ExchangePtr& exchange) {
+  require_ready(context);
+  const http::Request& from = exchange->request();
+  auto [model, request] = read_conversation(context, from);
+  require_room(*model.engine);
+  GenerationPlan plan;
+  plan.model = &model;
+  plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});
+  plan.max_tokens = request.max_tokens.value_or(-1);
+  plan.is_conversation = true;
+  plan.make_answer = [keep = keeper(context, from, request)](const AnswerSetup& setup) {
+    return make_responses_answer(setup, keep);
+  };
+  plan.path = "input";
+  plan.request = std::move(request);
+  start_generation(context, exchange, std::move(plan));
+}
+
+void handle_responses_input_tokens(ServerContext& context, const ExchangePtr& exchange) {
+  require_loaded(context);
+  const auto [model, request] = read_conversation(context, exchange->request());
+  const size_t count = chat_prompt(model, request, /*must_fit=*/false).size();
+  exchange->reply({.body = fmt::format(R"({{"object":"response.input_tokens","input_tokens":{}}})", count)});
+}
+
+void handle_response(ServerContext& context, const ExchangePtr& exchange) {
+  const http::Request& from = exchange->request();
+  const std::string_view id = std::string_view(from.path).substr(kPath.size());
+  if (query_has(from.query, "stream=true")) {
+    refuse_unsupported("stream", "a stored response is not streamed again; leave out 'stream'");
+  }
+  exchange->reply({.body = require_stored(context, from, id, "")->response});
+}
+
+void handle_delete_response(ServerContext& context, const ExchangePtr& exchange) {
+  const http::Request& from = exchange->request();
+  const std::string_view id = std::string_view(from.path).substr(kPath.size());
+  require_stored(context, from, id, "");
+  context.responses.erase(from.tenant, id);
+  exchange->reply({.body = "{\"id\":" + json_string(id) + ",\"object\":\"response\",\"deleted\":true}"});
+}
+
+void handle_response_input_items(ServerContext& context, const ExchangePtr& exchange) {
+  const http::Request& from = exchange->request();
+  std::string_view id = std::string_view(from.path).substr(kPath.size());
+  id = id.substr(0, id.find('/'));
+  const auto stored = require_stored(context, from, id, "");
+  const int64_t limit = query_number(from.query, "limit", 20);
+  if (limit < 1 || limit > 100) refuse_field("limit", fmt::format("'limit' should be 1 to 100, found {}", limit));
+  json::array items = parse_json(stored->input_items, "stored items").as_array();
+  if (!query_has(from.query, "order=asc")) std::reverse(items.begin(), items.end());
+  // What follows the item that a client has seen last.
+  size_t first = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const json::value& known = items[i].at("id");
+    if (known.is_string() && query_has(from.query, "after=" + std::string(known.get_string()))) first = i + 1;
+  }
+  json::array page;
+  for (size_t i = first; i < items.size() && page.size() < static_cast<size_t>(limit); ++i) page.push_back(items[i]);
+  json::object list{{"object", "list"},
+                    {"first_id", page.empty() ? json::value("") : page.front().at("id")},
+                    {"last_id", page.empty() ? json::value("") : page.back().at("id")},
+                    {"has_more", first + page.size() < items.size()}};
+  list["data"] = std::move(page);
+  exchange->reply({.body = json::serialize(list)});
+}
+
+}  // namespace quire

@@ -18,6 +18,36 @@ constexpr int32_t kVocab = 96;
 constexpr int32_t kEnd = 5;
 constexpr int kRequests = 16;
 
+std::shared_ptr<const TokenSequences> words(TokenSequences sequences) {
+  return std::make_shared<const TokenSequences>(std::move(sequences));
+}
+
+// The steps that depend on more than the logits: on what was generated before, and on draws of their own.
+void add_steps(int index, SamplingParams& sampling) {
+  switch (index) {
+    case 8: sampling.dry = {.multiplier = 8.0f, .allowed_length = 1, .breakers = words({{3}})}; break;
+    case 9: sampling.xtc = {.probability = 0.5f, .threshold = 0.05f}; break;
+    case 10: sampling.bad_words = words({{7}, {20, 21}, {1, 2, 3}}); break;
+    case 11: sampling.mirostat = {.version = 2, .tau = 3.0f, .eta = 0.3f}; break;
+    case 12:
+      sampling.allowed_token_ids = std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{4, 8, 15, 16, 23});
+      break;
+    case 13:
+      sampling.mirostat = {.version = 1, .tau = 4.0f, .eta = 0.2f};
+      sampling.dynatemp = {.range = 4.0f};
+      break;
+    case 14: sampling.logprob_token_ids = {1, 2, 90}; break;
+    case 15:
+      sampling.top_n_sigma = 2.0f;
+      sampling.dynatemp = {.range = 5.0f, .exponent = 0.5f};
+      sampling.xtc = {.probability = 0.3f, .threshold = 0.1f};
+      sampling.dry = {.multiplier = 2.0f, .allowed_length = 0, .penalty_last_n = 20};
+      sampling.bad_words = words({{30, 31}});
+      break;
+    default: break;
+  }
+}
+
 // One request for each thing that verification must combine with.
 GenerateRequest request(int index) {
   GenerateRequest out;
@@ -39,6 +69,7 @@ GenerateRequest request(int index) {
       break;
     default: break;
   }
+  add_steps(index, sampling);
   if (index % 4 == 3) {
     out.eog_ids = {kEnd, 60, 61};
     sampling.min_tokens = 6;

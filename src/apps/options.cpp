@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "decoding/sampler_scratch.h"
+#include "dialogue/sampling_words.h"
 #include "kernels/select.h"
 
 namespace quire {
@@ -255,6 +256,59 @@ void SamplingOptions::add_defaults(Command& to) {
           {.names = "--frequency-penalty",
            .value = real(params.frequency_penalty),
            .help = "Subtract this as often as the token was generated, -2 to 2"}});
+  add_dry(to);
+  to.add({.title = "Sampling", .has_environment = true},
+         {{.names = "--top-n-sigma,--top-nsigma",
+           .value = real(params.top_n_sigma),
+           .help = "Keep tokens within this many standard deviations of the greatest logit; 0 or -1 keeps all"},
+          {.names = "--dynatemp-range",
+           .value = real(params.dynatemp.range),
+           .help = "The temperature follows the entropy, so far below and above --temperature; 0: off"},
+          {.names = "--dynatemp-exponent,--dynatemp-exp",
+           .value = real(params.dynatemp.exponent),
+           .help = "The power of the entropy that --dynatemp-range follows"},
+          {.names = "--xtc-probability",
+           .value = real(params.xtc.probability),
+           .help = "How often XTC leaves out the likeliest tokens; 0: never"},
+          {.names = "--xtc-threshold",
+           .value = real(params.xtc.threshold),
+           .help = "The probability from which on XTC leaves tokens out, but the least likely one of them"},
+          {.names = "--mirostat",
+           .value = number(params.mirostat.version),
+           .help = "1 or 2: Mirostat of that version, instead of the steps from --top-k to XTC; 0: off"},
+          {.names = "--mirostat-tau,--mirostat-ent",
+           .value = real(params.mirostat.tau),
+           .help = "The surprise of a token that Mirostat aims at, in bits"},
+          {.names = "--mirostat-eta,--mirostat-lr",
+           .value = real(params.mirostat.eta),
+           .help = "How fast Mirostat follows the surprise"}});
+}
+
+void SamplingOptions::add_dry(Command& to) {
+  to.add({.title = "Sampling", .has_environment = true},
+         {{.names = "--dry-multiplier",
+           .value = real(params.dry.multiplier),
+           .help = "DRY: scales what is subtracted from a token that would lengthen a repetition; 0: off"},
+          {.names = "--dry-base",
+           .value = real(params.dry.base),
+           .help = "The factor by which that grows with each token of the repetition"},
+          {.names = "--dry-allowed-length",
+           .value = number(params.dry.allowed_length),
+           .help = "Tokens of a repetition that cost nothing"},
+          {.names = "--dry-penalty-last-n",
+           .value = number(params.dry.penalty_last_n),
+           .help = "How many of the last tokens of prompt and answer DRY looks at; -1: all, 0: none"},
+          {.names = "--dry-sequence-breaker",
+           .value = texts(dry_breakers),
+           .help = "A repetition does not reach over this text; repeatable, none: over nothing",
+           .default_text = "newline, colon, quote and asterisk"}});
+}
+
+void SamplingOptions::find_breakers(SamplingParams& resolved, const Tokenizer& tokenizer) const {
+  std::vector<std::string> breakers = dry_breakers.empty() ? kDefaultDryBreakers : dry_breakers;
+  std::erase(breakers, "none");
+  std::erase(breakers, "");
+  resolved.dry.breakers = dry_breaker_tokens(tokenizer, breakers);
 }
 
 void SamplingOptions::add(Command& to) {

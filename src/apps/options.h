@@ -53,7 +53,8 @@ struct ModelOptions {
 
 struct SamplingOptions {
   SamplingParams params = default_sampling();
-  std::vector<std::string> logit_bias;  // "ID:BIAS"
+  std::vector<std::string> logit_bias;    // "ID:BIAS"
+  std::vector<std::string> dry_breakers;  // empty: the default ones; "none": none
   std::vector<std::string> stop;
   int64_t max_tokens = -1;
   bool ignore_eos = false;
@@ -64,6 +65,11 @@ struct SamplingOptions {
   void add_defaults(Command& to);  // those of them that requests of a server have defaults for
   // Values the user gave win over the model's generation_config.json, and that over Quire's own defaults.
   SamplingParams resolve(const json::object* generation_config) const;
+  // Sets the breakers of DRY, which a request may turn on. Takes a pass over the vocabulary.
+  void find_breakers(SamplingParams& resolved, const Tokenizer& tokenizer) const;
+
+ private:
+  void add_dry(Command& to);
 };
 
 // --chat-template: a file, or the template itself; and how to read what the model writes.

@@ -123,6 +123,7 @@ void run(const RunOptions& options) {
   options.chat_template.apply_to(*text);
   ChatSettings settings;
   settings.sampling = options.sampling.resolve(checkpoint->generation_config());
+  if (settings.sampling.dry.is_on()) options.sampling.find_breakers(settings.sampling, text->tokenizer());
   settings.max_tokens = options.sampling.max_tokens;
   settings.ignore_eos = options.sampling.ignore_eos;
   settings.stops = options.sampling.stop;

@@ -134,6 +134,7 @@ LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint
   model.default_sampling = default_sampling(options, checkpoint);
   model.text = TextProcessor::load(checkpoint);
   options.chat_template.apply_to(*model.text);
+  options.sampling.find_breakers(model.default_sampling, model.text->tokenizer());
   EngineOptions engine = options.engine_options();
   RunnerOptions runner = options.runner_options(checkpoint);
   drafter = load_drafter(engine.speculation, checkpoint, runner);
@@ -151,6 +152,7 @@ void serve(const ServeOptions& options) {
   const ServerConfig config = {
       .listener = options.listener_options(),
       .limits = options.server_limits(),
+      .stream_interval = options.stream_interval,
       .allow_request_templates = options.allow_request_templates,
       .drop_client_markers = !options.keep_client_markers,
       .parse_special = !options.no_parse_special,

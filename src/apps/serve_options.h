@@ -31,6 +31,7 @@ struct ServeOptions {
   int drain_delay_seconds = 0;
   int64_t seed = -1;  // negative: a new one
   ChatTemplateOption chat_template;
+  int stream_interval = 1;
   bool allow_request_templates = false;
   bool no_parse_special = false;
   bool keep_client_markers = false;

@@ -51,7 +51,19 @@ json::object to_json(const SamplingParams& params) {
           {"typical_p", shortest(params.typical_p)},
           {"repetition_penalty", shortest(params.repetition_penalty)},
           {"presence_penalty", shortest(params.presence_penalty)},
-          {"frequency_penalty", shortest(params.frequency_penalty)}};
+          {"frequency_penalty", shortest(params.frequency_penalty)},
+          {"dry_multiplier", shortest(params.dry.multiplier)},
+          {"dry_base", shortest(params.dry.base)},
+          {"dry_allowed_length", params.dry.allowed_length},
+          {"dry_penalty_last_n", params.dry.penalty_last_n},
+          {"top_n_sigma", shortest(params.top_n_sigma)},
+          {"dynatemp_range", shortest(params.dynatemp.range)},
+          {"dynatemp_exponent", shortest(params.dynatemp.exponent)},
+          {"xtc_probability", shortest(params.xtc.probability)},
+          {"xtc_threshold", shortest(params.xtc.threshold)},
+          {"mirostat", params.mirostat.version},
+          {"mirostat_tau", shortest(params.mirostat.tau)},
+          {"mirostat_eta", shortest(params.mirostat.eta)}};
 }
 
 }  // namespace quire

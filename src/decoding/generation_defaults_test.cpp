@@ -15,7 +15,10 @@ TEST(GenerationDefaults, TheModelsFileWinsOverQuiresOwn) {
   const SamplingParams own = default_sampling();
   EXPECT_EQ(json::serialize(to_json(own)),
             R"({"temperature":8E-1,"top_k":40,"top_p":9.5E-1,"min_p":0E0,"typical_p":1E0,"repetition_penalty":1E0,)"
-            R"("presence_penalty":0E0,"frequency_penalty":0E0})");
+            R"("presence_penalty":0E0,"frequency_penalty":0E0,"dry_multiplier":0E0,"dry_base":1.75E0,)"
+            R"("dry_allowed_length":2,"dry_penalty_last_n":-1,"top_n_sigma":0E0,"dynatemp_range":0E0,)"
+            R"("dynatemp_exponent":1E0,"xtc_probability":0E0,"xtc_threshold":1E-1,"mirostat":0,)"
+            R"("mirostat_tau":5E0,"mirostat_eta":1E-1})");
   EXPECT_EQ(to_json(of("{}")), to_json(own));
   const SamplingParams model =
       of(R"({"temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.01, "repetition_penalty": 1.05})");

@@ -9,6 +9,8 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "decoding/exp_of_negative.h"
+#include "decoding/logit_spread.h"
+#include "decoding/xtc.h"
 
 namespace quire {
 namespace {
@@ -18,6 +20,15 @@ constexpr float kImpossible = -std::numeric_limits<float>::infinity();
 // Loops over a vocabulary keep a few partial results side by side, so that the compiler makes vectors of them; their
 // number is fixed, and with it the order of every sum.
 constexpr size_t kLanes = 16;
+
+// Of one token, in [0, 1).
+struct Random {
+  double of_draw = 0.0;
+  double of_xtc = 1.0;  // compared with the probability of XTC
+};
+
+// Counters of a seed from here on are those of XTC; below it, those of draws.
+constexpr uint64_t kXtcCounters = uint64_t{1} << 63;
 
 double sum_of(std::span<const float> values) {
   std::array<double, kLanes> sums{};
@@ -88,9 +99,9 @@ void filter_typical(std::vector<Candidate>& candidates, double mass, float p) {
   keep_typical(candidates, p);
 }
 
-// top-p, min-p and the draw walk from the likeliest down, and bring into order only what they look at. `mass`: of the
-// candidates; there is at least one.
-int32_t pick_among_candidates(const SamplingParams& params, std::vector<Candidate>& candidates, double random,
+// top-p, min-p, XTC and the draw walk from the likeliest down, and bring into order only what they look at. `mass`: of
+// the candidates; there is at least one.
+int32_t pick_among_candidates(const SamplingParams& params, std::vector<Candidate>& candidates, const Random& random,
                               double mass) {
   LazyOrder order(candidates);
   const double wanted = params.top_p < 1.0f ? params.top_p * mass : std::numeric_limits<double>::infinity();
@@ -104,37 +115,65 @@ int32_t pick_among_candidates(const SamplingParams& params, std::vector<Candidat
   } else {
     count = candidates.size();
   }
-  double target = random * mass;
-  for (size_t i = 0; i < count; ++i) {
+  size_t first = 0;
+  if (random.of_xtc < params.xtc.probability) {
+    first = num_top_choices(order, count, mass, params.xtc.threshold);
+    for (size_t i = 0; i < first; ++i) mass -= order.at(i).probability;
+  }
+  double target = random.of_draw * mass;
+  for (size_t i = first; i < count; ++i) {
     target -= order.at(i).probability;
     if (target < 0.0) return order.at(i).id;
   }
   return order.at(count - 1).id;
 }
 
+// What a distribution is drawn from: the tokens from a least logit on, and how their probabilities follow from logits.
+// Relative to the likeliest token's probability, which is 1 here. The scale is finite: kMinTemperature.
+struct Softmax {
+  float top = 0.0f;
+  float scale = 1.0f;
+  float least = kImpossible;
+
+  float operator()(float logit) const { return logit < least ? 0.0f : exp_of_negative((logit - top) * scale); }
+};
+
+Softmax softmax_of(const SamplingParams& params, std::span<const float> logits, float top) {
+  Softmax softmax{.top = top, .scale = 1.0f / params.temperature};
+  if (params.dynatemp.range > 0.0f) {
+    softmax.scale = 1.0f / dynamic_temperature(logits, top, params.temperature, params.dynatemp);
+  }
+  if (params.top_n_sigma > 0.0f) softmax.least = top_n_sigma_floor(logits, top, params.top_n_sigma);
+  return softmax;
+}
+
+bool is_drawable(double mass) { return mass > 0.0 && std::isfinite(mass); }
+
+// The probabilities of all tokens, and their sum.
+double weigh_all(std::span<const float> logits, Softmax softmax, SamplerScratch& scratch) {
+  scratch.probabilities.resize(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) scratch.probabilities[i] = softmax(logits[i]);
+  return sum_of(scratch.probabilities);
+}
+
 // `top`: the greatest logit, finite; the others are finite or -infinity. Nothing when the distribution has no mass to
 // draw from.
-std::optional<int32_t> draw(const SamplingParams& params, std::span<const float> logits, float top, double random,
-                            SamplerScratch& scratch) {
-  // Probabilities are relative to the likeliest token's, which is 1 here. The scale is finite: kMinTemperature.
-  const float scale = 1.0f / params.temperature;
-  const auto probability = [&](float logit) { return exp_of_negative((logit - top) * scale); };
-  const auto is_drawable = [](double mass) { return mass > 0.0 && std::isfinite(mass); };
+std::optional<int32_t> draw(const SamplingParams& params, std::span<const float> logits, float top,
+                            const Random& random, SamplerScratch& scratch) {
+  const Softmax softmax = softmax_of(params, logits, top);
   std::vector<Candidate>& candidates = scratch.candidates;
   double mass = 0.0;
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
     collect_top_k(logits, static_cast<size_t>(params.top_k), candidates);
-    for (Candidate& candidate : candidates) candidate.probability = probability(candidate.logit);
+    std::erase_if(candidates, [&](const Candidate& candidate) { return candidate.logit < softmax.least; });
+    for (Candidate& candidate : candidates) candidate.probability = softmax(candidate.logit);
     mass = mass_of(candidates);
     if (!is_drawable(mass)) return std::nullopt;
   } else {
-    scratch.probabilities.resize(logits.size());
-    for (size_t i = 0; i < logits.size(); ++i) scratch.probabilities[i] = probability(logits[i]);
-    mass = sum_of(scratch.probabilities);
+    mass = weigh_all(logits, softmax, scratch);
     if (!is_drawable(mass)) return std::nullopt;
-    if (params.top_p >= 1.0f && params.min_p <= 0.0f && params.typical_p >= 1.0f) {
-      return pick(scratch.probabilities, random * mass);
-    }
+    const bool keeps_all = params.top_p >= 1.0f && params.min_p <= 0.0f && params.typical_p >= 1.0f;
+    if (keeps_all && random.of_xtc >= params.xtc.probability) return pick(scratch.probabilities, random.of_draw * mass);
     collect_likely(params, logits, mass, scratch);
   }
   if (params.typical_p < 1.0f) {
@@ -144,10 +183,28 @@ std::optional<int32_t> draw(const SamplingParams& params, std::span<const float>
   return pick_among_candidates(params, candidates, random, mass);
 }
 
+std::optional<int32_t> draw_by(Mirostat& mirostat, const SamplingParams& params, std::span<const float> logits,
+                               float top, double random, SamplerScratch& scratch) {
+  const double mass = weigh_all(logits, softmax_of(params, logits, top), scratch);
+  if (!is_drawable(mass)) return std::nullopt;
+  scratch.candidates.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float probability = scratch.probabilities[i];
+    if (probability > 0.0f) scratch.candidates.push_back({static_cast<int32_t>(i), logits[i], probability});
+  }
+  LazyOrder order(scratch.candidates);
+  return mirostat.draw(order, scratch.candidates.size(), mass, logits.size(), random);
+}
+
 }  // namespace
 
 Sampler::Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> prompt, std::vector<int32_t> eog_ids)
-    : params_(std::move(params)), seed_(params_.seed.value_or(seed)), eog_ids_(std::move(eog_ids)) {
+    : params_(std::move(params)),
+      seed_(params_.seed.value_or(seed)),
+      eog_ids_(std::move(eog_ids)),
+      bad_words_(params_.bad_words) {
+  if (params_.dry.is_on()) dry_.emplace(params_.dry, prompt);
+  if (params_.mirostat.version != 0) mirostat_.emplace(params_.mirostat);
   if (params_.repetition_penalty == 1.0f) return;
   prompt_.assign(prompt.begin(), prompt.end());
   std::sort(prompt_.begin(), prompt_.end());
@@ -167,13 +224,18 @@ std::optional<SampledToken> Sampler::sample(std::span<const float> logits, Sampl
 
 SampledToken Sampler::take(std::span<const float> logits, int32_t id, SamplerScratch& scratch) {
   SampledToken token{.id = id, .top = {}};
-  if (params_.num_logprobs >= 0) token = report_token(logits, id, params_.num_logprobs, scratch).value();
+  if (params_.num_logprobs >= 0 && !params_.logprob_token_ids.empty()) {
+    token = report_token(logits, id, params_.logprob_token_ids, scratch).value();
+  } else if (params_.num_logprobs >= 0) {
+    token = report_token(logits, id, params_.num_logprobs, scratch).value();
+  }
   accept(id);
   return token;
 }
 
 bool Sampler::is_typical(std::span<const float> logits, int32_t id, const TypicalAcceptance& rule,
                          SamplerScratch& scratch, std::span<const uint64_t> allowed) const {
+  if (mirostat_ && !params_.is_greedy()) return false;
   const std::optional<float> top = prepare(logits, scratch, allowed);
   if (!top) return false;
   if (params_.is_greedy()) return id == index_of(logits, *top);
@@ -202,7 +264,7 @@ std::optional<float> Sampler::prepare(std::span<const float>& logits, SamplerScr
   if (std::isfinite(top) && (!allowed.empty() || adjusts(num_generated_))) {
     const std::span<const float> given = logits;
     const auto adjust_given = [&] {
-      scratch.adjusted.assign(given.begin(), given.end());
+      copy_allowed(given, scratch.adjusted);
       exclude_others(allowed, scratch.adjusted);
       adjust(scratch.adjusted);
     };
@@ -218,9 +280,13 @@ std::optional<float> Sampler::prepare(std::span<const float>& logits, SamplerScr
   return std::isfinite(top) ? std::optional(top) : std::nullopt;
 }
 
-std::optional<int32_t> Sampler::choose(std::span<const float> logits, float top, SamplerScratch& scratch) const {
+std::optional<int32_t> Sampler::choose(std::span<const float> logits, float top, SamplerScratch& scratch) {
   if (params_.is_greedy()) return index_of(logits, top);
-  return draw(params_, logits, top, uniform(seed_, static_cast<uint64_t>(num_generated_)), scratch);
+  const auto counter = static_cast<uint64_t>(num_generated_);
+  Random random{.of_draw = uniform(seed_, counter)};
+  if (mirostat_) return draw_by(*mirostat_, params_, logits, top, random.of_draw, scratch);
+  if (params_.xtc.probability > 0.0f) random.of_xtc = uniform(seed_, kXtcCounters + counter);
+  return draw(params_, logits, top, random, scratch);
 }
 
 bool Sampler::has_penalties() const {
@@ -228,12 +294,16 @@ bool Sampler::has_penalties() const {
 }
 
 bool Sampler::adjusts(int64_t num_generated) const {
-  return !params_.logit_bias.empty() || has_penalties() || num_generated < params_.min_tokens;
+  return params_.allowed_token_ids != nullptr || !params_.logit_bias.empty() || has_penalties() || dry_ ||
+         !bad_words_.empty() || num_generated < params_.min_tokens;
 }
 
 std::optional<SamplingRow> Sampler::device_sampling(int64_t num_to_come) const {
   const int64_t num_generated = num_generated_ + num_to_come;
-  if (adjusts(num_generated) || params_.typical_p < 1.0f || params_.num_logprobs >= 0) return std::nullopt;
+  if (adjusts(num_generated) || params_.num_logprobs >= 0) return std::nullopt;
+  const bool has_host_filters = params_.typical_p < 1.0f || params_.top_n_sigma > 0.0f ||
+                                params_.dynatemp.range > 0.0f || params_.xtc.probability > 0.0f || mirostat_;
+  if (has_host_filters && !params_.is_greedy()) return std::nullopt;
   return SamplingRow{.random = uniform(seed_, static_cast<uint64_t>(num_generated)),
                      .temperature = params_.is_greedy() ? 0.0f : params_.temperature,
                      .top_k = params_.top_k,
@@ -243,6 +313,8 @@ std::optional<SamplingRow> Sampler::device_sampling(int64_t num_to_come) const {
 
 void Sampler::accept(int32_t id) {
   if (has_penalties()) ++counts_[id];
+  if (dry_) dry_->accept(id);
+  bad_words_.accept(id);
   ++num_generated_;
 }
 
@@ -270,6 +342,22 @@ void Sampler::adjust(std::span<float> logits) const {
       const float penalty = params_.presence_penalty + params_.frequency_penalty * static_cast<float>(count);
       change(id, [&](float logit) { return logit - penalty; });
     }
+  }
+  if (dry_) {
+    for (const auto& [id, penalty] : dry_->penalties()) {
+      change(id, [&](float logit) { return static_cast<float>(std::max<double>(logit - penalty, -kMax)); });
+    }
+  }
+  bad_words_.forbid(logits);
+}
+
+// The logits of the tokens that the request allows; all others are impossible.
+void Sampler::copy_allowed(std::span<const float> logits, std::vector<float>& to) const {
+  if (params_.allowed_token_ids == nullptr) return to.assign(logits.begin(), logits.end());
+  to.assign(logits.size(), kImpossible);
+  for (const int32_t id : *params_.allowed_token_ids) {
+    CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
+    to[static_cast<size_t>(id)] = logits[static_cast<size_t>(id)];
   }
 }
 

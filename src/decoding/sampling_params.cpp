@@ -17,6 +17,12 @@ void check_above_zero(const char* field, float value, float high) {
   }
 }
 
+void check_id(const char* field, int32_t id, int64_t vocab_size) {
+  if (id < 0 || id >= vocab_size) {
+    fail(ErrorCode::kInvalidArgument, "{} names token {}, the vocabulary has ids 0 to {}", field, id, vocab_size - 1);
+  }
+}
+
 }  // namespace
 
 void SamplingParams::validate(int64_t vocab_size) const {
@@ -31,12 +37,30 @@ void SamplingParams::validate(int64_t vocab_size) const {
   check_range("min_tokens", min_tokens, 0, 1 << 30);
   check_range("logprobs", num_logprobs, -1, static_cast<double>(vocab_size));
   for (const auto& [id, bias] : logit_bias) {
-    if (id < 0 || id >= vocab_size) {
-      fail(ErrorCode::kInvalidArgument, "logit_bias names token {}, the vocabulary has ids 0 to {}", id,
-           vocab_size - 1);
-    }
+    check_id("logit_bias", id, vocab_size);
     check_range("logit_bias", bias, -100.0, 100.0);
   }
+  for (const int32_t id : logprob_token_ids) check_id("logprob_token_ids", id, vocab_size);
+  if (allowed_token_ids != nullptr) {
+    for (const int32_t id : *allowed_token_ids) check_id("allowed_token_ids", id, vocab_size);
+  }
+  if (bad_words != nullptr) {
+    for (const std::vector<int32_t>& word : *bad_words) {
+      for (const int32_t id : word) check_id("bad_words", id, vocab_size);
+    }
+  }
+  check_range("top_n_sigma", top_n_sigma, -1.0, 100.0);
+  check_range("dynatemp_range", dynatemp.range, 0.0, 100.0);
+  check_range("dynatemp_exponent", dynatemp.exponent, 0.0, 100.0);
+  check_range("dry_multiplier", dry.multiplier, 0.0, 100.0);
+  check_range("dry_base", dry.base, 1.0, 100.0);
+  check_range("dry_allowed_length", dry.allowed_length, 0, 1 << 30);
+  check_range("dry_penalty_last_n", dry.penalty_last_n, -1, 1 << 30);
+  check_range("xtc_probability", xtc.probability, 0.0, 1.0);
+  check_range("xtc_threshold", xtc.threshold, 0.0, 1.0);
+  check_range("mirostat", mirostat.version, 0, 2);
+  check_range("mirostat_tau", mirostat.tau, 0.0, 100.0);
+  check_range("mirostat_eta", mirostat.eta, 0.0, 10.0);
 }
 
 }  // namespace quire

@@ -35,6 +35,32 @@ void collect_likeliest(std::span<const float> logits, size_t count, std::vector<
   }
 }
 
+// The report without other tokens, and the logarithm of the distribution's mass.
+struct Report {
+  SampledToken token;
+  double total = 0.0;
+};
+
+std::optional<Report> report_alone(std::span<const float> logits, int32_t id) {
+  CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
+  const float top = checked_maximum(logits);
+  if (!std::isfinite(top)) return std::nullopt;
+  const double total = log_sum_exp(logits, top);
+  SampledToken token;
+  token.id = id;
+  token.logprob = log_probability(logits[id], total);
+  token.rank =
+      static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x > logits[id]; }));
+  return Report{std::move(token), total};
+}
+
+SampledToken with_others(Report report, std::span<const Candidate> others) {
+  for (const Candidate& other : others) {
+    report.token.top.push_back({other.id, log_probability(other.logit, report.total)});
+  }
+  return std::move(report.token);
+}
+
 }  // namespace
 
 float checked_maximum(std::span<const float> logits) {
@@ -61,20 +87,23 @@ float checked_maximum(std::span<const float> logits) {
 
 std::optional<SampledToken> report_token(std::span<const float> logits, int32_t id, int count,
                                          SamplerScratch& scratch) {
-  CHECK(id >= 0 && static_cast<size_t>(id) < logits.size());
-  const float top = checked_maximum(logits);
-  if (!std::isfinite(top)) return std::nullopt;
-  const double total = log_sum_exp(logits, top);
-  SampledToken token;
-  token.id = id;
-  token.logprob = log_probability(logits[id], total);
-  token.rank =
-      static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x > logits[id]; }));
+  std::optional<Report> report = report_alone(logits, id);
+  if (!report) return std::nullopt;
   collect_likeliest(logits, std::min<size_t>(count, logits.size()), scratch.candidates);
-  for (const Candidate& likely : scratch.candidates) {
-    token.top.push_back({likely.id, log_probability(likely.logit, total)});
+  return with_others(std::move(*report), scratch.candidates);
+}
+
+std::optional<SampledToken> report_token(std::span<const float> logits, int32_t id, std::span<const int32_t> others,
+                                         SamplerScratch& scratch) {
+  std::optional<Report> report = report_alone(logits, id);
+  if (!report) return std::nullopt;
+  scratch.candidates.clear();
+  for (const int32_t other : others) {
+    CHECK(other >= 0 && static_cast<size_t>(other) < logits.size());
+    scratch.candidates.push_back({other, logits[other], 0.0f});
   }
-  return token;
+  std::sort(scratch.candidates.begin(), scratch.candidates.end(), likelier);
+  return with_others(std::move(*report), scratch.candidates);
 }
 
 }  // namespace quire

@@ -29,5 +29,8 @@ float checked_maximum(std::span<const float> logits);
 // Of token `id` under a row of logits, with the `count` likeliest tokens. Nothing when the logits hold a NaN, +infinity
 // or nothing finite. logits: [vocab_size], 0 <= id < vocab_size.
 std::optional<SampledToken> report_token(std::span<const float> logits, int32_t id, int count, SamplerScratch& scratch);
+// The same with these tokens instead of the likeliest, in descending order of their logits.
+std::optional<SampledToken> report_token(std::span<const float> logits, int32_t id, std::span<const int32_t> others,
+                                         SamplerScratch& scratch);
 
 }  // namespace quire

@@ -20,6 +20,26 @@ int64_t completion_tokens(const GenerateRequest& request) {
   return request.max_tokens < 0 ? 1 : request.max_tokens;
 }
 
+// At the same time.
+int num_sequences(const GenerateRequest& request) { return std::max(request.num_choices, request.beam.width); }
+
+void validate_beams(const GenerateRequest& request) {
+  request.beam.validate();
+  if (request.beam.width == 0) return;
+  const auto refuse = [](const char* what) {
+    fail(ErrorCode::kInvalidArgument, "beam search cannot be combined with {}", what);
+  };
+  if (request.num_choices > request.beam.width) {
+    fail(ErrorCode::kInvalidArgument, "{} choices of {} beams are asked for; there are no more answers than beams",
+         request.num_choices, request.beam.width);
+  }
+  if (request.constraint != nullptr) refuse("a grammar");
+  if (request.num_prompt_logprobs >= 0) refuse("log probabilities of the prompt");
+  if (!request.prediction.empty()) refuse("a prediction");
+  if (request.pooling != Pooling::kNone) refuse("an embedding");
+  if (request.max_tokens == 0) refuse("an answer of no token");
+}
+
 int64_t saturating_sum(int64_t a, int64_t b) {
   int64_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
@@ -32,6 +52,7 @@ void Admission::validate(const GenerateRequest& request) const {
   const int64_t context = max_sequence_tokens();
   const auto prompt_size = static_cast<int64_t>(request.prompt.size());
   request.sampling.validate(info.vocab_size);
+  validate_beams(request);
   if (!info.has_head && request.pooling == Pooling::kNone) {
     fail(ErrorCode::kInvalidArgument, "this model ({}) has no output matrix: it makes embeddings and generates no text",
          info.architecture);
@@ -66,11 +87,11 @@ void Admission::validate(const GenerateRequest& request) const {
         "the completion). Shorten the prompt, lower max_tokens or raise --ctx-size.",
         context, saturating_sum(prompt_size, completion), prompt_size, completion);
   }
-  if (request.num_choices < 1 || !scheduler_.can_ever_fit(prompt_size + completion, request.num_choices)) {
+  if (request.num_choices < 1 || !scheduler_.can_ever_fit(prompt_size + completion, num_sequences(request))) {
     fail(ErrorCode::kLimit,
          "{} choices of {} tokens can never run here: at most {} sequences, {} KV blocks of {} tokens",
-         request.num_choices, prompt_size + completion, runner_.options().max_sequences, runner_.options().num_blocks,
-         kKvBlockSize);
+         num_sequences(request), prompt_size + completion, runner_.options().max_sequences,
+         runner_.options().num_blocks, kKvBlockSize);
   }
   if (request.num_choices > 1 && completion == 0) {
     fail(ErrorCode::kInvalidArgument, "{} choices are asked for, but no token is to be generated", request.num_choices);
@@ -89,6 +110,7 @@ int64_t Admission::max_length_of(const GenerateRequest& request) const {
 
 Submission Admission::submit(GenerateRequest request, Entry entry) {
   validate(request);
+  if (request.beam.width > 0) request.max_drafts = 0;
   const int64_t max_length = max_length_of(request);
   const auto shared = std::make_shared<const GenerateRequest>(std::move(request));
   uint64_t id = 0;
@@ -118,7 +140,7 @@ std::optional<Submission> Admission::enter_queue(const GenerateRequest& request,
     return refuse(Refusal::kQueueTokens, entry);
   }
   id = next_id_;
-  next_id_ += static_cast<uint64_t>(request.num_choices);
+  next_id_ += static_cast<uint64_t>(num_sequences(request));
   ++queued_requests_;
   queued_tokens_ += num_tokens;
   return std::nullopt;

@@ -117,6 +117,7 @@ bool Engine::step() {
     for (const StepResults::Fork& fork : loop_.results().forks) speculation_.add(*choices_.at(fork.child));
     speculation_.settle(*step, loop_.results(), counter_);
     publish(*step);
+    settle_beams(*step);
     const double planned = std::max(began, executor_.started_ms());
     counter_.count_step(step->shape, {.plan_ms = planned - began,
                                       .run_ms = executor_.ran_ms() - planned,
@@ -137,7 +138,10 @@ bool Engine::recover() {
     is_usable = false;
   }
   for (const Sequence* sequence : loop_.abandon()) {
-    finish(*choices_.at(sequence), {}, FinishReason::kAborted);
+    // Its beams end with one of them.
+    if (const auto found = choices_.find(sequence); found != choices_.end()) {
+      finish(*found->second, {}, FinishReason::kAborted);
+    }
   }
   if (!is_usable) {
     is_stopped_ = true;
@@ -161,6 +165,7 @@ void Engine::admit_and_cancel() {
   std::vector<std::pair<Choice*, FinishReason>> ended;
   const double now = options_.now_ms();
   for (const auto& [sequence, choice] : choices_) {
+    if (choice->beams != nullptr && choice->beams->beams.front() != choice.get()) continue;  // it ends with the first
     if (choice->stream->is_cancelled(choice->index)) {
       ended.emplace_back(choice.get(), FinishReason::kCancelled);
     } else if (sequence->deadline_ms > 0 && now > sequence->deadline_ms) {
@@ -180,7 +185,7 @@ void Engine::start(Choice& choice) {
 void Engine::publish(const StartedStep& step) {
   for (const StepResults::Fork& fork : loop_.results().forks) publish(*choices_.at(fork.child));
   for (const StepPlan::Item& item : step.items) {
-    if (item.sequence != nullptr && item.samples) publish(*choices_.at(item.sequence));
+    if (item.sequence != nullptr && item.samples && !item.sequence->is_beam) publish(*choices_.at(item.sequence));
   }
 }
 
@@ -203,6 +208,7 @@ void Engine::publish(Choice& choice) {
 }
 
 void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReason reason) {
+  if (choice.beams != nullptr) return finish(choice.beams, reason);
   admission_.leave_queue(choice);
   admission_.observe_finish(options_.now_ms());
   counter_.count_finish(reason);

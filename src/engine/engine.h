@@ -87,6 +87,10 @@ class Engine {
   void start(Choice& choice);
   void publish(const StartedStep& step);
   void publish(Choice& choice);
+  // Beams (engine_beams.cpp).
+  void settle_beams(const StartedStep& step);
+  void advance(BeamGroup& group);
+  void finish(std::shared_ptr<BeamGroup> group, FinishReason reason);
   void finish(Choice& choice, std::vector<OutputEvent> events, FinishReason reason);
   void finish_all(FinishReason reason);
   void note_progress(bool has_work);

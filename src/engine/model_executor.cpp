@@ -240,6 +240,7 @@ Rows ModelExecutor::rows_of(const StepEntry& entry, const StepRows& step, std::s
 // The prompt of a request with several choices has been computed: the other choices start from its blocks and its last
 // row.
 void ModelExecutor::add_siblings(const PendingRows& parent) {
+  if (parent.choice->beams != nullptr) return;  // they part when their tokens are chosen
   for (int index = 1; index < parent.choice->sequence.num_choices; ++index) {
     siblings_.push_back(make_sibling(*parent.choice, index));
     pending_.push_back({parent.item, siblings_.back().get(), parent.rows, /*is_sibling=*/true});

@@ -9,6 +9,7 @@
 #include "decoding/sampler.h"
 #include "decoding/sampling_params.h"
 #include "decoding/token_constraint.h"
+#include "engine/beam_search.h"
 #include "models/pooling.h"
 
 namespace quire {
@@ -25,6 +26,10 @@ struct GenerateRequest {
   // >= 0: log probabilities of the prompt's own tokens, each with this many alternatives, in the first event.
   int num_prompt_logprobs = -1;
   Pooling pooling = Pooling::kNone;  // of an embedding request
+
+  // On: the num_choices best answers that beam search finds, at its end. No step of `sampling` applies, only its number
+  // of log probabilities.
+  BeamOptions beam = {};
 
   // What the answer's tokens may be; null: anything.
   std::shared_ptr<const ConstraintSource> constraint;

@@ -98,6 +98,8 @@ const StepPlan& Scheduler::plan() {
   if (!has_preempted_) admit();
   // Without chunked prefill, decodes run only in steps without prompts.
   if (prefill_first && (options_.chunked_prefill || plan_.items.empty())) plan_running(/*decodes=*/true);
+  // Beams wait for each other: for those that have no room, the others give theirs.
+  if (plan_.items.empty() && running_.empty() && !waiting_.empty() && release_parked()) admit();
   add_drafts();
   return plan_;
 }
@@ -242,7 +244,7 @@ Sequence* Scheduler::next_waiting() const {
 // `freed` blocks that it does not share.
 bool Scheduler::is_admissible(const Sequence& sequence, const Start& start, size_t num_running,
                               const Freed& freed) const {
-  int64_t num_choices = sequence.num_choices;
+  int64_t num_choices = sequence.num_choices + num_parked_with_blocks();
   for (size_t i = 0; i < num_running; ++i) num_choices += running_[i]->num_choices;
   if (num_choices > options_.max_sequences) return false;
   for (size_t g = 0; g < kv_.num_groups(); ++g) {
@@ -372,6 +374,11 @@ void Scheduler::begin() {
 }
 
 void Scheduler::settle(const StepPlan::Item& item, std::span<const int32_t> tokens) {
+  settle_tokens(item, tokens);
+  if (item.samples && item.sequence->is_beam) park(item.sequence);
+}
+
+void Scheduler::settle_tokens(const StepPlan::Item& item, std::span<const int32_t> tokens) {
   Sequence& sequence = *item.sequence;
   const int64_t num_accepted = std::max<int64_t>(static_cast<int64_t>(tokens.size()) - 1, 0);
   CHECK(num_accepted <= item.num_drafts && (item.samples || tokens.empty()));
@@ -417,6 +424,7 @@ void Scheduler::finish(Sequence* sequence) {
   sequence->state = SequenceState::kFinished;
   std::erase(running_, sequence);
   std::erase(waiting_, sequence);
+  std::erase(parked_, sequence);
   std::erase(ending_, sequence);
 }
 

@@ -8,6 +8,8 @@
 // - When no block is left, the running sequence that comes last in order loses its blocks and waits again, so the first
 //   always advances. The more often a sequence was preempted, the more blocks must be free before it is admitted again.
 // - A waiting sequence holds no block.
+// - Beams are sequences that choose no token themselves. A parked one loses its blocks before a running sequence does,
+//   and when no other sequence could run: so the beams of one search need not fit into the pools together.
 // - A sequence that grows longer than the RoPE switch is computed again from its beginning, as a prompt is, and keeps
 //   its place.
 // - Steps run in the order of their plans, so a step may be planned while earlier ones still run: they read and write a
@@ -94,6 +96,11 @@ class Scheduler {
   // Makes `child` a copy of `parent`, which has just settled its first token and has choices left; `token` replaces
   // that first token. The child shares the parent's blocks, or waits if the parent waits.
   void fork(Sequence* parent, Sequence* child, int32_t token);
+  // A beam whose step has settled is parked: it keeps its place and its blocks until others need these. `token` follows
+  // its tokens; then it goes on.
+  void resume(Sequence* sequence, int32_t token);
+  // Makes `child` a copy of a parked beam that goes on with `token`. It shares the parent's blocks, or waits.
+  void branch(Sequence* parent, Sequence* child, int32_t token);
   // Ends a sequence in any state and frees its blocks.
   void finish(Sequence* sequence);
   // Reports the measured time of a step of this shape.
@@ -130,6 +137,7 @@ class Scheduler {
   using Freed = std::vector<int64_t>;
 
   int64_t num_choices_running() const;
+  int64_t num_parked_with_blocks() const;
   bool comes_before(const Sequence* a, const Sequence* b) const;
   void insert_waiting(Sequence* sequence);
   void insert_running(Sequence* sequence);
@@ -163,6 +171,12 @@ class Scheduler {
   int64_t keep_accepted(Sequence& sequence, const StepPlan::Item& item, std::span<const int32_t> accepted);
   void roll_back(Sequence* sequence, int64_t num_computed);
   bool release_ending();
+  void settle_tokens(const StepPlan::Item& item, std::span<const int32_t> tokens);
+
+  // Beams (scheduler_beams.cpp).
+  void park(Sequence* sequence);
+  void forget_computed(Sequence& sequence);
+  bool release_parked();
 
   // The prefix cache.
   bool may_publish(const Sequence& sequence) const { return options_.prefix_caching && sequence.shares_cache; }
@@ -174,6 +188,7 @@ class Scheduler {
   CostModel cost_;
   std::deque<Sequence*> waiting_;   // in order
   std::vector<Sequence*> running_;  // in order
+  std::vector<Sequence*> parked_;   // beams
   std::vector<Sequence*> ending_;   // they hold blocks until they have settled, or until others need these blocks
   TenantShares tenants_;
   double move_ms_ = 0.02;

@@ -22,7 +22,7 @@ bool Scheduler::make_room(Sequence* sequence, int64_t num_tokens) {
     return true;
   };
   while (!has_room()) {
-    if (release_ending()) continue;
+    if (release_ending() || release_parked()) continue;
     const bool was_last = running_.back() == sequence;
     preempt_last();
     if (was_last) return false;
@@ -114,6 +114,7 @@ void Scheduler::check() const {
   std::vector<const Sequence*> all(waiting_.begin(), waiting_.end());
   all.insert(all.end(), running_.begin(), running_.end());
   all.insert(all.end(), ending_.begin(), ending_.end());
+  all.insert(all.end(), parked_.begin(), parked_.end());
   kv_.check(all);
   for (const Sequence* sequence : running_) {
     CHECK(sequence->state == SequenceState::kRunning && !sequence->kv.is_swapped() && !sequence->kv.tables.empty());
@@ -123,11 +124,15 @@ void Scheduler::check() const {
   for (const Sequence* sequence : ending_) {
     CHECK(sequence->state == SequenceState::kEnding && !sequence->kv.is_swapped());
   }
+  for (const Sequence* sequence : parked_) {
+    CHECK(sequence->state == SequenceState::kParked && !sequence->kv.is_swapped());
+    CHECK(sequence->kv.tables.empty() == (sequence->num_computed_tokens == 0));
+  }
   for (const Sequence* sequence : waiting_) {
     CHECK(sequence->state == SequenceState::kWaiting && sequence->kv.tables.empty());
     CHECK(sequence->kv.is_swapped() == (sequence->num_computed_tokens > 0));
   }
-  CHECK(num_choices_running() <= options_.max_sequences);
+  CHECK(num_choices_running() + num_parked_with_blocks() <= options_.max_sequences);
 }
 
 }  // namespace quire

@@ -18,6 +18,7 @@ enum class SequenceState : uint8_t {
   kWaiting,
   kRunning,
   kEnding,  // its last token is pending; no further step is planned for it
+  kParked,  // a beam that waits until all beams of its search have been computed and it is known how it goes on
   kFinished,
 };
 
@@ -55,6 +56,7 @@ struct Sequence {
   int num_choices = 1;          // 1, or the n of parallel sampling until the forks exist
   bool needs_all_rows = false;  // every prompt row of the model's output is wanted: no cached prefix, no skipped row
   bool shares_cache = true;     // it uses the prefix cache and publishes its blocks to it
+  bool is_beam = false;         // it chooses no token itself: after each of its steps it is parked
   // Its next step depends on tokens that only the host can compute, such as drafts: while a token is pending, no
   // further step is planned for it.
   bool awaits_tokens = false;

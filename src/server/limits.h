@@ -38,6 +38,9 @@ struct Limits {
   uint64_t stop_bytes = 1024;  // of each
   int stop_token_ids = 256;
   int logit_bias_entries = 1024;
+  int bad_words = 256;
+  uint64_t bad_word_bytes = 1024;  // of each
+  int dry_sequence_breakers = 16;
   int top_logprobs = 20;
   int logprobs = 20;                 // of completions
   int prompt_logprobs = 262'144;     // log probabilities of prompts in one answer: tokens x likeliest ones x choices

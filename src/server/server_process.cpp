@@ -31,6 +31,7 @@ int64_t raise_descriptor_limit() {
 
 void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& context) {
   context.metrics = &metrics;
+  context.stream_interval = config.stream_interval;
   context.allow_request_templates = config.allow_request_templates;
   context.drop_client_markers = config.drop_client_markers;
   context.parse_special = config.parse_special;

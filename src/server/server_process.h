@@ -22,8 +22,9 @@ struct LoadedModel {
 
 struct ServerConfig {
   ListenerOptions listener;
-  Limits limits;                         // connections are cut to the descriptors that the process may have
-  bool allow_request_templates = false;  // of the context, as the next two
+  Limits limits;            // connections are cut to the descriptors that the process may have
+  int stream_interval = 1;  // of the context, as the next three
+  bool allow_request_templates = false;
   bool drop_client_markers = true;
   bool parse_special = true;
   std::string batch_store;                        // a file; empty: no batches

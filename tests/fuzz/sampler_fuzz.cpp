@@ -42,6 +42,42 @@ void require(bool holds) {
   if (!holds) __builtin_trap();
 }
 
+std::shared_ptr<const TokenSequences> take_sequences(Bytes& bytes, size_t least) {
+  TokenSequences sequences(bytes.take<uint8_t>() % 4);
+  for (std::vector<int32_t>& sequence : sequences) {
+    sequence.resize(least + bytes.take<uint8_t>() % 3);
+    for (int32_t& id : sequence) id = bytes.take<uint8_t>();
+  }
+  std::ranges::sort(sequences);
+  return std::make_shared<const TokenSequences>(std::move(sequences));
+}
+
+// Behind what inputs held before, and only where a byte says so.
+void take_further_steps(Bytes& bytes, SamplingParams& params) {
+  const auto steps = bytes.take<uint8_t>();
+  if ((steps & 1) != 0) {
+    params.dry.multiplier = bytes.take<float>();
+    params.dry.base = bytes.take<float>();
+    params.dry.allowed_length = bytes.take<int8_t>();
+    params.dry.penalty_last_n = bytes.take<int8_t>();
+    params.dry.breakers = take_sequences(bytes, 1);
+  }
+  if ((steps & 2) != 0) params.xtc = {.probability = bytes.take<float>(), .threshold = bytes.take<float>()};
+  if ((steps & 4) != 0) {
+    params.mirostat.version = bytes.take<uint8_t>() % 4;
+    params.mirostat.tau = bytes.take<float>();
+    params.mirostat.eta = bytes.take<float>();
+  }
+  if ((steps & 8) != 0) params.dynatemp = {.range = bytes.take<float>(), .exponent = bytes.take<float>()};
+  if ((steps & 16) != 0) params.top_n_sigma = bytes.take<float>();
+  if ((steps & 32) != 0) params.bad_words = take_sequences(bytes, 0);
+  if ((steps & 64) != 0) {
+    std::vector<int32_t> allowed;
+    for (int left = bytes.take<uint8_t>() % 9; left > 0; --left) allowed.push_back(bytes.take<uint16_t>());
+    params.allowed_token_ids = std::make_shared<const std::vector<int32_t>>(std::move(allowed));
+  }
+}
+
 SamplingParams take_params(Bytes& bytes, int64_t vocab_size) {
   SamplingParams params;
   params.temperature = bytes.take<float>();
@@ -59,6 +95,7 @@ SamplingParams take_params(Bytes& bytes, int64_t vocab_size) {
     params.logit_bias.emplace_back(id, bytes.take<float>());
   }
   params.seed = bytes.take<uint64_t>();
+  take_further_steps(bytes, params);
   return params;
 }
 

@@ -27,9 +27,9 @@ std::optional<SamplingRow> GeneratedTokens::device_sampling(int64_t num_ahead) c
   return request_->constraint == nullptr ? sampler_.device_sampling(num_ahead) : std::nullopt;
 }
 
-bool GeneratedTokens::is_stop(int32_t token) const {
-  return (!request_->ignore_eos && std::ranges::count(request_->eog_ids, token) > 0) ||
-         std::ranges::count(request_->stop_token_ids, token) > 0;
+bool is_stop(const GenerateRequest& request, int32_t token) {
+  return (!request.ignore_eos && std::ranges::count(request.eog_ids, token) > 0) ||
+         std::ranges::count(request.stop_token_ids, token) > 0;
 }
 
 // Only a constraint throws. Its request ends.
@@ -100,7 +100,7 @@ void GeneratedTokens::choose_all(const Rows& rows, SamplerScratch& scratch) {
 FinishReason GeneratedTokens::finish_after(int32_t id, int64_t length) {
   mask_.clear();
   if (constraint_ != nullptr) constraint_->accept(id);
-  ends_with_stop_token_ = is_stop(id);
+  ends_with_stop_token_ = is_stop(*request_, id);
   if (ends_with_stop_token_) return FinishReason::kStop;
   if (constraint_ != nullptr && constraint_->is_complete()) return FinishReason::kStop;
   return length >= max_length_ ? FinishReason::kLength : FinishReason::kNone;

@@ -10,6 +10,9 @@
 
 namespace quire {
 
+// Whether the token ends an answer to the request.
+bool is_stop(const GenerateRequest& request, int32_t token);
+
 class GeneratedTokens : public Output {
  public:
   // `max_length` of the sequence includes the prompt. A request whose prompt is that long gets no token, only the event
@@ -34,7 +37,6 @@ class GeneratedTokens : public Output {
   FinishReason finish_after(int32_t id, int64_t length);
   std::optional<SampledToken> choose(const Rows& rows, int64_t row, SamplerScratch& scratch);
   std::optional<int32_t> typical_draft(const Rows& rows, int64_t row, SamplerScratch& scratch) const;
-  bool is_stop(int32_t token) const;
 
   const std::shared_ptr<const GenerateRequest> request_;
   const int64_t max_length_;

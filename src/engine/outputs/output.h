@@ -41,12 +41,14 @@ struct Rows {
 
 // What a step produced for a choice.
 struct Update {
-  std::vector<int32_t> tokens;      // to append to its sequence
-  std::vector<OutputEvent> events;  // to send to its reader; the last may finish the choice
+  std::vector<int32_t> tokens;                // to append to its sequence
+  std::vector<OutputEvent> events;            // to send to its reader; the last may finish the choice
+  std::vector<TokenLogprob> candidates = {};  // of a beam: the likeliest tokens that may follow, descending
 
   void clear() {
     tokens.clear();
     events.clear();
+    candidates.clear();
   }
 };
 

@@ -8,7 +8,9 @@
 #include "dialogue/thinking_budget.h"
 #include "server/answers/answer_errors.h"
 #include "server/answers/answer_parts.h"
+#include "server/answers/best_of.h"
 #include "server/answers/grammars.h"
+#include "server/answers/merged_pieces.h"
 #include "server/answers/prompts.h"
 #include "server/answers/tool_choice.h"
 #include "server/apis/json_text.h"
@@ -79,7 +81,8 @@ AnswerHead head_of(const http::Request& from, const GenerationPlan& plan, bool i
           .model = plan.model->card.id,
           .fingerprint = system_fingerprint(plan.model->card),
           .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
-          .num_choices = static_cast<int>(plan.prompts.size()) * plan.request.num_choices,
+          .num_choices = static_cast<int>(plan.prompts.size()) *
+                         (plan.num_returned > 0 ? plan.num_returned : plan.request.num_choices),
           .is_truncated = is_truncated};
 }
 
@@ -89,13 +92,18 @@ class GenerationReader : public StreamReader {
                    bool is_truncated)
       : exchange_(exchange), group_(group), plan_(std::move(plan)), prompts_(plan_.prompts.size()) {
     const AnswerHead head = head_of(exchange->request(), plan_, is_truncated);
-    num_open_ = head.num_choices;
-    choices_.resize(static_cast<size_t>(head.num_choices));
+    choices_.resize(plan_.prompts.size() * num_choices());
+    num_open_ = static_cast<int>(choices_.size());
     writer_ = plan_.make_answer({.exchange = exchange,
                                  .request = plan_.request,
                                  .tokenizer = plan_.model->text->tokenizer(),
                                  .head = head,
                                  .buffer_bytes = context.limits.stream_buffer_bytes});
+    if (plan_.num_returned > 0) {
+      writer_ = best_of(writer_, static_cast<int>(plan_.prompts.size()), plan_.request.num_choices, plan_.num_returned);
+    }
+    const int interval = plan_.request.stream_interval.value_or(context.stream_interval);
+    if (plan_.request.stream && interval > 1) writer_ = merge_pieces(writer_, head.num_choices, interval);
     for (const Prompt& prompt : plan_.prompts) usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
     if (!plan_.request.prediction.empty()) usage_.prediction.emplace();
     writer_->usage(usage_);
@@ -195,7 +203,8 @@ class GenerationReader : public StreamReader {
         .skip_special_tokens = request.skip_special_tokens,
         .shown_tokens = has_parts ? plan_.model->text->mark_tokens(may_call(request)) : std::vector<int32_t>(),
         .min_tokens = request.sampling.min_tokens,
-        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks || request.keeps_tokens,
+        .keep_tokens = request.logprobs || request.return_token_ids || request.draft_marks || request.keeps_tokens ||
+                       plan_.num_returned > 0,
         .first_offset = static_cast<int64_t>(count_characters(echo.text))};
     for (size_t i = 0; i < num_choices(); ++i) {
       const size_t choice = index * num_choices() + i;
@@ -349,7 +358,23 @@ std::unique_ptr<StreamReader> make_generation_reader(ServerContext& context, con
   return std::make_unique<GenerationReader>(context, exchange, group, std::move(plan), is_truncated);
 }
 
+namespace {
+
+// The engine makes all choices that one is taken from; tokens that were asked for by name are all reported.
+void prepare(GenerationPlan& plan) {
+  ApiRequest& request = plan.request;
+  if (request.best_of && *request.best_of > request.num_choices) {
+    plan.num_returned = std::exchange(request.num_choices, *request.best_of);
+  }
+  if (!request.sampling.logprob_token_ids.empty()) {
+    request.top_logprobs = static_cast<int>(request.sampling.logprob_token_ids.size());
+  }
+}
+
+}  // namespace
+
 void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
+  prepare(plan);
   if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
   const ApiRequest& request = plan.request;
   GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
@@ -372,6 +397,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.max_tokens = plan.max_tokens;
     out.num_prompt_logprobs = num_prompt_logprobs(request);
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
+    if (plan.num_returned > 0) out.sampling.num_logprobs = std::max(out.sampling.num_logprobs, 0);
     requests.push_back(std::move(out));
   }
   refuse_many_prompt_logprobs(plan, context.limits);

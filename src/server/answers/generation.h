@@ -26,7 +26,8 @@ struct GenerationPlan {
   bool is_continuation = false;  // the text continues the prompt, no new turn begins
   bool is_conversation = false;  // the prompt is chat_prompt()'s: reasoning and calls of tools are told from content
   MakeAnswer make_answer = nullptr;
-  std::string path;  // of the prompts in the request, for errors
+  int num_returned = 0;  // of the request's choices, the likeliest of each prompt; 0: all
+  std::string path;      // of the prompts in the request, for errors
 };
 
 // Admits the prompts (stream_group.h), then answers as tokens come. Throws ApiError when nothing was admitted.

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "dialogue/sampling_words.h"
 #include "server/answers/answer_errors.h"
 #include "server/http/content_coding.h"
 #include "server/schema/field_error.h"
@@ -117,6 +118,14 @@ double header_timeout_ms(const http::Request& from) {
   return seconds * 1000.0;
 }
 
+// What the request gives as text.
+void add_sampling_words(SamplingParams& sampling, const ApiRequest& request, const Tokenizer& tokenizer) {
+  if (!request.bad_words.empty()) sampling.bad_words = bad_word_tokens(tokenizer, request.bad_words);
+  if (request.dry_breakers && sampling.dry.is_on()) {
+    sampling.dry.breakers = dry_breaker_tokens(tokenizer, *request.dry_breakers);
+  }
+}
+
 }  // namespace
 
 // The listener lets no other coding through.
@@ -217,7 +226,12 @@ bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t
 GenerateRequest engine_request(const ServedModel& model, const http::Request& from, const ApiRequest& request) {
   GenerateRequest out;
   out.sampling = request.sampling;
+  add_sampling_words(out.sampling, request, model.text->tokenizer());
   out.num_choices = request.num_choices;
+  if (request.use_beam_search) {
+    out.beam = request.beam;
+    out.beam.width = request.beam_width.value_or(request.num_choices);
+  }
   // One list, so that min_tokens holds for the caller's stop tokens too.
   if (!request.ignore_eos) out.eog_ids = model.text->eog_ids();
   out.eog_ids.insert(out.eog_ids.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());

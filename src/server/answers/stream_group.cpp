@@ -55,6 +55,7 @@ StreamGroup::~StreamGroup() {
 
 void StreamGroup::add_parts(size_t prompt, int most_choices) {
   const GenerateRequest& request = requests_[prompt];
+  if (request.beam.width > 0) most_choices = request.num_choices;  // the answers of one search
   for (int first = 0; first < request.num_choices; first += most_choices) {
     parts_.push_back({.prompt = prompt,
                       .first_choice = first,

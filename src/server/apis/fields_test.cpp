@@ -182,7 +182,8 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
   EXPECT_EQ(refused(R"({"tools": [{"function": {"name": "f"}}], "tool_choice": {"type": "function", "name": "g"}})"),
             "tool_choice");
   EXPECT_EQ(refused(R"({"tool_choice": "required"})"), "tool_choice");
-  EXPECT_EQ(refused(R"({"n": 2, "best_of": 3})"), "best_of");
+  EXPECT_EQ(refused(R"({"n": 4, "best_of": 3})"), "best_of");
+  EXPECT_EQ(refused(R"({"n": 2, "best_of": 3, "stream": true})"), "best_of");
   EXPECT_EQ(refused(R"({"top_logprobs": 3})"), "top_logprobs");
   EXPECT_EQ(refused(R"({"stream_options": {}})"), "stream_options");
   EXPECT_EQ(refused(R"({"repetition_penalty": 1e-60})"), "repetition_penalty");
@@ -197,11 +198,54 @@ TEST_F(FieldsTest, RefusalsNameThePathAndTheRange) {
     EXPECT_STREQ(error.what(), "'n' should be an integer from 1 to 128, found 129");
   }
   try {
-    parse(R"({"mirostat": 2})");
+    parse(R"({"logits_processors": ["x"]})");
     FAIL();
   } catch (const ApiError& error) {
     EXPECT_EQ(error.code(), "not_supported");
   }
+}
+
+TEST_F(FieldsTest, SamplingStepsOfThePeers) {
+  const ApiRequest request = parse(R"({"bad_words": ["a", "b c"], "allowed_token_ids": [3, 1, 3], "logprobs": true,
+      "logprob_token_ids": [7], "dry_multiplier": 0.5, "dry_base": 2, "dry_allowed_length": 3, "dry_penalty_last_n": 9,
+      "dry_sequence_breakers": [], "top_n_sigma": 1.5, "dynatemp_range": 0.5, "dynatemp_exponent": 2,
+      "xtc_probability": 0.25, "xtc_threshold": 0.2, "mirostat": 2, "mirostat_tau": 4, "mirostat_eta": 0.5})");
+  EXPECT_EQ(request.bad_words, std::vector<std::string>({"a", "b c"}));
+  EXPECT_EQ(*request.sampling.allowed_token_ids, std::vector<int32_t>({1, 3}));
+  EXPECT_EQ(request.sampling.logprob_token_ids, std::vector<int32_t>({7}));
+  EXPECT_EQ(request.sampling.dry.multiplier, 0.5f);
+  EXPECT_EQ(request.sampling.dry.base, 2.0f);
+  EXPECT_EQ(request.sampling.dry.allowed_length, 3);
+  EXPECT_EQ(request.sampling.dry.penalty_last_n, 9);
+  EXPECT_TRUE(request.dry_breakers.has_value());
+  EXPECT_EQ(request.sampling.top_n_sigma, 1.5f);
+  EXPECT_EQ(request.sampling.dynatemp.range, 0.5f);
+  EXPECT_EQ(request.sampling.dynatemp.exponent, 2.0f);
+  EXPECT_EQ(request.sampling.xtc.probability, 0.25f);
+  EXPECT_EQ(request.sampling.xtc.threshold, 0.2f);
+  EXPECT_EQ(request.sampling.mirostat.version, 2);
+  EXPECT_EQ(request.sampling.mirostat.tau, 4.0f);
+  EXPECT_EQ(request.sampling.mirostat.eta, 0.5f);
+  EXPECT_EQ(refused(R"({"bad_words": ["a", ""]})"), "bad_words[1]");
+  EXPECT_EQ(refused(R"({"bad_words": "a"})"), "bad_words");
+  EXPECT_EQ(refused(R"({"allowed_token_ids": []})"), "allowed_token_ids");
+  EXPECT_EQ(refused(R"({"allowed_token_ids": [512]})"), "allowed_token_ids[0]");
+  EXPECT_EQ(refused(R"({"logprob_token_ids": [1]})"), "logprob_token_ids");
+  EXPECT_EQ(refused(R"({"dry_sequence_breakers": [")" + std::string(41, 'x') + "\"]}"), "dry_sequence_breakers[0]");
+}
+
+TEST_F(FieldsTest, BeamSearchRefusesWhatItDoesNotHeed) {
+  const auto beams = [&](const std::string& more) { return refused("{\"use_beam_search\": true, " + more + "}"); };
+  EXPECT_EQ(beams(R"("n": 2, "beam_width": 4, "length_penalty": 0.5, "early_stopping": true)"), "accepted");
+  EXPECT_EQ(beams(R"("n": 4, "beam_width": 2)"), "beam_width");
+  EXPECT_EQ(beams(R"("stream": true)"), "stream");
+  EXPECT_EQ(beams(R"("best_of": 3)"), "best_of");
+  EXPECT_EQ(beams(R"("prompt_logprobs": 1)"), "prompt_logprobs");
+  EXPECT_EQ(beams(R"("logit_bias": {"1": 1})"), "logit_bias");
+  EXPECT_EQ(beams(R"("allowed_token_ids": [1])"), "allowed_token_ids");
+  EXPECT_EQ(beams(R"("bad_words": ["a"])"), "bad_words");
+  EXPECT_EQ(beams(R"("min_tokens": 1)"), "min_tokens");
+  EXPECT_EQ(beams(R"("prediction": {"content": "a"})"), "prediction");
 }
 
 // Every client's way to say what form an answer has.

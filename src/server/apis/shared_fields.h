@@ -3,6 +3,7 @@
 // Included by the request.cpp of each API only.
 #pragma once
 
+#include "dialogue/sampling_words.h"
 #include "server/schema/field_values.h"
 #include "server/schema/grammar_fields.h"
 #include "server/schema/prompt_fields.h"
@@ -132,6 +133,42 @@ inline constexpr auto kSamplingFields = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.sampling.frequency_penalty = real(value); }, -2, 2},
     other_field("logit_bias", R"({"type": "object", "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}})", "object of token id (a string): number from -100 to 100, added to its logit",
      [](Out& out, const Value& value, const Context& context) { out.sampling.logit_bias = read_logit_bias(value, context); }),
+    other_field("bad_words", kStringsShape, "list of strings that the answer must not contain, as the tokenizer writes them, with and without a space before",
+     [](Out& out, const Value& value, const Context& context) {
+       out.bad_words = read_strings("bad_words", value, static_cast<size_t>(context.limits.bad_words),
+                                    context.limits.bad_word_bytes);
+     }),
+    other_field("allowed_token_ids", kIdsShape, "list of the only token ids that the answer may have; its end is not possible unless it is among them",
+     [](Out& out, const Value& value, const Context& context) { out.sampling.allowed_token_ids = read_allowed_tokens(value, context); }),
+    {"dry_multiplier", kNumber, "DRY: scales what is subtracted from a token that would lengthen a repetition; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.multiplier = real(value); }, 0, 100},
+    {"dry_base", kNumber, "the factor by which that grows with each token of the repetition",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.base = real(value); }, 1, 100},
+    {"dry_allowed_length", kInteger, "tokens of a repetition that cost nothing",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.allowed_length = small(value); }, 0, 1 << 30},
+    {"dry_penalty_last_n", kInteger, "how many of the last tokens of prompt and answer DRY looks at; -1: all, 0: none",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dry.penalty_last_n = small(value); }, -1, 1 << 30},
+    other_field("dry_sequence_breakers", kStringsShape, "list of strings over which a repetition does not reach",
+     [](Out& out, const Value& value, const Context& context) {
+       out.dry_breakers = read_strings("dry_sequence_breakers", value,
+                                       static_cast<size_t>(context.limits.dry_sequence_breakers), kMaxDryBreakerBytes);
+     }),
+    {"top_n_sigma", kNumber, "keeps the tokens whose logits are within this many standard deviations of the greatest; 0 or -1: all",
+     [](Out& out, const Value& value, const Context&) { out.sampling.top_n_sigma = real(value); }, -1, 100},
+    {"dynatemp_range", kNumber, "the temperature is between temperature - range and temperature + range, by the entropy; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dynatemp.range = real(value); }, 0, 100},
+    {"dynatemp_exponent", kNumber, "the power of the entropy, as a share of the greatest one, that this temperature follows",
+     [](Out& out, const Value& value, const Context&) { out.sampling.dynatemp.exponent = real(value); }, 0, 100},
+    {"xtc_probability", kNumber, "XTC: how often the likeliest tokens are left out; 0: never",
+     [](Out& out, const Value& value, const Context&) { out.sampling.xtc.probability = real(value); }, 0, 1},
+    {"xtc_threshold", kNumber, "the probability from which on tokens are left out, but the least likely one of them",
+     [](Out& out, const Value& value, const Context&) { out.sampling.xtc.threshold = real(value); }, 0, 1},
+    {"mirostat", kInteger, "1 or 2: Mirostat of that version instead of top_k to xtc_probability; 0: off",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.version = small(value); }, 0, 2},
+    {"mirostat_tau", kNumber, "the surprise of a token that Mirostat aims at, in bits",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.tau = real(value); }, 0, 100},
+    {"mirostat_eta", kNumber, "how fast Mirostat follows the surprise",
+     [](Out& out, const Value& value, const Context&) { out.sampling.mirostat.eta = real(value); }, 0, 10},
     {"seed", kInteger, "makes the answer repeatable; signed or unsigned, -1: none",
      [](Out& out, const Value& value, const Context&) {
        const uint64_t seed = any_bits(value);
@@ -144,11 +181,19 @@ inline constexpr auto kSamplingFields = std::to_array<Field>({
      kInt64Min, kUint64Max},
     {"n", kInteger, "choices for each prompt",
      [](Out& out, const Value& value, const Context&) { out.num_choices = small(value); }, 1, 0, false, &Limits::choices},
-    {"best_of", kInteger, "accepted when equal to n, or 0",
+    {"best_of", kInteger, "choices to make for each prompt, of which the n with the greatest log probability are returned; not in a stream; default n",
      [](Out& out, const Value& value, const Context&) {
        if (integer(value) > 0) out.best_of = small(value);
      },
      0, 0, false, &Limits::choices},
+    {"use_beam_search", kBool, "beam search instead of sampling: returns the n best answers that it finds, at its end; no sampling field applies",
+     [](Out& out, const Value& value, const Context&) { out.use_beam_search = value.get_bool(); }},
+    {"beam_width", kInteger, "beams of a beam search, at least n; default n",
+     [](Out& out, const Value& value, const Context&) { out.beam_width = small(value); }, 1, 0, false, &Limits::choices},
+    {"length_penalty", kNumber, "of a beam search: the power of an answer's length that its log probability is divided by; default 1",
+     [](Out& out, const Value& value, const Context&) { out.beam.length_penalty = real(value); }, -10, 10},
+    {"early_stopping", kBool, "of a beam search: it ends when as many answers have ended as there are beams, not when none can become better",
+     [](Out& out, const Value& value, const Context&) { out.beam.early_stopping = value.get_bool(); }},
 });
 
 inline constexpr auto kStreamOptions = std::to_array<Field>({
@@ -215,11 +260,18 @@ inline constexpr auto kStructureFields = std::to_array<Field>({
 inline constexpr auto kOutputFields = std::to_array<Field>({
     {"stream", kBool, "answers with an event stream",
      [](Out& out, const Value& value, const Context&) { out.stream = value.get_bool(); }},
+    {"stream_interval", kInteger, "tokens to a chunk of a stream; the first comes at once. Default: the server's --stream-interval",
+     [](Out& out, const Value& value, const Context&) { out.stream_interval = small(value); }, 1, kInt32Max},
     object_field("stream_options", kStreamOptions, "only together with \"stream\": true",
                  [](Out& out, const Value&, const Context&) { out.has_stream_options = true; }),
     {"prompt_logprobs", kInteger, "reports the prompt's log probabilities with that many alternatives; not in a stream",
      [](Out& out, const Value& value, const Context&) { out.prompt_logprobs = small(value); },
      0, 0, false, &Limits::logprobs},
+    other_field("logprob_token_ids", kIdsShape, "with log probabilities: list of the token ids to report instead of the likeliest",
+     [](Out& out, const Value& value, const Context& context) {
+       out.sampling.logprob_token_ids =
+           read_token_ids("logprob_token_ids", value, context, static_cast<size_t>(context.limits.logprobs));
+     }),
     {"return_token_ids", kBool, "adds `token_ids` and `prompt_token_ids`",
      [](Out& out, const Value& value, const Context&) { out.return_token_ids = value.get_bool(); }},
     {"return_tokens_as_token_ids", kBool, "writes tokens in log probabilities as `token_id:123`",
@@ -269,14 +321,7 @@ inline constexpr auto kGenerationFields = std::to_array<Field>({
 // Would change the answer, and are not supported: refused when switched on.
 inline constexpr auto kRefusedFields = std::to_array<Field>({
     {"prompt_embeds", kRefused, "embeddings instead of tokens"},
-    {"bad_words", kRefused, "words that must not occur"},
-    {"allowed_token_ids", kRefused, "a smaller vocabulary"},
     {"logits_processors", kRefused, "code that changes logits"},
-    {"logprob_token_ids", kRefused, "log probabilities of chosen tokens"},
-    {"use_beam_search", kRefused, "beam search"},
-    {"mirostat", kRefused, "mirostat sampling"},
-    {"dry_multiplier", kRefused, "DRY sampling"},
-    {"xtc_probability", kRefused, "XTC sampling"},
 });
 
 inline constexpr auto kUserField = std::to_array<Field>({
@@ -293,7 +338,6 @@ inline constexpr auto kIgnoredFields = std::to_array<Field>({
     {"prompt_cache_retention", kIgnored, "cached prompts stay until their memory is needed"},
     {"prompt_cache_options", kIgnored, "cached prompts stay until their memory is needed"},
     {"spaces_between_special_tokens", kIgnored, "the tokenizer's own spacing is used"},
-    {"stream_interval", kIgnored, "every token is sent at once"},
     {"return_progress", kIgnored, "no progress events"},
     {"timings_per_token", kIgnored, "see quire_timings"},
 });

@@ -1,4 +1,7 @@
 // /v1/completions: prompt forms, echo and log probabilities as evaluation harnesses read them, streams fed by hand.
+#include <functional>
+#include <map>
+#include <numeric>
 #include <stdexcept>
 
 #include "server/answers/generation.h"
@@ -142,6 +145,117 @@ TEST_F(CompletionsTest, MoreChoicesThanRunAtOnceComeInWaves) {
   for (size_t i = 0; i < at_once.size(); ++i) EXPECT_EQ(streamed[static_cast<int64_t>(i)], at_once[i]) << i;
   const json::object scored = answer(kHandle, completion("a", {{"n", 20}, {"prompt_logprobs", 1}, {"max_tokens", 1}}));
   EXPECT_EQ(choice(scored, 19).at("prompt_logprobs"), choice(scored, 0).at("prompt_logprobs"));
+}
+
+// The log probability of all tokens of a choice.
+double logprob_of(const json::object& choice) {
+  double sum = 0.0;
+  for (const json::value& logprob : choice.at("logprobs").at("token_logprobs").as_array()) {
+    sum += logprob.to_number<double>();
+  }
+  return sum;
+}
+
+TEST_F(CompletionsTest, BestOfReturnsTheLikeliestChoices) {
+  json::object more{{"temperature", 1.5}, {"seed", 7},          {"max_tokens", 6},
+                    {"logprobs", 1},      {"ignore_eos", true}, {"n", 6}};
+  const json::object all = answer(kHandle, completion(json::array{"Once", "The"}, more));
+  std::vector<std::string> expected;
+  for (size_t prompt = 0; prompt < 2; ++prompt) {
+    std::multimap<double, std::string, std::greater<>> by_logprob;
+    for (size_t i = 6 * prompt; i < 6 * prompt + 6; ++i)
+      by_logprob.emplace(logprob_of(choice(all, i)), text_at(all, i));
+    expected.push_back(by_logprob.begin()->second);
+    expected.push_back(std::next(by_logprob.begin())->second);
+  }
+  more["n"] = 2;
+  more["best_of"] = 6;
+  for (const int64_t max_sequences : {16, 4}) {
+    make_engine({}, max_sequences);
+    const json::object best = answer(kHandle, completion(json::array{"Once", "The"}, more));
+    ASSERT_EQ(best.at("choices").as_array().size(), 4u);
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(text_at(best, i), expected[i]) << i;
+      EXPECT_EQ(choice(best, i).at("index"), static_cast<int64_t>(i));
+    }
+    EXPECT_EQ(best.at("usage").at("completion_tokens"), 72) << "all that were made";
+  }
+  more.erase("logprobs");
+  const json::object unscored = answer(kHandle, completion("Once", more));
+  EXPECT_EQ(text_at(unscored), expected[0]);
+  EXPECT_EQ(choice(unscored).at("logprobs"), nullptr);
+}
+
+TEST_F(CompletionsTest, StreamIntervalMergesTokens) {
+  const auto texts = [&](json::object more) {
+    more["max_tokens"] = 12;
+    more["ignore_eos"] = true;
+    std::vector<std::string> out;
+    for (const json::object& event : stream(kHandle, completion("Once upon", more))) {
+      const std::string piece = text_of(choice(event).at("text"));
+      if (!piece.empty()) out.push_back(piece);
+    }
+    return out;
+  };
+  const auto joined = [](const std::vector<std::string>& pieces) {
+    return std::accumulate(pieces.begin(), pieces.end(), std::string());
+  };
+  const std::vector<std::string> single = texts({});
+  const std::vector<std::string> merged = texts({{"stream_interval", 4}});
+  EXPECT_EQ(joined(merged), joined(single));
+  EXPECT_EQ(merged[0], single[0]);
+  EXPECT_EQ(merged.size(), 1 + (single.size() - 1 + 3) / 4);
+  context_.stream_interval = 4;
+  EXPECT_EQ(texts({}), merged);
+  EXPECT_EQ(texts({{"stream_interval", 1}}), single);
+  EXPECT_EQ(texts({{"stream_interval", 1000}}).size(), 2u);
+}
+
+TEST_F(CompletionsTest, BeamSearchReturnsTheBestAnswers) {
+  json::object more{{"use_beam_search", true}, {"n", 3}, {"max_tokens", 8}, {"logprobs", 1}, {"length_penalty", 0}};
+  const json::object given = answer(kHandle, completion("Once upon", more));
+  ASSERT_EQ(given.at("choices").as_array().size(), 3u);
+  double last = 0.0;
+  for (size_t i = 0; i < 3; ++i) {
+    const double logprob = logprob_of(choice(given, i));
+    EXPECT_LE(logprob, last) << "the best first";
+    last = logprob;
+  }
+  const json::object greedy = answer(
+      kHandle, completion("Once upon", {{"temperature", 0}, {"max_tokens", 8}, {"logprobs", 1}, {"ignore_eos", true}}));
+  EXPECT_GE(logprob_of(choice(given)), logprob_of(choice(greedy)) - 1e-4);
+  more["n"] = 1;
+  more["beam_width"] = 3;
+  EXPECT_EQ(text_at(answer(kHandle, completion("Once upon", more))), text_at(given));
+  const std::string whole = text_at(given);
+  more["stop"] = whole.substr(whole.size() / 2, 3);
+  EXPECT_EQ(text_at(answer(kHandle, completion("Once upon", more))),
+            whole.substr(0, whole.find(whole.substr(whole.size() / 2, 3))));
+  more["beam_width"] = 100;
+  EXPECT_EQ(error(kHandle, completion("Once upon", more)).at("type"), "invalid_request_error");
+}
+
+TEST_F(CompletionsTest, TokensThatAreAskedForByName) {
+  const json::object given = answer(kHandle, completion("Once upon", {{"max_tokens", 3},
+                                                                      {"logprobs", 0},
+                                                                      {"ignore_eos", true},
+                                                                      {"logprob_token_ids", json::array{40, 41, 42}}}));
+  for (const json::value& top : choice(given).at("logprobs").at("top_logprobs").as_array()) {
+    EXPECT_GE(top.as_object().size(), 3u);
+  }
+}
+
+TEST_F(CompletionsTest, WordsThatMustNotOccur) {
+  const json::object plain{{"temperature", 0}, {"max_tokens", 24}, {"ignore_eos", true}};
+  const std::string text = text_at(answer(kHandle, completion("Once upon a time", plain)));
+  const size_t begin = text.find(' ', text.find_first_not_of(' '));
+  const std::string word = text.substr(begin + 1, text.find(' ', begin + 1) - begin - 1);
+  ASSERT_FALSE(word.empty());
+  json::object more = plain;
+  more["bad_words"] = json::array{json::string(word)};
+  const std::string given = text_at(answer(kHandle, completion("Once upon a time", more)));
+  EXPECT_NE(given, text);
+  EXPECT_EQ((given + " ").find(" " + word + " "), std::string::npos) << word << " in " << given;
 }
 
 TEST_F(CompletionsTest, LogprobsMatchTheText) {

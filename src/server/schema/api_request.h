@@ -43,6 +43,7 @@ struct ApiRequest {
   // The answer's form.
   bool stream = false;
   bool has_stream_options = false;
+  std::optional<int> stream_interval;  // absent: as the server does
   bool include_usage = false;
   bool continuous_usage = false;
   bool timings = false;
@@ -60,8 +61,13 @@ struct ApiRequest {
 
   // How to choose tokens and when to stop.
   SamplingParams sampling;
+  std::vector<std::string> bad_words;
+  std::optional<std::vector<std::string>> dry_breakers;  // absent: the server's
   int num_choices = 1;
   std::optional<int> best_of;
+  bool use_beam_search = false;
+  std::optional<int> beam_width;      // absent: num_choices
+  BeamOptions beam;                   // the rest of them
   std::optional<int64_t> max_tokens;  // -1: no limit but the context
   std::vector<std::string> stop;
   std::vector<int32_t> stop_token_ids;

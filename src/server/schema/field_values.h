@@ -30,6 +30,7 @@ inline constexpr double kUint64Max = 18446744073709551615.0;
 
 // JSON Schema of the forms that prompts may have.
 inline constexpr std::string_view kIdsShape = R"({"type": "array", "items": {"type": "integer", "minimum": 0}})";
+inline constexpr std::string_view kStringsShape = R"({"type": "array", "items": {"type": "string"}})";
 inline constexpr std::string_view kPromptShape =
     R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}},
         {"type": "array", "items": {"type": "integer", "minimum": 0}},

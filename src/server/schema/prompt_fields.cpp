@@ -29,6 +29,16 @@ std::vector<int32_t> read_ids(const std::string& path, const json::array& list, 
   return ids;
 }
 
+std::string read_string(const std::string& path, const json::value& from, size_t max_bytes) {
+  if (!from.is_string()) refuse_value(path, "a string", from);
+  const json::string& text = from.get_string();
+  if (text.empty() || text.size() > max_bytes) {
+    refuse_field(path,
+                 fmt::format("'{}' should be a string of 1 to {} bytes, found {} bytes", path, max_bytes, text.size()));
+  }
+  return std::string(text);
+}
+
 constexpr std::string_view kPromptForms = "a string, a list of strings, a list of token ids, or a list of such lists";
 
 }  // namespace
@@ -122,27 +132,32 @@ std::vector<PromptValue> read_documents(const std::string& path, const json::val
   return documents;
 }
 
+std::shared_ptr<const std::vector<int32_t>> read_allowed_tokens(const json::value& value, const ParseContext& context) {
+  const size_t most = value.is_array() ? value.get_array().size() : 0;  // the body's size is limited
+  std::vector<int32_t> ids = read_token_ids("allowed_token_ids", value, context, most);
+  if (ids.empty()) refuse_field("allowed_token_ids", "'allowed_token_ids' is empty; give at least one token id");
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return std::make_shared<const std::vector<int32_t>>(std::move(ids));
+}
+
+std::vector<std::string> read_strings(const std::string& path, const json::value& value, size_t max_entries,
+                                      size_t max_bytes) {
+  if (!value.is_array()) refuse_value(path, "a list of strings", value);
+  const json::array& list = value.get_array();
+  if (list.size() > max_entries) {
+    refuse_field(path, fmt::format("'{}' holds {} strings, at most {} are allowed", path, list.size(), max_entries));
+  }
+  std::vector<std::string> strings;
+  for (size_t i = 0; i < list.size(); ++i) strings.push_back(read_string(at(path, i), list[i], max_bytes));
+  return strings;
+}
+
 std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context) {
   const Limits& limits = context.limits;
-  const auto read_one = [&](const std::string& place, const json::value& from) {
-    if (!from.is_string()) refuse_value(place, "a string", from);
-    const json::string& text = from.get_string();
-    if (text.empty() || text.size() > limits.stop_bytes) {
-      refuse_field(place, fmt::format("'{}' should be a string of 1 to {} bytes, found {} bytes", place,
-                                      limits.stop_bytes, text.size()));
-    }
-    return std::string(text);
-  };
-  if (value.is_string()) return {read_one(path, value)};
+  if (value.is_string()) return {read_string(path, value, limits.stop_bytes)};
   if (!value.is_array()) refuse_value(path, "a string, a list of strings, or null", value);
-  const json::array& list = value.get_array();
-  if (list.size() > static_cast<size_t>(limits.stop_strings)) {
-    refuse_field(path,
-                 fmt::format("'{}' holds {} strings, at most {} are allowed", path, list.size(), limits.stop_strings));
-  }
-  std::vector<std::string> stops;
-  for (size_t i = 0; i < list.size(); ++i) stops.push_back(read_one(at(path, i), list[i]));
-  return stops;
+  return read_strings(path, value, static_cast<size_t>(limits.stop_strings), limits.stop_bytes);
 }
 
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context) {

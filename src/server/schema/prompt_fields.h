@@ -26,6 +26,11 @@ std::string read_document(const std::string& path, const json::value& value);
 std::vector<PromptValue> read_documents(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<int32_t> read_token_ids(const std::string& path, const json::value& value, const ParseContext& context,
                                     size_t max_entries);
+// The only tokens that an answer may have, at least one.
+std::shared_ptr<const std::vector<int32_t>> read_allowed_tokens(const json::value& value, const ParseContext& context);
+// A list of at most `max_entries` strings of 1 to `max_bytes` bytes.
+std::vector<std::string> read_strings(const std::string& path, const json::value& value, size_t max_entries,
+                                      size_t max_bytes);
 // A string or a list of strings.
 std::vector<std::string> read_stop(const std::string& path, const json::value& value, const ParseContext& context);
 std::vector<std::pair<int32_t, float>> read_logit_bias(const json::value& value, const ParseContext& context);

@@ -86,7 +86,12 @@ class Spread {
 
 struct GrammarBuilder::State {
   explicit State(const GrammarLimits& given)
-      : limits(given), grammar(RegularLanguages({.max_nodes = given.max_nodes, .max_depth = 4 * given.max_depth})) {}
+      : limits(given),
+        grammar(RegularLanguages({.max_nodes = given.max_nodes,
+                                  .max_depth = 4 * given.max_depth,
+                                  .max_memory_bytes = given.max_memory_bytes})) {
+    grammar.regular.allow_seconds(given.max_seconds);
+  }
 
   uint32_t add(SymbolNode node, std::span<const uint32_t> parts) {
     std::vector<uint32_t> key = {static_cast<uint32_t>(node.kind), node.first, node.second};

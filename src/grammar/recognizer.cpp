@@ -74,7 +74,8 @@ Recognizer::Recognizer(const Grammar& grammar, const GrammarLimits& limits, Symb
     : limits_(limits), regular_(grammar.regular), symbols_(std::move(symbols)), table_(64, kDead) {
   // Matching makes more languages; their memory is counted with the rest.
   regular_.set_limits({.max_nodes = std::max<size_t>(grammar.regular.size(), limits.max_memory_bytes / 64),
-                       .max_depth = 16 * limits.max_depth});
+                       .max_depth = 16 * limits.max_depth,
+                       .max_memory_bytes = limits.max_memory_bytes});
   allow_work(100 * kMaxItems);
   predicted_.assign(symbols_.nodes.size(), 0);
   sets_.emplace_back();  // kDead

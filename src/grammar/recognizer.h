@@ -50,7 +50,10 @@ class Recognizer {
   // seen; at most `limit`.
   int allowed_characters(SetId set, RegularLanguages::Id character, int limit);
   // Steps that are not known yet throw Error kLimit beyond so much work (about a microsecond for 50) from here on.
-  void allow_work(size_t units) { work_limit_ = work_ + units; }
+  void allow_work(size_t units) {
+    work_limit_ = work_ + units;
+    regular_.allow_seconds(limits_.max_seconds);
+  }
 
   RegularLanguages& regular() { return regular_; }
   size_t memory_bytes() const;

@@ -10,6 +10,7 @@ namespace quire {
 namespace {
 
 using Kind = SymbolNode::Kind;
+constexpr double kMaxSeconds = 600;
 
 struct Item {
   uint32_t symbol;
@@ -22,6 +23,7 @@ class Earley {
  public:
   explicit Earley(const Grammar& grammar) : grammar_(grammar), regular_(grammar.regular) {
     regular_.set_limits({.max_nodes = 10'000'000, .max_depth = 60'000});
+    regular_.allow_seconds(kMaxSeconds);
     begin_set();
     predict(grammar.root);
     close();

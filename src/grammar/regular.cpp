@@ -12,6 +12,7 @@ namespace quire {
 namespace {
 
 constexpr size_t kMaxLiteralBytes = 64;  // of one node: a derivative costs no more than this
+constexpr size_t kNodesPerCheck = 256;   // of memory and time
 constexpr int32_t kUnbounded = -1;
 constexpr int64_t kLargestCount = std::numeric_limits<int32_t>::max();
 
@@ -108,12 +109,7 @@ bool RegularLanguages::equal(const Node& a, const Node& b) const {
   return false;
 }
 
-RegularLanguages::Id RegularLanguages::intern(Node node) {
-  if (2 * (nodes_.size() + 1) > table_.size()) rehash();
-  size_t slot = hash(node) & (table_.size() - 1);
-  for (; table_[slot] != 0; slot = (slot + 1) & (table_.size() - 1)) {
-    if (equal(nodes_[table_[slot] - 1], node)) return table_[slot] - 1;
-  }
+void RegularLanguages::check_limits(const Node& node) const {
   if (nodes_.size() >= limits_.max_nodes) {
     fail(ErrorCode::kLimit, "the grammar needs more than {} regular expressions; make it simpler", limits_.max_nodes);
   }
@@ -121,6 +117,21 @@ RegularLanguages::Id RegularLanguages::intern(Node node) {
     fail(ErrorCode::kLimit, "regular expressions are nested more than {} deep; make the grammar simpler",
          limits_.max_depth);
   }
+  if (nodes_.size() % kNodesPerCheck != 0) return;
+  if (memory_bytes() > limits_.max_memory_bytes) {
+    fail(ErrorCode::kLimit, "the grammar's regular expressions need more than {} MiB; make it simpler",
+         limits_.max_memory_bytes >> 20);
+  }
+  if (Clock::now() > deadline_) fail(ErrorCode::kLimit, "the grammar takes too long to read; make it simpler");
+}
+
+RegularLanguages::Id RegularLanguages::intern(Node node) {
+  if (2 * (nodes_.size() + 1) > table_.size()) rehash();
+  size_t slot = hash(node) & (table_.size() - 1);
+  for (; table_[slot] != 0; slot = (slot + 1) & (table_.size() - 1)) {
+    if (equal(nodes_[table_[slot] - 1], node)) return table_[slot] - 1;
+  }
+  check_limits(node);
   nodes_.push_back(node);
   transitions_.emplace_back();
   has_transitions_.push_back(false);

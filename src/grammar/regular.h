@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -58,6 +59,7 @@ class RegularLanguages {
   struct Limits {
     size_t max_nodes = 200'000;
     int max_depth = 2'000;  // of operators; functions of this class recurse as deep
+    size_t max_memory_bytes = 256 << 20;
   };
   explicit RegularLanguages(Limits limits);
 
@@ -93,6 +95,10 @@ class RegularLanguages {
   size_t size() const { return nodes_.size(); }
   size_t memory_bytes() const;
   void set_limits(Limits limits) { limits_ = limits; }
+  // From here on, what takes longer throws Error kLimit, as far as it makes new languages.
+  void allow_seconds(double seconds) {
+    deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  }
 
  private:
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kLiteral, kConcat, kAnyOf, kAllOf, kNot, kRepeat, kRemainder };
@@ -106,10 +112,12 @@ class RegularLanguages {
     uint32_t first = 0, second = 0;
     int32_t min = 0, max = 0;
   };
+  using Clock = std::chrono::steady_clock;
   enum class Life : uint8_t { kUnknown, kAlive, kDead };
 
   std::span<const Id> parts(const Node& node) const { return {parts_.data() + node.first, node.second}; }
   std::string_view text(const Node& node) const { return {text_.data() + node.first, node.second}; }
+  void check_limits(const Node& node) const;
   uint64_t hash(const Node& node) const;
   bool equal(const Node& a, const Node& b) const;
   Id intern(Node node);
@@ -129,6 +137,7 @@ class RegularLanguages {
   TransitionList overlay(const std::vector<TransitionList>& lists);
 
   Limits limits_;
+  Clock::time_point deadline_ = Clock::time_point::max();
   std::vector<Node> nodes_;
   std::vector<Id> parts_;
   std::vector<ByteSet> sets_;

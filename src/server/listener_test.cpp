@@ -62,7 +62,7 @@ ServedModel card(const char* id, std::vector<std::string> aliases = {}) {
 std::string concrete(std::string_view pattern) {
   std::string path(pattern);
   const size_t brace = path.find('{');
-  return brace == std::string::npos ? path : path.substr(0, brace) + "some/name";
+  return brace == std::string::npos ? path : path.substr(0, brace) + "some/name" + path.substr(path.find('}') + 1);
 }
 
 TEST(Routes, UnknownPathsAndMethodsAreTold) {

@@ -32,7 +32,7 @@ struct ServerContext {
   Metrics* metrics = nullptr;     // never null while a listener runs
   std::string openapi;            // the description of the paths, written by the listener
   bool allow_request_templates = false;
-  int stream_interval = 1;  // tokens to a chunk of a stream, unless a request says otherwise
+  int stream_interval = 1;          // tokens to a chunk of a stream, unless a request says otherwise
   bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
   bool parse_special =
       true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise

@@ -59,10 +59,12 @@ ServedModel card(const char* id, std::vector<std::string> aliases = {}) {
   return model;
 }
 
+// A path of the pattern: slashes in braces that end it, none in others.
 std::string concrete(std::string_view pattern) {
-  std::string path(pattern);
-  const size_t brace = path.find('{');
-  return brace == std::string::npos ? path : path.substr(0, brace) + "some/name" + path.substr(path.find('}') + 1);
+  const size_t brace = pattern.find('{');
+  if (brace == std::string_view::npos) return std::string(pattern);
+  const std::string_view rest = pattern.substr(pattern.find('}') + 1);
+  return std::string(pattern.substr(0, brace)) + (rest.empty() ? "some/name" : "name") + std::string(rest);
 }
 
 TEST(Routes, UnknownPathsAndMethodsAreTold) {
@@ -205,9 +207,10 @@ TEST(Workers, WhatABodyCostsKeepsNothingElseWaiting) {
       EXPECT_NE(status_of(served.get(concrete(route.pattern))), 0) << route.pattern;
       continue;
     }
-    // The model is not loaded, and there is no store of batches.
+    // The model is not loaded, there is no store of batches, and no response was stored.
     const bool is_batch = route.pattern.starts_with("/v1/files") || route.pattern.starts_with("/v1/batches");
-    waiting.emplace_back(std::make_unique<http::test::Client>(served.port), is_batch ? 501 : 503);
+    const bool is_stored = route.pattern.starts_with("/v1/responses/{");
+    waiting.emplace_back(std::make_unique<http::test::Client>(served.port), is_batch ? 501 : is_stored ? 404 : 503);
     waiting.back().first->send(fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}",
                                            route.method, concrete(route.pattern)));
     wait_for_queued(served, ++num_heavy);

@@ -74,8 +74,9 @@ constexpr auto kStream = take(kOutputFields, {"stream"});
 constexpr auto kCompletionFields =
     join(kModelField, kCompletionOwn, kGenerationOwn, kSpecialTokenFields, kStoppingFields, kSamplingFields, kStream,
          kServingFields, kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields);
-constexpr auto kInfillFields = join(kModelField, kInfillOwn, kGenerationOwn, kStoppingFields, kSamplingFields, kStream,
-                                    kServingFields, kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields);
+constexpr auto kInfillFields =
+    join(kModelField, kInfillOwn, kGenerationOwn, kStoppingFields, kSamplingFields, kStream, kServingFields,
+         kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields);
 constexpr auto kTemplateFields = join(kModelField, kConversationFields);
 
 }  // namespace

@@ -52,9 +52,10 @@ constexpr auto kChatOwn = std::to_array<Field>({
 });
 // clang-format on
 
-constexpr auto kChatFields = join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias,
-                                  kChatOwn, kStoppingFields, kSamplingFields, kOutputFields, kServingFields,
-                                  kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields, kUserField, kIgnoredFields);
+constexpr auto kChatFields =
+    join(kModelField, kConversationFields, kSpecialTokenFields, kTruncateField, kLengthAlias, kChatOwn, kStoppingFields,
+         kSamplingFields, kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kStructureFields,
+         kRefusedFields, kUserField, kIgnoredFields);
 
 void check_chat(const ApiRequest& request) {
   check_generation(request);

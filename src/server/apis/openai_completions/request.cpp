@@ -37,9 +37,10 @@ void check_completions(const ApiRequest& request) {
   if (request.suffix && request.echo) refuse_field("echo", "'echo' contradicts suffix; leave one of them out");
 }
 
-constexpr auto kCompletionsFields = join(
-    kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields, kSamplingFields,
-    kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kStructureFields, kRefusedFields, kUserField, kIgnoredFields);
+constexpr auto kCompletionsFields =
+    join(kModelField, kSpecialTokenFields, kTruncateField, kLengthAlias, kCompletionsOwn, kStoppingFields,
+         kSamplingFields, kOutputFields, kServingFields, kSpeculationFields, kGenerationFields, kStructureFields,
+         kRefusedFields, kUserField, kIgnoredFields);
 
 }  // namespace
 }  // namespace fields

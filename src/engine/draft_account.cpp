@@ -17,7 +17,7 @@ constexpr double kDecay = 0.98;
 constexpr double kMinSpread = 1e-6;
 // A measured time counts at most as this multiple of what was expected: another process may have held it up.
 constexpr double kMaxRatio = 3.0;
-constexpr double kMinMs = 1e-4;
+constexpr double kLeastMs = 1e-4;
 
 double new_weight(int64_t count) { return std::max(kNewWeight, 1.0 / static_cast<double>(count)); }
 
@@ -25,7 +25,7 @@ double new_weight(int64_t count) { return std::max(kNewWeight, 1.0 / static_cast
 
 void DraftAccount::note_drafting(int64_t depth, double ms) {
   const auto at = static_cast<double>(depth);
-  if (drafting_.weight > 1.5) ms = std::min(ms, kMaxRatio * std::max(draft_ms(depth), kMinMs));
+  if (drafting_.weight > 1.5) ms = std::min(ms, kMaxRatio * std::max(draft_ms(depth), kLeastMs));
   for (double* sum :
        {&drafting_.weight, &drafting_.depth, &drafting_.depth_squared, &drafting_.ms, &drafting_.depth_ms}) {
     *sum *= kDecay;
@@ -51,10 +51,10 @@ double DraftAccount::draft_ms(int64_t depth) const {
 // Proportional to the prediction, so that it grows with the context.
 double DraftAccount::plain_ms(const CostModel& cost, const StepShape& shape) const {
   const double predicted = cost.predict_ms(shape);
-  if (plain_.count == 0) return std::max(drafted_.factor * predicted, kMinMs);
+  if (plain_.count == 0) return std::max(drafted_.factor * predicted, kLeastMs);
   const auto rows = std::llround(plain_.rows);
   const double at_mean = cost.predict_ms({rows, rows, plain_.attended});
-  return std::max(plain_.ms * predicted / std::max(at_mean, kMinMs), kMinMs);
+  return std::max(plain_.ms * predicted / std::max(at_mean, kLeastMs), kLeastMs);
 }
 
 void DraftAccount::note_step(const CostModel& cost, const DraftOutcome& outcome) {
@@ -71,7 +71,7 @@ void DraftAccount::note_step(const CostModel& cost, const DraftOutcome& outcome)
     plain_.ms += weight * (ms - plain_.ms);
   } else {
     ++num_unmeasured_;
-    const double predicted = std::max(cost.predict_ms(outcome.shape), kMinMs);
+    const double predicted = std::max(cost.predict_ms(outcome.shape), kLeastMs);
     const double ms = std::min(step_ms, kMaxRatio * drafted_.factor * predicted);
     if (!is_plain) drafted_.factor += new_weight(++drafted_.count) * (ms / predicted - drafted_.factor);
     const double num_plain_steps = static_cast<double>(outcome.num_tokens) / static_cast<double>(outcome.plain.rows);

@@ -48,16 +48,20 @@ std::vector<int32_t> DryHistory::newest_first() const {
 // A repetition does not reach back over a breaker.
 size_t DryHistory::longest_repetition(std::span<const int32_t> newest_first) const {
   if (params_.breakers == nullptr) return newest_first.size();
-  const auto head = [](const std::vector<int32_t>& breaker) { return breaker.front(); };
+  struct ByFirstToken {
+    bool operator()(const std::vector<int32_t>& breaker, int32_t token) const { return breaker.front() < token; }
+    bool operator()(int32_t token, const std::vector<int32_t>& breaker) const { return token < breaker.front(); }
+  };
   for (size_t i = 0; i < newest_first.size(); ++i) {
     size_t longest = 0;
-    for (const std::vector<int32_t>& breaker :
-         std::ranges::equal_range(*params_.breakers, newest_first[i], std::ranges::less(), head)) {
+    const auto [first, last] =
+        std::equal_range(params_.breakers->begin(), params_.breakers->end(), newest_first[i], ByFirstToken());
+    for (auto breaker = first; breaker != last; ++breaker) {
       // Its first token is at i, the others follow it in the text.
-      const bool fits = breaker.size() <= i + 1;
-      if (fits && std::equal(breaker.rbegin(), breaker.rend(),
-                             newest_first.begin() + static_cast<std::ptrdiff_t>(i + 1 - breaker.size()))) {
-        longest = std::max(longest, breaker.size());
+      const bool fits = breaker->size() <= i + 1;
+      if (fits && std::equal(breaker->rbegin(), breaker->rend(),
+                             newest_first.begin() + static_cast<std::ptrdiff_t>(i + 1 - breaker->size()))) {
+        longest = std::max(longest, breaker->size());
       }
     }
     if (longest > 0) return i + 1 - longest;

@@ -345,7 +345,8 @@ void Sampler::adjust(std::span<float> logits) const {
   }
   if (dry_) {
     for (const auto& [id, penalty] : dry_->penalties()) {
-      change(id, [&](float logit) { return static_cast<float>(std::max<double>(logit - penalty, -kMax)); });
+      change(id,
+             [penalty = penalty](float logit) { return static_cast<float>(std::max<double>(logit - penalty, -kMax)); });
     }
   }
   bad_words_.forbid(logits);

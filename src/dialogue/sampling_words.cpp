@@ -24,8 +24,7 @@ std::vector<int32_t> encode_within(const Tokenizer& tokenizer, const std::string
 
 std::shared_ptr<const TokenSequences> without_repetition(TokenSequences sequences) {
   std::ranges::sort(sequences);
-  const auto repeated = std::ranges::unique(sequences);
-  sequences.erase(repeated.begin(), repeated.end());
+  sequences.erase(std::unique(sequences.begin(), sequences.end()), sequences.end());
   return std::make_shared<const TokenSequences>(std::move(sequences));
 }
 

@@ -95,6 +95,12 @@ class EmbeddingReader : public StreamReader {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+// Of text `index` in the request.
+std::string place_of(const EmbeddingAnswer& answer, size_t index, size_t num_queries, size_t count) {
+  if (index < num_queries) return num_queries == 1 ? answer.query_path : at(answer.query_path, index);
+  return count == 1 ? answer.path : at(answer.path, index - num_queries);
+}
+
 }  // namespace
 
 void normalise(std::vector<float>& vector) {
@@ -123,7 +129,7 @@ void start_embeddings(ServerContext& context, const ExchangePtr& exchange, const
                      .errors = &answer.errors};
   std::vector<GenerateRequest> requests;
   for (size_t i = 0; i < request.prompts.size(); ++i) {
-    const std::string place = request.prompts.size() == 1 ? answer.path : at(answer.path, i);
+    const std::string place = place_of(answer, i, static_cast<size_t>(request.num_queries), request.prompts.size());
     GenerateRequest out = common;
     out.prompt =
         plain_prompt(model, request, request.prompts[i], request.parse_special.value_or(context.parse_special), place);

@@ -27,7 +27,8 @@ struct EmbeddingPlan {
 
 // Embeds the request's prompts. Throws ApiError when nothing was admitted. Any thread.
 struct EmbeddingAnswer {
-  std::string path;  // of the prompts in the request, for errors
+  std::string path;             // of the prompts in the request, for errors
+  std::string query_path = {};  // of the first ApiRequest::num_queries of them
   const ErrorForm& errors;
   WriteEmbeddings write;
   std::optional<bool> normalize = {};  // else as the model's files say

@@ -27,6 +27,7 @@ void handle_rerank(ServerContext& context, const ExchangePtr& exchange) {
   const auto shared = std::make_shared<const ApiRequest>(request);
   start_embeddings(context, exchange, model, request,
                    {.path = "documents",
+                    .query_path = "query",
                     .errors = kOpenAiErrors,
                     .write = [shared, id = id_of(exchange->request(), request)](
                                  const Embeddings& embeddings) { return write_rerank(embeddings, *shared, id); },
@@ -50,6 +51,7 @@ void handle_score(ServerContext& context, const ExchangePtr& exchange) {
   start_embeddings(
       context, exchange, model, request,
       {.path = "text_2",
+       .query_path = "text_1",
        .errors = kOpenAiErrors,
        .write = [shared, created, id = id_of(exchange->request(), request)](
                     const Embeddings& embeddings) { return write_score(embeddings, *shared, id, created); },

@@ -1,6 +1,7 @@
 // OpenAI's /v1/responses, and what is stored of them.
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <utility>
 
 #include "server/answers/answer_errors.h"
@@ -10,6 +11,7 @@
 #include "server/apis/openai_responses/answer.h"
 #include "server/endpoints/endpoints.h"
 #include "server/schema/field_error.h"
+#include "server/schema/prompt_fields.h"
 
 namespace quire {
 namespace {
@@ -27,6 +29,30 @@ std::shared_ptr<const StoredResponse> require_stored(ServerContext& context, con
       param);
 }
 
+// A stored answer has its calls' arguments as the model wrote them; templates want them as objects. Results that the
+// request brings get the names of the tools that were called.
+void read_calls(json::array& earlier, json::array& own, const Limits& limits) {
+  std::map<std::string, json::value> names;  // by the id of the call
+  for (json::value& message : earlier) {
+    json::value* const calls = message.as_object().if_contains("tool_calls");
+    if (calls == nullptr) continue;
+    for (json::value& call : calls->as_array()) {
+      json::object& function = call.at("function").as_object();
+      json::value& arguments = function["arguments"];
+      if (arguments.is_string()) arguments = read_call_arguments(std::string(arguments.get_string()), limits);
+      names[std::string(call.at("id").as_string())] = function["name"];
+    }
+  }
+  for (json::value& each : own) {
+    json::object& message = each.as_object();
+    const json::value* const id = message.if_contains("tool_call_id");
+    if (id == nullptr || message.contains("name")) continue;
+    if (const auto called = names.find(std::string(id->as_string())); called != names.end()) {
+      message["name"] = called->second;
+    }
+  }
+}
+
 // The request, with the conversation that it continues.
 ModelRequest read_conversation(ServerContext& context, const http::Request& from) {
   ModelRequest given = read_request(context, from, kResponsesApi);
@@ -41,6 +67,7 @@ ModelRequest read_conversation(ServerContext& context, const http::Request& from
   const bool has_instructions = request.echoed.contains("instructions");
   if (has_instructions) messages.push_back(std::move(own[0]));
   json::value earlier = parse_json(stored->messages, "stored messages");
+  read_calls(earlier.as_array(), own, context.limits);
   for (json::value& message : earlier.as_array()) messages.push_back(std::move(message));
   for (size_t i = has_instructions ? 1 : 0; i < own.size(); ++i) messages.push_back(std::move(own[i]));
   const auto most = static_cast<size_t>(context.limits.messages);
@@ -52,6 +79,16 @@ ModelRequest read_conversation(ServerContext& context, const http::Request& from
   }
   own = std::move(messages);
   return given;
+}
+
+// A client may use one request id for several requests; the answers that are stored are told apart.
+void make_id_unique(ServerContext& context, const http::Request& from, ApiRequest& request) {
+  const std::string given = request.request_id.empty() ? from.id : request.request_id;
+  for (int count = 2;
+       context.responses.find(from.tenant, "resp_" + (request.request_id.empty() ? given : request.request_id));
+       ++count) {
+    request.request_id = fmt::format("{}-{}", given, count);
+  }
 }
 
 // Items have an id in a list.
@@ -113,6 +150,7 @@ void handle_responses(ServerContext& context, const ExchangePtr& exchange) {
   const http::Request& from = exchange->request();
   auto [model, request] = read_conversation(context, from);
   require_room(*model.engine);
+  make_id_unique(context, from, request);
   GenerationPlan plan;
   plan.model = &model;
   plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});

@@ -52,7 +52,7 @@ void open_arguments(const std::string& path, json::value& calls, const ParseCont
     if (!function->is_object()) refuse_value(function_path, "an object", *function);
     json::value* arguments = function->get_object().if_contains("arguments");
     if (arguments == nullptr || !arguments->is_string()) continue;
-    *arguments = read_call_arguments(std::string(arguments->get_string()), context);
+    *arguments = read_call_arguments(std::string(arguments->get_string()), context.limits);
   }
 }
 
@@ -72,9 +72,9 @@ json::object read_message(const std::string& path, const json::value& value, con
 
 }  // namespace
 
-json::value read_call_arguments(std::string_view arguments, const ParseContext& context) {
+json::value read_call_arguments(std::string_view arguments, const Limits& limits) {
   try {
-    json::value parsed = parse_json(arguments, "arguments", static_cast<size_t>(context.limits.json_depth));
+    json::value parsed = parse_json(arguments, "arguments", static_cast<size_t>(limits.json_depth));
     return parsed.is_object() ? parsed : json::value(json::string(arguments));
   } catch (const Error&) {
     return json::string(arguments);

@@ -102,8 +102,11 @@ std::vector<PromptValue> read_mixed_prompts(const std::string& path, const json:
     } else {
       part.ids = {read_token_id(at(path, i), list[i], context)};
     }
+    PromptValue& last = prompt.more.empty() ? prompt : prompt.more.back();
     if (i == 0) {
       prompt = std::move(part);
+    } else if (!part.is_text && !last.is_text) {
+      last.ids.push_back(part.ids[0]);
     } else {
       prompt.more.push_back(std::move(part));
     }

@@ -11,7 +11,7 @@ namespace quire {
 
 // The arguments of an earlier call. Clients send them as a string that holds JSON; templates expect the object itself.
 // Other text stays a string: a template that writes it still works.
-json::value read_call_arguments(std::string_view arguments, const ParseContext& context);
+json::value read_call_arguments(std::string_view arguments, const Limits& limits);
 // Messages as dialogue renders them: content is a string, a list of text parts or null, the role developer becomes
 // system, arguments of tool calls are objects.
 json::array read_messages(const json::value& value, const ParseContext& context);

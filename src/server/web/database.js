@@ -45,7 +45,7 @@ export class Database {
   async put(entry) {
     if (!this.connection) return false;
     try {
-      await finished(this.entries("readwrite").put(entry));
+      await this.write((entries) => entries.put(entry));
       this.channel.postMessage(entry.id);
       return true;
     } catch {
@@ -53,9 +53,20 @@ export class Database {
     }
   }
 
+  // Only when the transaction is complete is anything kept: the browser may find its storage full as late as that.
+  write(change) {
+    const entries = this.entries("readwrite");
+    const {transaction} = entries;
+    return new Promise((resolve, reject) => {
+      transaction.oncomplete = () => resolve();
+      transaction.onabort = transaction.onerror = () => reject(transaction.error);
+      change(entries);
+    });
+  }
+
   async remove(id) {
     if (!this.connection) return;
-    await finished(this.entries("readwrite").delete(id)).catch(() => {});
+    await this.write((entries) => entries.delete(id)).catch(() => {});
     this.channel.postMessage(id);
   }
 
@@ -73,7 +84,10 @@ export class Database {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(kLeftPrefix));
     for (const name of names) {
       try {
-        await finished(this.entries("readwrite").put(JSON.parse(localStorage.getItem(name))));
+        const left = JSON.parse(localStorage.getItem(name));
+        const stored = await this.get(left.id);
+        // Another tab may have gone on with it.
+        if (!(stored?.updated > left.updated)) await this.write((entries) => entries.put(left));
         localStorage.removeItem(name);
       } catch {
         // Unreadable, or there is no room: it stays where it is.

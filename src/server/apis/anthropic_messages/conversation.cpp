@@ -125,6 +125,11 @@ class Conversation {
     if (const auto called = tool_names_.find(id); called != tool_names_.end()) message["name"] = called->second;
     const json::value* const content = find_member(block, "content");
     json::array parts = content == nullptr ? json::array() : text_parts(at(path, "content"), *content, false);
+    // Chat has no other place for it.
+    const json::value* const is_error = find_member(block, "is_error");
+    if (is_error != nullptr && is_error->is_bool() && is_error->get_bool()) {
+      parts.insert(parts.begin(), json::object{{"type", "text"}, {"text", parts.empty() ? "Error" : "Error: "}});
+    }
     message["content"] = parts.empty() ? json::value("") : content_of(std::move(parts));
     out_.push_back(std::move(message));
   }

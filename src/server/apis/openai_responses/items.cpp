@@ -86,12 +86,12 @@ class Items {
   void add_call(const std::string& path, const json::object& item) {
     const std::string_view id = string_member(path, item, "call_id");
     const std::string_view name = string_member(path, item, "name");
-    const json::value arguments = read_call_arguments(string_member(path, item, "arguments"), context_);
+    const json::value arguments = read_call_arguments(string_member(path, item, "arguments"), context_.limits);
     names_[std::string(id)] = name;
     if (out_.empty() || out_.back().at("role") != "assistant") {
       out_.push_back(json::object{{"role", "assistant"}, {"content", nullptr}});
-      take_reasoning(out_.back().get_object());
     }
+    take_reasoning(out_.back().get_object());
     json::value& calls = out_.back().get_object()["tool_calls"];
     if (!calls.is_array()) calls = json::array();
     calls.get_array().push_back(
@@ -107,14 +107,16 @@ class Items {
     out_.push_back(std::move(message));
   }
 
-  // Belongs to the assistant's next item. A summary is no part of what the model thought.
+  // Belongs to the assistant's next item, and with that to its message. A summary is no part of what the model thought.
   void add_reasoning(const std::string& path, const json::object& item) {
     const json::value* const content = find_member(item, "content");
     if (content != nullptr) reasoning_ += joined(read_content(at(path, "content"), *content));
   }
 
   void take_reasoning(json::object& message) {
-    if (!reasoning_.empty()) message["reasoning_content"] = std::exchange(reasoning_, {});
+    if (reasoning_.empty()) return;
+    json::value& all = message["reasoning_content"];
+    all = (all.is_string() ? std::string(all.get_string()) : std::string()) + std::exchange(reasoning_, {});
   }
 
   json::array& out_;

@@ -29,10 +29,11 @@ void add_answer(BeamSearch::Answer answer, OutputEvent last, std::vector<OutputE
 void Engine::settle_beams(const StartedStep& step) {
   std::vector<std::shared_ptr<BeamGroup>> ready;
   for (const StepPlan::Item& item : step.items) {
-    if (item.sequence == nullptr || !item.samples || !item.sequence->is_beam) continue;
+    if (item.sequence == nullptr || !item.samples) continue;
     const auto found = choices_.find(item.sequence);
-    if (found == choices_.end()) continue;  // it has just ended with another beam
+    if (found == choices_.end()) continue;  // it has just ended with another beam, and is gone
     Choice& choice = *found->second;
+    if (!choice.sequence.is_beam) continue;
     counter_.count_tokens(1);
     if (choice.update.candidates.empty()) {
       finish(choice.beams, FinishReason::kError);

@@ -201,6 +201,10 @@ void Scheduler::admit() {
     if (passes_rope_switch(*sequence)) restart_as_long(*sequence);
     Start candidate = prepare_start(sequence);
     if (candidate.num_tokens == 0) return;
+    // The beams that wait for this one hold what it needs, perhaps.
+    if (sequence->is_beam && !is_admissible(*sequence, candidate, running_.size(), {}) && release_parked()) {
+      candidate = prepare_start(sequence);
+    }
     if (!is_admissible(*sequence, candidate, running_.size(), {})) {
       if (options_.policy != SchedulingPolicy::kPriority) return;
       // Preempt less urgent sequences, but only if the urgent one then has room.

@@ -56,6 +56,7 @@ void Scheduler::branch(Sequence* parent, Sequence* child, int32_t token) {
   const uint64_t id = child->id;
   *child = *parent;
   child->id = id;
+  child->num_preemptions = 0;  // the parent's are counted there
   child->tokens.push_back(token);
   if (is_fair()) tenants_.arrive(child->tenant, 1);
   const bool has_place = num_choices_running() + num_parked_with_blocks() < options_.max_sequences;

@@ -279,7 +279,7 @@ void Speculation::settle(const StartedStep& step, const StepResults& results, St
   note_step(step, results);
 }
 
-// Steps with prompt rows tell nothing: what their drafts took cannot be told from what the prompts took.
+// Steps with prompt rows or beams tell nothing: what their drafts took cannot be told from what these took.
 void Speculation::note_step(const StartedStep& step, const StepResults& results) {
   if (!options_.adaptive || states_.empty()) return;
   DraftOutcome outcome;
@@ -289,6 +289,7 @@ void Speculation::note_step(const StartedStep& step, const StepResults& results)
   for (size_t i = 0; i < step.items.size(); ++i) {
     const StepPlan::Item& item = step.items[i];
     if (item.num_tokens != 1 + item.num_drafts || !item.samples) return;
+    if (item.sequence != nullptr && item.sequence->is_beam) return;
     outcome.num_tokens += std::ssize(results.tokens[i]);
     ++outcome.plain.rows;
     ++outcome.plain.sequences;

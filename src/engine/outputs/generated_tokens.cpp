@@ -1,6 +1,7 @@
 #include "engine/outputs/generated_tokens.h"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -85,7 +86,7 @@ void GeneratedTokens::choose_all(const Rows& rows, SamplerScratch& scratch) {
     if (finish_ != FinishReason::kNone) break;
     std::optional<SampledToken> token = choose(rows, first + 1 + draft, scratch);
     if (!token) {
-      finish_ = FinishReason::kError;
+      fail_without_token(rows, first + 1 + draft);
       break;
     }
     const int32_t id = token->id;
@@ -94,6 +95,16 @@ void GeneratedTokens::choose_all(const Rows& rows, SamplerScratch& scratch) {
     finish_ = finish_after(id, rows.first_position + first + std::ssize(tokens_) + 1);
     draft = find_child(rows.drafts, rows.draft_parents, draft, id);
   } while (draft >= 0 && finish_ == FinishReason::kNone);
+}
+
+// Where the model's numbers are sound, what the request forbids leaves no token.
+void GeneratedTokens::fail_without_token(const Rows& rows, int64_t row) {
+  const bool is_sound = rows.chosen.empty() && std::isfinite(checked_maximum(rows.logits_of(row)));
+  const SamplingParams& sampling = request_->sampling;
+  if (is_sound && (constraint_ != nullptr || sampling.bad_words != nullptr || sampling.allowed_token_ids != nullptr)) {
+    return fail("the request forbids every token that may follow here");
+  }
+  finish_ = FinishReason::kError;
 }
 
 // The token has made the sequence this long.

@@ -34,6 +34,7 @@ class GeneratedTokens : public Output {
   void fail(std::string why);
   void find_allowed(int64_t vocab_size);
   void choose_all(const Rows& rows, SamplerScratch& scratch);
+  void fail_without_token(const Rows& rows, int64_t row);
   FinishReason finish_after(int32_t id, int64_t length);
   std::optional<SampledToken> choose(const Rows& rows, int64_t row, SamplerScratch& scratch);
   std::optional<int32_t> typical_draft(const Rows& rows, int64_t row, SamplerScratch& scratch) const;

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/outputs/generated_tokens.h"
 #include "engine/test_beams.h"
+#include "models/running/test_models.h"
 
 namespace quire {
 namespace {
@@ -178,6 +179,29 @@ TEST_F(BeamTest, EndsWithItsReader) {
     ASSERT_EQ(given.size(), 3u);
     for (const Choice& choice : given) EXPECT_EQ(choice.finish, FinishReason::kCancelled);
   }
+}
+
+// So wide that a beam takes the token whose embedding is NaN: the others are computed in the same step.
+TEST_F(BeamTest, ASearchWhoseBeamFailsEndsOnce) {
+  constexpr int32_t kPoison = 63;  // the last token of the model
+  const std::string image = test::tiny_gguf({.poisoned_token = kPoison});
+  checkpoint_ = Checkpoint::from_gguf_bytes(test::as_bytes(image), "tiny.gguf");
+  auto engine = make_engine({.name = "all tokens", .max_sequences = 64});
+  GenerateRequest asked;
+  asked.prompt = {1, 2, 3};
+  asked.max_tokens = 6;
+  asked.beam.width = 60;
+  asked.num_choices = 2;
+  GenerateRequest other;
+  other.prompt = {4, 5};
+  other.max_tokens = 6;
+  const auto stream = engine->submit(asked).stream;
+  const auto beside = engine->submit(other).stream;
+  run(*engine);
+  const std::vector<Choice> given = read(*stream);
+  ASSERT_EQ(given.size(), 2u);
+  for (const Choice& choice : given) EXPECT_EQ(choice.finish, FinishReason::kError);
+  EXPECT_EQ(read(*beside)[0].finish, FinishReason::kLength);
 }
 
 TEST_F(BeamTest, RefusesWhatItCannotDo) {

@@ -20,6 +20,7 @@ struct Node {
   std::string name = {};           // of a special token
   std::vector<size_t> parts = {};  // of a repetition: one
   int64_t min = 0, max = 0;
+  int depth = 0;  // of the nodes in it: set by add()
 };
 
 struct Rule {
@@ -68,10 +69,14 @@ class GbnfReader {
   size_t root() const { return rule_ids_.at("root"); }
 
  private:
-  size_t line() const {
-    return 1 + static_cast<size_t>(std::ranges::count(text_.substr(0, std::min(at_, text_.size())), '\n'));
+  // Each call counts on from where the last one stopped.
+  size_t line() {
+    const size_t end = std::max(line_end_, std::min(at_, text_.size()));
+    line_ += static_cast<size_t>(std::ranges::count(text_.substr(line_end_, end - line_end_), '\n'));
+    line_end_ = end;
+    return line_;
   }
-  [[noreturn]] void refuse(const std::string& what, ErrorCode code = ErrorCode::kInvalidArgument) const {
+  [[noreturn]] void refuse(const std::string& what, ErrorCode code = ErrorCode::kInvalidArgument) {
     fail(code, "grammar, line {}: {}", line(), what);
   }
 
@@ -122,6 +127,9 @@ class GbnfReader {
 
   size_t add(Node node) {
     if (nodes_.size() >= 4 * limits_.max_nodes) refuse("the grammar is too large", ErrorCode::kLimit);
+    for (const size_t part : node.parts) node.depth = std::max(node.depth, nodes_[part].depth + 1);
+    // A group is up to three nodes deep: what stands within is a choice of sequences of repetitions.
+    if (node.depth > 4 * limits_.max_depth) refuse("repetitions are nested too deep", ErrorCode::kLimit);
     nodes_.push_back(std::move(node));
     return nodes_.size() - 1;
   }
@@ -276,6 +284,7 @@ class GbnfReader {
   std::string_view text_;
   size_t at_ = 0;
   int depth_ = 0;
+  size_t line_ = 1, line_end_ = 0;  // the line of the place up to which lines were counted
   std::vector<Node> nodes_;
   std::vector<Rule> rules_;
   std::map<std::string, size_t> rule_ids_;
@@ -290,6 +299,7 @@ class GbnfSymbols {
 
   Symbol make(size_t root) {
     make_regular_rules();
+    mark_regular_nodes();
     for (size_t rule = 0; rule < rules_.size(); ++rule) {
       if (!regular_[rule]) symbols_[rule] = builder_.declare(rules_[rule].name);
     }
@@ -333,11 +343,15 @@ class GbnfSymbols {
     return is_regular;
   }
 
-  bool is_regular(size_t id) const {
-    const Node& node = nodes_[id];
-    if (node.kind == Node::Kind::kRule) return regular_[node.rule].has_value();
-    return node.kind != Node::Kind::kSpecial &&
-           std::ranges::all_of(node.parts, [&](size_t part) { return is_regular(part); });
+  // A node's parts come before it.
+  void mark_regular_nodes() {
+    for (const Node& node : nodes_) {
+      const bool is_regular = node.kind == Node::Kind::kRule
+                                  ? regular_[node.rule].has_value()
+                                  : node.kind != Node::Kind::kSpecial &&
+                                        std::ranges::all_of(node.parts, [&](size_t part) { return is_regular_[part]; });
+      is_regular_.push_back(is_regular);
+    }
   }
 
   Regex regex(size_t id) {
@@ -357,7 +371,7 @@ class GbnfSymbols {
     const Node& node = nodes_[id];
     if (node.kind == Node::Kind::kRule) return rule_symbol(node.rule);
     if (node.kind == Node::Kind::kSpecial) return builder_.special(node.name);
-    if (is_regular(id)) return builder_.terminal(regex(id));
+    if (is_regular_[id]) return builder_.terminal(regex(id));
     std::vector<Symbol> parts;
     for (const size_t part : node.parts) parts.push_back(symbol(part));
     if (node.kind == Node::Kind::kSequence) return builder_.sequence(parts);
@@ -374,6 +388,7 @@ class GbnfSymbols {
   const std::vector<Node>& nodes_;
   const std::vector<Rule>& rules_;
   std::vector<std::optional<Regex>> regular_;
+  std::vector<bool> is_regular_ = {};  // of a node
   std::vector<std::optional<Symbol>> symbols_;
 };
 

@@ -61,5 +61,21 @@ TEST(Gbnf, RefusesByLine) {
   }
 }
 
+TEST(Gbnf, RepetitionsOfRepetitionsNestToALimit) {
+  const std::string stars(100'000, '*');
+  std::string groups = "\"a\" root";
+  for (int i = 0; i < 100; ++i) groups = "(" + groups + ")" + stars.substr(0, 100);
+  for (const std::string& text :
+       {"root ::= \"a\"" + stars, "root ::= (\"a\" root)" + stars, "root ::= <a>" + stars, "root ::= " + groups}) {
+    try {
+      grammar_of(text);
+      ADD_FAILURE() << text.substr(0, 30);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
+    }
+  }
+  EXPECT_TRUE(fits(*grammar_of("root ::= \"a\"" + stars.substr(0, 100)), "aaa"));
+}
+
 }  // namespace
 }  // namespace quire

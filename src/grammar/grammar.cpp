@@ -15,6 +15,7 @@ namespace {
 
 using Kind = SymbolNode::Kind;
 constexpr uint32_t kUndefined = 0xFFFFFFFF;
+constexpr size_t kSymbolsPerCheck = 256;  // of time
 
 struct WordsHash {
   size_t operator()(const std::vector<uint32_t>& words) const {
@@ -97,6 +98,7 @@ struct GrammarBuilder::State {
     std::vector<uint32_t> key = {static_cast<uint32_t>(node.kind), node.first, node.second};
     for (const int64_t bound : {node.min, node.max}) key.push_back(static_cast<uint32_t>(bound));
     key.insert(key.end(), parts.begin(), parts.end());
+    if (++num_added % kSymbolsPerCheck == 0) grammar.regular.check_time();
     const auto [entry, is_new] = symbol_ids.try_emplace(std::move(key), static_cast<uint32_t>(grammar.symbols.size()));
     if (!is_new) return entry->second;
     return append(node, parts);
@@ -201,6 +203,7 @@ struct GrammarBuilder::State {
   std::unordered_map<std::vector<uint32_t>, uint32_t, WordsHash> symbol_ids = {};
   std::unordered_map<std::string, uint32_t> name_ids = {};
   std::unordered_map<uint32_t, std::string> rule_names = {};
+  size_t num_added = 0;
   bool is_built = false;
 };
 
@@ -335,6 +338,8 @@ void GrammarBuilder::define(Symbol rule, Symbol body) {
   node.first = body.id;
 }
 
+void GrammarBuilder::check_time() const { state_->grammar.regular.check_time(); }
+
 std::shared_ptr<const Grammar> GrammarBuilder::build(Symbol root) {
   CHECK(!state_->is_built);
   state_->is_built = true;
@@ -342,6 +347,7 @@ std::shared_ptr<const Grammar> GrammarBuilder::build(Symbol root) {
   state_->check_definitions();
   state_->keep_productive();
   state_->mark_nullable();
+  state_->grammar.regular.allow_any_time();
   return std::make_shared<const Grammar>(std::move(state_->grammar));
 }
 

@@ -23,6 +23,9 @@ struct GrammarLimits {
   int64_t max_repeats = 1'000'000;      // a bound of a repetition
   double max_seconds = 2.0;             // of compiling
   size_t max_memory_bytes = 256 << 20;  // of a compiled grammar and the states that matching adds to it
+  // Of matching one answer: units of about 20 ns, counted, so that no other load decides what is refused. A quarter of
+  // it for one step. Each token of the answer adds 1/2000.
+  size_t max_work = 200'000'000;
 };
 
 // Ranges of code points, each [first, last].
@@ -88,6 +91,8 @@ class GrammarBuilder {
   Symbol declare(std::string_view name);
   void define(Symbol rule, Symbol body);
 
+  // Throws Error kLimit once building has taken longer than the limits allow.
+  void check_time() const;
   // Once. Throws Error kInvalidArgument for a rule without a definition, or when no text fits.
   std::shared_ptr<const Grammar> build(Symbol root);
 

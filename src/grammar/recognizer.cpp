@@ -1,6 +1,7 @@
 #include "grammar/recognizer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -49,18 +50,27 @@ bool Recognizer::ItemSet::insert(const Item& item) {
 Recognizer::Symbols Recognizer::resolve_names(const Grammar& grammar, const std::vector<bool>& has_special) {
   Symbols symbols = {grammar.symbols, grammar.parts, grammar.root};
   const auto num_symbols = static_cast<uint32_t>(symbols.nodes.size());
+  constexpr uint32_t kNotYet = 0xFFFFFFFF;
+  // Of each symbol. Without a definition, or while it is looked for: 0, as nothing that the root reaches ends there.
+  std::vector<uint32_t> targets(num_symbols, kNotYet);
+  std::vector<uint32_t> way;
   const auto target = [&](uint32_t id) {
-    for (uint32_t steps = 0; steps <= num_symbols && id < num_symbols; ++steps) {
+    way.clear();
+    while (id < num_symbols && targets[id] == kNotYet) {
       const SymbolNode& node = grammar.symbols[id];
+      targets[id] = 0;
+      way.push_back(id);
       if (node.kind == Kind::kRule) {
         id = node.first;
       } else if (node.kind == Kind::kIfSpecial) {
         id = grammar.parts[node.second + (has_special[node.first] ? 0 : 1)];
       } else {
-        return id;
+        targets[id] = id;
       }
     }
-    return uint32_t{0};  // without a definition: nothing that the root reaches
+    const uint32_t found = id < num_symbols ? targets[id] : 0;
+    for (const uint32_t one : way) targets[one] = found;
+    return found;
   };
   for (uint32_t& part : symbols.parts) part = target(part);
   for (SymbolNode& node : symbols.nodes) {
@@ -76,8 +86,9 @@ Recognizer::Recognizer(const Grammar& grammar, const GrammarLimits& limits, Symb
   regular_.set_limits({.max_nodes = std::max<size_t>(grammar.regular.size(), limits.max_memory_bytes / 64),
                        .max_depth = 16 * limits.max_depth,
                        .max_memory_bytes = limits.max_memory_bytes});
-  allow_work(100 * kMaxItems);
+  allow_work(limits.max_work / 4);
   predicted_.assign(symbols_.nodes.size(), 0);
+  resolved_.assign(symbols_.nodes.size(), 0);
   sets_.emplace_back();  // kDead
   begin_set();
   new_waits_.push_back({symbols_.root, kFinal, 0, kSelf});
@@ -142,6 +153,7 @@ void Recognizer::predict(uint32_t symbol) {
 }
 
 void Recognizer::wait_for(const Item& item, uint32_t part) {
+  count_work(2);
   if (item.origin != kSelf && is_last(item.symbol, item.progress)) {
     resolve_waits(part, item.symbol, item.origin);
   } else {
@@ -160,10 +172,13 @@ void Recognizer::wait_for(const Item& item, uint32_t part) {
 // With `part`, `symbol` is complete: what waits for it waits for `part`.
 void Recognizer::resolve_waits(uint32_t part, uint32_t symbol, SetId origin) {
   std::vector<uint32_t> complete = {symbol};
+  resolved_[symbol] = ++resolution_;
   for (size_t i = 0; i < complete.size(); ++i) {
-    for (const Wait& wait : waits(origin, complete[i])) {
+    const auto waiting = waits(origin, complete[i]);
+    count_work(2 + waiting.size());
+    for (const Wait& wait : waiting) {
       if (wait.origin == kSelf && is_last(wait.parent, wait.progress)) {
-        if (std::ranges::find(complete, wait.parent) == complete.end()) complete.push_back(wait.parent);
+        if (std::exchange(resolved_[wait.parent], resolution_) != resolution_) complete.push_back(wait.parent);
       } else {
         new_waits_.push_back({part, wait.parent, wait.progress, wait.origin == kSelf ? origin : wait.origin});
       }
@@ -210,7 +225,9 @@ void Recognizer::close() {
     if (!open_completions_.empty()) {
       const Item done = open_completions_.back();
       open_completions_.pop_back();
-      for (const Wait& wait : waits(done.origin, done.symbol)) {
+      const auto waiting = waits(done.origin, done.symbol);
+      count_work(2 + 2 * waiting.size());
+      for (const Wait& wait : waiting) {
         advance(wait.parent, wait.progress, wait.origin == kSelf ? done.origin : wait.origin);
       }
       continue;
@@ -236,6 +253,7 @@ std::span<const Recognizer::Wait> Recognizer::waits(SetId set, uint32_t symbol) 
 }
 
 Recognizer::SetId Recognizer::intern() {
+  count_work(16 + new_scans_.size() + new_waits_.size());
   const auto tidy = [](auto& list) {
     std::ranges::sort(list);
     list.erase(std::unique(list.begin(), list.end()), list.end());
@@ -287,7 +305,7 @@ size_t Recognizer::memory_bytes() const {
   return regular_.memory_bytes() + lexer_index_.capacity() * 4 + lexer_rows_.size() * sizeof(LexerRow) +
          sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
          num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
-         symbols_.nodes.size() * (sizeof(SymbolNode) + 4) + symbols_.parts.size() * 4 + allowed_characters_.size() * 32;
+         symbols_.nodes.size() * (sizeof(SymbolNode) + 8) + symbols_.parts.size() * 4 + allowed_characters_.size() * 32;
 }
 
 // ---- Steps
@@ -295,6 +313,7 @@ size_t Recognizer::memory_bytes() const {
 const Recognizer::LexerRow& Recognizer::lexer_row(RegularLanguages::Id language) {
   if (language >= lexer_index_.size()) lexer_index_.resize(std::max<size_t>(language + 1, regular_.size()), 0);
   if (lexer_index_[language] == 0) {
+    count_work(16);
     auto row = std::make_unique<LexerRow>();
     for (const RegularLanguages::Transition& transition : regular_.transitions(language)) {
       if (!regular_.is_alive(transition.target)) continue;
@@ -316,18 +335,12 @@ void Recognizer::add_row(SetId set) {
   sets_[set].row = row;
 }
 
-void Recognizer::count_work(size_t units) {
-  work_ += units;
-  if (work_ > work_limit_)
-    fail(ErrorCode::kLimit, "the grammar is too ambiguous or too large: matching takes too long");
-}
-
 Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
   if (sets_[set].row == nullptr) {
     add_row(set);
     if (sets_[set].row[byte] != kUnknown) return sets_[set].row[byte];
   }
-  const size_t num_languages = regular_.size();
+  count_work(16 + sets_[set].num_scans);
   begin_set();
   open_items_.clear();
   open_completions_.clear();
@@ -342,7 +355,6 @@ Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
   }
   close();
   const SetId found = intern();
-  count_work(16 + sets_[set].num_scans + new_scans_.size() + new_waits_.size() + 8 * (regular_.size() - num_languages));
   SetId* row = sets_[set].row;
   row[byte] = found;
   // Bytes that lead every terminal to the same language lead to the same set.
@@ -362,6 +374,7 @@ Recognizer::SetId Recognizer::compute_next(SetId set, uint8_t byte) {
 }
 
 Recognizer::SetId Recognizer::next_special(SetId set, uint32_t name) {
+  count_work(16 + sets_[set].num_scans);
   begin_set();
   open_items_.clear();
   open_completions_.clear();
@@ -374,6 +387,7 @@ Recognizer::SetId Recognizer::next_special(SetId set, uint32_t name) {
 
 ByteSet Recognizer::live_bytes(SetId set) {
   ByteSet live;
+  count_work(1 + sets_[set].num_scans / 4);
   for (const Scan& one : scans(set)) {
     if (!is_special(one)) live = live | lexer_row(one.rest).live;
   }
@@ -423,6 +437,7 @@ int Recognizer::count_allowed(RegularLanguages::Id language, RegularLanguages::I
           const Id next = row.next[static_cast<size_t>(byte)];
           if (next == last) return;
           last = next;
+          count_work(1 + (pairs.size() + after.size()) / 16);
           if (step.target == RegularLanguages::kEmpty) {
             if (std::ranges::find(after, next) == after.end()) after.push_back(next);
           } else if (std::ranges::find(pairs, std::pair(step.target, next)) == pairs.end()) {

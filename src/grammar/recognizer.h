@@ -49,11 +49,10 @@ class Recognizer {
   // Any text of so many characters of a kind (a language of single characters) may follow, as far as that is easily
   // seen; at most `limit`.
   int allowed_characters(SetId set, RegularLanguages::Id character, int limit);
-  // Steps that are not known yet throw Error kLimit beyond so much work (about a microsecond for 50) from here on.
-  void allow_work(size_t units) {
-    work_limit_ = work_ + units;
-    regular_.allow_seconds(limits_.max_seconds);
-  }
+  // Steps that are not known yet throw Error kLimit beyond so much work (GrammarLimits::max_work) from here on.
+  void allow_work(size_t units) { regular_.allow_work(units); }
+  void count_work(size_t units) { regular_.count_work(units); }
+  size_t work() const { return regular_.work(); }  // since then
 
   RegularLanguages& regular() { return regular_; }
   size_t memory_bytes() const;
@@ -126,7 +125,6 @@ class Recognizer {
 
   SetId compute_next(SetId set, uint8_t byte);
   void add_row(SetId set);
-  void count_work(size_t units);
   int count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit);
   void begin_set();
   void add_item(const Item& item);
@@ -140,7 +138,6 @@ class Recognizer {
   SetId intern();
 
   GrammarLimits limits_;
-  size_t work_ = 0, work_limit_ = 0;
   RegularLanguages regular_;
   Symbols symbols_;
   std::vector<uint32_t> lexer_index_;  // of a language: its row + 1
@@ -162,6 +159,8 @@ class Recognizer {
   ItemSet seen_items_, seen_completions_;
   std::vector<uint32_t> predicted_;  // of a symbol: the round in which it was predicted last
   uint32_t round_ = 0;
+  std::vector<uint32_t> resolved_;  // of a symbol: the resolution that came across it last
+  uint32_t resolution_ = 0;
   bool new_accepting_ = false;
 };
 

@@ -122,16 +122,26 @@ void RegularLanguages::check_limits(const Node& node) const {
     fail(ErrorCode::kLimit, "the grammar's regular expressions need more than {} MiB; make it simpler",
          limits_.max_memory_bytes >> 20);
   }
+  check_time();
+}
+
+void RegularLanguages::check_time() const {
   if (Clock::now() > deadline_) fail(ErrorCode::kLimit, "the grammar takes too long to read; make it simpler");
 }
 
+void RegularLanguages::refuse_work() {
+  fail(ErrorCode::kLimit, "the grammar is too ambiguous or too large: matching takes too long");
+}
+
 RegularLanguages::Id RegularLanguages::intern(Node node) {
+  count_work(2);
   if (2 * (nodes_.size() + 1) > table_.size()) rehash();
   size_t slot = hash(node) & (table_.size() - 1);
   for (; table_[slot] != 0; slot = (slot + 1) & (table_.size() - 1)) {
     if (equal(nodes_[table_[slot] - 1], node)) return table_[slot] - 1;
   }
   check_limits(node);
+  count_work(8);
   nodes_.push_back(node);
   transitions_.emplace_back();
   has_transitions_.push_back(false);
@@ -212,6 +222,7 @@ RegularLanguages::Id RegularLanguages::concat(Id first, Id second) {
 }
 
 RegularLanguages::Id RegularLanguages::intern_parts(Kind kind, const std::vector<Id>& parts) {
+  count_work(parts.size());
   Node node = {.kind = kind,
                .is_nullable = kind == Kind::kAllOf,
                .is_plain = kind == Kind::kAnyOf,
@@ -278,6 +289,7 @@ RegularLanguages::Id RegularLanguages::any_of(std::vector<Id> given) {
   ByteSet set;  // single bytes
   bool has_set = false;
   const auto add = [&](Id id) {
+    count_work(1);
     const Node& node = nodes_[id];
     if (id == kNothing) return;
     if (node.kind == Kind::kBytes) {
@@ -315,6 +327,7 @@ RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   ByteSet set = ByteSet::range(0, 255);
   bool has_set = false;
   const auto add = [&](Id id) {
+    count_work(1);
     const Node& node = nodes_[id];
     if (id == kEverything) return;
     if (node.kind == Kind::kBytes) {

@@ -9,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -95,10 +96,21 @@ class RegularLanguages {
   size_t size() const { return nodes_.size(); }
   size_t memory_bytes() const;
   void set_limits(Limits limits) { limits_ = limits; }
-  // From here on, what takes longer throws Error kLimit, as far as it makes new languages.
+  // From here on, what takes longer throws Error kLimit, as far as it makes new languages or asks.
   void allow_seconds(double seconds) {
     deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   }
+  void allow_any_time() { deadline_ = Clock::time_point::max(); }
+  void check_time() const;
+
+  // Work in units of about 20 ns: that of this class, and what its users add. Beyond what is allowed from the last
+  // allow_work() on, all throws Error kLimit. Without such a call, there is no bound.
+  void allow_work(size_t units) { work_ = 0, work_limit_ = units; }
+  void count_work(size_t units) {
+    work_ += units;
+    if (work_ > work_limit_) refuse_work();
+  }
+  size_t work() const { return work_; }
 
  private:
   enum class Kind : uint8_t { kNothing, kEmpty, kBytes, kLiteral, kConcat, kAnyOf, kAllOf, kNot, kRepeat, kRemainder };
@@ -118,6 +130,7 @@ class RegularLanguages {
   std::span<const Id> parts(const Node& node) const { return {parts_.data() + node.first, node.second}; }
   std::string_view text(const Node& node) const { return {text_.data() + node.first, node.second}; }
   void check_limits(const Node& node) const;
+  [[noreturn]] static void refuse_work();
   uint64_t hash(const Node& node) const;
   bool equal(const Node& a, const Node& b) const;
   Id intern(Node node);
@@ -138,6 +151,7 @@ class RegularLanguages {
 
   Limits limits_;
   Clock::time_point deadline_ = Clock::time_point::max();
+  size_t work_ = 0, work_limit_ = std::numeric_limits<size_t>::max();
   std::vector<Node> nodes_;
   std::vector<Id> parts_;
   std::vector<ByteSet> sets_;

@@ -45,6 +45,7 @@ RegularLanguages::TransitionList RegularLanguages::overlay(const std::vector<Tra
     for (const Transition& transition : list) {
       ByteSet rest = transition.bytes;
       const size_t num_classes = classes.size();
+      count_work(1 + num_classes);
       for (size_t i = 0; i < num_classes && !rest.is_empty(); ++i) {
         const ByteSet both = classes[i].bytes & rest;
         if (both.is_empty()) continue;
@@ -53,6 +54,7 @@ RegularLanguages::TransitionList RegularLanguages::overlay(const std::vector<Tra
           classes[i].targets.push_back(transition.target);
         } else {
           classes[i].bytes = classes[i].bytes - both;
+          count_work(classes[i].targets.size());
           std::vector<Id> targets = classes[i].targets;
           targets.push_back(transition.target);
           classes.push_back({both, std::move(targets)});
@@ -95,9 +97,11 @@ RegularLanguages::TransitionList RegularLanguages::transitions_of_all(const std:
   for (const Id part : parts) {
     std::vector<Class> narrowed;
     for (const Transition& transition : transitions(part)) {
+      count_work(1 + classes.size());
       for (const Class& one : classes) {
         const ByteSet both = one.bytes & transition.bytes;
         if (both.is_empty() || transition.target == kNothing) continue;
+        count_work(one.targets.size());
         narrowed.push_back({both, one.targets});
         narrowed.back().targets.push_back(transition.target);
       }
@@ -197,6 +201,7 @@ bool RegularLanguages::is_alive(Id id) {
       fail(ErrorCode::kLimit, "the intersection or complement of expressions has too many states; make it simpler");
     }
     for (const Transition& transition : transitions(one)) {
+      count_work(8);
       if (seen.emplace(transition.target, true).second) found.emplace_back(transition.target, at);
     }
   }

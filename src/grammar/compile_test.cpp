@@ -58,6 +58,20 @@ const Vocabulary& vocabulary() {
   return one;
 }
 
+constexpr double kPatience = 600;  // what is counted decides, not the machine's load
+
+GrammarSpec gbnf_spec(std::string text) { return {.kind = GrammarKind::kGbnf, .text = std::move(text)}; }
+
+template <typename Action>
+void expect_limit(Action action) {
+  try {
+    action();
+    ADD_FAILURE() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kLimit) << error.what();
+  }
+}
+
 std::vector<int32_t> allowed(TokenConstraint& constraint) {
   std::vector<uint64_t> mask(mask_words(vocabulary().vocab_size()), ~uint64_t{0});
   constraint.fill_mask(mask);
@@ -232,6 +246,24 @@ TEST(Compile, MemoryIsBoundedAndChoicesGoOn) {
       Error);
 }
 
+// What neighbours do to the memory that all share is no choice's fault.
+TEST(Compile, NeighboursThatFillTheMemoryFailNoChoice) {
+  const GrammarLimits limits = {.max_seconds = kPatience, .max_memory_bytes = 3 << 20};
+  const auto compiled = compile_grammar(parse_grammar(gbnf_spec("root ::= \"(\" root \")\" | \"x\""), limits),
+                                        vocabulary().grammar_vocabulary(), limits);
+  const int32_t open = vocabulary().id("(");
+  const auto quiet = compiled->begin();
+  quiet->accept(open);
+  const std::vector<int32_t> first = allowed(*quiet);
+  for (int round = 0; round < 20; ++round) {
+    const auto loud = compiled->begin();
+    expect_limit([&] {
+      for (int i = 0; i < 200'000; ++i) loud->accept(open);
+    });
+    ASSERT_EQ(allowed(*quiet), first);
+  }
+}
+
 TEST(Compile, ChoicesOfManyThreadsShareAGrammar) {
   GrammarBuilder builder;
   const auto grammar = builder.build(builder.terminal(builder.expression("(ab|a|x\\+?){1,50}", true)));
@@ -249,6 +281,60 @@ TEST(Compile, ChoicesOfManyThreadsShareAGrammar) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// Rules that wait for one another in a long chain, for each of many alternatives.
+std::string chain_of_rules(int num_rules, int num_alternatives) {
+  std::string text = "root ::= c0\n";
+  for (int i = 0; i < num_rules; ++i) {
+    text += "c" + std::to_string(i) + " ::= c" + std::to_string(i + 1) + " | \"y\"\n";
+  }
+  std::string last = "c" + std::to_string(num_rules) + " ::= \"y\"";
+  for (int i = 0; i < num_alternatives; ++i) {
+    const std::string name = "t" + std::to_string(i);
+    text += name + " ::= \"(\" " + name + " \")\" | \"" + std::to_string(i) + "\"\n";
+    last += " | \"x\" " + name;
+  }
+  return text + last;
+}
+
+TEST(Compile, WorkWithinOneStepIsCounted) {
+  const GrammarLimits limits = {.max_seconds = kPatience, .max_work = 20'000'000};
+  const auto compile = [&](int num_rules, int num_alternatives) {
+    return compile_grammar(parse_grammar(gbnf_spec(chain_of_rules(num_rules, num_alternatives)), limits),
+                           vocabulary().grammar_vocabulary(), limits);
+  };
+  const int32_t x = vocabulary().id("x");
+  const auto small = compile(50, 20)->begin();
+  EXPECT_EQ(allowed(*small), (std::vector<int32_t>{vocabulary().id("<0x78>"), vocabulary().id("<0x79>"), x}));
+  small->accept(x);
+  const auto large = compile(4'000, 2'000)->begin();
+  EXPECT_EQ(large->count_fitting(std::vector{x, x}), 2u);  // not known at little cost
+  expect_limit([&] { allowed(*large); });
+  std::vector<int32_t> guessed;
+  large->guess(4, guessed);
+  EXPECT_TRUE(guessed.empty());
+}
+
+// Each step is cheap enough; all of them are too much. An answer as long over states that are known goes on.
+TEST(Compile, WorkOfAnAnswerIsBounded) {
+  const GrammarLimits limits = {.max_seconds = kPatience, .max_work = 1'000'000};
+  const auto begin = [&](std::string_view pattern) {
+    GrammarBuilder builder(limits);
+    return compile_grammar(builder.build(builder.terminal(builder.expression(pattern, true))),
+                           vocabulary().grammar_vocabulary(), limits)
+        ->begin();
+  };
+  const auto write = [](TokenConstraint& constraint, int count) {
+    std::mt19937 random(22);
+    for (int i = 0; i < count; ++i) {
+      allowed(constraint);
+      constraint.accept(vocabulary().id(random() % 2 == 0 ? "a" : "b"));
+    }
+  };
+  write(*begin("[ab]*a[ab]{4}"), 3'000);
+  const auto hostile = begin("[ab]*a[ab]{400}");
+  expect_limit([&] { write(*hostile, 3'000); });
 }
 
 // Input that is made to be slow is refused, or ends soon within its memory.
@@ -283,7 +369,7 @@ TEST(Compile, HostileGrammarsEndSoon) {
       {.kind = GrammarKind::kJsonSchema, .text = many("[", 100'000)},
       {.kind = GrammarKind::kJsonSchema, .text = R"({"$ref": "#"})"},
   };
-  const GrammarLimits limits = {.max_memory_bytes = 64 << 20};
+  const GrammarLimits limits = {.max_seconds = kPatience, .max_memory_bytes = 64 << 20, .max_work = 50'000'000};
   for (const GrammarSpec& spec : specs) {
     SCOPED_TRACE(spec.text.substr(0, 60));
     try {

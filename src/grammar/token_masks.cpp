@@ -5,7 +5,7 @@
 namespace quire {
 namespace {
 
-constexpr size_t kWorkPerCall = 50'000'000;  // about a second: only grammars made to be slow come near it
+constexpr size_t kStepsPerUnit = 8;  // of a walk over known sets
 constexpr size_t kMaxForcedBytes = 512;
 
 void set_bit(std::span<uint64_t> mask, int32_t token) {
@@ -25,8 +25,10 @@ TokenMasks::TokenMasks(const Grammar& grammar, const TokenTrie& trie, const Gram
       special_ids_(special_ids(grammar, trie)),
       recognizer_(grammar, limits, [&](const std::string& name) { return trie.special(name) >= 0; }),
       plain_character_(recognizer_.regular().character(TokenTrie::plain_characters())),
-      path_(trie.longest_token() + 1) {
+      path_(trie.longest_token() + 1),
+      max_bytes_(limits.max_memory_bytes) {
   count_memory();
+  first_bytes_ = memory_bytes();
 }
 
 void TokenMasks::count_memory() {
@@ -35,7 +37,6 @@ void TokenMasks::count_memory() {
 }
 
 TokenMasks::SetId TokenMasks::after(SetId set, int32_t token) {
-  recognizer_.allow_work(kWorkPerCall);
   const std::string_view bytes = trie_.bytes(token);
   if (bytes.empty()) {
     const auto name = std::ranges::find(special_ids_, token);
@@ -48,8 +49,10 @@ TokenMasks::SetId TokenMasks::after(SetId set, int32_t token) {
 
 void TokenMasks::walk(SetId set, std::span<const TrieNode> nodes, std::span<uint64_t> mask) {
   path_[0] = set;
+  size_t num_steps = 0;
   for (size_t i = 0; i < nodes.size();) {
     const TrieNode& node = nodes[i];
+    ++num_steps;
     const SetId next = recognizer_.next(path_[node.depth], node.byte);
     if (next == Recognizer::kDead) {
       i = node.skip;
@@ -59,6 +62,7 @@ void TokenMasks::walk(SetId set, std::span<const TrieNode> nodes, std::span<uint
     path_[size_t{node.depth} + 1] = next;
     ++i;
   }
+  recognizer_.count_work(num_steps / kStepsPerUnit);
 }
 
 void TokenMasks::compute(SetId set, std::span<uint64_t> mask) {
@@ -101,10 +105,8 @@ void TokenMasks::keep(SetId set, std::span<const uint64_t> mask) {
 void TokenMasks::fill_mask(SetId set, std::span<uint64_t> mask) {
   const auto known = masks_.find(set);
   if (known == masks_.end()) {
-    recognizer_.allow_work(kWorkPerCall);
     compute(set, mask);
     keep(set, mask);
-    count_memory();
   } else if (!known->second.words.empty()) {
     std::ranges::copy(known->second.words, mask.begin());
   } else {
@@ -125,7 +127,6 @@ size_t TokenMasks::count_fitting(SetId set, std::span<const int32_t> tokens) {
 }
 
 void TokenMasks::guess(SetId set, size_t limit, std::vector<int32_t>& tokens) {
-  recognizer_.allow_work(kWorkPerCall);
   std::vector<uint32_t> names;
   std::string forced;
   for (size_t count = 0; count < limit;) {

@@ -63,6 +63,16 @@ class BoundedThinking : public TokenConstraint {
     }
   }
 
+  size_t count_fitting(std::span<const int32_t> tokens) override {
+    const size_t fitting = answer_ != nullptr ? answer_->count_fitting(tokens) : tokens.size();
+    if (step_ != Step::kEnding) return fitting;
+    const size_t num_forced = std::min(bound_->end_tokens.size() - num_forced_, tokens.size());
+    const auto forced = std::span(bound_->end_tokens).subspan(num_forced_, num_forced);
+    const auto same =
+        static_cast<size_t>(std::mismatch(forced.begin(), forced.end(), tokens.begin()).first - forced.begin());
+    return same < num_forced ? same : std::max(num_forced, fitting);
+  }
+
  private:
   enum class Step : uint8_t {
     kBefore,  // reasoning may begin

@@ -63,6 +63,23 @@ TEST_F(ThinkingBudgetTest, LeavesOtherAnswersAlone) {
   EXPECT_EQ(written(short_thought, {.max_tokens = 12}), short_thought);
 }
 
+TEST_F(ThinkingBudgetTest, DraftsAreCutWhereTheEndMarkIsForced) {
+  const ThinkingBudget spent = {.max_tokens = 0, .is_open = true};
+  const auto constraint =
+      limit_thinking(tokenizer(), *find_reasoning_format("think"), std::vector<int32_t>{2}, spent, nullptr)->begin();
+  std::vector<int32_t> forced;
+  constraint->guess(100, forced);
+  ASSERT_GE(forced.size(), 2u);
+  std::vector<int32_t> drafts = forced;
+  drafts.insert(drafts.end(), {5, 6});
+  EXPECT_EQ(constraint->count_fitting(drafts), drafts.size());
+  drafts[1] = forced[0] == forced[1] ? forced[1] + 1 : forced[0];
+  EXPECT_EQ(constraint->count_fitting(drafts), 1u);
+  EXPECT_EQ(constraint->count_fitting(std::vector{forced[0]}), 1u);
+  for (const int32_t id : forced) constraint->accept(id);
+  EXPECT_EQ(constraint->count_fitting(drafts), drafts.size());
+}
+
 TEST_F(ThinkingBudgetTest, CountsReasoningThatThePromptOpened) {
   const std::string cut = written("one two three four", {.max_tokens = 2, .is_open = true});
   EXPECT_NE(cut.find("</think>"), std::string::npos) << cut;

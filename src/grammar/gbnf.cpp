@@ -12,6 +12,8 @@
 namespace quire {
 namespace {
 
+constexpr size_t kNodesPerCheck = 256;  // of time
+
 struct Node {
   enum class Kind : uint8_t { kRegex, kRule, kSpecial, kSequence, kChoice, kRepeat };
   Kind kind = Kind::kRegex;
@@ -130,6 +132,7 @@ class GbnfReader {
     for (const size_t part : node.parts) node.depth = std::max(node.depth, nodes_[part].depth + 1);
     // A group is up to three nodes deep: what stands within is a choice of sequences of repetitions.
     if (node.depth > 4 * limits_.max_depth) refuse("repetitions are nested too deep", ErrorCode::kLimit);
+    if (nodes_.size() % kNodesPerCheck == 0) builder_.check_time();
     nodes_.push_back(std::move(node));
     return nodes_.size() - 1;
   }

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -14,7 +13,7 @@ namespace quire {
 namespace {
 
 std::shared_ptr<const Grammar> grammar_of(std::string_view schema, const JsonForm& form = {}) {
-  GrammarBuilder builder;
+  GrammarBuilder builder({.max_seconds = 600});  // what is counted decides, not the machine's load
   return builder.build(json_schema(builder, parse_json(schema, "the schema"), form));
 }
 
@@ -289,7 +288,6 @@ TEST(JsonSchema, RefusesByPointer) {
 
 // Each ends at once, whatever the answer: its author may be hostile.
 TEST(JsonSchema, HostileSchemasEndSoon) {
-  const auto start = std::chrono::steady_clock::now();
   std::string doubling = R"({"$defs": {"s0": {"type": "object"})";
   for (int i = 1; i < 60; ++i) {
     const std::string before = R"({"$ref": "#/$defs/s)" + std::to_string(i - 1) + "\"}";
@@ -310,8 +308,6 @@ TEST(JsonSchema, HostileSchemasEndSoon) {
   for (int i = 0; i < 100; ++i) nested = R"({"items": )" + nested + "}";
   EXPECT_EQ(refusal_of(nested).message, "it was compiled");
   expect_refused(R"({"minLength": 10000000})", ErrorCode::kLimit, "minLength");
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_LT(seconds.count(), 20.0);
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ void Combination::one_of() {
     Values alone = each[i];
     for (size_t j = 0; j < each.size(); ++j) {
       if (i == j) continue;
-      evaluator_.check_time();
+      evaluator_.builder.check_time();
       alone = algebra_.subtract(alone, each[j]);
     }
     one = algebra_.unite(std::move(one), alone);

@@ -8,7 +8,6 @@
 namespace quire::schema {
 namespace {
 
-constexpr double kMaxSeconds = 2.0;
 constexpr int kMaxProbes = 3;
 constexpr size_t kMaxNestedSchemas = 200;  // of schemas that hold of one value
 constexpr double kMaxCount = 1'000'000;
@@ -31,13 +30,6 @@ Evaluator::Evaluator(GrammarBuilder& grammar_builder, const JsonText& json_text,
           [this] { return document.pointer(*current_); }),
       current_(&root) {}
 
-void Evaluator::check_time() const {
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
-  if (seconds.count() > kMaxSeconds) {
-    fail(ErrorCode::kLimit, "the JSON schema takes longer than {} s to compile", kMaxSeconds);
-  }
-}
-
 Values Evaluator::values(const Conjunction& conjunction) {
   Values all = algebra.all();
   for (const Term term : conjunction) {
@@ -56,7 +48,7 @@ Values Evaluator::values(const Conjunction& conjunction) {
 const Values& Evaluator::schema_values(const json::value& schema) {
   const auto found = values_.find(&schema);
   if (found != values_.end()) return *found->second;
-  check_time();
+  builder.check_time();
   if (in_progress_.contains(&schema)) {
     if (num_probes_ > 0) throw EvaluationStopped();
     fail(ErrorCode::kInvalidArgument, "the JSON schema at {} refers to itself without an array or object between",
@@ -127,7 +119,7 @@ bool Evaluator::is_empty(const Conjunction& conjunction) {
   const auto known = emptiness_.find(conjunction);
   if (known != emptiness_.end()) return known->second;
   if (num_probes_ == kMaxProbes) return false;
-  check_time();
+  builder.check_time();
   const Depth depth(num_probes_);
   try {
     const bool is_empty = algebra.is_empty(values(conjunction));

@@ -1,7 +1,6 @@
 // From a schema to the set of its valid values: each family of keywords has a file, whose function narrows the set.
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -37,8 +36,6 @@ class Evaluator {
   const json::object* map(const json::value& schema, std::string_view keyword);
   // As large as a number of characters, items or properties may be; more is as good as no maximum.
   std::optional<int64_t> count(const json::value& schema, std::string_view keyword);
-  // Throws Error kLimit once compiling has taken too long.
-  void check_time() const;
 
  private:
   struct EvaluationStopped {};
@@ -50,7 +47,6 @@ class Evaluator {
   const json::value* current_;  // the last of them
   std::map<Conjunction, bool> emptiness_;
   int num_probes_ = 0;  // nested questions for emptiness
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 // Each: the values that the keywords of its family leave, all where the schema has none of them.

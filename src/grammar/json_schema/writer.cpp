@@ -18,7 +18,7 @@ Symbol Writer::write(const Conjunction& conjunction) {
   while (!unwritten_.empty()) {
     const Conjunction next = std::move(unwritten_.back());
     unwritten_.pop_back();
-    evaluator_.check_time();
+    evaluator_.builder.check_time();
     builder_.define(rules_.at(next), write_values(evaluator_.values(next)));
   }
   return root;

@@ -12,6 +12,8 @@ namespace {
 
 // Parser and templates recurse once a level: a thread's stack holds many times more than this.
 constexpr uint64_t kMostLevels = 1000;
+// SQLite keeps no value of more than 1,000,000,000 bytes, and short errors follow the answers.
+constexpr uint64_t kMostOutputBytes = 900'000'000;
 
 constexpr std::array kLimits = {
     LimitRow{"header_bytes", &Limits::header_bytes},
@@ -62,6 +64,7 @@ constexpr std::array kLimits = {
     LimitRow{"batches", &Limits::batches},
     LimitRow{"batch_lines", &Limits::batch_lines},
     LimitRow{"batch_lines_at_once", &Limits::batch_lines_at_once},
+    LimitRow{"batch_output_bytes", &Limits::batch_output_bytes, kMostOutputBytes},
 };
 
 }  // namespace

@@ -58,10 +58,11 @@ struct Limits {
   uint64_t stored_bytes = 256 * 1024 * 1024;        // of these, of all tenants
 
   // Batches
-  int batch_files = 1000;       // of one key
-  int batches = 100;            // of one key that have not ended
-  int batch_lines = 50'000;     // of an input file; the batch fails
-  int batch_lines_at_once = 4;  // that run at the same time
+  int batch_files = 1000;                           // of one key
+  int batches = 100;                                // of one key that have not ended
+  int batch_lines = 50'000;                         // of an input file; the batch fails
+  int batch_lines_at_once = 4;                      // that run at the same time
+  uint64_t batch_output_bytes = 256 * 1024 * 1024;  // of all answers of one; lines beyond it are errors
 };
 
 // One limit by its name. One of the members is null.
@@ -72,8 +73,8 @@ struct LimitRow {
 
   constexpr LimitRow(std::string_view its_name, int Limits::*its_number, uint64_t its_most = kMostOfNumbers)
       : name(its_name), number(its_number), most(its_most) {}
-  constexpr LimitRow(std::string_view its_name, uint64_t Limits::*its_bytes)
-      : name(its_name), bytes(its_bytes), most(kMostOfBytes) {}
+  constexpr LimitRow(std::string_view its_name, uint64_t Limits::*its_bytes, uint64_t its_most = kMostOfBytes)
+      : name(its_name), bytes(its_bytes), most(its_most) {}
 
   uint64_t get(const Limits& limits) const;
   // Throws Error for 0 and for more than `most`.

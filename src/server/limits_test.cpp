@@ -114,7 +114,8 @@ TEST(Limits, EachOfARequestHoldsAtItsEnd) {
                                                 "batch_files",
                                                 "batches",
                                                 "batch_lines",
-                                                "batch_lines_at_once"};
+                                                "batch_lines_at_once",
+                                                "batch_output_bytes"};
   const SamplingParams sampling;
   for (const LimitRow& row : limit_rows()) {
     const auto found = cases.find(row.name);

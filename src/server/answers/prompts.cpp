@@ -129,11 +129,10 @@ void add_sampling_words(SamplingParams& sampling, const ApiRequest& request, con
 }  // namespace
 
 // The listener lets no other coding through.
-json::object read_body(const http::Request& from, const Limits& limits) {
+std::string_view unpack_body(const http::Request& from, const Limits& limits, std::string& unpacked) {
   const auto coding = http::content_coding(from.header("content-encoding")).value_or(http::ContentCoding::kNone);
-  if (coding == http::ContentCoding::kNone) return parse_body(from.body, limits);
-  std::string body;
-  switch (http::unpack(coding, from.body, limits.body_bytes, body)) {
+  if (coding == http::ContentCoding::kNone) return from.body;
+  switch (http::unpack(coding, from.body, limits.body_bytes, unpacked)) {
     case http::UnpackOutcome::kDone: break;
     case http::UnpackOutcome::kTooLarge:
       throw ApiError(413, "invalid_request_error", "request_too_large",
@@ -143,7 +142,12 @@ json::object read_body(const http::Request& from, const Limits& limits) {
       refuse_field("content-encoding", fmt::format("the request's body is not what Content-Encoding says: {}",
                                                    printable(from.header("content-encoding"), 40)));
   }
-  return parse_body(body, limits);
+  return unpacked;
+}
+
+json::object read_body(const http::Request& from, const Limits& limits) {
+  std::string unpacked;
+  return parse_body(unpack_body(from, limits, unpacked), limits);
 }
 
 ModelRequest read_request(const ServerContext& context, const http::Request& from, const Api& api) {

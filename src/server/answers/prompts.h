@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/request.h"
@@ -12,7 +13,10 @@
 
 namespace quire {
 
-// The body, unpacked. Throws ApiError 400, or 413 for what unpacks to too much.
+// The body, unpacked: a view of it, or of `unpacked`, which holds what Content-Encoding packed. Throws ApiError 400, or
+// 413 for what unpacks to too much.
+std::string_view unpack_body(const http::Request& from, const Limits& limits, std::string& unpacked);
+// The same, parsed.
 json::object read_body(const http::Request& from, const Limits& limits);
 
 struct ModelRequest {

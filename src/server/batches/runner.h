@@ -1,5 +1,6 @@
-// Runs batches, one after the other, a few lines at once, on a thread of its own. Each line is answered by the handler
-// of its endpoint and is stored when it is; the end of the process at any time repeats no stored line.
+// Runs batches, one after the other, by turns of the tenants, a few lines at once, on a thread of its own. Each line is
+// answered by the handler of its endpoint and is stored when it is; the end of the process at any time repeats no
+// stored line.
 //
 // Live requests come first: no line starts while one waits for the engine, and lines have the lowest priority.
 #pragma once

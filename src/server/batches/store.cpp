@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS batches (
   errors TEXT NOT NULL DEFAULT '', in_progress_at INTEGER NOT NULL DEFAULT 0, finalizing_at INTEGER NOT NULL DEFAULT 0,
   ended_at INTEGER NOT NULL DEFAULT 0, cancelling_at INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS batches_of_tenant ON batches (tenant);
+CREATE INDEX IF NOT EXISTS batches_to_end ON batches (tenant) WHERE ended_at = 0;
 CREATE TABLE IF NOT EXISTS lines (
   batch TEXT NOT NULL, line INTEGER NOT NULL, is_error INTEGER NOT NULL, text TEXT NOT NULL,
   PRIMARY KEY (batch, line)) WITHOUT ROWID;
@@ -122,6 +123,53 @@ std::string make_file(Database& database, const BatchJob& batch, bool of_errors)
   return file.id;
 }
 
+std::optional<BatchJob> find_batch_of(Database& database, std::string_view tenant, std::string_view id) {
+  Statement rows(database, fmt::format("SELECT {} FROM batches WHERE tenant = ? AND id = ?", kBatchColumns));
+  rows.bind(tenant).bind(id);
+  if (!rows.next()) return std::nullopt;
+  return read_batch(rows);
+}
+
+// Of a statement that counts what a tenant has.
+int64_t count(Database& database, std::string_view sql, std::string_view tenant) {
+  Statement rows(database, sql);
+  rows.bind(tenant);
+  CHECK(rows.next());
+  return rows.number(0);
+}
+
+void forget_old_batches(Database& database, std::string_view tenant) {
+  constexpr int64_t kMostEnded = 1000;
+  std::vector<BatchJob> old;
+  {
+    Statement rows(database,
+                   fmt::format("SELECT {} FROM batches WHERE tenant = ? AND ended_at > 0 ORDER BY number DESC "
+                               "LIMIT -1 OFFSET ?",
+                               kBatchColumns));
+    rows.bind(tenant).bind(kMostEnded);
+    while (rows.next()) old.push_back(read_batch(rows));
+  }
+  for (const BatchJob& batch : old) {
+    Statement(database, "DELETE FROM files WHERE id IN (?, ?)").bind(batch.output_file).bind(batch.error_file).run();
+    Statement(database, "DELETE FROM batches WHERE id = ?").bind(batch.id).run();
+  }
+}
+
+// A page of a table's rows: the tenant's, the newest first.
+template <typename Row>
+std::vector<Row> read_page(Database& database, std::string_view table, std::string_view columns,
+                           Row (*read)(const Statement&), std::string_view tenant, std::string_view after,
+                           int64_t most) {
+  Statement rows(database,
+                 fmt::format("SELECT {0} FROM {1} WHERE tenant = ?1 AND (?2 = '' OR number < (SELECT number FROM {1} "
+                             "WHERE tenant = ?1 AND id = ?2)) ORDER BY number DESC LIMIT ?3",
+                             columns, table));
+  rows.bind(tenant).bind(after).bind(most);
+  std::vector<Row> page;
+  while (rows.next()) page.push_back(read(rows));
+  return page;
+}
+
 }  // namespace
 
 const char* name(BatchStatus status) { return kStatusNames.at(static_cast<size_t>(status)); }
@@ -132,26 +180,24 @@ bool is_final(BatchStatus status) {
 }
 
 struct BatchStore::Impl {
-  explicit Impl(const std::string& path) : database(path) {}
-
-  std::optional<BatchJob> find(std::string_view tenant, std::string_view id) {
-    Statement rows(database, fmt::format("SELECT {} FROM batches WHERE tenant = ? AND id = ?", kBatchColumns));
-    rows.bind(tenant).bind(id);
-    if (!rows.next()) return std::nullopt;
-    return read_batch(rows);
-  }
+  explicit Impl(const std::string& its_path) : path(its_path), database(path), lock(path + "-lock"), reader(path) {}
 
   void tell() {
     std::function<void()> callback;
     {
-      const std::lock_guard lock(mutex);
+      const std::lock_guard guard(mutex);
       callback = on_change;
     }
     if (callback) callback();
   }
 
-  std::mutex mutex;
+  const std::string path;
+  std::mutex mutex;  // of the next and of on_change
   Database database;
+  const FileLock lock;
+  // Sees what is committed, while the other writes.
+  std::mutex reader_mutex;
+  Database reader;
   std::function<void()> on_change;
 };
 
@@ -180,61 +226,72 @@ BatchStore::BatchStore(const std::string& path) : impl_(std::make_unique<Impl>(p
 BatchStore::~BatchStore() = default;
 
 std::string BatchStore::secret() const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database, "SELECT value FROM secrets");
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, "SELECT value FROM secrets");
   CHECK(rows.next());
   return rows.text(0);
 }
 
-StoredFile BatchStore::add_file(StoredFile file, std::string_view content) {
+std::optional<StoredFile> BatchStore::add_file(StoredFile file, std::string_view content, int64_t most) {
   file.id = new_id("file-");
   file.bytes = static_cast<int64_t>(content.size());
   file.created = now();
   const std::lock_guard lock(impl_->mutex);
+  Transaction transaction(impl_->database);
+  if (count(impl_->database, "SELECT COUNT(*) FROM files WHERE tenant = ?", file.tenant) >= most) return std::nullopt;
   insert_file(impl_->database, file, content);
+  transaction.commit();
   return file;
 }
 
 std::optional<StoredFile> BatchStore::find_file(std::string_view tenant, std::string_view id) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database, fmt::format("SELECT {} FROM files WHERE tenant = ? AND id = ?", kFileColumns));
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, fmt::format("SELECT {} FROM files WHERE tenant = ? AND id = ?", kFileColumns));
   rows.bind(tenant).bind(id);
   if (!rows.next()) return std::nullopt;
   return read_file(rows);
 }
 
+// By a connection of its own: nothing waits while a long file is read.
 std::optional<std::string> BatchStore::content(std::string_view tenant, std::string_view id) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database, "SELECT content FROM files WHERE tenant = ? AND id = ?");
+  Database own(impl_->path);
+  Statement rows(own, "SELECT number FROM files WHERE tenant = ? AND id = ?");
   rows.bind(tenant).bind(id);
   if (!rows.next()) return std::nullopt;
-  return rows.text(0);
+  return read_bytes(own, "files", "content", rows.number(0));  // the row is held while `rows` stands on it
 }
 
-std::vector<StoredFile> BatchStore::files(std::string_view tenant) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database,
-                 fmt::format("SELECT {} FROM files WHERE tenant = ? ORDER BY number DESC", kFileColumns));
-  rows.bind(tenant);
-  std::vector<StoredFile> files;
-  while (rows.next()) files.push_back(read_file(rows));
-  return files;
+std::vector<StoredFile> BatchStore::files(std::string_view tenant, std::string_view after, int64_t most) const {
+  const std::lock_guard lock(impl_->reader_mutex);
+  return read_page(impl_->reader, "files", kFileColumns, quire::read_file, tenant, after, most);
 }
 
-bool BatchStore::remove_file(std::string_view tenant, std::string_view id) {
+FileRemoval BatchStore::remove_file(std::string_view tenant, std::string_view id) {
   const std::lock_guard lock(impl_->mutex);
+  Transaction transaction(impl_->database);
+  {
+    Statement users(impl_->database, "SELECT 1 FROM batches WHERE ended_at = 0 AND tenant = ? AND input_file = ?");
+    if (users.bind(tenant).bind(id).next()) return FileRemoval::kInUse;
+  }
   Statement(impl_->database, "DELETE FROM files WHERE tenant = ? AND id = ?").bind(tenant).bind(id).run();
-  return sqlite3_changes(impl_->database.handle()) > 0;
+  const bool is_removed = sqlite3_changes(impl_->database.handle()) > 0;
+  transaction.commit();
+  return is_removed ? FileRemoval::kDone : FileRemoval::kUnknown;
 }
 
-BatchJob BatchStore::add_batch(BatchJob batch) {
+std::optional<BatchJob> BatchStore::add_batch(BatchJob batch, int64_t most) {
   batch.id = new_id("batch_");
   batch.created = now();
   constexpr int64_t kDay = 24 * 3600;
   batch.expires = batch.created + kDay;
   {
     const std::lock_guard lock(impl_->mutex);
-    Statement(impl_->database,
+    Database& database = impl_->database;
+    Transaction transaction(database);
+    if (count(database, "SELECT COUNT(*) FROM batches WHERE ended_at = 0 AND tenant = ?", batch.tenant) >= most) {
+      return std::nullopt;
+    }
+    Statement(database,
               "INSERT INTO batches (id, tenant, endpoint, input_file, metadata, status, created, expires) VALUES "
               "(?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(batch.id)
@@ -246,59 +303,63 @@ BatchJob BatchStore::add_batch(BatchJob batch) {
         .bind(batch.created)
         .bind(batch.expires)
         .run();
+    forget_old_batches(database, batch.tenant);
+    transaction.commit();
   }
   impl_->tell();
   return batch;
 }
 
 std::optional<BatchJob> BatchStore::find_batch(std::string_view tenant, std::string_view id) const {
-  const std::lock_guard lock(impl_->mutex);
-  return impl_->find(tenant, id);
+  const std::lock_guard lock(impl_->reader_mutex);
+  return find_batch_of(impl_->reader, tenant, id);
 }
 
-std::vector<BatchJob> BatchStore::batches(std::string_view tenant) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database,
-                 fmt::format("SELECT {} FROM batches WHERE tenant = ? ORDER BY number DESC", kBatchColumns));
-  rows.bind(tenant);
-  std::vector<BatchJob> batches;
-  while (rows.next()) batches.push_back(read_batch(rows));
-  return batches;
+std::vector<BatchJob> BatchStore::batches(std::string_view tenant, std::string_view after, int64_t most) const {
+  const std::lock_guard lock(impl_->reader_mutex);
+  return read_page(impl_->reader, "batches", kBatchColumns, read_batch, tenant, after, most);
 }
 
 std::optional<BatchJob> BatchStore::cancel(std::string_view tenant, std::string_view id) {
   std::optional<BatchJob> batch;
   {
     const std::lock_guard lock(impl_->mutex);
-    batch = impl_->find(tenant, id);
+    batch = find_batch_of(impl_->database, tenant, id);
     if (!batch || is_final(batch->status)) return batch;
     Statement(impl_->database, "UPDATE batches SET status = ?, cancelling_at = ? WHERE id = ?")
         .bind(number(BatchStatus::kCancelling))
         .bind(now())
         .bind(id)
         .run();
-    batch = impl_->find(tenant, id);
+    batch = find_batch_of(impl_->database, tenant, id);
   }
   impl_->tell();
   return batch;
 }
 
-std::optional<BatchJob> BatchStore::next_unfinished() const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(
-      impl_->database,
-      fmt::format("SELECT {} FROM batches WHERE status IN (?, ?, ?, ?) ORDER BY number LIMIT 1", kBatchColumns));
-  rows.bind(number(BatchStatus::kValidating))
-      .bind(number(BatchStatus::kInProgress))
-      .bind(number(BatchStatus::kFinalizing))
-      .bind(number(BatchStatus::kCancelling));
+std::optional<BatchJob> BatchStore::next_to_settle(std::string_view but) const {
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, fmt::format("SELECT {} FROM batches WHERE ended_at = 0 AND id <> ? AND "
+                                            "(status IN (?, ?) OR expires <= ?) ORDER BY number LIMIT 1",
+                                            kBatchColumns));
+  rows.bind(but).bind(number(BatchStatus::kCancelling)).bind(number(BatchStatus::kValidating)).bind(now());
+  if (!rows.next()) return std::nullopt;
+  return read_batch(rows);
+}
+
+std::optional<BatchJob> BatchStore::next_to_run(std::string_view tenant) const {
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, fmt::format("SELECT {} FROM batches WHERE ended_at = 0 AND status = ? "
+                                            "ORDER BY tenant <= ?, tenant, number LIMIT 1",
+                                            kBatchColumns));
+  rows.bind(number(BatchStatus::kInProgress)).bind(tenant);
   if (!rows.next()) return std::nullopt;
   return read_batch(rows);
 }
 
 BatchStatus BatchStore::status(std::string_view id) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database, "SELECT status FROM batches WHERE id = ?");
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, "SELECT status FROM batches WHERE id = ?");
   rows.bind(id);
   return rows.next() ? static_cast<BatchStatus>(rows.number(0)) : BatchStatus::kCancelled;
 }
@@ -316,21 +377,32 @@ void BatchStore::begin(const std::string& id, int64_t total) {
 
 void BatchStore::fail(const std::string& id, const std::string& errors) {
   const std::lock_guard lock(impl_->mutex);
+  Transaction transaction(impl_->database);
   Statement(impl_->database, "UPDATE batches SET status = ?, errors = ?, ended_at = ? WHERE id = ?")
       .bind(number(BatchStatus::kFailed))
       .bind(errors)
       .bind(now())
       .bind(id)
       .run();
+  Statement(impl_->database, "DELETE FROM lines WHERE batch = ?").bind(id).run();
+  transaction.commit();
 }
 
 std::vector<int64_t> BatchStore::finished_lines(std::string_view id) const {
-  const std::lock_guard lock(impl_->mutex);
-  Statement rows(impl_->database, "SELECT line FROM lines WHERE batch = ? ORDER BY line");
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, "SELECT line FROM lines WHERE batch = ? ORDER BY line");
   rows.bind(id);
   std::vector<int64_t> lines;
   while (rows.next()) lines.push_back(rows.number(0));
   return lines;
+}
+
+int64_t BatchStore::finished_bytes(std::string_view id) const {
+  const std::lock_guard lock(impl_->reader_mutex);
+  Statement rows(impl_->reader, "SELECT COALESCE(SUM(LENGTH(CAST(text AS BLOB)) + 1), 0) FROM lines WHERE batch = ?");
+  rows.bind(id);
+  CHECK(rows.next());
+  return rows.number(0);
 }
 
 void BatchStore::finish_line(const std::string& id, const BatchLine& line) {

@@ -1,7 +1,8 @@
-// Files and batches of offline jobs in an SQLite database, so that a restart loses nothing: docs/decisions/0026.
+// Files and batches of offline jobs in an SQLite database, so that a restart loses nothing: docs/decisions/0025.
 //
 // Each belongs to a tenant (the identity of an API key) and does not exist for others. Every call is one transaction.
-// Thread-safe. Calls throw Error kIo when the database cannot be read or written.
+// Thread-safe; what reads waits for nothing that writes. Calls throw Error: kIo when the database cannot be read or
+// written, another code when this call alone cannot be done.
 #pragma once
 
 #include <cstdint>
@@ -64,9 +65,11 @@ struct BatchLine {
   std::string text;  // JSON, without a line's end
 };
 
+enum class FileRemoval : uint8_t { kDone, kUnknown, kInUse };  // the last: of a batch that has not ended
+
 class BatchStore {
  public:
-  // Opens or makes the database. Throws Error naming the file.
+  // Opens or makes the database. Throws Error naming the file, also when another process uses it.
   explicit BatchStore(const std::string& path);
   ~BatchStore();
   BatchStore(const BatchStore&) = delete;
@@ -75,24 +78,32 @@ class BatchStore {
   // 32 random bytes that stay the same: tenants are known again after a restart.
   std::string secret() const;
 
-  StoredFile add_file(StoredFile file, std::string_view content);  // which gets an id and a time
+  // Which gets an id and a time. Nothing when the tenant has `most` already.
+  std::optional<StoredFile> add_file(StoredFile file, std::string_view content, int64_t most);
   std::optional<StoredFile> find_file(std::string_view tenant, std::string_view id) const;
   std::optional<std::string> content(std::string_view tenant, std::string_view id) const;
-  std::vector<StoredFile> files(std::string_view tenant) const;  // the newest first
-  bool remove_file(std::string_view tenant, std::string_view id);
+  // The newest first, at most so many, from the one after that id; empty: from the first. None after an unknown id.
+  std::vector<StoredFile> files(std::string_view tenant, std::string_view after, int64_t most) const;
+  FileRemoval remove_file(std::string_view tenant, std::string_view id);
 
-  BatchJob add_batch(BatchJob batch);  // which gets an id and a time
+  // Which gets an id and a time. Nothing when `most` of the tenant have not ended. Those that ended are kept, but for
+  // the tenant's oldest beyond 1,000, which go with their output and error files.
+  std::optional<BatchJob> add_batch(BatchJob batch, int64_t most);
   std::optional<BatchJob> find_batch(std::string_view tenant, std::string_view id) const;
-  std::vector<BatchJob> batches(std::string_view tenant) const;  // the newest first
+  std::vector<BatchJob> batches(std::string_view tenant, std::string_view after, int64_t most) const;  // as files()
   // Asks for its end; a final batch stays as it is. Null when there is none.
   std::optional<BatchJob> cancel(std::string_view tenant, std::string_view id);
 
   // For the runner.
-  std::optional<BatchJob> next_unfinished() const;  // the oldest
+  // One that needs no line to be run: it is cancelling, was not validated, or its time is over. Not `but`.
+  std::optional<BatchJob> next_to_settle(std::string_view but) const;
+  // The oldest in progress of one tenant: of the one that follows `tenant`, so that all have their turn.
+  std::optional<BatchJob> next_to_run(std::string_view tenant) const;
   BatchStatus status(std::string_view id) const;
   void begin(const std::string& id, int64_t total);             // validating -> in_progress
-  void fail(const std::string& id, const std::string& errors);  // validating -> failed
+  void fail(const std::string& id, const std::string& errors);  // any -> failed; no line is kept
   std::vector<int64_t> finished_lines(std::string_view id) const;
+  int64_t finished_bytes(std::string_view id) const;  // of these lines, with their ends
   void finish_line(const std::string& id, const BatchLine& line);
   // Output and error files are made of the finished lines. `status`: completed, expired or cancelled.
   void finish(const BatchJob& batch, BatchStatus status);

@@ -8,6 +8,7 @@
 #include "server/answers/prompts.h"
 #include "server/batches/store.h"
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/list_page.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
@@ -95,22 +96,24 @@ void handle_create_batch(ServerContext& context, const ExchangePtr& exchange) {
                    "input_file_id");
   }
   if (file->purpose != "batch") refuse_field("input_file_id", "'input_file_id' is the output of a batch");
-  const std::vector<BatchJob> others = store.batches(from.tenant);
-  const auto most = static_cast<std::ptrdiff_t>(context.limits.batches);
-  if (std::count_if(others.begin(), others.end(), [](const BatchJob& each) { return !is_final(each.status); }) >=
-      most) {
+  const int64_t most = context.limits.batches;
+  const std::optional<BatchJob> made = store.add_batch(std::move(batch), most);
+  if (!made) {
     throw ApiError(400, "invalid_request_error", "limit_exceeded",
                    fmt::format("{} batches have not ended, at most {} may wait; cancel one or wait", most, most));
   }
-  exchange->reply({.body = json::serialize(batch_json(store.add_batch(std::move(batch))))});
+  exchange->reply({.body = json::serialize(batch_json(*made))});
 }
 
 void handle_batches(ServerContext& context, const ExchangePtr& exchange) {
+  const BatchStore& store = require_batches(context);
+  const http::Request& from = exchange->request();
+  const ListPage page = read_list_page(from.query, 20, 100);
   json::array data;
-  for (const BatchJob& batch : require_batches(context).batches(exchange->request().tenant)) {
+  for (const BatchJob& batch : store.batches(from.tenant, page.after, page.limit + 1)) {
     data.push_back(batch_json(batch));
   }
-  exchange->reply({.body = json::serialize(json::object{{"object", "list"}, {"data", data}, {"has_more", false}})});
+  exchange->reply({.body = json::serialize(list_page_json(std::move(data), page))});
 }
 
 void handle_batch(ServerContext& context, const ExchangePtr& exchange) {

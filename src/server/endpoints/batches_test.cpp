@@ -4,6 +4,7 @@
 #include <sstream>
 #include <thread>
 
+#include "server/batches/database.h"
 #include "server/batches/runner.h"
 #include "server/batches/store.h"
 #include "server/endpoints/test_server.h"
@@ -17,12 +18,12 @@ class BatchesTest : public ServerTest {
     ServerTest::SetUp();
     path_ =
         testing::TempDir() + "/batches_" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".sqlite";
-    for (const char* end : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + end);
+    for (const char* end : {"", "-wal", "-shm", "-lock"}) std::filesystem::remove(path_ + end);
     open();
   }
   void TearDown() override {
     close();
-    for (const char* end : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + end);
+    for (const char* end : {"", "-wal", "-shm", "-lock"}) std::filesystem::remove(path_ + end);
   }
   void open() {
     store_ = std::make_unique<BatchStore>(path_);
@@ -37,6 +38,10 @@ class BatchesTest : public ServerTest {
       run_route(*find_route("POST", exchange->request().path), context_, exchange);
     });
   }
+  std::vector<std::string> asked() {
+    const std::lock_guard lock(mutex_);
+    return asked_;
+  }
   // As the end of the process does: nothing that runs is finished.
   void close() {
     runner_ = nullptr;
@@ -47,8 +52,9 @@ class BatchesTest : public ServerTest {
   }
 
   std::shared_ptr<FakeExchange> call(Handler handler, std::string path, std::string body, http::Headers headers = {},
-                                     std::string tenant = "") {
+                                     std::string tenant = "", std::string query = "") {
     const auto exchange = std::make_shared<FakeExchange>(std::move(body));
+    exchange->mutable_request().query = std::move(query);
     exchange->mutable_request().path = std::move(path);
     exchange->mutable_request().headers = std::move(headers);
     exchange->mutable_request().tenant = std::move(tenant);
@@ -61,14 +67,16 @@ class BatchesTest : public ServerTest {
     EXPECT_EQ(exchange->response().status, status) << exchange->response().body;
     return parse_json(exchange->response().body, "answer").as_object();
   }
-  std::string upload(std::string_view content) {
-    const std::string body = fmt::format(
+  static std::string form_of(std::string_view content) {
+    return fmt::format(
         "--xYz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--xYz\r\nContent-Disposition: "
         "form-data; name=\"file\"; filename=\"in.jsonl\"\r\nContent-Type: application/octet-stream\r\n\r\n{}\r\n"
         "--xYz--\r\n",
         content);
-    const auto exchange =
-        call(handle_upload_file, "/v1/files", body, {{"content-type", "multipart/form-data; boundary=xYz"}});
+  }
+  std::string upload(std::string_view content) {
+    const auto exchange = call(handle_upload_file, "/v1/files", form_of(content),
+                               {{"content-type", "multipart/form-data; boundary=xYz"}});
     EXPECT_EQ(exchange->response().status, 200) << exchange->response().body;
     return text_of(parse_json(exchange->response().body, "file").at("id"));
   }
@@ -91,6 +99,15 @@ class BatchesTest : public ServerTest {
     while (!condition()) {
       ASSERT_LT(std::chrono::steady_clock::now(), end) << "no end in sight";
       if (!engine_->step()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  // While no step is made, so that no line ends.
+  template <typename Condition>
+  void wait_until(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "no end in sight";
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
   json::object finish_batch(const std::string& id) {
@@ -151,7 +168,10 @@ TEST_F(BatchesTest, EachEndpointAnswersItsLines) {
   };
   EXPECT_EQ(one("/v1/completions", {{"prompt", "a"}, {"max_tokens", 2}}).at("object"), "text_completion");
   EXPECT_EQ(one("/v1/embeddings", {{"input", "a"}}).at("object"), "list");
-  EXPECT_EQ(one("/v1/responses", {{"input", "a"}, {"max_output_tokens", 16}}).at("object"), "response");
+  const json::object response = one("/v1/responses", {{"input", "a"}, {"max_output_tokens", 16}});
+  EXPECT_EQ(response.at("object"), "response");
+  EXPECT_EQ(response.at("store"), false) << "nobody asked for it";
+  EXPECT_EQ(one("/v1/responses", {{"input", "a"}, {"max_output_tokens", 16}, {"store", true}}).at("store"), true);
 }
 
 TEST_F(BatchesTest, ARestartRepeatsNoFinishedLine) {
@@ -169,9 +189,9 @@ TEST_F(BatchesTest, ARestartRepeatsNoFinishedLine) {
   start_runner();
   const json::object done = finish_batch(id);
   EXPECT_EQ(done.at("request_counts"), (json::object{{"total", 12}, {"completed", 12}, {"failed", 0}}));
-  EXPECT_EQ(asked_.size(), 12 - finished.size());
+  EXPECT_EQ(asked().size(), 12 - finished.size());
   for (const int64_t index : finished) {
-    for (const std::string& asked : asked_) EXPECT_FALSE(asked.ends_with(fmt::format("_{}", index))) << asked;
+    for (const std::string& each : asked()) EXPECT_FALSE(each.ends_with(fmt::format("_{}", index))) << each;
   }
   const std::vector<json::object> output = lines_of(done.at("output_file_id"));
   ASSERT_EQ(output.size(), 12u);
@@ -272,6 +292,147 @@ TEST_F(BatchesTest, FewLinesRunAtOnceAndLiveRequestsComeFirst) {
   });
   EXPECT_TRUE(live->is_done());
   EXPECT_LE(most, 2);
+}
+
+TEST_F(BatchesTest, AnswersBeyondTheLimitAreErrors) {
+  context_.limits.batch_lines_at_once = 1;
+  context_.limits.batch_output_bytes = 1500;
+  std::string input;
+  for (int i = 0; i < 8; ++i) input += line(fmt::format("{}", i), chat("Hello", {{"max_tokens", 2}}));
+  const std::string id = create(upload(input));
+  start_runner();
+  const json::object done = finish_batch(id);
+  EXPECT_EQ(done.at("status"), "completed");
+  const std::vector<json::object> output = lines_of(done.at("output_file_id"));
+  const std::vector<json::object> errors = lines_of(done.at("error_file_id"));
+  EXPECT_GE(output.size(), 1u);
+  ASSERT_GE(errors.size(), 1u);
+  EXPECT_EQ(output.size() + errors.size(), 8u);
+  EXPECT_LE(asked().size(), output.size() + 1) << "no line is run whose answer cannot be kept";
+  EXPECT_LE(get(handle_file, "/v1/files/" + text_of(done.at("output_file_id"))).at("bytes").as_int64(), 1500);
+  for (const json::object& each : errors) EXPECT_EQ(each.at("error").at("code"), "output_too_large");
+  EXPECT_EQ(errors.back().at("custom_id"), "7");
+}
+
+TEST_F(BatchesTest, ABatchThatCannotBeStoredHoldsNoOtherUp) {
+  const std::string file = upload(line("a", chat("Hello", {{"max_tokens", 1}})));
+  const std::string bad = create(file);
+  const std::string good = create(file);
+  Database(path_).run(fmt::format("CREATE TRIGGER refuse BEFORE INSERT ON files WHEN NEW.name = '{}_output.jsonl' "
+                                  "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+                                  bad)
+                          .c_str());
+  start_runner();
+  EXPECT_EQ(finish_batch(good).at("status"), "completed");
+  const json::object failed = finish_batch(bad);
+  EXPECT_EQ(failed.at("status"), "failed");
+  EXPECT_EQ(failed.at("errors").at("data").at(0).at("code"), "batch_failed");
+}
+
+TEST_F(BatchesTest, LinesThatLowerLimitsRefuseAreErrors) {
+  const std::string id = create(upload(line("a", chat("Hello", {{"max_tokens", 1}}))));
+  start_runner();
+  wait_until([&] { return store_->status(id) == BatchStatus::kInProgress; });
+  close();
+  context_.limits.json_depth = 2;
+  open();
+  start_runner();
+  const json::object done = finish_batch(id);
+  EXPECT_EQ(done.at("status"), "completed");
+  EXPECT_EQ(lines_of(done.at("error_file_id")).at(0).at("error").at("code"), "invalid_line");
+}
+
+TEST_F(BatchesTest, ABatchIsValidatedAndCancelledBeforeItsTurn) {
+  const std::string file = upload(line("a", chat("Hello", {{"max_tokens", 5}})));
+  const std::string first = create(file);
+  start_runner();
+  wait_until([&] { return store_->status(first) == BatchStatus::kInProgress; });
+  const std::string wrong = create(upload("{"));
+  wait_until([&] { return is_final(store_->status(wrong)); });
+  EXPECT_EQ(batch(wrong).at("status"), "failed");
+  const std::string second = create(file);
+  wait_until([&] { return store_->status(second) == BatchStatus::kInProgress; });
+  get(handle_cancel_batch, "/v1/batches/" + second + "/cancel");
+  wait_until([&] { return is_final(store_->status(second)); });
+  EXPECT_EQ(batch(second).at("status"), "cancelled");
+  EXPECT_EQ(batch(first).at("status"), "in_progress");
+  EXPECT_EQ(finish_batch(first).at("status"), "completed");
+}
+
+TEST_F(BatchesTest, AQueuedBatchExpires) {
+  const std::string id = create(upload(line("a", chat("Hello")) + line("b", chat("Hello"))));
+  Database(path_).run("UPDATE batches SET expires = 1");
+  start_runner();
+  const json::object done = finish_batch(id);
+  EXPECT_EQ(done.at("status"), "expired");
+  const std::vector<json::object> errors = lines_of(done.at("error_file_id"));
+  ASSERT_EQ(errors.size(), 2u);
+  EXPECT_EQ(errors[1].at("custom_id"), "b");
+  EXPECT_EQ(errors[1].at("error").at("code"), "batch_expired");
+  EXPECT_TRUE(asked().empty());
+}
+
+TEST_F(BatchesTest, TenantsTakeTurns) {
+  const auto add = [&](const char* tenant) {
+    const StoredFile file = *store_->add_file({.id = "", .tenant = tenant, .name = "a", .purpose = "batch"},
+                                              line("a", chat("a", {{"max_tokens", 1}})), 9);
+    return store_->add_batch({.id = "", .tenant = tenant, .endpoint = "/v1/chat/completions", .input_file = file.id}, 9)
+        ->id;
+  };
+  const std::string a1 = add("a"), a2 = add("a"), b1 = add("b");
+  start_runner();
+  step_until([&] { return is_final(store_->status(a2)); });
+  const std::vector<std::string> asked = this->asked();
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_EQ(asked[0], "batch_req_" + a1.substr(6) + "_0");
+  EXPECT_EQ(asked[1], "batch_req_" + b1.substr(6) + "_0");
+  EXPECT_EQ(asked[2], "batch_req_" + a2.substr(6) + "_0");
+}
+
+TEST_F(BatchesTest, ListsComeInPages) {
+  const std::string file = upload("x");
+  upload("y");
+  upload("z");
+  const auto page = [&](Handler handler, const std::string& path, const std::string& query) {
+    return parse_json(call(handler, path, "", {}, "", query)->response().body, "page").as_object();
+  };
+  const json::object first = page(handle_files, "/v1/files", "limit=2");
+  EXPECT_EQ(first.at("data").as_array().size(), 2u);
+  EXPECT_EQ(first.at("has_more"), true);
+  const json::object rest = page(handle_files, "/v1/files", "limit=2&after=" + text_of(first.at("last_id")));
+  EXPECT_EQ(rest.at("first_id").as_string(), file);
+  EXPECT_EQ(rest.at("has_more"), false);
+  EXPECT_TRUE(page(handle_files, "/v1/files", "after=none").at("data").as_array().empty());
+  const std::string older = create(file);
+  create(file);
+  const json::object batches = page(handle_batches, "/v1/batches", "limit=1");
+  EXPECT_EQ(batches.at("has_more"), true);
+  EXPECT_EQ(
+      page(handle_batches, "/v1/batches", "limit=1&after=" + text_of(batches.at("last_id"))).at("first_id").as_string(),
+      older);
+  EXPECT_TRUE(page(handle_batches, "/v1/batches", "limit=101").contains("error"));
+}
+
+TEST_F(BatchesTest, OldBatchesAreForgotten) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 1002; ++i) {
+    ids.push_back(store_->add_batch({.id = "", .tenant = "", .endpoint = "", .input_file = ""}, /*most=*/1)->id);
+    store_->fail(ids.back(), "");
+  }
+  EXPECT_FALSE(store_->find_batch("", ids[0]));
+  EXPECT_TRUE(store_->find_batch("", ids[1]));
+}
+
+TEST_F(BatchesTest, OneServerAtATimeUsesAStore) {
+  EXPECT_THROW(BatchStore second(path_), Error);
+  close();
+  EXPECT_NO_THROW(BatchStore third(path_));
+}
+
+TEST_F(BatchesTest, PackedUploadsAreUnpacked) {
+  const auto packed = call(handle_upload_file, "/v1/files", gzipped(form_of("x\n")),
+                           {{"content-type", "multipart/form-data; boundary=xYz"}, {"content-encoding", "gzip"}});
+  EXPECT_EQ(parse_json(packed->response().body, "file").at("bytes"), 2);
 }
 
 TEST_F(BatchesTest, RefusalsSayWhatIsWrong) {

@@ -1,6 +1,4 @@
 // /v1/chat/completions against the embedded demo model.
-#include <zlib.h>
-
 #include "server/endpoints/test_server.h"
 
 namespace quire::test {
@@ -304,21 +302,6 @@ TEST_F(ChatTest, ARequestGoesToTheModelThatItNames) {
   EXPECT_EQ(length("other"), length("demo"));
   const std::string message = text_of(error(kHandle, chat("a", {{"model", "third"}}), 404).at("message"));
   EXPECT_NE(message.find("this server has: demo, other"), std::string::npos) << message;
-}
-
-std::string gzipped(const std::string& text) {
-  z_stream stream = {};
-  constexpr int kGzip = 15 + 16;
-  EXPECT_EQ(::deflateInit2(&stream, 9, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(text.size() + 1000, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(::deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(out.size() - stream.avail_out);
-  ::deflateEnd(&stream);
-  return out;
 }
 
 TEST_F(ChatTest, ReadsPackedBodiesWithinTheLimitOfABody) {

@@ -4,8 +4,10 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/answers/prompts.h"
 #include "server/batches/store.h"
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/list_page.h"
 #include "server/http/multipart.h"
 #include "server/schema/field_error.h"
 
@@ -28,7 +30,8 @@ json::object file_json(const StoredFile& file) {
 void handle_upload_file(ServerContext& context, const ExchangePtr& exchange) {
   BatchStore& store = require_batches(context);
   const http::Request& from = exchange->request();
-  const auto form = http::parse_form(from.header("content-type"), from.body);
+  std::string unpacked;
+  const auto form = http::parse_form(from.header("content-type"), unpack_body(from, context.limits, unpacked));
   if (!form) refuse_field("", "the request body should be multipart/form-data with the parts purpose and file");
   const auto find = [&](std::string_view name) {
     const auto part = std::find_if(form->begin(), form->end(), [&](const auto& each) { return each.name == name; });
@@ -40,23 +43,25 @@ void handle_upload_file(ServerContext& context, const ExchangePtr& exchange) {
   }
   const http::FormPart* const file = find("file");
   if (file == nullptr) refuse_field("file", "'file' is missing; give a file of JSON lines");
-  const auto most = static_cast<size_t>(context.limits.batch_files);
-  if (store.files(from.tenant).size() >= most) {
+  constexpr size_t kMostNameBytes = 255;
+  const std::string name = file->file_name.empty() ? "file.jsonl" : printable(file->file_name, kMostNameBytes);
+  const int64_t most = context.limits.batch_files;
+  const std::optional<StoredFile> added =
+      store.add_file({.id = "", .tenant = from.tenant, .name = name, .purpose = "batch"}, file->content, most);
+  if (!added) {
     throw ApiError(400, "invalid_request_error", "limit_exceeded",
                    fmt::format("there are {} files, at most {} are kept; delete some", most, most), "file");
   }
-  constexpr size_t kMostNameBytes = 255;
-  const std::string name = file->file_name.empty() ? "file.jsonl" : printable(file->file_name, kMostNameBytes);
-  exchange->reply({.body = json::serialize(file_json(store.add_file(
-                       {.id = "", .tenant = from.tenant, .name = name, .purpose = "batch"}, file->content)))});
+  exchange->reply({.body = json::serialize(file_json(*added))});
 }
 
 void handle_files(ServerContext& context, const ExchangePtr& exchange) {
+  const BatchStore& store = require_batches(context);
+  const http::Request& from = exchange->request();
+  const ListPage page = read_list_page(from.query, 10'000, 10'000);
   json::array data;
-  for (const StoredFile& file : require_batches(context).files(exchange->request().tenant)) {
-    data.push_back(file_json(file));
-  }
-  exchange->reply({.body = json::serialize(json::object{{"object", "list"}, {"data", data}, {"has_more", false}})});
+  for (const StoredFile& file : store.files(from.tenant, page.after, page.limit + 1)) data.push_back(file_json(file));
+  exchange->reply({.body = json::serialize(list_page_json(std::move(data), page))});
 }
 
 void handle_file(ServerContext& context, const ExchangePtr& exchange) {
@@ -78,14 +83,13 @@ void handle_delete_file(ServerContext& context, const ExchangePtr& exchange) {
   BatchStore& store = require_batches(context);
   const http::Request& from = exchange->request();
   const std::string_view id = std::string_view(from.path).substr(kPath.size());
-  const std::vector<BatchJob> batches = store.batches(from.tenant);
-  const bool is_used = std::any_of(batches.begin(), batches.end(), [&](const BatchJob& batch) {
-    return batch.input_file == id && !is_final(batch.status);
-  });
-  if (is_used) {
-    throw ApiError(400, "invalid_request_error", "file_in_use", "a batch still reads this file; cancel it first", "id");
+  switch (store.remove_file(from.tenant, id)) {
+    case FileRemoval::kDone: break;
+    case FileRemoval::kUnknown: refuse_unknown_file(id);
+    case FileRemoval::kInUse:
+      throw ApiError(400, "invalid_request_error", "file_in_use", "a batch still reads this file; cancel it first",
+                     "id");
   }
-  if (!store.remove_file(from.tenant, id)) refuse_unknown_file(id);
   exchange->reply({.body = json::serialize(json::object{{"id", id}, {"object", "file"}, {"deleted", true}})});
 }
 

@@ -1,6 +1,5 @@
 // OpenAI's /v1/responses, and what is stored of them.
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
@@ -10,6 +9,7 @@
 #include "server/apis/json_text.h"
 #include "server/apis/openai_responses/answer.h"
 #include "server/endpoints/endpoints.h"
+#include "server/endpoints/list_page.h"
 #include "server/schema/field_error.h"
 #include "server/schema/prompt_fields.h"
 
@@ -119,22 +119,6 @@ KeepResponse keeper(ServerContext& context, const http::Request& from, const Api
   };
 }
 
-// The number after "name=" in a query, or `fallback`.
-int64_t query_number(std::string_view query, std::string_view name, int64_t fallback) {
-  for (size_t at = 0; at < query.size();) {
-    const size_t end = std::min(query.find('&', at), query.size());
-    const std::string_view pair = query.substr(at, end - at);
-    at = end + 1;
-    if (!pair.starts_with(name) || !pair.substr(name.size()).starts_with('=')) continue;
-    const std::string_view text = pair.substr(name.size() + 1);
-    int64_t number = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && stop == text.data() + text.size()) return number;
-    refuse_field(std::string(name), fmt::format("'{}' should be a number", name));
-  }
-  return fallback;
-}
-
 bool query_has(std::string_view query, std::string_view pair) {
   for (size_t at = query.find(pair); at != std::string_view::npos; at = query.find(pair, at + 1)) {
     const size_t end = at + pair.size();
@@ -193,24 +177,15 @@ void handle_response_input_items(ServerContext& context, const ExchangePtr& exch
   std::string_view id = std::string_view(from.path).substr(kPath.size());
   id = id.substr(0, id.find('/'));
   const auto stored = require_stored(context, from, id, "");
-  const int64_t limit = query_number(from.query, "limit", 20);
-  if (limit < 1 || limit > 100) refuse_field("limit", fmt::format("'limit' should be 1 to 100, found {}", limit));
+  const ListPage page = read_list_page(from.query, 20, 100);
   json::array items = parse_json(stored->input_items, "stored items").as_array();
   if (!query_has(from.query, "order=asc")) std::reverse(items.begin(), items.end());
   // What follows the item that a client has seen last.
-  size_t first = 0;
-  for (size_t i = 0; i < items.size(); ++i) {
-    const json::value& known = items[i].at("id");
-    if (known.is_string() && query_has(from.query, "after=" + std::string(known.get_string()))) first = i + 1;
-  }
-  json::array page;
-  for (size_t i = first; i < items.size() && page.size() < static_cast<size_t>(limit); ++i) page.push_back(items[i]);
-  json::object list{{"object", "list"},
-                    {"first_id", page.empty() ? json::value("") : page.front().at("id")},
-                    {"last_id", page.empty() ? json::value("") : page.back().at("id")},
-                    {"has_more", first + page.size() < items.size()}};
-  list["data"] = std::move(page);
-  exchange->reply({.body = json::serialize(list)});
+  const auto seen = std::find_if(items.rbegin(), items.rend(), [&](const json::value& item) {
+    return !page.after.empty() && item.at("id") == json::value(json::string(page.after));
+  });
+  items.erase(items.begin(), seen.base());
+  exchange->reply({.body = json::serialize(list_page_json(std::move(items), page))});
 }
 
 }  // namespace quire

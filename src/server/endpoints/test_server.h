@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <deque>
@@ -144,6 +145,21 @@ inline std::vector<json::object> events_of(const std::string& stream, bool expec
   }
   EXPECT_EQ(is_done, expect_done);
   return events;
+}
+
+inline std::string gzipped(const std::string& text) {
+  z_stream stream = {};
+  constexpr int kGzip = 15 + 16;
+  EXPECT_EQ(::deflateInit2(&stream, 9, Z_DEFLATED, kGzip, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(text.size() + 1000, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(::deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(out.size() - stream.avail_out);
+  ::deflateEnd(&stream);
+  return out;
 }
 
 class ServerTest : public testing::Test {

@@ -77,9 +77,27 @@ def complaints(source):
                     yield f"{path}:{number}: {floor} must not include {target}"
 
 
+TYPE = re.compile(r"^(?:struct|class) (?:alignas\(\w+\) )?([A-Z]\w*)(?: final)?(?: :[^:;].*)? *\{", re.M)
+NAMESPACE = re.compile(r"^namespace (quire[\w:]*) \{", re.M)
+
+
+def types_defined_twice(source):
+    """Two types of one name: the linker joins what the compiler makes of them, such as a vector's functions."""
+    seen = {}
+    for path in sorted(source.rglob("*.h")):
+        text = path.read_text()
+        namespace = NAMESPACE.search(text)
+        if namespace is None or "vector" in path.parts or "isa" in path.parts:
+            continue
+        for name in TYPE.findall(text):
+            other = seen.setdefault((namespace.group(1), name), path)
+            if other != path:
+                yield f"{path}: {namespace.group(1)}::{name} is defined in {other} too; rename one"
+
+
 def main():
     source = pathlib.Path(__file__).resolve().parent.parent / "src"
-    found = list(complaints(source))
+    found = list(complaints(source)) + list(types_defined_twice(source))
     print("\n".join(found) if found else "layers: every include points downwards")
     return 1 if found else 0
 

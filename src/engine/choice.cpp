@@ -38,7 +38,7 @@ std::unique_ptr<Choice> make_choice(std::shared_ptr<const GenerateRequest> reque
     }
     choice->outputs.push_back(std::make_unique<BeamCandidates>(choice->beams->search.num_candidates()));
   } else if (asked.pooling != Pooling::kNone) {
-    choice->outputs.push_back(std::make_unique<Embedding>(asked.pooling));
+    choice->outputs.push_back(std::make_unique<PromptEmbedding>(asked.pooling));
   } else {
     choice->outputs.push_back(
         std::make_unique<GeneratedTokens>(request, seed_of(seed, asked.first_choice), max_length));

@@ -69,9 +69,10 @@ class Bpe : public TokenModel {
     if (options_.ignore_merges) {
       if (const int32_t id = vocabulary_.find(word); id != kNoToken) return ids.push_back(id);
     }
-    std::vector<Symbol> symbols = split(word);
-    merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) { return pairs_.find(left.id, right.id); });
-    for (const Symbol& symbol : symbols) {
+    std::vector<MergeSymbol> symbols = split(word);
+    merge_symbols(symbols,
+                  [&](const MergeSymbol& left, const MergeSymbol& right) { return pairs_.find(left.id, right.id); });
+    for (const MergeSymbol& symbol : symbols) {
       if (symbol.size > 0) ids.push_back(symbol.id);
     }
   }
@@ -98,10 +99,10 @@ class Bpe : public TokenModel {
   }
 
   // The word's characters as symbols. Unknown ones become bytes, or the unknown token, or nothing.
-  std::vector<Symbol> split(std::string_view word) const {
-    std::vector<Symbol> symbols;
+  std::vector<MergeSymbol> split(std::string_view word) const {
+    std::vector<MergeSymbol> symbols;
     symbols.reserve(word.size());
-    std::optional<Symbol> unknown;  // appended late, so that neighbours can join it
+    std::optional<MergeSymbol> unknown;  // appended late, so that neighbours can join it
     const auto flush = [&] {
       if (unknown) symbols.push_back(*unknown);
       unknown.reset();
@@ -130,7 +131,7 @@ class Bpe : public TokenModel {
           unknown->size += num_bytes;
         } else {
           flush();
-          unknown = Symbol{options_.unknown_id, at, num_bytes, false};
+          unknown = MergeSymbol{options_.unknown_id, at, num_bytes, false};
         }
       }
     });

@@ -118,7 +118,7 @@ void add_component(const json::object& description, int depth, Builder& builder)
        printable(type));
 }
 
-Decoder finish(Builder builder) {
+TextDecoder finish(Builder builder) {
   return {std::move(builder.stages), [maps = std::move(builder.piece_maps)](std::string_view piece) {
             std::string bytes(piece);
             for (const PieceMap& map : maps) bytes = map(std::move(bytes));
@@ -128,7 +128,7 @@ Decoder finish(Builder builder) {
 
 }  // namespace
 
-Decoder parse_decoder(const json::object* description) {
+TextDecoder parse_decoder(const json::object* description) {
   Builder builder;
   if (description == nullptr) {
     builder.add(join_stage(" "), [](std::string piece) { return " " + piece; });
@@ -138,13 +138,13 @@ Decoder parse_decoder(const json::object* description) {
   return finish(std::move(builder));
 }
 
-Decoder make_byte_level_decoder() {
+TextDecoder make_byte_level_decoder() {
   Builder builder;
   add_byte_level(builder);
   return finish(std::move(builder));
 }
 
-Decoder make_sentencepiece_decoder(StripFirst strip_first) {
+TextDecoder make_sentencepiece_decoder(StripFirst strip_first) {
   Builder builder;
   builder.add(sentencepiece_space_stage(strip_first),
               [](std::string piece) { return replace_all(piece, kMetaspace, " "); });
@@ -152,7 +152,7 @@ Decoder make_sentencepiece_decoder(StripFirst strip_first) {
   return finish(std::move(builder));
 }
 
-DecoderChain::DecoderChain(const Decoder& decoder) : out_(std::make_unique<std::string>()) {
+DecoderChain::DecoderChain(const TextDecoder& decoder) : out_(std::make_unique<std::string>()) {
   for (const MakeStage& make : decoder.stages) stages_.push_back(make());
   stages_.push_back(utf8_stage()());
   sinks_.resize(stages_.size() + 1);

@@ -266,7 +266,7 @@ MakeStage replace_stage(std::string from, std::string to, bool fused) {
 }
 
 MakeStage replace_matches_stage(std::string_view expression, std::string to, bool fused) {
-  const auto replace = [regex = Regex(expression), to = std::move(to)](std::string text) {
+  const auto replace = [regex = TextRegex(expression), to = std::move(to)](std::string text) {
     std::string out;
     size_t copied = 0;
     regex.for_each_match(text, [&](size_t begin, size_t end) {

@@ -16,7 +16,7 @@
 
 namespace quire {
 
-struct Symbol {
+struct MergeSymbol {
   int32_t id;
   uint32_t begin;                    // bytes of the word that the symbol covers
   uint32_t size;                     // 0 once it has been merged into its left neighbour
@@ -63,7 +63,7 @@ struct PairMerge {
 // Merges each stretch until find_merge(left, right), an optional<PairMerge>, finds nothing for any neighbours. The
 // remaining symbols are those with a size above 0.
 template <typename FindMerge>
-void merge_symbols(std::vector<Symbol>& symbols, FindMerge find_merge) {
+void merge_symbols(std::vector<MergeSymbol>& symbols, FindMerge find_merge) {
   struct Candidate {
     int32_t rank, left, id;
     uint32_t size;                                  // of both symbols together: differs when either has changed since
@@ -92,9 +92,9 @@ void merge_symbols(std::vector<Symbol>& symbols, FindMerge find_merge) {
       std::pop_heap(heap.begin(), heap.end());
       const Candidate best = heap.back();
       heap.pop_back();
-      Symbol& left = symbols[best.left];
+      MergeSymbol& left = symbols[best.left];
       if (left.size == 0 || left.next < 0) continue;
-      Symbol& right = symbols[left.next];
+      MergeSymbol& right = symbols[left.next];
       if (left.size + right.size != best.size) continue;
 
       left.id = best.id;

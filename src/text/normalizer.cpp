@@ -114,7 +114,7 @@ Normalizer parse_replace(const json::object& description) {
   if (pattern == nullptr) fail(ErrorCode::kCorrupt, "a Replace normaliser without \"pattern\"");
   const std::string content = get_string(description, "content");
   if (pattern->contains("String")) return make_replace_normalizer(get_string(*pattern, "String"), content);
-  return [regex = Regex(get_string(*pattern, "Regex")), content](NormalizedText& input) {
+  return [regex = TextRegex(get_string(*pattern, "Regex")), content](NormalizedText& input) {
     std::string out;
     size_t copied = 0;
     regex.for_each_match(input.text, [&](size_t begin, size_t end) {

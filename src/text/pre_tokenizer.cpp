@@ -115,7 +115,7 @@ Finder occurrences_of(std::string needle) {
 }
 
 Finder matches_of(std::string_view expression) {
-  return [regex = Regex(expression)](std::string_view text, const std::function<void(size_t, size_t)>& match) {
+  return [regex = TextRegex(expression)](std::string_view text, const std::function<void(size_t, size_t)>& match) {
     regex.for_each_match(text, match);
   };
 }

@@ -73,11 +73,11 @@ pcre2_code* compile(const std::string& pattern, const std::string& original) {
 
 }  // namespace
 
-Regex::Regex(std::string_view expression)
+TextRegex::TextRegex(std::string_view expression)
     : expression_(expression),
       code_(compile(translate_expression(repair_utf8(expression)), expression_), pcre2_code_free) {}
 
-void Regex::for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const {
+void TextRegex::for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const {
   thread_local MatchScratch scratch;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const uint64_t limit = kMatchLimit + uint64_t{kMatchLimitPerByte} * text.size();

@@ -14,10 +14,10 @@ struct pcre2_real_code_8;
 
 namespace quire {
 
-class Regex {
+class TextRegex {
  public:
   // Throws Error kUnsupported / kCorrupt naming the expression.
-  explicit Regex(std::string_view expression);
+  explicit TextRegex(std::string_view expression);
 
   // Calls visit(begin, end) for each match of leftmost, non-overlapping matches, in order. `text` must be valid UTF-8.
   void for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const;

@@ -9,7 +9,7 @@ namespace {
 
 std::vector<std::string> matches(std::string_view expression, std::string_view text) {
   std::vector<std::string> found;
-  Regex(expression).for_each_match(text, [&](size_t begin, size_t end) {
+  TextRegex(expression).for_each_match(text, [&](size_t begin, size_t end) {
     found.emplace_back(text.substr(begin, end - begin));
   });
   return found;
@@ -17,7 +17,7 @@ std::vector<std::string> matches(std::string_view expression, std::string_view t
 
 using Strings = std::vector<std::string>;
 
-TEST(Regex, FollowsOnigurumaWhereItDiffersFromPcre) {
+TEST(TextRegex, FollowsOnigurumaWhereItDiffersFromPcre) {
   EXPECT_EQ(matches(R"(\s+)", "a \u180e b"), (Strings{" ", " "}));  // U+180E is no space
   EXPECT_EQ(matches(R"(\h+)", "xfa9g"), (Strings{"fa9"}));          // hexadecimal digits
   EXPECT_EQ(matches(R"((?m)a.b)", "a\nb"), (Strings{"a\nb"}));      // m lets the dot match a newline
@@ -30,28 +30,28 @@ TEST(Regex, FollowsOnigurumaWhereItDiffersFromPcre) {
   EXPECT_EQ(matches(R"([]x]+)", "a]x"), (Strings{"]x"}));
 }
 
-TEST(Regex, KnowsCharactersOfLaterUnicodeVersions) {
+TEST(TextRegex, KnowsCharactersOfLaterUnicodeVersions) {
   EXPECT_EQ(matches(R"(\p{L}+)", "a\U00031350b"), (Strings{"a\U00031350b"}));  // CJK extension H, Unicode 15
   EXPECT_EQ(matches(R"(\p{Nd}+)", "\U00010D40"), (Strings{"\U00010D40"}));     // Garay digit, Unicode 16
 }
 
-TEST(Regex, EmptyMatches) {
+TEST(TextRegex, EmptyMatches) {
   EXPECT_EQ(matches("a*", "baac"), (Strings{"", "aa", ""}));
   EXPECT_EQ(matches("", ""), (Strings{""}));
 }
 
-TEST(Regex, HostileExpressionsAreErrors) {
-  EXPECT_THROW(Regex("(a"), Error);
-  EXPECT_THROW(Regex("[a"), Error);
-  EXPECT_THROW(Regex("\\"), Error);
-  EXPECT_THROW(Regex(std::string(100'000, 'a')), Error);
-  EXPECT_THROW(Regex(std::string(5'000, '(')), Error);
-  EXPECT_THROW(Regex(std::string(5'000, '[')), Error);
+TEST(TextRegex, HostileExpressionsAreErrors) {
+  EXPECT_THROW(TextRegex("(a"), Error);
+  EXPECT_THROW(TextRegex("[a"), Error);
+  EXPECT_THROW(TextRegex("\\"), Error);
+  EXPECT_THROW(TextRegex(std::string(100'000, 'a')), Error);
+  EXPECT_THROW(TextRegex(std::string(5'000, '(')), Error);
+  EXPECT_THROW(TextRegex(std::string(5'000, '[')), Error);
   EXPECT_THROW(matches("(x+x+)+[yz]", std::string(5'000, 'x')), Error);
   EXPECT_THROW(matches("(?:a|a)*[bc]", std::string(60, 'a')), Error);
 }
 
-TEST(Regex, LongMatchesDoNotOverflow) {
+TEST(TextRegex, LongMatchesDoNotOverflow) {
   EXPECT_EQ(matches(R"(\s*[\r\n]+|\s+(?!\S)|\s+)", std::string(300'000, ' ') + "a").size(), 2u);
   EXPECT_EQ(matches(R"([^\r\n\p{L}\p{N}]?\p{L}+)", std::string(300'000, 'a')).size(), 1u);
 }

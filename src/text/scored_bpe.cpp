@@ -31,9 +31,9 @@ class ScoredBpe : public TokenModel {
 
   int32_t unknown_id() const override { return pieces_.unknown_id; }
   void encode(std::string_view word, std::vector<int32_t>& ids) const override {
-    std::vector<Symbol> symbols = split(word);
+    std::vector<MergeSymbol> symbols = split(word);
     UnusedParts unused;
-    merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) -> std::optional<PairMerge> {
+    merge_symbols(symbols, [&](const MergeSymbol& left, const MergeSymbol& right) -> std::optional<PairMerge> {
       if (left.id == kFrozen || right.id == kFrozen) return std::nullopt;
       const int32_t id = find_normal(word.substr(left.begin, left.size + right.size));
       if (id == kNoToken) return std::nullopt;
@@ -41,7 +41,7 @@ class ScoredBpe : public TokenModel {
       return PairMerge{ranks_[id], id};
     });
     bool after_unknown = false;
-    for (const Symbol& symbol : symbols) {
+    for (const MergeSymbol& symbol : symbols) {
       if (symbol.size > 0) write(word.substr(symbol.begin, symbol.size), unused, after_unknown, ids);
     }
   }
@@ -72,8 +72,8 @@ class ScoredBpe : public TokenModel {
     return normal ? id : kNoToken;
   }
 
-  std::vector<Symbol> split(std::string_view word) const {
-    std::vector<Symbol> symbols;
+  std::vector<MergeSymbol> split(std::string_view word) const {
+    std::vector<MergeSymbol> symbols;
     symbols.reserve(word.size());
     char32_t previous = 0;
     for (size_t at = 0; at < word.size();) {

@@ -140,12 +140,12 @@ TEST(NamedPreTokenizers, EveryExpressionCompilesAndCoversText) {
   }
 }
 
-Decoder decoder_of(std::string_view description) {
+TextDecoder decoder_of(std::string_view description) {
   const json::value value = parse_json(description, "test");
   return parse_decoder(&value.as_object());
 }
 
-std::string decode(const Decoder& decoder, const std::vector<std::string>& tokens) {
+std::string decode(const TextDecoder& decoder, const std::vector<std::string>& tokens) {
   DecoderChain chain(decoder);
   std::string text;
   for (const std::string& token : tokens) text += chain.push(token);
@@ -153,21 +153,21 @@ std::string decode(const Decoder& decoder, const std::vector<std::string>& token
 }
 
 TEST(Decoders, StagesThatHoldBack) {
-  const Decoder strip = decoder_of(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
+  const TextDecoder strip = decoder_of(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
       {"type": "Strip", "content": "x", "start": 2, "stop": 2}]})");
   EXPECT_EQ(decode(strip, {"x", "xx", "a", "x", "x", "x"}), "xax");
-  const Decoder replace = decoder_of(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
+  const TextDecoder replace = decoder_of(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
       {"type": "Replace", "pattern": {"String": "abc"}, "content": "-"}]})");
   EXPECT_EQ(decode(replace, {"a", "ab", "cab", "ab"}), "a-abab");
-  const Decoder suffix = decoder_of(R"({"type": "BPEDecoder", "suffix": "</w>"})");
+  const TextDecoder suffix = decoder_of(R"({"type": "BPEDecoder", "suffix": "</w>"})");
   EXPECT_EQ(decode(suffix, {"lo", "w</w>", "end</w>"}), "low end");
-  const Decoder ctc = decoder_of(R"({"type": "CTC"})");
+  const TextDecoder ctc = decoder_of(R"({"type": "CTC"})");
   EXPECT_EQ(decode(ctc, {"a", "a", "<pad>", "a", "|", "b"}), "aa b");
   EXPECT_EQ(decode(parse_decoder(nullptr), {"a", "b"}), "a b");
 }
 
 TEST(Decoders, BytesOfAnUnfinishedCharacterAreReplaced) {
-  const Decoder fallback = decoder_of(R"({"type": "ByteFallback"})");
+  const TextDecoder fallback = decoder_of(R"({"type": "ByteFallback"})");
   EXPECT_EQ(decode(fallback, {"<0xE4>", "<0xBD>", "<0xA0>"}), "\u4F60");
   EXPECT_EQ(decode(fallback, {"<0xE4>", "<0xBD>", "a", "<0xFF>"}), "\uFFFD\uFFFDa\uFFFD");
   EXPECT_EQ(decode(make_byte_level_decoder(), {"\u00E4\u00BD", "a"}), "\uFFFDa");

@@ -32,7 +32,7 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;  // may be empty
   std::unique_ptr<TokenModel> model;
   PostProcessor post_processor;
-  Decoder decoder;
+  TextDecoder decoder;
 
   // For min_tokens(): each of these bytes of a normalised text becomes part of a token; none where that is unknown.
   std::bitset<256> kept_bytes;

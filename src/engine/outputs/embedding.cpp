@@ -4,7 +4,7 @@
 
 namespace quire {
 
-void Embedding::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& /*scratch*/) {
+void PromptEmbedding::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& /*scratch*/) {
   for (int64_t row = 0; row < rows.num_rows; ++row) {
     // The mean sums every position once, in order; after a preemption the model computes some rows again.
     const bool is_next = rows.first_position + row == num_summed_;
@@ -17,7 +17,7 @@ void Embedding::consume(const Rows& rows, int64_t /*piece*/, SamplerScratch& /*s
   }
 }
 
-void Embedding::publish(const Rows& rows, Update& update) {
+void PromptEmbedding::publish(const Rows& rows, Update& update) {
   if (!rows.samples) return;
   OutputEvent& event = update.events.emplace_back();
   event.finish = FinishReason::kLength;

@@ -7,9 +7,9 @@
 
 namespace quire {
 
-class Embedding : public Output {
+class PromptEmbedding : public Output {
  public:
-  explicit Embedding(Pooling pooling) : pooling_(pooling) {}
+  explicit PromptEmbedding(Pooling pooling) : pooling_(pooling) {}
 
   int64_t num_pieces(const Rows& rows) override { return rows.num_rows > 0 ? 1 : 0; }
   void consume(const Rows& rows, int64_t piece, SamplerScratch& scratch) override;

@@ -201,7 +201,7 @@ TEST_F(MessagesTest, BlocksBecomeTheMessagesOfChat) {
             R"({"id":"t1","type":"function","function":{"name":"read","arguments":{"path":"a.c"}}},)"
             R"({"id":"t2","type":"function","function":{"name":"list","arguments":{}}}]},)"
             R"({"role":"tool","tool_call_id":"t1","name":"read","content":"int"},)"
-            R"({"role":"tool","tool_call_id":"t2","name":"list","content":""},)"
+            R"({"role":"tool","tool_call_id":"t2","name":"list","content":"Error"},)"
             R"({"role":"user","content":"Go on."},{"role":"assistant","content":"It"}])");
 }
 

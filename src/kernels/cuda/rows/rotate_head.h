@@ -7,12 +7,12 @@ namespace quire {
 namespace {
 
 // Reads one head and applies the norm of its part, if any. The sum for the norm has the same order as in rms_norm.
-struct Head {
+struct RotatedHead {
   float* x;
   const float* norm;
   float factor;
 
-  __device__ Head(const HeadRows& part, float* values, int head_dim) : x(values), norm(part.norm), factor(1.0f) {
+  __device__ RotatedHead(const HeadRows& part, float* values, int head_dim) : x(values), norm(part.norm), factor(1.0f) {
     if (norm == nullptr) return;
     float sum = 0.0f;
     for (int first = 4 * static_cast<int>(threadIdx.x); first < head_dim; first += 4 * kWarpSize) {
@@ -25,7 +25,7 @@ struct Head {
 
 // Only this warp reads and writes the head; its lanes are threadIdx.x.
 __device__ __forceinline__ void rotate_head(const Rotation& r, const HeadRows& heads, int64_t row, int index) {
-  const Head head(heads, heads.x + row * heads.stride + static_cast<int64_t>(index) * r.head_dim, r.head_dim);
+  const RotatedHead head(heads, heads.x + row * heads.stride + static_cast<int64_t>(index) * r.head_dim, r.head_dim);
   const float* const cosines = r.cos_sin + row * 2 * r.half_dim;
   const float* const sines = cosines + r.half_dim;
   const int lane = static_cast<int>(threadIdx.x);

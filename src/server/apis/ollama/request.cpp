@@ -69,8 +69,6 @@ constexpr auto kOptionsOwn = std::to_array<Field>({
     {"num_predict", kInteger, "most tokens to generate; 0 and below: no limit but the context",
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value) > 0 ? integer(value) : -1; },
      kLeastPredict, kInt32Max},
-    {"repeat_last_n", kIgnored, "penalties look at the whole text"},
-    {"num_keep", kIgnored, "nothing is cut"},
     {"num_ctx", kInteger, "without effect: the model's whole context is used, and a prompt that is longer is refused",
      [](Out&, const Value&, const Context&) {}, 0, kInt32Max},
     other_field("stop", R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})", "string or list of strings that end the text",

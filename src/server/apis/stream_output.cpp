@@ -17,6 +17,14 @@ std::shared_ptr<StreamOutput> StreamOutput::begin(ExchangePtr exchange, StreamKi
   return output;
 }
 
+void StreamOutput::event(std::string_view name, std::string_view data) {
+  pending_ += "event: ";
+  pending_ += name;
+  pending_ += "\ndata: ";
+  pending_ += data;
+  pending_ += "\n\n";
+}
+
 void StreamOutput::flush() {
   if (pending_.empty()) return;
   exchange_->send(std::move(pending_));

@@ -27,6 +27,8 @@ class StreamOutput : public std::enable_shared_from_this<StreamOutput> {
   static std::shared_ptr<StreamOutput> begin(ExchangePtr exchange, StreamKind kind, uint64_t buffer_bytes);
 
   std::string& pending() { return pending_; }  // to add to
+  // Adds a named event of a text/event-stream.
+  void event(std::string_view name, std::string_view data);
   void flush();
   void end();  // flushes too
   bool has_room() const { return exchange_->unsent_bytes() + pending_.size() < buffer_bytes_; }

@@ -6,13 +6,14 @@
 #include "base/error.h"
 #include "server/apis/answers.h"
 #include "server/apis/error_form.h"
-#include "server/apis/event_stream.h"
 #include "server/apis/json_text.h"
+#include "server/apis/stream_output.h"
 
 namespace quire {
 namespace {
 
-constexpr std::string_view kPing = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
+constexpr StreamKind kNamedEvents{.content_type = kEventStream.content_type,
+                                  .ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n"};
 
 enum class BlockKind : uint8_t { kNone, kThinking, kText, kToolUse };
 
@@ -40,7 +41,7 @@ class MessagesAnswer : public AnswerWriter {
               ",\"type\":\"message\",\"role\":\"assistant\",\"model\":" + json_string(setup.head.model)),
         shows_thinking_(setup.request.include_reasoning),
         max_tokens_(setup.request.max_tokens.value_or(-1)) {
-    if (setup.request.stream) stream_ = EventStream::begin(setup.exchange, setup.buffer_bytes, kPing);
+    if (setup.request.stream) stream_ = StreamOutput::begin(setup.exchange, kNamedEvents, setup.buffer_bytes);
   }
 
   void begin(ChoiceRange, std::span<const int32_t>, std::span<const SampledToken>) override {}
@@ -87,7 +88,7 @@ class MessagesAnswer : public AnswerWriter {
 
   void fail(const ApiError& error) override {
     if (stream_ == nullptr) return exchange_->reply(error_response(error, kAnthropicErrors));
-    stream_->raw(kAnthropicErrors.stream_end(error));
+    stream_->pending() += kAnthropicErrors.stream_end(error);
     stream_->end();
   }
 
@@ -105,7 +106,7 @@ class MessagesAnswer : public AnswerWriter {
     stream_->event("message_start", "{\"type\":\"message_start\",\"message\":" + head_ +
                                         ",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":" +
                                         usage_json(usage_) + "}}");
-    stream_->raw(kPing);
+    stream_->pending() += kNamedEvents.ping;
   }
 
   void add(BlockKind kind, std::string_view text) {
@@ -165,7 +166,7 @@ class MessagesAnswer : public AnswerWriter {
   const std::string head_;  // of the message, without its content
   const bool shows_thinking_;
   const int64_t max_tokens_;
-  std::shared_ptr<EventStream> stream_;  // null: a whole answer
+  std::shared_ptr<StreamOutput> stream_;  // null: a whole answer
   UsageCounts usage_;
   bool is_started_ = false;
   BlockKind kind_ = BlockKind::kNone;

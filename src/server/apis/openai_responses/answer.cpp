@@ -6,15 +6,13 @@
 #include <utility>
 
 #include "server/apis/error_form.h"
-#include "server/apis/event_stream.h"
 #include "server/apis/json_text.h"
 #include "server/apis/openai/wire.h"
+#include "server/apis/stream_output.h"
 #include "server/schema/prompt_fields.h"
 
 namespace quire {
 namespace {
-
-constexpr std::string_view kPing = ": ping\n\n";
 
 enum class ItemKind : uint8_t { kNone, kReasoning, kMessage, kCall };
 
@@ -103,7 +101,7 @@ class ResponsesAnswer : public AnswerWriter {
         fixed_(fixed_members(setup.request) + (setup.head.is_truncated ? ",\"truncated\":true" : "")),
         has_logprobs_(setup.request.logprobs),
         keep_(std::move(keep)) {
-    if (setup.request.stream) stream_ = EventStream::begin(setup.exchange, setup.buffer_bytes, kPing);
+    if (setup.request.stream) stream_ = StreamOutput::begin(setup.exchange, kEventStream, setup.buffer_bytes);
   }
 
   void begin(ChoiceRange, std::span<const int32_t>, std::span<const SampledToken>) override {
@@ -260,7 +258,7 @@ class ResponsesAnswer : public AnswerWriter {
   const std::string fixed_;  // further members of it
   const bool has_logprobs_;
   const KeepResponse keep_;
-  std::shared_ptr<EventStream> stream_;  // null: a whole answer
+  std::shared_ptr<StreamOutput> stream_;  // null: a whole answer
   UsageCounts usage_;
   Item item_;           // being written
   int num_items_ = 0;   // that are complete

@@ -110,7 +110,7 @@ export class Store {
     this.on_full = on_full;
     this.on_other_tab = on_other_tab;
     this.conversations = new Map();
-    this.writing = new Set();  // on their way into the database
+    this.writing = new Set();  // {conversation} of each write that is on its way into the database
     this.opened = null;  // the database, when it is there
     this.database = Database.open((id) => this.take_from_other_tab(id)).then((database) => (this.opened = database));
   }
@@ -154,9 +154,10 @@ export class Store {
       return false;
     }
     this.conversations.set(conversation.id, conversation);
-    this.writing.add(conversation);
+    const writing = {conversation};  // an earlier write of the same conversation may end before this one
+    this.writing.add(writing);
     const outlasts = await this.write(conversation);
-    this.writing.delete(conversation);
+    this.writing.delete(writing);
     if (!outlasts) this.on_full("The browser stores nothing more: this conversation is lost when the page closes. Export or delete some.");
     return outlasts;
   }
@@ -170,7 +171,7 @@ export class Store {
 
   // The page is being left: these have changed since they were saved.
   leave(changed) {
-    for (const conversation of new Set([...changed, ...this.writing])) {
+    for (const conversation of new Set([...changed, ...Array.from(this.writing, (writing) => writing.conversation)])) {
       if (!this.conversations.has(conversation.id)) continue;
       if (!this.opened?.leave(conversation)) this.opened?.leave(without_tokens(conversation));
     }

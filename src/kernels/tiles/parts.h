@@ -12,3 +12,13 @@ namespace quire::QUIRE_BASE {
 QUIRE_TABLE::MultiplyPanels multiply_panels_for(Format format);  // vector/matmul_tasks.h
 
 }  // namespace quire::QUIRE_BASE
+
+namespace quire::QUIRE_TABLE {
+
+// Each function replaces its entries of the table.
+void override_tile_matmul(Kernels& table);
+
+// The functions of the formats that are multiplied in integers; null for others.
+MultiplyPanels code_tile_panels(Format format);
+
+}  // namespace quire::QUIRE_TABLE

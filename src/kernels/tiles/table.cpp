@@ -2,8 +2,6 @@
 
 namespace quire::QUIRE_TABLE {
 
-void override_table(Kernels&) {}
-
-RoofLoops roof_loops() { return QUIRE_BASE::roof_loops(); }
+void override_table(Kernels& kernels) { override_tile_matmul(kernels); }
 
 }  // namespace quire::QUIRE_TABLE

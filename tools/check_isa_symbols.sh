@@ -4,6 +4,7 @@
 # symbol that the linker may take in the place of another file's: weak (W, V) or unique (u). Such a function was compiled for an instruction
 # set that the machine may lack, and could end up in code that runs everywhere. DW.ref.* are compiler-made pointers to the
 # exception personality, the same in every file.
+# Fails too when another object of the kernels than those of the table amx contains instructions of AMX.
 set -eu
 [ $# -eq 1 ] || { echo "usage: $0 BUILD_FOLDER" >&2; exit 2; }
 
@@ -17,6 +18,13 @@ for object in $objects; do
     failed=1
     echo "$object defines symbols that the linker may share:" >&2
     echo "$shared" >&2
+  fi
+done
+
+for object in $(find "$1" -path '*quire_kernels*' -name '*.o' ! -path '*quire_kernels_isa_amx.dir*'); do
+  if objdump -d --no-show-raw-insn "$object" | grep -qE '[[:space:]](ldtilecfg|tile(load|store|zero|release)|tdp)'; then
+    failed=1
+    echo "$object contains instructions of AMX" >&2
   fi
 done
 exit $failed

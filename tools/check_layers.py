@@ -30,10 +30,12 @@ MODEL_ROOMS = ["", "layers", "loading", "architectures", "planning", "running", 
 SERVER_ROOMS = ["http", "access", "metrics", "schema", "apis", "answers", "batches", "endpoints", "openapi", "web", ""]
 SERVER_WORDS = {"server/api_error.h", "server/context.h", "server/limits.h", "server/served_models.h"}
 ROOMS = {"models": MODEL_ROOMS, "server": SERVER_ROOMS}
-# vector/ is compiled once for every instruction set, over the vocabulary in <name>/isa/, which it includes as isa/.
+# vector/ and tiles/ are compiled once for every instruction set, over the vocabulary in <name>/isa/, which they include as
+# isa/.
 # Plain declarations only; everything else would bring inline functions compiled for one instruction set.
+ISA_FOLDERS = ["vector", "tiles"]
 ISA_MAY_INCLUDE = {
-    "isa/bytes.h", "isa/vec.h", "isa/words.h", "kernels/kernels.h", "kernels/roof_loops.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
+    "isa/bytes.h", "isa/tiles.h", "isa/vec.h", "isa/words.h", "kernels/kernels.h", "kernels/roof_loops.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
     "immintrin.h", "cstdint", "cstddef",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
@@ -62,12 +64,12 @@ def complaints(source):
             continue
         if path.name == "CMakeLists.txt":
             continue
-        isa = floor == "kernels" and (parts[1] == "vector" or "isa" in parts[2:-1])
+        isa = floor == "kernels" and (parts[1] in ISA_FOLDERS or "isa" in parts[2:-1])
         is_test = path.stem.endswith(("_test", "_bench"))
         for number, target in includes(path):
             below = target.split("/")[0]
             if isa:
-                if not target.startswith("kernels/vector/") and target not in ISA_MAY_INCLUDE:
+                if target.rpartition("/")[0] not in [f"kernels/{folder}" for folder in ISA_FOLDERS] and target not in ISA_MAY_INCLUDE:
                     yield f"{path}:{number}: what is compiled for one instruction set must not include {target}"
             elif floor == below and floor in ROOMS:
                 if not is_test and target not in SERVER_WORDS and room_of(target) > room_of("/".join(parts)):
@@ -87,7 +89,7 @@ def types_defined_twice(source):
     for path in sorted(source.rglob("*.h")):
         text = path.read_text()
         namespace = NAMESPACE.search(text)
-        if namespace is None or "vector" in path.parts or "isa" in path.parts:
+        if namespace is None or "isa" in path.parts or any(folder in path.parts for folder in ISA_FOLDERS):
             continue
         for name in TYPE.findall(text):
             other = seen.setdefault((namespace.group(1), name), path)

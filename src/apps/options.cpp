@@ -144,7 +144,7 @@ void ModelOptions::add_machine(Command& command) {
                 .default_text = "every processor this process may use"},
                {.names = "--isa",
                 .value = text(isa, "NAME"),
-                .help = "Instruction set of the kernels: reference, avx2 or avx512",
+                .help = "Instruction set of the kernels: reference, avx2, avx512 or amx",
                 .default_text = "the best that runs here"}});
 }
 

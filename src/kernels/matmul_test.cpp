@@ -10,9 +10,16 @@
 #include <memory>
 #include <new>
 #include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "kernels/block_codes.h"
 #include "kernels/select.h"
+
+#ifdef QUIRE_EMULATED_AMX
+#include "kernels/emulated_amx/emulated_amx.h"
+#endif
 #include "tensor/float8.h"
 #include "tensor/half.h"
 
@@ -494,6 +501,102 @@ TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
     table->pack_rows(make_exec(pool), {.cols = 32}, nullptr);
   }
 }
+
+#ifdef QUIRE_EMULATED_AMX
+
+// On tiles, integer formats have the bits of the table that tiles are added to.
+class MatmulOnTiles : public testing::TestWithParam<Format> {
+ protected:
+  void SetUp() override {
+    if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
+  }
+  Format format() const { return GetParam(); }
+  // The shortest rows, and rows that do not end with a block of 256 columns if the format has such.
+  std::vector<int64_t> widths() const {
+    const int64_t block = weight_format(format()).block_elements;
+    return {block, 256 + block};
+  }
+
+  void expect_bits_of_base(const Weights& weights, const std::vector<float>& x, int num_threads = 1) {
+    const std::vector<float> y = Runner(*emulated_amx_kernels(), num_threads).product(weights, x);
+    const std::vector<float> want = Runner(*base_of_emulated_amx()).product(weights, x);
+    EXPECT_TRUE(same_bits(y.data(), want.data(), static_cast<int64_t>(want.size())))
+        << weights.rows << " x " << weights.cols << ", " << x.size() / static_cast<size_t>(weights.cols) << " tokens";
+  }
+};
+
+TEST_P(MatmulOnTiles, HasTheBitsOfItsBase) {
+  uint32_t seed = 0;
+  const auto expect = [&](int64_t rows, int64_t cols, int64_t m) {
+    seed += 2;
+    expect_bits_of_base(random_weights(format(), rows, cols, seed), random_floats(m * cols, seed + 1));
+  };
+  for (const int64_t cols : widths()) {
+    for (const int64_t m : {1, 6, 7, 11, 12, 13, 24, 29, 70}) expect(33, cols, m);
+    for (const int64_t rows : {1, 16, 40}) expect(rows, cols, 14);
+  }
+}
+
+// Two blocks of tokens, the second of them short, and more panels than a task has.
+TEST_P(MatmulOnTiles, HasTheBitsOfItsBaseForManyTokens) {
+  const int64_t cols = 256;
+  expect_bits_of_base(random_weights(format(), 270, cols, 81), random_floats(139 * cols, 82), /*num_threads=*/3);
+}
+
+TEST_P(MatmulOnTiles, HasTheBitsOfItsBaseAtExtremes) {
+  const int64_t cols = widths().back();
+  for (const float scale : {0.0f, 6e-8f, 1e-5f, 100.0f, kInfinity}) {
+    const Weights weights = random_weights(format(), 20, cols, 91, scale);
+    for (const float size : {0.0f, 1e-38f, 1e-20f, 1e20f}) {
+      std::vector<float> x = random_floats(9 * cols, 92);
+      for (float& value : x) value *= size;
+      std::fill_n(x.begin(), cols / 2, 0.0f);
+      expect_bits_of_base(weights, x);
+    }
+  }
+  std::vector<float> x = random_floats(9 * cols, 93);
+  x[static_cast<size_t>(4 * cols + 3)] = kNan;
+  expect_bits_of_base(random_weights(format(), 20, cols, 94), x);
+}
+
+TEST_P(MatmulOnTiles, ExpertsHaveTheBitsOfTheBase) {
+  const int64_t cols = 256;
+  const int32_t first[] = {5, 8, 8, 25, 32};  // of 27 rows
+  constexpr int kExperts = 4;
+  const std::vector<float> x = random_floats(27 * cols, 101);
+  std::vector<std::vector<float>> results;
+  for (const Kernels* table : {emulated_amx_kernels(), base_of_emulated_amx()}) {
+    Runner runner(*table);
+    std::vector<Runner::Packed> packed;
+    std::vector<PackedMatrix> experts;
+    for (uint32_t e = 0; e < kExperts; ++e) {
+      packed.push_back(runner.pack(random_weights(format(), 48, cols, 102 + e)));
+      experts.push_back(packed.back().matrix);
+    }
+    ThreadPool pool(2);
+    const Bytes rows = aligned_bytes(27 * table->packed_row_bytes(cols), 0);
+    table->pack_rows(make_exec(pool), {.x = x.data(), .num_rows = 27, .cols = cols}, rows.get());
+    std::vector<float> y(27 * 48, kNan);
+    const ExpertMatrices matrix{.like = experts[0], .experts = experts.data(), .y = y.data()};
+    table->matmul_experts(make_exec(pool), {.num_rows = 27, .cols = cols, .packed = rows.get()}, first, kExperts,
+                          &matrix, 1);
+    results.push_back(std::move(y));
+  }
+  EXPECT_TRUE(same_bits(results[0].data(), results[1].data(), 27 * 48));
+}
+
+std::vector<Format> code_formats() {
+  std::vector<Format> formats;
+  for (const CodeFormat& row : kCodeFormats) formats.push_back(row.format);
+  return formats;
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, MatmulOnTiles, testing::ValuesIn(code_formats()),
+                         [](const testing::TestParamInfo<Format>& test) {
+                           return std::string(weight_format(test.param).name);
+                         });
+
+#endif
 
 }  // namespace
 }  // namespace quire

@@ -15,8 +15,10 @@
 #ifdef QUIRE_X86_TABLES
 #include <cpuid.h>
 
+#include "kernels/amx/amx.h"
 #include "kernels/vector/table.h"
 
+QUIRE_DECLARE_VECTOR_TABLE(amx);
 QUIRE_DECLARE_VECTOR_TABLE(avx2);
 QUIRE_DECLARE_VECTOR_TABLE(avx512);
 #endif
@@ -49,26 +51,19 @@ bool machine_has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+constexpr VectorTable kAvx2 = {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops};
+constexpr VectorTable kAvx512 = {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops};
+constexpr VectorTable kAmx = {"amx", machine_has_amx, amx::override_table, amx::roof_loops, &kAvx512};
+
 // The best comes first.
-constexpr VectorTable kVectorTables[] = {
-    {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops},
-    {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops},
-};
+constexpr VectorTable kVectorTables[] = {kAmx, kAvx512, kAvx2};
 
 #endif
-
-Kernels make_table(const VectorTable& vector) {
-  Kernels table = reference_kernels();
-  table.name = vector.name;
-  vector.override_table(table);
-  return table;
-}
 
 std::vector<Kernels> make_runnable() {
   std::vector<Kernels> tables;
   for (const VectorTable& vector : vector_tables()) {
-    // Made only where it can run: what fills a table in is compiled for its instruction set too.
-    if (vector.runs_here()) tables.push_back(make_table(vector));
+    if (runs_here(vector)) tables.push_back(make_table(vector));
   }
   return tables;
 }
@@ -89,6 +84,17 @@ std::span<const VectorTable> vector_tables() {
 #else
   return {};
 #endif
+}
+
+bool runs_here(const VectorTable& vector) {
+  return (vector.base == nullptr || runs_here(*vector.base)) && vector.machine_has();
+}
+
+Kernels make_table(const VectorTable& vector) {
+  Kernels table = vector.base == nullptr ? reference_kernels() : make_table(*vector.base);
+  table.name = vector.name;
+  vector.override_table(table);
+  return table;
 }
 
 const Kernels& reference_kernels() {

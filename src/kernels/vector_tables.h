@@ -11,13 +11,18 @@ namespace quire {
 
 struct VectorTable {
   const char* name;
-  bool (*runs_here)();
-  // Call these two only on a machine that has the instruction set.
+  bool (*machine_has)();  // what the table needs beyond its base
+  // Call these two only on a machine that has the instruction set. The first replaces entries of a copy of the base.
   void (*override_table)(Kernels& table);
   RoofLoops (*roof_loops)();
+  const VectorTable* base = nullptr;  // null: the reference
 };
 
 // Best first.
 std::span<const VectorTable> vector_tables();
+
+bool runs_here(const VectorTable& vector);
+// Only where it runs: what fills a table in is compiled for its instruction set too.
+Kernels make_table(const VectorTable& vector);
 
 }  // namespace quire

@@ -18,11 +18,6 @@
 namespace quire {
 namespace {
 
-// The number of groups in the block that starts with column k.
-inline int groups_from(int64_t k, int64_t cols) {
-  return static_cast<int>((cols - k < kBlockColumns ? cols - k : kBlockColumns) / kGroup);
-}
-
 // The operands of one multiplication except the weights.
 struct Q8Product {
   int groups;

@@ -148,6 +148,17 @@ inline void decode_words(const Packed& packed, int v, std::byte* out) {
   }
 }
 
+template <typename Packed>
+inline void decode_factors(const Packed& packed, int group, int v, DecodedPanel& out) {
+  for (int part = group * Packed::kParts; part < (group + 1) * Packed::kParts; ++part) {
+    const Factors f = packed.factors(0, v, part);
+    store(out.factors[part][v][0], f.scale);
+    store(out.factors[part][v][1], f.unmagic);
+    if constexpr (Packed::kMins) store(out.factors[part][v][2], f.min);
+    if constexpr (Packed::kZeros) store_bytes(out.factors[part][v][2], f.zero);
+  }
+}
+
 // Returns the decoded codes: in `out`, or in `from` when they need no decoding.
 template <Format kFormat>
 const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& out) {
@@ -157,13 +168,7 @@ const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& o
   const std::byte* const codes = packed.codes;
   for (int g = 0; g < groups; ++g) {
     for (int v = 0; v < kPanelVectors; ++v) {
-      for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
-        const Factors f = packed.factors(0, v, part);
-        store(out.factors[part][v][0], f.scale);
-        store(out.factors[part][v][1], f.unmagic);
-        if constexpr (Packed::kMins) store(out.factors[part][v][2], f.min);
-        if constexpr (Packed::kZeros) store_bytes(out.factors[part][v][2], f.zero);
-      }
+      decode_factors(packed, g, v, out);
       if constexpr (!kInPlace) {
         decode_words<0>(packed, v, out.codes + g * kDecodedGroupBytes + v * kVectorBytes);
       }

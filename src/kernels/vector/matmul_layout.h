@@ -24,6 +24,11 @@ constexpr int kBlockGroups = kBlockColumns / kGroup;
 constexpr int kVectorBytes = 4 * kLanes;
 constexpr int kWordBytes = kPanelVectors * kVectorBytes;  // one word of all rows of a panel
 
+// The number of groups in the block that starts with column k.
+inline int groups_from(int64_t k, int64_t cols) {
+  return static_cast<int>((cols - k < kBlockColumns ? cols - k : kBlockColumns) / kGroup);
+}
+
 constexpr bool is_code_format(Format format) {
   for (const CodeFormat& row : kCodeFormats) {
     if (row.format == format) return true;

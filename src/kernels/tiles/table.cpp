@@ -1,0 +1,7 @@
+#include "kernels/tiles/parts.h"
+
+namespace quire::QUIRE_TABLE {
+
+void override_table(Kernels& kernels) { override_tile_matmul(kernels); }
+
+}  // namespace quire::QUIRE_TABLE

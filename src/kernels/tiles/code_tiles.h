@@ -22,12 +22,19 @@
 namespace quire {
 namespace {
 
-// The results of a tile of tokens and the two vectors of a panel stay in registers: 24 of 32.
+// The tokens of a tile. The results of the most, with the two vectors of a panel, are 24 of 32 registers.
 #ifdef QUIRE_SMALL_TILES
-constexpr int kTileTokens = 4;
+constexpr int kMostTokens = 4;
+constexpr int kFewerTokens = 4;
 #else
-constexpr int kTileTokens = 12;
+constexpr int kMostTokens = 12;
+constexpr int kFewerTokens = 8;
 #endif
+// The size of the tiles that num_tokens tokens fill best.
+constexpr int tile_tokens(int64_t num_tokens) {
+  const int64_t tiles = divide_up(num_tokens, kMostTokens);
+  return num_tokens <= tiles * kFewerTokens ? kFewerTokens : kMostTokens;
+}
 static_assert(kLanes == kMaxTileRows && kPanelVectors == 2, "a vector of words is a row of a tile");
 
 constexpr int kSteps = 2;  // that the tiles are ahead: their latency is about a step
@@ -35,30 +42,27 @@ constexpr int kSlots = 4;  // for the sums of steps: more than kSteps, so that a
 
 // Tiles 0 to 3 are the sums of the panel's vectors in even and in odd steps, 4 and 5 the tokens likewise, 6 and 7 the
 // weights of the vectors.
-template <int kWords>
-constexpr TileConfigBytes kCodeTiles = tile_config({{kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kWords},
-                                                    {kTileTokens, 4 * kWords},
-                                                    {kWords, 4 * kLanes},
-                                                    {kWords, 4 * kLanes}});
+constexpr TileConfigBytes code_tiles(int tokens, int words) {
+  const TileSize sums = {tokens, 4 * kLanes};
+  const TileSize codes = {tokens, 4 * words};
+  const TileSize weights = {words, 4 * kLanes};
+  return tile_config({sums, sums, sums, sums, codes, codes, weights, weights});
+}
 
 constexpr int kMinSums = 2 * kBlockGroups;  // of 256 columns of a token, at most
 
 // 256 columns of the tokens of a call. The last tile is filled up with tokens of zeros.
 struct TokenColumns {
-  static constexpr int64_t kTokens = divide_up(QUIRE_TABLE::kTokenBlock, kTileTokens) * kTileTokens;
   const std::byte* q8;  // the first token's Q8Block
   int64_t q8_stride;    // bytes between tokens
   int64_t num_tokens;
-  alignas(64) float scales[kTokens][kBlockGroups];
-  alignas(64) float min_sums[kTokens][kMinSums];
-  alignas(64) int8_t last_codes[kTileTokens][kBlockColumns];
+  int tile_tokens;  // the tokens of a tile
+  alignas(64) float scales[QUIRE_TABLE::kTokenBlock + kMostTokens][kBlockGroups];
+  alignas(64) float min_sums[QUIRE_TABLE::kTokenBlock + kMostTokens][kMinSums];
+  alignas(64) int8_t last_codes[kMostTokens][kBlockColumns];
 
-  int64_t num_tiles() const { return divide_up(num_tokens, kTileTokens); }
-  bool is_whole(int64_t tile) const { return (tile + 1) * kTileTokens <= num_tokens; }
+  int64_t num_tiles() const { return divide_up(num_tokens, tile_tokens); }
+  bool is_whole(int64_t tile) const { return (tile + 1) * tile_tokens <= num_tokens; }
   const Q8Block* block(int64_t token) const { return reinterpret_cast<const Q8Block*>(q8 + token * q8_stride); }
 
   template <int kParts, bool kMins>
@@ -71,9 +75,9 @@ struct TokenColumns {
         min_sums[t][i] = from->scale[i / kParts] * static_cast<float>(sums_of[i]);
       }
     }
-    const int64_t whole = num_tokens / kTileTokens * kTileTokens;
+    const int64_t whole = num_tokens / tile_tokens * tile_tokens;
     if (whole == num_tokens) return;
-    for (int64_t t = whole; t < whole + kTileTokens; ++t) {
+    for (int64_t t = whole; t < whole + tile_tokens; ++t) {
       if (t < num_tokens) {
         __builtin_memcpy(last_codes[t - whole], block(t)->codes, sizeof last_codes[0]);
       } else {
@@ -87,7 +91,7 @@ struct TokenColumns {
 
 // The integer sums of a step: [token][row of the panel].
 struct alignas(64) StepSums {
-  int32_t at[kTileTokens][kPanelRows];
+  int32_t at[kMostTokens][kPanelRows];
 };
 
 template <int kSet, int kWords>
@@ -137,9 +141,9 @@ class Steps {
  private:
   static constexpr int kWords = kGroupWords / kParts;
 
-  void begin_tile() {
+  [[gnu::always_inline]] void begin_tile() {
     const bool whole = tokens_.is_whole(tile_);
-    codes_ = whole ? tokens_.block(tile_ * kTileTokens)->codes : tokens_.last_codes[0];
+    codes_ = whole ? tokens_.block(tile_ * tokens_.tile_tokens)->codes : tokens_.last_codes[0];
     stride_ = whole ? tokens_.q8_stride : kBlockColumns;
   }
 
@@ -158,10 +162,10 @@ class Steps {
 // totals += the sums of a step times the scales of the weights and of the tokens, which lie in rows of TokenColumns.
 // The vector path's product of a sum is fma(kMagic + sum, scale, unmagic), which is the exact sum * scale, rounded
 // once, and `none` of it for a sum of 0: so fma(sum, scale, none) has its bits, also where a scale is infinite.
-template <bool kMins>
+template <bool kMins, int kTokens>
 [[gnu::always_inline]] inline void add_step(const StepSums& sums, const float (&factors)[kPanelVectors][3][kLanes],
                                             const float* scales, const float* min_sums,
-                                            Vec (&totals)[kTileTokens][kPanelVectors]) {
+                                            Vec (&totals)[kTokens][kPanelVectors]) {
   Vec scale[kPanelVectors];
   Vec none[kPanelVectors];
 #pragma GCC unroll 2
@@ -170,7 +174,7 @@ template <bool kMins>
     none[v] = fma(set1(kMagic), scale[v], load(factors[v][1]));
   }
 #pragma GCC unroll 16
-  for (int t = 0; t < kTileTokens; ++t) {
+  for (int t = 0; t < kTokens; ++t) {
     const Vec of_token = set1(scales[t * kBlockGroups]);
 #pragma GCC unroll 2
     for (int v = 0; v < kPanelVectors; ++v) {
@@ -181,7 +185,7 @@ template <bool kMins>
   if constexpr (kMins) {
     const Vec min[kPanelVectors] = {load(factors[0][2]), load(factors[1][2])};
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       const Vec of_token = set1(min_sums[t * kMinSums]);
 #pragma GCC unroll 2
       for (int v = 0; v < kPanelVectors; ++v) totals[t][v] = fma(min[v], of_token, totals[t][v]);
@@ -190,7 +194,7 @@ template <bool kMins>
 }
 
 // sums [num_tokens, kPanelRows] += 256 columns (fewer at the end of a row) of a panel times those of the tokens.
-template <int kParts, bool kMins>
+template <int kParts, bool kMins, int kTokens>
 [[gnu::noinline]] void multiply_columns(const TokenColumns& tokens, const DecodedPanel& weights, int groups,
                                         const AheadShares& shares, float* sums) {
   const int parts = groups * kParts;
@@ -199,23 +203,23 @@ template <int kParts, bool kMins>
   for (int i = 0; i < kSteps; ++i) steps.multiply_next();
   int64_t step = 0;
   for (int64_t tile = 0; tile < tokens.num_tiles(); ++tile) {
-    alignas(64) float last_sums[kTileTokens][kPanelRows];
-    float* const of_tile = sums + tile * kTileTokens * kPanelRows;
+    alignas(64) float last_sums[kTokens][kPanelRows];
+    float* const of_tile = sums + tile * kTokens * kPanelRows;
     const bool whole = tokens.is_whole(tile);
-    const size_t last_bytes = static_cast<size_t>(tokens.num_tokens - tile * kTileTokens) * sizeof last_sums[0];
+    const size_t last_bytes = static_cast<size_t>(tokens.num_tokens - tile * kTokens) * sizeof last_sums[0];
     if (!whole) {
       __builtin_memset(last_sums, 0, sizeof last_sums);
       __builtin_memcpy(last_sums, of_tile, last_bytes);
     }
     float* const at = whole ? of_tile : last_sums[0];
-    Vec totals[kTileTokens][kPanelVectors];
+    Vec totals[kTokens][kPanelVectors];
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       totals[t][0] = load(at + t * kPanelRows);
       totals[t][1] = load(at + t * kPanelRows + kLanes);
     }
-    const float* const scales = tokens.scales[tile * kTileTokens];
-    const float* const min_sums = tokens.min_sums[tile * kTileTokens];
+    const float* const scales = tokens.scales[tile * kTokens];
+    const float* const min_sums = tokens.min_sums[tile * kTokens];
     Ahead ahead = shares.of_tile(tile);
     for (int part = 0; part < parts; ++part) {
       steps.multiply_next();
@@ -223,7 +227,7 @@ template <int kParts, bool kMins>
       add_step<kMins>(steps.sums(step++), weights.factors[part], scales + part / kParts, min_sums + part, totals);
     }
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       store(at + t * kPanelRows, totals[t][0]);
       store(at + t * kPanelRows + kLanes, totals[t][1]);
     }

@@ -93,6 +93,11 @@ struct TokenColumns {
 struct alignas(64) StepSums {
   int32_t at[kMostTokens][kPanelRows];
 };
+struct SumsRing {
+  StepSums slots[kSlots];
+  StepSums* first() { return slots; }
+  StepSums* next(StepSums* slot) { return slot + 1 == slots + kSlots ? slots : slot + 1; }
+};
 
 template <int kSet, int kWords>
 [[gnu::always_inline]] inline void multiply_step(const int8_t* tokens, int64_t stride, const std::byte* weights,
@@ -115,28 +120,32 @@ template <int kSet, int kWords>
 template <int kParts>
 class Steps {
  public:
-  Steps(const TokenColumns& tokens, const std::byte* weights, int parts, StepSums (&sums)[kSlots])
-      : tokens_(tokens), weights_(weights), parts_(parts), num_tiles_(tokens.num_tiles()), sums_(sums) {
+  Steps(const TokenColumns& tokens, const std::byte* weights, int parts, SumsRing& ring)
+      : tokens_(tokens),
+        weights_(weights),
+        parts_(parts),
+        num_tiles_(tokens.num_tiles()),
+        ring_(ring),
+        sums_(ring.first()) {
     begin_tile();
   }
 
   [[gnu::always_inline]] void multiply_next() {
     if (tile_ == num_tiles_) return;
-    StepSums& sums = sums_[static_cast<size_t>(step_) % kSlots];
     const int8_t* codes = codes_ + part_ * 4 * kWords;
     const std::byte* weights = weights_ + part_ * kWords * kWordBytes;
-    if (step_ % 2 == 0) {
-      multiply_step<0, kWords>(codes, stride_, weights, sums);
+    if (is_odd_) {
+      multiply_step<1, kWords>(codes, stride_, weights, *sums_);
     } else {
-      multiply_step<1, kWords>(codes, stride_, weights, sums);
+      multiply_step<0, kWords>(codes, stride_, weights, *sums_);
     }
-    ++step_;
+    is_odd_ = !is_odd_;
+    sums_ = ring_.next(sums_);
     if (++part_ < parts_) return;
     part_ = 0;
     ++tile_;
     begin_tile();
   }
-  const StepSums& sums(int64_t step) const { return sums_[static_cast<size_t>(step) % kSlots]; }
 
  private:
   static constexpr int kWords = kGroupWords / kParts;
@@ -151,28 +160,24 @@ class Steps {
   const std::byte* weights_;
   int parts_;
   int64_t num_tiles_;
-  int64_t step_ = 0;
+  bool is_odd_ = false;
   int64_t tile_ = 0;
   int part_ = 0;
   const int8_t* codes_ = nullptr;
   int64_t stride_ = 0;
-  StepSums (&sums_)[kSlots];  // beside the object, whose other members stay in registers
+  SumsRing& ring_;  // beside the object, whose other members stay in registers
+  StepSums* sums_;  // of the next step
 };
 
 // totals += the sums of a step times the scales of the weights and of the tokens, which lie in rows of TokenColumns.
 // The vector path's product of a sum is fma(kMagic + sum, scale, unmagic), which is the exact sum * scale, rounded
-// once, and `none` of it for a sum of 0: so fma(sum, scale, none) has its bits, also where a scale is infinite.
+// once, and `none` for a sum of 0: so fma(sum, scale, none) has its bits, also where a scale is infinite.
 template <bool kMins, int kTokens>
 [[gnu::always_inline]] inline void add_step(const StepSums& sums, const float (&factors)[kPanelVectors][3][kLanes],
                                             const float* scales, const float* min_sums,
                                             Vec (&totals)[kTokens][kPanelVectors]) {
-  Vec scale[kPanelVectors];
-  Vec none[kPanelVectors];
-#pragma GCC unroll 2
-  for (int v = 0; v < kPanelVectors; ++v) {
-    scale[v] = load(factors[v][0]);
-    none[v] = fma(set1(kMagic), scale[v], load(factors[v][1]));
-  }
+  const Vec scale[kPanelVectors] = {load(factors[0][0]), load(factors[1][0])};
+  const Vec none[kPanelVectors] = {load(factors[0][1]), load(factors[1][1])};
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
     const Vec of_token = set1(scales[t * kBlockGroups]);
@@ -198,10 +203,10 @@ template <int kParts, bool kMins, int kTokens>
 [[gnu::noinline]] void multiply_columns(const TokenColumns& tokens, const DecodedPanel& weights, int groups,
                                         const AheadShares& shares, float* sums) {
   const int parts = groups * kParts;
-  StepSums ring[kSlots];
+  SumsRing ring;
   Steps<kParts> steps(tokens, weights.codes, parts, ring);
   for (int i = 0; i < kSteps; ++i) steps.multiply_next();
-  int64_t step = 0;
+  StepSums* done = ring.first();
   for (int64_t tile = 0; tile < tokens.num_tiles(); ++tile) {
     alignas(64) float last_sums[kTokens][kPanelRows];
     float* const of_tile = sums + tile * kTokens * kPanelRows;
@@ -224,7 +229,8 @@ template <int kParts, bool kMins, int kTokens>
     for (int part = 0; part < parts; ++part) {
       steps.multiply_next();
       fetch<1>(ahead);
-      add_step<kMins>(steps.sums(step++), weights.factors[part], scales + part / kParts, min_sums + part, totals);
+      add_step<kMins>(*done, weights.factors[part], scales + part / kParts, min_sums + part, totals);
+      done = ring.next(done);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
@@ -250,7 +256,7 @@ inline Bytes minus_zeros(Bytes zeros) {
   return look_up(subtract_products(set1_byte(0), zeros, load_word(&kOne)), load_table(kLowBytes));
 }
 
-// decode_panel, but with code - zero in place of a code: a signed byte.
+// decode_panel, but with code - zero, a signed byte, in place of a code, and `none` (add_step) in place of unmagic.
 template <Format kFormat>
 void decode_signed_panel(const std::byte* from, int groups, DecodedPanel& out) {
   using Packed = PackedCodes<kFormat>;
@@ -258,6 +264,10 @@ void decode_signed_panel(const std::byte* from, int groups, DecodedPanel& out) {
   for (int g = 0; g < groups; ++g) {
     for (int v = 0; v < kPanelVectors; ++v) {
       decode_factors(packed, g, v, out);
+      for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
+        auto& factors = out.factors[part][v];
+        store(factors[1], fma(set1(kMagic), load(factors[0]), load(factors[1])));
+      }
       Bytes minus_zero = set1_byte(-code_zero(Packed::kScheme));
       if constexpr (Packed::kZeros) minus_zero = minus_zeros(packed.factors(0, v, g).zero);
       decode_signed_words<0>(packed, v, minus_zero, out.codes + g * kDecodedGroupBytes + v * kVectorBytes);

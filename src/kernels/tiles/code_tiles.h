@@ -22,12 +22,19 @@
 namespace quire {
 namespace {
 
-// The results of a tile of tokens and the two vectors of a panel stay in registers: 24 of 32.
+// The tokens of a tile. The results of the most, with the two vectors of a panel, are 24 of 32 registers.
 #ifdef QUIRE_SMALL_TILES
-constexpr int kTileTokens = 4;
+constexpr int kMostTokens = 4;
+constexpr int kFewerTokens = 4;
 #else
-constexpr int kTileTokens = 12;
+constexpr int kMostTokens = 12;
+constexpr int kFewerTokens = 8;
 #endif
+// The size of the tiles that num_tokens tokens fill best.
+constexpr int tile_tokens(int64_t num_tokens) {
+  const int64_t tiles = divide_up(num_tokens, kMostTokens);
+  return num_tokens <= tiles * kFewerTokens ? kFewerTokens : kMostTokens;
+}
 static_assert(kLanes == kMaxTileRows && kPanelVectors == 2, "a vector of words is a row of a tile");
 
 constexpr int kSteps = 2;  // that the tiles are ahead: their latency is about a step
@@ -35,30 +42,27 @@ constexpr int kSlots = 4;  // for the sums of steps: more than kSteps, so that a
 
 // Tiles 0 to 3 are the sums of the panel's vectors in even and in odd steps, 4 and 5 the tokens likewise, 6 and 7 the
 // weights of the vectors.
-template <int kWords>
-constexpr TileConfigBytes kCodeTiles = tile_config({{kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kLanes},
-                                                    {kTileTokens, 4 * kWords},
-                                                    {kTileTokens, 4 * kWords},
-                                                    {kWords, 4 * kLanes},
-                                                    {kWords, 4 * kLanes}});
+constexpr TileConfigBytes code_tiles(int tokens, int words) {
+  const TileSize sums = {tokens, 4 * kLanes};
+  const TileSize codes = {tokens, 4 * words};
+  const TileSize weights = {words, 4 * kLanes};
+  return tile_config({sums, sums, sums, sums, codes, codes, weights, weights});
+}
 
 constexpr int kMinSums = 2 * kBlockGroups;  // of 256 columns of a token, at most
 
 // 256 columns of the tokens of a call. The last tile is filled up with tokens of zeros.
 struct TokenColumns {
-  static constexpr int64_t kTokens = divide_up(QUIRE_TABLE::kTokenBlock, kTileTokens) * kTileTokens;
   const std::byte* q8;  // the first token's Q8Block
   int64_t q8_stride;    // bytes between tokens
   int64_t num_tokens;
-  alignas(64) float scales[kTokens][kBlockGroups];
-  alignas(64) float min_sums[kTokens][kMinSums];
-  alignas(64) int8_t last_codes[kTileTokens][kBlockColumns];
+  int tile_tokens;  // the tokens of a tile
+  alignas(64) float scales[QUIRE_TABLE::kTokenBlock + kMostTokens][kBlockGroups];
+  alignas(64) float min_sums[QUIRE_TABLE::kTokenBlock + kMostTokens][kMinSums];
+  alignas(64) int8_t last_codes[kMostTokens][kBlockColumns];
 
-  int64_t num_tiles() const { return divide_up(num_tokens, kTileTokens); }
-  bool is_whole(int64_t tile) const { return (tile + 1) * kTileTokens <= num_tokens; }
+  int64_t num_tiles() const { return divide_up(num_tokens, tile_tokens); }
+  bool is_whole(int64_t tile) const { return (tile + 1) * tile_tokens <= num_tokens; }
   const Q8Block* block(int64_t token) const { return reinterpret_cast<const Q8Block*>(q8 + token * q8_stride); }
 
   template <int kParts, bool kMins>
@@ -71,9 +75,9 @@ struct TokenColumns {
         min_sums[t][i] = from->scale[i / kParts] * static_cast<float>(sums_of[i]);
       }
     }
-    const int64_t whole = num_tokens / kTileTokens * kTileTokens;
+    const int64_t whole = num_tokens / tile_tokens * tile_tokens;
     if (whole == num_tokens) return;
-    for (int64_t t = whole; t < whole + kTileTokens; ++t) {
+    for (int64_t t = whole; t < whole + tile_tokens; ++t) {
       if (t < num_tokens) {
         __builtin_memcpy(last_codes[t - whole], block(t)->codes, sizeof last_codes[0]);
       } else {
@@ -87,7 +91,12 @@ struct TokenColumns {
 
 // The integer sums of a step: [token][row of the panel].
 struct alignas(64) StepSums {
-  int32_t at[kTileTokens][kPanelRows];
+  int32_t at[kMostTokens][kPanelRows];
+};
+struct SumsRing {
+  StepSums slots[kSlots];
+  StepSums* first() { return slots; }
+  StepSums* next(StepSums* slot) { return slot + 1 == slots + kSlots ? slots : slot + 1; }
 };
 
 template <int kSet, int kWords>
@@ -111,35 +120,39 @@ template <int kSet, int kWords>
 template <int kParts>
 class Steps {
  public:
-  Steps(const TokenColumns& tokens, const std::byte* weights, int parts, StepSums (&sums)[kSlots])
-      : tokens_(tokens), weights_(weights), parts_(parts), num_tiles_(tokens.num_tiles()), sums_(sums) {
+  Steps(const TokenColumns& tokens, const std::byte* weights, int parts, SumsRing& ring)
+      : tokens_(tokens),
+        weights_(weights),
+        parts_(parts),
+        num_tiles_(tokens.num_tiles()),
+        ring_(ring),
+        sums_(ring.first()) {
     begin_tile();
   }
 
   [[gnu::always_inline]] void multiply_next() {
     if (tile_ == num_tiles_) return;
-    StepSums& sums = sums_[static_cast<size_t>(step_) % kSlots];
     const int8_t* codes = codes_ + part_ * 4 * kWords;
     const std::byte* weights = weights_ + part_ * kWords * kWordBytes;
-    if (step_ % 2 == 0) {
-      multiply_step<0, kWords>(codes, stride_, weights, sums);
+    if (is_odd_) {
+      multiply_step<1, kWords>(codes, stride_, weights, *sums_);
     } else {
-      multiply_step<1, kWords>(codes, stride_, weights, sums);
+      multiply_step<0, kWords>(codes, stride_, weights, *sums_);
     }
-    ++step_;
+    is_odd_ = !is_odd_;
+    sums_ = ring_.next(sums_);
     if (++part_ < parts_) return;
     part_ = 0;
     ++tile_;
     begin_tile();
   }
-  const StepSums& sums(int64_t step) const { return sums_[static_cast<size_t>(step) % kSlots]; }
 
  private:
   static constexpr int kWords = kGroupWords / kParts;
 
-  void begin_tile() {
+  [[gnu::always_inline]] void begin_tile() {
     const bool whole = tokens_.is_whole(tile_);
-    codes_ = whole ? tokens_.block(tile_ * kTileTokens)->codes : tokens_.last_codes[0];
+    codes_ = whole ? tokens_.block(tile_ * tokens_.tile_tokens)->codes : tokens_.last_codes[0];
     stride_ = whole ? tokens_.q8_stride : kBlockColumns;
   }
 
@@ -147,30 +160,26 @@ class Steps {
   const std::byte* weights_;
   int parts_;
   int64_t num_tiles_;
-  int64_t step_ = 0;
+  bool is_odd_ = false;
   int64_t tile_ = 0;
   int part_ = 0;
   const int8_t* codes_ = nullptr;
   int64_t stride_ = 0;
-  StepSums (&sums_)[kSlots];  // beside the object, whose other members stay in registers
+  SumsRing& ring_;  // beside the object, whose other members stay in registers
+  StepSums* sums_;  // of the next step
 };
 
 // totals += the sums of a step times the scales of the weights and of the tokens, which lie in rows of TokenColumns.
 // The vector path's product of a sum is fma(kMagic + sum, scale, unmagic), which is the exact sum * scale, rounded
-// once, and `none` of it for a sum of 0: so fma(sum, scale, none) has its bits, also where a scale is infinite.
-template <bool kMins>
+// once, and `none` for a sum of 0: so fma(sum, scale, none) has its bits, also where a scale is infinite.
+template <bool kMins, int kTokens>
 [[gnu::always_inline]] inline void add_step(const StepSums& sums, const float (&factors)[kPanelVectors][3][kLanes],
                                             const float* scales, const float* min_sums,
-                                            Vec (&totals)[kTileTokens][kPanelVectors]) {
-  Vec scale[kPanelVectors];
-  Vec none[kPanelVectors];
-#pragma GCC unroll 2
-  for (int v = 0; v < kPanelVectors; ++v) {
-    scale[v] = load(factors[v][0]);
-    none[v] = fma(set1(kMagic), scale[v], load(factors[v][1]));
-  }
+                                            Vec (&totals)[kTokens][kPanelVectors]) {
+  const Vec scale[kPanelVectors] = {load(factors[0][0]), load(factors[1][0])};
+  const Vec none[kPanelVectors] = {load(factors[0][1]), load(factors[1][1])};
 #pragma GCC unroll 16
-  for (int t = 0; t < kTileTokens; ++t) {
+  for (int t = 0; t < kTokens; ++t) {
     const Vec of_token = set1(scales[t * kBlockGroups]);
 #pragma GCC unroll 2
     for (int v = 0; v < kPanelVectors; ++v) {
@@ -181,7 +190,7 @@ template <bool kMins>
   if constexpr (kMins) {
     const Vec min[kPanelVectors] = {load(factors[0][2]), load(factors[1][2])};
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       const Vec of_token = set1(min_sums[t * kMinSums]);
 #pragma GCC unroll 2
       for (int v = 0; v < kPanelVectors; ++v) totals[t][v] = fma(min[v], of_token, totals[t][v]);
@@ -190,40 +199,41 @@ template <bool kMins>
 }
 
 // sums [num_tokens, kPanelRows] += 256 columns (fewer at the end of a row) of a panel times those of the tokens.
-template <int kParts, bool kMins>
+template <int kParts, bool kMins, int kTokens>
 [[gnu::noinline]] void multiply_columns(const TokenColumns& tokens, const DecodedPanel& weights, int groups,
                                         const AheadShares& shares, float* sums) {
   const int parts = groups * kParts;
-  StepSums ring[kSlots];
+  SumsRing ring;
   Steps<kParts> steps(tokens, weights.codes, parts, ring);
   for (int i = 0; i < kSteps; ++i) steps.multiply_next();
-  int64_t step = 0;
+  StepSums* done = ring.first();
   for (int64_t tile = 0; tile < tokens.num_tiles(); ++tile) {
-    alignas(64) float last_sums[kTileTokens][kPanelRows];
-    float* const of_tile = sums + tile * kTileTokens * kPanelRows;
+    alignas(64) float last_sums[kTokens][kPanelRows];
+    float* const of_tile = sums + tile * kTokens * kPanelRows;
     const bool whole = tokens.is_whole(tile);
-    const size_t last_bytes = static_cast<size_t>(tokens.num_tokens - tile * kTileTokens) * sizeof last_sums[0];
+    const size_t last_bytes = static_cast<size_t>(tokens.num_tokens - tile * kTokens) * sizeof last_sums[0];
     if (!whole) {
       __builtin_memset(last_sums, 0, sizeof last_sums);
       __builtin_memcpy(last_sums, of_tile, last_bytes);
     }
     float* const at = whole ? of_tile : last_sums[0];
-    Vec totals[kTileTokens][kPanelVectors];
+    Vec totals[kTokens][kPanelVectors];
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       totals[t][0] = load(at + t * kPanelRows);
       totals[t][1] = load(at + t * kPanelRows + kLanes);
     }
-    const float* const scales = tokens.scales[tile * kTileTokens];
-    const float* const min_sums = tokens.min_sums[tile * kTileTokens];
+    const float* const scales = tokens.scales[tile * kTokens];
+    const float* const min_sums = tokens.min_sums[tile * kTokens];
     Ahead ahead = shares.of_tile(tile);
     for (int part = 0; part < parts; ++part) {
       steps.multiply_next();
       fetch<1>(ahead);
-      add_step<kMins>(steps.sums(step++), weights.factors[part], scales + part / kParts, min_sums + part, totals);
+      add_step<kMins>(*done, weights.factors[part], scales + part / kParts, min_sums + part, totals);
+      done = ring.next(done);
     }
 #pragma GCC unroll 16
-    for (int t = 0; t < kTileTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       store(at + t * kPanelRows, totals[t][0]);
       store(at + t * kPanelRows + kLanes, totals[t][1]);
     }
@@ -246,7 +256,7 @@ inline Bytes minus_zeros(Bytes zeros) {
   return look_up(subtract_products(set1_byte(0), zeros, load_word(&kOne)), load_table(kLowBytes));
 }
 
-// decode_panel, but with code - zero in place of a code: a signed byte.
+// decode_panel, but with code - zero, a signed byte, in place of a code, and `none` (add_step) in place of unmagic.
 template <Format kFormat>
 void decode_signed_panel(const std::byte* from, int groups, DecodedPanel& out) {
   using Packed = PackedCodes<kFormat>;
@@ -254,6 +264,10 @@ void decode_signed_panel(const std::byte* from, int groups, DecodedPanel& out) {
   for (int g = 0; g < groups; ++g) {
     for (int v = 0; v < kPanelVectors; ++v) {
       decode_factors(packed, g, v, out);
+      for (int part = g * Packed::kParts; part < (g + 1) * Packed::kParts; ++part) {
+        auto& factors = out.factors[part][v];
+        store(factors[1], fma(set1(kMagic), load(factors[0]), load(factors[1])));
+      }
       Bytes minus_zero = set1_byte(-code_zero(Packed::kScheme));
       if constexpr (Packed::kZeros) minus_zero = minus_zeros(packed.factors(0, v, g).zero);
       decode_signed_words<0>(packed, v, minus_zero, out.codes + g * kDecodedGroupBytes + v * kVectorBytes);

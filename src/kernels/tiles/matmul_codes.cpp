@@ -19,29 +19,30 @@ void multiply_code_tiles(const PackedMatrix& w, int64_t first, int count, const 
     return QUIRE_BASE::multiply_panels_for(kFormat)(w, first, count, x, first_token, num_tokens, sums);
   }
   using Packed = PackedCodes<kFormat>;
-  constexpr int kWords = kGroupWords / Packed::kParts;
-  static constexpr TileConfigBytes kConfig = kCodeTiles<kWords>;
-  const TileConfig config(kConfig);
+  constexpr int kParts = Packed::kParts;
   const int64_t stride = code_panel_bytes(Packed::kLayout, w.cols);
   const size_t q8_stride = q8_bytes(w.cols);
   TokenColumns tokens;
   tokens.q8 = x.packed + static_cast<size_t>(first_token) * q8_stride;
   tokens.q8_stride = static_cast<int64_t>(q8_stride);
   tokens.num_tokens = num_tokens;
+  tokens.tile_tokens = tile_tokens(num_tokens);
+  const auto multiply = tokens.tile_tokens == kFewerTokens ? multiply_columns<kParts, Packed::kMins, kFewerTokens>
+                                                           : multiply_columns<kParts, Packed::kMins, kMostTokens>;
+  const TileConfig config(code_tiles(tokens.tile_tokens, kGroupWords / kParts));
   const std::byte* const start = w.data + first * stride;
   const std::byte* part = start;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
     const int groups = groups_from(k, w.cols);
     const int64_t part_bytes = Packed::kLayout.header_bytes + groups * Packed::kLayout.group_bytes;
     const int64_t ahead = ahead_of(part - start, stride, count, w.tuning);
-    tokens.read<Packed::kParts, Packed::kMins>();
+    tokens.read<kParts, Packed::kMins>();
     for (int panel = 0; panel < count; ++panel) {
       const std::byte* const packed = part + panel * stride;
       DecodedPanel weights;
       decode_signed_panel<kFormat>(packed, groups, weights);
-      const AheadShares shares(packed + ahead, stride, part_bytes, tokens.num_tiles(), groups * Packed::kParts);
-      multiply_columns<Packed::kParts, Packed::kMins>(tokens, weights, groups, shares,
-                                                      sums + panel * num_tokens * kPanelRows);
+      const AheadShares shares(packed + ahead, stride, part_bytes, tokens.num_tiles(), groups * kParts);
+      multiply(tokens, weights, groups, shares, sums + panel * num_tokens * kPanelRows);
     }
     part += part_bytes;
     tokens.q8 += sizeof(Q8Block);

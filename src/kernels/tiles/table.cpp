@@ -2,6 +2,8 @@
 
 namespace quire::QUIRE_TABLE {
 
-void override_table(Kernels& kernels) { override_tile_matmul(kernels); }
+void override_table(Kernels& kernels) {
+  if (kernels.activations == Activations::kInt8) override_tile_matmul(kernels);
+}
 
 }  // namespace quire::QUIRE_TABLE

@@ -460,6 +460,12 @@ std::vector<Case> all_cases() {
       }
     }
   }
+#ifdef QUIRE_EMULATED_AMX
+  // Bf16 on tiles, which has no table of the same bits; a format of each kind, because the emulation is slow.
+  for (const Format format : {Format::kQ4_0, Format::kQ4_K, Format::kBF16, Format::kF8_G128}) {
+    if (const Kernels* const table = emulated_amx_kernels(Activations::kBf16)) cases.push_back({table, format});
+  }
+#endif
   return cases;
 }
 

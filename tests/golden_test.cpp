@@ -103,8 +103,8 @@ struct Bounds {
 Bounds bounds_for(const std::string& name, const std::string& isa, Bounds bounds) {
   // Without rounded activations, quantised models are as near as those of floats.
   if (isa.ends_with(":f32")) return {1e-4, 1e-8};
-  // Weights and activations are rounded by 2^-9 at most.
-  if (isa.ends_with(":bf16")) return {1e-2, 2e-4};
+  // Weights and activations are rounded by 2^-9 at most; those of experts are rounded once more.
+  if (isa.ends_with(":bf16")) return {name.find("moe") == std::string::npos ? 1e-2 : 2e-2, 2e-4};
   if (!is_cuda(isa)) return bounds;
   // Random routers have near-ties, where that rounding chooses other experts.
   if (name.starts_with("qwen3moe")) return {1.0, 0.1};

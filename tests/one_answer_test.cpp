@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(Runner, OneAnswerTest,
 // Formats of codes and of floats.
 INSTANTIATE_TEST_SUITE_P(Activations, OneAnswerTest,
                          testing::Combine(testing::Values(Subject{"llama-blocks/model.gguf", Format::kF32},
-                                                          Subject{"fp8-blocks", Format::kF16}),
+                                                          Subject{"qwen3moe", Format::kF16}),
                                           testing::ValuesIn(test::table_names_with_activations())),
                          test_name);
 

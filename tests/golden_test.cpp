@@ -87,8 +87,11 @@ Difference compare(const std::vector<float>& logits, const std::vector<float>& r
 
 // Every way in which a sequence may come: whole, prompts that end around block borders, chunks, prefill and decode.
 const std::vector<std::vector<int64_t>> kFeeds = {{128}, {1}, {7}, {31, 8}, {32, 16}, {33, 1}, {64, 3}, {65, 2}};
-// A part of these for the CUDA table, whose emulation is slow; one_answer_test checks that chunks change no bit.
-const std::vector<std::vector<int64_t>> kCudaFeeds = {{33, 8}};
+// A part of these for the CUDA table, whose emulation is slow, and for other activations; one_answer_test checks that
+// chunks change no bit.
+const std::vector<std::vector<int64_t>> kFewFeeds = {{33, 8}};
+
+bool has_usual_activations(const std::string& isa) { return isa.find(':') == std::string::npos; }
 
 // The largest error of a logit, as a part of the reference's range, and the mean square error. CUDA multiplies all
 // weights but F32 and I8_G128 by rows of bf16, which rounds them by 2^-9 at most.
@@ -98,6 +101,10 @@ struct Bounds {
 };
 
 Bounds bounds_for(const std::string& name, const std::string& isa, Bounds bounds) {
+  // Without rounded activations, quantised models are as near as those of floats.
+  if (isa.ends_with(":f32")) return {1e-4, 1e-8};
+  // Weights and activations are rounded by 2^-9 at most; those of experts are rounded once more.
+  if (isa.ends_with(":bf16")) return {name.find("moe") == std::string::npos ? 1e-2 : 2e-2, 2e-4};
   if (!is_cuda(isa)) return bounds;
   // Random routers have near-ties, where that rounding chooses other experts.
   if (name.starts_with("qwen3moe")) return {1.0, 0.1};
@@ -142,7 +149,7 @@ TEST_P(GoldenTest, EveryPositionAgrees) {
     const auto count = static_cast<size_t>(get_int(golden, "num_tokens"));
     const auto reference =
         read_floats(path.parent_path() / (get_string(golden, "name") + ".logits"), count * vocab_size);
-    for (const std::vector<int64_t>& feed : is_cuda(isa) ? kCudaFeeds : kFeeds) {
+    for (const std::vector<int64_t>& feed : is_cuda(isa) || !has_usual_activations(isa) ? kFewFeeds : kFeeds) {
       BlockPool pool(*runner, 1);
       TestSequence sequence({tokens.begin(), tokens.begin() + count}, pool);
       const Difference difference = compare(run_alone(*runner, sequence, feed), reference, vocab_size);
@@ -215,6 +222,16 @@ std::string test_name(const testing::TestParamInfo<GoldenTest::ParamType>& info)
 INSTANTIATE_TEST_SUITE_P(Transformers, GoldenTest,
                          testing::Combine(testing::ValuesIn(golden_checkpoints()),
                                           testing::ValuesIn(table_names_and_library()), testing::Values(1)),
+                         test_name);
+
+// Models of quantised weights, with an order of columns and experts among them; two of floats of 16 and 8 bits.
+const std::string kQuantised[] = {
+    "awq-phi3/.", "gptq-8bit/.",       "gptq-act-order/.", "gptq-v2-moe/.", "llama-blocks/model.gguf",
+    "mxfp4/.",    "w4a16-act-order/.", "w8a16/.",          "w8a8/.",        "fp8-blocks/.",
+    "qwen3/."};
+INSTANTIATE_TEST_SUITE_P(Activations, GoldenTest,
+                         testing::Combine(testing::ValuesIn(kQuantised),
+                                          testing::ValuesIn(test::table_names_with_activations()), testing::Values(1)),
                          test_name);
 
 // One model of each kind that two ranks can divide: grouped heads, biases, norms after the blocks, experts one by one

@@ -137,5 +137,12 @@ INSTANTIATE_TEST_SUITE_P(Runner, OneAnswerTest,
                          testing::Combine(testing::ValuesIn(kSubjects), testing::ValuesIn(test::table_names())),
                          test_name);
 
+// Formats of codes and of floats.
+INSTANTIATE_TEST_SUITE_P(Activations, OneAnswerTest,
+                         testing::Combine(testing::Values(Subject{"llama-blocks/model.gguf", Format::kF32},
+                                                          Subject{"qwen3moe", Format::kF16}),
+                                          testing::ValuesIn(test::table_names_with_activations())),
+                         test_name);
+
 }  // namespace
 }  // namespace quire

@@ -35,7 +35,7 @@ ROOMS = {"models": MODEL_ROOMS, "server": SERVER_ROOMS}
 # Plain declarations only; everything else would bring inline functions compiled for one instruction set.
 ISA_FOLDERS = ["vector", "tiles"]
 ISA_MAY_INCLUDE = {
-    "isa/bytes.h", "isa/tiles.h", "isa/vec.h", "isa/words.h", "kernels/kernels.h", "kernels/roof_loops.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
+    "isa/bf16.h", "kernels/avx512_bf16/isa/bf16.h", "isa/bytes.h", "isa/tiles.h", "isa/vec.h", "isa/words.h", "kernels/kernels.h", "kernels/roof_loops.h", "kernels/block_codes.h", "tensor/format.h", "tensor/formats/blocks.h",
     "immintrin.h", "cstdint", "cstddef",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')

@@ -31,6 +31,7 @@ struct KernelOptions {
   std::vector<int64_t> sequences = {1};
   int64_t shared_prefix = 0;
   std::vector<std::string> isas;
+  Activations activations = kUsualActivations;
   std::vector<int> threads;
   int rounds = 5;
   double round_ms = 20;
@@ -160,7 +161,7 @@ void bench_kernel(const KernelOptions& options) {
   std::vector<KernelMeasurement> measurements;
   json::array rows;
   for (const std::string& isa : isas) {
-    const Kernels& table = select_kernels(isa);
+    const Kernels& table = select_kernels(isa, options.activations);
     for (const int count : threads) {
       if (!options.json && !options.csv)
         fmt::print("{}, {} {}\n", table.name, count, count == 1 ? "thread" : "threads");
@@ -209,6 +210,7 @@ void add_method(Command& command, KernelOptions& options) {
         .value = words(options.isas),
         .help = "Kernel tables",
         .default_text = "the best that runs here"},
+       {.names = "--activations", .value = activations_value(options.activations), .help = "What matmul multiplies by"},
        {.names = "-t,--threads",
         .value = numbers(options.threads, 1, 1024),
         .help = "Numbers of threads",

@@ -20,7 +20,7 @@ void matmul_of(const KernelRun& run, const MatrixShape& matrix) {
                  .tokens = m,
                  .bytes = static_cast<double>(run.table.packed_bytes(matrix.format, matrix.rows, matrix.cols)),
                  .operations = 2.0 * static_cast<double>(m * matrix.rows * matrix.cols),
-                 .is_integer = run.table.takes_packed(matrix.format),
+                 .is_integer = run.table.activations == Activations::kInt8 && run.table.takes_packed(matrix.format),
                  .call = [&] { work.call(run.table.usual_tuning); }});
   }
 }

@@ -95,14 +95,14 @@ void Sequences::run() {
 
 RoofShare::RoofShare(const Checkpoint& checkpoint, const ModelRunner& runner, int64_t shared_prefix)
     : pool_(runner.options().num_threads),
-      table_(select_kernels(runner.options().isa)),
+      table_(select_kernels(runner.options().isa, runner.options().activations)),
       meter_(pool_, table_),
       memory_(size_t{256} << 20),
       runner_(runner),
       shared_prefix_(shared_prefix) {
   std::fill(memory_.as<std::byte>().begin(), memory_.as<std::byte>().end(), std::byte{1});
   const auto matrix = checkpoint.find_tensor("model.layers.0.mlp.down_proj.weight");
-  is_integer_ = !matrix || table_.takes_packed(matrix->format);
+  is_integer_ = table_.activations == Activations::kInt8 && (!matrix || table_.takes_packed(matrix->format));
 }
 
 double RoofShare::measure(const Cell& cell, double seconds) {

@@ -32,7 +32,8 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
 // RunnerOptions::tuning_file for a value of --tuning.
 std::string tuning_file_of(const ModelOptions& options) {
   if (options.tuning == "none") return "";
-  if (options.tuning == "auto") return tuning_cache_file(select_kernels(options.isa).name).string();
+  if (options.tuning == "auto")
+    return tuning_cache_file(select_kernels(options.isa, options.activations).name).string();
   std::error_code error;
   if (std::filesystem::exists(options.tuning, error)) return options.tuning;
   fail(ErrorCode::kNotFound, "there is no tuning file '{}'; 'quire tune MODEL --output FILE' writes one",
@@ -65,6 +66,19 @@ FlagValue kv_type(std::optional<Format>& to) {
     return to.has_value();
   };
   return {.metavar = "TYPE", .expected = kKvTypes, .parse = parse};
+}
+
+FlagValue activations_value(Activations& to) {
+  const auto parse = [&to](std::string_view text) {
+    const std::optional<Activations> found = find_activations(text);
+    if (found) to = *found;
+    return found.has_value();
+  };
+  return {.metavar = "KIND",
+          .expected = "f32, bf16 or int8",
+          .parse = parse,
+          .present = activations_name(to),
+          .choices = {"f32", "bf16", "int8"}};
 }
 
 void ModelOptions::add_model(Command& command) {
@@ -137,15 +151,19 @@ void ModelOptions::add_limits(Command& command) {
 }
 
 void ModelOptions::add_machine(Command& command) {
-  command.add({.title = "Compute", .has_environment = true},
-              {{.names = "-t,--threads",
-                .value = number(threads, 1, 1024),
-                .help = "Threads that compute",
-                .default_text = "every processor this process may use"},
-               {.names = "--isa",
-                .value = text(isa, "NAME"),
-                .help = "Instruction set of the kernels: reference, avx2, avx512 or amx",
-                .default_text = "the best that runs here"}});
+  command.add(
+      {.title = "Compute", .has_environment = true},
+      {{.names = "-t,--threads",
+        .value = number(threads, 1, 1024),
+        .help = "Threads that compute",
+        .default_text = "every processor this process may use"},
+       {.names = "--isa",
+        .value = text(isa, "NAME"),
+        .help = "Instruction set of the kernels: reference, avx2, avx512 or amx",
+        .default_text = "the best that runs here"},
+       {.names = "--activations",
+        .value = activations_value(activations),
+        .help = "Multiply quantised weights by f32 (the most exact), bf16 or int8 (the fastest on most CPUs)"}});
 }
 
 void ModelOptions::add_compute(Command& command) {
@@ -177,6 +195,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.num_threads = threads;
   options.device = device;
   options.isa = isa;
+  options.activations = activations;
   options.one_answer = one_answer;
   options.tensor_parallel = tensor_parallel;
   options.tuning_file = tuning_file_of(*this);

@@ -20,6 +20,7 @@ std::optional<Format> find_kv_type(std::string_view name);
 // What find_kv_type() knows, for messages.
 inline constexpr const char* kKvTypes = "f32, f16, bf16, fp8, q8_0 or q4_0";
 FlagValue kv_type(std::optional<Format>& to);
+FlagValue activations_value(Activations& to);
 
 struct ModelOptions {
   std::string model;
@@ -33,6 +34,7 @@ struct ModelOptions {
   bool no_kv_hadamard = false;
   std::string device;
   std::string isa;
+  Activations activations = kUsualActivations;
   bool one_answer = true;
   std::string tuning = "auto";
   int threads = 0;
@@ -44,7 +46,7 @@ struct ModelOptions {
   void add_shape(Command& command);     // --shape and --format, after add_model: then MODEL may be left out
   void add_kv_types(Command& command);  // of both, of K, of V
   void add_limits(Command& command);    // context, sequences, KV types, memory
-  void add_machine(Command& command);   // threads, kernel table
+  void add_machine(Command& command);   // threads, kernel table, activations
   void add_compute(Command& command);   // these, the table's tuning, batch size
   RunnerOptions runner_options() const;
   // The model, or weights of the shape: to be measured, or only to plan for. Throws Error for neither.

@@ -7,16 +7,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <memory>
-#include <numeric>
 
 #include "apps/commands.h"
 #include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
+#include "apps/scored_windows.h"
 #include "apps/standard_input.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -30,6 +29,7 @@ struct PerplexityOptions {
   std::string file;
   int64_t window = 512;
   int64_t max_windows = 0;
+  bool compare_activations = false;
   bool json = false;
 };
 
@@ -40,128 +40,182 @@ std::string read_text(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// The negative logarithm of the probability that a row of logits gives to the token.
-double surprise(std::span<const float> logits, int32_t id) {
-  const double largest = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - largest);
-  return std::log(sum) - (logits[static_cast<size_t>(id)] - largest);
+std::span<const float> row_of(std::span<const float> logits, size_t row, const ModelInfo& info) {
+  const auto vocab_size = static_cast<size_t>(info.vocab_size);
+  return logits.subspan(row * vocab_size, vocab_size);
 }
 
-// Sums over scored tokens.
-struct Score {
-  double sum = 0;
-  double squares = 0;
-  int64_t count = 0;
-
-  double mean() const { return sum / static_cast<double>(count); }
-  double perplexity() const { return std::exp(mean()); }
-  // Standard error of the perplexity, from that of the mean.
-  double error() const {
-    const double variance = squares / static_cast<double>(count) - mean() * mean();
-    return count < 2 ? 0.0 : perplexity() * std::sqrt(std::max(0.0, variance) / static_cast<double>(count - 1));
-  }
-};
-
+// Runs windows of a text on one model and sums the surprise of their tokens.
 class Scorer {
  public:
-  Scorer(ModelRunner& runner, int64_t window) : runner_(runner), window_(window) {
-    blocks_.resize(static_cast<size_t>((window + kKvBlockSize - 1) / kKvBlockSize));
-    std::iota(blocks_.begin(), blocks_.end(), 0);
-  }
+  Scorer(const Checkpoint& checkpoint, const RunnerOptions& options) : runner_(load_runner(checkpoint, options)) {}
 
-  // Scores the second half of ids [window].
-  void add(std::span<const int32_t> ids, Score& score) {
-    const int64_t scored = window_ / 2;
-    const int64_t step = runner_.options().max_batch_tokens;
-    for (int64_t first = 0; first < window_ - 1; first += step) {
-      const int64_t count = std::min(step, window_ - 1 - first);
-      batch_.clear();
-      const auto part = ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count));
-      batch_.token_ids.assign(part.begin(), part.end());
-      batch_.sequences.push_back({.num_tokens = count,
-                                  .first_position = first,
-                                  .block_tables = {&blocks_, 1},
-                                  .is_long = runner_.info().is_long(window_)});
-      for (int64_t row = std::max<int64_t>(0, scored - first); row < count; ++row) {
-        batch_.logit_rows.push_back(static_cast<int32_t>(row));
-      }
-      take(runner_.run(batch_), ids.subspan(static_cast<size_t>(first + 1)), score);
-    }
-  }
-
- private:
-  // Row i of the logits belongs to batch_.logit_rows[i]; next[r] is the token after row r.
-  void take(std::span<const float> logits, std::span<const int32_t> next, Score& score) {
-    const auto vocab_size = static_cast<size_t>(runner_.info().vocab_size);
-    surprises_.resize(batch_.logit_rows.size());
-    runner_.parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i, int) {
+  // The logits of the scored rows; valid until the next call.
+  std::span<const float> add(const Batch& batch, std::span<const int32_t> next) {
+    const std::span<const float> logits = runner_->run(batch);
+    surprises_.resize(batch.logit_rows.size());
+    runner_->parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i, int) {
       const auto row = static_cast<size_t>(i);
       surprises_[row] =
-          surprise(logits.subspan(row * vocab_size, vocab_size), next[static_cast<size_t>(batch_.logit_rows[row])]);
+          surprise(row_of(logits, row, runner_->info()), next[static_cast<size_t>(batch.logit_rows[row])]);
     });
-    for (const double value : surprises_) {
-      score.sum += value;
-      score.squares += value * value;
-    }
-    score.count += static_cast<int64_t>(surprises_.size());
+    for (const double value : surprises_) score_.add(value);
+    return logits;
   }
 
-  ModelRunner& runner_;
-  int64_t window_;
-  std::vector<int32_t> blocks_;
-  Batch batch_;
+  ModelRunner& runner() { return *runner_; }
+  const Score& score() const { return score_; }
+
+ private:
+  std::unique_ptr<ModelRunner> runner_;
+  Score score_;
   std::vector<double> surprises_;
 };
 
-void perplexity(PerplexityOptions& options) {
-  const auto checkpoint = open_checkpoint(options.model.model);
-  const ModelInfo info = ModelRunner::info(*checkpoint);
-  require_logits(info);
-  const auto text = TextProcessor::load(*checkpoint);
-  std::vector<int32_t> ids = text->encode_plain(read_text(options.file), /*parse_special=*/false);
-  const std::vector<int32_t> nothing = text->encode_plain("");
+// How far the distributions of one model are from another's, over scored tokens.
+struct Distance {
+  double sum = 0;
+  double largest = 0;
+  int64_t same_choice = 0;
+  int64_t count = 0;
+
+  void add(ModelRunner& runner, std::span<const float> logits, std::span<const float> other, size_t num_rows) {
+    std::vector<double> nats(num_rows);
+    runner.parallel_for(static_cast<int64_t>(num_rows), [&](int64_t i, int) {
+      const auto row = static_cast<size_t>(i);
+      nats[row] = divergence(row_of(logits, row, runner.info()), row_of(other, row, runner.info()));
+    });
+    for (size_t row = 0; row < num_rows; ++row) {
+      sum += nats[row];
+      largest = std::max(largest, nats[row]);
+      const auto likeliest = [&](std::span<const float> of) {
+        const std::span<const float> values = row_of(of, row, runner.info());
+        return std::ranges::max_element(values) - values.begin();
+      };
+      if (likeliest(logits) == likeliest(other)) ++same_choice;
+    }
+    count += static_cast<int64_t>(num_rows);
+  }
+  double mean() const { return sum / static_cast<double>(count); }
+  double share_alike() const { return static_cast<double>(same_choice) / static_cast<double>(count); }
+};
+
+struct Text {
+  std::vector<int32_t> ids;    // of all windows
+  std::vector<int32_t> begin;  // what the model puts before texts, or nothing
+  int64_t window = 0;
+  int64_t num_windows = 0;
+
+  // Calls run(ids of a window, its number).
+  template <typename F>
+  void for_each_window(const F& run) {
+    for (int64_t i = 0; i < num_windows; ++i) {
+      const auto part = std::span(ids).subspan(static_cast<size_t>(i * window), static_cast<size_t>(window));
+      if (!begin.empty()) part[0] = begin[0];
+      run(part, i);
+    }
+  }
+};
+
+Text load_text(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info) {
+  const auto processor = TextProcessor::load(checkpoint);
+  Text text{.ids = processor->encode_plain(read_text(options.file), /*parse_special=*/false),
+            .begin = processor->encode_plain(""),
+            .window = options.window};
   if (options.window > info.max_context) {
     fail(ErrorCode::kLimit, "windows of {} tokens are more than the model's {} positions; give a smaller --ctx-size",
          options.window, info.max_context);
   }
-  int64_t num_windows = static_cast<int64_t>(ids.size()) / options.window;
-  if (num_windows == 0) {
+  text.num_windows = static_cast<int64_t>(text.ids.size()) / options.window;
+  if (text.num_windows == 0) {
     fail(ErrorCode::kInvalidArgument, "the text has {} tokens, expected at least one window of {}; see --ctx-size",
-         ids.size(), options.window);
+         text.ids.size(), options.window);
   }
-  if (options.max_windows > 0) num_windows = std::min(num_windows, options.max_windows);
+  if (options.max_windows > 0) text.num_windows = std::min(text.num_windows, options.max_windows);
+  return text;
+}
 
-  RunnerOptions runner_options = options.model.runner_options();
-  runner_options.max_context = options.window;
-  runner_options.keep_all_positions = true;
-  runner_options.max_sequences = 1;
-  runner_options.max_batch_tokens = std::min(runner_options.max_batch_tokens, options.window);
-  runner_options.max_logit_rows = runner_options.max_batch_tokens;
-  const auto runner = load_runner(*checkpoint, runner_options);
+RunnerOptions runner_options(const PerplexityOptions& options) {
+  RunnerOptions runner = options.model.runner_options();
+  runner.max_context = options.window;
+  runner.keep_all_positions = true;
+  runner.max_sequences = 1;
+  runner.max_batch_tokens = std::min(runner.max_batch_tokens, options.window);
+  runner.max_logit_rows = runner.max_batch_tokens;
+  return runner;
+}
 
-  Scorer scorer(*runner, options.window);
-  Score score;
+// Two models with different activations at a time: those of f32 are computed again for each of the others.
+void compare_activations(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info,
+                         Text& text) {
+  RunnerOptions chosen = runner_options(options);
+  chosen.activations = Activations::kF32;
+  json::array rows;
+  if (!options.json)
+    fmt::print("{:<13}{:>12}{:>12}{:>14}{:>12}\n", "activations", "KL mean", "KL max", "same choice", "perplexity");
+  const auto show = [&](Activations kind, const Score& score, const Distance& distance) {
+    const char* const name = activations_name(kind);
+    rows.push_back(json::object{{"activations", name},
+                                {"divergence_mean", distance.mean()},
+                                {"divergence_max", distance.largest},
+                                {"same_choice", distance.share_alike()},
+                                {"perplexity", score.perplexity()},
+                                {"scored_tokens", score.count}});
+    if (options.json) return;
+    fmt::print("{:<13}{:>12.6f}{:>12.6f}{:>12.2f} %{:>12.4f}\n", name, distance.mean(), distance.largest,
+               100 * distance.share_alike(), score.perplexity());
+  };
   load::ProgressBar bar;
-  for (int64_t i = 0; i < num_windows; ++i) {
-    const auto window =
-        std::span(ids).subspan(static_cast<size_t>(i * options.window), static_cast<size_t>(options.window));
-    if (!nothing.empty()) window[0] = nothing[0];
-    scorer.add(window, score);
-    bar.show("perplexity", i + 1, num_windows, fmt::format("{:.4f} so far", score.perplexity()));
+  for (const Activations kind : {Activations::kBf16, Activations::kInt8}) {
+    Scorer exact(checkpoint, chosen);
+    RunnerOptions other_options = chosen;
+    other_options.activations = kind;
+    Scorer other(checkpoint, other_options);
+    ScoredWindow window(info, text.window, chosen.max_batch_tokens);
+    Distance distance;
+    text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
+      window.for_each_batch(ids, [&](const Batch& batch, std::span<const int32_t> next) {
+        const std::span<const float> logits = exact.add(batch, next);
+        distance.add(exact.runner(), logits, other.add(batch, next), batch.logit_rows.size());
+      });
+      bar.show(activations_name(kind), index + 1, text.num_windows, fmt::format("KL {:.6f} so far", distance.mean()));
+    });
+    bar.clear();
+    const int64_t count = exact.score().count;
+    if (rows.empty()) show(Activations::kF32, exact.score(), {.same_choice = count, .count = count});
+    show(kind, other.score(), distance);
   }
+  if (options.json) fmt::print("{}\n", json::serialize(rows));
+}
+
+void perplexity(const PerplexityOptions& options) {
+  const auto checkpoint = open_checkpoint(options.model.model);
+  const ModelInfo info = ModelRunner::info(*checkpoint);
+  require_logits(info);
+  Text text = load_text(options, *checkpoint, info);
+  if (options.compare_activations) return compare_activations(options, *checkpoint, info, text);
+
+  const RunnerOptions chosen = runner_options(options);
+  Scorer scorer(*checkpoint, chosen);
+  ScoredWindow window(info, text.window, chosen.max_batch_tokens);
+  load::ProgressBar bar;
+  text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
+    window.for_each_batch(ids, [&](const Batch& batch, std::span<const int32_t> next) { scorer.add(batch, next); });
+    bar.show("perplexity", index + 1, text.num_windows, fmt::format("{:.4f} so far", scorer.score().perplexity()));
+  });
   bar.clear();
+  const Score& score = scorer.score();
   if (options.json) {
     fmt::print("{}\n", json::serialize(json::object{{"perplexity", score.perplexity()},
                                                     {"standard_error", score.error()},
                                                     {"nats_per_token", score.mean()},
                                                     {"scored_tokens", score.count},
-                                                    {"windows", num_windows},
+                                                    {"windows", text.num_windows},
                                                     {"window_tokens", options.window}}));
     return;
   }
   fmt::print("perplexity {:.4f} +/- {:.4f}  ({:.4f} nats a token, {} tokens scored in {} windows of {})\n",
-             score.perplexity(), score.error(), score.mean(), score.count, num_windows, options.window);
+             score.perplexity(), score.error(), score.mean(), score.count, text.num_windows, options.window);
 }
 
 }  // namespace
@@ -181,6 +235,9 @@ void add_perplexity_command(Command& program) {
                 .value = number(options->max_windows, 1, int64_t{1} << 40),
                 .help = "Most windows to score",
                 .default_text = "the whole text"},
+               {.names = "--compare-activations",
+                .value = on_off(options->compare_activations),
+                .help = "Compare the distributions with int8 and bf16 activations to those with f32"},
                {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
   options->model.add_kv_types(command);
   options->model.add_compute(command);

@@ -57,7 +57,8 @@ void plan(const PlanOptions& options) {
     ledger.allowed_bytes += drafter_bytes;
   }
   if (options.json) {
-    const json::object out = {{"weight_bytes", ledger.weight_bytes},
+    const json::object out = {{"activations", activations_name(runner.activations)},
+                              {"weight_bytes", ledger.weight_bytes},
                               {"kv_bytes", ledger.kv_bytes},
                               {"kv_bytes_per_token", ledger.kv_bytes_per_token},
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
@@ -90,7 +91,10 @@ void plan(const PlanOptions& options) {
                        weight_format(runner.v_format).name));
       for (const KvGroupPlan& group : ledger.kv_groups) line("", group.kv_bytes, describe(group));
     }
-    line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens", runner.max_batch_tokens));
+    const std::string kind = runner.activations == kUsualActivations
+                                 ? std::string()
+                                 : fmt::format(", {} beside weights", activations_name(runner.activations));
+    line("activations", ledger.workspace_bytes, fmt::format("for steps of {} tokens{}", runner.max_batch_tokens, kind));
     if (ledger.sampling_bytes > 0) {
       line("sampling", ledger.sampling_bytes, "work memory of the threads that choose tokens");
     }

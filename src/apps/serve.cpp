@@ -55,7 +55,8 @@ std::string page_url(const Listener& listener, bool is_tls) {
 // Everything but the weights that decides the bits of a logit.
 std::string arithmetic_of(const ModelRunner& runner) {
   const RunnerOptions& options = runner.options();
-  return fmt::format("{} {} ranks {} K {} V {} {}", runner.isa(), options.device, options.tensor_parallel,
+  return fmt::format("{} {} {} ranks {} K {} V {} {}", runner.isa(), options.device,
+                     activations_name(options.activations), options.tensor_parallel,
                      weight_format(options.k_format).name, weight_format(options.v_format).name,
                      options.one_answer ? "one answer" : "any answer");
 }

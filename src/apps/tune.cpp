@@ -143,8 +143,8 @@ void show(const TuneOptions& options, const Kernels& table, const TuningFile& fi
 }
 
 void tune(const TuneOptions& options) {
-  const Kernels& table = select_kernels(options.model.isa);
-  if (&table == &reference_kernels()) {
+  const Kernels& table = select_kernels(options.model.isa, options.model.activations);
+  if (&table == &reference_kernels(table.activations)) {
     fail(ErrorCode::kInvalidArgument,
          "the reference kernels have no settings to tune; choose other kernels with --isa");
   }
@@ -154,7 +154,7 @@ void tune(const TuneOptions& options) {
          "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; give --output FILE");
   }
   const auto checkpoint = options.model.open(SyntheticContent::kHoles);
-  const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, options.model.isa);
+  const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, table);
   ThreadPool pool(options.model.threads > 0 ? options.model.threads : available_processors());
   TuningFile file{.isa = table.name, .processor = processor_name(), .num_threads = pool.num_threads()};
   if (!options.dry_run)

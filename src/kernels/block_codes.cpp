@@ -194,6 +194,12 @@ const CodeScheme* find_code_scheme(Format format) {
   return nullptr;
 }
 
+bool is_multiplied_packed(Format format, Activations activations) {
+  if (find_code_scheme(format) != nullptr) return true;
+  return activations == Activations::kBf16 &&
+         (format == Format::kF16 || format == Format::kBF16 || format == Format::kF8_G128);
+}
+
 void read_block_codes(Format format, const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
   out = {};
   switch (format) {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels.h"
 #include "tensor/format.h"
 #include "tensor/formats/blocks.h"
 
@@ -54,6 +55,10 @@ constexpr CodeFormat kCodeFormats[] = {
 };
 
 constexpr int kNumCodeFormats = static_cast<int>(sizeof kCodeFormats / sizeof kCodeFormats[0]);
+
+// Whether the tables of the CPU multiply a format by packed rows of that kind: codes of integers always, formats of 16
+// and 8 bits by bf16. Others are multiplied by floats as they are.
+bool is_multiplied_packed(Format format, Activations activations);
 
 struct BlockCodes {
   static constexpr int kElements = 256;

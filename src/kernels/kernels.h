@@ -278,6 +278,15 @@ struct SamplingRow {
   float min_p = 0.0f;        // keep tokens of at least min_p x the likeliest one's probability
 };
 
+// The arithmetic of multiplications by weights: what packed rows hold, and so which rows of a table multiply them. It
+// never changes the layout of packed matrices.
+enum class Activations : uint8_t {
+  kInt8,  // codes of weights in integers, by int8 with a scale for each group
+  kBf16,  // weights and activations, both rounded to bf16, summed in float
+  kF32,   // codes of weights widened to floats, by floats
+};
+inline constexpr int kNumActivations = 3;
+
 // Which form of its input rows a matmul reads: MatmulInput::f32 or MatmulInput::packed.
 enum class RowForm : uint8_t { kFloats, kPacked };
 
@@ -299,6 +308,7 @@ struct FormatKernels {
 
 struct Kernels {
   const char* name;  // "reference", "avx2", "avx512", "cuda"
+  Activations activations;
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
   // The default tuning, used unless `quire tune` has found something better on this machine.
@@ -323,11 +333,11 @@ struct Kernels {
   size_t (*dense_bytes)(Format format, int64_t rows, int64_t cols);
   void (*pack_dense)(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
   size_t scratch_bytes;  // the size of Exec::scratch
-  // Packed rows: the form in which the table's matmul reads rows, in the table's own layout. On the CPU it is int8:
-  // groups of 32 values share a float scale max|x| / 127, codes are rounded to nearest; sums of the codes are stored
-  // too. On CUDA it is int8 in groups of 64, and bf16 for formats that are not multiplied in integers. cols is a
-  // multiple of kPackedColumnMultiple. A group with an infinity or a NaN gets the scale NaN; one with max|x| <
-  // 2^-100 counts as zeros.
+  // Packed rows: the form in which the table's matmul reads rows, in the table's own layout; what they hold is
+  // `activations`. Int8 on the CPU: groups of 32 values share a float scale max|x| / 127, codes are rounded to nearest;
+  // sums of the codes are stored too. A group with an infinity or a NaN gets the scale NaN; one with max|x| < 2^-100
+  // counts as zeros. Bf16: rounded to nearest even. On CUDA it is int8 in groups of 64, and bf16 for formats that are
+  // not multiplied in integers. cols is a multiple of kPackedColumnMultiple; on the CPU, bf16 and f32 take any.
   size_t (*packed_row_bytes)(int64_t cols);
   void (*pack_rows)(const Exec& exec, const RowsToPack& rows, std::byte* packed);
   // rms_norm and gated_activation followed by pack_rows, with the same bits, but without storing the floats.

@@ -222,7 +222,7 @@ class Matmul : public testing::TestWithParam<Case> {
 // Expects y within `relative` of the reference, relative to the sum of the products' magnitudes.
 void expect_near_reference(const Kernels& table, const Weights& weights, const std::vector<float>& x, double relative) {
   Runner runner(table);
-  Runner reference(reference_kernels());
+  Runner reference(reference_kernels(table.activations));
   const std::vector<float> y = runner.product(weights, x);
   const std::vector<float> want = reference.product(weights, x);
   const auto m = static_cast<int64_t>(x.size()) / weights.cols;
@@ -230,12 +230,15 @@ void expect_near_reference(const Kernels& table, const Weights& weights, const s
     const std::vector<float> row = weights.row(o);
     for (int64_t t = 0; t < m; ++t) {
       double magnitude = 1e-30;
+      double denormals = 0;  // of weights and activations: instructions for bf16 may take them for zeros
       for (int64_t k = 0; k < weights.cols; ++k) {
-        magnitude += std::abs(static_cast<double>(row[static_cast<size_t>(k)]) *
-                              static_cast<double>(x[static_cast<size_t>(t * weights.cols + k)]));
+        const auto w = static_cast<double>(row[static_cast<size_t>(k)]);
+        const auto value = static_cast<double>(x[static_cast<size_t>(t * weights.cols + k)]);
+        magnitude += std::abs(w * value);
+        if (table.activations == Activations::kBf16) denormals += (std::abs(w) + std::abs(value)) * 0x1p-126;
       }
       const auto at = static_cast<size_t>(t * weights.rows + o);
-      ASSERT_NEAR(y[at], want[at], relative * magnitude)
+      ASSERT_NEAR(y[at], want[at], relative * magnitude + denormals)
           << weights.rows << " x " << weights.cols << ", token " << t << " of " << m << ", output " << o;
     }
   }
@@ -279,7 +282,8 @@ TEST_P(Matmul, DecodedBlocksGiveTheReferencesBits) {
   }
 }
 
-// Rounding changes an activation by at most half a step, max / 254 of its group.
+// Rounding to int8 changes an activation by at most half a step, max / 254 of its group; rounding to bf16 changes it
+// and the weight by at most 2^-9 of it.
 TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
   const int64_t cols = 512;
   const int64_t rows = 19;
@@ -295,7 +299,9 @@ TEST_P(Matmul, StaysWithinTheRoundingOfActivations) {
       exact += w * static_cast<double>(x[k]);
       double step = 0;
       for (size_t i = k / 32 * 32; i < k / 32 * 32 + 32; ++i) step = std::max(step, std::abs(double{x[i]}) / 127);
-      allowed += std::abs(w) * ((table().takes_packed(format()) ? 0.5 * step : 0) + 1e-5 * std::abs(double{x[k]}));
+      if (!table().takes_packed(format()) || table().activations == Activations::kF32) step = 0;
+      if (table().activations == Activations::kBf16) step = 4.01 * 0x1p-9 * std::abs(double{x[k]});
+      allowed += std::abs(w) * (0.5 * step + 1e-5 * std::abs(double{x[k]}));
     }
     ASSERT_NEAR(y[static_cast<size_t>(o)], exact, allowed) << "output " << o;
   }
@@ -447,11 +453,26 @@ std::vector<Case> all_cases() {
   for (const Kernels* table : runnable_kernels()) {
     for (const Format format : weight_formats()) cases.push_back({table, format});
   }
+  for (const Activations kind : {Activations::kBf16, Activations::kF32}) {
+    for (const Kernels* table : runnable_kernels(kind)) {
+      for (const Format format : weight_formats()) {
+        if (table->takes_packed(format)) cases.push_back({table, format});
+      }
+    }
+  }
+#ifdef QUIRE_EMULATED_AMX
+  // Bf16 on tiles, which has no table of the same bits; a format of each kind, because the emulation is slow.
+  for (const Format format : {Format::kQ4_0, Format::kQ4_K, Format::kBF16, Format::kF8_G128}) {
+    if (const Kernels* const table = emulated_amx_kernels(Activations::kBf16)) cases.push_back({table, format});
+  }
+#endif
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, Matmul, testing::ValuesIn(all_cases()), [](const testing::TestParamInfo<Case>& test) {
-  return fmt::format("{}_{}", test.param.table->name, weight_format(test.param.format).name);
+  const Activations kind = test.param.table->activations;
+  return fmt::format("{}_{}{}", test.param.table->name, weight_format(test.param.format).name,
+                     kind == kUsualActivations ? "" : fmt::format("_by_{}", activations_name(kind)));
 });
 
 TEST(MatmulTables, NanAmongF8CodesAffectsOnlyItsOwnOutput) {

@@ -32,7 +32,7 @@ float plain_read(const std::byte* memory, size_t bytes, int) {
 double no_loop(int64_t) { return 0.0; }
 
 RoofLoops choose_loops(const Kernels& table) {
-  const bool is_reference = &table == &reference_kernels();
+  const bool is_reference = &table == &reference_kernels(table.activations);
   const std::string_view name = is_reference ? runnable_kernels().front()->name : table.name;
   for (const VectorTable& vector : vector_tables()) {
     if (name == vector.name) return vector.roof_loops();

@@ -426,28 +426,33 @@ TEST_P(RowsTest, OneAnswer) {
 
 // Fused entries give the same bits as their compositions.
 
-TEST_P(RowsTest, NormAndActivationIntoInt8AreTheirComposition) {
-  for (int64_t dim : {int64_t{32}, int64_t{64}, int64_t{256}, int64_t{288}, int64_t{2048}, int64_t{5632 + 32}}) {
-    for (int64_t rows : {int64_t{1}, int64_t{19}}) {
-      std::vector<float> gate = random_floats(rows * dim, 1, 3.0f);
-      const std::vector<float> up = random_floats(rows * dim, 2);
-      const std::vector<float> weight = random_floats(dim, 3);
-      if (rows > 1) gate[static_cast<size_t>(dim + 5)] = std::numeric_limits<float>::infinity();
-      const size_t bytes = static_cast<size_t>(rows) * table().packed_row_bytes(dim);
-      AlignedBuffer want(bytes), got(bytes);
-      std::vector<float> floats(gate.size());
-      const auto expect_equal = [&](const char* name) {
-        table().pack_rows(exec(), {.x = floats.data(), .num_rows = rows, .cols = dim}, want.data());
-        EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0) << name << ", " << rows << " rows of " << dim;
-      };
-      table().rms_norm(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
-      table().rms_norm_packed(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, got.data());
-      expect_equal("rms_norm_packed");
-      for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
-        table().gated_activation(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, floats.data(), dim);
-        table().gated_activation_packed(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, got.data());
-        expect_equal("gated_activation_packed");
-      }
+TEST_P(RowsTest, NormAndActivationIntoPackedRowsAreTheirComposition) {
+  const auto expect_composition = [this](const Kernels& of, int64_t dim, int64_t rows) {
+    std::vector<float> gate = random_floats(rows * dim, 1, 3.0f);
+    const std::vector<float> up = random_floats(rows * dim, 2);
+    const std::vector<float> weight = random_floats(dim, 3);
+    if (rows > 1) gate[static_cast<size_t>(dim + 5)] = std::numeric_limits<float>::infinity();
+    const size_t bytes = static_cast<size_t>(rows) * of.packed_row_bytes(dim);
+    AlignedBuffer want(bytes), got(bytes);
+    std::vector<float> floats(gate.size());
+    const auto expect_equal = [&](const char* name) {
+      of.pack_rows(exec(), {.x = floats.data(), .num_rows = rows, .cols = dim}, want.data());
+      EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0)
+          << name << ", " << rows << " rows of " << dim << " in " << activations_name(of.activations);
+    };
+    of.rms_norm(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, floats.data(), dim);
+    of.rms_norm_packed(exec(), {gate.data(), dim, weight.data(), 1e-5f, rows, dim}, got.data());
+    expect_equal("rms_norm_packed");
+    for (Activation kind : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu}) {
+      of.gated_activation(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, floats.data(), dim);
+      of.gated_activation_packed(exec(), {kind, gate.data(), dim, up.data(), dim, rows, dim}, got.data());
+      expect_equal("gated_activation_packed");
+    }
+  };
+  for (const int64_t rows : {1, 19}) {
+    for (const int64_t dim : {32, 64, 256, 288, 2048, 5632 + 32}) expect_composition(table(), dim, rows);
+    for (const Activations kind : {Activations::kBf16, Activations::kF32}) {
+      for (const int64_t dim : {8, 17, 288, 515}) expect_composition(select_kernels(table().name, kind), dim, rows);
     }
   }
 }
@@ -719,6 +724,40 @@ TEST(SelectTest, SelectsByNameAndRefusesUnknownNames) {
     EXPECT_NE(std::string(error.what()).find("reference"), std::string::npos) << error.what();
   }
   EXPECT_EQ(&select_kernels(""), runnable_kernels().front());
+}
+
+TEST(SelectTest, ActivationsChooseTheRowsOfIntegerFormats) {
+  for (const Activations kind : {Activations::kInt8, Activations::kBf16, Activations::kF32}) {
+    EXPECT_EQ(find_activations(activations_name(kind)), kind);
+    EXPECT_EQ(runnable_kernels(kind).back(), &reference_kernels(kind));
+    for (const Kernels* table : runnable_kernels(kind)) {
+      EXPECT_EQ(table->activations, kind);
+      EXPECT_TRUE(table->takes_packed(Format::kQ4_K)) << table->name;
+      EXPECT_EQ(table->takes_packed(Format::kF16), kind == Activations::kBf16) << table->name;
+      EXPECT_FALSE(table->takes_packed(Format::kF32)) << table->name;
+      EXPECT_EQ(select_backend({.device = "cpu", .isa = table->name, .activations = kind}, {}).kernels, table);
+    }
+  }
+  EXPECT_EQ(find_activations("int4"), std::nullopt);
+}
+
+// A GPU has one kind for each format; asking for another one must not compute something else.
+TEST(SelectTest, ADeviceRefusesOtherActivations) {
+  const BackendFactory device{.make =
+                                  [](bool, int) {
+                                    return Backend{&reference_kernels(), make_host_device()};
+                                  },
+                              .is_preferred = true};
+  for (const std::string_view name : {"cuda", ""}) {
+    EXPECT_EQ(select_backend({.device = name}, device).kernels, &reference_kernels());
+    try {
+      select_backend({.device = name, .activations = Activations::kF32}, device);
+      FAIL() << "unusual activations were accepted";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("activations \"f32\""), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("--device cpu"), std::string::npos) << error.what();
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, RowsTest, testing::ValuesIn(runnable_kernels()),

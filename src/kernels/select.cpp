@@ -1,5 +1,7 @@
 #include "kernels/select.h"
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -21,14 +23,32 @@
 QUIRE_DECLARE_VECTOR_TABLE(amx);
 QUIRE_DECLARE_VECTOR_TABLE(avx2);
 QUIRE_DECLARE_VECTOR_TABLE(avx512);
+namespace quire::avx512_bf16 {
+void override_bf16(Kernels& table);
+}
 #endif
 
 namespace quire {
 namespace {
 
-Kernels make_reference() {
+// By Activations.
+constexpr std::array<const char*, kNumActivations> kActivationNames = {"int8", "bf16", "f32"};
+
+template <typename T>
+using OfActivations = std::array<T, kNumActivations>;
+constexpr size_t index_of(Activations activations) { return static_cast<size_t>(activations); }
+
+// make(activations) for each of them.
+template <typename F>
+auto for_activations(F make) {
+  return OfActivations<decltype(make(Activations::kInt8))>{make(Activations::kInt8), make(Activations::kBf16),
+                                                           make(Activations::kF32)};
+}
+
+Kernels make_reference(Activations activations) {
   Kernels table{};
   table.name = "reference";
+  table.activations = activations;
   fill_matmul_reference(table);
   fill_rows_reference(table);
   fill_experts_reference(table);
@@ -51,29 +71,45 @@ bool machine_has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+bool machine_has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16"); }
+
 constexpr VectorTable kAvx2 = {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops};
 constexpr VectorTable kAvx512 = {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops};
+constexpr VectorTable kAvx512Bf16 = {
+    "avx512_bf16", machine_has_avx512_bf16, avx512_bf16::override_bf16, avx512::roof_loops,
+    &kAvx512,      Activations::kBf16};
+
 constexpr VectorTable kAmx = {"amx", machine_has_amx, amx::override_table, amx::roof_loops, &kAvx512};
 
 // The best comes first.
-constexpr VectorTable kVectorTables[] = {kAmx, kAvx512, kAvx2};
+constexpr VectorTable kVectorTables[] = {kAmx, kAvx512Bf16, kAvx512, kAvx2};
 
 #endif
 
-std::vector<Kernels> make_runnable() {
+std::vector<Kernels> make_runnable(Activations activations) {
   std::vector<Kernels> tables;
   for (const VectorTable& vector : vector_tables()) {
-    if (runs_here(vector)) tables.push_back(make_table(vector));
+    const bool is_made = !vector.only || *vector.only == activations;
+    if (is_made && runs_here(vector)) tables.push_back(make_table(vector, activations));
   }
   return tables;
 }
 
-std::vector<const Kernels*> find_runnable() {
-  static const std::vector<Kernels> fast = make_runnable();
+std::vector<const Kernels*> find_runnable(Activations activations) {
+  static const auto fast = for_activations(make_runnable);
   std::vector<const Kernels*> tables;
-  for (const Kernels& table : fast) tables.push_back(&table);
-  tables.push_back(&reference_kernels());
+  for (const Kernels& table : fast[index_of(activations)]) tables.push_back(&table);
+  tables.push_back(&reference_kernels(activations));
   return tables;
+}
+
+void refuse_activations(Activations activations) {
+  if (activations == kUsualActivations) return;
+  const char* const name = activations_name(activations);
+  fail(ErrorCode::kUnsupported,
+       "activations \"{}\": the GPU multiplies integer formats by int8 and others by bf16 only; use --device cpu, or "
+       "leave --activations out",
+       name);
 }
 
 }  // namespace
@@ -90,27 +126,36 @@ bool runs_here(const VectorTable& vector) {
   return (vector.base == nullptr || runs_here(*vector.base)) && vector.machine_has();
 }
 
-Kernels make_table(const VectorTable& vector) {
-  Kernels table = vector.base == nullptr ? reference_kernels() : make_table(*vector.base);
+Kernels make_table(const VectorTable& vector, Activations activations) {
+  Kernels table = vector.base == nullptr ? reference_kernels(activations) : make_table(*vector.base, activations);
   table.name = vector.name;
   vector.override_table(table);
   return table;
 }
 
-const Kernels& reference_kernels() {
-  static const Kernels table = make_reference();
-  return table;
+const char* activations_name(Activations activations) { return kActivationNames[index_of(activations)]; }
+
+std::optional<Activations> find_activations(std::string_view name) {
+  const auto* const found = std::ranges::find(kActivationNames, name);
+  if (found == kActivationNames.end()) return std::nullopt;
+  return static_cast<Activations>(found - kActivationNames.begin());
 }
 
-const std::vector<const Kernels*>& runnable_kernels() {
-  static const std::vector<const Kernels*> tables = find_runnable();
-  return tables;
+const Kernels& reference_kernels(Activations activations) {
+  static const auto tables = for_activations(make_reference);
+  return tables[index_of(activations)];
 }
 
-const Kernels& select_kernels(std::string_view name) {
-  if (name.empty()) return *runnable_kernels().front();
+const std::vector<const Kernels*>& runnable_kernels(Activations activations) {
+  static const auto tables = for_activations(find_runnable);
+  return tables[index_of(activations)];
+}
+
+const Kernels& select_kernels(std::string_view name, Activations activations) {
+  const std::vector<const Kernels*>& tables = runnable_kernels(activations);
+  if (name.empty()) return *tables.front();
   std::string known;
-  for (const Kernels* table : runnable_kernels()) {
+  for (const Kernels* table : tables) {
     if (name == table->name) return *table;
     known += known.empty() ? "" : ", ";
     known += table->name;
@@ -131,8 +176,11 @@ BackendFactory cuda_backends() {
 }
 
 Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) {
-  const auto& [device, isa, one_answer, index] = choice;
-  if (device == "cuda") return cuda.make(one_answer, index);
+  const auto& [device, isa, activations, one_answer, index] = choice;
+  if (device == "cuda") {
+    refuse_activations(activations);
+    return cuda.make(one_answer, index);
+  }
   if (!device.empty() && device != "cpu") {
     fail(ErrorCode::kInvalidArgument, "device \"{}\" is unknown; expected cpu or cuda", printable(device));
   }
@@ -145,9 +193,10 @@ Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) 
       log::info("computing on the CPU: {}", error.what());
     }
     // A missing library must not silently move the computation to another device.
+    if (found.device != nullptr) refuse_activations(activations);
     if (found.device != nullptr) return one_answer ? std::move(found) : cuda.make(one_answer, index);
   }
-  return {&select_kernels(isa), make_host_device()};
+  return {&select_kernels(isa, activations), make_host_device()};
 }
 
 Exec make_exec(ThreadPool& pool, void* stream) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -13,12 +14,17 @@
 
 namespace quire {
 
-const Kernels& reference_kernels();
+// What weights of integer codes are multiplied by unless something else is asked for. docs/kernels.md compares them.
+inline constexpr Activations kUsualActivations = Activations::kInt8;
+const char* activations_name(Activations activations);  // "int8", "bf16", "f32"
+std::optional<Activations> find_activations(std::string_view name);
+
+const Kernels& reference_kernels(Activations activations = kUsualActivations);
 // The tables of this build that this machine can run, the best first; the reference is always last.
-const std::vector<const Kernels*>& runnable_kernels();
-// `name` empty: the first of runnable_kernels(). Throws Error
-// when the name is unknown or the machine cannot run it.
-const Kernels& select_kernels(std::string_view name);
+const std::vector<const Kernels*>& runnable_kernels(Activations activations = kUsualActivations);
+// `name` empty: the first of runnable_kernels(activations). Throws Error when the name is unknown or the machine cannot
+// run it.
+const Kernels& select_kernels(std::string_view name, Activations activations = kUsualActivations);
 
 struct Backend {
   const Kernels* kernels = nullptr;
@@ -34,8 +40,9 @@ struct BackendFactory {
 BackendFactory cuda_backends();
 
 struct BackendChoice {
-  std::string_view device = {};  // "cpu", "cuda"; empty: the best there is
-  std::string_view isa = {};     // the CPU's table by its name; empty: the best
+  std::string_view device = {};                 // "cpu", "cuda"; empty: the best there is
+  std::string_view isa = {};                    // the CPU's table by its name; empty: the best
+  Activations activations = kUsualActivations;  // of the CPU's tables; others have only the usual ones
   // Without one answer a device may have dense matrices multiplied by what is fastest for the batch; the CPU has
   // nothing of that kind.
   bool one_answer = true;

@@ -2,6 +2,7 @@
 // functions that a row needs.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "kernels/kernels.h"
@@ -12,10 +13,12 @@ namespace quire {
 struct VectorTable {
   const char* name;
   bool (*machine_has)();  // what the table needs beyond its base
-  // Call these two only on a machine that has the instruction set. The first replaces entries of a copy of the base.
+  // Call these two only on a machine that has the instruction set. The first replaces entries of a copy of the base, by
+  // its activations.
   void (*override_table)(Kernels& table);
   RoofLoops (*roof_loops)();
-  const VectorTable* base = nullptr;  // null: the reference
+  const VectorTable* base = nullptr;     // null: the reference
+  std::optional<Activations> only = {};  // what it is better than its base for; it does not exist for others
 };
 
 // Best first.
@@ -23,6 +26,6 @@ std::span<const VectorTable> vector_tables();
 
 bool runs_here(const VectorTable& vector);
 // Only where it runs: what fills a table in is compiled for its instruction set too.
-Kernels make_table(const VectorTable& vector);
+Kernels make_table(const VectorTable& vector, Activations activations);
 
 }  // namespace quire

@@ -13,16 +13,17 @@
 namespace quire {
 
 struct RunnerOptions {
-  int num_threads = 0;             // of all ranks; 0 = every processor this process may use
-  int tensor_parallel = 1;         // ranks that share the model: threads on the CPU, else devices 0, 1, ...
-  std::string device = {};         // "cpu", "cuda"; empty = the best there is
-  std::string isa = {};            // the CPU's kernel table by name; empty = the best
-  bool one_answer = true;          // false: results of a device may depend on the batch (BackendChoice)
-  int64_t max_batch_tokens = 512;  // tokens of one step
-  int64_t max_sequences = 16;      // sequences of one step
-  int64_t max_branches = 0;        // branches of all their trees of drafts together (Batch::Sequence); 0: no trees
-  int64_t max_logit_rows = 0;      // rows of one step whose logits are wanted; 0 = max_batch_tokens
-  int64_t max_hidden_rows = 0;     // rows of one step whose hidden states are wanted; 0 = max_logit_rows
+  int num_threads = 0;      // of all ranks; 0 = every processor this process may use
+  int tensor_parallel = 1;  // ranks that share the model: threads on the CPU, else devices 0, 1, ...
+  std::string device = {};  // "cpu", "cuda"; empty = the best there is
+  std::string isa = {};     // the CPU's kernel table by name; empty = the best
+  Activations activations = kUsualActivations;  // what weights of integer codes are multiplied by
+  bool one_answer = true;                       // false: results of a device may depend on the batch (BackendChoice)
+  int64_t max_batch_tokens = 512;               // tokens of one step
+  int64_t max_sequences = 16;                   // sequences of one step
+  int64_t max_branches = 0;     // branches of all their trees of drafts together (Batch::Sequence); 0: no trees
+  int64_t max_logit_rows = 0;   // rows of one step whose logits are wanted; 0 = max_batch_tokens
+  int64_t max_hidden_rows = 0;  // rows of one step whose hidden states are wanted; 0 = max_logit_rows
   // Layers before which the residual stream of Batch::tapped_rows can be had, ascending (EAGLE-3, arXiv 2503.01840).
   std::vector<int> tapped_layers = {};
   int64_t max_context = 0;  // positions of one sequence; 0 = the model's own

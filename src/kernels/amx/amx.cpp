@@ -22,7 +22,8 @@ bool processor_has_tiles() {
   constexpr unsigned kInt8 = 1u << 25;
   constexpr unsigned kAll = kBf16 | kTile | kInt8;
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAll) == kAll;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAll) == kAll &&
+         __builtin_cpu_supports("avx512bf16");
 }
 
 // Whether the system saves the configuration and the contents of tiles (XCR0).

@@ -1,6 +1,5 @@
 #include "kernels/emulated_amx/emulated_amx.h"
 
-#include "kernels/select.h"
 #include "kernels/tiles/table.h"
 #include "kernels/vector_tables.h"
 
@@ -26,14 +25,19 @@ std::vector<const Kernels*> list_tested() {
 
 const Kernels* base_of_emulated_amx() { return find_base() == nullptr ? nullptr : &select_kernels("avx512"); }
 
-const Kernels* emulated_amx_kernels() {
+const Kernels* emulated_amx_kernels(Activations activations) {
   if (find_base() == nullptr) return nullptr;
-  static const Kernels table = make_table({.name = "emulated_amx",
-                                           .machine_has = [] { return true; },
-                                           .override_table = emulated_amx::override_table,
-                                           .roof_loops = emulated_amx::roof_loops,
-                                           .base = find_base()});
-  return &table;
+  const auto make = [](Activations kind) {
+    return make_table({.name = "emulated_amx",
+                       .machine_has = [] { return true; },
+                       .override_table = emulated_amx::override_table,
+                       .roof_loops = emulated_amx::roof_loops,
+                       .base = find_base()},
+                      kind);
+  };
+  static const Kernels tables[kNumActivations] = {make(Activations::kInt8), make(Activations::kBf16),
+                                                  make(Activations::kF32)};
+  return &tables[static_cast<size_t>(activations)];
 }
 
 const std::vector<const Kernels*>& tested_kernels() {

@@ -3,12 +3,12 @@
 
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/select.h"
 
 namespace quire {
 
 // Null where the machine lacks the base.
-const Kernels* emulated_amx_kernels();
+const Kernels* emulated_amx_kernels(Activations activations = kUsualActivations);
 // The table that it replaces entries of; null likewise.
 const Kernels* base_of_emulated_amx();
 // runnable_kernels() and this one.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/block_codes.h"
+#include "kernels/reference/packed_rows.h"
 #include "kernels/reference/reference.h"
 
 namespace quire {
@@ -62,46 +63,50 @@ const int32_t* columns_of(const RowsToPack& rows, int64_t row) {
   return rows.expert_columns[expert];
 }
 
+template <Activations kKind>
 void pack_rows(const Exec& exec, const RowsToPack& rows, std::byte* packed) {
   const auto body = [=, &rows](int64_t row) {
     const float* const x = rows.x + (rows.rows != nullptr ? rows.rows[row] : row) * rows.cols;
     const int32_t* const columns = columns_of(rows, row);
-    std::byte* const to = packed + static_cast<size_t>(row) * reference_packed_row_bytes(rows.cols);
+    std::byte* const to = packed + static_cast<size_t>(row) * ReferenceRows<kKind>::bytes(rows.cols);
     for (int64_t k = 0; k < rows.cols; k += kGroup) {
+      const int64_t count = std::min(kGroup, rows.cols - k);
       float group[kGroup];
-      for (int64_t i = 0; i < kGroup; ++i) group[i] = x[columns != nullptr ? columns[k + i] : k + i];
-      quantize_q8_group(group, rows.cols, k / kGroup, to);
+      for (int64_t i = 0; i < count; ++i) group[i] = x[columns != nullptr ? columns[k + i] : k + i];
+      ReferenceRows<kKind>::put(group, count, rows.cols, k, to);
     }
   };
   parallel_for(exec, rows.num_rows, body);
 }
 
-double dot_f32(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
-  const float* x = input.f32 + token * input.cols + first;
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(weights[i]);
-  return sum;
-}
+// The rows of one call: how a column of a token is read, and what weights are rounded to.
+struct FloatRows {
+  const MatmulInput& input;
 
-double dot_q8(const MatmulInput& input, int64_t token, int64_t first, int64_t count, const float* weights) {
-  const std::byte* row = input.packed + static_cast<size_t>(token) * reference_packed_row_bytes(input.cols);
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    float scale = 0;
-    const int64_t group = (first + i) / kGroup;
-    std::memcpy(&scale, row + input.cols + group * static_cast<int64_t>(sizeof scale), sizeof scale);
-    const auto code = static_cast<int8_t>(row[first + i]);
-    sum += static_cast<double>(code) * static_cast<double>(scale) * static_cast<double>(weights[i]);
+  double get(int64_t token, int64_t column) const {
+    return static_cast<double>(input.f32[token * input.cols + column]);
   }
-  return sum;
-}
+  static float round_weight(float weight) { return weight; }
+};
+template <Activations kKind>
+struct PackedRowsOf {
+  const MatmulInput& input;
 
-template <RowForm kForm>
+  double get(int64_t token, int64_t column) const {
+    using Rows = ReferenceRows<kKind>;
+    return Rows::get(input.packed + static_cast<size_t>(token) * Rows::bytes(input.cols), input.cols, column);
+  }
+  static float round_weight(float weight) {
+    return kKind == Activations::kBf16 ? bf16_to_f32(f32_to_bf16(weight)) : weight;
+  }
+};
+
+template <typename Rows>
 void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t row) {
   const PackedMatrix& matrix = output.weights;
   const WeightFormat& info = weight_format(matrix.format);
   const std::byte* src = matrix.data + static_cast<size_t>(row) * info.bytes_of(matrix.cols);
-  constexpr auto dot = kForm == RowForm::kPacked ? dot_q8 : dot_f32;
+  const Rows x{input};
   for (int64_t first_token = 0; first_token < input.num_rows; first_token += kTokens) {
     const int64_t num_tokens = std::min(kTokens, input.num_rows - first_token);
     double sums[kTokens] = {};
@@ -109,7 +114,12 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
       const int64_t count = std::min(kChunk, matrix.cols - k);
       float weights[kChunk];
       info.dequantize(src + info.bytes_of(k), weights, count);
-      for (int64_t t = 0; t < num_tokens; ++t) sums[t] += dot(input, first_token + t, k, count, weights);
+      for (int64_t i = 0; i < count; ++i) weights[i] = Rows::round_weight(weights[i]);
+      for (int64_t t = 0; t < num_tokens; ++t) {
+        double sum = 0;
+        for (int64_t i = 0; i < count; ++i) sum += x.get(first_token + t, k + i) * static_cast<double>(weights[i]);
+        sums[t] += sum;
+      }
     }
     for (int64_t t = 0; t < num_tokens; ++t) {
       float& y = output.y[(first_token + t) * output.y_stride + row];
@@ -120,7 +130,7 @@ void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t 
   }
 }
 
-template <RowForm kForm>
+template <typename Rows>
 void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outputs, int num_outputs) {
   for (int i = 0; i < num_outputs; ++i) {
     const MatmulOutput& output = outputs[i];
@@ -128,7 +138,7 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
     const int64_t rows = output.weights.rows;
     const auto body = [&](int64_t task) {
       const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
-      for (int64_t row = task * kRowsPerTask; row < end; ++row) multiply_row<kForm>(rows_in, output, row);
+      for (int64_t row = task * kRowsPerTask; row < end; ++row) multiply_row<Rows>(rows_in, output, row);
     };
     parallel_for(exec, (rows + kRowsPerTask - 1) / kRowsPerTask, body);
   }
@@ -148,21 +158,20 @@ void quantize_q8_group(const float* x, int64_t cols, int64_t group, std::byte* q
 }
 
 void fill_matmul_reference(Kernels& table) {
-  for (int i = 0; i < kNumFormats; ++i) {
-    if (!weight_format(static_cast<Format>(i)).is_weight()) continue;
-    table.formats[i] = {.input = RowForm::kFloats,
-                        .packed_bytes = packed_bytes,
-                        .pack = pack,
-                        .matmul = matmul<RowForm::kFloats>,
-                        .matmul_experts = nullptr};
-  }
-  for (const CodeFormat& row : kCodeFormats) {
-    FormatKernels& kernels = table.formats[static_cast<size_t>(row.format)];
-    kernels.input = RowForm::kPacked;
-    kernels.matmul = matmul<RowForm::kPacked>;
-  }
-  table.packed_row_bytes = reference_packed_row_bytes;
-  table.pack_rows = pack_rows;
+  with_activations(table.activations, [&table]<Activations kKind>() {
+    for (int i = 0; i < kNumFormats; ++i) {
+      const auto format = static_cast<Format>(i);
+      if (!weight_format(format).is_weight()) continue;
+      const bool is_packed = is_multiplied_packed(format, kKind);
+      table.formats[i] = {.input = is_packed ? RowForm::kPacked : RowForm::kFloats,
+                          .packed_bytes = packed_bytes,
+                          .pack = pack,
+                          .matmul = is_packed ? matmul<PackedRowsOf<kKind>> : matmul<FloatRows>,
+                          .matmul_experts = nullptr};
+    }
+    table.packed_row_bytes = ReferenceRows<kKind>::bytes;
+    table.pack_rows = pack_rows<kKind>;
+  });
   table.mixes_expert_formats = true;
   table.enough_expert_rows = 512;
   table.dense_bytes = [](Format, int64_t, int64_t) { return size_t{0}; };

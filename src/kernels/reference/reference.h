@@ -12,6 +12,7 @@ size_t reference_packed_row_bytes(int64_t cols);
 // One head of Kernels::hadamard_heads.
 void hadamard_reference(float* head, int head_dim);
 
+// By Kernels::activations.
 void fill_matmul_reference(Kernels& table);
 void fill_rows_reference(Kernels& table);
 void fill_experts_reference(Kernels& table);

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/reference/kv_tile.h"
+#include "kernels/reference/packed_rows.h"
 #include "kernels/reference/reference.h"
 
 namespace quire {
@@ -28,16 +29,18 @@ void rms_norm(const Exec& exec, const RowNorm& norm, float* out, int64_t out_str
   });
 }
 
+template <Activations kKind>
 void rms_norm_packed(const Exec& exec, const RowNorm& norm, std::byte* packed) {
+  using Rows = ReferenceRows<kKind>;
   const int64_t dim = norm.dim;
   for_each_row(exec, norm.num_rows, [=](int64_t row) {
     const float* in = norm.x + row * norm.x_stride;
     const float scale = rms_scale(in, norm.eps, dim);
     for (int64_t k = 0; k < dim; k += kPackedColumnMultiple) {
+      const int64_t count = std::min(kPackedColumnMultiple, dim - k);
       float normed[kPackedColumnMultiple];
-      for (int64_t i = 0; i < kPackedColumnMultiple; ++i) normed[i] = in[k + i] * scale * norm.weight[k + i];
-      quantize_q8_group(normed, dim, k / kPackedColumnMultiple,
-                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(dim));
+      for (int64_t i = 0; i < count; ++i) normed[i] = in[k + i] * scale * norm.weight[k + i];
+      Rows::put(normed, count, dim, k, packed + static_cast<size_t>(row) * Rows::bytes(dim));
     }
   });
 }
@@ -74,13 +77,15 @@ void gated_activation(const Exec& exec, const RowGate& gate, float* out, int64_t
   });
 }
 
+template <Activations kKind>
 void gated_activation_packed(const Exec& exec, const RowGate& gate, std::byte* packed) {
+  using Rows = ReferenceRows<kKind>;
   for_each_row(exec, gate.num_rows, [=](int64_t row) {
     for (int64_t k = 0; k < gate.dim; k += kPackedColumnMultiple) {
+      const int64_t count = std::min(kPackedColumnMultiple, gate.dim - k);
       float product[kPackedColumnMultiple];
-      for (int64_t i = 0; i < kPackedColumnMultiple; ++i) product[i] = gated(gate, row, k + i);
-      quantize_q8_group(product, gate.dim, k / kPackedColumnMultiple,
-                        packed + static_cast<size_t>(row) * reference_packed_row_bytes(gate.dim));
+      for (int64_t i = 0; i < count; ++i) product[i] = gated(gate, row, k + i);
+      Rows::put(product, count, gate.dim, k, packed + static_cast<size_t>(row) * Rows::bytes(gate.dim));
     }
   });
 }
@@ -209,11 +214,13 @@ void hadamard_reference(float* head, int head_dim) {
 
 void fill_rows_reference(Kernels& table) {
   table.rms_norm = rms_norm;
-  table.rms_norm_packed = rms_norm_packed;
   table.add_rms_norm = add_rms_norm;
   table.add = add;
   table.gated_activation = gated_activation;
-  table.gated_activation_packed = gated_activation_packed;
+  with_activations(table.activations, [&table]<Activations kKind>() {
+    table.rms_norm_packed = rms_norm_packed<kKind>;
+    table.gated_activation_packed = gated_activation_packed<kKind>;
+  });
   table.rope = rope;
   table.norm_rope = norm_rope;
   table.add_expert_rows = add_expert_rows;

@@ -2,6 +2,9 @@
 
 namespace quire::QUIRE_TABLE {
 
-void override_table(Kernels& kernels) { override_tile_matmul(kernels); }
+void override_table(Kernels& kernels) {
+  if (kernels.activations == Activations::kInt8) override_tile_matmul(kernels);
+  if (kernels.activations == Activations::kBf16) override_bf16(kernels);
+}
 
 }  // namespace quire::QUIRE_TABLE

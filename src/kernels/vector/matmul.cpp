@@ -26,12 +26,15 @@ void override_matmul(Kernels& table) {
     const auto format = static_cast<Format>(i);
     if (weight_format(format).dequantize == nullptr) continue;
     const bool is_blocks = multiply_panels_for(format) == multiply_block_panels;
-    table.formats[i] = {.input = is_code_format(format) ? RowForm::kPacked : RowForm::kFloats,
+    const bool is_packed = is_multiplied_packed(format, table.activations);
+    table.formats[i] = {.input = is_packed ? RowForm::kPacked : RowForm::kFloats,
                         .packed_bytes = is_blocks ? block_matrix_bytes : matrix_bytes,
                         .pack = is_blocks ? pack_block_matrix : pack_matrix,
                         .matmul = matmul_outputs<multiply_panels_for>,
                         .matmul_experts = nullptr};
   }
+  if (table.activations == Activations::kBf16) override_bf16(table);
+  if (table.activations == Activations::kF32) override_f32(table);
 }
 
 }  // namespace quire::QUIRE_TABLE

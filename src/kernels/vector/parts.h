@@ -13,6 +13,10 @@ void override_packed_rows(Kernels& table);
 void override_rows(Kernels& table);
 void override_attention(Kernels& table);
 
+// These replace what multiplies packed rows of their kind of activations. A table over another one may have its own.
+void override_bf16(Kernels& table);
+void override_f32(Kernels& table);
+
 // Kernels::pack.
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst);
 

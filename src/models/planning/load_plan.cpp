@@ -141,7 +141,11 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
 }
 
 BackendChoice backend_choice(const RunnerOptions& options, int index) {
-  return {.device = options.device, .isa = options.isa, .one_answer = options.one_answer, .index = index};
+  return {.device = options.device,
+          .isa = options.isa,
+          .activations = options.activations,
+          .one_answer = options.one_answer,
+          .index = index};
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

@@ -95,8 +95,8 @@ MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& 
 
 ModelInfo ModelRunner::info(const Checkpoint& checkpoint) { return plan_load(checkpoint, {.device = "cpu"}).info; }
 
-std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const std::string& isa) {
-  WeightLoader loader(checkpoint, select_kernels(isa));
+std::set<MatrixShape> ModelRunner::matrices(const Checkpoint& checkpoint, const Kernels& kernels) {
+  WeightLoader loader(checkpoint, kernels);
   make_model(checkpoint, loader);
   return loader.matrices();
 }

@@ -26,8 +26,8 @@ class ModelRunner {
   // Reads no weights. Throws Error for an architecture, format or configuration this build does not know.
   static MemoryPlan plan(const Checkpoint& checkpoint, const RunnerOptions& options);
   static ModelInfo info(const Checkpoint& checkpoint);
-  // The distinct matrices that its steps multiply by, with the kernel table of this name (empty = the best).
-  static std::set<MatrixShape> matrices(const Checkpoint& checkpoint, const std::string& isa);
+  // The distinct matrices that its steps multiply by, with this kernel table.
+  static std::set<MatrixShape> matrices(const Checkpoint& checkpoint, const Kernels& kernels);
   // Throws Error kOutOfMemory with the ledger's numbers and the settings that would fit. The checkpoint must outlive
   // the runner: on the host embedding rows are read from its mapping.
   static std::unique_ptr<ModelRunner> load(const Checkpoint& checkpoint, const RunnerOptions& options,

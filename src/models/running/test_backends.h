@@ -47,6 +47,17 @@ inline std::vector<std::string> table_names() {
   return names;
 }
 
+// The host's tables with other activations than the usual ones, named "avx512:f32".
+inline std::vector<std::string> table_names_with_activations() {
+  std::vector<std::string> names;
+  for (const Activations kind : {Activations::kBf16, Activations::kF32}) {
+    for (const Kernels* kernels : runnable_kernels(kind)) {
+      names.push_back(std::string(kernels->name) + ":" + activations_name(kind));
+    }
+  }
+  return names;
+}
+
 // The CUDA table without one answer, where it can be had.
 inline constexpr const char* kCudaLibrary = "cuda_library";
 
@@ -61,7 +72,9 @@ inline std::vector<std::string> table_names_and_library() {
 // `options` for the table of that name.
 inline RunnerOptions with_table(RunnerOptions options, const std::string& name) {
   options.device = is_cuda(name) ? "cuda" : "cpu";
-  options.isa = is_cuda(name) ? "" : name;
+  const size_t colon = name.find(':');
+  options.isa = is_cuda(name) ? "" : name.substr(0, colon);
+  if (colon != std::string::npos) options.activations = find_activations(name.substr(colon + 1)).value();
   options.one_answer = name != kCudaLibrary;
   options.cuda = cuda();
   options.make_cuda_communicators = cuda_communicators();

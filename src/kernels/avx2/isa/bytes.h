@@ -93,6 +93,11 @@ struct Dots {
 inline Bytes subtract_products(Bytes sum, Bytes a, Bytes b) { return _mm256_sub_epi32(sum, _mm256_madd_epi16(a, b)); }
 inline Vec as_floats(Bytes x) { return _mm256_castsi256_ps(x); }
 
+// Byte kByte of every word, a code of a weight, as a float. Codes of eight bits are signed, others small.
+template <int kByte>
+inline Vec code_floats(Bytes words) {
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 24 - 8 * kByte), 24));
+}
 inline Vec widen_i8(const void* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
 }

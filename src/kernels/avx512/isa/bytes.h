@@ -73,6 +73,12 @@ struct Dots {
 inline Bytes subtract_products(Bytes sum, Bytes a, Bytes b) { return _mm512_sub_epi32(sum, _mm512_madd_epi16(a, b)); }
 inline Vec as_floats(Bytes x) { return _mm512_castsi512_ps(x); }
 
+// Byte kByte of every word, a code of a weight, as a float.
+template <int kByte>
+inline Vec code_floats(Bytes words) {
+  const Bytes shifted = kByte == 0 ? words : _mm512_srli_epi32(words, 8 * kByte);
+  return _mm512_cvtepi32_ps(kByte == 3 ? shifted : _mm512_and_si512(shifted, _mm512_set1_epi32(0xff)));
+}
 inline Vec widen_i8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }

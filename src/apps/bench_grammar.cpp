@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/bench.h"
@@ -37,10 +40,14 @@ struct GrammarBenchOptions {
   int64_t limit = 0;
   bool json = false;
   bool names = false;
+  bool any_order = false;
 };
+
+using NamedTimes = std::vector<std::pair<double, std::string>>;  // microseconds, of a file
 
 struct GrammarBench {
   std::vector<double> compile_us, mask_us, accept_us;
+  NamedTimes file_compile_us, file_mask_us;  // of the slowest mask
   int64_t num_schemas = 0, num_refused = 0, num_valid = 0, num_valid_blocked = 0, num_invalid = 0,
           num_invalid_passed = 0;
 };
@@ -89,6 +96,9 @@ void append_json(std::string& out, const json::value& value) {
     });
   } else if (value.is_array()) {
     append_list(value.get_array(), '[', ']', [&](const json::value& one) { append_json(out, one); });
+  } else if (value.is_double()) {
+    const std::string number = fmt::format("{}", value.get_double());
+    out += number.find_first_of(".e") == number.npos ? number + ".0" : number;
   } else {
     out += json::serialize(value);
   }
@@ -117,16 +127,19 @@ void bench_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
   const json::object& object = file.as_object();
   ++bench.num_schemas;
   std::shared_ptr<const CompiledGrammar> compiled;
-  const std::string schema = json::serialize(object.at("schema"));
+  const GrammarSpec spec = {
+      .kind = GrammarKind::kJsonSchema, .text = json::serialize(object.at("schema")), .any_order = options.any_order};
   const auto begin = Clock::now();
   try {
-    compiled = compile_grammar(parse_grammar({.kind = GrammarKind::kJsonSchema, .text = schema}), vocabulary);
+    compiled = compile_grammar(parse_grammar(spec), vocabulary);
   } catch (const Error& error) {
     ++bench.num_refused;
     if (options.names) fmt::print("refused {}: {}\n", path.filename().string(), error.what());
     return;
   }
   bench.compile_us.push_back(microseconds_since(begin));
+  bench.file_compile_us.emplace_back(bench.compile_us.back(), path.filename().string());
+  const size_t first_mask = bench.mask_us.size();
   std::vector<uint64_t> mask(mask_words(tokenizer.vocab_size()));
   for (const json::value& test : object.at("tests").as_array()) {
     const bool is_valid = test.at("valid").as_bool();
@@ -146,6 +159,17 @@ void bench_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
       fmt::print("{} {}: {}\n", is_valid ? "blocked valid" : "passed invalid", path.filename().string(),
                  std::string(test.at("description").as_string()));
     }
+  }
+  double slowest = 0;
+  for (size_t i = first_mask; i < bench.mask_us.size(); ++i) slowest = std::max(slowest, bench.mask_us[i]);
+  bench.file_mask_us.emplace_back(slowest, path.filename().string());
+}
+
+void print_slowest(const char* what, NamedTimes& times) {
+  constexpr size_t kMost = 10;
+  std::ranges::sort(times, std::greater());
+  for (size_t i = 0; i < std::min(kMost, times.size()); ++i) {
+    fmt::print("{} {:.0f} us: {}\n", what, times[i].first, times[i].second);
   }
 }
 
@@ -197,6 +221,10 @@ void bench_grammar(const GrammarBenchOptions& options) {
   }
   GrammarBench bench;
   for (const auto& path : paths) bench_file(path, tokenizer, vocabulary, options, bench);
+  if (options.names) {
+    print_slowest("compiled in", bench.file_compile_us);
+    print_slowest("slowest mask", bench.file_mask_us);
+  }
   print(bench, tokenizer, options.json);
 }
 
@@ -217,7 +245,12 @@ void add_bench_grammar_command(Command& bench) {
                {.names = "--files",
                 .value = number(options->limit, 0, 1 << 20),
                 .help = "How many files, spread over the folder; 0: all"},
-               {.names = "--names", .value = on_off(options->names), .help = "Name the files with wrong results"},
+               {.names = "--any-order",
+                .value = on_off(options->any_order),
+                .help = "Allow the properties of objects in any order"},
+               {.names = "--names",
+                .value = on_off(options->names),
+                .help = "Name the files with wrong results, and the slowest"},
                {.names = "--json", .value = on_off(options->json), .help = "Print JSON"}});
   command.on_run([options] { bench_grammar(*options); });
 }

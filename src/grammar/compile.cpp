@@ -13,7 +13,7 @@ namespace {
 // Parts of GrammarLimits::max_work.
 constexpr size_t kCallShare = 4;       // what one call may use
 constexpr size_t kTokenShare = 2'000;  // what a token of the answer adds: long answers are no worse off
-constexpr size_t kGuessShare = 256;    // of what is left: a guess that takes longer is not worth it
+constexpr size_t kGuessShare = 4096;   // of what is left, a millisecond: a guess that takes longer is not worth it
 constexpr size_t kBytesPerUnit = 64;   // of copying a grammar
 // Times that a choice may fill the memory, and tokens of its answer for one more.
 constexpr size_t kMaxFreshStarts = 16, kTokensPerFreshStart = 512;

@@ -28,6 +28,7 @@ struct GrammarSpec {
   // any other the grammar begins at once.
   std::string starts_after_begin = {};
   bool any_whitespace = true;  // of JSON: where it may stand, as far as it stays short; else as json.dumps writes it
+  bool any_order = false;      // of JSON: the properties of an object; else in the schema's
 
   bool operator==(const GrammarSpec&) const = default;
 };

@@ -120,7 +120,7 @@ Symbol random_symbol(GrammarBuilder& builder, std::vector<Symbol>& rules, std::m
   const auto inner = [&] { return random_symbol(builder, rules, random, depth + 1); };
   const char* const expressions[] = {"a",      "b?",  "[ab]*",       "(ab|a)+", "\\(", "\\)",
                                      "x{1,3}", "é|a", "1[0-9]{0,2}", "\\+",     ""};
-  const uint32_t kind = depth > 3 ? random() % 2 : random() % 7;
+  const uint32_t kind = depth > 3 ? random() % 2 : random() % 8;
   switch (kind) {
     case 0: return builder.terminal(builder.expression(expressions[random() % 11], true));
     case 1: return rules[random() % rules.size()];
@@ -128,6 +128,18 @@ Symbol random_symbol(GrammarBuilder& builder, std::vector<Symbol>& rules, std::m
     case 3: return builder.sequence(std::vector{inner(), inner(), inner()});
     case 4:
     case 5: return builder.choice(std::vector{inner(), inner(), inner()});
+    case 6: {
+      GrammarBuilder::Members members{.separator = builder.terminal(builder.literal(",")),
+                                      .min = static_cast<int64_t>(random() % 3),
+                                      .max = random() % 2 == 0 ? kNoMaximum : static_cast<int64_t>(1 + random() % 4)};
+      for (const char* const begin : {"a", "b", "ab", "x", "("}) {
+        std::vector<Symbol>* const groups[] = {&members.required, &members.optional, &members.others, nullptr};
+        std::vector<Symbol>* const group = groups[random() % 4];
+        if (group == nullptr) continue;
+        group->push_back(builder.sequence(std::vector{builder.terminal(builder.literal(begin)), inner()}));
+      }
+      return builder.unordered(members);
+    }
     default: {
       const int64_t min = random() % 3;
       return builder.repeat(inner(), min, random() % 2 == 0 ? kNoMaximum : min + 1);

@@ -41,6 +41,7 @@ class Spread {
       case Kind::kSpecial: return {};
       case Kind::kSequence:
       case Kind::kChoice: return grammar_.parts_of(node);
+      case Kind::kUnordered: return grammar_.members_of(grammar_.unordered[node.first]);
       case Kind::kRepeat:
       case Kind::kRule: return {&node.first, node.first == kUndefined ? size_t{0} : size_t{1}};
       case Kind::kIfSpecial: return std::span(grammar_.parts).subspan(node.second, 2);
@@ -152,6 +153,31 @@ struct GrammarBuilder::State {
     }
   }
 
+  // Whether members that derive a text make a list of the right length.
+  bool derives_text(const UnorderedList& list, const std::vector<bool>& has) const {
+    const auto members = grammar.members_of(list);
+    const auto derives = [&](uint32_t member) { return has[member]; };
+    if (!std::ranges::all_of(members.first(list.num_required), derives)) return false;
+    const auto least = std::max<int64_t>({1, list.min, int64_t{list.num_required}});
+    if (list.max != kNoMaximum && least > list.max) return false;
+    if (std::ranges::any_of(members.subspan(list.num_once), derives)) return true;
+    int64_t count = 0;
+    for (size_t i = 0; i < list.num_once && count < least; ++i) count += has[members[i]] ? 1 : 0;
+    return count >= least;
+  }
+
+  void keep_members(UnorderedList& list, const std::vector<bool>& derives) {
+    const auto members = std::span(grammar.parts).subspan(list.first, list.num_members);
+    uint32_t num_kept = 0, num_once = 0;
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (!list.is_required(i) && !derives[members[i]]) continue;
+      if (!list.may_repeat(i)) ++num_once;
+      members[num_kept++] = members[i];
+    }
+    list.num_members = num_kept;
+    list.num_once = num_once;
+  }
+
   // Removes what derives no text, as long as something is left.
   void keep_productive() {
     const std::vector<bool> derives = Spread(grammar).run([&](uint32_t id, const std::vector<bool>& has) {
@@ -162,6 +188,7 @@ struct GrammarBuilder::State {
         case Kind::kSpecial: return true;
         case Kind::kSequence: return std::ranges::all_of(grammar.parts_of(node), derived);
         case Kind::kChoice: return std::ranges::any_of(grammar.parts_of(node), derived);
+        case Kind::kUnordered: return derives_text(grammar.unordered[node.first], has);
         case Kind::kRepeat: return node.min == 0 || has[node.first];
         case Kind::kRule: return node.first != kUndefined && has[node.first];
         case Kind::kIfSpecial: return has[grammar.parts[node.second]] && has[grammar.parts[node.second + 1]];
@@ -176,6 +203,8 @@ struct GrammarBuilder::State {
         node.second = static_cast<uint32_t>(end - parts.begin());
       } else if (node.kind == Kind::kRepeat && !derives[node.first]) {
         node = {.kind = Kind::kSequence};  // none at all
+      } else if (node.kind == Kind::kUnordered) {
+        keep_members(grammar.unordered[node.first], derives);
       }
     }
   }
@@ -189,6 +218,7 @@ struct GrammarBuilder::State {
         case Kind::kSpecial: return false;
         case Kind::kSequence: return std::ranges::all_of(grammar.parts_of(node), nulls);
         case Kind::kChoice: return std::ranges::any_of(grammar.parts_of(node), nulls);
+        case Kind::kUnordered: return false;
         case Kind::kRepeat: return node.min == 0 || has[node.first];
         case Kind::kRule: return node.first != kUndefined && has[node.first];
         case Kind::kIfSpecial: return bool(has[grammar.parts[node.second + 1]]);
@@ -293,6 +323,26 @@ Symbol GrammarBuilder::repeat(Symbol inner, int64_t min, int64_t max) {
   if (min == 1 && max == 1) return inner;
   if (max == 0) return sequence({});
   return {state_->add({.kind = Kind::kRepeat, .first = inner.id, .min = min, .max = max}, {})};
+}
+
+Symbol GrammarBuilder::unordered(const Members& members) {
+  Grammar& grammar = state_->grammar;
+  std::vector<uint32_t> parts = ids(members.required);
+  for (const std::vector<Symbol>* more : {&members.optional, &members.others}) {
+    for (const Symbol member : *more) parts.push_back(member.id);
+  }
+  const auto num_required = static_cast<uint32_t>(members.required.size());
+  const UnorderedList list{.separator = members.separator.id,
+                           .first = static_cast<uint32_t>(grammar.parts.size()),
+                           .num_members = static_cast<uint32_t>(parts.size()),
+                           .num_required = num_required,
+                           .num_once = num_required + static_cast<uint32_t>(members.optional.size()),
+                           .min = members.min,
+                           .max = members.max};
+  const auto index = static_cast<uint32_t>(grammar.unordered.size());
+  const uint32_t symbol = state_->append({.kind = Kind::kUnordered, .first = index}, parts);
+  grammar.unordered.push_back(list);
+  return {symbol};
 }
 
 // The texts of a branch are regular: its end comes last, and no end comes before.

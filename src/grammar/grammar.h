@@ -80,6 +80,15 @@ class GrammarBuilder {
   Symbol sequence(std::span<const Symbol> parts);
   Symbol choice(std::span<const Symbol> parts);
   Symbol repeat(Symbol inner, int64_t min, int64_t max = kNoMaximum);
+  // One or more members in any order, a separator between two: `required` ones once, `optional` ones at most once,
+  // `others` any number of times; min to max members in all. None may derive the empty text. The states that matching
+  // needs for it are made when they are met.
+  struct Members {
+    Symbol separator;
+    std::vector<Symbol> required = {}, optional = {}, others = {};
+    int64_t min = 0, max = kNoMaximum;
+  };
+  Symbol unordered(const Members& members);
   // Any text, special tokens excluded, up to and including the first of `ends` that it contains (each a non-empty
   // literal or special name), then what belongs to that end; or, if `may_end`, any text without one of them.
   struct Branch {

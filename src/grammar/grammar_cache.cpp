@@ -10,6 +10,7 @@ std::string key_of(const GrammarSpec& spec) {
   std::string key;
   key += static_cast<char>('a' + static_cast<int>(spec.kind));
   key += spec.any_whitespace ? '1' : '0';
+  key += spec.any_order ? '1' : '0';
   for (const std::string* part : {&spec.starts_after, &spec.starts_after_begin}) {
     key += std::to_string(part->size()) + ':' + *part;
   }

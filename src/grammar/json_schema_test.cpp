@@ -2,6 +2,7 @@
 // by tools/check_schemas.py.
 #include "grammar/json_schema.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -206,8 +207,48 @@ TEST(JsonSchema, Objects) {
 TEST(JsonSchema, AnyOrder) {
   check({{R"({"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}}, "required": ["b"]})",
           {R"({"a": 1, "b": 2})", R"({"b": 2, "a": 1})", R"({"c": 0, "b": 2, "d": 0, "a": 1})"},
-          {R"({"a": 1})", R"({"b": 2, "b": 2})", R"({"c": 0, "a": 2, "b": 2})"}}},
+          {R"({"a": 1})", R"({"b": 2, "b": 2})", R"({"c": 0, "a": 2, "b": 2})"}},
+         {R"({"type": "object", "properties": {"a": {}, "b": {}, "c": {}}, "required": ["b"], "maxProperties": 2})",
+          {R"({"b": 2})", R"({"a": 1, "b": 2})", R"({"d": 1, "b": 2})", R"({"b": 2, "d": 1})"},
+          {"{}", R"({"a": 1, "c": 2})", R"({"a": 1, "c": 2, "b": 3})", R"({"d": 1, "e": 2})"}},
+         {R"({"type": "object", "properties": {"a": {}, "b": {}}, "minProperties": 2})",
+          {R"({"b": 2, "a": 1})", R"({"c": 2, "a": 1})", R"({"d": 1, "e": 2, "a": 3})"},
+          {"{}", R"({"a": 1})", R"({"d": 1})"}},
+         {R"({"type": "object", "properties": {"a": {}, "b": false}, "additionalProperties": false})",
+          {"{}", R"({"a": 2})"},
+          {R"({"b": 2})", R"({"a": 1, "a": 2})"}},
+         {R"({"type": "object", "properties": {"v": {"type": "integer"}, "next": {"$ref": "#"}}, "required": ["v"]})",
+          {R"({"next": {"next": {"v": 1}, "v": 2}, "v": 3})"},
+          {R"({"next": {"next": {"v": 1}}, "v": 3})"}}},
         {.any_order = true});
+}
+
+TEST(JsonSchema, AnyOrderOfManyProperties) {
+  std::string schema = R"({"additionalProperties": false, "type": "object", "properties": {)";
+  std::string required, ascending, descending;
+  for (int i = 0; i < 80; ++i) {
+    const std::string name = fmt::format("\"p{}\"", i);
+    schema += fmt::format("{}{}: {{}}", i == 0 ? "" : ", ", name);
+    required += fmt::format("{}{}", i == 0 ? "" : ", ", name);
+    ascending += fmt::format("{}{}: {}", i == 0 ? "" : ", ", name, i);
+    descending = fmt::format("{}: {}{}", name, i, i == 0 ? "" : ", " + descending);
+  }
+  check({{schema + "}, \"required\": [" + required + "]}",
+          {"{" + ascending + "}", "{" + descending + "}"},
+          {"{}", "{" + descending + ", \"p3\": 1}", "{" + ascending.substr(9) + "}"}}},
+        {.any_order = true});
+}
+
+// Where every number of a sign fits, or every one that is small, it may have an exponent.
+TEST(JsonSchema, ExponentsWithinBounds) {
+  check({
+      {R"({"type": "number", "minimum": 0})", {"1e-06", "2.5E+20", "0.5e1"}, {"-1e-06", "-0.5"}},
+      {R"({"type": "number", "exclusiveMaximum": 0})", {"-1e-06", "-1.5e20"}, {"1e-06", "0e5"}},
+      {R"({"type": "number", "minimum": -90, "maximum": 90})", {"1e-06", "-3.25e-7", "0.5"}, {"1e5", "10e-1", "1e0"}},
+      {R"({"type": "number", "minimum": 0, "maximum": 0.5})", {"0.25"}, {"1e-06", "9e-1"}},
+      {R"({"type": "number", "multipleOf": 0.01})", {"0.25"}, {"1e-06"}},
+      {R"({"type": "integer", "minimum": 0})", {"25"}, {"1e5"}},
+  });
 }
 
 TEST(JsonSchema, Combinations) {

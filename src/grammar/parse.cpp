@@ -33,7 +33,7 @@ Symbol choice(GrammarBuilder& builder, const json::value& list) {
 }
 
 Symbol body(GrammarBuilder& builder, const GrammarSpec& spec, const GrammarLimits& limits) {
-  const JsonForm form = {.any_whitespace = spec.any_whitespace};
+  const JsonForm form = {.any_whitespace = spec.any_whitespace, .any_order = spec.any_order};
   switch (spec.kind) {
     case GrammarKind::kJsonSchema: return json_schema(builder, parse_text(spec, "JSON schema", limits), form);
     case GrammarKind::kJsonObject: return json_object(builder, form);

@@ -1,6 +1,7 @@
 #include "grammar/recognizer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -48,7 +49,7 @@ bool Recognizer::ItemSet::insert(const Item& item) {
 
 // Rules and names are replaced by what they stand for.
 Recognizer::Symbols Recognizer::resolve_names(const Grammar& grammar, const std::vector<bool>& has_special) {
-  Symbols symbols = {grammar.symbols, grammar.parts, grammar.root};
+  Symbols symbols = {grammar.symbols, grammar.parts, grammar.unordered, grammar.root};
   const auto num_symbols = static_cast<uint32_t>(symbols.nodes.size());
   constexpr uint32_t kNotYet = 0xFFFFFFFF;
   // Of each symbol. Without a definition, or while it is looked for: 0, as nothing that the root reaches ends there.
@@ -73,6 +74,7 @@ Recognizer::Symbols Recognizer::resolve_names(const Grammar& grammar, const std:
     return found;
   };
   for (uint32_t& part : symbols.parts) part = target(part);
+  for (UnorderedList& list : symbols.unordered) list.separator = target(list.separator);
   for (SymbolNode& node : symbols.nodes) {
     if (node.kind == Kind::kRepeat) node.first = target(node.first);
   }
@@ -110,6 +112,10 @@ bool Recognizer::is_last(uint32_t symbol, uint32_t progress) const {
     case Kind::kSequence: return progress + 1 == node.second;
     case Kind::kChoice: return true;
     case Kind::kRepeat: return progress + 1 == node.max && progress + 1 >= min_of(node);
+    case Kind::kUnordered: {
+      const ListPlace& place = list_place(progress);
+      return !place.state->is_after_member && is_last_member(place, progress - place.first_number - 1);
+    }
     default: return false;
   }
 }
@@ -146,6 +152,12 @@ void Recognizer::predict(uint32_t symbol) {
     case Kind::kChoice: add_item({symbol, 0, kSelf}); break;
     case Kind::kRepeat:
       if (node.max != 0) add_item({symbol, 0, kSelf});
+      break;
+    case Kind::kUnordered:
+      add_item(
+          {symbol,
+           list_number(node.first, {.had = std::vector<uint64_t>(1 + symbols_.unordered[node.first].num_once / 64)}),
+           kSelf});
       break;
     case Kind::kRule:
     case Kind::kIfSpecial: CHECK(false);  // resolve_names
@@ -192,6 +204,7 @@ void Recognizer::advance(uint32_t symbol, uint32_t progress, uint32_t origin) {
     return;
   }
   const SymbolNode& node = symbols_.nodes[symbol];
+  if (node.kind == Kind::kUnordered) return advance_list(symbol, progress, origin);
   ++progress;
   switch (node.kind) {
     case Kind::kSequence:
@@ -239,10 +252,83 @@ void Recognizer::close() {
       wait_for(item, symbols_.parts[node.first + item.progress]);
     } else if (node.kind == Kind::kRepeat) {
       wait_for(item, node.first);
+    } else if (node.kind == Kind::kUnordered) {
+      expect_in_list(item);
     } else {
       for (uint32_t i = 0; i < node.second; ++i) wait_for(item, symbols_.parts[node.first + i]);
     }
   }
+}
+
+// ---- Unordered lists
+
+uint32_t Recognizer::list_number(uint32_t list, ListState state) {
+  const UnorderedList& members = symbols_.unordered[list];
+  const uint64_t number = list_places_.empty() ? 0
+                                               : uint64_t{list_places_.back().first_number} +
+                                                     symbols_.unordered[list_places_.back().list].num_members + 1;
+  if (number + members.num_members + 1 > std::numeric_limits<uint32_t>::max()) {
+    fail(ErrorCode::kLimit, "the grammar has too many orders of the members of a list");
+  }
+  const auto [entry, is_new] = list_numbers_.try_emplace({list, std::move(state)}, static_cast<uint32_t>(number));
+  if (!is_new) return entry->second;
+  const ListState& kept = entry->first.second;
+  count_work(16 + kept.had.size());
+  list_bytes_ += sizeof(ListPlace) + sizeof(*entry) + 48 + 8 * kept.had.size();
+  ListPlace place{.state = &kept, .first_number = entry->second, .list = list, .num_had = 0, .num_required_had = 0};
+  for (uint32_t i = 0; i < members.num_once; ++i) {
+    if (((kept.had[i / 64] >> (i % 64)) & 1) == 0) continue;
+    ++place.num_had;
+    if (members.is_required(i)) ++place.num_required_had;
+  }
+  list_places_.push_back(place);
+  return entry->second;
+}
+
+const Recognizer::ListPlace& Recognizer::list_place(uint32_t progress) const {
+  return *(std::ranges::upper_bound(list_places_, progress, {}, &ListPlace::first_number) - 1);
+}
+
+// Room is left for the required ones that are still to come.
+bool Recognizer::may_take(const ListPlace& place, uint32_t member) const {
+  const UnorderedList& list = symbols_.unordered[place.list];
+  if (!list.may_repeat(member) && ((place.state->had[member / 64] >> (member % 64)) & 1) != 0) return false;
+  if (list.is_required(member) || list.max == kNoMaximum) return true;
+  return place.state->count + 1 + (list.num_required - place.num_required_had) <= list.max;
+}
+
+// Whether nothing may follow after this one.
+bool Recognizer::is_last_member(const ListPlace& place, uint32_t member) const {
+  const UnorderedList& list = symbols_.unordered[place.list];
+  if (list.max != kNoMaximum && place.state->count + 1 >= list.max) return true;
+  const bool has_others = list.num_once < list.num_members;
+  return !has_others && place.num_had + (list.may_repeat(member) ? 0 : 1) == list.num_once;
+}
+
+void Recognizer::expect_in_list(const Item& item) {
+  const ListPlace place = list_place(item.progress);
+  const UnorderedList& list = symbols_.unordered[place.list];
+  if (place.state->is_after_member) {
+    return wait_for({item.symbol, place.first_number + 1, item.origin}, list.separator);
+  }
+  for (uint32_t i = 0; i < list.num_members; ++i) {
+    if (!may_take(place, i)) continue;
+    wait_for({item.symbol, place.first_number + 1 + i, item.origin}, symbols_.parts[list.first + i]);
+  }
+}
+
+void Recognizer::advance_list(uint32_t symbol, uint32_t progress, uint32_t origin) {
+  const ListPlace place = list_place(progress);
+  const UnorderedList& list = symbols_.unordered[place.list];
+  ListState next = *place.state;
+  next.is_after_member = !place.state->is_after_member;
+  if (!next.is_after_member) return add_item({symbol, list_number(place.list, std::move(next)), origin});
+  const uint32_t member = progress - place.first_number - 1;
+  if (!list.may_repeat(member)) next.had[member / 64] |= uint64_t{1} << (member % 64);
+  next.count = std::min(next.count + 1, std::max(list.min, list.max));
+  const uint32_t num_required_had = place.num_required_had + (list.is_required(member) ? 1 : 0);
+  if (num_required_had == list.num_required && next.count >= list.min) complete(symbol, origin);
+  if (!is_last_member(place, member)) add_item({symbol, list_number(place.list, std::move(next)), origin});
 }
 
 std::span<const Recognizer::Wait> Recognizer::waits(SetId set, uint32_t symbol) const {
@@ -305,7 +391,8 @@ size_t Recognizer::memory_bytes() const {
   return regular_.memory_bytes() + lexer_index_.capacity() * 4 + lexer_rows_.size() * sizeof(LexerRow) +
          sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
          num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
-         symbols_.nodes.size() * (sizeof(SymbolNode) + 8) + symbols_.parts.size() * 4 + allowed_characters_.size() * 32;
+         symbols_.nodes.size() * (sizeof(SymbolNode) + 8) + symbols_.parts.size() * 4 +
+         allowed_characters_.size() * 32 + list_bytes_;
 }
 
 // ---- Steps

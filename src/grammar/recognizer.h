@@ -3,16 +3,19 @@
 // An item of a set refers to the set in which it began, by id. So equal situations are the same set, wherever in the
 // text they occur: within a string, after the next element of a list. A set's successors are kept, and reading a text
 // again, or another one like it, is a walk over a table. Items at the end of their production are resolved to those
-// that wait for them (Leo, 1991), so that right recursion adds nothing.
+// that wait for them (Leo, 1991), so that right recursion adds nothing. What an unordered list has had is a part of its
+// items: a state, made when a text first gets there.
 //
 // One thread at a time. What does not fit the limits throws Error kLimit.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "grammar/symbols.h"
@@ -97,6 +100,20 @@ class Recognizer {
     size_t size_ = 0;
     uint32_t round_ = 1;
   };
+  // How far an unordered list is. After a member the separator or the end follows, else a member.
+  struct ListState {
+    std::vector<uint64_t> had;  // of the members that come once, as bits
+    int64_t count = 0;          // of all, as far as the list counts
+    bool is_after_member = false;
+    auto operator<=>(const ListState&) const = default;
+  };
+  // The progress of an item of a list is a state's number; that of a wait is the number, 1 and the member's index more,
+  // so that no state is made before it is met.
+  struct ListPlace {
+    const ListState* state;
+    uint32_t first_number, list;
+    uint32_t num_had, num_required_had;
+  };
   struct LexerRow {
     std::array<RegularLanguages::Id, 256> next = {};  // kNothing where no string remains
     ByteSet live = {};
@@ -105,6 +122,7 @@ class Recognizer {
   struct Symbols {
     std::vector<SymbolNode> nodes;
     std::vector<uint32_t> parts;
+    std::vector<UnorderedList> unordered;
     uint32_t root;
   };
   template <typename HasSpecial>
@@ -122,6 +140,13 @@ class Recognizer {
   const LexerRow& lexer_row(RegularLanguages::Id language);
   int64_t min_of(const SymbolNode& node) const;
   bool is_last(uint32_t symbol, uint32_t progress) const;
+
+  uint32_t list_number(uint32_t list, ListState state);
+  const ListPlace& list_place(uint32_t progress) const;
+  bool may_take(const ListPlace& place, uint32_t member) const;
+  bool is_last_member(const ListPlace& place, uint32_t member) const;
+  void expect_in_list(const Item& item);
+  void advance_list(uint32_t symbol, uint32_t progress, uint32_t origin);
 
   SetId compute_next(SetId set, uint8_t byte);
   void add_row(SetId set);
@@ -148,8 +173,11 @@ class Recognizer {
   std::vector<Wait> waits_;
   std::vector<std::unique_ptr<SetId[]>> row_chunks_;
   size_t num_rows_ = 0;
-  std::vector<SetId> table_;                              // open addressing; kDead: free
-  std::unordered_map<uint64_t, int> allowed_characters_;  // of a language and a kind
+  std::vector<SetId> table_;                                         // open addressing; kDead: free
+  std::unordered_map<uint64_t, int> allowed_characters_;             // of a language and a kind
+  std::map<std::pair<uint32_t, ListState>, uint32_t> list_numbers_;  // of a list and a state
+  std::vector<ListPlace> list_places_;                               // by number
+  size_t list_bytes_ = 0;
   SetId start_ = kDead;
 
   // The set that is being made.

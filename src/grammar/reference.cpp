@@ -14,9 +14,18 @@ constexpr double kMaxSeconds = 600;
 
 struct Item {
   uint32_t symbol;
-  int64_t progress;  // a terminal's language that is left, parts of a sequence, repetitions; of others 0 or 1
-  size_t origin;     // bytes before it
+  // A terminal's language that is left, parts of a sequence, repetitions, the state of a list; of others 0 or 1.
+  int64_t progress;
+  size_t origin;  // bytes before it
   auto operator<=>(const Item&) const = default;
+};
+
+// Of an unordered list: which members it has had that come once, how many in all, what follows.
+struct ListState {
+  std::set<size_t> had = {};
+  int64_t count = 0;
+  bool is_after_member = false;
+  auto operator<=>(const ListState&) const = default;
 };
 
 class Earley {
@@ -57,7 +66,10 @@ class Earley {
 
   void predict(uint32_t symbol) {
     const SymbolNode& node = grammar_.symbols[symbol];
-    add({symbol, node.kind == Kind::kTerminal ? int64_t{node.first} : 0, sets_.size() - 1});
+    int64_t progress = 0;
+    if (node.kind == Kind::kTerminal) progress = node.first;
+    if (node.kind == Kind::kUnordered) progress = number_of({});
+    add({symbol, progress, sets_.size() - 1});
   }
 
   void wait(const Item& item, uint32_t part) {
@@ -68,8 +80,50 @@ class Earley {
     if (empty_here_.contains(part) && grammar_.symbols[item.symbol].kind != Kind::kRepeat) advance(item);
   }
 
+  int64_t number_of(const ListState& state) {
+    const auto [entry, is_new] = list_numbers_.try_emplace(state, static_cast<int64_t>(list_states_.size()));
+    if (is_new) list_states_.push_back(state);
+    return entry->second;
+  }
+
+  // The members that may follow: room is left for the required ones that are still to come.
+  static std::vector<size_t> members_after(const UnorderedList& list, const ListState& state) {
+    std::vector<size_t> members;
+    for (size_t i = 0; i < list.num_members; ++i) {
+      ListState after = state;
+      after.had.insert(i);
+      const bool has_room = list.max == kNoMaximum || state.count + 1 + num_missing(list, after) <= list.max;
+      if (has_room && (list.may_repeat(i) || !state.had.contains(i))) members.push_back(i);
+    }
+    return members;
+  }
+
+  static int64_t num_missing(const UnorderedList& list, const ListState& state) {
+    return list.num_required - std::distance(state.had.begin(), state.had.lower_bound(size_t{list.num_required}));
+  }
+
+  // An item that waits for a part of a list has the state after that part.
+  void read_list(const Item& item, const UnorderedList& list) {
+    const ListState state = list_states_[static_cast<size_t>(item.progress)];
+    const std::vector<size_t> members = members_after(list, state);
+    ListState next = state;
+    next.is_after_member = !state.is_after_member;
+    if (state.is_after_member) {
+      if (num_missing(list, state) == 0 && state.count >= list.min) complete(item);
+      if (!members.empty()) wait({item.symbol, number_of(next), item.origin}, list.separator);
+      return;
+    }
+    ++next.count;
+    for (const size_t i : members) {
+      ListState after = next;
+      if (!list.may_repeat(i)) after.had.insert(i);
+      wait({item.symbol, number_of(after), item.origin}, grammar_.members_of(list)[i]);
+    }
+  }
+
   void advance(Item item) {
     const SymbolNode& node = grammar_.symbols[item.symbol];
+    if (node.kind == Kind::kUnordered) return add(item);
     const bool is_saturated = node.kind == Kind::kRepeat && node.max == kNoMaximum && item.progress >= node.min;
     if (!is_saturated) ++item.progress;
     add(item);
@@ -116,6 +170,7 @@ class Earley {
           if (item.progress >= node.min || grammar_.symbols[node.first].is_nullable) complete(item);
           if (node.max == kNoMaximum || item.progress < node.max) wait(item, node.first);
           break;
+        case Kind::kUnordered: read_list(item, grammar_.unordered[node.first]); break;
         case Kind::kRule:
         case Kind::kIfSpecial:
           if (item.progress == 1) {
@@ -132,6 +187,8 @@ class Earley {
   RegularLanguages regular_;
   std::vector<std::set<Item>> sets_;
   std::vector<std::map<uint32_t, std::set<Item>>> waiting_;  // of each set: by the symbol that they wait for
+  std::map<ListState, int64_t> list_numbers_;
+  std::vector<ListState> list_states_;
   std::vector<Item> open_;
   std::set<uint32_t> empty_here_;
   bool is_accepted_ = false;

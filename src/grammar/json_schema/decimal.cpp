@@ -169,4 +169,28 @@ std::optional<Regex> decimals_multiple_of(GrammarBuilder& builder, const Decimal
   return builder.any_of(choices);
 }
 
+Regex with_exponents(GrammarBuilder& builder, Regex decimals) {
+  struct Kind {
+    std::string_view decimals, with_exponents;  // of no sign, not zero
+  };
+  constexpr std::string_view kDigits = "[0-9]*[1-9][0-9]*";
+  const std::string small = fmt::format(R"(0\.{})", kDigits);
+  const std::string any = fmt::format(R"((0|[1-9][0-9]*)\.{}|[1-9][0-9]*(\.[0-9]+)?)", kDigits);
+  const std::string any_power = fmt::format("({})[eE][+\\-]?[0-9]{{1,2}}", any);
+  const std::array<Kind, 2> kinds = {Kind{any, any_power}, Kind{small, R"([1-9](\.[0-9]+)?[eE]-(0?[1-9]|[1-9][0-9]))"}};
+  std::vector<Regex> choices = {decimals};
+  for (const std::string_view sign : {"", "-"}) {
+    for (const Kind& kind : kinds) {
+      const auto with_sign = [&](std::string_view magnitude) {
+        return builder.concat(std::array{builder.literal(sign), builder.expression(magnitude, true)});
+      };
+      const Regex others = builder.all_of(std::array{with_sign(kind.decimals), builder.complement(decimals)});
+      if (!builder.is_nothing(others)) continue;
+      choices.push_back(with_sign(kind.with_exponents));
+      break;
+    }
+  }
+  return builder.any_of(choices);
+}
+
 }  // namespace quire::schema

@@ -26,4 +26,8 @@ Regex decimals_equal(GrammarBuilder& builder, const Decimal& value);
 // The multiples of a positive number, or nullopt where its digits are too many.
 std::optional<Regex> decimals_multiple_of(GrammarBuilder& builder, const Decimal& divisor);
 
+// The same numbers, with exponents too where that is sure to stay among them: all numbers of a sign are, or all of a
+// sign that are smaller than 1 (which programs write as 1e-06).
+Regex with_exponents(GrammarBuilder& builder, Regex decimals);
+
 }  // namespace quire::schema

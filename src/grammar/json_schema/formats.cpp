@@ -83,6 +83,11 @@ const std::string kUriTemplate =
     R"(([^\x00-\x20"'%<>\\^`{|}]|%[0-9A-Fa-f]{2}|\{[+#./;?&=,!@|]?)" + kVariable + "(," + kVariable + R"()*\})*)";
 const std::string kInternational = R"(\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef\u{10000}-\u{efffd})";
 
+// Of ECMA-262, as far as a regular language tells: escapes and classes end, and no quantifier comes first. Groups are
+// not counted.
+const std::string kRegexPart = R"(\\[^]|\[([^\]\\]|\\[^])*\])";
+const std::string kRegex = R"((([^\[\\*+?]|)" + kRegexPart + R"()([^\[\\]|)" + kRegexPart + ")*)?";
+
 std::string expression_of(std::string_view format) {
   if (format == "date") return kDate;
   if (format == "time") return kTime;
@@ -99,6 +104,7 @@ std::string expression_of(std::string_view format) {
   if (format == "iri-reference") return uri_reference(kInternational);
   if (format == "uri-template") return kUriTemplate;
   if (format == "json-pointer") return kJsonPointer;
+  if (format == "regex") return kRegex;
   if (format == "relative-json-pointer") return "(0|[1-9]\\d*)(#|" + kJsonPointer + ")";
   return {};
 }

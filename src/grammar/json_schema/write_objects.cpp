@@ -1,5 +1,5 @@
-// Objects as symbols. The properties come in the order in which the schema names them, the others after these. Where
-// properties are counted or may come in any order, there is a rule for each state.
+// Objects as symbols. The properties come in the order in which the schema names them, the others after these; or in
+// any order. Where properties in the schema's order are counted, there is a rule for each state.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -12,7 +12,7 @@ namespace quire::schema {
 namespace {
 
 constexpr size_t kMaxStates = 20'000;
-constexpr size_t kMaxAnyOrder = 8;  // properties whose every order is a state
+constexpr size_t kMaxAnyOrder = 8;  // properties whose every order is a state, where some must meet conditions
 
 Symbol named_member(Writer& writer, const NamedValue& property) {
   GrammarBuilder& builder = writer.builder();
@@ -273,6 +273,20 @@ Symbol CountedObject::write() {
   return may_end(State{}) ? writer_.builder().choice(std::array{text.empty_object, full}) : full;
 }
 
+Symbol unordered_object(Writer& writer, const ObjectShape& shape, const Members& members) {
+  GrammarBuilder& builder = writer.builder();
+  const JsonText& text = writer.text();
+  GrammarBuilder::Members list{.separator = text.comma, .min = shape.min, .max = shape.max};
+  for (const NamedValue& property : members.named) {
+    auto& group = shape.required.contains(property.name) ? list.required : list.optional;
+    group.push_back(named_member(writer, property));
+  }
+  for (const NameClass& names : members.classes) list.others.push_back(class_member(writer, names));
+  const Symbol full = writer.sequence({text.open_object, builder.unordered(list), text.close_object});
+  const bool may_be_empty = shape.min == 0 && shape.required.empty();
+  return may_be_empty ? builder.choice(std::array{text.empty_object, full}) : full;
+}
+
 bool needs_counting(const ObjectShape& shape, const Members& members) {
   const auto num_required = static_cast<int64_t>(shape.required.size());
   const bool has_minimum = shape.min > std::max<int64_t>(num_required, 1);
@@ -285,8 +299,8 @@ bool needs_counting(const ObjectShape& shape, const Members& members) {
 
 Symbol write_object(Writer& writer, const ObjectShape& shape) {
   const Members members = members_of(writer, shape);
-  const bool may_reorder = writer.has_any_order() && members.named.size() + members.classes.size() > 1 &&
-                           members.named.size() <= kMaxAnyOrder;
+  const bool may_reorder = writer.has_any_order() && members.named.size() + members.classes.size() > 1;
+  if (may_reorder && shape.witnesses.empty()) return unordered_object(writer, shape, members);
   if (may_reorder || needs_counting(shape, members)) return CountedObject(writer, shape, members).write();
   return PlainObject(writer, shape, members).write();
 }

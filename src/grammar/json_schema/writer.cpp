@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "grammar/json_schema/decimal.h"
+
 namespace quire::schema {
 
 Symbol Writer::rule(const Conjunction& conjunction) {
@@ -33,7 +35,9 @@ Regex Writer::number_text(const NumberSet& numbers) {
   if (numbers.has_exponents) return text_.numbers;
   if (numbers.are_integers) return builder_.all_of(std::array{numbers.decimals, text_.integers});
   if (numbers.are_constants) return builder_.all_of(std::array{numbers.decimals, text_.short_decimals});
-  return numbers.decimals;
+  const auto [known, is_new] = number_texts_.try_emplace(numbers.decimals.id, numbers.decimals);
+  if (is_new) known->second = with_exponents(builder_, numbers.decimals);
+  return known->second;
 }
 
 Symbol Writer::write_values(const Values& values) {

@@ -38,6 +38,7 @@ class Writer {
   const JsonText& text_;
   bool has_any_order_;
   std::map<Conjunction, Symbol> rules_;
+  std::map<uint32_t, Regex> number_texts_;  // of the ids of decimals
   std::vector<Conjunction> unwritten_;
 };
 

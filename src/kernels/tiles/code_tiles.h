@@ -22,7 +22,8 @@
 namespace quire {
 namespace {
 
-// The tokens of a tile. The results of the most, with the two vectors of a panel, are 24 of 32 registers.
+// The most tokens of a tile, whose results with the two vectors of a panel are 24 of 32 registers; and a smaller number
+// for which vectors have a loop.
 #ifdef QUIRE_SMALL_TILES
 constexpr int kMostTokens = 4;
 constexpr int kFewerTokens = 4;
@@ -30,11 +31,6 @@ constexpr int kFewerTokens = 4;
 constexpr int kMostTokens = 12;
 constexpr int kFewerTokens = 8;
 #endif
-// The size of the tiles that num_tokens tokens fill best.
-constexpr int tile_tokens(int64_t num_tokens) {
-  const int64_t tiles = divide_up(num_tokens, kMostTokens);
-  return num_tokens <= tiles * kFewerTokens ? kFewerTokens : kMostTokens;
-}
 static_assert(kLanes == kMaxTileRows && kPanelVectors == 2, "a vector of words is a row of a tile");
 
 constexpr int kSteps = 2;  // that the tiles are ahead: their latency is about a step
@@ -51,23 +47,39 @@ constexpr TileConfigBytes code_tiles(int tokens, int words) {
 
 constexpr int kMinSums = 2 * kBlockGroups;  // of 256 columns of a token, at most
 
-// 256 columns of the tokens of a call. The last tile is filled up with tokens of zeros.
+// Divides the tokens of a call into tiles of one size. The last begins earlier where it would go beyond the last token:
+// some tokens are then multiplied twice, and the results of the second time are dropped.
+struct TokenTiles {
+  int64_t num_tokens;
+  int64_t count;
+  int size;
+
+  explicit TokenTiles(int64_t tokens)
+      : num_tokens(tokens), count(divide_up(tokens, kMostTokens)), size(static_cast<int>(divide_up(tokens, count))) {}
+  int64_t first(int64_t tile) const { return (tile + 1) * size <= num_tokens ? tile * size : num_tokens - size; }
+  // The tokens at the beginning of a tile that the one before it has too.
+  int repeated(int64_t tile) const { return static_cast<int>(tile * size - first(tile)); }
+};
+
+// 256 columns of the tokens of a call.
 struct TokenColumns {
   const std::byte* q8;  // the first token's Q8Block
   int64_t q8_stride;    // bytes between tokens
-  int64_t num_tokens;
-  int tile_tokens;  // the tokens of a tile
+  TokenTiles tiles;
+  // Vectors read up to kMostTokens rows from the first token of the last tile on, and drop what is not of a token.
   alignas(64) float scales[QUIRE_TABLE::kTokenBlock + kMostTokens][kBlockGroups];
   alignas(64) float min_sums[QUIRE_TABLE::kTokenBlock + kMostTokens][kMinSums];
-  alignas(64) int8_t last_codes[kMostTokens][kBlockColumns];
 
-  int64_t num_tiles() const { return divide_up(num_tokens, tile_tokens); }
-  bool is_whole(int64_t tile) const { return (tile + 1) * tile_tokens <= num_tokens; }
+  TokenColumns(const std::byte* blocks, size_t stride, int64_t num_tokens)
+      : q8(blocks), q8_stride(static_cast<int64_t>(stride)), tiles(num_tokens) {
+    __builtin_memset(scales[num_tokens], 0, kMostTokens * sizeof scales[0]);
+    __builtin_memset(min_sums[num_tokens], 0, kMostTokens * sizeof min_sums[0]);
+  }
   const Q8Block* block(int64_t token) const { return reinterpret_cast<const Q8Block*>(q8 + token * q8_stride); }
 
   template <int kParts, bool kMins>
   void read() {
-    for (int64_t t = 0; t < num_tokens; ++t) {
+    for (int64_t t = 0; t < tiles.num_tokens; ++t) {
       const Q8Block* from = block(t);
       __builtin_memcpy(scales[t], from->scale, sizeof scales[t]);
       const int32_t* sums_of = kParts == 2 ? from->half_sum : from->sum;
@@ -75,21 +87,10 @@ struct TokenColumns {
         min_sums[t][i] = from->scale[i / kParts] * static_cast<float>(sums_of[i]);
       }
     }
-    const int64_t whole = num_tokens / tile_tokens * tile_tokens;
-    if (whole == num_tokens) return;
-    for (int64_t t = whole; t < whole + tile_tokens; ++t) {
-      if (t < num_tokens) {
-        __builtin_memcpy(last_codes[t - whole], block(t)->codes, sizeof last_codes[0]);
-      } else {
-        __builtin_memset(last_codes[t - whole], 0, sizeof last_codes[0]);
-        __builtin_memset(scales[t], 0, sizeof scales[t]);
-        __builtin_memset(min_sums[t], 0, sizeof min_sums[t]);
-      }
-    }
   }
 };
 
-// The integer sums of a step: [token][row of the panel].
+// The integer sums of a step: [token][row of the panel]; zeros after the tokens of a tile.
 struct alignas(64) StepSums {
   int32_t at[kMostTokens][kPanelRows];
 };
@@ -124,7 +125,7 @@ class Steps {
       : tokens_(tokens),
         weights_(weights),
         parts_(parts),
-        num_tiles_(tokens.num_tiles()),
+        num_tiles_(tokens.tiles.count),
         ring_(ring),
         sums_(ring.first()) {
     begin_tile();
@@ -135,9 +136,9 @@ class Steps {
     const int8_t* codes = codes_ + part_ * 4 * kWords;
     const std::byte* weights = weights_ + part_ * kWords * kWordBytes;
     if (is_odd_) {
-      multiply_step<1, kWords>(codes, stride_, weights, *sums_);
+      multiply_step<1, kWords>(codes, tokens_.q8_stride, weights, *sums_);
     } else {
-      multiply_step<0, kWords>(codes, stride_, weights, *sums_);
+      multiply_step<0, kWords>(codes, tokens_.q8_stride, weights, *sums_);
     }
     is_odd_ = !is_odd_;
     sums_ = ring_.next(sums_);
@@ -150,11 +151,7 @@ class Steps {
  private:
   static constexpr int kWords = kGroupWords / kParts;
 
-  [[gnu::always_inline]] void begin_tile() {
-    const bool whole = tokens_.is_whole(tile_);
-    codes_ = whole ? tokens_.block(tile_ * tokens_.tile_tokens)->codes : tokens_.last_codes[0];
-    stride_ = whole ? tokens_.q8_stride : kBlockColumns;
-  }
+  [[gnu::always_inline]] void begin_tile() { codes_ = tokens_.block(tokens_.tiles.first(tile_))->codes; }
 
   const TokenColumns& tokens_;
   const std::byte* weights_;
@@ -164,7 +161,6 @@ class Steps {
   int64_t tile_ = 0;
   int part_ = 0;
   const int8_t* codes_ = nullptr;
-  int64_t stride_ = 0;
   SumsRing& ring_;  // beside the object, whose other members stay in registers
   StepSums* sums_;  // of the next step
 };
@@ -198,46 +194,47 @@ template <bool kMins, int kTokens>
   }
 }
 
-// sums [num_tokens, kPanelRows] += 256 columns (fewer at the end of a row) of a panel times those of the tokens.
+// 256 columns of a panel, fewer at the end of a row.
+struct PanelColumns {
+  const DecodedPanel& weights;
+  int groups;
+  const AheadShares& ahead;
+  float* sums;  // [num_tokens, kPanelRows]
+};
+
+// sums += the columns of a panel times those of the tokens. The ring is zeros at first, and each call leaves the rows
+// after the tokens of a tile so.
 template <int kParts, bool kMins, int kTokens>
-[[gnu::noinline]] void multiply_columns(const TokenColumns& tokens, const DecodedPanel& weights, int groups,
-                                        const AheadShares& shares, float* sums) {
-  const int parts = groups * kParts;
-  SumsRing ring;
-  Steps<kParts> steps(tokens, weights.codes, parts, ring);
+[[gnu::noinline]] void multiply_columns(const TokenColumns& tokens, const PanelColumns& panel, SumsRing& ring) {
+  const int parts = panel.groups * kParts;
+  Steps<kParts> steps(tokens, panel.weights.codes, parts, ring);
   for (int i = 0; i < kSteps; ++i) steps.multiply_next();
   StepSums* done = ring.first();
-  for (int64_t tile = 0; tile < tokens.num_tiles(); ++tile) {
-    alignas(64) float last_sums[kTokens][kPanelRows];
-    float* const of_tile = sums + tile * kTokens * kPanelRows;
-    const bool whole = tokens.is_whole(tile);
-    const size_t last_bytes = static_cast<size_t>(tokens.num_tokens - tile * kTokens) * sizeof last_sums[0];
-    if (!whole) {
-      __builtin_memset(last_sums, 0, sizeof last_sums);
-      __builtin_memcpy(last_sums, of_tile, last_bytes);
-    }
-    float* const at = whole ? of_tile : last_sums[0];
+  for (int64_t tile = 0; tile < tokens.tiles.count; ++tile) {
+    const int64_t first = tokens.tiles.first(tile);
+    float* const at = panel.sums + first * kPanelRows;
     Vec totals[kTokens][kPanelVectors];
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      totals[t][0] = load(at + t * kPanelRows);
-      totals[t][1] = load(at + t * kPanelRows + kLanes);
+      const float* from = at + (t < tokens.tiles.size ? t : 0) * kPanelRows;
+      totals[t][0] = load(from);
+      totals[t][1] = load(from + kLanes);
     }
-    const float* const scales = tokens.scales[tile * kTokens];
-    const float* const min_sums = tokens.min_sums[tile * kTokens];
-    Ahead ahead = shares.of_tile(tile);
+    Ahead ahead = panel.ahead.of_tile(tile);
     for (int part = 0; part < parts; ++part) {
       steps.multiply_next();
       fetch<1>(ahead);
-      add_step<kMins>(*done, weights.factors[part], scales + part / kParts, min_sums + part, totals);
+      add_step<kMins>(*done, panel.weights.factors[part], tokens.scales[first] + part / kParts,
+                      tokens.min_sums[first] + part, totals);
       done = ring.next(done);
     }
+    const int repeated = tokens.tiles.repeated(tile);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
+      if (t < repeated || t >= tokens.tiles.size) continue;
       store(at + t * kPanelRows, totals[t][0]);
       store(at + t * kPanelRows + kLanes, totals[t][1]);
     }
-    if (!whole) __builtin_memcpy(of_tile, last_sums, last_bytes);
   }
 }
 

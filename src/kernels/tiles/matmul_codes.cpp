@@ -7,29 +7,26 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-// Up to so many tokens the vector path reads weights at the rate of memory and keeps its results in registers to the
-// end of the row; its bits are the same.
-constexpr int64_t kFewTokens = kQ8Tile.tokens;
+// Up to so many tokens the vector path is as fast, because decoding a panel takes as long as tiles save, or memory limits
+// both; its bits are the same. With two parts of a group, tiles save less.
+constexpr int64_t few_tokens(int parts) { return parts == 1 ? 7 : 16; }
 
 // See MultiplyPanels (vector/parts.h).
 template <Format kFormat>
 void multiply_code_tiles(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                          int64_t num_tokens, float* sums) {
-  if (num_tokens <= kFewTokens) {
-    return QUIRE_BASE::multiply_panels_for(kFormat)(w, first, count, x, first_token, num_tokens, sums);
-  }
   using Packed = PackedCodes<kFormat>;
   constexpr int kParts = Packed::kParts;
+  if (num_tokens <= few_tokens(kParts)) {
+    return QUIRE_BASE::multiply_panels_for(kFormat)(w, first, count, x, first_token, num_tokens, sums);
+  }
   const int64_t stride = code_panel_bytes(Packed::kLayout, w.cols);
   const size_t q8_stride = q8_bytes(w.cols);
-  TokenColumns tokens;
-  tokens.q8 = x.packed + static_cast<size_t>(first_token) * q8_stride;
-  tokens.q8_stride = static_cast<int64_t>(q8_stride);
-  tokens.num_tokens = num_tokens;
-  tokens.tile_tokens = tile_tokens(num_tokens);
-  const auto multiply = tokens.tile_tokens == kFewerTokens ? multiply_columns<kParts, Packed::kMins, kFewerTokens>
-                                                           : multiply_columns<kParts, Packed::kMins, kMostTokens>;
-  const TileConfig config(code_tiles(tokens.tile_tokens, kGroupWords / kParts));
+  TokenColumns tokens(x.packed + static_cast<size_t>(first_token) * q8_stride, q8_stride, num_tokens);
+  const auto multiply = tokens.tiles.size <= kFewerTokens ? multiply_columns<kParts, Packed::kMins, kFewerTokens>
+                                                          : multiply_columns<kParts, Packed::kMins, kMostTokens>;
+  SumsRing ring = {};
+  const TileConfig config(code_tiles(tokens.tiles.size, kGroupWords / kParts));
   const std::byte* const start = w.data + first * stride;
   const std::byte* part = start;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
@@ -41,8 +38,10 @@ void multiply_code_tiles(const PackedMatrix& w, int64_t first, int count, const 
       const std::byte* const packed = part + panel * stride;
       DecodedPanel weights;
       decode_signed_panel<kFormat>(packed, groups, weights);
-      const AheadShares shares(packed + ahead, stride, part_bytes, tokens.num_tiles(), groups * kParts);
-      multiply(tokens, weights, groups, shares, sums + panel * num_tokens * kPanelRows);
+      const AheadShares shares(packed + ahead, stride, part_bytes, tokens.tiles.count, groups * kParts);
+      multiply(tokens,
+               {.weights = weights, .groups = groups, .ahead = shares, .sums = sums + panel * num_tokens * kPanelRows},
+               ring);
     }
     part += part_bytes;
     tokens.q8 += sizeof(Q8Block);

@@ -11,14 +11,14 @@ Nothing else should run meanwhile.
 """
 
 import argparse
-import asyncio
 import json
 import pathlib
-import statistics
 import subprocess
 import tempfile
 import time
 import urllib.request
+
+import long_prompt
 
 
 class Server:
@@ -96,59 +96,18 @@ def static(args):
     return results
 
 
-async def stream(url, prompt, max_tokens, stamps):
-    host, port = url.split("//")[1].split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 22)
-    body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "stream": True, "ignore_eos": True, "temperature": 0}).encode()
-    writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-                 f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    while True:
-        line = await reader.readline()
-        if line.startswith(b"data: [DONE]") or not line:
-            break
-        if line.startswith(b"data: {"):
-            stamps.append(time.perf_counter())
-    writer.close()
-
-
-async def gap_run(server, newcomer, first_id=2000):
-    """Gaps of 8 streams in order (ms) from a second before the newcomer on, their median before, and its TTFT (s)."""
-    stamps = [[] for _ in range(8)]
-    late = []
-    tasks = [asyncio.create_task(stream(server.url, [1000 + 7 * i + j for j in range(32)], 400, stamps[i])) for i in range(8)]
-    while min(map(len, stamps)) < 60:
-        await asyncio.sleep(0.02)
-    came = time.perf_counter()
-    if newcomer:
-        await stream(server.url, [first_id + (j * 31) % 20000 for j in range(4096)], 2, late)
-    else:
-        await asyncio.sleep(3)
-    left = time.perf_counter()
-    for task in tasks:
-        task.cancel()
-    gaps = [(b - a) * 1e3 for s in stamps for a, b in zip(s, s[1:]) if a > came - 1 and b < left]
-    quiet = [(b - a) * 1e3 for s in stamps for a, b in zip(s[20:], s[21:]) if b < came]
-    return sorted(gaps), statistics.median(quiet), (late[0] - came if late else None)
-
-
-async def alone_ttft(server):
-    stamps = []
-    start = time.perf_counter()
-    await stream(server.url, [3000 + (j * 37) % 20000 for j in range(4096)], 2, stamps)
-    return stamps[0] - start
-
-
 def gap(args):
     results = []
     with Server(args, "--ctx-size", "8192", "--max-num-seqs", "16") as server:
-        alone = asyncio.run(alone_ttft(server))
-        _, quiet, _ = asyncio.run(gap_run(server, newcomer=False))
+        alone = long_prompt.alone_s(server.url, 4096)
+        quiet = long_prompt.visit(server.url, 0).quiet_ms
     print(f"quiet gap of 8 streams {quiet:.0f} ms; a prompt of 4,096 tokens alone: TTFT {alone:.2f} s")
     print("| target | median gap, ms | nine in ten up to | longest | newcomer's TTFT, s | against alone |\n|---|---|---|---|---|---|")
     for target in (0, 2 * quiet, 4 * quiet):
         with Server(args, "--ctx-size", "8192", "--max-num-seqs", "16", "--itl-target-ms", f"{target:.0f}") as server:
-            asyncio.run(gap_run(server, newcomer=True))  # the costs are learned
-            gaps, _, ttft = asyncio.run(gap_run(server, newcomer=True, first_id=2500))
+            long_prompt.visit(server.url, 4096)  # the costs are learned
+            visit = long_prompt.visit(server.url, 4096, first_id=2500)
+        gaps, ttft = visit.gaps_ms, visit.ttft_s
         median, p90, worst = gaps[len(gaps) // 2], gaps[len(gaps) * 9 // 10], gaps[-1]
         results.append({"target_ms": target, "median_ms": median, "p90_ms": p90, "worst_ms": worst, "ttft_s": ttft})
         name = "none" if target == 0 else f"{target:.0f} ms"

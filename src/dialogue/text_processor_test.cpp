@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "models/running/test_models.h"
+#include "models/synthetic/synthetic_checkpoint.h"
 
 namespace quire {
 namespace {
@@ -48,6 +49,18 @@ TEST(TextProcessor, EndsGenerationWhereAnyFileSaysSo) {
   std::vector<int32_t> ids = directory.load()->eog_ids();
   std::ranges::sort(ids);
   EXPECT_EQ(ids, (std::vector<int32_t>{2, 7}));  // each once, and none that the vocabulary lacks
+}
+
+TEST(TextProcessor, EveryTokenOfASyntheticModelIsText) {
+  const auto text = TextProcessor::load(*open_synthetic(model_shape("tiny"), "Q4_0"));
+  const Tokenizer& tokenizer = text->tokenizer();
+  EXPECT_EQ(tokenizer.vocab_size(), model_shape("tiny").vocab);
+  EXPECT_EQ(text->eog_ids(), std::vector{tokenizer.vocab_size() - 1});
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    EXPECT_TRUE(std::ranges::all_of(tokenizer.token_bytes(id), [](char c) { return c > 0; })) << id;
+  }
+  const std::string words = "A fox {w300}.\n";
+  EXPECT_EQ(tokenizer.decode(text->encode_plain(words)), words);
 }
 
 TEST(TextProcessor, ReadsTheTemplateFromItsOwnFileFirst) {

@@ -118,7 +118,11 @@ class SyntheticFile {
     };
     writer_.add_string("general.architecture", architecture);
     writer_.add_string("general.name", shape_.name);
-    writer_.add_string("tokenizer.ggml.model", "no_vocab");
+    if (is_random_) {
+      add_vocabulary();
+    } else {
+      writer_.add_string("tokenizer.ggml.model", "no_vocab");
+    }
     add("vocab_size", shape_.vocab);
     add("context_length", shape_.context);
     add("embedding_length", shape_.hidden);
@@ -136,6 +140,27 @@ class SyntheticFile {
     add("expert_count", shape_.experts);
     add("expert_used_count", shape_.experts_per_token);
     add("expert_feed_forward_length", shape_.inner);
+  }
+
+  // Made-up words behind the printable characters. Every token is whole text, so any answer is UTF-8; some servers end
+  // a stream that is not.
+  void add_vocabulary() {
+    const auto size = static_cast<size_t>(shape_.vocab);
+    const std::string space = "\xC4\xA0", new_line = "\xC4\x8A";  // as byte-level vocabularies write them
+    std::vector<std::string> tokens = {space, new_line, space + "w"};
+    for (char c = '!'; c <= '~'; ++c) tokens.emplace_back(1, c);
+    while (tokens.size() < size - 1) tokens.push_back(fmt::format("{}w{}", space, tokens.size()));
+    tokens.emplace_back("<|end|>");
+    constexpr int32_t kNormal = 1, kControl = 3;
+    std::vector<int32_t> types(size, kNormal);
+    types.back() = kControl;
+    writer_.add_string("tokenizer.ggml.model", "gpt2");
+    writer_.add_string("tokenizer.ggml.pre", "gpt-2");
+    writer_.add_strings("tokenizer.ggml.tokens", tokens);
+    writer_.add_ints("tokenizer.ggml.token_type", types);
+    writer_.add_strings("tokenizer.ggml.merges", std::vector<std::string>{space + " w"});
+    writer_.add_uint32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(size - 1));
+    writer_.add_bool("tokenizer.ggml.add_bos_token", false);
   }
 
   void add_layer(int64_t layer) {

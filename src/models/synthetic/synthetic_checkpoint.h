@@ -14,13 +14,13 @@ namespace quire {
 
 // `weights` is the name of a weight format, or Q4_K_M. As in files that llama.cpp makes, Q4_K_M holds some matrices in
 // Q6_K, the head of formats below 6 bits is Q6_K, and a matrix whose rows are no multiple of the format's block takes a
-// related format with smaller blocks. There is no tokenizer; the file says so ("no_vocab"). Throws Error
+// related format with smaller blocks. The vocabulary is made up, so that the file can be served too. Throws Error
 // kInvalidArgument naming the formats.
 void write_synthetic_gguf(const ModelShape& shape, std::string_view weights, const std::filesystem::path& path);
 
 enum class SyntheticContent : uint8_t {
   kRandom,
-  kHoles,  // zeros that take no room on disk: enough to plan memory
+  kHoles,  // zeros that take no room on disk, and no vocabulary: enough to plan memory
 };
 // In the folder for temporary files, which needs room for the weights; gone when the checkpoint is.
 std::unique_ptr<Checkpoint> open_synthetic(const ModelShape& shape, std::string_view weights,

@@ -157,6 +157,8 @@ void serve(const ServeOptions& options) {
       .allow_request_templates = options.allow_request_templates,
       .drop_client_markers = !options.keep_client_markers,
       .parse_special = !options.no_parse_special,
+      .any_property_order = options.any_property_order,
+      .reasoning_budget = options.reasoning_budget,
       .batch_store = options.batch_store,
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),

@@ -101,6 +101,13 @@ void add_serving(Command& command, ServeOptions& options) {
        {.names = "--stream-interval",
         .value = number(options.stream_interval, 1, 1 << 20),
         .help = "Tokens to a chunk of a stream, unless a request sets stream_interval; the first comes at once"},
+       {.names = "--any-property-order",
+        .value = on_off(options.any_property_order),
+        .help = "Allow properties of objects in any order where a schema binds the answer, unless a request sets "
+                "any_property_order; otherwise the schema's order"},
+       {.names = "--reasoning-budget",
+        .value = number(options.reasoning_budget, -1, int64_t{1} << 30),
+        .help = "Most tokens of reasoning, unless a request sets thinking_token_budget; -1: no limit"},
        {.names = "--keep-client-markers",
         .value = on_off(options.keep_client_markers),
         .help = "Keep the changing lines of coding agents in system prompts, at the cost of the prefix cache"},

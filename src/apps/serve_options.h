@@ -35,6 +35,8 @@ struct ServeOptions {
   bool allow_request_templates = false;
   bool no_parse_special = false;
   bool keep_client_markers = false;
+  bool any_property_order = false;
+  int64_t reasoning_budget = -1;
   std::string batch_store;
   std::optional<uint64_t> kv_bytes;
   bool populate_kv = false;

@@ -34,6 +34,8 @@ struct ServerContext {
   bool allow_request_templates = false;
   int stream_interval = 1;          // tokens to a chunk of a stream, unless a request says otherwise
   bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h
+  bool any_property_order = false;  // of objects that a schema describes, unless a request says otherwise
+  int64_t reasoning_budget = -1;    // most tokens of reasoning, unless a request says otherwise; -1: no limit
   bool parse_special =
       true;  // names of special tokens in raw prompts are those tokens, unless a request says otherwise
 };

@@ -53,6 +53,7 @@ constexpr std::array kLimits = {
     LimitRow{"grammar_depth", &Limits::grammar_depth, kMostLevels},
     LimitRow{"grammar_repeats", &Limits::grammar_repeats},
     LimitRow{"grammar_seconds", &Limits::grammar_seconds},
+    LimitRow{"grammar_work", &Limits::grammar_work},
     LimitRow{"grammar_memory_bytes", &Limits::grammar_memory_bytes},
     LimitRow{"grammar_cache_bytes", &Limits::grammar_cache_bytes},
     LimitRow{"cache_salt_bytes", &Limits::cache_salt_bytes},

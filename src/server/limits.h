@@ -49,6 +49,7 @@ struct Limits {
   int grammar_depth = 500;           // of its nesting
   int grammar_repeats = 1'000'000;   // a bound of a repetition in one
   int grammar_seconds = 2;           // of compiling one
+  int grammar_work = 200'000'000;    // of matching one answer, in units of about 20 ns; a quarter of it for one step
   uint64_t grammar_memory_bytes = 64 * 1024 * 1024;  // of a compiled one and of what matching adds to it
   uint64_t grammar_cache_bytes = 512 * 1024 * 1024;  // of all that are kept for later requests
   uint64_t cache_salt_bytes = 1024;

@@ -35,6 +35,8 @@ void prepare(const ServerConfig& config, Metrics& metrics, ServerContext& contex
   context.allow_request_templates = config.allow_request_templates;
   context.drop_client_markers = config.drop_client_markers;
   context.parse_special = config.parse_special;
+  context.any_property_order = config.any_property_order;
+  context.reasoning_budget = config.reasoning_budget;
   context.limits = config.limits;
   constexpr int64_t kOwnDescriptors = 64;  // model files, listeners and the like
   const int64_t most = std::max<int64_t>(raise_descriptor_limit() - kOwnDescriptors, 16);

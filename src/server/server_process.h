@@ -23,10 +23,12 @@ struct LoadedModel {
 struct ServerConfig {
   ListenerOptions listener;
   Limits limits;            // connections are cut to the descriptors that the process may have
-  int stream_interval = 1;  // of the context, as the next three
+  int stream_interval = 1;  // of the context, as the next five
   bool allow_request_templates = false;
   bool drop_client_markers = true;
   bool parse_special = true;
+  bool any_property_order = false;
+  int64_t reasoning_budget = -1;
   std::string batch_store;                        // a file; empty: no batches
   std::chrono::milliseconds drain_delay{0};       // after the first signal, while load balancers look away
   std::chrono::milliseconds drain_limit{30'000};  // for running requests after that

@@ -66,10 +66,46 @@ def check_guidance():
     assert model["story"], model
 
 
+def animal_model():
+    import pydantic
+    from typing import Literal
+
+    class Animal(pydantic.BaseModel):
+        kind: Literal["fox", "cat", "owl"]
+        num_legs: int = pydantic.Field(ge=2, le=8)
+        is_wild: bool
+
+    return Animal
+
+
+def check_instructor():
+    import instructor
+    import openai
+    for mode in [instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA]:
+        client = instructor.from_openai(openai.OpenAI(base_url=URL, api_key="none", max_retries=0), mode=mode)
+        animal = client.chat.completions.create(model="demo", messages=[{"role": "user", "content": QUESTION}],
+                                                response_model=animal_model(), max_retries=1, temperature=0,
+                                                max_tokens=200)
+        assert animal.num_legs >= 2, animal
+
+
+def check_outlines():
+    import openai
+    import outlines
+    client = openai.OpenAI(base_url=URL, api_key="none", max_retries=0)
+    Animal = animal_model()
+    for model in [outlines.from_openai(client, "demo"), outlines.from_vllm(client, "demo")]:
+        text = model(QUESTION, Animal, max_tokens=200, temperature=0)
+        assert Animal.model_validate_json(text).num_legs >= 2, text
+    served = outlines.from_vllm(client, "demo")
+    assert served(QUESTION, outlines.regex("[0-9]{3}"), max_tokens=20).isdigit()
+    assert served(QUESTION, outlines.Choice(["red", "green"]), max_tokens=20) in ("red", "green")
+
+
 def main():
-    for check in [check_litellm, check_langchain, check_llama_index, check_guidance]:
+    for check in [check_litellm, check_langchain, check_llama_index, check_guidance, check_instructor, check_outlines]:
         check()
-    print("frameworks: litellm, langchain, llama-index and guidance are answered")
+    print("frameworks: litellm, langchain, llama-index, guidance, instructor and outlines are answered")
 
 
 if __name__ == "__main__":

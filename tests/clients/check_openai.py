@@ -127,8 +127,8 @@ def check_errors(client):
            type="invalid_request_error")
     expect(openai.BadRequestError, lambda: chat(model="demo", messages=[{"role": "user", "content": [{"type": "what"}]}]),
            param="messages[0].content[0].type")
-    expect(openai.BadRequestError, lambda: chat(model="demo", messages=MESSAGES, functions=[{"name": "f"}]),
-           code="not_supported", param="functions")
+    expect(openai.BadRequestError, lambda: chat(model="demo", messages=MESSAGES, web_search_options={"user_location": {}}),
+           code="not_supported", param="web_search_options")
     expect(openai.BadRequestError, lambda: client.completions.create(model="demo", prompt="fox " * 3000),
            code="context_length_exceeded")
     expect(openai.NotFoundError, lambda: chat(model="other", messages=MESSAGES), code="model_not_found")

@@ -337,18 +337,18 @@ class GenerationReader : public StreamReader {
 };
 
 // What keeps the answer to a form: the request's grammar, that of its tools, and the bound of reasoning.
-std::shared_ptr<const ConstraintSource> constraint_for(const GenerationPlan& plan, std::span<const int32_t> eog_ids) {
+std::shared_ptr<const ConstraintSource> constraint_for(const ServerContext& context, const GenerationPlan& plan,
+                                                       std::span<const int32_t> eog_ids) {
   const TextProcessor& text = *plan.model->text;
   const AnswerStart start = plan.is_conversation ? answer_start(text, plan.prompts.front().ids) : AnswerStart::kContent;
   ReasoningMarks marks;
   if (start != AnswerStart::kContent) marks.end = text.reasoning_format()->end;
   if (start == AnswerStart::kEither) marks.begin = text.reasoning_format()->begin;
-  auto constraint = constraint_of(*plan.model, plan.request, std::move(marks));
-  if (!plan.request.thinking_token_budget || start == AnswerStart::kContent) return constraint;
-  return limit_thinking(
-      text.tokenizer(), *text.reasoning_format(), eog_ids,
-      {.max_tokens = *plan.request.thinking_token_budget, .is_open = start == AnswerStart::kReasoning},
-      std::move(constraint));
+  auto constraint = constraint_of(*plan.model, plan.request, std::move(marks), context.any_property_order);
+  const int64_t budget = plan.request.thinking_token_budget.value_or(context.reasoning_budget);
+  if (budget < 0 || start == AnswerStart::kContent) return constraint;
+  return limit_thinking(text.tokenizer(), *text.reasoning_format(), eog_ids,
+                        {.max_tokens = budget, .is_open = start == AnswerStart::kReasoning}, std::move(constraint));
 }
 
 }  // namespace
@@ -378,7 +378,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
   if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
   const ApiRequest& request = plan.request;
   GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
-  common.constraint = constraint_for(plan, common.eog_ids);
+  common.constraint = constraint_for(context, plan, common.eog_ids);
   if (!common.prediction.empty() && plan.prompts.size() > 1) {
     refuse_field("prediction",
                  fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "
@@ -388,6 +388,7 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
   std::vector<GenerateRequest> requests;
   bool is_truncated = false;
   for (Prompt& prompt : plan.prompts) {
+    is_truncated = is_truncated || prompt.is_shortened;
     if (fit_prompt(prompt.ids, request, plan.max_tokens, plan.model->engine->max_sequence_tokens(), plan.path)) {
       is_truncated = true;
       prompt.is_text = false;  // the given text is no longer the prompt's text

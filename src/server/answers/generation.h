@@ -16,6 +16,7 @@ struct Prompt {
   std::vector<int32_t> ids = {};
   std::string text = {};  // as given, for an echo
   bool is_text = false;   // otherwise an echo is decoded from the ids
+  bool is_shortened = false;
 };
 
 struct GenerationPlan {

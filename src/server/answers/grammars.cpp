@@ -63,7 +63,8 @@ GrammarLimits grammar_limits(const Limits& limits) {
           .max_depth = limits.grammar_depth,
           .max_repeats = limits.grammar_repeats,
           .max_seconds = static_cast<double>(limits.grammar_seconds),
-          .max_memory_bytes = limits.grammar_memory_bytes};
+          .max_memory_bytes = limits.grammar_memory_bytes,
+          .max_work = static_cast<size_t>(limits.grammar_work)};
 }
 
 std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limits& limits) {
@@ -80,9 +81,10 @@ std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limi
 }
 
 std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      ReasoningMarks reasoning) {
+                                                      ReasoningMarks reasoning, bool any_order) {
   if (!request.grammar) return nullptr;
   GrammarSpec spec = *request.grammar;
+  spec.any_order = request.any_property_order.value_or(any_order);
   if (spec.starts_after.empty()) {
     spec.starts_after = std::move(reasoning.end);
     spec.starts_after_begin = std::move(reasoning.begin);

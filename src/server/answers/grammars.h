@@ -23,9 +23,9 @@ struct ReasoningMarks {
   std::string end = {};
 };
 
-// Null when the answer may have any form. Throws ApiError for a grammar that cannot be kept to. Compiles, so a
-// worker's work.
+// Null when the answer may have any form. `any_order`: of the properties of objects, where the request does not say.
+// Throws ApiError for a grammar that cannot be kept to. Compiles, so a worker's work.
 std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      ReasoningMarks reasoning);
+                                                      ReasoningMarks reasoning, bool any_order);
 
 }  // namespace quire

@@ -349,6 +349,10 @@ TEST_F(FieldsTest, RangesOfThePeers) {
   EXPECT_EQ(refused(R"({"max_tokens": 0})"), "max_tokens");
   EXPECT_EQ(refused(R"({"max_tokens": 0})", kCompletionsApi), "accepted") << "an echo is scored without more tokens";
   EXPECT_EQ(refused(R"({"function_call": "auto"})"), "accepted");
+  EXPECT_EQ(refused(R"({"functions": [{"name": "f"}], "function_call": {"name": "g"}})"), "tool_choice");
+  EXPECT_EQ(refused(R"({"functions": [{"name": "f"}], "tools": [{"function": {"name": "f"}}]})"), "functions");
+  EXPECT_EQ(refused(R"({"functions": [{"description": "f"}]})"), "functions[0].name");
+  EXPECT_EQ(refused(R"({"function_call": "required"})"), "function_call");
 }
 
 // What OpenAI publishes as a maximum is no more than what is served here.
@@ -396,11 +400,16 @@ TEST_F(FieldsTest, MessagesAsTheDialogueExpectsThem) {
       {"role": "developer", "content": "d"},
       {"role": "user", "name": "ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
       {"role": "user", "content": []},
-      {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]})");
+      {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+      {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"x\": 1}"}},
+      {"role": "function", "name": "f", "content": "3"}]})");
   EXPECT_EQ(json::serialize(request.messages),
             R"([{"role":"system","content":"d"},{"role":"user","name":"ann",)"
             R"("content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"user","content":""},)"
-            R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}])");
+            R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]},)"
+            R"({"role":"assistant","content":null,"tool_calls":[{"id":"call_function","type":"function",)"
+            R"("function":{"name":"f","arguments":{"x":1}}}]},)"
+            R"({"role":"tool","name":"f","content":"3","tool_call_id":"call_function"}])");
 }
 
 TEST_F(FieldsTest, PredictionsAreTextAndDraftsANumber) {

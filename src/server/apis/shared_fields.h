@@ -228,6 +228,8 @@ inline constexpr auto kStructuredOutputs = std::to_array<Field>({
      }},
     {"disable_any_whitespace", kBool, "JSON as json.dumps writes it",
      [](Out& out, const Value& value, const Context&) { read_any_whitespace(out, !value.get_bool()); }},
+    {"any_property_order", kBool, "properties of an object in any order; else in the schema's, which keeps what models write first in front. Default: the server's --any-property-order",
+     [](Out& out, const Value& value, const Context&) { out.any_property_order = value.get_bool(); }},
     {"whitespace_pattern", kRefused, "a pattern of the whitespace in JSON"},
     {"disable_additional_properties", kRefused, "another meaning of a schema: write additionalProperties into it"},
 });

@@ -1,7 +1,11 @@
 // The bytes of every API's answers, streamed and whole, against wire.snapshot. QUIRE_UPDATE_SNAPSHOTS=1 writes it.
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <set>
 
 #include "server/answers/generation.h"
 #include "server/apis/answers.h"
@@ -36,6 +40,60 @@ MakeAnswer maker(const Api& api) {
   if (&api == &kOllamaGenerateApi) return make_ollama_generate_answer;
   if (&api == &kLlamaCompletionApi) return make_llama_answer;
   return &api == &kMessagesApi ? make_messages_answer : make_completions_answer;
+}
+
+// ---- Streams that OpenAI's service wrote
+
+// Whether `ours` has the members of `recorded`, in its order and of its types; it may have more. Null fits everything.
+bool has_shape(const json::value& ours, const json::value& recorded) {
+  if (ours.is_null() || recorded.is_null()) return true;
+  if (const json::object* const object = recorded.if_object()) {
+    if (!ours.is_object()) return false;
+    const auto* at = ours.get_object().begin();
+    for (const auto& member : *object) {
+      at = std::find_if(at, ours.get_object().end(), [&](const auto& one) { return one.key() == member.key(); });
+      if (at == ours.get_object().end() || !has_shape(at->value(), member.value())) return false;
+      ++at;
+    }
+    return true;
+  }
+  if (const json::array* const list = recorded.if_array()) {
+    if (!ours.is_array()) return false;
+    return list->empty() || ours.get_array().empty() || has_shape(ours.get_array()[0], (*list)[0]);
+  }
+  return ours.is_string() == recorded.is_string() && ours.is_number() == recorded.is_number() &&
+         ours.is_bool() == recorded.is_bool();
+}
+
+std::string kind_of(const json::object& chunk) {
+  if (chunk.at("choices").as_array().empty()) return "usage";
+  const json::object& choice = chunk.at("choices").at(0).as_object();
+  const json::object& delta = choice.at("delta").as_object();
+  if (choice.at("finish_reason").is_string()) return "end";
+  if (delta.contains("tool_calls")) {
+    return delta.at("tool_calls").at(0).as_object().contains("id") ? "call" : "arguments";
+  }
+  if (delta.contains("reasoning")) return "reasoning";  // no recording has it
+  if (delta.contains("refusal") && delta.at("refusal").is_string()) return "refusal";
+  if (delta.contains("role")) return "begin";
+  return choice.at("logprobs").is_null() ? "content" : "content and logprobs";
+}
+
+// Each choice begins with its role and ends with its reason; then the usage, then [DONE].
+void expect_order(const std::vector<json::object>& chunks) {
+  std::map<int64_t, bool> has_ended;
+  for (const json::object& chunk : chunks) {
+    if (kind_of(chunk) == "usage") {
+      EXPECT_EQ(&chunk, &chunks.back());
+      continue;
+    }
+    const json::object& choice = chunk.at("choices").at(0).as_object();
+    const auto [entry, is_first] = has_ended.try_emplace(choice.at("index").as_int64(), false);
+    EXPECT_EQ(choice.at("delta").as_object().contains("role"), is_first) << json::serialize(chunk);
+    EXPECT_FALSE(entry->second) << json::serialize(chunk);
+    entry->second = kind_of(chunk) == "end";
+  }
+  for (const auto& [index, ended] : has_ended) EXPECT_TRUE(ended) << index;
 }
 
 class WireTest : public ServerTest {
@@ -212,6 +270,38 @@ TEST_F(WireTest, StaysAsItWas) {
   if (std::getenv("QUIRE_UPDATE_SNAPSHOTS") != nullptr) std::ofstream(kSnapshot) << all;
   std::ifstream file(kSnapshot);
   EXPECT_EQ(all, std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
+TEST_F(WireTest, ChunksHaveTheShapeOfRecordedStreams) {
+  const char* const data = std::getenv("QUIRE_TEST_DATA");
+  const std::filesystem::path folder = std::filesystem::path(data == nullptr ? "" : data) / "api/sse_recordings";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "QUIRE_TEST_DATA has no api/sse_recordings";
+  std::map<std::string, std::vector<json::object>> recorded;  // by kind
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path());
+    const std::vector<json::object> chunks = events_of(std::string(std::istreambuf_iterator<char>(file), {}));
+    expect_order(chunks);
+    for (const json::object& chunk : chunks) recorded[kind_of(chunk)].push_back(chunk);
+  }
+  const Case cases[] = {
+      {kChatApi, R"({"stream": true, "n": 2, "stream_options": {"include_usage": true}})", 1, FinishReason::kStop},
+      {kChatApi, R"({"stream": true, "logprobs": true})"},
+      {kChatApi, kWithToolsStreamed, 1, FinishReason::kStop, kCalls}};
+  std::set<std::string> written;
+  for (const Case& given : cases) {
+    const std::vector<json::object> chunks = events_of(wire(given));
+    expect_order(chunks);
+    for (const json::object& chunk : chunks) {
+      const std::string kind = kind_of(chunk);
+      written.insert(kind);
+      if (kind == "reasoning") continue;
+      const bool is_known =
+          std::ranges::any_of(recorded[kind], [&](const json::object& one) { return has_shape(chunk, one); });
+      EXPECT_TRUE(is_known) << kind << ": " << json::serialize(chunk);
+    }
+  }
+  // This server refuses nothing in a model's name.
+  for (const auto& [kind, chunks] : recorded) EXPECT_TRUE(kind == "refusal" || written.contains(kind)) << kind;
 }
 
 }  // namespace

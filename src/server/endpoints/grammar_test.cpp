@@ -131,6 +131,36 @@ TEST_F(GrammarTest, MemoryOfMatchingIsLimited) {
   EXPECT_TRUE(given.at("code") == "grammar_failed" || given.at("code") == "limit_exceeded");
 }
 
+TEST_F(GrammarTest, WorkOfMatchingIsLimited) {
+  set_limit(context_.limits, "grammar_work=1000");
+  model_->grammars = make_grammars(*model_, context_.limits);
+  const json::object given = error(kChat, chat("Hello!", {{"guided_regex", "([ab]*c[ab]{9}){3}"}}));
+  EXPECT_TRUE(given.at("code") == "grammar_failed" || given.at("code") == "limit_exceeded");
+}
+
+// The schema's order is a promise of OpenAI's API, and the default.
+TEST_F(GrammarTest, PropertiesMayComeInAnyOrder) {
+  const json::value schema = parse_json(
+      R"({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "boolean"}}, "required": ["a", "b"],
+          "additionalProperties": false})",
+      "a schema");
+  const auto num_first_b = [&](json::object fields) {
+    int count = 0;
+    fields["structured_outputs"].emplace_object()["json"] = schema;
+    for (int seed = 0; seed < 12; ++seed) {
+      const json::value given = parse_json(content(fields, seed), "an answer");
+      EXPECT_TRUE(given.at("a").is_bool() && given.at("b").is_bool() && given.get_object().size() == 2);
+      count += given.get_object().begin()->key() == "b" ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(num_first_b({}), 0);
+  context_.any_property_order = true;
+  EXPECT_GT(num_first_b({}), 0);
+  const json::object kept = {{"structured_outputs", {{"json", schema}, {"any_property_order", false}}}};
+  EXPECT_TRUE(content(kept, 1).find("\"a\"") < content(kept, 1).find("\"b\""));
+}
+
 // Each limit of a grammar holds, and is the fault of the request.
 TEST_F(GrammarTest, LimitsHold) {
   struct Case {

@@ -7,6 +7,7 @@
 #include "server/answers/fim_prompts.h"
 #include "server/answers/generation.h"
 #include "server/answers/prompts.h"
+#include "server/answers/recent_turns.h"
 #include "server/apis/answers.h"
 #include "server/apis/ollama/answer.h"
 #include "server/endpoints/endpoints.h"
@@ -52,7 +53,7 @@ void handle_ollama_chat(ServerContext& context, const ExchangePtr& exchange) {
   if (request.messages.empty()) return reply_loaded(exchange, model, request, /*is_chat=*/true);
   require_room(*model.engine);
   GenerationPlan plan;
-  plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});
+  plan.prompts.push_back(conversation_prompt(model, request));
   plan.is_conversation = true;
   plan.make_answer = make_ollama_chat_answer;
   plan.path = "messages";

@@ -91,6 +91,27 @@ TEST_F(OllamaTest, OptionsCount) {
   EXPECT_NE(refusal(handle_ollama_chat, body, 400).find("options.stop[0]"), std::string::npos);
 }
 
+TEST_F(OllamaTest, OldestTurnsAreLeftOut) {
+  json::object body = ask({{"stream", false}});
+  const json::value last = body.at("messages").as_array().back();
+  json::array longer;
+  for (int i = 0; i < 40; ++i) {
+    longer.push_back({{"role", "user"}, {"content", "Tell me of a fox and a cat."}});
+    longer.push_back({{"role", "assistant"}, {"content", "There was a fox."}});
+  }
+  longer.push_back(last);
+  body["messages"] = json::array{last};
+  const json::object alone = answer(handle_ollama_chat, body);
+  body["messages"] = longer;
+  const int64_t num_tokens = answer(handle_ollama_chat, body).at("prompt_eval_count").as_int64();
+  EXPECT_GT(num_tokens, 128);
+  EXPECT_LE(num_tokens, 256 - 6);
+  body["options"].as_object()["num_ctx"] = 1;
+  EXPECT_EQ(answer(handle_ollama_chat, body).at("message"), alone.at("message"));
+  body["truncate"] = false;
+  EXPECT_NE(refusal(handle_ollama_chat, body, 400).find("maximum context length"), std::string::npos);
+}
+
 TEST_F(OllamaTest, AFormatHolds) {
   const json::object schema{{"enum", json::array{"red", "blue"}}};
   const json::object given = answer(handle_ollama_chat, ask({{"stream", false}, {"format", schema}}));

@@ -6,6 +6,7 @@
 #include "server/answers/answer_errors.h"
 #include "server/answers/generation.h"
 #include "server/answers/prompts.h"
+#include "server/answers/recent_turns.h"
 #include "server/apis/json_text.h"
 #include "server/apis/openai_responses/answer.h"
 #include "server/endpoints/endpoints.h"
@@ -137,7 +138,7 @@ void handle_responses(ServerContext& context, const ExchangePtr& exchange) {
   make_id_unique(context, from, request);
   GenerationPlan plan;
   plan.model = &model;
-  plan.prompts.push_back({.ids = chat_prompt(model, request, /*must_fit=*/true)});
+  plan.prompts.push_back(conversation_prompt(model, request));
   plan.max_tokens = request.max_tokens.value_or(-1);
   plan.is_conversation = true;
   plan.make_answer = [keep = keeper(context, from, request)](const AnswerSetup& setup) {

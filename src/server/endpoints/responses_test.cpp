@@ -171,6 +171,34 @@ TEST_F(ResponsesTest, RefusalsNameThePath) {
   EXPECT_EQ(refusal(response("a", {{"previous_response_id", "resp_x"}}), 404), "previous_response_id");
 }
 
+TEST_F(ResponsesTest, OldestTurnsAreLeftOut) {
+  const auto conversation = [](int first_turn) {
+    json::array input = {{{"role", "system"}, {"content", "Be kind."}}};
+    for (int turn = first_turn; turn < 30; ++turn) {
+      input.push_back({{"role", "user"}, {"content", fmt::format("Tell me story {} of a fox.", turn)}});
+      if (turn < 29) input.push_back({{"role", "assistant"}, {"content", "Once upon a time."}});
+    }
+    return input;
+  };
+  EXPECT_EQ(error(handle_responses, response(conversation(0))).at("code"), "context_length_exceeded");
+  const json::object given = answer(handle_responses, response(conversation(0), {{"truncation", "auto"}}));
+  const auto num_tokens = [&](int first_turn) {
+    const json::object body = response(conversation(first_turn));
+    return answer(handle_responses_input_tokens, body).at("input_tokens").as_int64();
+  };
+  int first = 1;
+  while (num_tokens(first) + 8 > model_->card.max_model_len) ++first;
+  ASSERT_LT(first, 29);
+  const json::object shorter = answer(handle_responses, response(conversation(first)));
+  EXPECT_EQ(given.at("usage").at("input_tokens"), shorter.at("usage").at("input_tokens"));
+  EXPECT_EQ(output_text(given), output_text(shorter));
+  EXPECT_EQ(given.at("truncated"), true);
+  EXPECT_FALSE(shorter.contains("truncated"));
+  // What does not fit alone is refused still.
+  const json::object too_long = response(json::string(2000, 'q'), {{"truncation", "auto"}});
+  EXPECT_EQ(error(handle_responses, too_long).at("code"), "context_length_exceeded");
+}
+
 TEST_F(ResponsesTest, CountsTokensOfThePrompt) {
   const json::object body = response("Tell me a story.", {{"instructions", "Be kind."}});
   EXPECT_EQ(answer(handle_responses_input_tokens, body).at("input_tokens"),

@@ -63,6 +63,28 @@ TEST_F(ToolsTest, RequiredToolsAreCalled) {
   }
 }
 
+TEST_F(ToolsTest, FunctionsAreCalledInTheirOlderForm) {
+  use(kTemplate);
+  json::object body = with_tools({{"function_call", {{"name", "move"}}}});
+  body["functions"] = json::array{body.at("tools").at(0).at("function")};
+  body.erase("tools");
+  const json::object first = choice(answer(kHandle, body));
+  EXPECT_EQ(first.at("finish_reason"), "function_call");
+  EXPECT_FALSE(first.at("message").as_object().contains("tool_calls"));
+  const json::value& call = first.at("message").at("function_call");
+  expect_call(call);
+  EXPECT_FALSE(call.as_object().contains("id"));
+  std::string name, arguments;
+  for (const json::object& event : stream(kHandle, body)) {
+    const json::value* const piece = choice(event).at("delta").as_object().if_contains("function_call");
+    if (piece == nullptr) continue;
+    if (const json::value* const its_name = piece->as_object().if_contains("name")) name += text_of(*its_name);
+    arguments += text_of(piece->at("arguments"));
+  }
+  EXPECT_EQ(name, text_of(call.at("name")));
+  EXPECT_EQ(arguments, text_of(call.at("arguments")));
+}
+
 TEST_F(ToolsTest, AStreamTellsACallInPieces) {
   use(kTemplate);
   const json::object body = with_tools({{"tool_choice", "required"}, {"parallel_tool_calls", false}});

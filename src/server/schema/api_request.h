@@ -58,6 +58,8 @@ struct ApiRequest {
   json::object template_variables;
   std::string chat_template;
   std::optional<int64_t> truncate_prompt_tokens;  // -1: to what fits
+  bool drops_old_turns = false;                   // of a conversation that is too long
+  std::optional<int64_t> max_context;             // of prompt and answer together, before turns are dropped
 
   // How to choose tokens and when to stop.
   SamplingParams sampling;
@@ -101,10 +103,12 @@ struct ApiRequest {
   ToolChoice tool_choice = ToolChoice::kAuto;
   std::string tool_name;
   bool parallel_tool_calls = true;
+  bool calls_functions = false;  // OpenAI's older form of tools; a call is told in that form
 
   // The form of the answer.
   std::optional<GrammarSpec> grammar;
-  std::string grammar_path;  // of the field that gave it, for errors
+  std::string grammar_path;                // of the field that gave it, for errors
+  std::optional<bool> any_property_order;  // of objects that a schema describes; absent: as the server does
 
   // Reasoning.
   bool include_reasoning = true;

@@ -7,10 +7,11 @@
 namespace quire {
 namespace {
 
-constexpr std::string_view kRoles = "one of system, developer, user, assistant, tool";
+constexpr std::string_view kRoles = "one of system, developer, user, assistant, tool, function";
 
 bool is_role(std::string_view role) {
-  return role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool";
+  return role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool" ||
+         role == "function";
 }
 
 void check_part(const std::string& path, const json::value& value) {
@@ -56,6 +57,22 @@ void open_arguments(const std::string& path, json::value& calls, const ParseCont
   }
 }
 
+// OpenAI's older form of a call and of its result: a result follows its call, and neither has an id.
+void open_function_call(const std::string& path, json::object& message) {
+  constexpr const char* kId = "call_function";
+  if (message.at("role") == "function") {
+    message["role"] = "tool";
+    message["tool_call_id"] = kId;
+  }
+  const json::value* const call = message.if_contains("function_call");
+  if (call == nullptr) return;
+  if (!call->is_null()) {
+    if (!call->is_object()) refuse_value(at(path, "function_call"), "an object", *call);
+    message["tool_calls"] = json::array{json::object{{"id", kId}, {"type", "function"}, {"function", *call}}};
+  }
+  message.erase("function_call");
+}
+
 json::object read_message(const std::string& path, const json::value& value, const ParseContext& context) {
   if (!value.is_object()) refuse_value(path, "an object with role and content", value);
   json::object message = value.get_object();
@@ -63,6 +80,7 @@ json::object read_message(const std::string& path, const json::value& value, con
   if (!role.is_string() || !is_role(role.get_string())) refuse_value(at(path, "role"), kRoles, role);
   if (role.get_string() == "developer") role = "system";
   message["content"] = read_content(at(path, "content"), message.if_contains("content"));
+  open_function_call(path, message);
   if (json::value* calls = message.if_contains("tool_calls")) {
     open_arguments(at(path, "tool_calls"), *calls, context);
     if (calls->is_null()) message.erase("tool_calls");

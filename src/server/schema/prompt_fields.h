@@ -42,11 +42,16 @@ struct ToolForm {
   std::string_view type = "function";   // the only one that is known
   std::string_view place = "function";  // the member that has the others; empty: the tool itself
   std::string_view parameters = "parameters";
+  std::string_view path = "tools";  // the field of the request
 };
 // A list of tools; each has a name that no other has.
 std::vector<Tool> read_tools(const json::value& value, const ParseContext& context, const ToolForm& form = {});
 // "none", "auto", "required", or the object that names a function, in the form of chat or of responses.
 void read_tool_choice(ApiRequest& out, const json::value& value);
+// The older form of tools, `functions`: one of them is called at most, and the answer has that form too.
+void read_functions(ApiRequest& out, const json::value& value, const ParseContext& context);
+// "none", "auto", or an object with the name of a function.
+void read_function_call(ApiRequest& out, const json::value& value);
 // What tools and tool_choice must fulfil together.
 void check_tools(const ApiRequest& request);
 Pooling read_pooling(const json::value& value);

@@ -72,27 +72,46 @@ Tool read_tool(const std::string& path, const json::value& value, const ToolForm
 }  // namespace
 
 std::vector<Tool> read_tools(const json::value& value, const ParseContext& context, const ToolForm& form) {
-  if (!value.is_array()) refuse_value("tools", "a list of tools", value);
+  const std::string path(form.path);
+  if (!value.is_array()) refuse_value(path, fmt::format("a list of {}", path), value);
   const json::array& list = value.get_array();
   const auto most = static_cast<size_t>(context.limits.tools);
   if (list.size() > most) {
-    refuse_field("tools", fmt::format("'tools' holds {} tools, at most {} are allowed", list.size(), most));
+    refuse_field(path, fmt::format("'{}' holds {} entries, at most {} are allowed", path, list.size(), most));
   }
   if (const size_t bytes = json::serialize(value).size(); bytes > context.limits.tools_bytes) {
-    refuse_field("tools",
-                 fmt::format("'tools' has {} bytes, at most {} are allowed", bytes, context.limits.tools_bytes));
+    refuse_field(path,
+                 fmt::format("'{}' has {} bytes, at most {} are allowed", path, bytes, context.limits.tools_bytes));
   }
   std::vector<Tool> tools;
   std::set<std::string_view> names;
   tools.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
-    tools.push_back(read_tool(at("tools", i), list[i], form));
+    tools.push_back(read_tool(at(path, i), list[i], form));
     if (!names.insert(tools.back().name).second) {
-      refuse_field(at("tools", i), fmt::format("'{}' is a second tool named {}; give each a name of its own",
-                                               at("tools", i), tools.back().name));
+      refuse_field(at(path, i), fmt::format("'{}' is a second tool named {}; give each a name of its own", at(path, i),
+                                            tools.back().name));
     }
   }
   return tools;
+}
+
+void read_functions(ApiRequest& out, const json::value& value, const ParseContext& context) {
+  if (!out.tools.empty()) refuse_field("functions", "'functions' is an older form of 'tools'; give one of them");
+  out.tools = read_tools(value, context, {.place = "", .path = "functions"});
+  out.calls_functions = !out.tools.empty();
+  if (out.calls_functions) out.parallel_tool_calls = false;
+}
+
+void read_function_call(ApiRequest& out, const json::value& value) {
+  if (value == "none" || value == "auto") {
+    out.tool_choice = value == "none" ? ToolChoice::kNone : ToolChoice::kAuto;
+  } else if (value.is_object()) {
+    out.tool_choice = ToolChoice::kNamed;
+    out.tool_name = read_name("function_call.name", value.get_object());
+  } else {
+    refuse_value("function_call", R"("none", "auto" or {"name": "..."})", value);
+  }
 }
 
 void read_tool_choice(ApiRequest& out, const json::value& value) {

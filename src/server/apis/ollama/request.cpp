@@ -69,8 +69,11 @@ constexpr auto kOptionsOwn = std::to_array<Field>({
     {"num_predict", kInteger, "most tokens to generate; 0 and below: no limit but the context",
      [](Out& out, const Value& value, const Context&) { out.max_tokens = integer(value) > 0 ? integer(value) : -1; },
      kLeastPredict, kInt32Max},
-    {"num_ctx", kInteger, "without effect: the model's whole context is used, and a prompt that is longer is refused",
-     [](Out&, const Value&, const Context&) {}, 0, kInt32Max},
+    {"num_ctx", kInteger, "of /api/chat: the oldest turns are left out of a conversation that has more tokens, as long as `truncate` is true; 0 or absent: the model's whole context counts",
+     [](Out& out, const Value& value, const Context&) {
+       if (integer(value) > 0) out.max_context = integer(value);
+     },
+     0, kInt32Max},
     other_field("stop", R"({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})", "string or list of strings that end the text",
      [](Out& out, const Value& value, const Context& context) { out.stop = read_stop("options.stop", value, context); }),
 });
@@ -92,14 +95,18 @@ constexpr auto kGenerationOwn = std::to_array<Field>({
      [](Out& out, const Value& value, const Context& context) { read_format(out, value, context); }),
     {"logprobs", kRefused, "log probabilities; /v1/chat/completions has them"},
     {"top_logprobs", kRefused, "log probabilities; /v1/chat/completions has them"},
-    {"truncate", kIgnored, "nothing is cut: a prompt that is too long is refused"},
     {"shift", kIgnored, "nothing is cut: an answer ends where the context ends"},
 });
 
 constexpr auto kChatOwn = std::to_array<Field>({
     other_field("messages", R"({"type": "array", "items": {"$ref": "#/components/schemas/Message"}})",
      "list of messages: `role`, `content` (a string), `thinking`, `tool_calls`, `tool_name`; empty: the model is loaded, and nothing else happens",
-     [](Out& out, const Value& value, const Context& context) { out.messages = read_ollama_messages(value, context); }),
+     [](Out& out, const Value& value, const Context& context) {
+       out.messages = read_ollama_messages(value, context);
+       out.drops_old_turns = true;
+     }),
+    {"truncate", kBool, "false: a conversation that is too long is refused; true, the default: its oldest turns are left out, system messages stay",
+     [](Out& out, const Value& value, const Context&) { out.drops_old_turns = value.get_bool(); }},
 });
 
 constexpr auto kGenerateOwn = std::to_array<Field>({
@@ -115,6 +122,7 @@ constexpr auto kGenerateOwn = std::to_array<Field>({
      [](Out& out, const Value& value, const Context&) { out.system = text(value); }},
     {"raw", kBool, "the prompt is not put into the model's chat template",
      [](Out& out, const Value& value, const Context&) { out.is_raw = value.get_bool(); }},
+    {"truncate", kIgnored, "nothing is cut: a prompt that is too long is refused"},
     {"template", kRefused, "another prompt template; give `raw` and a prompt in its form"},
     {"context", kRefused, "the tokens of earlier answers; /api/chat continues a conversation"},
     {"images", kRefused, "images"},

@@ -238,7 +238,8 @@ void OpenAiForm::append_end(std::string& out, const ChoicePart& part) const {
     out += "null";
   } else {
     const bool is_cut = part.end->reason == FinishReason::kLength;
-    out += is_cut ? "\"length\"" : part.end->has_tool_calls ? "\"tool_calls\"" : "\"stop\"";
+    const std::string_view call = calls_functions_ ? "\"function_call\"" : "\"tool_calls\"";
+    out += is_cut ? "\"length\"" : part.end->has_tool_calls ? call : "\"stop\"";
     out += ",\"stop_reason\":";
     append_stop(out, *part.end);
   }

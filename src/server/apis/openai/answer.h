@@ -32,7 +32,8 @@ class OpenAiForm {
       : names_(names),
         logprobs_(request.logprobs),
         token_ids_(request.return_token_ids),
-        draft_marks_(request.draft_marks) {}
+        draft_marks_(request.draft_marks),
+        calls_functions_(request.calls_functions) {}
   virtual ~OpenAiForm() = default;
 
   virtual std::string_view id_prefix() const = 0;
@@ -50,6 +51,7 @@ class OpenAiForm {
   bool logprobs_;
   bool token_ids_;
   bool draft_marks_;
+  bool calls_functions_;
 };
 
 // A stream begins at once.

@@ -29,7 +29,7 @@ class ChatForm : public OpenAiForm {
   }
 
  private:
-  static void append_message(std::string& out, const ChoicePart& part) {
+  void append_message(std::string& out, const ChoicePart& part) const {
     const char* separator = "";
     const auto member = [&](std::string_view name) {
       out += std::exchange(separator, ",");
@@ -50,6 +50,10 @@ class ChatForm : public OpenAiForm {
       append_json_string(out, part.reasoning);
     }
     if (part.calls.empty()) return;
+    if (calls_functions_) {
+      member("\"function_call\":");
+      return append_function(out, part.calls[0]);
+    }
     member("\"tool_calls\":");
     append_list(out, part.calls, [&](const ToolCallPiece& call) { append_call(out, call, part.is_stream); });
   }
@@ -63,9 +67,15 @@ class ChatForm : public OpenAiForm {
       out += ',';
     }
     if (!call.id.empty()) out += "\"id\":" + json_string(call.id) + ",\"type\":\"function\",";
-    out += "\"function\":{";
+    out += "\"function\":";
+    append_function(out, call);
+    out += '}';
+  }
+
+  static void append_function(std::string& out, const ToolCallPiece& call) {
+    out += '{';
     if (!call.id.empty()) out += "\"name\":" + json_string(call.name) + ',';
-    out += "\"arguments\":" + json_string(call.arguments) + "}}";
+    out += "\"arguments\":" + json_string(call.arguments) + '}';
   }
 
   void append_logprobs(std::string& out, const std::vector<PieceToken>& tokens, bool null_when_empty) const {

@@ -33,12 +33,6 @@ constexpr auto kChatOwn = std::to_array<Field>({
          return list.is_array() && (list.get_array().empty() || (list.get_array().size() == 1 && list.get_array()[0] == "text"));
        }, "[\"text\"]");
      }),
-    {"functions", kRefused, "an older form of tools"},
-    other_field("function_call", R"({"enum": ["none", "auto"]})", "`none` or `auto`: there are no functions",
-     [](Out&, const Value& value, const Context&) {
-       allow_only("function_call", value, [](const Value& choice) { return choice == "none" || choice == "auto"; },
-                  "\"none\" and \"auto\"");
-     }),
     {"thinking_token_budget", kInteger, "most tokens of reasoning, after which the answer begins",
      [](Out& out, const Value& value, const Context&) { out.thinking_token_budget = integer(value); }, 0, kInt32Max},
     {"audio", kRefused, "spoken answers"},
@@ -46,6 +40,12 @@ constexpr auto kChatOwn = std::to_array<Field>({
     {"moderation", kRefused, "judging the text"},
     {"parallel_tool_calls", kBool, "false: at most one call; default true",
      [](Out& out, const Value& value, const Context&) { out.parallel_tool_calls = value.get_bool(); }},
+    other_field("functions", R"({"type": "array", "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "description": {"type": "string"}, "parameters": {"type": "object"}}}})",
+     "an older form of tools: `name`, `description`, `parameters`; the answer then has `function_call` instead of `tool_calls`, one at most",
+     [](Out& out, const Value& value, const Context& context) { read_functions(out, value, context); }),
+    other_field("function_call", R"({"anyOf": [{"enum": ["none", "auto"]}, {"type": "object", "required": ["name"]}]})",
+     "of functions: `none`, `auto` (the default), or an object with the `name` of one that is called",
+     [](Out& out, const Value& value, const Context&) { read_function_call(out, value); }),
     {"include_reasoning", kBool, "false: what the model thinks before it answers is left out; default true",
      [](Out& out, const Value& value, const Context&) { out.include_reasoning = value.get_bool(); }},
     {"verbosity", kIgnored, "there is no such control"},

@@ -70,10 +70,10 @@ constexpr auto kResponsesOwn = std::to_array<Field>({
      "list; `message.output_text.logprobs` reports each token's log probability, others have no effect",
      [](Out& out, const Value& value, const Context&) { responses::read_include(out, value); }),
     other_field("truncation", R"({"enum": ["auto", "disabled"]})",
-     "`disabled` (default): a conversation that is too long is refused; `auto`: its beginning is cut",
+     "`disabled` (default): a conversation that is too long is refused; `auto`: its oldest turns are left out, system messages stay",
      [](Out& out, const Value& value, const Context&) {
        if (value != "auto" && value != "disabled") refuse_value("truncation", "one of auto, disabled", value);
-       if (value == "auto") out.truncate_prompt_tokens = -1;
+       out.drops_old_turns = value == "auto";
        out.echoed["truncation"] = value;
      }),
     other_field("metadata", R"({"type": "object"})", "the caller's own notes, repeated in the answer",

@@ -54,6 +54,21 @@ run_tests() {
   ctest --preset "$preset" -j "$jobs" -R "^($(echo "$@" | tr ' ' '|'))(\.[0-9]+)?\$"
 }
 
+# beside NAME COMMAND...: runs it in the background and keeps what it prints in build/NAME.log, because no step alone
+# keeps all processors busy to its end. finish NAME: waits for it, and fails if it failed.
+declare -A background
+beside() {
+  local name=$1
+  shift
+  "$@" >"build/$name.log" 2>&1 &
+  background[$name]=$!
+}
+finish() {
+  wait "${background[$1]}" || { tail -100 "build/$1.log"; exit 1; }
+  echo "-- $1:"
+  tail -4 "build/$1.log"
+}
+
 # ---- checks ------------------------------------------------------------------------------------------------------------
 
 step "layers and format"
@@ -89,42 +104,39 @@ for processor in Haswell:avx2 Nehalem:reference; do
     -p "Tell me a story." 2>&1 | grep -v "doesn't support requested feature"
 done
 
-step "static analysis"
-tools/tidy.py
-
-step "build, cuda (takes no GPU)"
-# The browser mostly waits, so it runs beside a compiler; the next step but one checks its result.
-timeout 300 tools/test_web_page.sh >build/web_page.log 2>&1 &
-web_page=$!
-if command -v nvcc >/dev/null || [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
+cuda_check() {
+  if ! command -v nvcc >/dev/null && ! [ -x "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" ]; then
+    echo "skipped: nvcc is not installed (in CUDA_PATH, /usr/local/cuda or PATH)"
+    return
+  fi
   cmake --preset cuda >/dev/null
   cmake --build --preset cuda -j "$jobs" --target quire quire_kernels_cuda_test
-  build/cuda/src/kernels/quire_kernels_cuda_test --gtest_brief=1 | tail -4
-else
-  echo "skipped: nvcc is not installed (in CUDA_PATH, /usr/local/cuda or PATH)"
-fi
+  build/cuda/src/kernels/quire_kernels_cuda_test --gtest_brief=1
+}
 
-step "web page, headless Chromium"
-wait "$web_page" || { cat build/web_page.log; exit 1; }
-tail -1 build/web_page.log
+step "static analysis; build, cuda (takes no GPU)"
+beside cuda cuda_check
+tools/tidy.py
+finish cuda
 
-step "fuzz targets, a few seconds each"
-tools/fuzz.sh 4
-
-step "build, ThreadSanitizer"
 threaded_tests="quire_base_test quire_engine_test quire_http_test quire_server_test"  # state that threads share
+step "fuzz targets, a few seconds each; build, ThreadSanitizer"
+beside fuzz tools/fuzz.sh 4
 cmake --preset tsan >/dev/null
 # shellcheck disable=SC2086
 cmake --build --preset tsan -j "$jobs" --target $threaded_tests
+finish fuzz
 
 step "tests, ThreadSanitizer"
 # Searches and draws of one thread take the most time and share nothing.
 # shellcheck disable=SC2086
 GTEST_FILTER='-SmallScope.*:GeneratedTokens.DraftsDoNotChangeTheDistribution' run_tests tsan $threaded_tests
 
-step "build, dev (AddressSanitizer, UBSan)"
+step "build, dev (AddressSanitizer, UBSan); web page, headless Chromium"
+beside web_page timeout 300 tools/test_web_page.sh  # the browser mostly waits
 cmake --preset dev >/dev/null
 cmake --build --preset dev -j "$jobs"
+finish web_page
 
 step "tests, release"
 # shellcheck disable=SC2086

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""clang-tidy over the sources of the dev build. A file that passed before, and that nothing has changed since, is not
-read again.
+"""clang-tidy over the sources, with the flags of the dev build. A file that passed before, and that nothing has
+changed since, is not read again.
 
   tools/tidy.py            every source that the dev build compiles, tests left out
   tools/tidy.py FILE...    only these
@@ -30,7 +30,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build/dev"
+BUILD = ROOT / "build/tidy"
 KEEP_DAYS = 60  # keys that no run has used for that long are deleted
 
 
@@ -195,7 +195,9 @@ def main():
     arguments.add_argument("files", nargs="*", metavar="FILE")
     arguments.add_argument("--full", action="store_true")
     options = arguments.parse_args()
-    subprocess.run(["cmake", "--preset", "dev"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    # The dev build itself compiles sources eight at once, and its list of commands would name none of these.
+    configure = ["cmake", "--preset", "dev", "-B", str(BUILD), "-DQUIRE_UNITY=OFF"]
+    subprocess.run(configure, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     wanted = {pathlib.Path(name).resolve() for name in options.files}
     sources = sources_of_the_build(wanted)
     for missing in wanted - {source.path for source in sources}:

@@ -17,8 +17,8 @@ using Bytes = __m256i;
 // The code of an eight-bit weight is its value plus this.
 constexpr int kCodeZero = 0;
 #ifdef QUIRE_SMALL_TILES
-constexpr TileShape kQ8Tile = {3, 8};
-constexpr TileShape kFloatTile = {3, 8};
+constexpr TileShape kQ8Tile = {2, 4};
+constexpr TileShape kFloatTile = {2, 4};
 #else
 constexpr TileShape kQ8Tile = {4, 8};      // needs more than 16 registers, but is the fastest
 constexpr TileShape kFloatTile = {6, 12};  // 12 results of 16 registers

@@ -17,8 +17,8 @@ using Bytes = __m512i;
 // The code of an eight-bit weight is its value plus this, because vpdpbusd needs unsigned weights.
 constexpr int kCodeZero = 128;
 #ifdef QUIRE_SMALL_TILES
-constexpr TileShape kQ8Tile = {3, 8};
-constexpr TileShape kFloatTile = {3, 8};
+constexpr TileShape kQ8Tile = {2, 4};
+constexpr TileShape kFloatTile = {2, 4};
 #else
 constexpr TileShape kQ8Tile = {6, 12};     // 12 sums of a group and 12 results in 32 registers
 constexpr TileShape kFloatTile = {6, 24};  // 24 results

@@ -4,8 +4,8 @@
     tools/benchmarks.py                       Quire alone: roofs, kernels, prefill and decode
     tools/benchmarks.py --llama FOLDER --ik FOLDER --openvino VENV --vllm VENV
                                               also the programs there, in turns: A B A B
-    tools/benchmarks.py --quick-peers --work FOLDER --resume FILE --llama FOLDER ...
-                                              one round of what is compared most, in about 12 minutes
+    tools/benchmarks.py --quick-peers --minutes 12 --work FOLDER --resume FILE --llama FOLDER ...
+                                              one round of what is compared most, as much as fits into 12 minutes
     tools/benchmarks.py --quick --output -    a small model, one round, printed instead of written
 
 All programs compute with the same weights: random ones that `quire bench weights` writes, and those of the files that
@@ -34,11 +34,17 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 STREAM_PROMPT = 32
 
 
-class Memory:
-    """Keeps results in a file: the n-th request under a key gets the n-th result of an earlier run."""
+class OutOfTime(Exception):
+    """--minutes are over; what was not measured yet stays open."""
 
-    def __init__(self, path):
+
+class Memory:
+    """Keeps results in a file: the n-th request under a key gets the n-th result of an earlier run. Nothing new is
+    measured after the deadline."""
+
+    def __init__(self, path, minutes):
         self.path, self.known, self.asked = path, {}, {}
+        self.deadline = time.monotonic() + 60 * minutes
         if path and os.path.exists(path):
             with open(path) as file:
                 for line in file:
@@ -50,6 +56,8 @@ class Memory:
         known = self.known.get(key, [])
         if turn < len(known):
             return known[turn]
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
         value = measure()
         if self.path:
             with open(self.path, "a") as file:
@@ -80,7 +88,7 @@ def said(program, error):
 
 
 def round_of(program, model, tests, memory):
-    """One run of each test: {name of the test: tokens/s}. A test that fails has none."""
+    """One run of each test: {name of the test: tokens/s}. A test that fails, or has no time left, has none."""
     found = {}
     is_prepared = False
 
@@ -100,6 +108,8 @@ def round_of(program, model, tests, memory):
                 said(program, error)
                 if not is_prepared:
                     break
+            except OutOfTime:
+                pass  # an earlier run may know the next
     finally:
         program.close()
     return found
@@ -107,7 +117,7 @@ def round_of(program, model, tests, memory):
 
 def cell(values):
     if not values:
-        return "failed"
+        return "-"
     spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
     return f"{statistics.median(values):.1f}{spread}"
 
@@ -224,15 +234,20 @@ def heading(args):
 def section(args, programs, memory):
     isa = json.loads(output_of([args.quire, "bench", "roof", "--megabytes", "1", "--passes", "1", "-t", "1",
                                 "--json"]))[0]["isa"]
+    measured_roofs = roofs(args, memory)
     text = [heading(args), f"\n{time.strftime('%Y-%m-%d')}, kernels of {isa}. Tokens/s, ",
             "one round. " if args.rounds == 1 else f"medians of {args.rounds} rounds (lowest to highest). ",
-            f"Decode and streams generate behind {STREAM_PROMPT} tokens, {args.stream_answer} each, in all. Programs:\n\n"]
+            f"Decode and streams begin behind {STREAM_PROMPT} tokens; a stream generates {args.stream_answer}, and all of them "
+            "count together. Programs:\n\n"]
     text += [f"- {program.name}: {program.description()}\n" for program in programs]
-    text += ["\n", comparison(args, programs, memory), "\nRoofs (`quire bench roof`):\n\n", roofs(args, memory)]
+    text += ["\n", comparison(args, programs, memory), "\nRoofs (`quire bench roof`):\n\n", measured_roofs]
     if args.kernel_formats:
         name = re.sub(r"\W+", "-", processor_name().lower()).strip("-")
         plot = "" if args.output == "-" else os.path.join(os.path.dirname(args.output), f"roofline-{name}.svg")
-        table = kernels(args, isa, plot, memory)
+        try:
+            table = kernels(args, isa, plot, memory)
+        except OutOfTime:
+            return "".join(text)
         text += ["\nKernels under the roofs:\n\n",
                  f"![Gop/s against operations per byte, with the roofs](roofline-{name}.svg)\n\n" if plot else "", table]
     return "".join(text)
@@ -292,6 +307,7 @@ def arguments():
     parser.add_argument("--roof-passes", type=int, default=15)
     parser.add_argument("--work", metavar="FOLDER", help="keep weights and what they are converted to there")
     parser.add_argument("--prepare", action="store_true", help="only write and convert weights into --work")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no measurement after these")
     parser.add_argument("--resume", metavar="FILE", help="keep measurements there, and do not repeat those it has")
     args = parser.parse_args()
     if args.quick:
@@ -312,7 +328,7 @@ def main():
     if args.prepare:
         prepare(args, programs)
         return
-    text = section(args, programs, Memory(args.resume))
+    text = section(args, programs, Memory(args.resume, args.minutes))
     if args.output == "-":
         print(text)
     else:

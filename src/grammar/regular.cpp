@@ -322,6 +322,21 @@ RegularLanguages::Id RegularLanguages::any_of(std::vector<Id> given) {
   return intern_parts(Kind::kAnyOf, flat);
 }
 
+// Whether a part is in the complement of another, as far as that is written: what a search would find out slowly.
+bool RegularLanguages::contradicts(const std::vector<Id>& sorted) {
+  for (const Id id : sorted) {
+    const Node& node = nodes_[id];
+    if (node.kind != Kind::kNot) continue;
+    const auto is_there = [&](Id one) { return std::ranges::binary_search(sorted, one); };
+    const Node& inner = nodes_[node.first];
+    if (is_there(node.first)) return true;
+    if (inner.kind != Kind::kAnyOf) continue;
+    count_work(1 + inner.second / 4);
+    if (std::ranges::any_of(parts(inner), is_there)) return true;
+  }
+  return false;
+}
+
 RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   std::vector<Id> flat;
   ByteSet set = ByteSet::range(0, 255);
@@ -351,6 +366,7 @@ RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   if (flat.empty()) return kEverything;
   if (flat.size() == 1) return flat[0];
   if (flat[0] == kNothing) return kNothing;
+  if (contradicts(flat)) return kNothing;
   if (flat[0] == kEmpty) {
     return std::ranges::all_of(flat, [&](Id id) { return nodes_[id].is_nullable; }) ? kEmpty : kNothing;
   }

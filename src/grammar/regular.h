@@ -138,6 +138,7 @@ class RegularLanguages {
   Id remainder(uint32_t divisor, uint32_t remainder, bool has_digit);
   Id intern_parts(Kind kind, const std::vector<Id>& parts);
   void merge_repeats(std::vector<Id>& parts);
+  bool contradicts(const std::vector<Id>& sorted);
   Id utf8_tail(int num_bytes, const CharacterRanges& ranges);
   Id escaped_bytes(const ByteSet& set);
   Id escape_parts(Id id, const std::vector<Id>& inner);

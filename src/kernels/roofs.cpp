@@ -31,13 +31,24 @@ float plain_read(const std::byte* memory, size_t bytes, int) {
 
 double no_loop(int64_t) { return 0.0; }
 
-RoofLoops choose_loops(const Kernels& table) {
+// The row whose loops are the roofs of the table; null: none.
+const VectorTable* find_row(const Kernels& table) {
   const bool is_reference = &table == &reference_kernels(table.activations);
   const std::string_view name = is_reference ? runnable_kernels().front()->name : table.name;
   for (const VectorTable& vector : vector_tables()) {
-    if (name == vector.name) return vector.roof_loops();
+    if (name == vector.name) return &vector;
   }
-  return {plain_read, no_loop, no_loop};
+  return nullptr;
+}
+
+RoofLoops choose_loops(const Kernels& table) {
+  const VectorTable* row = find_row(table);
+  return row == nullptr ? RoofLoops{plain_read, no_loop, no_loop} : row->roof_loops();
+}
+
+auto choose_cached_dot(const Kernels& table) {
+  const VectorTable* row = find_row(table);
+  return row == nullptr ? nullptr : row->cached_dot;
 }
 
 double seconds_of(clockid_t clock) {
@@ -54,7 +65,7 @@ double now_s() { return seconds_of(CLOCK_MONOTONIC); }
 double processor_now_s() { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 RoofMeter::RoofMeter(ThreadPool& pool, const Kernels& table, Clock clock)
-    : pool_(pool), loops_(choose_loops(table)), clock_(clock) {}
+    : pool_(pool), loops_(choose_loops(table)), cached_dot_(choose_cached_dot(table)), clock_(clock) {}
 
 double RoofMeter::read(std::span<const std::byte> memory) const {
   const size_t slice_bytes = std::min(kSliceBytes, memory.size());
@@ -83,6 +94,7 @@ double RoofMeter::operations(double (*loop)(int64_t num_steps)) const {
 
 double RoofMeter::multiply_add() const { return operations(loops_.multiply_add); }
 double RoofMeter::dot() const { return operations(loops_.dot); }
+double RoofMeter::cached_dot() const { return cached_dot_ == nullptr ? 0.0 : operations(cached_dot_); }
 
 double measure_read_roof(ThreadPool& pool, std::span<const std::byte> memory) { return best_meter(pool).read(memory); }
 double measure_fma_roof(ThreadPool& pool) { return best_meter(pool).multiply_add(); }

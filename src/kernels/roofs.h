@@ -30,12 +30,15 @@ class RoofMeter {
   // machine.
   double multiply_add() const;
   double dot() const;
+  // int8 operations with operands from the second-level cache; 0 for a table whose rate does not depend on it.
+  double cached_dot() const;
 
  private:
   double operations(double (*loop)(int64_t num_steps)) const;
 
   ThreadPool& pool_;
   RoofLoops loops_;
+  double (*cached_dot_)(int64_t num_steps);
   Clock clock_;
 };
 

@@ -19,6 +19,7 @@ TEST(Roofs, EveryTableHasThem) {
     EXPECT_EQ(meter.read({}), 0.0) << table->name;
     EXPECT_GE(meter.multiply_add(), 0.0) << table->name;
     EXPECT_GE(meter.dot(), 0.0) << table->name;
+    EXPECT_GE(meter.cached_dot(), 0.0) << table->name;
   }
 }
 

@@ -18,9 +18,10 @@
 #include <cpuid.h>
 
 #include "kernels/amx/amx.h"
+#include "kernels/tiles/table.h"
 #include "kernels/vector/table.h"
 
-QUIRE_DECLARE_VECTOR_TABLE(amx);
+QUIRE_DECLARE_TILE_TABLE(amx);
 QUIRE_DECLARE_VECTOR_TABLE(avx2);
 QUIRE_DECLARE_VECTOR_TABLE(avx512);
 namespace quire::avx512_bf16 {
@@ -79,7 +80,12 @@ constexpr VectorTable kAvx512Bf16 = {
     "avx512_bf16", machine_has_avx512_bf16, avx512_bf16::override_bf16, avx512::roof_loops,
     &kAvx512,      Activations::kBf16};
 
-constexpr VectorTable kAmx = {"amx", machine_has_amx, amx::override_table, amx::roof_loops, &kAvx512};
+constexpr VectorTable kAmx = {.name = "amx",
+                              .machine_has = machine_has_amx,
+                              .override_table = amx::override_table,
+                              .roof_loops = amx::roof_loops,
+                              .base = &kAvx512,
+                              .cached_dot = amx::cached_dot_loop};
 
 // The best comes first.
 constexpr VectorTable kVectorTables[] = {kAmx, kAvx512Bf16, kAvx512, kAvx2};

@@ -19,6 +19,8 @@ struct VectorTable {
   RoofLoops (*roof_loops)();
   const VectorTable* base = nullptr;     // null: the reference
   std::optional<Activations> only = {};  // what it is better than its base for; it does not exist for others
+  // RoofLoops::dot with operands from the second-level cache, which limits tiles; null: the same as from registers.
+  double (*cached_dot)(int64_t num_steps) = nullptr;
 };
 
 // Best first.

@@ -8,7 +8,10 @@
 
 #include "kernels/emulated_amx/emulated_amx.h"
 #include "kernels/emulated_amx/isa/tiles.h"
+#include "kernels/tiles/table.h"
 #include "tensor/half.h"
+
+QUIRE_DECLARE_TILE_TABLE(emulated_amx);
 
 namespace quire {
 namespace {
@@ -45,6 +48,14 @@ TEST(Tiles, LoadsAndStoresItsRowsOnly) {
 TEST(Tiles, KnownProductsAreRight) {
   if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
   EXPECT_TRUE(emulated_tiles_are_right());
+}
+
+// A round of 2 x 2 products per eight steps.
+TEST(Tiles, RoofLoopsCountTheirOperations) {
+  if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
+  constexpr double kOperations = 3 * 4 * 2.0 * 16 * 16 * 64;
+  EXPECT_EQ(emulated_amx::roof_loops().dot(24), kOperations);
+  EXPECT_EQ(emulated_amx::cached_dot_loop(24), kOperations);
 }
 
 // 3 rows of 8 bytes times 2 rows of 5 words: sizes below the largest, and sums that wrap.

@@ -7,8 +7,8 @@
 namespace quire::QUIRE_TABLE {
 namespace {
 
-// Up to so many tokens the vector path is as fast, because decoding a panel takes as long as tiles save, or memory limits
-// both; its bits are the same. With two parts of a group, tiles save less.
+// Up to so many tokens the vector path is as fast, because decoding a panel takes as long as tiles save, or memory
+// limits both; its bits are the same. With two parts of a group, tiles save less.
 constexpr int64_t few_tokens(int parts) { return parts == 1 ? 7 : 16; }
 
 // See MultiplyPanels (vector/parts.h).

@@ -7,10 +7,12 @@
 #include "kernels/vector/table.h"
 
 // override_table replaces entries of a copy of the base's table. tiles_are_right multiplies small matrices on the tiles
-// and compares the products with plain C++. All may run only on machines that have the instructions.
-#define QUIRE_DECLARE_TILE_TABLE(table) \
-  QUIRE_DECLARE_VECTOR_TABLE(table);    \
-  namespace quire::table {              \
-  bool tiles_are_right();               \
-  }                                     \
+// and compares the products with plain C++. cached_dot_loop: VectorTable::cached_dot. All may run only on machines that
+// have the instructions.
+#define QUIRE_DECLARE_TILE_TABLE(table)      \
+  QUIRE_DECLARE_VECTOR_TABLE(table);         \
+  namespace quire::table {                   \
+  bool tiles_are_right();                    \
+  double cached_dot_loop(int64_t num_steps); \
+  }                                          \
   static_assert(true, "ends the declaration with a semicolon")

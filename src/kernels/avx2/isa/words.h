@@ -26,6 +26,15 @@ inline Words widen_nibbles(const std::byte* p) {
   const __m256i codes = kHalf == 1 ? _mm256_srli_epi16(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi16(15));
   return _mm256_sub_epi16(codes, _mm256_set1_epi16(8));
 }
+// The pairs (even[i], odd[i]) of 2 * kLanes numbers.
+inline void interleave(const uint16_t* even, const uint16_t* odd, Words& first, Words& second) {
+  const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even));
+  const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd));
+  const __m256i low = _mm256_unpacklo_epi16(a, b);
+  const __m256i high = _mm256_unpackhi_epi16(a, b);
+  first = _mm256_permute2x128_si256(low, high, 0x20);
+  second = _mm256_permute2x128_si256(low, high, 0x31);
+}
 // sum plus both products of each pair.
 inline Words dot2(Words sum, Words a, Words b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
 inline Vec to_floats(Words x) { return _mm256_cvtepi32_ps(x); }

@@ -11,6 +11,7 @@
 #include "decoding/sampler_scratch.h"
 #include "dialogue/sampling_words.h"
 #include "kernels/select.h"
+#include "models/loading/weight_cache.h"
 
 namespace quire {
 namespace {
@@ -38,6 +39,24 @@ std::string tuning_file_of(const ModelOptions& options) {
   if (std::filesystem::exists(options.tuning, error)) return options.tuning;
   fail(ErrorCode::kNotFound, "there is no tuning file '{}'; 'quire tune MODEL --output FILE' writes one",
        printable(options.tuning));
+}
+
+// For a value of --weight-cache.
+void choose_weight_cache(const std::string& value, RunnerOptions& options) {
+  if (value == "off") return;
+  options.fills_weight_cache = value != "auto";
+  if (value == "auto" || value == "on") {
+    options.weight_cache = weight_cache_folder().string();
+  } else if (value.find('/') != std::string::npos) {
+    options.weight_cache = value;
+  } else {
+    fail(ErrorCode::kInvalidArgument,
+         "--weight-cache is '{}'; expected auto, on, off, or a folder with a / in its name", printable(value));
+  }
+  if (options.fills_weight_cache && options.weight_cache.empty()) {
+    fail(ErrorCode::kNotFound,
+         "--weight-cache on: neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; name one");
+  }
 }
 
 constexpr size_t kMaxTemplateBytes = 1 << 20;
@@ -187,7 +206,11 @@ void ModelOptions::add_compute(Command& command) {
             "a GPU"},
        {.names = "--tuning",
         .value = text(tuning, "FILE"),
-        .help = "Matmul settings that 'quire tune' measured: a file, none, or auto for the one in the cache folder"}});
+        .help = "Matmul settings that 'quire tune' measured: a file, none, or auto for the one in the cache folder"},
+       {.names = "--weight-cache",
+        .value = text(weight_cache, "WHERE"),
+        .help =
+            "Packed weights kept for the next start: on, off, auto (use those that are there), or a folder for them"}});
 }
 
 RunnerOptions ModelOptions::runner_options() const {
@@ -199,6 +222,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.one_answer = one_answer;
   options.tensor_parallel = tensor_parallel;
   options.tuning_file = tuning_file_of(*this);
+  choose_weight_cache(weight_cache, options);
   options.sampling_bytes_per_token = SamplerScratch::kBytesPerToken;
   options.max_sequences = max_sequences;
   options.max_batch_tokens = std::max(max_batch_tokens, max_sequences);

@@ -37,6 +37,7 @@ struct ModelOptions {
   Activations activations = kUsualActivations;
   bool one_answer = true;
   std::string tuning = "auto";
+  std::string weight_cache = "auto";
   int threads = 0;
   int tensor_parallel = 1;
   int64_t max_sequences = 1;

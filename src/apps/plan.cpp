@@ -59,6 +59,7 @@ void plan(const PlanOptions& options) {
   if (options.json) {
     const json::object out = {{"activations", activations_name(runner.activations)},
                               {"weight_bytes", ledger.weight_bytes},
+                              {"cached_weight_bytes", ledger.cached_bytes},
                               {"kv_bytes", ledger.kv_bytes},
                               {"kv_bytes_per_token", ledger.kv_bytes_per_token},
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
@@ -78,7 +79,8 @@ void plan(const PlanOptions& options) {
     const auto line = [](const char* what, uint64_t bytes, const std::string& how) {
       fmt::print("{:<12}{:>12}   {}\n", what, format_bytes(bytes), how);
     };
-    line("weights", ledger.weight_bytes, "packed for this machine's kernels");
+    line("weights", ledger.weight_bytes,
+         ledger.cached_bytes > 0 ? "packed before, mapped from the weight cache" : "packed for this machine's kernels");
     const std::string positions = format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize));
     if (ledger.kv_groups.size() == 1 && ledger.kv_groups[0].window == 0) {
       line("KV cache", ledger.kv_bytes,

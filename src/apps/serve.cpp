@@ -93,9 +93,10 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
                             format_parameters(card.num_parameters), quantisation_of(checkpoint)));
   line("context", fmt::format("{} positions, {} sequences at once", format_count(card.max_model_len),
                               runner.options().max_sequences));
-  line("memory", fmt::format("weights {} + KV cache {} ({} positions in all; --kv-size changes it) + activations {}",
-                             format_bytes(plan.weight_bytes), format_bytes(plan.kv_bytes),
-                             format_count(static_cast<uint64_t>(positions)), format_bytes(plan.workspace_bytes)));
+  line("memory", fmt::format("weights {}{} + KV cache {} ({} positions in all; --kv-size changes it) + activations {}",
+                             format_bytes(plan.weight_bytes), plan.cached_bytes > 0 ? " (cached)" : "",
+                             format_bytes(plan.kv_bytes), format_count(static_cast<uint64_t>(positions)),
+                             format_bytes(plan.workspace_bytes)));
   line("compute",
        fmt::format("{}, {} threads, {} kernels", runner.device(), runner.options().num_threads, runner.isa()));
   for (const http::Address& address : listener.addresses()) {

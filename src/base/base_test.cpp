@@ -1,13 +1,17 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 #include <vector>
 
+#include "base/build_id.h"
 #include "base/checked_math.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
@@ -114,6 +118,37 @@ TEST(MappedFile, ReadsAndRefuses) {
   EXPECT_THROW(MappedFile::open("/nonexistent/file"), Error);
   EXPECT_THROW(MappedFile::open("/tmp"), Error);
   std::filesystem::remove(path);
+}
+
+TEST(Checksum, FindsFlippedBitsAndOtherLengths) {
+  std::vector<std::byte> bytes(200);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 37);
+  const uint64_t sum = checksum64(bytes);
+  EXPECT_NE(checksum64(bytes, 1), sum);
+  const auto flip = [&](size_t bit) { bytes[bit / 8] ^= std::byte{static_cast<uint8_t>(1 << bit % 8)}; };
+  for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    flip(bit);
+    EXPECT_NE(checksum64(bytes), sum) << bit;
+    // With a bit of the next word of the same chain: products alone would let two top bits cancel.
+    const size_t next = bit / 64 * 64 + 256;
+    for (size_t other = next; other < std::min(next + 64, 8 * bytes.size()); ++other) {
+      flip(other);
+      EXPECT_NE(checksum64(bytes), sum) << bit << " and " << other;
+      flip(other);
+    }
+    flip(bit);
+  }
+  const std::vector<std::byte> zeros(100);
+  std::set<uint64_t> lengths;
+  for (size_t size = 0; size <= zeros.size(); ++size) lengths.insert(checksum64(std::span(zeros).first(size)));
+  EXPECT_EQ(lengths.size(), zeros.size() + 1);
+}
+
+TEST(BuildId, IsTheLinkers) {
+  const std::string id = build_id();
+  EXPECT_EQ(id.size(), 40u) << id;
+  EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos) << id;
+  EXPECT_EQ(build_id(), id);
 }
 
 TEST(Error, PrintableEscapesAndTruncates) {

@@ -48,6 +48,10 @@ struct RunnerOptions {
   uint64_t sampling_bytes_per_token = 0;
   // What `quire tune` wrote (matmul_tuning.h): only faster. Empty = the defaults; a file that is not there is none.
   std::string tuning_file = {};
+  // The folder of files with packed weights (loading/weight_cache.h): only a faster start. Files that are there are
+  // used and kept up to date, on the host; empty: none is.
+  std::string weight_cache = {};
+  bool fills_weight_cache = false;  // write also what is not there yet
   // What "cuda" computes with; tests have an emulation.
   BackendFactory cuda = cuda_backends();
   CommunicatorFactory make_cuda_communicators = make_device_communicators;
@@ -66,6 +70,8 @@ struct KvGroupPlan {
 // The ledger: what a model will take, line by line, computed from headers alone; all ranks together.
 struct MemoryPlan {
   uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
+  uint64_t cached_bytes =
+      0;  // how many of these would be mapped from the weight cache: shared, and the system's to drop
   uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_token = 0;     // of a position that every layer keeps

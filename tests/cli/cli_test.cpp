@@ -149,6 +149,35 @@ TEST(Plan, CountsTheCacheByTheGqaFormula) {
   EXPECT_TRUE(large.at("fits").as_bool());
 }
 
+TEST(Cache, KeepsPackedWeightsForTheNextStart) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_WEIGHT_CACHE=auto"};
+  const auto run = [&](const Arguments& arguments) { return quire(arguments, "", environment).out; };
+  const auto logits = [&](const std::string& cache) {
+    const std::string out = folder.path() / "logits.f32";
+    run({"logits", words_model(), "--ids", "1,3,4,5", "--out", out, "-t", "1", "--weight-cache", cache});
+    return read_bytes(out);
+  };
+  const auto cached_bytes = [&](const std::string& cache) {
+    return get_int(parse_object(run({"plan", words_model(), "--json", "--weight-cache", cache})),
+                   "cached_weight_bytes");
+  };
+  const std::string expected = logits("off");
+  EXPECT_EQ(logits("auto"), expected);
+  EXPECT_NE(run({"cache"}).find("no packed weights are kept"), std::string::npos);
+  EXPECT_EQ(logits("on"), expected);
+  EXPECT_GT(cached_bytes("auto"), 0);
+  EXPECT_EQ(cached_bytes("off"), 0);
+  EXPECT_EQ(logits("auto"), expected);
+  EXPECT_NE(run({"cache"}).find(std::filesystem::canonical(words_model()).string()), std::string::npos);
+  EXPECT_NE(run({"cache", "--clear"}).find("freed"), std::string::npos);
+  EXPECT_EQ(cached_bytes("auto"), 0);
+  const std::string own = folder.path() / "own";
+  EXPECT_EQ(logits(own), expected);
+  EXPECT_GT(cached_bytes(own), 0);
+  EXPECT_NE(run({"cache", "--folder", own}).find("in all"), std::string::npos);
+}
+
 TEST(Tokenize, ComesBackAsTheSameText) {
   const std::string text =
       "The cat's 12 toys,  two  spaces\n\tGr\xc3\xbc\xc3\x9f"

@@ -32,6 +32,7 @@ std::vector<std::string> clean_environment(const std::vector<std::string>& extra
     if (!std::string_view(*entry).starts_with("QUIRE_")) result.emplace_back(*entry);
   }
   result.emplace_back("QUIRE_TUNING=none");  // ignores the user's tuning file
+  result.emplace_back("QUIRE_WEIGHT_CACHE=off");
   return result;
 }
 

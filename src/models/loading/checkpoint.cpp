@@ -39,6 +39,7 @@ class GgufCheckpoint : public Checkpoint {
   }
   std::vector<NamedTensor> all_tensors() const override { return named(file_.tensors()); }
   uint64_t file_bytes() const override { return file_.size_bytes(); }
+  std::vector<std::filesystem::path> files() const override { return file_.paths(); }
   bool rope_is_interleaved() const override { return architecture_.rope_is_interleaved; }
   bool norms_include_one() const override { return architecture_.norms_include_one; }
   void release_pages() const override { file_.release_pages(); }
@@ -107,6 +108,7 @@ class DirectoryCheckpoint : public Checkpoint {
   }
   std::vector<NamedTensor> all_tensors() const override { return named(files_->tensors()); }
   uint64_t file_bytes() const override { return files_->size_bytes(); }
+  std::vector<std::filesystem::path> files() const override { return files_->paths(); }
   bool rope_is_interleaved() const override { return false; }
   bool norms_include_one() const override { return false; }
   void release_pages() const override { files_->release_pages(); }

@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -99,14 +99,8 @@ std::string processor_name() {
 }
 
 std::filesystem::path tuning_cache_file(std::string_view isa) {
-  const auto folder_in = [](const char* variable) -> std::filesystem::path {
-    const char* value = std::getenv(variable);
-    const std::filesystem::path path = value == nullptr ? "" : value;
-    return path.is_absolute() ? path : std::filesystem::path();  // relative ones are ignored (XDG base directories)
-  };
-  std::filesystem::path cache = folder_in("XDG_CACHE_HOME");
-  if (cache.empty() && !folder_in("HOME").empty()) cache = folder_in("HOME") / ".cache";
-  return cache.empty() ? cache : cache / "quire" / fmt::format("tuning-{}.json", isa);
+  const std::filesystem::path folder = cache_folder();
+  return folder.empty() ? folder : folder / fmt::format("tuning-{}.json", isa);
 }
 
 json::object tuning_json(const MatrixShape& shape, const MatmulTuning& tuning) {

@@ -1,7 +1,8 @@
-// Gives an architecture its weights, in one of two modes. Measuring checks that every tensor exists with the expected
+// Gives an architecture its weights, in one of three modes. Measuring checks that every tensor exists with the expected
 // shape in a format that the kernel table multiplies, and adds up the packed bytes; pointers stay null. Loading packs
-// the weights. The same code builds the architecture both times. Sizes are the whole model's; of matrices that are
-// divided among ranks the loader returns its rank's part. TensorSource reads, WeightPacker packs.
+// the weights. Finding has them packed already, by an earlier load. The same code builds the architecture each time.
+// Sizes are the whole model's; of matrices that are divided among ranks the loader returns its rank's part.
+// TensorSource reads, WeightPacker packs.
 //
 // Used by one thread; packing runs on the threads of `exec`.
 #pragma once
@@ -35,6 +36,10 @@ class WeightLoader {
       : source_(checkpoint, share),
         packer_(kernels, exec, device, memory, std::move(tunings), std::move(progress)),
         kernels_(kernels) {}
+  // finds
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, std::span<const std::byte> packed,
+               MatmulTunings tunings, RankShare share = {})
+      : source_(checkpoint, share), packer_(kernels, packed, std::move(tunings)), kernels_(kernels) {}
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(const MatrixRequest& request);

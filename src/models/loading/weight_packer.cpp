@@ -1,5 +1,6 @@
 #include "models/loading/weight_packer.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -33,13 +34,18 @@ WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& dev
       tunings_(std::move(tunings)),
       progress_(std::move(progress)) {}
 
+WeightPacker::WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings)
+    : kernels_(kernels),
+      arena_(std::span(const_cast<std::byte*>(packed.data()), packed.size())),  // without a device nothing is written
+      tunings_(std::move(tunings)) {}
+
 Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layout layout) {
   const MatrixShape& shape = matrix.shape;
   const PackTarget target = take_target(source, matrix, layout);
   const bool takes_packed = kernels_.takes_packed(shape.format);
   CHECK(takes_packed || matrix.column_order.empty());
   const int32_t* const columns = place_columns(matrix.column_order);
-  if (target.data != nullptr) fill(source, matrix, target);
+  if (device_ != nullptr) fill(source, matrix, target);
   return {.weights = {.format = shape.format,
                       .rows = shape.rows,
                       .cols = shape.cols,
@@ -50,6 +56,16 @@ Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layo
           .columns = columns,
           .name = matrix.name,
           .first_row = matrix.first_row};
+}
+
+const std::byte* WeightPacker::place_bytes(std::span<const std::byte> values) {
+  std::byte* const to = arena_.take_bytes(values.size());
+  if (device_ != nullptr) {
+    device_->upload(to, values.data(), values.size());
+  } else if (to != nullptr && !values.empty() && std::memcmp(to, values.data(), values.size()) != 0) {
+    fail(ErrorCode::kCorrupt, "the packed weights are not those of the model: {} bytes differ", values.size());
+  }
+  return to;
 }
 
 WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, const SourceMatrix& matrix,

@@ -1,5 +1,6 @@
 // Packs matrices into the layouts that a kernel table multiplies, one after the other into one arena of its device.
-// Without memory it only counts: the same code, run twice, first learns the size and then fills it.
+// Without memory it only counts: the same code, run twice, first learns the size and then fills it. Over memory that
+// was filled before (weight_cache.h), it finds everything in its place.
 //
 // Used by the thread that loads; packing runs on the threads of `exec`.
 #pragma once
@@ -31,6 +32,9 @@ class WeightPacker {
   WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory, MatmulTunings tunings,
                Progress progress);
 
+  // finds: `packed` has the bytes that packing the same matrices made, and outlives what is returned
+  WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings);
+
   bool counts_only() const { return arena_.counts_only(); }
   uint64_t packed_bytes() const { return arena_.used_bytes(); }
   // The distinct matrices so far.
@@ -38,15 +42,10 @@ class WeightPacker {
 
   // Without a bias. Throws Error kUnsupported, naming file and tensor, for a format that the table does not multiply.
   Linear pack(TensorSource& source, const SourceMatrix& matrix, Layout layout);
-  // Values beside the weights; null while counting.
+  // Values beside the weights; null while counting. Throws Error kCorrupt when others are found in their place.
   template <typename T>
   const T* place(std::span<const T> values) {
-    T* const to = arena_.take<T>(static_cast<int64_t>(values.size()));
-    if (to != nullptr) {
-      device_->upload(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(values.data()),
-                      values.size_bytes());
-    }
-    return to;
+    return reinterpret_cast<const T*>(place_bytes(std::as_bytes(values)));
   }
 
  private:
@@ -55,6 +54,7 @@ class WeightPacker {
     std::byte* data = nullptr;
     bool is_dense = false;
   };
+  const std::byte* place_bytes(std::span<const std::byte> values);
   PackTarget take_target(const TensorSource& source, const SourceMatrix& matrix, Layout layout);
   void fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target);
   const int32_t* place_columns(const std::vector<int32_t>& columns);
@@ -62,7 +62,7 @@ class WeightPacker {
 
   const Kernels& kernels_;
   Exec exec_{};
-  Device* device_ = nullptr;
+  Device* device_ = nullptr;  // null while it counts, and when it finds
   Arena arena_;
   MatmulTunings tunings_;
   Progress progress_;

@@ -96,6 +96,15 @@ void check_sums(const RunnerOptions& options, bool on_host) {
        options.tensor_parallel);
 }
 
+uint64_t cached_bytes(const Checkpoint& checkpoint, const LoadPlan& plan) {
+  uint64_t bytes = 0;
+  for (int rank = 0; rank < plan.options.tensor_parallel; ++rank) {
+    const auto cache = weight_cache_of(checkpoint, plan, *plan.backend.kernels, *plan.backend.device, rank);
+    if (cache && cache->matches()) bytes += plan.weight_bytes;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
@@ -135,6 +144,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
                              .swap_on_device = on_host,
                              .allowed_bytes = options.memory_bytes},
                             options);
+  plan.memory.cached_bytes = cached_bytes(checkpoint, plan);
   options.num_blocks = plan.memory.num_blocks;
   options.num_swap_blocks = plan.memory.num_swap_blocks;
   return plan;
@@ -146,6 +156,15 @@ BackendChoice backend_choice(const RunnerOptions& options, int index) {
           .activations = options.activations,
           .one_answer = options.one_answer,
           .index = index};
+}
+
+std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
+                                           const Device& device, int rank) {
+  if (plan.options.weight_cache.empty() || !device.is_host()) return std::nullopt;
+  return WeightCache::find(plan.options.weight_cache, {.checkpoint = checkpoint,
+                                                       .kernels = kernels,
+                                                       .share = {.rank = rank, .size = plan.options.tensor_parallel},
+                                                       .weight_bytes = plan.weight_bytes});
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

@@ -2,12 +2,14 @@
 // and the memory. ModelRunner::load follows the plan; `quire plan` prints it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/select.h"
 #include "models/kv_layout.h"
 #include "models/loading/checkpoint.h"
+#include "models/loading/weight_cache.h"
 #include "models/model.h"
 #include "models/runner_options.h"
 #include "models/step.h"
@@ -33,6 +35,10 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked);
 
 // Of rank `index`.
 BackendChoice backend_choice(const RunnerOptions& options, int index = 0);
+
+// Of one rank; nothing for a device other than the host, or where the options want none.
+std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
+                                           const Device& device, int rank);
 
 // Of one rank.
 StepLimits limits_of(const LoadPlan& plan, bool on_host);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -106,7 +107,11 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
   LoadPlan plan = plan_load(checkpoint, options);
   if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
   warn_about(checkpoint, plan);
-  return std::unique_ptr<ModelRunner>(new ModelRunner(std::make_unique<Impl>(checkpoint, std::move(plan), progress)));
+  auto impl = std::make_unique<Impl>(checkpoint, std::move(plan), progress);
+  const auto num_cached =
+      std::ranges::count_if(impl->ranks, [](const auto& rank) { return rank->has_cached_weights(); });
+  impl->plan.memory.cached_bytes = static_cast<uint64_t>(num_cached) * impl->plan.weight_bytes;
+  return std::unique_ptr<ModelRunner>(new ModelRunner(std::move(impl)));
 }
 
 ModelRunner::ModelRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

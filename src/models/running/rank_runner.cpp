@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/error.h"
+#include "base/log.h"
 #include "models/architectures/registry.h"
 #include "models/loading/weight_loader.h"
 
@@ -34,17 +36,11 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       share_prefixes_(plan.options.share_prefixes),
       pool_(limits_.num_threads),
       exec_(make_exec(pool_, device_->stream())),
-      weights_(*device_, plan.weight_bytes),
       workspace_(*device_, plan.workspace_bytes),
       inputs_(*device_, plan.input_bytes),
       staging_(*device_, kInputBuffers * plan.input_bytes),
       kv_(plan.kv, *device_, block_counts(plan.memory)) {
-  MatmulTunings tunings;
-  if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
-  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
-                      {.rank = communicator_.rank(), .size = communicator_.size()});
-  model_ = make_model(checkpoint, loader);
-  device_->synchronize();
+  load_model(checkpoint, plan, progress);
   checkpoint.release_pages();
   Arena arena(workspace_);
   const std::span<std::byte> on_device(inputs_.data(), inputs_.size_bytes());
@@ -54,6 +50,36 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
   exec_.scratch = arena.take_bytes(kernels_.scratch_bytes);
   prepare_pool(plan.options.populate_kv);
   make_room_for_results();
+}
+
+void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress) {
+  MatmulTunings tunings;
+  if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
+  const std::optional<WeightCache> cache = weight_cache_of(checkpoint, plan, kernels_, *device_, communicator_.rank());
+  const bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
+  if (cache && find_model(checkpoint, *cache, tunings)) return;
+  weights_ = DeviceBuffer(*device_, plan.weight_bytes);
+  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
+                      {.rank = communicator_.rank(), .size = communicator_.size()});
+  model_ = make_model(checkpoint, loader);
+  device_->synchronize();
+  if (refreshes_cache) cache->write({weights_.data(), weights_.size_bytes()}, exec_);
+}
+
+// Whether the weights were found packed.
+bool RankRunner::find_model(const Checkpoint& checkpoint, const WeightCache& cache, const MatmulTunings& tunings) {
+  std::optional<MappedFile> file = cache.open(exec_);
+  if (!file) return false;
+  try {
+    WeightLoader loader(checkpoint, kernels_, file->bytes(), tunings,
+                        {.rank = communicator_.rank(), .size = communicator_.size()});
+    model_ = make_model(checkpoint, loader);
+  } catch (const Error& error) {
+    log::warning("the cached weights '{}' are not used: {}", printable(cache.path().string()), error.what());
+    return false;
+  }
+  cached_weights_ = std::move(*file);
+  return true;
 }
 
 // The first token writes into every layer's pool, each on pages of its own: provided here by all threads, they would

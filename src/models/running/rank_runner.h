@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/thread_pool.h"
+#include "models/loading/matmul_tuning.h"
 #include "models/planning/load_plan.h"
 #include "models/step_arrays.h"
 
@@ -29,6 +30,7 @@ class RankRunner {
   Device& device() { return *device_; }
   ThreadPool& pool() { return pool_; }
   KvCache& kv() { return kv_; }
+  bool has_cached_weights() const { return !cached_weights_.bytes().empty(); }
   bool can_sample() const;
   // The tokens that a step is promised are chosen where it reads them.
   bool runs_ahead() const { return can_sample(); }
@@ -51,6 +53,8 @@ class RankRunner {
     size_t num_tokens = 0;
   };
 
+  void load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress);
+  bool find_model(const Checkpoint& checkpoint, const WeightCache& cache, const MatmulTunings& tunings);
   void prepare_pool(bool populate);
   void make_room_for_results();
   Step prepare(const Batch& batch);
@@ -67,7 +71,8 @@ class RankRunner {
   bool share_prefixes_;
   ThreadPool pool_;
   Exec exec_;
-  DeviceBuffer weights_;
+  DeviceBuffer weights_;       // either packed here
+  MappedFile cached_weights_;  // or before
   DeviceBuffer workspace_;
   DeviceBuffer inputs_;
   StagingBuffer staging_;  // of the inputs, for each buffer

@@ -1,0 +1,86 @@
+#include "base/replace_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace quire {
+namespace {
+
+// Linux writes no more than 2 GiB in one call. Large calls let the file system keep large pages of the file.
+constexpr size_t kMostAtOnce = size_t{1} << 30;
+
+// The file that is being written: locked, and removed unless it gets its name.
+class PartialFile {
+ public:
+  explicit PartialFile(const std::filesystem::path& path)
+      : path_(path), fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR)) {
+    if (fd_ < 0) refuse();
+    is_locked_ = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && has_its_name();
+  }
+  PartialFile(const PartialFile&) = delete;
+  PartialFile& operator=(const PartialFile&) = delete;
+  ~PartialFile() {
+    if (is_locked_) ::unlink(path_.c_str());
+    ::close(fd_);
+  }
+
+  bool is_locked() const { return is_locked_; }
+  // Empties the file and reserves the room, where the file system can, so that a full disk is found out first.
+  void reserve(size_t size_bytes) {
+    if (::ftruncate(fd_, 0) != 0) refuse();
+    if (::fallocate(fd_, 0, 0, static_cast<off_t>(size_bytes)) != 0 && errno == ENOSPC) refuse();
+  }
+  void append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(fd_, bytes.data(), std::min(bytes.size(), kMostAtOnce));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) refuse();
+      bytes = bytes.subspan(static_cast<size_t>(count));
+    }
+  }
+  void rename_to(const std::filesystem::path& path) {
+    if (::rename(path_.c_str(), path.c_str()) != 0) refuse();
+    is_locked_ = false;
+  }
+
+ private:
+  // Whoever had the lock before may have given the file its final name.
+  bool has_its_name() const {
+    struct stat ours = {};
+    struct stat named = {};
+    return ::fstat(fd_, &ours) == 0 && ::lstat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+           ours.st_dev == named.st_dev;
+  }
+  [[noreturn]] void refuse() const {
+    fail(ErrorCode::kIo, "'{}' cannot be written: {}", printable(path_.string(), 400), std::strerror(errno));
+  }
+
+  std::filesystem::path path_;
+  int fd_;
+  bool is_locked_ = false;
+};
+
+}  // namespace
+
+bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces) {
+  std::filesystem::path partial_path = path;
+  partial_path += kPartialSuffix;
+  PartialFile partial(partial_path);
+  if (!partial.is_locked()) return false;
+  size_t size_bytes = 0;
+  for (const auto& piece : pieces) size_bytes += piece.size();
+  partial.reserve(size_bytes);
+  for (const auto& piece : pieces) partial.append(piece);
+  partial.rename_to(path);
+  return true;
+}
+
+}  // namespace quire

@@ -1,0 +1,23 @@
+// Writes a file that other processes may be reading, or writing at this moment. Readers have the old file or the new
+// one, always complete; the old one lives as long as somebody has it mapped.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <initializer_list>
+#include <span>
+#include <string_view>
+
+namespace quire {
+
+// What is being written has the name of the file with this behind it; a process that ends in the midst leaves it, and
+// the next one that writes goes on with it.
+inline constexpr std::string_view kPartialSuffix = ".partial";
+
+// Writes the pieces one after the other into a file that its owner alone may read, and gives it the name. The folder
+// must exist. Does not wait for the disk: after a power cut the file may hold anything, which its reader must find out.
+// Returns false, having written nothing, when another process is writing the same file. Throws Error kIo naming the
+// file and what the system said.
+bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces);
+
+}  // namespace quire

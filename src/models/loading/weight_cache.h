@@ -1,0 +1,75 @@
+// Packed weights kept in a file, so that the next start maps them instead of packing them again. It changes how fast a
+// model starts, never what it computes.
+//
+// A file belongs to one model, kernel table, kind of activations and rank. Behind the weights it has a checksum of each
+// section and a text that names everything the packed bytes follow from: the build of the program, the table and its
+// packing functions, the rank, the model's configuration, its files with size and time of change, and samples of their
+// tensors. A start writes the text that it would expect and compares; it takes no size and no offset from the file. So
+// a file that is stale, foreign, cut short or damaged is found out before any of its weights is used, and packed again.
+//
+// The pages are shared by all processes that map the file, and the system may drop and read them again. Of the host
+// only: a device has its weights in its own memory. One thread; checksums are computed on the threads of `exec`.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "kernels/kernels.h"
+#include "models/loading/checkpoint.h"
+#include "models/loading/rank_share.h"
+
+namespace quire {
+
+class WeightCache {
+ public:
+  struct Subject {
+    const Checkpoint& checkpoint;
+    const Kernels& kernels;
+    RankShare share = {};
+    uint64_t weight_bytes = 0;  // packed
+  };
+  // The file in `folder` for these weights, whether it exists or not. Nothing where there is nothing to recognise
+  // weights by: a model that lies in no file, or a program without a build id.
+  static std::optional<WeightCache> find(const std::filesystem::path& folder, const Subject& subject);
+
+  const std::filesystem::path& path() const { return path_; }
+  bool exists() const;
+  // Whether the file is of these weights; reads only the text.
+  bool matches() const;
+  // The file, its first weight_bytes being the packed weights, all checked and in memory. Nothing when there is none
+  // or, with a line in the log that says why, when it must not be used.
+  std::optional<MappedFile> open(const Exec& exec) const;
+  // Replaces the file. Readers see the old one or the new one, always complete; starts that write at the same time
+  // write once. A failure is a warning.
+  void write(std::span<const std::byte> weights, const Exec& exec) const;
+
+ private:
+  WeightCache(std::filesystem::path path, std::string text, uint64_t weight_bytes);
+  std::string difference(const MappedFile& file) const;
+
+  std::filesystem::path path_;
+  std::string text_;
+  uint64_t weight_bytes_;
+};
+
+// $XDG_CACHE_HOME/quire/weights, or the same in ~/.cache; empty when there is no home.
+std::filesystem::path weight_cache_folder();
+
+// A file of a folder for people: what it says of itself, not checked.
+struct WeightCacheFile {
+  std::filesystem::path path;
+  uint64_t size_bytes = 0;
+  std::string model;    // its path
+  std::string kernels;  // the kernel table and its activations
+};
+// By name. Empty when there is no such folder.
+std::vector<WeightCacheFile> list_weight_caches(const std::filesystem::path& folder);
+// Removes them, and what starts that ended in the midst of writing have left. Returns the bytes that were freed.
+uint64_t clear_weight_caches(const std::filesystem::path& folder);
+
+}  // namespace quire

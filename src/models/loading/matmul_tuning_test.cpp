@@ -128,7 +128,7 @@ TEST_F(TuningFileTest, NeverChangesABit) {
     const std::string image = test::tiny_gguf({.inner = 160, .format = format});
     const auto checkpoint = Checkpoint::from_gguf_bytes(test::as_bytes(image), "tiny.gguf");
     for (const Kernels* table : runnable_kernels()) {
-      const std::set<MatrixShape> matrices = ModelRunner::matrices(*checkpoint, table->name);
+      const std::set<MatrixShape> matrices = ModelRunner::matrices(*checkpoint, *table);
       EXPECT_TRUE(matrices.contains({format, 160, 64}));  // gate and up
       EXPECT_EQ(matrices.size(), 4u);                     // with q and o, k and v, down; the head is like q
       const std::vector<float> expected = logits(*checkpoint, table->name, "", 70);

@@ -26,7 +26,7 @@ constexpr float kMaxInt16 = 32767.0f;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvScaleGroup) * kKvScaleGroup; }
+inline int64_t padded(int64_t head_dim) { return num_groups(head_dim) * kKvGroup; }
 
 // The state of a job in the memory of its thread.
 struct Scratch {
@@ -99,7 +99,7 @@ struct Job {
   int64_t last_tile(int m) const { return scratch.position[scratch.member_begin[m + 1] - 1] / kTile; }
 };
 
-// Converts the scaled queries of a row to 16-bit integers in place, with zeros up to a multiple of kKvScaleGroup.
+// Converts the scaled queries of a row to 16-bit integers in place, with zeros up to a multiple of kKvGroup.
 // Returns their scale.
 inline float quantise_query(float* q, int64_t head_dim) {
   for (int64_t i = head_dim; i < padded(head_dim); ++i) q[i] = 0;

@@ -7,12 +7,16 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <numbers>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/select.h"
+#ifdef QUIRE_EMULATED_AMX
+#include "kernels/emulated_amx/emulated_amx.h"
+#endif
 #include "tensor/aligned_buffer.h"
 #include "tensor/float8.h"
 #include "tensor/half.h"
@@ -35,6 +39,8 @@ struct Rows {
   int64_t first_position;
   int64_t num_rows;
 };
+
+bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
 
 // A batch whose sequences have all their K and V in the cache, in shuffled blocks. Every slot that no query may see is
 // NaN.
@@ -134,12 +140,14 @@ class Batch {
     return out;
   }
 
-  std::vector<double> oracle() const {
+  // in_bf16: of scaled queries, K and V rounded to bf16, except beside codes.
+  std::vector<double> oracle(bool in_bf16 = false) const {
     std::vector<double> out(static_cast<size_t>(num_rows_ * out_width()));
     for (const AttentionSequence& sequence : sequences_) {
       for (int64_t row = 0; row < sequence.num_rows; ++row) {
         for (int head = 0; head < shape_.num_heads; ++head) {
-          attend(sequence, row, head, out.data() + (sequence.first_row + row) * out_width() + head * shape_.head_dim);
+          attend(sequence, row, head, in_bf16,
+                 out.data() + (sequence.first_row + row) * out_width() + head * shape_.head_dim);
         }
       }
     }
@@ -211,12 +219,29 @@ class Batch {
     return scale(tile + num_groups() * group_bytes, dimension / 64, p) * code;
   }
 
-  void attend(const AttentionSequence& sequence, int64_t row, int head, double* out) const {
+  // What the product of a query with K reads: the query times the scale of scores, in powers of two unless they are
+  // capped.
+  std::vector<double> scaled_query(const float* q, bool in_bf16) const {
+    constexpr float kLog2e = 1.44269504f;
+    const float scale = shape_.softcap > 0 ? shape_.scale : shape_.scale * kLog2e;
+    std::vector<double> scaled;
+    for (int d = 0; d < shape_.head_dim; ++d) {
+      scaled.push_back(in_bf16 ? bf16_to_f32(f32_to_bf16(q[d] * scale)) : static_cast<double>(q[d]) * scale);
+    }
+    return scaled;
+  }
+
+  void attend(const AttentionSequence& sequence, int64_t row, int head, bool in_bf16, double* out) const {
     const int dim = shape_.head_dim;
     const int kv_head = head / (shape_.num_heads / shape_.num_kv_heads);
     const int64_t position = sequence.first_position + row;
     const int64_t first = shape_.window > 0 ? std::max<int64_t>(0, position - shape_.window + 1) : 0;
-    const float* q = q_.data() + (sequence.first_row + row) * q_stride() + head * dim;
+    const bool bf16_k = in_bf16 && !is_quantised(shape_.k_format), bf16_v = in_bf16 && !is_quantised(shape_.v_format);
+    const std::vector<double> q =
+        scaled_query(q_.data() + (sequence.first_row + row) * q_stride() + head * dim, bf16_k);
+    const auto rounded = [](double x, bool to_bf16) {
+      return to_bf16 ? bf16_to_f32(f32_to_bf16(static_cast<float>(x))) : x;
+    };
     const auto tile_of = [&](int64_t p) {
       return int64_t{sequence.block_table[p / kKvBlockSize]} * shape_.num_kv_heads + kv_head;
     };
@@ -229,9 +254,9 @@ class Batch {
       }
       double score = 0;
       for (int d = 0; d < dim; ++d) {
-        score += q[d] * value(false, tile_of(p), d, p % kKvBlockSize);
+        score += q[static_cast<size_t>(d)] * rounded(value(false, tile_of(p), d, p % kKvBlockSize), bf16_k);
       }
-      score *= shape_.scale;
+      if (shape_.softcap == 0) score *= std::numbers::ln2;
       scores.push_back(shape_.softcap > 0 ? shape_.softcap * std::tanh(score / shape_.softcap) : score);
     }
     const double max = *std::max_element(scores.begin(), scores.end());
@@ -239,7 +264,8 @@ class Batch {
     for (double& score : scores) sum += score = std::exp(score - max);
     for (int64_t p = first; p <= position; ++p) {
       for (int d = 0; d < dim && !is_empty(p); ++d) {
-        out[d] += scores[static_cast<size_t>(p - first)] / sum * value(true, tile_of(p), d, p % kKvBlockSize);
+        out[d] += scores[static_cast<size_t>(p - first)] / sum *
+                  rounded(value(true, tile_of(p), d, p % kKvBlockSize), bf16_v);
       }
     }
   }
@@ -258,7 +284,10 @@ const Format kFormats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF
 
 class AttentionTest : public testing::TestWithParam<const Kernels*> {};
 
-bool is_quantised(Format format) { return format == Format::kQ8_0 || format == Format::kQ4_0; }
+bool in_bf16(const Kernels& table) { return table.activations == Activations::kBf16; }
+
+// Softmax weights are rounded by up to 2^-9 of themselves, and V is below 4.5.
+constexpr double kBf16Bound = 4.5 / 512;
 
 void expect_close(const std::vector<float>& got, const std::vector<double>& want, double bound,
                   const std::string& what) {
@@ -283,7 +312,11 @@ void expect_oracle(const Kernels& table, const Shape& shape, const std::vector<R
                                        shape.window, shape.softcap, rows[0].num_rows, rows[0].first_position);
   // Fast tables multiply codes by 16-bit queries and weights.
   const bool words = (is_quantised(shape.k_format) || is_quantised(shape.v_format)) && &table != &reference_kernels();
-  expect_close(batch.run(table, 2), batch.oracle(), words ? 2e-4 : 3e-6, what);
+  expect_close(batch.run(table, 2), batch.oracle(in_bf16(table)),
+               in_bf16(table) ? kBf16Bound
+               : words        ? 2e-4
+                              : 3e-6,
+               what);
 }
 
 TEST_P(AttentionTest, HeadCountsAndDimensions) {
@@ -332,8 +365,9 @@ TEST_P(AttentionTest, LargeScores) {
   shape.scale = 20.0f;
   const Batch batch(shape, {{40, 30}, {300, 1}}, 11);
   const std::vector<float> got = batch.run(*GetParam(), 1);
-  const std::vector<double> want = batch.oracle();
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 2e-3) << i;  // scores of hundreds: 2^-24 of them
+  const std::vector<double> want = batch.oracle(in_bf16(*GetParam()));
+  const double bound = in_bf16(*GetParam()) ? kBf16Bound : 2e-3;  // scores of hundreds: 2^-24 of them
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], bound) << i;
 }
 
 // Blocks that lie wholly before every window have been freed, so their table entries must not be read.
@@ -458,6 +492,27 @@ std::vector<float> run_in_chunks(const Batch& batch, const Kernels& table, const
   return all;
 }
 
+// Compares a batch with its sequences alone, whole and in chunks.
+void expect_one_answer(const Kernels& table, const Shape& shape, const std::vector<Rows>& rows,
+                       std::initializer_list<int64_t> chunks) {
+  const Batch batch(shape, rows, 3);
+  const std::vector<float> together = batch.run(table, 1);
+  for (int threads : {2, 3}) EXPECT_TRUE(same_bits(batch.run(table, threads), together)) << threads;
+  for (const AttentionSequence& sequence : batch.sequences()) {
+    const auto begin = together.begin() + sequence.first_row * batch.out_width();
+    const std::vector<float> its_rows(begin, begin + sequence.num_rows * batch.out_width());
+    std::vector<int64_t> sizes = chunks;
+    sizes.push_back(sequence.num_rows);
+    for (const int64_t chunk : sizes) {
+      const int threads = chunk == 1 ? 1 : 2;
+      EXPECT_TRUE(same_bits(run_in_chunks(batch, table, sequence, chunk, threads), its_rows))
+          << weight_format(shape.k_format).name << " " << weight_format(shape.v_format).name << " head_dim "
+          << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", " << threads
+          << " threads, at " << sequence.first_position;
+    }
+  }
+}
+
 TEST_P(AttentionTest, OneAnswer) {
   std::vector<Shape> shapes = {{8, 2, 64}, {6, 6, 40}, {7, 1, 32}, {4, 2, 128, Format::kBF16, Format::kF32}};
   shapes.push_back(shapes[0]);
@@ -473,20 +528,7 @@ TEST_P(AttentionTest, OneAnswer) {
   shapes.push_back({8, 1, 64, Format::kQ8_0, Format::kQ4_0, 100});
   shapes.push_back({8, 1, 64, Format::kQ4_0, Format::kQ8_0, 37, 3.0f});
   for (const Shape& shape : shapes) {
-    const Batch batch(shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, 3);
-    const std::vector<float> together = batch.run(*GetParam(), 1);
-    for (int threads : {2, 3}) EXPECT_TRUE(same_bits(batch.run(*GetParam(), threads), together)) << threads;
-    for (const AttentionSequence& sequence : batch.sequences()) {
-      const auto begin = together.begin() + sequence.first_row * batch.out_width();
-      const std::vector<float> rows(begin, begin + sequence.num_rows * batch.out_width());
-      for (int64_t chunk : {int64_t{1}, int64_t{7}, int64_t{64}, sequence.num_rows}) {
-        const int threads = chunk == 1 ? 1 : 2;
-        EXPECT_TRUE(same_bits(run_in_chunks(batch, *GetParam(), sequence, chunk, threads), rows))
-            << weight_format(shape.k_format).name << " " << weight_format(shape.v_format).name << " head_dim "
-            << shape.head_dim << ", window " << shape.window << ", chunks of " << chunk << ", " << threads
-            << " threads, at " << sequence.first_position;
-      }
-    }
+    expect_one_answer(*GetParam(), shape, {{220, 70}, {0, 45}, {610, 1}, {290, 4}}, {1, 7, 64});
   }
 }
 
@@ -548,8 +590,50 @@ TEST_P(AttentionTest, SharedPrefixes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, AttentionTest, testing::ValuesIn(runnable_kernels()),
-                         [](const auto& test) { return std::string(test.param->name); });
+#ifdef QUIRE_EMULATED_AMX
+
+// A few cases, because the emulation is slow: more rows than a tile has, head sizes that are no multiple of its
+// columns, K and V of which one is codes.
+TEST(AttentionOnTiles, OracleAndOneAnswer) {
+  const Kernels* const table = emulated_amx_kernels(Activations::kBf16);
+  if (table == nullptr) GTEST_SKIP() << "needs the base of the tiles";
+  for (const Shape& shape :
+       {Shape{8, 2, 64}, Shape{4, 1, 40, Format::kBF16, Format::kF8_E4M3, 70},
+        Shape{3, 1, 32, Format::kQ8_0, Format::kF32}, Shape{2, 1, 96, Format::kF16, Format::kQ4_0}}) {
+    const std::vector<Rows> rows = {{140, 9}, {0, 35}, {530, 1}};
+    expect_oracle(*table, shape, rows);
+    expect_one_answer(*table, shape, rows, {1, 7});
+  }
+}
+
+TEST(AttentionOnTiles, SharedPrefixes) {
+  const Kernels* const table = emulated_amx_kernels(Activations::kBf16);
+  if (table == nullptr) GTEST_SKIP() << "needs the base of the tiles";
+  const Batch batch({8, 2, 32}, {{140, 1}, {150, 2}, {133, 1}, {160, 1}, {141, 1}}, 21);
+  std::vector<AttentionSequence> sequences = batch.sequences();
+  std::vector<std::vector<int32_t>> tables;
+  for (AttentionSequence& s : sequences) {
+    tables.emplace_back(s.block_table, s.block_table + (s.first_position + s.num_rows - 1) / kKvBlockSize + 1);
+    std::copy_n(sequences[0].block_table, 4, tables.back().begin());
+  }
+  for (size_t i = 0; i < sequences.size(); ++i) sequences[i].block_table = tables[i].data();
+  EXPECT_TRUE(same_bits(batch.run(*table, 2, sequences), batch.run(*table, 2, sequences, false)));
+}
+
+#endif
+
+// The usual tables and those of bf16, of which the reference has no other attention.
+std::vector<const Kernels*> tables_of_attention() {
+  std::vector<const Kernels*> tables = runnable_kernels();
+  for (const Kernels* table : runnable_kernels(Activations::kBf16)) {
+    if (table != &reference_kernels(Activations::kBf16)) tables.push_back(table);
+  }
+  return tables;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, AttentionTest, testing::ValuesIn(tables_of_attention()), [](const auto& test) {
+  return std::string(test.param->name) + (in_bf16(*test.param) ? "_bf16" : "");
+});
 
 }  // namespace
 }  // namespace quire

@@ -25,7 +25,8 @@ QUIRE_DECLARE_VECTOR_TABLE(avx2);
 QUIRE_DECLARE_VECTOR_TABLE(avx512);
 namespace quire::avx512_bf16 {
 void override_bf16(Kernels& table);
-}
+void override_attention_in_pairs(Kernels& table);
+}  // namespace quire::avx512_bf16
 #endif
 
 namespace quire {
@@ -75,9 +76,12 @@ bool machine_has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16"); }
 
 constexpr VectorTable kAvx2 = {"avx2", machine_has_avx2, avx2::override_table, avx2::roof_loops};
 constexpr VectorTable kAvx512 = {"avx512", machine_has_avx512, avx512::override_table, avx512::roof_loops};
-constexpr VectorTable kAvx512Bf16 = {
-    "avx512_bf16", machine_has_avx512_bf16, avx512_bf16::override_bf16, avx512::roof_loops,
-    &kAvx512,      Activations::kBf16};
+void override_avx512_bf16(Kernels& table) {
+  avx512_bf16::override_bf16(table);
+  avx512_bf16::override_attention_in_pairs(table);
+}
+constexpr VectorTable kAvx512Bf16 = {"avx512_bf16", machine_has_avx512_bf16, override_avx512_bf16, avx512::roof_loops,
+                                     &kAvx512,      Activations::kBf16};
 
 constexpr VectorTable kAmx = {"amx", machine_has_amx, amx::override_table, amx::roof_loops, &kAvx512};
 

@@ -18,6 +18,9 @@ namespace quire::QUIRE_TABLE {
 // Each function replaces its entries of the table.
 void override_tile_matmul(Kernels& table);
 
+// Products of bf16 instead of floats.
+void override_attention_on_tiles(Kernels& table);
+
 // The functions of the formats that are multiplied in integers; null for others.
 MultiplyPanels code_tile_panels(Format format);
 

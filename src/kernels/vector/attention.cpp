@@ -16,9 +16,11 @@
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/attention_job.h"
+#include "kernels/vector/attention_parts.h"
 #include "kernels/vector/attention_walk.h"
 #include "kernels/vector/loops.h"
 #include "kernels/vector/parts.h"
+#include "kernels/vector/tile_product.h"
 
 namespace quire::QUIRE_TABLE {
 namespace {
@@ -61,6 +63,7 @@ struct Bundle {
 
 struct Call {
   const AttentionArgs* args;
+  const AttentionProducts* products;
   SequencePlan* sequences;  // [num_sequences]
   Bundle* bundles;          // [num_bundles]
   int64_t num_bundles;
@@ -212,7 +215,10 @@ void run_job(const Call& call, int64_t index, int thread) {
       bundle.num_row_blocks - 1 - rest / bundle.num_splits / bundle.num_parts;  // the longest jobs first
   Job job;
   job.args = &args;
+  job.products = call.products;
   job.scratch = make_scratch(call.scratch + thread * padded(scratch_floats(args.kv.head_dim)), args.kv.head_dim);
+  const bool has_codes = is_quantised(args.kv.k_format) || is_quantised(args.kv.v_format);
+  job.row_tile = has_codes && kRowTile < call.products->row_tile ? kRowTile : call.products->row_tile;
   job.heads_per_kv = call.heads_per_kv;
   job.k_bytes = k_tile_bytes(args.kv.k_format, args.kv.head_dim);
   job.v_bytes = v_tile_bytes(args.kv.v_format, args.kv.head_dim);
@@ -227,6 +233,23 @@ void run_job(const Call& call, int64_t index, int thread) {
   } else {
     walk_all_splits(job);
   }
+}
+
+struct JobOfThread {
+  const Call* call;
+  int64_t index;
+  int thread;
+};
+
+void run_job_within(const Call& call, int64_t index, int thread) {
+  if (call.products->within == nullptr) return run_job(call, index, thread);
+  const JobOfThread job = {&call, index, thread};
+  call.products->within(
+      [](const void* context) {
+        const auto& its = *static_cast<const JobOfThread*>(context);
+        run_job(*its.call, its.index, its.thread);
+      },
+      &job);
 }
 
 // Fills call.sequences. Returns how many jobs there would be with one KV head and one sequence each.
@@ -314,7 +337,11 @@ int64_t plan_bundles(Call& call, int64_t widest) {
   return num_jobs;
 }
 
-void attention(const Exec& exec, const AttentionArgs& args) {
+void attention_in_floats(const Exec& exec, const AttentionArgs& args) { attend(exec, args, kFloatProducts); }
+
+}  // namespace
+
+void attend(const Exec& exec, const AttentionArgs& args, const AttentionProducts& products) {
   const WorkspaceBytes bytes = workspace_bytes(args.num_sequences, args.kv.num_kv_heads);
   std::byte* p = args.workspace;
   const auto take = [&p](int64_t taken) {
@@ -324,6 +351,7 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   };
   Call call;
   call.args = &args;
+  call.products = &products;
   call.heads_per_kv = args.num_heads / args.kv.num_kv_heads;
   call.sequences = reinterpret_cast<SequencePlan*>(take(bytes.sequences));
   call.bundles = reinterpret_cast<Bundle*>(take(bytes.bundles));
@@ -334,15 +362,13 @@ void attention(const Exec& exec, const AttentionArgs& args) {
   float* const partials = call.scratch + exec.num_threads * padded(scratch_floats(args.kv.head_dim));
   const int64_t num_narrow_jobs = plan_sequences(call, partials);
   const int64_t num_jobs = plan_bundles(call, larger(1, num_narrow_jobs / (kJobsPerThread * exec.num_threads)));
-  auto run_one = [&call](int64_t index, int thread) { run_job(call, index, thread); };
+  auto run_one = [&call](int64_t index, int thread) { run_job_within(call, index, thread); };
   run_tasks(exec, num_jobs, run_one);
 }
 
-}  // namespace
-
 void override_attention(Kernels& table) {
   table.attention_workspace_bytes = attention_workspace_bytes;
-  table.attention = attention;
+  table.attention = attention_in_floats;
 }
 
 }  // namespace quire::QUIRE_TABLE

@@ -4,14 +4,14 @@
 //
 // The rows of a head are ordered by member: a member is a sequence, and sequences that share a prefix may be members of
 // one job. A job reads positions in stripes of kStripeTiles tiles. In each stripe, neighbouring members that read the
-// same blocks form a run of rows, which reads them once; row tiles of up to kRowTile rows of a run share registers.
+// same blocks form a run of rows, which reads them once; row tiles of a few rows of a run share registers.
 #pragma once
 
 #include "isa/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/attention_products.h"
 #include "kernels/vector/code_product.h"
 #include "kernels/vector/loops.h"
-#include "kernels/vector/tile_product.h"
 
 namespace quire {
 namespace {
@@ -30,8 +30,9 @@ inline int64_t padded(int64_t head_dim) { return num_groups(head_dim) * kKvGroup
 
 // The state of a job in the memory of its thread.
 struct Scratch {
-  float* q;               // [kBlockRows, kLeftStride], scaled; 16-bit integers when K is quantised
-  float* weights;         // [kRowTile, kLeftStride]: scores of a stripe, then softmax weights; then 16-bit weights
+  float* q;               // [kBlockRows, kLeftStride], scaled; 16-bit integers when K is quantised, otherwise in the
+                          // form of the products
+  float* weights;         // [kBlockRows, kLeftStride] (RowTile::weights)
   float* sums;            // [kBlockRows, padded head_dim]: weighted V of the present split
   float* totals;          // [kBlockRows, padded head_dim]: weighted V of all splits so far
   float* split_max;       // [kBlockRows]
@@ -39,15 +40,15 @@ struct Scratch {
   float* total_max;       // [kBlockRows]
   float* total_sum;       // [kBlockRows]
   float* q_scale;         // [kBlockRows]: the scale of the 16-bit queries
-  float* k;               // [kStripeTiles, head_dim, kTile]: tiles as floats
-  float* v;               // [kStripe, padded head_dim]
+  float* k;               // [kStripeTiles, padded head_dim, kTile]: tiles that AttentionProducts::widen made
+  float* v;               // [kStripe, padded head_dim]: the same
   int64_t* position;      // [kBlockRows]
   int64_t* out_row;       // [kBlockRows]: row of `out`, seen as [m * num_heads, head_dim]
   int64_t* member_begin;  // [kBlockRows + 1]: the first row of each member, among the rows of a head
 };
 
 inline int64_t scratch_floats(int64_t head_dim) {
-  return (kBlockRows + kRowTile) * kLeftStride + 2 * kBlockRows * padded(head_dim) + kBlockRows * (10 + kLanes) + 16 +
+  return 2 * kBlockRows * kLeftStride + 2 * kBlockRows * padded(head_dim) + kBlockRows * (10 + kLanes) + 16 +
          2 * kStripe * padded(head_dim);
 }
 
@@ -60,7 +61,7 @@ inline Scratch make_scratch(float* p, int64_t head_dim) {
   const int64_t width = padded(head_dim);
   Scratch s;
   s.q = take(kBlockRows * kLeftStride);
-  s.weights = take(kRowTile * kLeftStride);
+  s.weights = take(kBlockRows * kLeftStride);
   s.sums = take(kBlockRows * width);
   s.totals = take(kBlockRows * width);
   s.k = take(kStripe * width);
@@ -78,7 +79,9 @@ inline Scratch make_scratch(float* p, int64_t head_dim) {
 
 struct Job {
   const AttentionArgs* args;
+  const AttentionProducts* products;  // those of floats; codes have their own
   Scratch scratch;
+  int row_tile;          // the most rows of one product
   int64_t heads_per_kv;  // query heads of a KV head
   int64_t k_bytes;       // of a tile
   int64_t v_bytes;
@@ -99,10 +102,8 @@ struct Job {
   int64_t last_tile(int m) const { return scratch.position[scratch.member_begin[m + 1] - 1] / kTile; }
 };
 
-// Converts the scaled queries of a row to 16-bit integers in place, with zeros up to a multiple of kKvGroup.
-// Returns their scale.
+// Converts the scaled queries of a row, padded with zeros, to 16-bit integers in place. Returns their scale.
 inline float quantise_query(float* q, int64_t head_dim) {
-  for (int64_t i = head_dim; i < padded(head_dim); ++i) q[i] = 0;
   Vec most = set1(0), bad = set1(0);
   for (int64_t i = 0; i < padded(head_dim); i += kLanes) {
     most = max(abs(load(q + i)), most);
@@ -113,6 +114,18 @@ inline float quantise_query(float* q, int64_t head_dim) {
   auto* words = reinterpret_cast<int16_t*>(q);
   for (int64_t i = 0; i < padded(head_dim); i += kLanes) store_i16(words + i, mul(load(q + i), inverse));
   return unit;
+}
+
+// Converts the scaled queries of a row to the form that its products read.
+void finish_query(Job& job, int row) {
+  float* const q = job.scratch.q + row * kLeftStride;
+  const KvLayer& kv = job.args->kv;
+  for (int64_t i = kv.head_dim; i < padded(kv.head_dim); ++i) q[i] = 0;
+  if (is_quantised(kv.k_format)) {
+    job.scratch.q_scale[row] = quantise_query(q, kv.head_dim);
+  } else if (job.products->narrow != nullptr) {
+    job.products->narrow(q, padded(kv.head_dim), q);
+  }
 }
 
 // Fills the rows of a job whose other fields are set.
@@ -136,7 +149,7 @@ void take_rows(Job& job) {
         const float* from = args.q + token * args.q_stride + query_head * head_dim;
         float* to = s.q + row * kLeftStride;
         for_vectors(head_dim, [=](int64_t d, int n) { store(to + d, mul(load_some(from + d, n), set1(scale))); });
-        if (is_quantised(args.kv.k_format)) s.q_scale[row] = quantise_query(to, head_dim);
+        finish_query(job, row);
       }
     }
     job.head_rows = row - head_begin;

@@ -7,42 +7,9 @@
 #include "kernels/vector/attention_job.h"
 #include "kernels/vector/code_product.h"
 #include "kernels/vector/math.h"
-#include "kernels/vector/tile_product.h"
 
 namespace quire {
 namespace {
-
-// `count` is a multiple of 8.
-template <typename Source>
-inline void to_floats(const typename Source::Element* from, int64_t count, float* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(to + i, Source::load_lanes(from + i));
-  if (i == count) return;
-  typename Source::Element tail[kLanes] = {};
-  __builtin_memcpy(tail, from + i, static_cast<size_t>(count - i) * sizeof(*from));
-  store(to + i, Source::load_lanes(tail));
-}
-
-// Converts rows of `columns` elements to rows of floats that lie `stride` apart. Prefetches the same number of bytes
-// from `next`.
-void rows_to_floats(Format format, const std::byte* from, const std::byte* next, int64_t rows, int64_t columns,
-                    float* to, int64_t stride) {
-  const auto convert = [=](auto source) {
-    using Source = decltype(source);
-    const auto* elements = reinterpret_cast<const typename Source::Element*>(from);
-    const int64_t row_bytes = columns * static_cast<int64_t>(sizeof(typename Source::Element));
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t byte = 0; byte < row_bytes; byte += 64) prefetch_far(next + row * row_bytes + byte);
-      to_floats<Source>(elements + row * columns, columns, to + row * stride);
-    }
-  };
-  switch (format) {
-    case Format::kF16: return convert(F16Source{});
-    case Format::kBF16: return convert(BF16Source{});
-    case Format::kF8_E4M3: return convert(E4M3Source{});
-    default: return convert(F32Source{});
-  }
-}
 
 // Neighbouring tiles of one stripe for neighbouring rows of one head. Pointers of tiles that no row sees are not set.
 struct Visit {
@@ -64,6 +31,7 @@ struct RowTile {
   int first_tile;  // some row sees positions of tiles [first_tile, end_tile) of the stripe
   int end_tile;
   int num_positions;  // in these tiles, up to the last one that some row sees
+  float* weights;     // [rows, kLeftStride]: scores of the stripe, then softmax weights; behind them those of 16 bits
 };
 
 // What apply_softmax computes for each row, besides the weights.
@@ -87,7 +55,7 @@ void apply_softmax(const Job& job, int64_t stripe, const RowTile& t, Softmax& ou
   alignas(64) float base[kLanes] = {};
   for (int r = 0; r < kLanes; ++r) out.shrink[r] = out.top[r] = 0;
   for (int r = 0; r < t.rows; ++r) {
-    float* scores = job.scratch.weights + r * kLeftStride;
+    float* scores = t.weights + r * kLeftStride;
     const int64_t position = job.scratch.position[t.first + r];
     const int low = static_cast<int>(smaller(kStripe, larger(0, job.first_visible(position) - stripe * kStripe)));
     const int high = static_cast<int>(smaller(kStripe, larger(0, position + 1 - stripe * kStripe)));
@@ -117,7 +85,7 @@ void apply_softmax(const Job& job, int64_t stripe, const RowTile& t, Softmax& ou
     store(out.unit, div(set1(1.0f), load(out.top)));
   }
   for (int r = 0; r < t.rows; ++r) {
-    float* weights = job.scratch.weights + r * kLeftStride;
+    float* weights = t.weights + r * kLeftStride;
     float* row_sum = job.scratch.split_sum + (t.first + r) * kLanes;
     Vec sum = mul(load(row_sum), set1(out.shrink[r]));
     for (int i = begin; i < end; i += kLanes) {
@@ -133,8 +101,7 @@ void apply_softmax(const Job& job, int64_t stripe, const RowTile& t, Softmax& ou
 // weights of the row; `factor` is the scale of these integers, by row. Only the V scales of positions that the row sees
 // count; otherwise its bits would depend on tokens written after it. A row that sees no position, or only zeros, gets
 // the factor 0, whatever its integers are.
-void quantise_weights(const Job& job, const uint16_t* const* scales, const RowTile& t, const Softmax& softmax,
-                      float* factor) {
+void quantise_weights(const uint16_t* const* scales, const RowTile& t, const Softmax& softmax, float* factor) {
   const int begin = t.first_tile * kTile;
   const int end = t.end_tile * kTile;
   alignas(64) float fractions[kStripe];
@@ -155,7 +122,7 @@ void quantise_weights(const Job& job, const uint16_t* const* scales, const RowTi
       const Vec inverse = set1(kMaxInt16 / widest);
       for (int i = begin; i < end; i += kLanes) store(fractions + i, mul(load(fractions + i), inverse));
     }
-    float* weights = job.scratch.weights + r * kLeftStride;
+    float* weights = t.weights + r * kLeftStride;
     auto* words = reinterpret_cast<int16_t*>(weights + kStripe);
     for (int i = begin; i < end; i += kLanes) store_i16(words + i, mul(load(weights + i), load(fractions + i)));
     factor[r] = softmax.top[r] * (widest * (1.0f / kMaxInt16));
@@ -181,74 +148,59 @@ inline RowTile make_row_tile(const Job& job, const Visit& visit, int first, int 
   const int64_t begin = visit.stripe * kStripe;
   const int64_t low = larger(visit.first_tile, (job.first_visible(range.least) - begin) / kTile);
   const int64_t high = smaller(visit.end_tile * kTile, range.most + 1 - begin);
-  if (low * kTile >= high) return {first, rows, 0, 0, 0};
-  return {first, rows, static_cast<int>(low), static_cast<int>(divide_up(high, kTile)),
-          static_cast<int>(high - low * kTile)};
+  if (low * kTile >= high) return {first, rows, 0, 0, 0, nullptr};
+  return {.first = first,
+          .rows = rows,
+          .first_tile = static_cast<int>(low),
+          .end_tile = static_cast<int>(divide_up(high, kTile)),
+          .num_positions = static_cast<int>(high - low * kTile),
+          .weights = job.scratch.weights};
 }
 
-// Whether the tiles of a visit are converted to floats in the scratch first: when several row tiles read them, or when
-// the V rows are not whole vectors. Otherwise they are read where they lie.
+// Whether the tiles of a visit are converted in the scratch first: when several row tiles read them, or when the V rows
+// are not whole vectors. Otherwise they are read where they lie.
 struct TileSources {
   bool wide_k;
   bool wide_v;
 };
 TileSources open_tiles(const Job& job, const Visit& visit, bool one_row_tile) {
   const KvLayer& kv = job.args->kv;
+  const AttentionProducts& products = *job.products;
   const RowTile all = make_row_tile(job, visit, visit.first, visit.end - visit.first);
-  const auto widens = [one_row_tile](Format format) {
-    return !one_row_tile && format != Format::kF32 && !is_quantised(format);
+  const auto widens = [&products, one_row_tile](Format format) {
+    return !one_row_tile && !(products.keeps_f32 && format == Format::kF32) && !is_quantised(format);
   };
-  const bool odd_v = !is_quantised(kv.v_format) && kv.head_dim % kLanes != 0;
+  const bool odd_v = !is_quantised(kv.v_format) && kv.head_dim % products.column_step != 0;
   const TileSources sources = {widens(kv.k_format), widens(kv.v_format) || odd_v};
   const int64_t width = padded(kv.head_dim);
   for (int tile = all.first_tile; tile < all.end_tile; ++tile) {
     if (sources.wide_k) {
-      rows_to_floats(kv.k_format, visit.k[tile], visit.later_k[tile], kv.head_dim, kTile,
-                     job.scratch.k + tile * kv.head_dim * kTile, kTile);
+      products.widen({kv.k_format, visit.k[tile], visit.later_k[tile], kv.head_dim, kTile},
+                     job.scratch.k + tile * kTile * width, kTile);
     }
     if (sources.wide_v) {  // the rest of the scratch keeps old values, which no row reads
       const int64_t written = smaller(kTile, all.num_positions - (tile - all.first_tile) * kTile);
-      rows_to_floats(kv.v_format, visit.v[tile], visit.later_v[tile], written, kv.head_dim,
+      products.widen({kv.v_format, visit.v[tile], visit.later_v[tile], written, kv.head_dim},
                      job.scratch.v + tile * kTile * width, width);
     }
   }
   return sources;
 }
 
-void score_floats(const Job& job, const Visit& visit, const RowTile& t, bool wide) {
+// Computes the scores of one tile.
+void score_floats(const Job& job, const Visit& visit, const RowTile& t, int tile, bool wide) {
   const KvLayer& kv = job.args->kv;
   TileProduct product;
   product.left = job.scratch.q + t.first * kLeftStride;
+  product.right[0] =
+      wide ? static_cast<const void*>(job.scratch.k + tile * kTile * padded(kv.head_dim)) : visit.k[tile];
+  product.next[0] = wide ? nullptr : visit.later_k[tile];
   product.right_stride = kTile;
   product.depth = product.part_depth = kv.head_dim;
+  product.c = t.weights + tile * kTile;
   product.c_stride = kLeftStride;
   product.columns = kTile;
-  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
-    product.right[0] = wide ? static_cast<const void*>(job.scratch.k + tile * kv.head_dim * kTile) : visit.k[tile];
-    product.next[0] = wide ? nullptr : visit.later_k[tile];
-    product.c = job.scratch.weights + tile * kTile;
-    tile_product(kv.k_format, product, t.rows);
-  }
-}
-
-void add_values(const Job& job, const Visit& visit, const RowTile& t, const float* shrink, bool wide) {
-  const KvLayer& kv = job.args->kv;
-  const int64_t width = padded(kv.head_dim);
-  TileProduct product;
-  product.left = job.scratch.weights + t.first_tile * kTile;
-  product.right_stride = wide ? width : kv.head_dim;
-  product.depth = t.num_positions;
-  product.part_depth = kTile;
-  product.c = job.scratch.sums + t.first * width;
-  product.c_stride = width;
-  product.columns = static_cast<int>(divide_up(kv.head_dim, kLanes) * kLanes);
-  product.shrink = shrink;
-  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
-    const int part = tile - t.first_tile;
-    product.right[part] = wide ? static_cast<const void*>(job.scratch.v + tile * kTile * width) : visit.v[tile];
-    product.next[part] = wide ? nullptr : visit.later_v[tile];
-  }
-  tile_product(kv.v_format, product, t.rows);
+  job.products->multiply(kv.k_format, product, t.rows);
 }
 
 // The groups from `first` on that share a scale end here.
@@ -256,27 +208,60 @@ inline int64_t end_of_sharing(Format format, int64_t first, int64_t head_dim) {
   return smaller(first + sharing_groups(format), num_groups(head_dim));
 }
 
-void score_codes(const Job& job, const Visit& visit, const RowTile& t) {
+void score_codes(const Job& job, const Visit& visit, const RowTile& t, int tile) {
   const KvLayer& kv = job.args->kv;
   const int64_t bytes = group_bytes(kv.k_format, false);
   CodeProduct product;
+  product.c = t.weights + tile * kTile;
   product.c_stride = kLeftStride;
-  for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
-    product.c = job.scratch.weights + tile * kTile;
-    for (int64_t g = 0; g < num_groups(kv.head_dim); g += product.num_parts) {
-      product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
-      product.num_parts = static_cast<int>(end_of_sharing(kv.k_format, g, kv.head_dim) - g);
-      for (int part = 0; part < product.num_parts; ++part) {
-        product.group[part] = visit.k[tile] + (g + part) * bytes;
-        product.next[part] = visit.later_k[tile] + (g + part) * bytes;
-      }
-      const int64_t scales = scales_at(kv.k_format, false, kv.head_dim, g);
-      product.scales = reinterpret_cast<const uint16_t*>(visit.k[tile] + scales);
-      prefetch_far(visit.later_k[tile] + scales);
-      product.from_zero = g == 0;
-      k_code_product(kv.k_format, product, t.rows);
+  for (int64_t g = 0; g < num_groups(kv.head_dim); g += product.num_parts) {
+    product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
+    product.num_parts = static_cast<int>(end_of_sharing(kv.k_format, g, kv.head_dim) - g);
+    for (int part = 0; part < product.num_parts; ++part) {
+      product.group[part] = visit.k[tile] + (g + part) * bytes;
+      product.next[part] = visit.later_k[tile] + (g + part) * bytes;
     }
+    const int64_t scales = scales_at(kv.k_format, false, kv.head_dim, g);
+    product.scales = reinterpret_cast<const uint16_t*>(visit.k[tile] + scales);
+    prefetch_far(visit.later_k[tile] + scales);
+    product.from_zero = g == 0;
+    k_code_product(kv.k_format, product, t.rows);
   }
+}
+
+void score_tile(const Job& job, const Visit& visit, const RowTile& t, int tile, bool wide = false) {
+  is_quantised(job.args->kv.k_format) ? score_codes(job, visit, t, tile) : score_floats(job, visit, t, tile, wide);
+}
+
+// Converts the weights of the row tile to the form of the products.
+void narrow_weights(const Job& job, const RowTile& t) {
+  if (is_quantised(job.args->kv.v_format) || job.products->narrow == nullptr) return;
+  for (int r = 0; r < t.rows; ++r) {
+    float* const weights = t.weights + r * kLeftStride;
+    job.products->narrow(weights, t.end_tile * kTile, weights + kStripe);
+  }
+}
+
+// Adds the weighted V of tiles [first, end) to the sums, multiplied by `shrink` before.
+void add_values(const Job& job, const Visit& visit, const RowTile& t, int first, int end, const float* shrink,
+                bool wide) {
+  const KvLayer& kv = job.args->kv;
+  const int64_t width = padded(kv.head_dim);
+  const bool is_narrow = job.products->narrow != nullptr;
+  TileProduct product;
+  product.left = is_narrow ? t.weights + kStripe + first * kTile / 2 : t.weights + first * kTile;
+  product.right_stride = wide ? width : kv.head_dim;
+  product.depth = static_cast<int>(smaller(end * kTile, t.first_tile * kTile + t.num_positions)) - first * kTile;
+  product.part_depth = kTile;
+  product.c = job.scratch.sums + t.first * width;
+  product.c_stride = width;
+  product.columns = static_cast<int>(divide_up(kv.head_dim, kLanes) * kLanes);
+  product.shrink = shrink;
+  for (int tile = first; tile < end; ++tile) {
+    product.right[tile - first] = wide ? static_cast<const void*>(job.scratch.v + tile * kTile * width) : visit.v[tile];
+    product.next[tile - first] = wide ? nullptr : visit.later_v[tile];
+  }
+  job.products->multiply(kv.v_format, product, t.rows);
 }
 
 void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softmax& softmax) {
@@ -284,7 +269,7 @@ void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const
   const int64_t bytes = group_bytes(kv.v_format, true);
   alignas(64) float factor[kLanes];
   CodeProduct product;
-  product.left = reinterpret_cast<const int32_t*>(job.scratch.weights + kStripe) + t.first_tile * kGroupPairs;
+  product.left = reinterpret_cast<const int32_t*>(t.weights + kStripe) + t.first_tile * kGroupPairs;
   product.num_parts = t.end_tile - t.first_tile;
   product.c_stride = padded(kv.head_dim);
   product.shrink = softmax.shrink;
@@ -296,7 +281,7 @@ void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const
       scales[part] = reinterpret_cast<const uint16_t*>(visit.v[t.first_tile + part] + at);
       prefetch_far(visit.later_v[t.first_tile + part] + at);
     }
-    quantise_weights(job, scales, t, softmax, factor);
+    quantise_weights(scales, t, softmax, factor);
     for (const int64_t end = end_of_sharing(kv.v_format, g, kv.head_dim); g < end; ++g) {
       for (int part = 0; part < product.num_parts; ++part) {
         product.group[part] = visit.v[t.first_tile + part] + g * bytes;
@@ -309,21 +294,70 @@ void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const
 }
 
 void walk_stripe(const Job& job, const Visit& visit) {
-  const KvLayer& kv = job.args->kv;
-  const int num_row_tiles = static_cast<int>(divide_up(visit.end - visit.first, kRowTile));
+  const int num_row_tiles = static_cast<int>(divide_up(visit.end - visit.first, job.row_tile));
   const int row_tile = static_cast<int>(divide_up(visit.end - visit.first, num_row_tiles));
   const TileSources sources = open_tiles(job, visit, num_row_tiles == 1);
   for (int first = visit.first; first < visit.end; first += row_tile) {
     const int rows = static_cast<int>(smaller(row_tile, visit.end - first));
     const RowTile t = make_row_tile(job, visit, first, rows);
     if (t.num_positions == 0) continue;
-    is_quantised(kv.k_format) ? score_codes(job, visit, t) : score_floats(job, visit, t, sources.wide_k);
+    for (int tile = t.first_tile; tile < t.end_tile; ++tile) score_tile(job, visit, t, tile, sources.wide_k);
     Softmax softmax;
     apply_softmax(job, visit.stripe, t, softmax);
-    if (is_quantised(kv.v_format)) {
+    narrow_weights(job, t);
+    if (is_quantised(job.args->kv.v_format)) {
       add_value_codes(job, visit, t, softmax);
     } else {
-      add_values(job, visit, t, softmax.shrink, sources.wide_v);
+      add_values(job, visit, t, t.first_tile, t.end_tile, softmax.shrink, sources.wide_v);
+    }
+  }
+}
+
+// ---- decode ----
+
+// The most heads of a job that are computed side by side.
+constexpr int kHeadsAbreast = 16;
+
+// One head of several in a stripe.
+struct HeadInStripe {
+  Visit visit;
+  RowTile rows;
+  Softmax softmax;
+};
+
+// Whether the heads of a job are computed side by side, tile by tile: each has one row tile that reads K and V where
+// they lie.
+inline bool reads_heads_abreast(const Job& job) {
+  const KvLayer& kv = job.args->kv;
+  return job.num_members == 1 && job.head_rows <= job.row_tile &&
+         (is_quantised(kv.v_format) || kv.head_dim % job.products->column_step == 0);
+}
+
+// The tiles of all heads of a block lie side by side, so this reads them as one stream of memory, at the rate of such a
+// stream; head by head it would be many short ones. The operations on a row are the same.
+void walk_heads_abreast(const Job& job, HeadInStripe* heads, int num_heads) {
+  alignas(64) float ones[kLanes];
+  store(ones, set1(1.0f));
+  const Visit& visit = heads[0].visit;  // all heads see the same positions
+  for (int i = 0; i < num_heads; ++i) {
+    heads[i].rows = make_row_tile(job, heads[i].visit, heads[i].visit.first, job.head_rows);
+    heads[i].rows.weights = job.scratch.weights + heads[i].visit.first * int64_t{kLeftStride};
+  }
+  const int first_tile = heads[0].rows.first_tile;
+  const int end_tile = heads[0].rows.end_tile;
+  for (int tile = first_tile; tile < end_tile; ++tile) {
+    for (int i = 0; i < num_heads; ++i) score_tile(job, heads[i].visit, heads[i].rows, tile);
+  }
+  for (int i = 0; i < num_heads; ++i) {
+    apply_softmax(job, visit.stripe, heads[i].rows, heads[i].softmax);
+    narrow_weights(job, heads[i].rows);
+    if (is_quantised(job.args->kv.v_format)) add_value_codes(job, heads[i].visit, heads[i].rows, heads[i].softmax);
+  }
+  if (is_quantised(job.args->kv.v_format)) return;
+  for (int tile = first_tile; tile < end_tile; ++tile) {
+    for (int i = 0; i < num_heads; ++i) {
+      const float* const shrink = tile == first_tile ? heads[i].softmax.shrink : ones;
+      add_values(job, heads[i].visit, heads[i].rows, tile, tile + 1, shrink, /*wide=*/false);
     }
   }
 }

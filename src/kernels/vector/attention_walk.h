@@ -76,6 +76,60 @@ Visit make_visit(const Job& job, int m, int end, const WalkStep& step, TileRange
   return visit;
 }
 
+// Heads [first, first + count) of a job in a stripe.
+struct HeadGroup {
+  int64_t stripe;
+  int first;
+  int count;
+};
+
+// The visits of heads [first, first + count) to one run of tiles: later tiles are those that follow when tile by tile
+// all these heads are read, and after them the heads [next_first, ...) of this run or of a later stripe.
+void set_visits_abreast(const Job& job, const HeadGroup& group, TileRange run, HeadInStripe* heads) {
+  const AttentionArgs& args = *job.args;
+  const int32_t* table = job.member(0).block_table;
+  const bool is_last = group.first + group.count == job.num_heads;
+  const auto place = [&](int64_t tile, int64_t head) {
+    return table[tile] * int64_t{args.kv.num_kv_heads} + job.first_head + head;
+  };
+  for (int i = 0; i < group.count; ++i) {
+    const int64_t head = group.first + i;
+    const int next_head = i + 1 < group.count ? i + 1 : 0;
+    Visit& visit = heads[i].visit;
+    visit = make_visit(
+        job, 0, 1, {.stripe = group.stripe, .head = head, .later_stripe = group.stripe + 1, .later_head = head}, run);
+    for (int64_t tile = run.first; tile < run.end; ++tile) {
+      int64_t later_tile = next_head > 0 ? tile : tile + 1;
+      int64_t later_head = group.first + next_head;
+      if (later_tile == run.end) {
+        later_head = is_last ? 0 : group.first + group.count;
+        later_tile = is_last ? smaller(run.end, job.last_tile(0)) : run.first;
+      }
+      if (table[later_tile] == kNoBlock) later_tile = tile;
+      visit.later_k[tile % kStripeTiles] = args.kv.k + place(later_tile, later_head) * job.k_bytes;
+      if (!is_quantised(args.kv.v_format)) {
+        visit.later_v[tile % kStripeTiles] = args.kv.v + place(later_tile, later_head) * job.v_bytes;
+      }
+    }
+  }
+}
+
+// Visits one stripe with all heads of the only member.
+void walk_heads(const Job& job, int64_t stripe) {
+  HeadInStripe heads[kHeadsAbreast];
+  TileRange rest = tiles_of(job, 0, stripe);
+  while (true) {
+    const TileRange run = next_run_of_tiles(job.member(0).block_table, rest);
+    if (run.first >= run.end) return;
+    for (int first = 0; first < job.num_heads; first += kHeadsAbreast) {
+      const int count = static_cast<int>(smaller(kHeadsAbreast, job.num_heads - first));
+      set_visits_abreast(job, {.stripe = stripe, .first = first, .count = count}, run, heads);
+      walk_heads_abreast(job, heads, count);
+    }
+    rest.first = run.end;
+  }
+}
+
 // Visits one stripe for all members that see it: each run of members that read the same blocks, and for it each run of
 // tiles that have blocks. The runs of tiles depend only on a row's own block table, so its bits depend on nothing else.
 void walk_members(const Job& job, const WalkStep& step) {
@@ -105,6 +159,10 @@ void walk_split(const Job& job, int64_t split) {
   const Positions range = positions_of(job, 0, job.head_rows);
   const int64_t first = larger(split * kSplitPositions, job.first_visible(range.least)) / kStripe;
   const int64_t last = smaller((split + 1) * kSplitPositions - 1, range.most) / kStripe;
+  if (reads_heads_abreast(job)) {
+    for (int64_t stripe = first; stripe <= last; ++stripe) walk_heads(job, stripe);
+    return;
+  }
   const int64_t num_steps = (last - first + 1) * job.num_heads;
   for (int64_t step = 0; step < num_steps; ++step) {
     const int64_t later = smaller(step + 1, num_steps - 1);

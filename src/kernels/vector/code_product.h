@@ -10,8 +10,8 @@
 #include "isa/vec.h"
 #include "isa/words.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/attention_products.h"
 #include "kernels/vector/kv_codes.h"
-#include "kernels/vector/tile_product.h"
 
 namespace quire {
 namespace {

@@ -1,3 +1,4 @@
+#include "kernels/vector/attention_parts.h"
 #include "kernels/vector/parts.h"
 
 namespace quire::QUIRE_TABLE {
@@ -7,6 +8,7 @@ void override_table(Kernels& kernels) {
   override_packed_rows(kernels);
   override_rows(kernels);
   override_attention(kernels);
+  if (kernels.activations == Activations::kBf16) override_attention_in_pairs(kernels);
 }
 
 }  // namespace quire::QUIRE_TABLE

@@ -7,61 +7,18 @@
 
 #include "isa/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/attention_products.h"
+#include "kernels/vector/kv_sources.h"
 
 namespace quire {
 namespace {
 
-// Floats between the left rows. It is a constant, so that the rows of a row tile are offsets from one address register;
-// it is not a power of two, so that the rows fall into different cache sets. A row holds a query of kMaxHeadDim.
-constexpr int kLeftStride = kMaxHeadDim + 16;
-
-// The number of tiles of positions whose scores go through the softmax together.
-constexpr int kStripeTiles = 4;
-
-// c[r][n] = c[r][n] * shrink[r] + sum over k of left[r][k] * right[k][n]
-struct TileProduct {
-  const float* left = nullptr;           // [rows, depth], rows kLeftStride apart
-  const void* right[kStripeTiles] = {};  // [depth, columns] in parts of part_depth, rows right_stride elements apart
-  const void* next[kStripeTiles] = {};   // the right side of a later product, to be prefetched; or null
-  int64_t right_stride = 0;
-  int depth = 0;
-  int part_depth = 0;
-  float* c = nullptr;  // [rows, columns], rows c_stride apart
-  int64_t c_stride = 0;
-  int columns = 0;                // a multiple of kLanes
-  const float* shrink = nullptr;  // [rows]; null: c starts from zero
-};
-
-// The formats of the right side. WidenedSource: tiles that were just converted to floats and lie in the first-level
-// cache, so that prefetching is of no use.
-struct WidenedSource {
-  using Element = float;
-  static constexpr bool kFetchAhead = false;
-  static Vec load_lanes(const Element* p) { return load(p); }
-};
-struct F32Source {
-  using Element = float;
-  static constexpr bool kFetchAhead = true;
-  static Vec load_lanes(const Element* p) { return load(p); }
-};
-struct F16Source {
-  using Element = uint16_t;
-  static constexpr bool kFetchAhead = true;
-  static Vec load_lanes(const Element* p) { return load_f16(p); }
-};
-struct BF16Source {
-  using Element = uint16_t;
-  static constexpr bool kFetchAhead = true;
-  static Vec load_lanes(const Element* p) { return load_bf16(p); }
-};
-struct E4M3Source {
-  using Element = uint8_t;
-  static constexpr bool kFetchAhead = true;
-  static Vec load_lanes(const Element* p) { return load_e4m3(p); }
-};
+// Tiles that were just converted to floats and lie in the first-level cache, so that prefetching is of no use.
+struct WidenedSource : F32Source {};
 
 template <typename Source, int kRows, int kVectors>
 inline void product_strip(const TileProduct& t, int column) {
+  constexpr bool kFetchAhead = !__is_same(Source, WidenedSource);
   Vec sums[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
@@ -71,18 +28,17 @@ inline void product_strip(const TileProduct& t, int column) {
       sums[r][v] = t.shrink == nullptr ? set1(0) : mul(load(c), set1(t.shrink[r]));
     }
   }
-  const float* left = t.left;
+  const float* left = static_cast<const float*>(t.left);
   for (int part = 0, left_depth = t.depth; left_depth > 0; ++part, left_depth -= t.part_depth) {
     const auto* right = static_cast<const typename Source::Element*>(t.right[part]) + column;
-    const auto* next =
-        Source::kFetchAhead ? static_cast<const typename Source::Element*>(t.next[part]) + column : right;
+    const auto* next = kFetchAhead ? static_cast<const typename Source::Element*>(t.next[part]) + column : right;
     const int depth = left_depth < t.part_depth ? left_depth : t.part_depth;
     for (int k = 0; k < depth; ++k) {
       Vec b[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         b[v] = Source::load_lanes(right + v * kLanes);
-        if (Source::kFetchAhead && v * kLanes * sizeof(*next) % 64 == 0) prefetch_far(next + v * kLanes);
+        if (kFetchAhead && v * kLanes * sizeof(*next) % 64 == 0) prefetch_far(next + v * kLanes);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
@@ -123,16 +79,40 @@ void product_from(const TileProduct& t, int rows) {
   if constexpr (kRows > 1) product_from<Source, kRows - 1>(t, rows);
 }
 
-// A product without `next` has widened floats on its right side.
-void tile_product(Format right_format, const TileProduct& t, int rows) {
+void multiply_floats(Format format, const TileProduct& t, int rows) {
   if (t.next[0] == nullptr) return product_from<WidenedSource>(t, rows);
-  switch (right_format) {
-    case Format::kF16: return product_from<F16Source>(t, rows);
-    case Format::kBF16: return product_from<BF16Source>(t, rows);
-    case Format::kF8_E4M3: return product_from<E4M3Source>(t, rows);
-    default: return product_from<F32Source>(t, rows);
-  }
+  with_source(format, [&t, rows](auto source) { product_from<decltype(source)>(t, rows); });
 }
+
+// `count` is a multiple of 8.
+template <typename Source>
+inline void row_to_floats(const typename Source::Element* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(to + i, Source::load_lanes(from + i));
+  if (i == count) return;
+  typename Source::Element tail[kLanes] = {};
+  __builtin_memcpy(tail, from + i, static_cast<size_t>(count - i) * sizeof(*from));
+  store(to + i, Source::load_lanes(tail));
+}
+
+void widen_to_floats(const TileRows& tile, void* to, int64_t stride) {
+  with_source(tile.format, [&tile, to, stride](auto source) {
+    using Source = decltype(source);
+    const auto* elements = reinterpret_cast<const typename Source::Element*>(tile.from);
+    const int64_t row_bytes = tile.columns * static_cast<int64_t>(sizeof(typename Source::Element));
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      for (int64_t byte = 0; byte < row_bytes; byte += 64) prefetch_far(tile.next + row * row_bytes + byte);
+      row_to_floats<Source>(elements + row * tile.columns, tile.columns, static_cast<float*>(to) + row * stride);
+    }
+  });
+}
+
+constexpr AttentionProducts kFloatProducts = {.row_tile = kRowTile,
+                                              .column_step = kLanes,
+                                              .keeps_f32 = true,
+                                              .narrow = nullptr,
+                                              .widen = widen_to_floats,
+                                              .multiply = multiply_floats};
 
 }  // namespace
 }  // namespace quire

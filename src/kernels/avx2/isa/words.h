@@ -43,6 +43,15 @@ inline Words widen_five_bits(const std::byte* p, Words bits) {
   const __m256i codes = _mm256_or_si256(low, _mm256_and_si256(bits, _mm256_set1_epi16(16)));
   return _mm256_sub_epi16(codes, _mm256_set1_epi16(16));
 }
+// The pairs (even[i], odd[i]) of 2 * kLanes numbers.
+inline void interleave(const uint16_t* even, const uint16_t* odd, Words& first, Words& second) {
+  const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even));
+  const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(odd));
+  const __m256i low = _mm256_unpacklo_epi16(a, b);
+  const __m256i high = _mm256_unpackhi_epi16(a, b);
+  first = _mm256_permute2x128_si256(low, high, 0x20);
+  second = _mm256_permute2x128_si256(low, high, 0x31);
+}
 // sum plus both products of each pair.
 inline Words dot2(Words sum, Words a, Words b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
 inline Vec to_floats(Words x) { return _mm256_cvtepi32_ps(x); }

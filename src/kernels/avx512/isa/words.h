@@ -44,6 +44,18 @@ inline Words widen_five_bits(const std::byte* p, Words bits) {
   const __m512i codes = _mm512_ternarylogic_epi32(low, bits, _mm512_set1_epi16(16), kLowOrMaskedBits);
   return _mm512_sub_epi16(codes, _mm512_set1_epi16(16));
 }
+// The pairs (even[i], odd[i]) of 2 * kLanes numbers.
+inline void interleave(const uint16_t* even, const uint16_t* odd, Words& first, Words& second) {
+  alignas(64) static constexpr uint16_t kPairs[2][32] = {
+      {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47},
+      {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+       24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63}};
+  const __m512i a = _mm512_loadu_si512(even);
+  const __m512i b = _mm512_loadu_si512(odd);
+  first = _mm512_permutex2var_epi16(a, _mm512_load_si512(kPairs[0]), b);
+  second = _mm512_permutex2var_epi16(a, _mm512_load_si512(kPairs[1]), b);
+}
 // sum plus both products of each pair. Uses inline assembly because GCC 12 copies the sum before and after the
 // intrinsic in a loop.
 inline Words dot2(Words sum, Words a, Words b) {

@@ -34,7 +34,7 @@ void add_listening(Command& command, ServeOptions& options) {
         .help = "Private key of --ssl-certfile (PEM)"},
        {.names = "--http-threads,--threads-http",
         .value = number(options.listener.num_threads, 1, 256),
-        .help = "Threads for the sockets"},
+        .help = "Threads for the sockets; at most one for each processor is started"},
        {.names = "--http-workers",
         .value = number(options.listener.num_workers, 1, 256),
         .help = "Threads that read bodies, render templates and tokenize"},

@@ -86,12 +86,10 @@ class Batch {
   void empty(size_t sequence, const std::vector<int64_t>& tiles) {
     auto* const table = const_cast<int32_t*>(sequences_[sequence].block_table);
     for (const int64_t tile : tiles) {
-      const auto poison = [&](std::vector<std::byte>& cache, Format format) {
-        const int64_t bytes = shape_.num_kv_heads * kv_tile_bytes(format, shape_.head_dim);
-        std::fill_n(cache.begin() + table[tile] * bytes, bytes, std::byte{0xff});
-      };
-      poison(k_, shape_.k_format);
-      poison(v_, shape_.v_format);
+      for (const bool is_v : {false, true}) {
+        const int64_t bytes = shape_.num_kv_heads * tile_bytes(is_v);
+        std::fill_n((is_v ? v_ : k_).begin() + table[tile] * bytes, bytes, std::byte{0xff});
+      }
       table[tile] = kNoBlock;
     }
   }
@@ -161,20 +159,25 @@ class Batch {
     return (part.first_position + part.num_rows + kKvBlockSize - 1) / kKvBlockSize;
   }
 
+  int64_t tile_bytes(bool is_v) const {
+    return is_v ? v_tile_bytes(shape_.v_format, shape_.head_dim) : k_tile_bytes(shape_.k_format, shape_.head_dim);
+  }
+
   void allocate_cache(int64_t num_blocks) {
-    const auto bytes = [&](Format format) {
-      return static_cast<size_t>(num_blocks * shape_.num_kv_heads * kv_tile_bytes(format, shape_.head_dim));
+    const auto bytes = [&](bool is_v) {
+      return static_cast<size_t>(num_blocks * shape_.num_kv_heads * tile_bytes(is_v));
     };
-    k_.assign(bytes(shape_.k_format), std::byte{0xff});  // all ones: NaN
-    v_.assign(bytes(shape_.v_format), std::byte{0xff});
+    k_.assign(bytes(false), std::byte{0xff});  // all ones: NaN
+    v_.assign(bytes(true), std::byte{0xff});
     kv_ = {k_.data(), v_.data(), shape_.k_format, shape_.v_format, shape_.num_kv_heads, shape_.head_dim};
   }
 
   // Element (dimension, position) of a tile, with the layouts of kernels.h.
   double value(bool is_v, int64_t tile, int d, int64_t p) const {
     const Format format = is_v ? shape_.v_format : shape_.k_format;
-    const std::byte* at = (is_v ? v_ : k_).data() + tile * kv_tile_bytes(format, shape_.head_dim);
-    if (format == Format::kQ8_0 || format == Format::kQ4_0) return group_value(format, at, is_v, d, p);
+    const std::byte* at = (is_v ? v_ : k_).data() + tile * tile_bytes(is_v);
+    if (format == Format::kQ8_0) return byte_value(at, is_v, d, p);
+    if (format == Format::kQ4_0) return nibble_value(at, is_v, d, p);
     const int64_t index = is_v ? p * shape_.head_dim + d : d * kKvBlockSize + p;
     if (format == Format::kF8_E4M3) return e4m3_to_f32(static_cast<uint8_t>(at[index]));
     at += index * (format == Format::kF32 ? 4 : 2);
@@ -187,16 +190,33 @@ class Batch {
     return wide;
   }
 
-  static double group_value(Format format, const std::byte* tile, bool is_v, int dimension, int64_t p) {
-    const bool bytes = format == Format::kQ8_0;
-    const std::byte* group = tile + dimension / 32 * (bytes ? 1024 + 64 : 512 + 64);
-    uint16_t scale;
-    std::memcpy(&scale, group + (bytes ? 1024 : 512) + 2 * p, 2);
-    const int d = dimension % (bytes ? 32 : 16);
-    const auto byte =
-        static_cast<uint8_t>(group[is_v ? (p / 2 * (bytes ? 32 : 16) + d) * 2 + p % 2 : (d / 2 * 32 + p) * 2 + d % 2]);
-    const int nibble = dimension % 32 < 16 ? byte & 15 : byte >> 4;
-    return static_cast<double>(f16_to_f32(scale)) * (bytes ? static_cast<int8_t>(byte) : nibble - 8);
+  int64_t num_groups() const { return (shape_.head_dim + 31) / 32; }
+
+  double scale(const std::byte* scales, int64_t index, int64_t p) const {
+    uint16_t half;
+    std::memcpy(&half, scales + (index * 32 + p) * 2, 2);
+    return f16_to_f32(half);
+  }
+
+  double byte_value(const std::byte* tile, bool is_v, int dimension, int64_t p) const {
+    const std::byte* group = tile + dimension / 32 * 1024;
+    const int d = dimension % 32;
+    const std::byte byte = group[is_v ? (p / 2 * 32 + d) * 2 + p % 2 : (d / 2 * 32 + p) * 2 + d % 2];
+    return scale(tile + num_groups() * 1024, dimension / 32, p) * static_cast<int8_t>(byte);
+  }
+
+  double nibble_value(const std::byte* tile, bool is_v, int dimension, int64_t p) const {
+    const int64_t group_bytes = is_v ? 512 : 512 + 128;
+    const std::byte* group = tile + dimension / 32 * group_bytes;
+    const int d = dimension % 16;
+    const auto byte = static_cast<uint8_t>(group[is_v ? (p / 2 * 16 + d) * 2 + p % 2 : (d / 2 * 32 + p) * 2 + d % 2]);
+    int code = (dimension % 32 < 16 ? byte & 15 : byte >> 4) - 8;
+    if (!is_v) {
+      uint32_t bits;
+      std::memcpy(&bits, group + 512 + p * 4, 4);
+      code += (bits >> (dimension % 32 / 2 + dimension % 2 * 16) & 1u) != 0 ? 8 : -8;
+    }
+    return scale(tile + num_groups() * group_bytes, dimension / 64, p) * code;
   }
 
   // What the product of a query with K reads: the query times the scale of scores, in powers of two unless they are
@@ -410,7 +430,7 @@ TEST_P(AttentionTest, EmptyTilesEqualTilesBeforeAWindow) {
 std::vector<float> attend_one(const Kernels& table, int num_heads, const std::vector<float>& k,
                               const std::vector<float>& v) {
   const auto dim = static_cast<int>(k.size());
-  std::vector<std::byte> k_tile(static_cast<size_t>(kv_tile_bytes(Format::kF8_E4M3, dim))), v_tile(k_tile);
+  std::vector<std::byte> k_tile(static_cast<size_t>(k_tile_bytes(Format::kF8_E4M3, dim))), v_tile(k_tile);
   const KvLayer kv = {k_tile.data(), v_tile.data(), Format::kF8_E4M3, Format::kF8_E4M3, 1, dim};
   ThreadPool pool(1);
   const int64_t slot = 0;

@@ -167,26 +167,30 @@ struct ExpertRows {
 };
 
 // Paged K and V of one layer. A block holds kKvBlockSize consecutive positions of one sequence; inside it every KV head
-// has one K tile and one V tile. Block b, head h: k + (b * num_kv_heads + h) * kv_tile_bytes(k_format, head_dim).
+// has one K tile and one V tile. Block b, head h: k + (b * num_kv_heads + h) * k_tile_bytes(k_format, head_dim).
 //
 // Floats (kF32, kF16, kBF16, kF8_E4M3): K is [head_dim, kKvBlockSize] (dimension-major: the scores of neighbouring
 // positions are one vector), V is [kKvBlockSize, head_dim].
-// kQ8_0 and kQ4_0: kKvScaleGroup dimensions of one position share an f16 scale, as in those formats' blocks; head_dim
-// is rounded up to whole groups. A tile is its groups one after another, each kKvScaleGroup * kKvBlockSize codes and
-// then the scales [kKvBlockSize]. Two neighbouring terms of a sum lie together, to be multiplied as pairs of 16 bits:
-// with d the dimension inside the group and p the position, a code's byte is
+// kQ8_0 and kQ4_0: head_dim is rounded up to whole groups of kKvGroup dimensions. A tile is the codes of its groups,
+// one group after another, and then f16 scales [number of scales][kKvBlockSize]. In Q8_0 every group has a scale; in
+// Q4_0 two neighbouring groups share one (the last group may be alone), and K has codes of five bits, since an error of
+// K costs several times as much as one of V (docs/decisions/0021-hadamard-before-4-bit-kv.md). Two neighbouring terms
+// of a sum lie together, to be multiplied as pairs of 16 bits: with d the dimension inside the group and p the
+// position, a code's byte is
 //          K                                         V
-//   Q8_0   (d / 2 * kKvBlockSize + p) * 2 + d % 2    (p / 2 * kKvScaleGroup + d) * 2 + p % 2
+//   Q8_0   (d / 2 * kKvBlockSize + p) * 2 + d % 2    (p / 2 * kKvGroup + d) * 2 + p % 2
 //   Q4_0   the same of d % 16                        (p / 2 * 16 + d % 16) * 2 + p % 2
-// and Q4_0 keeps code + 8 in the low half of it for d < 16, in the high half otherwise.
+// Q4_0 keeps four bits in the low half of it for d < 16, in the high half otherwise: code + 8 of V, the low bits of
+// code + 16 of K. The fifth bits of a group of K follow its bytes: bit d / 2 + d % 2 * 16 of a 32-bit word for each p.
 inline constexpr int kKvBlockSize = 32;
 inline constexpr int32_t kNoBlock = -1;  // an empty entry of a block table
-inline constexpr int kKvScaleGroup = 32;
+inline constexpr int kKvGroup = 32;      // dimensions
 
 inline constexpr int kMaxHeadDim = 512;
 
-// Bytes of a tile, a multiple of 64; 0 for a format that KV cannot have. head_dim is a multiple of 8.
-int64_t kv_tile_bytes(Format format, int64_t head_dim);
+// Bytes of a tile of K or V, a multiple of 64; 0 for a format that KV cannot have. head_dim is a multiple of 8.
+int64_t k_tile_bytes(Format format, int64_t head_dim);
+int64_t v_tile_bytes(Format format, int64_t head_dim);
 
 struct KvLayer {
   std::byte* k = nullptr;
@@ -378,16 +382,17 @@ struct Kernels {
 
   // ---- attention over paged KV ------------------------------------------------------------------------------------
   // Every head times an orthonormal Hadamard matrix, in place: outliers of a few dimensions are spread over all, so
-  // that codes of four bits serve them (QuaRot, arXiv 2404.00456). Norms are left out. The matrix is its own inverse,
+  // that codes of few bits serve them (QuaRot, arXiv 2404.00456). Norms are left out. The matrix is its own inverse,
   // of the largest power of two that divides head_dim, along the diagonal; summed from the widest distance to the
   // nearest in float32, then scaled, with the same bits in every table.
   void (*hadamard_heads)(const Exec& exec, const HeadRows& heads, int64_t num_rows, int head_dim);
   // Stores k [num_rows, num_kv_heads, head_dim] (k_stride floats between rows) as it is and write.v, times the Hadamard
   // matrix if kv.hadamard_v, at slots[row] = block *
-  // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -8 of the x
-  // with the largest magnitude, the positive one of two; codes are x / scale rounded to nearest even, by the scale as
-  // stored. A group with an infinity, a NaN or magnitudes beyond any f16 scale reads back as NaN. E4M3 has no
-  // scale: magnitudes above 448, infinities among them, become 448; a NaN stays one.
+  // kKvBlockSize + offset. Slots of one call are distinct. Q8_0: scale = max|x| / 127; Q4_0: scale = x / -16 in
+  // K and x / -8 in V of the x with the largest magnitude, the positive one of two; codes are x / scale rounded to
+  // nearest even, by the scale as stored. Dimensions that share a scale with an infinity, a NaN or magnitudes beyond
+  // any f16 scale read back as NaN. E4M3 has no scale: magnitudes above 448, infinities among them, become 448; a NaN
+  // stays one.
   void (*write_kv)(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride);
   // norm_rope of q and k, hadamard_heads of both if kv.hadamard_k, then write_kv of k; k itself changes in place too.
   void (*norm_rope_write_kv)(const Exec& exec, const HeadRows& q, const HeadRows& k, const KvWrite& write,

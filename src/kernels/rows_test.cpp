@@ -30,13 +30,17 @@ bool same_bits(const float* a, const float* b, int64_t count) {
   return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
 }
 
+int64_t tile_bytes_of(Format format, int head_dim, bool is_v) {
+  return (is_v ? v_tile_bytes : k_tile_bytes)(format, head_dim);
+}
+
 // By byte of a tile: the position whose store changes it; -1 for bytes of no position.
 std::vector<int> positions_of_bytes(Format format, int head_dim, bool is_v) {
-  const auto bytes = static_cast<size_t>(kv_tile_bytes(format, head_dim));
+  const auto bytes = static_cast<size_t>(tile_bytes_of(format, head_dim, is_v));
   std::vector<int> positions(bytes, -1);
   ThreadPool pool(1);
   for (int64_t slot = 0; slot < kKvBlockSize; ++slot) {
-    std::vector<std::byte> tile(bytes), other(bytes);
+    std::vector<std::byte> tile(bytes), other(static_cast<size_t>(tile_bytes_of(format, head_dim, !is_v)));
     for (const std::byte before : {std::byte{0x00}, std::byte{0xff}}) {
       std::ranges::fill(tile, before);
       const KvLayer kv{
@@ -267,7 +271,7 @@ TEST_P(RowsTest, HadamardHeads) {
 TEST_P(RowsTest, WriteKv) {
   const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
   for (Format format : formats) {
-    for (int head_dim : {8, 40, 64}) {
+    for (int head_dim : {8, 40, 64, 80, 112}) {
       const int heads = 3;
       const int64_t width = heads * head_dim;
       const int64_t num_rows = 40;
@@ -287,8 +291,10 @@ TEST_P(RowsTest, WriteKv) {
       std::memcpy(k.data() + 5, special, sizeof(float) * 3);
       std::vector<int64_t> slots;
       for (int64_t row = 0; row < num_rows; ++row) slots.push_back((row * 37 + 11) % (4 * kKvBlockSize));
-      const size_t bytes = static_cast<size_t>(4 * heads * kv_tile_bytes(format, head_dim));
-      std::vector<std::byte> got_k(bytes, std::byte{0x5a}), got_v(got_k), want_k(got_k), want_v(got_k);
+      const auto k_bytes = static_cast<size_t>(4 * heads * k_tile_bytes(format, head_dim));
+      const auto v_bytes = static_cast<size_t>(4 * heads * v_tile_bytes(format, head_dim));
+      std::vector<std::byte> got_k(k_bytes, std::byte{0x5a}), want_k(got_k);
+      std::vector<std::byte> got_v(v_bytes, std::byte{0x5a}), want_v(got_v);
       for (const bool hadamard_v : {false, true}) {
         const KvLayer got{.k = got_k.data(),
                           .v = got_v.data(),
@@ -318,19 +324,19 @@ TEST_P(RowsTest, CopyKv) {
   for (size_t f = 0; f < std::size(formats); ++f) {
     for (const int head_dim : {8, 40, 64, 80, 256}) {
       const Format k_format = formats[f], v_format = formats[(f + 1) % std::size(formats)];
-      const auto random_bytes = [&](Format format, uint32_t seed) {
-        std::mt19937 random(seed);
-        std::vector<std::byte> bytes(static_cast<size_t>(8 * kHeads * kv_tile_bytes(format, head_dim)));
+      const auto random_bytes = [&](Format format, bool is_v) {
+        std::mt19937 random(is_v ? 2 : 1);
+        std::vector<std::byte> bytes(static_cast<size_t>(8 * kHeads * tile_bytes_of(format, head_dim, is_v)));
         for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
         return bytes;
       };
-      std::vector<std::byte> k = random_bytes(k_format, 1), v = random_bytes(v_format, 2);
+      std::vector<std::byte> k = random_bytes(k_format, false), v = random_bytes(v_format, true);
       const std::vector<std::byte> old_k = k, old_v = v;
       const KvLayer kv{k.data(), v.data(), k_format, v_format, kHeads, head_dim};
       table().copy_kv(exec(), kv, copies.data(), static_cast<int64_t>(copies.size()));
       for (const bool is_v : {false, true}) {
         const Format format = is_v ? v_format : k_format;
-        const auto tile_bytes = static_cast<size_t>(kv_tile_bytes(format, head_dim));
+        const auto tile_bytes = static_cast<size_t>(tile_bytes_of(format, head_dim, is_v));
         const std::vector<int> position = positions_of_bytes(format, head_dim, is_v);
         const std::vector<std::byte>& old = is_v ? old_v : old_k;
         std::vector<std::byte> want = old;
@@ -369,7 +375,7 @@ TEST_P(RowsTest, WriteKvRoundsToE4M3) {
   const auto width = static_cast<int64_t>(values.size());
   constexpr int kDim = 256;
   ASSERT_EQ(width % kDim, 0);
-  const int64_t tile_bytes = kv_tile_bytes(Format::kF8_E4M3, kDim);
+  const int64_t tile_bytes = k_tile_bytes(Format::kF8_E4M3, kDim);
   std::vector<std::byte> k(static_cast<size_t>(width / kDim * tile_bytes)), v(k);
   const KvLayer kv{k.data(), v.data(), Format::kF8_E4M3, Format::kF8_E4M3, static_cast<int>(width / kDim), kDim};
   const int64_t slot = 3;
@@ -517,7 +523,10 @@ TEST_P(RowsTest, NormRopeWriteKvIsItsComposition) {
         for (int64_t row = 0; row < rows; ++row) slots.push_back((row * 37 + 11) % (3 * kKvBlockSize));
         std::vector<std::byte> got_cache[2], want_cache[2];
         const auto layer = [&](std::vector<std::byte>(&cache)[2]) {
-          for (auto& part : cache) part.assign(3 * kv_heads * kv_tile_bytes(format, head_dim), std::byte{0x5a});
+          for (const bool is_v : {false, true}) {
+            const auto bytes = static_cast<size_t>(3 * kv_heads * tile_bytes_of(format, head_dim, is_v));
+            cache[is_v].assign(bytes, std::byte{0x5a});
+          }
           const bool hadamard = format == Format::kQ4_0 || rows == 1;
           return KvLayer{.k = cache[0].data(),
                          .v = cache[1].data(),

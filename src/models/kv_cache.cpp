@@ -15,8 +15,8 @@ KvCache::KvCache(KvLayout layout, Device& device, std::span<const KvBlockCounts>
     const auto heads = static_cast<uint64_t>(group.num_kv_heads);
     Pool pool;
     pool.counts = counts[i];
-    pool.k_block_bytes = heads * static_cast<uint64_t>(kv_tile_bytes(group.k_format, group.head_dim));
-    pool.v_block_bytes = heads * static_cast<uint64_t>(kv_tile_bytes(group.v_format, group.head_dim));
+    pool.k_block_bytes = heads * static_cast<uint64_t>(k_tile_bytes(group.k_format, group.head_dim));
+    pool.v_block_bytes = heads * static_cast<uint64_t>(v_tile_bytes(group.v_format, group.head_dim));
     pool.memory = DeviceBuffer(device, static_cast<uint64_t>(counts[i].pool) * group.block_bytes());
     pool.host = AlignedBuffer(static_cast<uint64_t>(counts[i].host) * group.block_bytes());
     pools_.push_back(std::move(pool));

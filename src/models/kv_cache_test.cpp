@@ -67,7 +67,7 @@ class KvCacheTest : public testing::Test {
     const KvGroup& shape = cache_.layout().groups[static_cast<size_t>(group)];
     for (int i = 0; i < shape.num_layers; ++i) {
       const KvLayer layer = cache_.at({group, i});
-      const int64_t bytes = layer.num_kv_heads * kv_tile_bytes(layer.k_format, layer.head_dim);
+      const int64_t bytes = layer.num_kv_heads * k_tile_bytes(layer.k_format, layer.head_dim);
       for (std::byte* cache : {layer.k, layer.v}) std::for_each_n(cache + block * bytes, bytes, visit);
     }
   }

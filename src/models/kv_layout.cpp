@@ -29,8 +29,8 @@ KvGroup group_of(const LayerKv& layer, const KvLayoutOptions& options) {
 }  // namespace
 
 uint64_t KvGroup::block_bytes() const {
-  const auto tile_bytes = static_cast<uint64_t>(kv_tile_bytes(k_format, head_dim)) +
-                          static_cast<uint64_t>(kv_tile_bytes(v_format, head_dim));
+  const auto tile_bytes =
+      static_cast<uint64_t>(k_tile_bytes(k_format, head_dim)) + static_cast<uint64_t>(v_tile_bytes(v_format, head_dim));
   return static_cast<uint64_t>(num_layers) * static_cast<uint64_t>(num_kv_heads) * tile_bytes;
 }
 

@@ -62,7 +62,7 @@ struct KvLayoutOptions {
   int64_t max_context = 0;  // the most positions of a sequence; 0: windows are ignored
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  // Heads are multiplied by a Hadamard matrix before they become codes of four bits
+  // Heads are multiplied by a Hadamard matrix before they become codes of few bits
   // (docs/decisions/0021-hadamard-before-4-bit-kv.md).
   bool hadamard = true;
   int num_ranks = 1;  // the ranks that share the heads of every layer

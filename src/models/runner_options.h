@@ -34,7 +34,7 @@ struct RunnerOptions {
   bool keep_all_positions = false;
   Format k_format = Format::kF16;
   Format v_format = Format::kF16;
-  bool kv_hadamard = true;     // spread outliers of heads before K and V become codes of four bits; off: to measure it
+  bool kv_hadamard = true;     // spread outliers of heads before K and V become codes of few bits; off: to measure it
   bool share_prefixes = true;  // sequences of a step that begin with the same blocks read them once: only faster
   // Host memory for blocks of preempted sequences, of the same groups in the same proportions; 0 = as many as
   // swap_bytes hold.

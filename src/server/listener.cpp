@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 #include "server/access/auth.h"
 #include "server/access/origin_policy.h"
@@ -250,7 +251,8 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .unix_path = std::move(options.unix_path),
       .certificate_file = std::move(options.certificate_file),
       .key_file = std::move(options.key_file),
-      .num_threads = options.num_threads,
+      // More would take turns on a processor and wake each other.
+      .num_threads = std::min(options.num_threads, available_processors()),
       .limits = context.limits,
       .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
       .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },

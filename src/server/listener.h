@@ -20,7 +20,7 @@ struct ListenerOptions {
   std::string unix_path;
   std::string certificate_file;
   std::string key_file;
-  int num_threads = 2;  // of the sockets
+  int num_threads = 2;  // of the sockets; at most one for each processor is started
   int num_workers = 2;  // for bodies, templates and tokenising
   // How far all workers but the one for small bodies give way to the threads that answer and compute, as of `nice`.
   int worker_niceness = 10;

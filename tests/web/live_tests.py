@@ -35,6 +35,16 @@ class LiveTests(Suite):
         page.js("new Promise((done) => setTimeout(done, 2500))")
         check(page.js("scripted.polls") == before, "the chat went on polling")
 
+    def test_live_view_of_the_chosen_model(self):
+        page = self.page()
+        check(page.js("document.getElementById('model_field').hidden"), "one model leaves nothing to choose")
+        status = {"state": "ready", "uptime_s": 5, "model": {"id": "first"}, "engine": {"num_running": 3}}
+        page.js(f"scripted.models = [{{id: 'first'}}, {{id: 'org/second'}}]; scripted.status = {json.dumps(status)}; document.getElementById('change_key').click()")
+        page.key("Enter")
+        page.until("!document.getElementById('model_field').hidden", "a choice of two models")
+        page.js("document.getElementById('model_choice').value = 'org/second'; document.getElementById('model_choice').dispatchEvent(new Event('change'))")
+        page.until("scripted.asked === '?model=org%2Fsecond'", "the status of the chosen model")
+
     def test_live_view_of_a_large_cache(self):
         page = self.page()
         page.until("document.getElementById('state_dot').className === 'ready'", "the server's own state")

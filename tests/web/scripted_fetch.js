@@ -1,7 +1,7 @@
 // Runs in the page before its own scripts: answers chat requests as a test scripted them and records what the page did.
 (() => {
   const real = window.fetch.bind(window);
-  const state = {replies: [], bodies: [], keys: [], polls: 0, violations: [], open: null, aborted: 0, status: null, defaults: null};
+  const state = {replies: [], bodies: [], keys: [], polls: 0, violations: [], open: null, aborted: 0, status: null, asked: "", models: null, defaults: null};
   window.scripted = state;
   document.addEventListener("securitypolicyviolation", (event) => state.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 
@@ -36,11 +36,13 @@
 
   window.fetch = async (path, options = {}) => {
     // The page may stand under any path.
-    const place = new URL(path, document.baseURI).pathname;
+    const {pathname: place, search} = new URL(path, document.baseURI);
     if (place.endsWith("/status")) {
       ++state.polls;
+      state.asked = search;
       if (state.status) return new Response(JSON.stringify(state.status));
     }
+    if (place.endsWith("/v1/models") && state.models) return new Response(JSON.stringify({data: state.models}));
     if (place.endsWith("/v1/models") && state.defaults) {
       const models = await (await real(path, options)).json();
       models.data[0].meta.default_generation_settings = state.defaults;

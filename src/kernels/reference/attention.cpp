@@ -26,8 +26,8 @@ void attend(const AttentionArgs& args, const AttentionSequence& sequence, int64_
     if (block == kNoBlock) continue;
     const int64_t tile = int64_t{block} * kv.num_kv_heads + kv_head;
     const auto offset = static_cast<int>(p % kKvBlockSize);
-    load_k(kv.k_format, kv.k + tile * kv_tile_bytes(kv.k_format, kv.head_dim), kv.head_dim, offset, k);
-    load_v(kv.v_format, kv.v + tile * kv_tile_bytes(kv.v_format, kv.head_dim), kv.head_dim, offset, v);
+    load_k(kv.k_format, kv.k + tile * k_tile_bytes(kv.k_format, kv.head_dim), kv.head_dim, offset, k);
+    load_v(kv.v_format, kv.v + tile * v_tile_bytes(kv.v_format, kv.head_dim), kv.head_dim, offset, v);
     float score = 0;
     for (int d = 0; d < kv.head_dim; ++d) score += q[d] * k[d];
     score *= args.scale;

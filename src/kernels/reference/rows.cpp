@@ -152,8 +152,8 @@ void softcap(const Exec&, float* x, int64_t n, float cap) {
 
 void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_stride) {
   const KvLayer& kv = write.kv;
-  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
-  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
+  const int64_t k_bytes = k_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = v_tile_bytes(kv.v_format, kv.head_dim);
   for_each_row(exec, write.num_rows, [=, &write, &kv](int64_t row) {
     const int64_t slot = write.slots[row];
     const auto offset = static_cast<int>(slot % kKvBlockSize);
@@ -170,8 +170,8 @@ void write_kv(const Exec& exec, const KvWrite& write, const float* k, int64_t k_
 }
 
 void copy_kv(const Exec& exec, const KvLayer& kv, const KvCopy* copies, int64_t num_copies) {
-  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
-  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
+  const int64_t k_bytes = k_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = v_tile_bytes(kv.v_format, kv.head_dim);
   for_each_row(exec, num_copies, [=, &kv](int64_t i) {
     const KvCopy& copy = copies[i];
     for (int head = 0; head < kv.num_kv_heads; ++head) {

@@ -220,8 +220,8 @@ void run_job(const Call& call, int64_t index, int thread) {
   const bool has_codes = is_quantised(args.kv.k_format) || is_quantised(args.kv.v_format);
   job.row_tile = has_codes && kRowTile < call.products->row_tile ? kRowTile : call.products->row_tile;
   job.heads_per_kv = call.heads_per_kv;
-  job.k_bytes = kv_tile_bytes(args.kv.k_format, args.kv.head_dim);
-  job.v_bytes = kv_tile_bytes(args.kv.v_format, args.kv.head_dim);
+  job.k_bytes = k_tile_bytes(args.kv.k_format, args.kv.head_dim);
+  job.v_bytes = v_tile_bytes(args.kv.v_format, args.kv.head_dim);
   job.first_head = static_cast<int>(part * bundle.part_heads);
   job.num_heads = static_cast<int>(smaller(bundle.part_heads, args.kv.num_kv_heads - job.first_head));
   job.members = call.members + bundle.first_member;

@@ -26,7 +26,7 @@ constexpr float kMaxInt16 = 32767.0f;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t padded(int64_t head_dim) { return divide_up(head_dim, kKvScaleGroup) * kKvScaleGroup; }
+inline int64_t padded(int64_t head_dim) { return num_groups(head_dim) * kKvGroup; }
 
 // The state of a job in the memory of its thread.
 struct Scratch {

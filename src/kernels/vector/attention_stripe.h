@@ -97,13 +97,11 @@ void apply_softmax(const Job& job, int64_t stripe, const RowTile& t, Softmax& ou
   }
 }
 
-// Multiplies the weights by the V scales of a scale group and stores them as 16-bit integers after the weights of the
-// row; `factor` is the scale of these integers, by row. Only the V scales of positions that the row sees count;
-// otherwise its bits would depend on tokens written after it. A row that sees no position, or only zeros, gets the
-// factor 0, whatever its integers are.
-void quantise_weights(const Job& job, const CodeProduct& product, const RowTile& t, const Softmax& softmax,
-                      float* factor) {
-  const int64_t scales_at = codes_bytes(job.args->kv.v_format);
+// Multiplies the weights by V scales, those of each tile of the row tile, and stores them as 16-bit integers after the
+// weights of the row; `factor` is the scale of these integers, by row. Only the V scales of positions that the row sees
+// count; otherwise its bits would depend on tokens written after it. A row that sees no position, or only zeros, gets
+// the factor 0, whatever its integers are.
+void quantise_weights(const uint16_t* const* scales, const RowTile& t, const Softmax& softmax, float* factor) {
   const int begin = t.first_tile * kTile;
   const int end = t.end_tile * kTile;
   alignas(64) float fractions[kStripe];
@@ -114,8 +112,7 @@ void quantise_weights(const Job& job, const CodeProduct& product, const RowTile&
     if (r == 0 || low != softmax.low[r - 1] || high != softmax.high[r - 1]) {
       Vec most = set1(0), bad = set1(0);
       for (int i = begin; i < end; i += kLanes) {
-        const std::byte* group = product.group[i / kTile - t.first_tile];
-        const Vec scale = load_f16(reinterpret_cast<const uint16_t*>(group + scales_at) + i % kTile);
+        const Vec scale = load_f16(scales[i / kTile - t.first_tile] + i % kTile);
         const Vec seen = keep_lanes(scale, low - i, high - i, set1(0));
         most = max(abs(seen), most);
         bad = fma(seen, set1(0), bad);  // becomes NaN when a scale is an infinity or a NaN
@@ -206,15 +203,27 @@ void score_floats(const Job& job, const Visit& visit, const RowTile& t, int tile
   job.products->multiply(kv.k_format, product, t.rows);
 }
 
+// The groups from `first` on that share a scale end here.
+inline int64_t end_of_sharing(Format format, int64_t first, int64_t head_dim) {
+  return smaller(first + sharing_groups(format), num_groups(head_dim));
+}
+
 void score_codes(const Job& job, const Visit& visit, const RowTile& t, int tile) {
   const KvLayer& kv = job.args->kv;
+  const int64_t bytes = group_bytes(kv.k_format, false);
   CodeProduct product;
   product.c = t.weights + tile * kTile;
   product.c_stride = kLeftStride;
-  for (int64_t g = 0; g * kKvScaleGroup < kv.head_dim; ++g) {
+  for (int64_t g = 0; g < num_groups(kv.head_dim); g += product.num_parts) {
     product.left = reinterpret_cast<const int32_t*>(job.scratch.q + t.first * kLeftStride) + g * kGroupPairs;
-    product.group[0] = visit.k[tile] + g * group_bytes(kv.k_format);
-    product.next[0] = visit.later_k[tile] + g * group_bytes(kv.k_format);
+    product.num_parts = static_cast<int>(end_of_sharing(kv.k_format, g, kv.head_dim) - g);
+    for (int part = 0; part < product.num_parts; ++part) {
+      product.group[part] = visit.k[tile] + (g + part) * bytes;
+      product.next[part] = visit.later_k[tile] + (g + part) * bytes;
+    }
+    const int64_t scales = scales_at(kv.k_format, false, kv.head_dim, g);
+    product.scales = reinterpret_cast<const uint16_t*>(visit.k[tile] + scales);
+    prefetch_far(visit.later_k[tile] + scales);
     product.from_zero = g == 0;
     k_code_product(kv.k_format, product, t.rows);
   }
@@ -257,6 +266,7 @@ void add_values(const Job& job, const Visit& visit, const RowTile& t, int first,
 
 void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const Softmax& softmax) {
   const KvLayer& kv = job.args->kv;
+  const int64_t bytes = group_bytes(kv.v_format, true);
   alignas(64) float factor[kLanes];
   CodeProduct product;
   product.left = reinterpret_cast<const int32_t*>(t.weights + kStripe) + t.first_tile * kGroupPairs;
@@ -264,14 +274,22 @@ void add_value_codes(const Job& job, const Visit& visit, const RowTile& t, const
   product.c_stride = padded(kv.head_dim);
   product.shrink = softmax.shrink;
   product.factor = factor;
-  for (int64_t g = 0; g * kKvScaleGroup < kv.head_dim; ++g) {
-    for (int tile = t.first_tile; tile < t.end_tile; ++tile) {
-      product.group[tile - t.first_tile] = visit.v[tile] + g * group_bytes(kv.v_format);
-      product.next[tile - t.first_tile] = visit.later_v[tile] + g * group_bytes(kv.v_format);
+  for (int64_t g = 0; g < num_groups(kv.head_dim);) {
+    const uint16_t* scales[kStripeTiles];
+    for (int part = 0; part < product.num_parts; ++part) {
+      const int64_t at = scales_at(kv.v_format, true, kv.head_dim, g);
+      scales[part] = reinterpret_cast<const uint16_t*>(visit.v[t.first_tile + part] + at);
+      prefetch_far(visit.later_v[t.first_tile + part] + at);
     }
-    product.c = job.scratch.sums + t.first * product.c_stride + g * kKvScaleGroup;
-    quantise_weights(job, product, t, softmax, factor);
-    v_code_product(kv.v_format, product, t.rows);
+    quantise_weights(scales, t, softmax, factor);
+    for (const int64_t end = end_of_sharing(kv.v_format, g, kv.head_dim); g < end; ++g) {
+      for (int part = 0; part < product.num_parts; ++part) {
+        product.group[part] = visit.v[t.first_tile + part] + g * bytes;
+        product.next[part] = visit.later_v[t.first_tile + part] + g * bytes;
+      }
+      product.c = job.scratch.sums + t.first * product.c_stride + g * kKvGroup;
+      v_code_product(kv.v_format, product, t.rows);
+    }
   }
 }
 

@@ -1,9 +1,10 @@
 // The inner loop of attention over quantised tiles: multiplies a few rows of 16-bit integers by groups of codes, sums
 // the products exactly in integers and scales the sums to floats. math.h says how the files of this folder are used.
 //
-// A group is kKvScaleGroup dimensions of kKvBlockSize positions of a K tile, or kKvBlockSize positions of kKvScaleGroup
-// dimensions of a V tile: in both cases 32 terms for each of 32 columns. With |left| <= 32768 and |code| <= 128 the sum
-// of a stripe's 128 terms stays below 2^30.
+// A part is a group of kKvGroup dimensions of kKvBlockSize positions of a K tile, or kKvBlockSize positions of kKvGroup
+// dimensions of a V tile: in both cases 32 terms for each of 32 columns. A product has up to kStripeTiles parts: the
+// groups of K that share a scale, or the tiles of V. With |left| <= 32768 and |code| <= 128 the sum of their 128 terms
+// stays below 2^30.
 #pragma once
 
 #include "isa/vec.h"
@@ -15,57 +16,83 @@
 namespace quire {
 namespace {
 
-constexpr int kGroupPairs = kKvScaleGroup / 2;  // pairs of terms
+constexpr int kGroupPairs = kKvGroup / 2;  // pairs of terms
 constexpr int kGroupColumns = 32;
-static_assert(kKvScaleGroup == 32 && kKvBlockSize == 32);
+static_assert(kKvGroup == 32 && kKvBlockSize == 32);
 
 struct CodeProduct {
   const int32_t* left = nullptr;              // [rows, num_parts, kGroupPairs], rows kLeftStride apart
-  const std::byte* group[kStripeTiles] = {};  // [num_parts] codes and scales
-  const std::byte* next[kStripeTiles] = {};   // groups of a later product, to be prefetched
-  int num_parts = 1;                          // 1 for K
-  float* c = nullptr;                         // [rows, kGroupColumns], rows c_stride apart
+  const std::byte* group[kStripeTiles] = {};  // [num_parts] codes
+  const std::byte* next[kStripeTiles] = {};   // [num_parts] codes of a later product, to be prefetched
+  int num_parts = 0;
+  const uint16_t* scales = nullptr;  // [kGroupColumns] K
+  float* c = nullptr;                // [rows, kGroupColumns], rows c_stride apart
   int64_t c_stride = 0;
   const float* shrink = nullptr;  // [rows] V: c = c * shrink[r] + product * factor[r]
   const float* factor = nullptr;  // [rows]
   bool from_zero = false;         // K: c = product * scale of the column, added to c unless from_zero
 };
 
-// Loads 2 * kLanes codes, starting at a pair of terms and a column, as pairs of 16-bit integers. kHalf: the first or
-// the second half of the pairs; `pair` counts within that half.
-struct Q8Codes {
-  static constexpr Format kFormat = Format::kQ8_0;
-  template <int kHalf, int kColumn>
-  static Words load_pairs(const std::byte* codes, int pair) {
-    return widen_bytes(codes + ((kHalf * (kGroupPairs / 2) + pair) * kGroupColumns + kColumn) * 2);
+// Reads codes of a group, 2 * kLanes at a time, as pairs of 16-bit integers: those of one pair of terms after another,
+// from the first or the second half of the pairs on, for the columns from kColumn on.
+template <int kHalf, int kColumn>
+class Q8Codes {
+ public:
+  explicit Q8Codes(const std::byte* group) : at_(group + (kHalf * (kGroupPairs / 2) * kGroupColumns + kColumn) * 2) {}
+  Words next_pair() {
+    const Words pairs = widen_bytes(at_);
+    at_ += kGroupColumns * 2;
+    return pairs;
   }
+
+ private:
+  const std::byte* at_;
 };
-struct Q4KCodes {
-  static constexpr Format kFormat = Format::kQ4_0;
-  template <int kHalf, int kColumn>
-  static Words load_pairs(const std::byte* codes, int pair) {
-    return widen_nibbles<kHalf>(codes + (pair * kGroupColumns + kColumn) * 2);
+template <int kHalf, int kColumn>
+class Q4KCodes {
+ public:
+  explicit Q4KCodes(const std::byte* group) : at_(group + kColumn * 2) {
+    const Words bits = load_words(group + codes_bytes(Format::kQ4_0) + kColumn * 4);
+    fifth_bits_ = kHalf == 0 ? shift_words_left<4>(bits) : shift_words_right<kGroupPairs / 2 - 4>(bits);
   }
+  Words next_pair() {
+    const Words pairs = widen_five_bits<kHalf>(at_, fifth_bits_);
+    at_ += kGroupColumns * 2;
+    fifth_bits_ = shift_words_right<1>(fifth_bits_);
+    return pairs;
+  }
+
+ private:
+  const std::byte* at_;
+  Words fifth_bits_;  // that of the next pair is bit 4
 };
-struct Q4VCodes {
-  static constexpr Format kFormat = Format::kQ4_0;
-  template <int kHalf, int kColumn>
-  static Words load_pairs(const std::byte* codes, int pair) {
-    constexpr int kHigh = kColumn / kHalfGroup;
-    return widen_nibbles<kHigh>(codes + ((kHalf * (kGroupPairs / 2) + pair) * kHalfGroup + kColumn % kHalfGroup) * 2);
+template <int kHalf, int kColumn>
+class Q4VCodes {
+ public:
+  explicit Q4VCodes(const std::byte* group)
+      : at_(group + (kHalf * (kGroupPairs / 2) * kHalfGroup + kColumn % kHalfGroup) * 2) {}
+  Words next_pair() {
+    const Words pairs = widen_nibbles<kColumn / kHalfGroup>(at_);
+    at_ += kHalfGroup * 2;
+    return pairs;
   }
+
+ private:
+  const std::byte* at_;
 };
 
-template <typename Codes, int kRows, int kHalf, int kColumn>
+// Prefetches 64 bytes for each pair while there are bytes.
+template <template <int, int> typename Codes, int64_t kBytes, int kRows, int kHalf, int kColumn>
 inline void add_half(const CodeProduct& t, int part, Words (&sums)[kRows][2]) {
   const int32_t* left = t.left + part * kGroupPairs + kHalf * (kGroupPairs / 2);
-  const std::byte* group = t.group[part];
   const std::byte* next = t.next[part] + kHalf * (kGroupPairs / 2) * 64;
-  constexpr bool kFetch = kColumn == 0 && (kHalf + 1) * (kGroupPairs / 2) * 64 <= codes_bytes(Codes::kFormat);
+  constexpr int64_t kFetches = kColumn == 0 ? kBytes / 64 - kHalf * (kGroupPairs / 2) : 0;
+  Codes<kHalf, kColumn> first(t.group[part]);
+  Codes<kHalf, kColumn + kLanes> second(t.group[part]);
   for (int pair = 0; pair < kGroupPairs / 2; ++pair) {
-    if (kFetch) prefetch_far(next + pair * 64);
-    const Words b0 = Codes::template load_pairs<kHalf, kColumn>(group, pair);
-    const Words b1 = Codes::template load_pairs<kHalf, kColumn + kLanes>(group, pair);
+    if (kFetches >= kGroupPairs / 2 || pair < kFetches) prefetch_far(next + pair * 64);
+    const Words b0 = first.next_pair();
+    const Words b1 = second.next_pair();
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const Words a = set1_word(left[r * kLeftStride + pair]);
@@ -76,18 +103,17 @@ inline void add_half(const CodeProduct& t, int part, Words (&sums)[kRows][2]) {
 }
 
 // Two vectors of columns.
-template <typename Codes, int kRows, bool kIsV, int kColumn>
+template <template <int, int> typename Codes, Format kFormat, bool kIsV, int kRows, int kColumn>
 inline void code_strip(const CodeProduct& t) {
+  constexpr int64_t kBytes = group_bytes(kFormat, kIsV);
+  const int num_parts = kIsV || sharing_groups(kFormat) > 1 ? t.num_parts : 1;
   Words sums[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = zero_words();
-  for (int part = 0; part < (kIsV ? t.num_parts : 1); ++part) {
-    add_half<Codes, kRows, 0, kColumn>(t, part, sums);
-    add_half<Codes, kRows, 1, kColumn>(t, part, sums);
-    if (kColumn == 0) prefetch_far(t.next[part] + codes_bytes(Codes::kFormat));
+  for (int part = 0; part < num_parts; ++part) {
+    add_half<Codes, kBytes, kRows, 0, kColumn>(t, part, sums);
+    add_half<Codes, kBytes, kRows, 1, kColumn>(t, part, sums);
   }
-  const auto* scales = reinterpret_cast<const uint16_t*>(t.group[0] + codes_bytes(Codes::kFormat)) + kColumn;
-  const Vec scale[2] = {load_f16(scales), load_f16(scales + kLanes)};
   const auto for_each_sum = [&t, &sums](auto finish) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -102,29 +128,34 @@ inline void code_strip(const CodeProduct& t) {
     for_each_sum([&t](Vec product, const float* c, int r, int) {
       return fma(product, set1(t.factor[r]), mul(load(c), set1(t.shrink[r])));
     });
-  } else if (t.from_zero) {
+    return;
+  }
+  const Vec scale[2] = {load_f16(t.scales + kColumn), load_f16(t.scales + kColumn + kLanes)};
+  if (t.from_zero) {
     for_each_sum([&scale](Vec product, const float*, int, int v) { return mul(product, scale[v]); });
   } else {
     for_each_sum([&scale](Vec product, const float* c, int, int v) { return fma(product, scale[v], load(c)); });
   }
 }
 
-template <typename Codes, bool kIsV, int kRows = kRowTile>
+template <template <int, int> typename Codes, Format kFormat, bool kIsV, int kRows = kRowTile>
 void code_product_of(const CodeProduct& t, int rows) {
   if (rows == kRows) {
-    code_strip<Codes, kRows, kIsV, 0>(t);
-    if constexpr (2 * kLanes < kGroupColumns) code_strip<Codes, kRows, kIsV, 2 * kLanes>(t);
+    code_strip<Codes, kFormat, kIsV, kRows, 0>(t);
+    if constexpr (2 * kLanes < kGroupColumns) code_strip<Codes, kFormat, kIsV, kRows, 2 * kLanes>(t);
     return;
   }
-  if constexpr (kRows > 1) code_product_of<Codes, kIsV, kRows - 1>(t, rows);
+  if constexpr (kRows > 1) code_product_of<Codes, kFormat, kIsV, kRows - 1>(t, rows);
 }
 
 // rows in [1, kRowTile]
 void k_code_product(Format format, const CodeProduct& t, int rows) {
-  return format == Format::kQ8_0 ? code_product_of<Q8Codes, false>(t, rows) : code_product_of<Q4KCodes, false>(t, rows);
+  return format == Format::kQ8_0 ? code_product_of<Q8Codes, Format::kQ8_0, false>(t, rows)
+                                 : code_product_of<Q4KCodes, Format::kQ4_0, false>(t, rows);
 }
 void v_code_product(Format format, const CodeProduct& t, int rows) {
-  return format == Format::kQ8_0 ? code_product_of<Q8Codes, true>(t, rows) : code_product_of<Q4VCodes, true>(t, rows);
+  return format == Format::kQ8_0 ? code_product_of<Q8Codes, Format::kQ8_0, true>(t, rows)
+                                 : code_product_of<Q4VCodes, Format::kQ4_0, true>(t, rows);
 }
 
 }  // namespace

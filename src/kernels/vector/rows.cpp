@@ -178,8 +178,8 @@ inline void store_kv(Format format, const float* from, int head_dim, std::byte* 
 
 // Stores one row of K and V.
 inline void store_row(const KvLayer& kv, const float* k, const float* v, int64_t slot) {
-  const int64_t k_bytes = kv_tile_bytes(kv.k_format, kv.head_dim);
-  const int64_t v_bytes = kv_tile_bytes(kv.v_format, kv.head_dim);
+  const int64_t k_bytes = k_tile_bytes(kv.k_format, kv.head_dim);
+  const int64_t v_bytes = v_tile_bytes(kv.v_format, kv.head_dim);
   const int64_t offset = slot % kKvBlockSize;
   for (int head = 0; head < kv.num_kv_heads; ++head) {
     const int64_t tile = slot / kKvBlockSize * kv.num_kv_heads + head;

@@ -354,7 +354,7 @@ class RandomAttention {
   // K of layer 0.
   std::vector<std::byte> k() {
     const KvLayer layer = cache_->layer(0);
-    return {layer.k, layer.k + 2 * layer.num_kv_heads * kv_tile_bytes(layer.k_format, layer.head_dim)};
+    return {layer.k, layer.k + 2 * layer.num_kv_heads * k_tile_bytes(layer.k_format, layer.head_dim)};
   }
 
  private:

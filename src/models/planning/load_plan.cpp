@@ -27,7 +27,7 @@ void check_option(const char* option, int64_t value, int64_t least, int64_t most
 }
 
 void check_kv_format(const char* option, Format format) {
-  if (kv_tile_bytes(format, kKvScaleGroup) > 0) return;
+  if (k_tile_bytes(format, kKvGroup) > 0) return;
   fail(ErrorCode::kUnsupported, "{} {} is unknown; this build keeps KV as F32, F16, BF16, F8_E4M3, Q8_0 or Q4_0",
        option, weight_format(format).name);
 }

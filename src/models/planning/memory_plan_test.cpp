@@ -28,9 +28,11 @@ TEST(KvGroup, CountsKvHeadsOnly) {
   KvGroup mixed = kGroup;
   mixed.k_format = Format::kF32;
   EXPECT_EQ(mixed.block_bytes(), 96u << 10);
-  mixed.k_format = Format::kQ8_0;  // 34 bytes for 32 elements
-  mixed.v_format = Format::kQ4_0;  // 18
-  EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 64 * (34 + 18));
+  mixed.k_format = Format::kQ8_0;  // 68 bytes for 64 elements
+  mixed.v_format = Format::kQ4_0;  // 34
+  EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 32 * (68 + 34));
+  mixed.k_format = Format::kQ4_0;  // 42: K has codes of five bits
+  EXPECT_EQ(mixed.block_bytes(), uint64_t{4} * 2 * 32 * (42 + 34));
 }
 
 TEST(MemoryPlan, GivesEverySequenceItsFullLength) {

@@ -108,7 +108,7 @@ void handle_create_batch(ServerContext& context, const ExchangePtr& exchange) {
 void handle_batches(ServerContext& context, const ExchangePtr& exchange) {
   const BatchStore& store = require_batches(context);
   const http::Request& from = exchange->request();
-  const ListPage page = read_list_page(from.query, 20, 100);
+  const ListPage page = read_list_page(from, 20, 100);
   json::array data;
   for (const BatchJob& batch : store.batches(from.tenant, page.after, page.limit + 1)) {
     data.push_back(batch_json(batch));

@@ -58,7 +58,7 @@ void handle_upload_file(ServerContext& context, const ExchangePtr& exchange) {
 void handle_files(ServerContext& context, const ExchangePtr& exchange) {
   const BatchStore& store = require_batches(context);
   const http::Request& from = exchange->request();
-  const ListPage page = read_list_page(from.query, 10'000, 10'000);
+  const ListPage page = read_list_page(from, 10'000, 10'000);
   json::array data;
   for (const StoredFile& file : store.files(from.tenant, page.after, page.limit + 1)) data.push_back(file_json(file));
   exchange->reply({.body = json::serialize(list_page_json(std::move(data), page))});

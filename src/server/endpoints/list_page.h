@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "base/json.h"
+#include "server/http/exchange.h"
 
 namespace quire {
 
@@ -15,7 +15,7 @@ struct ListPage {
 };
 
 // Throws ApiError for a limit that is not 1 to `most_limit`.
-ListPage read_list_page(std::string_view query, int64_t default_limit, int64_t most_limit);
+ListPage read_list_page(const http::Request& from, int64_t default_limit, int64_t most_limit);
 // `items` may have one more than the limit, which is left out and says that there is more.
 json::object list_page_json(json::array items, const ListPage& page);
 

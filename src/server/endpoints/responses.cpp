@@ -120,14 +120,6 @@ KeepResponse keeper(ServerContext& context, const http::Request& from, const Api
   };
 }
 
-bool query_has(std::string_view query, std::string_view pair) {
-  for (size_t at = query.find(pair); at != std::string_view::npos; at = query.find(pair, at + 1)) {
-    const size_t end = at + pair.size();
-    if ((at == 0 || query[at - 1] == '&') && (end == query.size() || query[end] == '&')) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 void handle_responses(ServerContext& context, const ExchangePtr& exchange) {
@@ -159,7 +151,7 @@ void handle_responses_input_tokens(ServerContext& context, const ExchangePtr& ex
 void handle_response(ServerContext& context, const ExchangePtr& exchange) {
   const http::Request& from = exchange->request();
   const std::string_view id = std::string_view(from.path).substr(kPath.size());
-  if (query_has(from.query, "stream=true")) {
+  if (from.parameter("stream") == "true") {
     refuse_unsupported("stream", "a stored response is not streamed again; leave out 'stream'");
   }
   exchange->reply({.body = require_stored(context, from, id, "")->response});
@@ -178,9 +170,9 @@ void handle_response_input_items(ServerContext& context, const ExchangePtr& exch
   std::string_view id = std::string_view(from.path).substr(kPath.size());
   id = id.substr(0, id.find('/'));
   const auto stored = require_stored(context, from, id, "");
-  const ListPage page = read_list_page(from.query, 20, 100);
+  const ListPage page = read_list_page(from, 20, 100);
   json::array items = parse_json(stored->input_items, "stored items").as_array();
-  if (!query_has(from.query, "order=asc")) std::reverse(items.begin(), items.end());
+  if (from.parameter("order") != "asc") std::reverse(items.begin(), items.end());
   // What follows the item that a client has seen last.
   const auto seen = std::find_if(items.rbegin(), items.rend(), [&](const json::value& item) {
     return !page.after.empty() && item.at("id") == json::value(json::string(page.after));

@@ -1,7 +1,8 @@
-// GET /status: the numbers of the live view, which shows the first model; among them the block map of every KV group as
-// one character per block.
+// GET /status: the numbers of the live view, for the model that the query names or for the first; among them the block
+// map of every KV group as one character per block.
 
 #include "base/json.h"
+#include "server/answers/answer_errors.h"
 #include "server/endpoints/endpoints.h"
 #include "server/metrics/metrics.h"
 
@@ -94,7 +95,10 @@ void handle_status(ServerContext& context, const ExchangePtr& exchange) {
   json::object out = context.metrics->summary();
   out["version"] = QUIRE_VERSION;
   out["state"] = name(state);
-  const ServedModel* const model = state != ServerState::kLoading ? context.models.find("") : nullptr;
+  const std::string wanted = exchange->request().parameter("model");
+  const ServedModel* model = nullptr;
+  if (state != ServerState::kLoading)
+    model = wanted.empty() ? context.models.find("") : &require_model(context, wanted);
   out["model"] = model != nullptr ? json::value(model_json(model->card)) : json::value(nullptr);
   out["engine"] = model != nullptr && model->engine != nullptr ? json::value(engine_json(model->engine->status(true)))
                                                                : json::value(nullptr);

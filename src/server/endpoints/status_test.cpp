@@ -5,8 +5,10 @@ namespace {
 
 class StatusTest : public test::ServerTest {
  protected:
-  json::object status() {
-    const auto exchange = start_raw(handle_status, "");
+  json::object status(const std::string& query = "") {
+    const auto exchange = std::make_shared<test::FakeExchange>("");
+    exchange->mutable_request().query = query;
+    run(handle_status, exchange);
     EXPECT_TRUE(exchange->is_done());
     return parse_json(exchange->response().body, "status").as_object();
   }
@@ -27,6 +29,19 @@ TEST_F(StatusTest, HasTheBlocksOfEveryGroup) {
   EXPECT_EQ(engine.at("num_failed_steps").as_int64(), 0);
   EXPECT_EQ(engine.at("draft_tokens").as_int64(), 0);
   EXPECT_FALSE(engine.at("accepted_by_position").as_array().empty());
+}
+
+TEST_F(StatusTest, IsOfTheModelThatTheQueryNames) {
+  ServedModel other;
+  other.card.id = "org/other";
+  context_.models.add(std::move(other));
+  const auto model = [this](const char* query) { return status(query).at("model").as_object().at("id").as_string(); };
+  EXPECT_EQ(model(""), "demo");
+  EXPECT_EQ(model("model=demo&x=1"), "demo");
+  EXPECT_EQ(model("x=model=demo&model=org%2Fother"), "org/other");
+  EXPECT_TRUE(status("model=org/other").at("engine").is_null());
+  EXPECT_EQ(status("model=nobody").at("error").as_object().at("code").as_string(), "model_not_found");
+  EXPECT_EQ(model("model=broken%2"), "demo") << "as if it were absent";
 }
 
 TEST_F(StatusTest, TellsPercentilesFromNarrowBuckets) {

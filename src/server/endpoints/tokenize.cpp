@@ -40,7 +40,7 @@ void handle_detokenize(ServerContext& context, const ExchangePtr& exchange) {
 
 void handle_tokenizer_info(ServerContext& context, const ExchangePtr& exchange) {
   require_loaded(context);
-  const ServedModel& model = require_model(context, "");
+  const ServedModel& model = require_model(context, exchange->request().parameter("model"));
   const Tokenizer& tokenizer = model.text->tokenizer();
   json::object info;
   info["tokenizer_class"] = model.text->tokenizer_kind();

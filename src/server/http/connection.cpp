@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 
 #include "base/log.h"
@@ -49,10 +50,14 @@ void Connection::start() {
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->connections.emplace(this, weak_from_this());
-    ++shared_->per_address[remote_];
+    std::shared_ptr<RemoteAddress>& address = shared_->addresses[remote_];
+    if (address == nullptr) address = std::make_shared<RemoteAddress>();
+    ++address->num_connections;
+    address_ = address;
   }
   if (shared_->options.on_connection) shared_->options.on_connection(+1);
-  asio::post(strand_, [self = shared_from_this()] {
+  // At once where this is a thread of the sockets: to wake another one costs more than to begin.
+  asio::dispatch(strand_, [self = shared_from_this()] {
     if (self->phase_ == Phase::kClosed) return;
     self->expire_at(Clock::now() + std::chrono::seconds(self->limits().header_seconds));
     self->wait_to_read();
@@ -196,13 +201,17 @@ void Connection::take_header(bool has_more) {
   }
 }
 
-// False when the bodies of all connections are too large together. One that arrives alone has the limit of one body.
+// False when the body may not grow: those of its address would take more than what is left of the limit for all. So an
+// address that keeps bodies arriving gets half of the limit, n of them 1 / (n + 1) each, and there is always room for
+// another one (the dynamic thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998). A body that
+// arrives alone has the limit of one body.
 bool Connection::count_body(uint64_t bytes) {
   const uint64_t change = bytes - counted_bytes_;  // wraps where it shrinks
   const uint64_t all = shared_->receiving_bytes.fetch_add(change) + change;
+  const uint64_t its = address_->receiving_bytes.fetch_add(change) + change;
   const bool has_grown = bytes > counted_bytes_;
   counted_bytes_ = bytes;
-  return !has_grown || all <= limits().receiving_bytes || all == bytes;
+  return !has_grown || its + all <= limits().receiving_bytes || all == bytes;
 }
 
 void Connection::dispatch() {
@@ -421,8 +430,7 @@ void Connection::close() {
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->connections.erase(this);
-    const auto address = shared_->per_address.find(remote_);
-    if (address != shared_->per_address.end() && --address->second == 0) shared_->per_address.erase(address);
+    if (address_ != nullptr && --address_->num_connections == 0) shared_->addresses.erase(remote_);
   }
   shared_->changed.notify_all();
   if (shared_->options.on_connection) shared_->options.on_connection(-1);

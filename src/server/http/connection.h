@@ -32,6 +32,12 @@ using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Strand
 class Connection;
 class ConnectionExchange;
 
+// What the connections from one address share.
+struct RemoteAddress {
+  int num_connections = 0;                   // guarded by Shared::mutex
+  std::atomic<uint64_t> receiving_bytes{0};  // of bodies that are arriving
+};
+
 // What all connections share. Outlives the server as long as an exchange exists.
 struct Shared {
   explicit Shared(ServerOptions its_options) : options(std::move(its_options)), io(options.num_threads) {}
@@ -50,7 +56,7 @@ struct Shared {
   std::mutex mutex;
   std::condition_variable changed;  // a connection has ended
   std::unordered_map<Connection*, std::weak_ptr<Connection>> connections;
-  std::unordered_map<std::string, int> per_address;
+  std::unordered_map<std::string, std::shared_ptr<RemoteAddress>> addresses;  // that have connections
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -121,6 +127,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Descriptor socket_;
   std::unique_ptr<Transport> transport_;
   const std::string remote_;
+  std::shared_ptr<RemoteAddress> address_;  // from start() on
   RequestParser parser_;
   Timer timer_;
 
@@ -136,7 +143,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point armed_ = Clock::time_point::max();     // when the timer expires
   Clock::time_point stall_begin_;                          // while is_writing_: since then stall_bytes_ were written
   uint64_t stall_bytes_ = 0;
-  uint64_t counted_bytes_ = 0;  // of the body that is arriving, in Shared::receiving_bytes
+  uint64_t counted_bytes_ = 0;  // of the body that is arriving, in both receiving_bytes
   uint64_t lingered_bytes_ = 0;
   int depth_ = 0;            // of run() and settle()
   bool is_reading_ = false;  // a wait is pending

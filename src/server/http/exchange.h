@@ -33,6 +33,8 @@ struct Request {
 
   // The value of a header by its lower-case name; empty when absent.
   std::string_view header(std::string_view name) const;
+  // The decoded value of a parameter of the query; empty when absent or badly written.
+  std::string parameter(std::string_view name) const;
 };
 
 struct Response {

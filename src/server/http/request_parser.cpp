@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "server/http/body_reader.h"
+#include "server/http/wire.h"
 
 namespace quire::http {
 namespace {
@@ -17,39 +18,6 @@ using View = boost::beast::string_view;
 constexpr size_t kStartLineSlack = 64;  // method, version and spaces around the target
 constexpr int kBlankLines = 4;          // before a request
 constexpr size_t kBodyReserveBytes = 64 * 1024;
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string lowered(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = lower(c);
-  return out;
-}
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
-  return -1;
-}
-
-// False for a broken or hostile escape.
-bool percent_decode(std::string_view text, std::string& out) {
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '%') {
-      if (i + 2 >= text.size()) return false;
-      const int high = hex_value(text[i + 1]);
-      const int low = hex_value(text[i + 2]);
-      if (high < 0 || low < 0) return false;
-      c = static_cast<char>(high * 16 + low);
-      i += 2;
-    }
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
-    out += c;
-  }
-  return true;
-}
 
 // Every line must end in CR LF, and none may continue the line before: programs differ in how they read other forms.
 bool has_plain_lines(std::string_view header) {

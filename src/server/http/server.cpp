@@ -124,8 +124,8 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     const std::lock_guard lock(shared_->mutex);
     if (shared_->connections.size() >= static_cast<size_t>(limits.connections)) return true;
     if (remote == kUnixPeer) return false;  // a proxy, whose clients are many
-    const auto address = shared_->per_address.find(remote);
-    return address != shared_->per_address.end() && address->second >= limits.connections_per_address;
+    const auto address = shared_->addresses.find(remote);
+    return address != shared_->addresses.end() && address->second->num_connections >= limits.connections_per_address;
   }
 
   void refuse(int socket) const {

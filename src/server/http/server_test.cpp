@@ -373,6 +373,27 @@ TEST(HttpServer, BodiesThatArriveAreBoundedTogether) {
   EXPECT_EQ(status_of(ask(running.port, header(half.size()) + half)), 200) << "nothing is arriving any more";
 }
 
+// Slow bodies of one address leave room for those of another.
+TEST(HttpServer, AnAddressTakesAtMostHalfOfTheBodiesThatArrive) {
+  ServerOptions options;
+  options.limits.receiving_bytes = 1'000'000;
+  Running running(std::move(options));
+  const auto header = [](size_t size) {
+    return "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n";
+  };
+  const std::string part(200'000, 'x');
+  std::vector<std::unique_ptr<Client>> slow;
+  for (int i = 0; i < 6; ++i) {
+    slow.push_back(std::make_unique<Client>(running.port));
+    slow.back()->send(header(part.size() + 1) + part);
+  }
+  // More than the limit in all: some have been refused, and those that stay are at most half of it.
+  Client neighbour(running.port, "127.0.0.2");
+  const std::string body(240'000, 'y');
+  neighbour.send(header(body.size()) + body);
+  EXPECT_EQ(status_of(neighbour.read_reply()), 200);
+}
+
 TEST(HttpServer, SlowHeadersAndBodiesAndIdleConnectionsEnd) {
   ServerOptions options;
   options.limits.header_seconds = options.limits.body_seconds = options.limits.idle_seconds = 1;

@@ -10,7 +10,8 @@ namespace quire::http::test {
 
 class Client {
  public:
-  explicit Client(uint16_t port);
+  // `from`: the client's own address, one of the loopback network.
+  explicit Client(uint16_t port, const char* from = nullptr);
   explicit Client(const std::filesystem::path& unix_socket);
   ~Client();
   Client(const Client&) = delete;

@@ -1,4 +1,4 @@
-// Fixed texts of HTTP replies. Any thread.
+// Small texts of HTTP. Any thread.
 #pragma once
 
 #include <string>
@@ -10,6 +10,8 @@ std::string_view reason_phrase(int status);
 // The time now, in the form of a Date header field.
 std::string_view date();
 std::string lowered(std::string_view text);  // of ASCII letters
+// Resolves escapes such as %2F; false for one that is broken or a control character.
+bool percent_decode(std::string_view text, std::string& out);
 bool equals_ignoring_case(std::string_view a, std::string_view b);
 // `offered` when it is a well-formed identity of at most `limit` bytes, otherwise a new one.
 std::string request_id(std::string_view offered, size_t limit);

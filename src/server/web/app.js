@@ -18,7 +18,7 @@ const kOpenName = "quire.open";
 const store = new Store(notice, {may_take: (id) => !chat.busy(id), taken: changed_in_other_tab});  // this page's copy is newer while it writes
 const settings = new Settings(settings_changed);
 const served = new Served({settings, live: () => live, ask_key: () => ask_key(start_up), send: (text) => chat.send(text), context_tokens: () => chat.context_tokens()});
-const live = new Live({ask_key, on_status: (status, failure) => served.take_status(status, failure)});
+const live = new Live({model: () => served.model()?.id, ask_key, on_status: (status, failure) => served.take_status(status, failure)});
 const layout = new Layout(live);
 const chat = new Chat({store, settings, ask_key, model: () => served.model()?.id ?? "", notice, changed: conversation_changed});
 const sidebar = new Sidebar(store, {open: open_conversation, remove: remove_conversation, renamed, imported, busy: (id) => chat.busy(id), notice});

@@ -12,7 +12,7 @@ const kHistory = 90;       // readings kept and drawn
 const kWindowS = 60;       // "last minute"
 
 export class Live {
-  // page: {ask_key(then), on_status(status | null, failure)}
+  // page: {model(), ask_key(then), on_status(status | null, failure)}
   constructor(page) {
     this.page = page;
     this.history = [];
@@ -56,7 +56,7 @@ export class Live {
   // One reading, also used by the chat to know the server's state.
   async read() {
     try {
-      const status = await fetch_status(AbortSignal.timeout(kTimeoutMs));
+      const status = await fetch_status(this.page.model(), AbortSignal.timeout(kTimeoutMs));
       this.take(status);
       this.page.on_status(status, null);
     } catch (error) {
@@ -67,12 +67,18 @@ export class Live {
 
   take(status) {
     const before = this.history.at(-1);
-    if (before && status.uptime_s < before.uptime_s) this.history.length = 0;  // another process answers now
+    if (before && status.uptime_s < before.uptime_s) this.forget();  // another process answers now
+    if (before && status.model.id !== before.model.id) this.forget();  // another model was chosen
     this.append(status, this.history.at(-1));
     this.history.push({...status, engine: {...status.engine, groups: []}});
     if (this.history.length > kHistory) this.history.shift();
     this.status = status;
     if (this.shown) this.draw();
+  }
+
+  forget() {
+    this.history.length = 0;
+    for (const values of Object.values(this.lines)) values.length = 0;
   }
 
   append(status, before) {

@@ -24,6 +24,7 @@ export class Served {
     by_id("model_choice").addEventListener("change", (event) => {
       page.settings.set("model", event.target.value);
       this.model_changed();
+      page.live().read();
     });
   }
 

@@ -2,8 +2,9 @@
 
 import {get_json} from "./api.js";
 
-export async function fetch_status(signal) {
-  return read_status(await get_json("status", signal));
+// Of a served model, or of the first.
+export async function fetch_status(model, signal) {
+  return read_status(await get_json(model ? `status?model=${encodeURIComponent(model)}` : "status", signal));
 }
 
 const number = (value) => (Number.isFinite(value) ? value : 0);

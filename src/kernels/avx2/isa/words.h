@@ -26,6 +26,23 @@ inline Words widen_nibbles(const std::byte* p) {
   const __m256i codes = kHalf == 1 ? _mm256_srli_epi16(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi16(15));
   return _mm256_sub_epi16(codes, _mm256_set1_epi16(8));
 }
+inline Words load_words(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+template <int kBits>
+inline Words shift_words_left(Words x) {
+  return _mm256_slli_epi16(x, kBits);
+}
+template <int kBits>
+inline Words shift_words_right(Words x) {
+  return _mm256_srli_epi16(x, kBits);
+}
+// The same halves, with bit 4 from bit 4 of `bits`, minus 16.
+template <int kHalf>
+inline Words widen_five_bits(const std::byte* p, Words bits) {
+  const __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i low = kHalf == 1 ? _mm256_srli_epi16(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi16(15));
+  const __m256i codes = _mm256_or_si256(low, _mm256_and_si256(bits, _mm256_set1_epi16(16)));
+  return _mm256_sub_epi16(codes, _mm256_set1_epi16(16));
+}
 // The pairs (even[i], odd[i]) of 2 * kLanes numbers.
 inline void interleave(const uint16_t* even, const uint16_t* odd, Words& first, Words& second) {
   const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(even));

@@ -26,6 +26,24 @@ inline Words widen_nibbles(const std::byte* p) {
   const __m512i codes = kHalf == 1 ? _mm512_srli_epi16(bytes, 4) : _mm512_and_si512(bytes, _mm512_set1_epi16(15));
   return _mm512_sub_epi16(codes, _mm512_set1_epi16(8));
 }
+inline Words load_words(const std::byte* p) { return _mm512_loadu_si512(p); }
+template <int kBits>
+inline Words shift_words_left(Words x) {
+  return _mm512_slli_epi16(x, kBits);
+}
+template <int kBits>
+inline Words shift_words_right(Words x) {
+  return _mm512_srli_epi16(x, kBits);
+}
+// The same halves, with bit 4 from bit 4 of `bits`, minus 16.
+template <int kHalf>
+inline Words widen_five_bits(const std::byte* p, Words bits) {
+  const __m512i bytes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  const __m512i low = kHalf == 1 ? _mm512_srli_epi16(bytes, 4) : _mm512_and_si512(bytes, _mm512_set1_epi16(15));
+  constexpr int kLowOrMaskedBits = 0xf8;  // a | (b & c)
+  const __m512i codes = _mm512_ternarylogic_epi32(low, bits, _mm512_set1_epi16(16), kLowOrMaskedBits);
+  return _mm512_sub_epi16(codes, _mm512_set1_epi16(16));
+}
 // The pairs (even[i], odd[i]) of 2 * kLanes numbers.
 inline void interleave(const uint16_t* even, const uint16_t* odd, Words& first, Words& second) {
   alignas(64) static constexpr uint16_t kPairs[2][32] = {

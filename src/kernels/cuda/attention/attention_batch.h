@@ -64,10 +64,10 @@ class AttentionBatch {
     std::iota(blocks_.begin(), blocks_.end(), 0);
     std::shuffle(blocks_.begin(), blocks_.end(), random_);
     table_ = std::make_unique<DeviceArray<int32_t>>(blocks_);
-    const auto cache_bytes = [&](Format format) {
-      return static_cast<size_t>(num_blocks * shape.num_kv_heads * kv_stored_bytes(format, shape.head_dim));
+    const auto cache_bytes = [&](Format codes) {
+      return static_cast<size_t>(num_blocks * shape.num_kv_heads * kv_stored_bytes(codes, shape.head_dim));
     };
-    k_ = std::make_unique<DeviceArray<std::byte>>(cache_bytes(shape.k_format));
+    k_ = std::make_unique<DeviceArray<std::byte>>(cache_bytes(k_codes(shape.k_format)));
     v_ = std::make_unique<DeviceArray<std::byte>>(cache_bytes(shape.v_format));
     kv_ = {k_->data(), v_->data(), shape.k_format, shape.v_format, shape.num_kv_heads, shape.head_dim};
     int64_t first_block = 0;
@@ -193,7 +193,7 @@ class AttentionBatch {
   }
 
   float value(bool is_v, int64_t block, int kv_head, int64_t position, int d) const {
-    const Format format = is_v ? shape_.v_format : shape_.k_format;
+    const Format format = is_v ? shape_.v_format : k_codes(shape_.k_format);
     const int64_t tile = (block * shape_.num_kv_heads + kv_head) * kv_stored_bytes(format, shape_.head_dim);
     const std::byte* at = (is_v ? host_v_ : host_k_).data() + tile;
     return rounded(kv_value(format, at, shape_.head_dim, static_cast<int>(position % kKvBlockSize), d));

@@ -14,7 +14,8 @@ constexpr size_t attention_shared_bytes(const KvLayer& kv) {
   const size_t tiles = size_t{2} * Shape::kTile * sizeof(uint16_t);
   const size_t q = size_t{Shape::kRows} * Shape::kDim * sizeof(uint16_t);
   if (!Shape::kDecodes) return q + 2 * tiles;
-  const int stored_bytes = kv_stored_bytes(kv.k_format, kv.head_dim) + kv_stored_bytes(kv.v_format, kv.head_dim);
+  const int stored_bytes =
+      kv_stored_bytes(k_codes(kv.k_format), kv.head_dim) + kv_stored_bytes(kv.v_format, kv.head_dim);
   return q + tiles + size_t{Shape::kPositions / kKvBlockSize} * static_cast<size_t>(stored_bytes);
 }
 
@@ -36,7 +37,7 @@ class TileStream {
     empty_ = begun_empty_;
     if constexpr (Shape::kDecodes) {
       const KvLayer& kv = call_.args.kv;
-      decode(kv.k_format, stored_k(), tiles_);
+      decode(k_codes(kv.k_format), stored_k(), tiles_);
       decode(kv.v_format, stored_v(), tiles_ + Shape::kTile);
       sync_block<Shape::kWarps>();
     }
@@ -55,7 +56,7 @@ class TileStream {
   }
   __device__ __forceinline__ std::byte* stored_v() const {
     const KvLayer& kv = call_.args.kv;
-    return stored_k() + Shape::kPositions / kKvBlockSize * kv_stored_bytes(kv.k_format, kv.head_dim);
+    return stored_k() + Shape::kPositions / kKvBlockSize * kv_stored_bytes(k_codes(kv.k_format), kv.head_dim);
   }
 
   __device__ __forceinline__ void decode(Format format, const std::byte* from, uint16_t* to) const {
@@ -70,7 +71,7 @@ class TileStream {
     const KvLayer& kv = call_.args.kv;
     begun_empty_ = next_.empty();
     if constexpr (Shape::kDecodes) {
-      begin_stored<kPositions, kThreads>(next_, kv.k, kv_stored_bytes(kv.k_format, kv.head_dim), stored_k());
+      begin_stored<kPositions, kThreads>(next_, kv.k, kv_stored_bytes(k_codes(kv.k_format), kv.head_dim), stored_k());
       begin_stored<kPositions, kThreads>(next_, kv.v, kv_stored_bytes(kv.v_format, kv.head_dim), stored_v());
       opened_ = next_;
     } else {

@@ -30,10 +30,10 @@ __device__ __forceinline__ float score_position(const Context& context, const fl
   const AttentionArgs& args = context.args;
   const int position = block * kKvBlockSize + offset;
   if (position < context.first_seen || position > context.position) return -INFINITY;
-  const std::byte* tile = stored_tile(context, args.kv.k, args.kv.k_format, block);
+  const std::byte* tile = stored_tile(context, args.kv.k, k_codes(args.kv.k_format), block);
   float score = 0.0f;
   for (int d = 0; d < args.kv.head_dim; ++d) {
-    score = fmaf(q[d], kv_value(args.kv.k_format, tile, args.kv.head_dim, offset, d), score);
+    score = fmaf(q[d], kv_value(k_codes(args.kv.k_format), tile, args.kv.head_dim, offset, d), score);
   }
   score *= args.scale;
   return args.softcap > 0 ? args.softcap * tanhf(score / args.softcap) : score;

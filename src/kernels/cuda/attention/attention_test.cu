@@ -169,7 +169,7 @@ TEST_F(AttentionCuda, EveryE4M3Code) {
   constexpr int kDim = 256;
   std::vector<float> v(kDim);
   for (size_t code = 0; code < kDim; ++code) v[code] = e4m3_to_f32(static_cast<uint8_t>(code));
-  const auto bytes = static_cast<size_t>(kv_tile_bytes(Format::kF8_E4M3, kDim));
+  const auto bytes = static_cast<size_t>(k_tile_bytes(Format::kF8_E4M3, kDim));
   for (const int num_heads : {1, 40}) {
     DeviceArray<std::byte> k_tile(bytes);
     DeviceArray<std::byte> v_tile(bytes);

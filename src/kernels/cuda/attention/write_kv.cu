@@ -31,38 +31,59 @@ __device__ __forceinline__ void store_number(Format format, std::byte* row, int 
   }
 }
 
-// The scale, as stored, of the group whose values the lanes hold.
-__device__ __forceinline__ uint16_t scale_of(Format format, float value) {
-  const float most = warp_max(fmaxf(0.0f, value));
-  const float least = -warp_max(fmaxf(0.0f, -value));
-  const bool is_number = value * 0.0f == 0.0f;
-  if (__any_sync(kAllLanes, !is_number)) return kNanF16;
+__device__ __forceinline__ float least_code(Format format) { return format == Format::kQ5_0 ? -16.0f : -8.0f; }
+
+// The scale, as stored, of the groups whose values the lanes hold.
+__device__ __forceinline__ uint16_t scale_of(Format format, float value, float other) {
+  const float most = warp_max(fmaxf(0.0f, fmaxf(value, other)));
+  const float least = -warp_max(fmaxf(0.0f, fmaxf(-value, -other)));
+  const bool are_numbers = value * 0.0f + other * 0.0f == 0.0f;
+  if (__any_sync(kAllLanes, !are_numbers)) return kNanF16;
   const float widest = most >= -least ? most : least;
-  return float_to_f16(format == Format::kQ8_0 ? fabsf(widest) / 127.0f : widest / -8.0f);
+  return float_to_f16(format == Format::kQ8_0 ? fabsf(widest) / 127.0f : widest / least_code(format));
 }
 
-// Stores one group by one warp; each lane has one dimension.
+// Stores the codes of one group by one warp; each lane has one dimension. `inverse` is 1 / scale, or 0 for zeros.
 __device__ __forceinline__ void store_group(Format format, std::byte* tile, int head_dim, int position, int group,
-                                            float value) {
+                                            float value, float inverse) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const uint16_t half = scale_of(format, value);
-  const float scale = f16_to_float(half);
-  const bool is_usable = scale != 0.0f && scale * 0.0f == 0.0f;
-  const float inverse = is_usable ? 1.0f / scale : 0.0f;
-  const float code = is_usable ? rintf(value * inverse) : 0.0f;
+  const float code = inverse != 0.0f ? rintf(value * inverse) : 0.0f;
   std::byte* const row = tile + position * kv_row_bytes(format, head_dim);
-  if (lane == 0) {
-    *reinterpret_cast<uint16_t*>(tile + kv_scale_offset(format, head_dim, position, group)) = half;
-  }
   if (format == Format::kQ8_0) {
     const auto byte = static_cast<uint8_t>(static_cast<int>(fminf(fmaxf(code, -127.0f), 127.0f)) + 128);
-    reinterpret_cast<uint8_t*>(row)[group * kKvScaleGroup + lane / 4 * 4 + kv_byte_place(lane)] = byte;
+    reinterpret_cast<uint8_t*>(row)[group * kKvGroup + lane / 4 * 4 + kv_byte_place(lane)] = byte;
     return;
   }
-  const auto nibble = static_cast<uint32_t>(static_cast<int>(fminf(fmaxf(code, -8.0f), 7.0f)) + 8);
-  uint32_t word = nibble << (4 * kv_nibble_place(lane));
+  const float least = least_code(format);
+  const auto bits = static_cast<uint32_t>(static_cast<int>(fminf(fmaxf(code, least), -least - 1.0f) - least));
+  uint32_t word = (bits & 15u) << (4 * kv_nibble_place(lane));
   for (int step = 1; step < 8; step *= 2) word |= __shfl_xor_sync(kAllLanes, word, step);
-  if (lane % 8 == 0) reinterpret_cast<uint32_t*>(row)[group * (kKvScaleGroup / 8) + lane / 8] = word;
+  if (lane % 8 == 0) reinterpret_cast<uint32_t*>(row)[group * (kKvGroup / 8) + lane / 8] = word;
+  if (format != Format::kQ5_0) return;
+  uint32_t fifth = bits >> 4 << (lane / 8 * 8 + kv_nibble_place(lane));
+  for (int step = 1; step < kWarpSize; step *= 2) fifth |= __shfl_xor_sync(kAllLanes, fifth, step);
+  if (lane == 0) reinterpret_cast<uint32_t*>(tile + kv_fifth_offset(format, head_dim, position))[group] = fifth;
+}
+
+// Stores the groups from `first` on that share a scale by one warp.
+__device__ __forceinline__ void store_sharing_groups(Format format, std::byte* tile, int head_dim, int position,
+                                                     int first, const float* from) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const auto value_of = [&](int group) {
+    const int d = group * kKvGroup + lane;
+    return d < head_dim ? from[d] : 0.0f;
+  };
+  const bool has_other = kv_sharing_groups(format) == 2 && first + 1 < kv_groups(head_dim);
+  const float value = value_of(first);
+  const float other = has_other ? value_of(first + 1) : 0.0f;
+  const uint16_t half = scale_of(format, value, other);
+  const float scale = f16_to_float(half);
+  const float inverse = scale != 0.0f && scale * 0.0f == 0.0f ? 1.0f / scale : 0.0f;
+  if (lane == 0) {
+    *reinterpret_cast<uint16_t*>(tile + kv_scale_offset(format, head_dim, position, first)) = half;
+  }
+  store_group(format, tile, head_dim, position, first, value, inverse);
+  if (has_other) store_group(format, tile, head_dim, position, first + 1, other, inverse);
 }
 
 // The part of a warp: K or V of one head of a row.
@@ -74,9 +95,8 @@ __device__ __forceinline__ void store_head(Format format, std::byte* tile, int h
     for (int d = lane; d < head_dim; d += kWarpSize) store_number(format, row, d, from[d]);
     return;
   }
-  for (int group = 0; group < kv_groups(head_dim); ++group) {
-    const int d = group * kKvScaleGroup + lane;
-    store_group(format, tile, head_dim, position, group, d < head_dim ? from[d] : 0.0f);
+  for (int group = 0; group < kv_groups(head_dim); group += kv_sharing_groups(format)) {
+    store_sharing_groups(format, tile, head_dim, position, group, from);
   }
 }
 
@@ -88,7 +108,7 @@ __device__ __forceinline__ void store_part(const WriteKv& call, int part, int64_
   if (slot < 0) return;
   const bool is_v = part >= kv.num_kv_heads;
   const int head = is_v ? part - kv.num_kv_heads : part;
-  const Format format = is_v ? kv.v_format : kv.k_format;
+  const Format format = is_v ? kv.v_format : k_codes(kv.k_format);
   const int64_t index = slot / kKvBlockSize * kv.num_kv_heads + head;
   std::byte* const tile = (is_v ? kv.v : kv.k) + index * kv_stored_bytes(format, kv.head_dim);
   const float* from = (is_v ? call.v + row * call.v_stride : call.k + row * call.k_stride) + head * kv.head_dim;
@@ -157,7 +177,7 @@ __global__ void __launch_bounds__(kWriteWarps* kWarpSize) copy_kv_positions(cons
   const int part = static_cast<int>(blockIdx.x * kWriteWarps + threadIdx.y);
   if (part >= 2 * kv.num_kv_heads) return;
   const bool is_v = part >= kv.num_kv_heads;
-  const Format format = is_v ? kv.v_format : kv.k_format;
+  const Format format = is_v ? kv.v_format : k_codes(kv.k_format);
   const int row_bytes = kv_row_bytes(format, kv.head_dim);
   for (int64_t i = blockIdx.y; i < call.num_copies; i += gridDim.y) {
     const KvCopy copy = call.copies[i];
@@ -169,8 +189,10 @@ __global__ void __launch_bounds__(kWriteWarps* kWarpSize) copy_kv_positions(cons
     std::byte* const to = tile_of(copy.to);
     copy_words<uint2>(from, to, copy.first * row_bytes, copy.count * row_bytes);
     if (!kv_has_scales(format)) continue;
+    const int fifth_bytes = kv_fifth_bytes(format, kv.head_dim);
+    copy_words<uint32_t>(from, to, kv_fifth_offset(format, kv.head_dim, copy.first), copy.count * fifth_bytes);
     const int scales = kv_scale_offset(format, kv.head_dim, copy.first, 0);
-    copy_words<uint16_t>(from, to, scales, copy.count * kv_groups(kv.head_dim) * 2);
+    copy_words<uint16_t>(from, to, scales, copy.count * kv_scales(format, kv.head_dim) * 2);
   }
 }
 

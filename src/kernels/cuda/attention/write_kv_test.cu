@@ -39,15 +39,20 @@ std::vector<float> test_values(size_t size) {
   return values;
 }
 
+int64_t tile_bytes_of(Format format, int head_dim, bool is_v) {
+  return (is_v ? v_tile_bytes : k_tile_bytes)(format, head_dim);
+}
+
 void expect_same_stored(Format format, int head_dim, const std::vector<std::byte>& got,
                         const std::vector<std::byte>& want, bool is_v) {
-  const int64_t tile_bytes = kv_tile_bytes(format, head_dim);
+  const int64_t tile_bytes = tile_bytes_of(format, head_dim, is_v);
   std::vector<float> expected(static_cast<size_t>(head_dim));
   for (int64_t tile = 0; tile < kBlocks * kHeads; ++tile) {
     for (int position = 0; position < kKvBlockSize; ++position) {
       (is_v ? load_v : load_k)(format, want.data() + tile * tile_bytes, head_dim, position, expected.data());
       for (int d = 0; d < head_dim; ++d) {
-        const float value = kv_value(format, got.data() + tile * tile_bytes, head_dim, position, d);
+        const float value =
+            kv_value(is_v ? format : k_codes(format), got.data() + tile * tile_bytes, head_dim, position, d);
         const float other = expected[static_cast<size_t>(d)];
         const bool same = std::isnan(value) ? std::isnan(other) : std::memcmp(&value, &other, 4) == 0;
         ASSERT_TRUE(same) << static_cast<int>(format) << " head_dim " << head_dim << " tile " << tile << " position "
@@ -70,16 +75,15 @@ KvLayer kv_layer(std::byte* k, std::byte* v, Format k_format, Format v_format, i
 }
 
 void expect_stores_like_reference(Format k_format, Format v_format, int head_dim) {
-  const auto bytes = [&](Format format) {
-    return static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format, head_dim));
-  };
+  const auto k_bytes = static_cast<size_t>(kBlocks * kHeads * k_tile_bytes(k_format, head_dim));
+  const auto v_bytes = static_cast<size_t>(kBlocks * kHeads * v_tile_bytes(v_format, head_dim));
   const std::vector<int64_t> slots = {33, -1, 0, 31, 95, -1, 64, 65, 40};
   const auto num_rows = static_cast<int64_t>(slots.size());
   const int64_t stride = int64_t{kHeads} * head_dim + 8;
   const std::vector<float> values = test_values(static_cast<size_t>(num_rows * stride) + 500);
 
-  DeviceArray<std::byte> k(bytes(k_format));
-  DeviceArray<std::byte> v(bytes(v_format));
+  DeviceArray<std::byte> k(k_bytes);
+  DeviceArray<std::byte> v(v_bytes);
   const DeviceArray<float> from(values);
   const DeviceArray<int64_t> at(slots);
   cuda_attention().write_kv(
@@ -87,8 +91,8 @@ void expect_stores_like_reference(Format k_format, Format v_format, int head_dim
       {kv_layer(k.data(), v.data(), k_format, v_format, head_dim), from.data() + 8, stride, at.data(), num_rows},
       from.data(), stride);
 
-  std::vector<std::byte> host_k(bytes(k_format), std::byte{0xff});
-  std::vector<std::byte> host_v(bytes(v_format), std::byte{0xff});
+  std::vector<std::byte> host_k(k_bytes, std::byte{0xff});
+  std::vector<std::byte> host_v(v_bytes, std::byte{0xff});
   const KvLayer kv = kv_layer(host_k.data(), host_v.data(), k_format, v_format, head_dim);
   ThreadPool pool(1);
   for (int64_t row = 0; row < num_rows; ++row) {
@@ -105,7 +109,8 @@ TEST_F(WriteKvCuda, StoresTheBitsOfTheReference) {
   const Format formats[] = {Format::kF32, Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0};
   for (int head_dim : {8, 40, 64, 80, 256}) {
     for (size_t i = 0; i < std::size(formats); ++i) {
-      ASSERT_EQ(kv_stored_bytes(formats[i], head_dim), kv_tile_bytes(formats[i], head_dim));
+      ASSERT_EQ(kv_stored_bytes(k_codes(formats[i]), head_dim), k_tile_bytes(formats[i], head_dim));
+      ASSERT_EQ(kv_stored_bytes(formats[i], head_dim), v_tile_bytes(formats[i], head_dim));
       expect_stores_like_reference(formats[i], formats[(i + 1) % std::size(formats)], head_dim);
     }
   }
@@ -126,7 +131,7 @@ TEST_F(WriteKvCuda, CopiesPositions) {
       const Format format[2] = {formats[f], formats[(f + 1) % std::size(formats)]};
       std::vector<std::byte> before[2];
       for (const int is_v : {0, 1}) {
-        before[is_v].resize(static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format[is_v], head_dim)));
+        before[is_v].resize(static_cast<size_t>(kBlocks * kHeads * tile_bytes_of(format[is_v], head_dim, is_v != 0)));
         std::mt19937 random(static_cast<uint32_t>(is_v));
         for (std::byte& byte : before[is_v]) byte = static_cast<std::byte>(random());
       }
@@ -137,14 +142,15 @@ TEST_F(WriteKvCuda, CopiesPositions) {
                                static_cast<int64_t>(copies.size()));
       const std::vector<std::byte> after[2] = {k.download(), v.download()};
       for (const int is_v : {0, 1}) {
-        const int64_t tile_bytes = kv_tile_bytes(format[is_v], head_dim);
+        const int64_t tile_bytes = tile_bytes_of(format[is_v], head_dim, is_v != 0);
+        const Format codes = is_v != 0 ? format[is_v] : k_codes(format[is_v]);
         for (int64_t tile = 0; tile < kBlocks * kHeads; ++tile) {
           for (int position = 0; position < kKvBlockSize; ++position) {
             const int64_t source = source_of(tile / kHeads, position) * kHeads + tile % kHeads;
             for (int d = 0; d < head_dim; ++d) {
               const std::byte* from = before[is_v].data() + source * tile_bytes;
-              const float want = kv_value(format[is_v], from, head_dim, position, d);
-              const float got = kv_value(format[is_v], after[is_v].data() + tile * tile_bytes, head_dim, position, d);
+              const float want = kv_value(codes, from, head_dim, position, d);
+              const float got = kv_value(codes, after[is_v].data() + tile * tile_bytes, head_dim, position, d);
               ASSERT_EQ(std::memcmp(&got, &want, sizeof got), 0)
                   << static_cast<int>(format[is_v]) << " head_dim " << head_dim << " tile " << tile << " position "
                   << position << " dimension " << d;
@@ -167,13 +173,15 @@ TEST_F(WriteKvCuda, RotatesAndStoresInOneKernel) {
   const DeviceArray<int64_t> at(slots);
   for (const Format format : {Format::kF16, Format::kQ8_0, Format::kQ4_0}) {
     for (const float* norm : {static_cast<const float*>(nullptr), cos_sin.data()}) {
-      const size_t bytes = static_cast<size_t>(kBlocks * kHeads * kv_tile_bytes(format, kDim));
+      const auto bytes = [&](bool is_v) {
+        return static_cast<size_t>(kBlocks * kHeads * tile_bytes_of(format, kDim, is_v));
+      };
       std::vector<float> downloaded[2];
       std::vector<std::byte> stored[2][2];
       for (const bool fused : {false, true}) {
         DeviceArray<float> x(test_values(static_cast<size_t>(num_rows * (kQ + kK)) + 500));
-        DeviceArray<std::byte> k_tiles(std::vector<std::byte>(bytes, std::byte{0}));
-        DeviceArray<std::byte> v_tiles(std::vector<std::byte>(bytes, std::byte{0}));
+        DeviceArray<std::byte> k_tiles(std::vector<std::byte>(bytes(false), std::byte{0}));
+        DeviceArray<std::byte> v_tiles(std::vector<std::byte>(bytes(true), std::byte{0}));
         const KvLayer kv = kv_layer(k_tiles.data(), v_tiles.data(), format, format, kDim);
         const HeadRows parts[] = {{x.data(), kQ + kK, kQueryHeads, norm, 1e-6f},
                                   {x.data() + kQ, kQ + kK, kHeads, norm, 1e-5f}};

@@ -152,10 +152,11 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
   const int kv_heads = 8;
   const int head_dim = 128;
   const int64_t blocks = ceil_div(c.context, kKvBlockSize);
-  const auto tile_bytes = static_cast<size_t>(kv_tile_bytes(c.format, head_dim));
-  const size_t kv_bytes = static_cast<size_t>(c.num_sequences * blocks * kv_heads) * tile_bytes;
-  auto k = random_array<std::byte>(kv_bytes);
-  auto v = random_array<std::byte>(kv_bytes);
+  const auto num_tiles = static_cast<size_t>(c.num_sequences * blocks * kv_heads);
+  const size_t k_bytes = num_tiles * static_cast<size_t>(k_tile_bytes(c.format, head_dim));
+  const size_t v_bytes = num_tiles * static_cast<size_t>(v_tile_bytes(c.format, head_dim));
+  auto k = random_array<std::byte>(k_bytes);
+  auto v = random_array<std::byte>(v_bytes);
   std::vector<int32_t> ids(static_cast<size_t>(c.num_sequences * blocks));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
   const DeviceArray<int32_t> tables(ids);
@@ -190,13 +191,13 @@ void bench_attention_case(const Kernels& table, const Roofs& roofs, const Attent
   report(roofs,
          fmt::format("\"op\": \"attention\", \"kv\": \"{}\", \"sequences\": {}, \"rows\": {}, \"context\": {}",
                      weight_format(c.format).name, c.num_sequences, c.num_rows, c.context),
-         seconds, 2.0 * static_cast<double>(kv_bytes), 4.0 * pairs * heads * head_dim);
+         seconds, static_cast<double>(k_bytes + v_bytes), 4.0 * pairs * heads * head_dim);
 }
 
 void bench_attention(const Kernels& table, const Roofs& roofs) {
   if (table.attention == nullptr) return;
   for (Format format : {Format::kF16, Format::kBF16, Format::kF8_E4M3, Format::kQ8_0, Format::kQ4_0}) {
-    if (kv_tile_bytes(format, 128) == 0) continue;
+    if (k_tile_bytes(format, 128) == 0) continue;
     for (int64_t sequences : {1, 16, 64}) bench_attention_case(table, roofs, {format, sequences, 1, 4096});
     bench_attention_case(table, roofs, {format, 1, 1, 65536});
     bench_attention_case(table, roofs, {format, 1, 2048, 2048});

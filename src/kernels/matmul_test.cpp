@@ -456,13 +456,15 @@ std::vector<Case> all_cases() {
   for (const Activations kind : {Activations::kBf16, Activations::kF32}) {
     for (const Kernels* table : runnable_kernels(kind)) {
       for (const Format format : weight_formats()) {
-        if (table->takes_packed(format)) cases.push_back({table, format});
+        // The reference is what the others are compared to: one format shows that it is right itself.
+        const bool is_oracle = table == &reference_kernels(kind) && format != Format::kQ4_K;
+        if (table->takes_packed(format) && !is_oracle) cases.push_back({table, format});
       }
     }
   }
 #ifdef QUIRE_EMULATED_AMX
   // Bf16 on tiles, which has no table of the same bits; a format of each kind, because the emulation is slow.
-  for (const Format format : {Format::kQ4_0, Format::kQ4_K, Format::kBF16, Format::kF8_G128}) {
+  for (const Format format : {Format::kQ4_K, Format::kBF16, Format::kF8_G128}) {
     if (const Kernels* const table = emulated_amx_kernels(Activations::kBf16)) cases.push_back({table, format});
   }
 #endif

@@ -192,6 +192,7 @@ std::vector<Case> flag_cases() {
       {"--threads", "0"},
       {"--threads", "5000"},
       {"--isa", "mmx"},
+      {"--activations", "int4"},
       {"--batch-size", "0"},
       {"--sequences", "0"},
       {"--max-num-seqs", "0"},

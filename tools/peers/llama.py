@@ -11,7 +11,7 @@ LONG = 1024  # positions from which on it matters how attention is computed
 class Llama(Peer):
     name = "llama.cpp"
     # Of two settings the better one counts, where contexts are long.
-    attention = [["-fa", "1"], ["-fa", "0"]]
+    attention = [["-fa", "0"], ["-fa", "1"]]
     bench_flags, batched_flags, server_flags = [], [], []
 
     def __init__(self, args):
@@ -31,8 +31,11 @@ class Llama(Peer):
         return f"{self.folder} has no {' and no '.join(lacking)}" if lacking else None
 
     def description(self):
-        lines = output_of([self.program("llama-batched-bench"), "--version"], with_errors=True).splitlines()
-        version = next((line.removeprefix("version: ") for line in lines if line.startswith("version:")), "")
+        try:
+            lines = output_of([self.program("llama-batched-bench"), "--version"], with_errors=True).splitlines()
+        except Failed:  # older ones do not know the flag
+            lines = []
+        version = next((line.removeprefix("version: ") for line in lines if line.startswith("version:")), "version unknown")
         flags = " ".join(self.bench_flags + self.attention[0])
         others = ", ".join(f"`{' '.join(flags)}`" for flags in self.attention[1:])
         return f"{version}, `{flags}`" + (f" (long contexts: {others} where that is better)" if others else "")

@@ -71,6 +71,7 @@ def animal_model():
     from typing import Literal
 
     class Animal(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(extra="forbid")  # the demo model would write more for ever
         kind: Literal["fox", "cat", "owl"]
         num_legs: int = pydantic.Field(ge=2, le=8)
         is_wild: bool
@@ -92,6 +93,7 @@ def check_instructor():
 def check_outlines():
     import openai
     import outlines
+    from typing import Literal
     client = openai.OpenAI(base_url=URL, api_key="none", max_retries=0)
     Animal = animal_model()
     for model in [outlines.from_openai(client, "demo"), outlines.from_vllm(client, "demo")]:
@@ -99,7 +101,7 @@ def check_outlines():
         assert Animal.model_validate_json(text).num_legs >= 2, text
     served = outlines.from_vllm(client, "demo")
     assert served(QUESTION, outlines.regex("[0-9]{3}"), max_tokens=20).isdigit()
-    assert served(QUESTION, outlines.Choice(["red", "green"]), max_tokens=20) in ("red", "green")
+    assert served(QUESTION, Literal["red", "green"], max_tokens=20) in ("red", "green")
 
 
 def main():

@@ -155,7 +155,11 @@ void tune(const TuneOptions& options) {
   }
   const auto checkpoint = options.model.open(SyntheticContent::kHoles);
   const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, table);
-  ThreadPool pool(options.model.threads > 0 ? options.model.threads : available_processors());
+  const std::string& choice = options.model.processors;
+  const int threads =
+      options.model.threads > 0 ? options.model.threads : threads_of_choice(choice, available_processors());
+  ThreadPool pool(threads, place_threads(choice, threads));
+  const BoundThread bound = pool.bind_caller();
   TuningFile file{.isa = table.name, .processor = processor_name(), .num_threads = pool.num_threads()};
   if (!options.dry_run)
     file.tunings = load_tuning(path, file.isa, file.num_threads);  // keeps the matrices of other models

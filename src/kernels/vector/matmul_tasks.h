@@ -70,25 +70,16 @@ inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out
 // FormatKernels::matmul: one parallel loop over the tasks of all outputs.
 template <MultiplyPanels (*kPanelsFor)(Format)>
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const auto panels_of = [&](const MatmulOutput& out) {
-    return task_panels(out.weights.tuning, input_of(x, out).num_rows);
+  const auto panels_of = [&](int i) {
+    const MatmulOutput& out = outputs[i];
+    const int64_t num_rows = input_of(x, out).num_rows;
+    return MatrixPanels{num_rows == 0 ? 0 : divide_up(out.weights.rows, kPanelRows),
+                        task_panels(out.weights.tuning, num_rows)};
   };
-  const auto tasks_of = [&](const MatmulOutput& out) {
-    return input_of(x, out).num_rows == 0 ? 0 : divide_up(out.weights.rows, panels_of(out) * kPanelRows);
-  };
-  int64_t num_tasks = 0;
-  for (int i = 0; i < num_outputs; ++i) num_tasks += tasks_of(outputs[i]);
-  TaskParts parts(num_tasks, exec.num_threads);
-  auto run_task = [&](int64_t, int thread) {
-    int64_t task = parts.take(thread);
-    const MatmulOutput* out = outputs;
-    for (int64_t tasks; task >= (tasks = tasks_of(*out)); ++out) task -= tasks;
-    const int64_t panels = panels_of(*out);
-    const int64_t first = task * panels;
-    const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
-    multiply_task<kPanelsFor>(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
-  };
-  if (num_tasks > 0) run_tasks(exec, num_tasks, run_task);
+  for_panel_tasks(exec, num_outputs, panels_of, [&](const PanelTask& task) {
+    const MatmulOutput& out = outputs[task.matrix];
+    multiply_task<kPanelsFor>(input_of(x, out), out, task.first, task.count);
+  });
 }
 
 }  // namespace

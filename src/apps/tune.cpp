@@ -84,7 +84,9 @@ std::string settings_text(const MatmulTuning& tuning, const MatmulTuning& usual)
   add("few_tokens", tuning.few_tokens, usual.few_tokens);
   add("few_panels", tuning.few_panels, usual.few_panels);
   add("many_panels", tuning.many_panels, usual.many_panels);
+  add("one_panels", tuning.one_panels, usual.one_panels);
   add("fetch_ahead", tuning.fetch_ahead, usual.fetch_ahead);
+  add("one_fetch", tuning.one_fetch, usual.one_fetch);
   return text.empty() ? "the defaults" : text;
 }
 
@@ -119,7 +121,7 @@ std::map<MatrixShape, TunedMatrix> measure(const TuneOptions& options, const Ker
     bar.show("tune", static_cast<int64_t>(results.size()), static_cast<int64_t>(shapes.size()), shape.text());
     Duel duel(options, table, pool, shape);
     results[shape] = tune_matrix(
-        table.takes_packed(shape.format), table.usual_tuning,
+        shape.format != Format::kF32, table.usual_tuning,
         [&](int64_t num_rows, const MatmulTuning& a, const MatmulTuning& b) { return duel.compare(num_rows, a, b); });
   }
   return results;

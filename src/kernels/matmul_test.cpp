@@ -583,7 +583,7 @@ class PackedByTurns {
     std::vector<std::vector<float>> y;
     std::vector<MatmulOutput> outputs;
     for (size_t i = first; i < last; ++i) {
-      matrices_[i].tuning = {.few_panels = panels, .many_panels = panels};
+      matrices_[i].tuning = {.few_panels = panels, .many_panels = panels, .one_panels = panels};
       y.emplace_back(static_cast<size_t>(input.num_rows * kRows[i]), kNan);
       turns.watch(y.back().data(), static_cast<size_t>(kRows[i]) * sizeof(float));  // of the first token
       outputs.push_back({.weights = matrices_[i], .y = y.back().data(), .y_stride = kRows[i]});

@@ -17,10 +17,11 @@ struct FetchedBlock {
 };
 
 // The distance in bytes from the block to the bytes to prefetch while it is multiplied. The first tile reads the whole
-// block, so the distance of the tuning counts from the block's end. Beyond the end of the panel the bytes belong to the
-// panels after the `count` ones that are multiplied now, not to the neighbouring panel.
+// block, so its end must have been prefetched well before: at least one and a half blocks ahead. Beyond the end of the
+// panel the bytes belong to the panels after the `count` ones that are multiplied now, not to the neighbouring panel.
 inline int64_t ahead_of(const FetchedBlock& block, int count, const MatmulTuning& tuning) {
-  const int64_t distance = block.bytes + tuning.fetch_ahead;
+  const int64_t least = block.bytes * 3 / 2;
+  const int64_t distance = least > tuning.fetch_ahead ? least : tuning.fetch_ahead;
   return distance + (block.at + distance >= block.stride ? (count - 1) * block.stride : 0);
 }
 

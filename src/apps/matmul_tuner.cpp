@@ -10,22 +10,28 @@ namespace {
 constexpr double kMargin = 1.02;
 
 // The settings that a multiplication of so many rows uses.
-auto path_of(const MatmulTuning& tuning, bool takes_packed, int64_t num_rows) {
-  return std::tuple(takes_packed && num_rows <= tuning.packed_tokens,
-                    num_rows <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels, tuning.fetch_ahead);
+auto path_of(const MatmulTuning& tuning, bool decodes, int64_t num_rows) {
+  if (num_rows == 1) {
+    // Weights of one tile are always decoded in registers.
+    return std::tuple(false, int{tuning.one_panels}, int{tuning.one_fetch});
+  }
+  return std::tuple(decodes && num_rows <= tuning.packed_tokens,
+                    int{num_rows <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels},
+                    int{tuning.fetch_ahead});
 }
 
 class Tuner {
  public:
-  Tuner(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare)
-      : takes_packed_(takes_packed), usual_(usual), compare_(compare), best_(usual) {}
+  Tuner(bool decodes, const MatmulTuning& usual, const CompareTunings& compare)
+      : decodes_(decodes), usual_(usual), compare_(compare), best_(usual) {}
 
   TunedMatrix tune() {
-    if (takes_packed_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 24, 48});  // 4: one tile
-    try_all(&MatmulTuning::few_tokens, {8, 32});
+    if (decodes_) try_all(&MatmulTuning::packed_tokens, {8, 4, 12, 24, 48, 128});  // 4: one tile
+    try_all(&MatmulTuning::few_tokens, {8, 32, 64});
     try_all(&MatmulTuning::few_panels, {1, 2, 4, 8});
     try_all(&MatmulTuning::many_panels, {4});
     try_all(&MatmulTuning::fetch_ahead, {0, 1536, 3072, 12288});
+    try_one_row();
     return judged();
   }
 
@@ -39,8 +45,20 @@ class Tuner {
     }
   }
 
+  // Several streams may pay only if they are prefetched, and prefetching only with several streams.
+  void try_one_row() {
+    for (const int16_t panels : {1, 4, 8}) {
+      for (const int32_t distance : {6144, 0, 1536, 3072, 12288}) {
+        MatmulTuning tuning = best_;
+        tuning.one_panels = panels;
+        tuning.one_fetch = distance;
+        if (wins(tuning)) best_ = tuning;
+      }
+    }
+  }
+
   bool differ(const MatmulTuning& a, const MatmulTuning& b, int64_t num_rows) const {
-    return path_of(a, takes_packed_, num_rows) != path_of(b, takes_packed_, num_rows);
+    return path_of(a, decodes_, num_rows) != path_of(b, decodes_, num_rows);
   }
 
   bool wins(const MatmulTuning& tuning) const {
@@ -77,7 +95,7 @@ class Tuner {
     return result;
   }
 
-  bool takes_packed_;
+  bool decodes_;
   MatmulTuning usual_;
   const CompareTunings& compare_;
   MatmulTuning best_;
@@ -85,13 +103,14 @@ class Tuner {
 
 }  // namespace
 
-TunedMatrix tune_matrix(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare) {
-  return Tuner(takes_packed, usual, compare).tune();
+TunedMatrix tune_matrix(bool decodes, const MatmulTuning& usual, const CompareTunings& compare) {
+  return Tuner(decodes, usual, compare).tune();
 }
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b) {
   const auto all = [](const MatmulTuning& t) {
-    return std::tuple(t.packed_tokens, t.few_tokens, t.few_panels, t.many_panels, t.fetch_ahead);
+    return std::tuple(t.packed_tokens, t.few_tokens, t.few_panels, t.many_panels, t.one_panels, t.fetch_ahead,
+                      t.one_fetch);
   };
   return all(a) == all(b);
 }

@@ -25,10 +25,10 @@ struct TunedMatrix {
   std::vector<TuningTimes> times;  // of kTunedRows: a with the defaults, b with `tuning`
 };
 
-// `usual`: the defaults, Kernels::usual_tuning. `takes_packed`: Kernels::takes_packed of the format; others have no
-// codes to decode. A setting replaces a default only if it wins by more than 2 % in the mean of the row counts where it
-// makes a difference, loses that much at none, and wins again in a last comparison; so noise changes nothing.
-TunedMatrix tune_matrix(bool takes_packed, const MatmulTuning& usual, const CompareTunings& compare);
+// `usual`: the defaults, Kernels::usual_tuning. `decodes`: the format is not F32, which is multiplied as it is. A
+// setting replaces a default only if it wins by more than 2 % in the mean of the row counts where it makes a
+// difference, loses that much at none, and wins again in a last comparison; so noise changes nothing.
+TunedMatrix tune_matrix(bool decodes, const MatmulTuning& usual, const CompareTunings& compare);
 
 bool same_tuning(const MatmulTuning& a, const MatmulTuning& b);
 

@@ -17,13 +17,15 @@ CompareTunings machine(const F& seconds) {
 }
 
 int panels_of(const MatmulTuning& tuning, int64_t num_rows) {
+  if (num_rows == 1) return tuning.one_panels;
   return num_rows <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels;
 }
 
 TEST(MatmulTuner, FindsWhatIsFast) {
   const TunedMatrix found =
       tune_matrix(true, {}, machine([](int64_t num_rows, const MatmulTuning& tuning) {
-                    double seconds = 1.0 + 0.1 * std::abs(tuning.fetch_ahead / 1536 - 2);
+                    const int32_t distance = num_rows == 1 ? tuning.one_fetch : tuning.fetch_ahead;
+                    double seconds = 1.0 + 0.1 * std::abs(distance / 1536 - 2);
                     seconds += 0.1 * std::abs(panels_of(tuning, num_rows) - (num_rows <= 8 ? 2 : 8));
                     return seconds + (num_rows > 8 && num_rows <= tuning.packed_tokens ? 0.2 : 0.0);
                   }));
@@ -32,6 +34,7 @@ TEST(MatmulTuner, FindsWhatIsFast) {
   EXPECT_EQ(found.tuning.few_panels, 2);
   EXPECT_EQ(found.tuning.many_panels, 8);
   EXPECT_EQ(found.tuning.fetch_ahead, 3072);
+  EXPECT_EQ(found.tuning.one_fetch, 3072);
   ASSERT_EQ(found.times.size(), std::size(kTunedRows));
   for (const TuningTimes& times : found.times) EXPECT_LT(times.b_s, times.a_s);
 }
@@ -51,7 +54,7 @@ TEST(MatmulTuner, KeepsTheDefaultsAmidNoise) {
 TEST(MatmulTuner, DoesNotPayForOneNumberOfRowsWithAnother) {
   const TunedMatrix found = tune_matrix(true, {}, machine([](int64_t num_rows, const MatmulTuning& tuning) {
                                           if (tuning.fetch_ahead == MatmulTuning().fetch_ahead) return 1.0;
-                                          return num_rows == 1 ? 1.1 : 0.5;
+                                          return num_rows == 4 ? 1.1 : 0.5;
                                         }));
   EXPECT_TRUE(same_tuning(found.tuning, {}));
 }
@@ -63,9 +66,18 @@ TEST(MatmulTuner, StartsFromTheTablesDefaults) {
                                                             : 1.0 + 0.1 * std::abs(panels_of(tuning, num_rows) - 4);
   };
   EXPECT_TRUE(same_tuning(tune_matrix(true, usual, machine(slow_beyond)).tuning,
-                          {.packed_tokens = 8, .few_tokens = 32, .few_panels = 4, .many_panels = 4}));
+                          {.packed_tokens = 8, .few_tokens = 64, .few_panels = 4, .many_panels = 4, .one_panels = 4}));
   const auto flat = [](int64_t, const MatmulTuning&) { return 1.0; };
   EXPECT_TRUE(same_tuning(tune_matrix(true, usual, machine(flat)).tuning, usual));
+}
+
+// Several streams may pay only if they are prefetched. What one row wants is no concern of more rows.
+TEST(MatmulTuner, OneRowHasSettingsOfItsOwn) {
+  const TunedMatrix found = tune_matrix(true, {}, machine([](int64_t num_rows, const MatmulTuning& tuning) {
+                                          if (num_rows > 1) return 1.0;
+                                          return tuning.one_panels == 4 && tuning.one_fetch == 3072 ? 0.8 : 1.0;
+                                        }));
+  EXPECT_TRUE(same_tuning(found.tuning, {.one_panels = 4, .one_fetch = 3072}));
 }
 
 // A winner that was luck loses the second time.
@@ -79,7 +91,7 @@ TEST(MatmulTuner, ConfirmsTheResultAgainstTheDefaults) {
   EXPECT_TRUE(same_tuning(found.tuning, {}));
 }
 
-TEST(MatmulTuner, FloatsHaveNoCodesToDecode) {
+TEST(MatmulTuner, F32HasNothingToDecode) {
   const TunedMatrix found = tune_matrix(false, {}, machine([](int64_t, const MatmulTuning& tuning) {
                                           return tuning.packed_tokens == MatmulTuning().packed_tokens ? 1.0 : 0.5;
                                         }));

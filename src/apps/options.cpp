@@ -176,6 +176,10 @@ void ModelOptions::add_machine(Command& command) {
         .value = number(threads, 1, 1024),
         .help = "Threads that compute",
         .default_text = "every processor this process may use"},
+       {.names = "--cpus",
+        .value = text(processors, "LIST"),
+        .help = "Where threads run: a processor each of a list such as 0-3,8, or of every core (cores); anywhere "
+                "(none); or auto, within one memory node each where there are several"},
        {.names = "--isa",
         .value = text(isa, "NAME"),
         .help = "Instruction set of the kernels: reference, avx2, avx512 or amx",
@@ -192,6 +196,9 @@ void ModelOptions::add_compute(Command& command) {
       {{.names = "-b,--batch-size,--max-num-batched-tokens",
         .value = number(max_batch_tokens, 1, 1 << 20),
         .help = "Most tokens that one step computes, over all sequences"},
+       {.names = "--huge-pages,!--no-huge-pages",
+        .value = on_off(huge_pages),
+        .help = "Ask the system for pages of 2 MiB for weights and KV cache, which are faster to read"},
        {.names = "--device",
         .value = text(device, "NAME"),
         .help = "cpu or cuda",
@@ -216,10 +223,12 @@ void ModelOptions::add_compute(Command& command) {
 RunnerOptions ModelOptions::runner_options() const {
   RunnerOptions options;
   options.num_threads = threads;
+  options.processors = processors;
   options.device = device;
   options.isa = isa;
   options.activations = activations;
   options.one_answer = one_answer;
+  options.pages = huge_pages ? PageSize::kHuge : PageSize::kSmall;
   options.tensor_parallel = tensor_parallel;
   options.tuning_file = tuning_file_of(*this);
   choose_weight_cache(weight_cache, options);

@@ -39,6 +39,8 @@ struct ModelOptions {
   std::string tuning = "auto";
   std::string weight_cache = "auto";
   int threads = 0;
+  std::string processors = "auto";
+  bool huge_pages = true;
   int tensor_parallel = 1;
   int64_t max_sequences = 1;
   int64_t max_batch_tokens = 512;
@@ -47,7 +49,7 @@ struct ModelOptions {
   void add_shape(Command& command);     // --shape and --format, after add_model: then MODEL may be left out
   void add_kv_types(Command& command);  // of both, of K, of V
   void add_limits(Command& command);    // context, sequences, KV types, memory
-  void add_machine(Command& command);   // threads, kernel table, activations
+  void add_machine(Command& command);   // threads and where they run, kernel table, activations
   void add_compute(Command& command);   // these, the table's tuning, batch size
   RunnerOptions runner_options() const;
   // The model, or weights of the shape: to be measured, or only to plan for. Throws Error for neither.

@@ -49,7 +49,8 @@ constexpr PeerFlag kPeers[] = {
      "weights are copied into memory of the process; to keep it from swapping, limit it by its cgroup "
      "(memory.swap.max)"},
     {"--mmap,--no-mmap", kLlama, kNoEffect, "", "files are always mapped, and their weights packed into memory"},
-    {"--numa", kLlama, kNoEffect, "TYPE", "threads and memory stay where the system puts them; use numactl"},
+    {"--numa", kLlama, kNoEffect, "TYPE",
+     "threads are distributed over memory nodes, near to what they multiply, unless --cpus says otherwise"},
     {"--repack,-nr,--no-repack", kLlama, kNoEffect, "", kFast},
     {"--warmup,--no-warmup", kLlama, kNoEffect, "", "there is nothing to warm up"},
     // Speculation.
@@ -126,7 +127,11 @@ constexpr PeerFlag kPeers[] = {
     {"--enforce-eager", kVllm, kNoEffect, "", "recorded steps give the same bits"},
     {"-O,--compilation-config", kVllm, kNoEffect, "LEVEL", "nothing is compiled at run time"},
     {"--prio,--poll", kLlama, kNoEffect, "N", "the system schedules the threads; use nice"},
-    {"-C,--cpu-mask", kLlama, kRefused, "MASK", "use taskset"},
+    {"-C,--cpu-mask", kLlama, kRefused, "MASK", "use --cpus LIST, such as 0-3,8"},
+    {"-Cr,--cpu-range", kLlama, kRefused, "LO-HI", "use --cpus LO-HI"},
+    {"--cpu-strict", kLlama, kNoEffect, "[0|1]", "with --cpus each thread has a processor of its own"},
+    {"-Cb,--cpu-mask-batch,-Crb,--cpu-range-batch,--cpu-strict-batch", kLlama, kNoEffect, "VALUE",
+     "both phases use the threads of --threads"},
     // Scheduling.
     {"--enable-chunked-prefill,--no-enable-chunked-prefill", kVllm, kSame, "", "--enable-chunked-prefill"},
     {"--scheduling-policy", kVllm, kSame, "NAME", "--scheduling-policy: fcfs, priority, and fair and deadline besides"},

@@ -12,6 +12,7 @@
 #include "apps/speculation_flags.h"
 #include "apps/units.h"
 #include "base/error.h"
+#include "base/huge_pages.h"
 
 namespace quire {
 namespace {
@@ -43,6 +44,15 @@ std::string describe(const KvGroupPlan& group) {
                      format_count(static_cast<uint64_t>(group.num_blocks)), format_bytes(group.block_bytes));
 }
 
+void print_pages(PageSize asked) {
+  const bool gives_huge = system_huge_pages() != HugePages::kNever;
+  const bool is_huge = asked == PageSize::kHuge && gives_huge;
+  const char* const how = is_huge      ? "where the system has huge pages free"
+                          : gives_huge ? "as asked for by --no-huge-pages"
+                                       : "this system gives no huge ones (/sys/kernel/mm/transparent_hugepage/enabled)";
+  fmt::print("{:<12}{:>12}   {}\n", "pages of", format_bytes(is_huge ? AlignedBuffer::kHugePageBytes : 4096), how);
+}
+
 void plan(const PlanOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = options.model.open(SyntheticContent::kHoles);
   const SpeculationOptions speculation = options.speculation.resolve();
@@ -70,6 +80,8 @@ void plan(const PlanOptions& options) {
                               {"drafter_bytes", drafter_bytes},
                               {"total_bytes", ledger.total_bytes},
                               {"allowed_bytes", ledger.allowed_bytes},
+                              {"huge_pages", ledger.is_of_host && runner.pages == PageSize::kHuge &&
+                                                 system_huge_pages() != HugePages::kNever},
                               {"ranks", ledger.num_ranks},
                               {"rank_bytes", ledger.rank_bytes},
                               {"fits", ledger.fits},
@@ -102,6 +114,7 @@ void plan(const PlanOptions& options) {
     }
     if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
     if (drafter_bytes > 0) line("drafter", drafter_bytes, "its weights, KV cache and activations");
+    if (ledger.is_of_host) print_pages(runner.pages);
     line("total", ledger.total_bytes, "");
     if (ledger.num_ranks > 1) line("each rank", ledger.rank_bytes, fmt::format("of {}", ledger.num_ranks));
     line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");

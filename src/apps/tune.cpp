@@ -84,7 +84,9 @@ std::string settings_text(const MatmulTuning& tuning, const MatmulTuning& usual)
   add("few_tokens", tuning.few_tokens, usual.few_tokens);
   add("few_panels", tuning.few_panels, usual.few_panels);
   add("many_panels", tuning.many_panels, usual.many_panels);
+  add("one_panels", tuning.one_panels, usual.one_panels);
   add("fetch_ahead", tuning.fetch_ahead, usual.fetch_ahead);
+  add("one_fetch", tuning.one_fetch, usual.one_fetch);
   return text.empty() ? "the defaults" : text;
 }
 
@@ -119,7 +121,7 @@ std::map<MatrixShape, TunedMatrix> measure(const TuneOptions& options, const Ker
     bar.show("tune", static_cast<int64_t>(results.size()), static_cast<int64_t>(shapes.size()), shape.text());
     Duel duel(options, table, pool, shape);
     results[shape] = tune_matrix(
-        table.takes_packed(shape.format), table.usual_tuning,
+        shape.format != Format::kF32, table.usual_tuning,
         [&](int64_t num_rows, const MatmulTuning& a, const MatmulTuning& b) { return duel.compare(num_rows, a, b); });
   }
   return results;
@@ -155,7 +157,11 @@ void tune(const TuneOptions& options) {
   }
   const auto checkpoint = options.model.open(SyntheticContent::kHoles);
   const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, table);
-  ThreadPool pool(options.model.threads > 0 ? options.model.threads : available_processors());
+  const std::string& choice = options.model.processors;
+  const int threads =
+      options.model.threads > 0 ? options.model.threads : threads_of_choice(choice, available_processors());
+  ThreadPool pool(threads, place_threads(choice, threads));
+  const BoundThread bound = pool.bind_caller();
   TuningFile file{.isa = table.name, .processor = processor_name(), .num_threads = pool.num_threads()};
   if (!options.dry_run)
     file.tunings = load_tuning(path, file.isa, file.num_threads);  // keeps the matrices of other models

@@ -1,7 +1,5 @@
 #include "base/cgroup.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -9,6 +7,8 @@
 #include <sstream>
 #include <string>
 #include <system_error>
+
+#include "base/cpu_topology.h"
 
 namespace quire {
 namespace {
@@ -140,9 +140,8 @@ uint64_t available_memory() {
 }
 
 int available_processors() {
-  cpu_set_t set;
-  const int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::max(1, static_cast<int>(std::min<double>(count, cgroup_limits().processors)));
+  const auto count = static_cast<double>(allowed_processors().size());
+  return std::max(1, static_cast<int>(std::min(count, cgroup_limits().processors)));
 }
 
 }  // namespace quire

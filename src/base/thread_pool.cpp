@@ -7,6 +7,7 @@
 #include <chrono>
 #include <ctime>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -145,11 +146,22 @@ void ThreadPool::Shared::wait_for_all(int64_t num, Clock::time_point start) {
   }
 }
 
-ThreadPool::ThreadPool(int num_threads)
-    : num_threads_(std::max(1, num_threads)), shared_(std::make_unique<Shared>(num_threads_ - 1)) {
+ThreadPool::ThreadPool(int num_threads, ThreadPlaces places)
+    : num_threads_(std::max(1, num_threads)),
+      places_(std::move(places)),
+      shared_(std::make_unique<Shared>(num_threads_ - 1)) {
+  CHECK(places_.empty() || places_.size() == static_cast<size_t>(num_threads_));
   for (int thread = 1; thread < num_threads_; ++thread) {
-    shared_->threads.emplace_back([this, thread] { shared_->work(thread); });
+    shared_->threads.emplace_back([this, thread] {
+      const BoundThread bound(place_of(thread));
+      shared_->work(thread);
+    });
   }
+}
+
+const ProcessorList& ThreadPool::place_of(int thread) const {
+  static const ProcessorList kAnywhere;
+  return places_.empty() ? kAnywhere : places_[static_cast<size_t>(thread)];
 }
 
 ThreadPool::~ThreadPool() {

@@ -9,17 +9,23 @@
 #include <functional>
 #include <memory>
 
+#include "base/thread_placement.h"
+
 namespace quire {
 
 class ThreadPool {
  public:
-  // `num_threads` includes the calling thread; at least 1.
-  explicit ThreadPool(int num_threads);
+  // `num_threads` includes the calling thread; at least 1. `places` is empty or has one for each thread: workers stay
+  // where they may run, and the caller, thread 0, asks for its place itself.
+  explicit ThreadPool(int num_threads, ThreadPlaces places = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return num_threads_; }
+  // Keeps the calling thread in the place of thread 0 until the end of the scope. It costs two system calls, so it is
+  // for a step, not for a loop; threads that are started meanwhile are bound too.
+  [[nodiscard]] BoundThread bind_caller() const { return BoundThread(place_of(0)); }
 
   // Calls body(context, task, thread) once for every task in [0, num_tasks), with thread in [0, num_threads), in any
   // order, and returns when all tasks are done. The body must not throw.
@@ -41,7 +47,10 @@ class ThreadPool {
 
  private:
   struct Shared;
+  const ProcessorList& place_of(int thread) const;
+
   int num_threads_;
+  ThreadPlaces places_;
   std::unique_ptr<Shared> shared_;
 };
 

@@ -41,11 +41,14 @@ struct Exec {
 // How a vector table walks a matrix. It changes the speed, never the result. The best values differ by machine and
 // shape (the heuristic data flow of FlashDecoding++, arXiv 2311.01282); `quire tune` measures them.
 struct MatmulTuning {
-  int16_t packed_tokens = 24;  // up to this many rows of x, codes are decoded in registers, again for each tile of rows
+  // Up to this many rows of x, weights are decoded in registers, again for each tile of rows.
+  int16_t packed_tokens = 24;
   int16_t few_tokens = 16;     // up to this many rows of x, a task has few_panels panels, above it many_panels
   int16_t few_panels = 1;      // in [1, kMaxTaskPanels]
   int16_t many_panels = 8;     // likewise
+  int16_t one_panels = 1;      // likewise, for a single row of x
   int32_t fetch_ahead = 6144;  // the distance in bytes from the multiplication to the prefetch
+  int32_t one_fetch = 6144;    // the same for a single row of x; 0: no prefetch
 };
 inline constexpr int kMaxTaskPanels = 8;
 

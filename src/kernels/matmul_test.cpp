@@ -508,6 +508,130 @@ TEST(MatmulTables, F8WeightsAreScaleTimesCodeRoundedOnce) {
   }
 }
 
+// Threads that take turns, each one task at a time, and what each has written since.
+class Turns {
+ public:
+  explicit Turns(int num_threads) : num_threads_(num_threads) {}
+
+  // Calls tasks one after the other on threads 0, 1, ..., 0, 1, ...
+  Exec exec() {
+    const auto run = [](void* self, int64_t num_tasks, Exec::Body body, void* context) {
+      auto& turns = *static_cast<Turns*>(self);
+      for (int64_t task = 0; task < num_tasks; ++task) {
+        const auto thread = static_cast<int>(task % turns.num_threads_);
+        body(context, task, thread);
+        for (Memory& memory : turns.memories_) memory.find_writes_of(thread);
+      }
+    };
+    return {.run = run, .pool = this, .num_threads = num_threads_};
+  }
+  int num_threads() const { return num_threads_; }
+  void watch(const void* memory, size_t size) { memories_.emplace_back(static_cast<const std::byte*>(memory), size); }
+  // Who has written the part from num / of on of a watched memory; -1: several threads.
+  int writer(size_t memory, int64_t num, int64_t of) const {
+    const std::vector<int>& writers = memories_[memory].writers;
+    const auto size = static_cast<int64_t>(writers.size());
+    int found = kNobody;
+    for (int64_t at = size * num / of; at < size * (num + 1) / of; ++at) {
+      const int writer = writers[static_cast<size_t>(at)];
+      if (writer == kNobody) continue;  // wrote what was there before
+      if (found != kNobody && found != writer) return -1;
+      found = writer;
+    }
+    return found;
+  }
+
+ private:
+  static constexpr int kNobody = -2;
+  struct Memory {
+    const std::byte* at;
+    std::vector<std::byte> before;
+    std::vector<int> writers;
+
+    Memory(const std::byte* memory, size_t size) : at(memory), before(at, at + size), writers(size, kNobody) {}
+    void find_writes_of(int thread) {
+      for (size_t i = 0; i < before.size(); ++i) {
+        if (before[i] == at[i]) continue;
+        writers[i] = thread;
+        before[i] = at[i];
+      }
+    }
+  };
+
+  int num_threads_;
+  std::vector<Memory> memories_;
+};
+
+// Matrices that share a call, with the thread that packed each of their rows.
+class PackedByTurns {
+ public:
+  static constexpr int64_t kCols = 256;
+  static constexpr int64_t kRows[] = {256, 128, 128};  // whole panels of every table
+
+  PackedByTurns(const Kernels& table, Format format, int num_threads) : table_(table), turns_(num_threads) {
+    for (size_t i = 0; i < std::size(kRows); ++i) {
+      const Weights weights = random_weights(format, kRows[i], kCols, 47);
+      const size_t size = table.packed_bytes(format, kRows[i], kCols);
+      packed_.push_back(aligned_bytes(size, 0x5a));
+      turns_.watch(packed_[i].get(), size);
+      table.pack(turns_.exec(), format, kRows[i], kCols, weights.bytes.data(), packed_[i].get());
+      matrices_.push_back({.format = format, .rows = kRows[i], .cols = kCols, .data = packed_[i].get()});
+    }
+  }
+
+  // Multiplies matrices [first, last) in one call.
+  void expect_same_threads(const MatmulInput& input, int16_t panels, size_t first, size_t last) {
+    Turns turns(turns_.num_threads());
+    std::vector<std::vector<float>> y;
+    std::vector<MatmulOutput> outputs;
+    for (size_t i = first; i < last; ++i) {
+      matrices_[i].tuning = {.few_panels = panels, .many_panels = panels, .one_panels = panels};
+      y.emplace_back(static_cast<size_t>(input.num_rows * kRows[i]), kNan);
+      turns.watch(y.back().data(), static_cast<size_t>(kRows[i]) * sizeof(float));  // of the first token
+      outputs.push_back({.weights = matrices_[i], .y = y.back().data(), .y_stride = kRows[i]});
+    }
+    table_.matmul(turns.exec(), input, outputs.data(), static_cast<int>(outputs.size()));
+    for (size_t i = first; i < last; ++i) {
+      for (int64_t row = 0; row < kRows[i]; ++row) {
+        const int owner = turns_.writer(i, row, kRows[i]);
+        ASSERT_GE(owner, 0);
+        ASSERT_EQ(turns.writer(i - first, row, kRows[i]), owner) << "matrix " << i << " row " << row;
+      }
+    }
+  }
+
+ private:
+  const Kernels& table_;
+  Turns turns_;
+  std::vector<Bytes> packed_;
+  std::vector<PackedMatrix> matrices_;
+};
+
+// The first touch places packed rows in the memory of the thread that packs them, so that thread should multiply them:
+// whatever else is in the call, and however large the tasks are.
+TEST(MatmulTables, ThreadsMultiplyWhatTheyHavePacked) {
+  constexpr int64_t kTokens = 17;
+  const std::vector<float> x = random_floats(kTokens * PackedByTurns::kCols, 48);
+  for (const Kernels* table : runnable_kernels()) {
+    if (table == &reference_kernels()) continue;  // it divides rows otherwise
+    ThreadPool pool(1);
+    const Bytes packed = aligned_bytes(kTokens * table->packed_row_bytes(PackedByTurns::kCols), 0);
+    table->pack_rows(make_exec(pool), {.x = x.data(), .num_rows = kTokens, .cols = PackedByTurns::kCols}, packed.get());
+    for (const Format format : {Format::kQ4_0, Format::kQ6_K, Format::kF16, Format::kIQ3_S}) {
+      for (const int num_threads : {2, 4}) {
+        PackedByTurns matrices(*table, format, num_threads);
+        for (const int64_t m : {int64_t{1}, kTokens}) {
+          const MatmulInput input{.num_rows = m, .cols = PackedByTurns::kCols, .f32 = x.data(), .packed = packed.get()};
+          for (const int16_t panels : {1, 2, 3, 8}) {
+            for (size_t i = 0; i < 3; ++i) matrices.expect_same_threads(input, panels, i, i + 1);
+            matrices.expect_same_threads(input, panels, 0, 3);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(MatmulTables, RefuseStorageFormats) {
   for (const Kernels* table : runnable_kernels()) {
     EXPECT_EQ(table->packed_bytes(Format::kI32, 16, 32), 0u) << table->name;

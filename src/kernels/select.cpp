@@ -186,7 +186,7 @@ BackendFactory cuda_backends() {
 }
 
 Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) {
-  const auto& [device, isa, activations, one_answer, index] = choice;
+  const auto& [device, isa, activations, one_answer, index, pages] = choice;
   if (device == "cuda") {
     refuse_activations(activations);
     return cuda.make(one_answer, index);
@@ -206,7 +206,7 @@ Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda) 
     if (found.device != nullptr) refuse_activations(activations);
     if (found.device != nullptr) return one_answer ? std::move(found) : cuda.make(one_answer, index);
   }
-  return {&select_kernels(isa, activations), make_host_device()};
+  return {&select_kernels(isa, activations), make_host_device(pages)};
 }
 
 Exec make_exec(ThreadPool& pool, void* stream) {

@@ -47,6 +47,8 @@ struct BackendChoice {
   // nothing of that kind.
   bool one_answer = true;
   int index = 0;  // which of the devices of that kind; the CPU is one
+  // Of the CPU's memory.
+  PageSize pages = PageSize::kHuge;
 };
 // Throws Error when this build or machine has no such device.
 Backend select_backend(const BackendChoice& choice, const BackendFactory& cuda);

@@ -86,6 +86,10 @@ void KvCache::move(const KvMove& move) {
                 [&](std::byte* part, uint64_t bytes, uint64_t at) { device_->upload(part, here + at, bytes); });
 }
 
+void KvCache::spread_over_nodes() {
+  for (Pool& pool : pools_) pool.memory.spread_over_nodes();
+}
+
 void KvCache::populate(const std::stop_token& stop) {
   for (Pool& pool : pools_) pool.memory.populate_pages(stop);
 }

@@ -37,6 +37,8 @@ class KvCache {
   void move(const KvMove& move);
   // Has the system provide the pools' memory before their blocks are first used (DeviceBuffer::populate_pages).
   void populate(const std::stop_token& stop);
+  // See AlignedBuffer::spread_over_nodes.
+  void spread_over_nodes();
 
  private:
   struct Pool {

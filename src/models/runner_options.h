@@ -52,6 +52,10 @@ struct RunnerOptions {
   // used and kept up to date, on the host; empty: none is.
   std::string weight_cache = {};
   bool fills_weight_cache = false;  // write also what is not there yet
+  // Where the host's threads run: a choice of place_threads (base/thread_placement.h).
+  std::string processors = "auto";
+  // Of weights, KV and workspace on the host: only faster.
+  PageSize pages = PageSize::kHuge;
   // What "cuda" computes with; tests have an emulation.
   BackendFactory cuda = cuda_backends();
   CommunicatorFactory make_cuda_communicators = make_device_communicators;
@@ -83,6 +87,7 @@ struct MemoryPlan {
   uint64_t sampling_bytes = 0;   // of the threads that choose tokens; 0 where a device's memory is planned
   uint64_t total_bytes = 0;
   uint64_t allowed_bytes = 0;
+  bool is_of_host = true;  // and not of a device
   int num_ranks = 1;
   uint64_t rank_bytes = 0;  // of the total, what each takes for itself: all but what is mapped
   bool fits = false;

@@ -1,8 +1,12 @@
 #include "tensor/aligned_buffer.h"
 
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -11,7 +15,7 @@
 
 namespace quire {
 
-AlignedBuffer::AlignedBuffer(size_t size_bytes) {
+AlignedBuffer::AlignedBuffer(size_t size_bytes, PageSize pages) {
   if (size_bytes == 0) return;
   const bool is_huge = size_bytes >= kHugePageBytes;
   const size_t slack = is_huge ? kHugePageBytes : 0;  // room to move the start up to a huge page's boundary
@@ -30,7 +34,8 @@ AlignedBuffer::AlignedBuffer(size_t size_bytes) {
   if (is_huge) {
     const auto address = reinterpret_cast<uintptr_t>(mapping_);
     data_ += (kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
-    ::madvise(data_, size_bytes_, MADV_HUGEPAGE);  // advice only: huge pages are optional
+    // Advice only: the system may give others.
+    ::madvise(data_, size_bytes_, pages == PageSize::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   }
 }
 
@@ -50,6 +55,16 @@ AlignedBuffer& AlignedBuffer::operator=(AlignedBuffer&& other) noexcept {
 
 AlignedBuffer::~AlignedBuffer() {
   if (mapping_ != nullptr) ::munmap(mapping_, mapping_bytes_);
+}
+
+void AlignedBuffer::spread_over_nodes() {
+  constexpr unsigned long kMaxNodes = 1024;  // of any build of the system
+  unsigned long nodes[kMaxNodes / (8 * sizeof(unsigned long))] = {};
+  if (::syscall(SYS_get_mempolicy, nullptr, nodes, kMaxNodes, nullptr, MPOL_F_MEMS_ALLOWED) != 0) return;
+  int count = 0;
+  for (const unsigned long bits : nodes) count += std::popcount(bits);
+  // Advice only: a container may forbid the call.
+  if (count > 1) ::syscall(SYS_mbind, mapping_, mapping_bytes_, MPOL_INTERLEAVE, nodes, kMaxNodes + 1, 0);
 }
 
 void AlignedBuffer::release_pages() {

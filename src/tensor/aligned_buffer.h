@@ -1,6 +1,6 @@
 // Owned, aligned, zeroed memory for packed weights, KV pages and activations. The pages are an anonymous mapping: they
-// use no memory until touched. Buffers of 2 MiB and more start on a 2 MiB boundary and ask for huge pages. Move-only;
-// the owner decides which threads write where.
+// use no memory until touched. Buffers of 2 MiB and more start on a 2 MiB boundary and ask for huge pages, unless small
+// ones are wanted. Move-only; the owner decides which threads write where.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,10 @@
 
 namespace quire {
 
+// Which pages large buffers ask the system for. Huge ones are faster to read (docs/kernels.md); small ones are for
+// measuring that, and for systems where huge pages are scarce.
+enum class PageSize : uint8_t { kHuge, kSmall };
+
 class AlignedBuffer {
  public:
   static constexpr size_t kAlignment = 64;
@@ -17,7 +21,7 @@ class AlignedBuffer {
 
   AlignedBuffer() = default;
   // Throws Error kOutOfMemory with the size when the system refuses. Zero bytes make an empty buffer.
-  explicit AlignedBuffer(size_t size_bytes);
+  explicit AlignedBuffer(size_t size_bytes, PageSize pages = PageSize::kHuge);
   AlignedBuffer(AlignedBuffer&& other) noexcept;
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept;
   AlignedBuffer(const AlignedBuffer&) = delete;
@@ -41,6 +45,9 @@ class AlignedBuffer {
     return {reinterpret_cast<const T*>(data_), size_bytes_ / sizeof(T)};
   }
 
+  // Has pages that are touched from now on come from all memory nodes in turns, for memory that threads of several
+  // nodes read. Does nothing on a machine with one node.
+  void spread_over_nodes();
   // Returns the pages to the system; they read as zeros when touched again.
   void release_pages();
   // Has the system provide every page now instead of at its first use, piece by piece, without changing their contents;

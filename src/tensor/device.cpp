@@ -10,13 +10,15 @@ namespace {
 
 class HostDevice : public Device {
  public:
+  explicit HostDevice(PageSize pages) : pages_(pages) {}
+
   std::string description() const override { return "cpu"; }
   bool is_host() const override { return true; }
   uint64_t free_bytes() const override { return std::numeric_limits<uint64_t>::max(); }
   void* stream() override { return nullptr; }
 
   std::byte* allocate(size_t size_bytes) override {
-    AlignedBuffer buffer(size_bytes);
+    AlignedBuffer buffer(size_bytes, pages_);
     std::byte* const data = buffer.data();
     if (data != nullptr) buffers_.emplace(data, std::move(buffer));
     return data;
@@ -24,6 +26,9 @@ class HostDevice : public Device {
   void release(std::byte* memory) noexcept override { buffers_.erase(memory); }
   void populate(std::byte* memory, const std::stop_token& stop) override {
     if (const auto found = buffers_.find(memory); found != buffers_.end()) found->second.populate_pages(stop);
+  }
+  void spread_over_nodes(std::byte* memory) override {
+    if (const auto found = buffers_.find(memory); found != buffers_.end()) found->second.spread_over_nodes();
   }
   void provide_page(std::byte* at) override { *at = {}; }
   std::byte* allocate_staging(size_t) override { return nullptr; }
@@ -43,12 +48,13 @@ class HostDevice : public Device {
   void run(uint64_t, const std::function<void()>& body) override { body(); }
 
  private:
+  PageSize pages_;
   std::map<const std::byte*, AlignedBuffer> buffers_;
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_host_device() { return std::make_unique<HostDevice>(); }
+std::unique_ptr<Device> make_host_device(PageSize pages) { return std::make_unique<HostDevice>(pages); }
 
 DeviceBuffer::DeviceBuffer(Device& device, size_t size_bytes)
     : device_(&device), data_(device.allocate(size_bytes)), size_bytes_(size_bytes) {}

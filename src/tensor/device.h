@@ -34,6 +34,8 @@ class Device {
   virtual void release(std::byte* memory) noexcept = 0;
   // See AlignedBuffer::populate_pages; nothing to do where memory is there as soon as it is allocated.
   virtual void populate(std::byte* /*memory*/, const std::stop_token& /*stop*/) {}
+  // See AlignedBuffer::spread_over_nodes; nothing to do where memory is near to all that computes.
+  virtual void spread_over_nodes(std::byte* /*memory*/) {}
   // Has the page of this address, which is zeroed, there before its first use; nothing to do where memory is there as
   // soon as it is allocated. Any thread.
   virtual void provide_page(std::byte* /*at*/) {}
@@ -65,7 +67,8 @@ class Device {
   virtual void run(uint64_t key, const std::function<void()>& body) = 0;
 };
 
-std::unique_ptr<Device> make_host_device();
+// `pages`: of its memory.
+std::unique_ptr<Device> make_host_device(PageSize pages = PageSize::kHuge);
 
 // Memory on a device, freed with the object. Move-only; must not outlive the device.
 class DeviceBuffer {
@@ -81,6 +84,7 @@ class DeviceBuffer {
   std::byte* data() { return data_; }
   size_t size_bytes() const { return size_bytes_; }
   void populate_pages(const std::stop_token& stop) { device_->populate(data_, stop); }
+  void spread_over_nodes() { device_->spread_over_nodes(data_); }
 
  private:
   Device* device_ = nullptr;

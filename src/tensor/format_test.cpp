@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cinttypes>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <map>
 #include <random>
@@ -255,6 +259,41 @@ TEST(Format, QuantisingNanAndInfinityIsSafe) {
       for (const Format id : kWeights) EXPECT_EQ(round_trip(weight_format(id), in).size(), in.size());
     }
   }
+}
+
+// What the system was told of the mapping that holds an address: "rd wr mr mw me ac hg"; empty when it does not say.
+std::string mapping_flags(const std::byte* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool is_inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t first = 0, last = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &first, &last) == 2) {
+      const auto at = reinterpret_cast<uintptr_t>(address);
+      is_inside = first <= at && at < last;
+    }
+    if (is_inside && line.starts_with("VmFlags:")) return line.substr(8) + " ";
+  }
+  return "";
+}
+
+TEST(AlignedBuffer, AsksForThePagesThatAreWanted) {
+  constexpr size_t kSize = 3 * AlignedBuffer::kHugePageBytes;
+  const AlignedBuffer huge(kSize), small(kSize, PageSize::kSmall);
+  const std::string huge_flags = mapping_flags(huge.data()), small_flags = mapping_flags(small.data());
+  if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage") || huge_flags.empty()) {
+    GTEST_SKIP() << "this system has no huge pages, or does not say";
+  }
+  EXPECT_NE(huge_flags.find(" hg "), std::string::npos) << huge_flags;
+  EXPECT_NE(small_flags.find(" nh "), std::string::npos) << small_flags;
+}
+
+TEST(AlignedBuffer, KeepsItsContentsWhenSpreadOverNodes) {
+  AlignedBuffer buffer(2 * AlignedBuffer::kHugePageBytes);
+  buffer.data()[5] = std::byte{7};
+  buffer.spread_over_nodes();
+  buffer.data()[AlignedBuffer::kHugePageBytes] = std::byte{8};
+  EXPECT_EQ(buffer.data()[5], std::byte{7});
+  EXPECT_EQ(buffer.data()[AlignedBuffer::kHugePageBytes], std::byte{8});
 }
 
 TEST(AlignedBuffer, IsAlignedZeroedAndMovable) {

@@ -130,6 +130,7 @@ std::vector<Case> usage_cases() {
       {{"completion", "tcsh"}},
       {{"plan", "good.gguf", "--memory", "20K", "--isa", "reference", "-t", "1"}},
       {{"plan", "good.gguf", "--ctx-size", "1000G"}},
+      {{"plan", "good.gguf", "--cpus", "0-,1"}},
       {{"--log-level", "loud", "info", "good.gguf"}},
       {{"info", "good.gguf"}, "", {"QUIRE_LOG_LEVEL=loud"}},
       {{"plan", "good.gguf"}, "", {"QUIRE_THREADS=many"}},

@@ -32,7 +32,7 @@ void multiply_code_tiles(const PackedMatrix& w, int64_t first, int count, const 
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
     const int groups = groups_from(k, w.cols);
     const int64_t part_bytes = Packed::kLayout.header_bytes + groups * Packed::kLayout.group_bytes;
-    const int64_t ahead = ahead_of(part - start, stride, count, w.tuning);
+    const int64_t ahead = ahead_of({part - start, part_bytes, stride}, count, w.tuning);
     tokens.read<kParts, Packed::kMins>();
     for (int panel = 0; panel < count; ++panel) {
       const std::byte* const packed = part + panel * stride;

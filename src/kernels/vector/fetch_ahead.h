@@ -9,10 +9,25 @@
 namespace quire {
 namespace {
 
-// The distance in bytes from `at` bytes into a panel to the bytes to prefetch there. Beyond the end of the panel these
-// belong to the panels after the `count` ones that are multiplied now, not to the neighbouring panel.
-inline int64_t ahead_of(int64_t at, int64_t stride, int count, const MatmulTuning& tuning) {
-  return tuning.fetch_ahead + (at + tuning.fetch_ahead >= stride ? (count - 1) * stride : 0);
+// A block of a panel that several tiles of tokens read, `bytes` long, `at` bytes into the panel.
+struct FetchedBlock {
+  int64_t at;
+  int64_t bytes;
+  int64_t stride;  // between panels
+};
+
+// The distance in bytes from the block to the bytes to prefetch while it is multiplied. The first tile reads the whole
+// block, so its end must have been prefetched well before: at least one and a half blocks ahead. Beyond the end of the
+// panel the bytes belong to the panels after the `count` ones that are multiplied now, not to the neighbouring panel.
+inline int64_t ahead_of(const FetchedBlock& block, int count, const MatmulTuning& tuning) {
+  const int64_t least = block.bytes * 3 / 2;
+  const int64_t distance = least > tuning.fetch_ahead ? least : tuning.fetch_ahead;
+  return distance + (block.at + distance >= block.stride ? (count - 1) * block.stride : 0);
+}
+
+// The distance where all tokens are one tile; 0: no prefetch.
+inline int64_t fetch_distance(const MatmulTuning& tuning, int64_t num_tokens) {
+  return num_tokens == 1 ? tuning.one_fetch : tuning.fetch_ahead;
 }
 
 // The progress of prefetching in the first of several panels: every round of a multiplication prefetches the same

@@ -125,10 +125,7 @@ void pack_block_matrix(const Exec& exec, Format format, int64_t rows, int64_t co
                        std::byte* dst) {
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = bytes_of(info, cols);
-  const int64_t num_panels = divide_up(rows, kPanelRows);
-  TaskParts parts(num_panels, exec.num_threads);
-  auto pack_panel = [=, &info, &parts](int64_t, int thread) {
-    const int64_t panel = parts.take(thread);
+  for_each_panel(exec, divide_up(rows, kPanelRows), [=, &info](int64_t panel) {
     const int64_t left = rows - panel * kPanelRows;
     const int64_t num_rows = left < kPanelRows ? left : kPanelRows;
     const std::byte* const from = src + static_cast<size_t>(panel * kPanelRows) * row_bytes;
@@ -142,8 +139,7 @@ void pack_block_matrix(const Exec& exec, Format format, int64_t rows, int64_t co
       }
       to += kPanelRows * chunk_bytes;
     }
-  };
-  run_tasks(exec, num_panels, pack_panel);
+  });
 }
 
 void multiply_block_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,

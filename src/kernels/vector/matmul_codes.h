@@ -135,7 +135,7 @@ template <int kPanels, typename Codes, int kTokens, int kVectors>
 [[gnu::always_inline]] inline void add_block(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int groups,
                                              int64_t next_tokens, Ahead& ahead, Totals<kTokens, kVectors>& totals) {
   for (int group = 0; group < groups; ++group) {
-    if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // with one token the loads themselves run far enough ahead
+    fetch<kPanels>(ahead);
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {  // one cache line of the columns or tokens that come next
       prefetch(reinterpret_cast<const std::byte*>(x.block[t]) + next_tokens + 64 * group);
@@ -198,7 +198,7 @@ template <Format kFormat, int kPanels, int kTokens>
 void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t fetch_ahead, Q8Product p) {
   using Packed = PackedCodes<kFormat>;
   Totals<kTokens, kPanels * kPanelVectors> totals(p);
-  Ahead ahead = fetch_from(panel + fetch_ahead, stride, bytes_of_groups(Packed::kLayout, 1));
+  Ahead ahead = fetch_from(panel + fetch_ahead, stride, fetch_ahead > 0 ? bytes_of_groups(Packed::kLayout, 1) : 0);
   const std::byte* const end = panel + stride;
   for (int64_t k = 0; k < cols; k += kBlockColumns) {
     const int groups = groups_from(k, cols);
@@ -227,10 +227,11 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   product.q8 = x.packed + static_cast<size_t>(first_token) * product.q8_stride;
   product.sums_stride = num_tokens * kPanelRows;
   if (num_tokens <= kQ8Tile.tokens) {
+    const int64_t distance = fetch_distance(w.tuning, num_tokens);
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
       with_tile<kQ8Tile, 1>(panels, static_cast<int>(num_tokens), [&]<int kPanels, int kTokens>() {
-        multiply_few<kFormat, kPanels, kTokens>(start + panel * stride, stride, w.cols, w.tuning.fetch_ahead, product);
+        multiply_few<kFormat, kPanels, kTokens>(start + panel * stride, stride, w.cols, distance, product);
       });
     });
     return;
@@ -238,7 +239,7 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   const std::byte* part = start;
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
     product.groups = groups_from(k, w.cols);
-    const int64_t ahead = ahead_of(part - start, stride, count, w.tuning);
+    const int64_t ahead = ahead_of({part - start, bytes_of_groups(kLayout, product.groups), stride}, count, w.tuning);
     for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
       multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, w.tuning.packed_tokens, ahead,

@@ -15,8 +15,6 @@ namespace quire {
 namespace {
 
 constexpr int kFloatColumns = 64;  // multiplied at a time
-// Up to this many tokens, weights are widened in registers for each tile of tokens.
-constexpr int kPackedFloatTokens = 2 * kFloatTile.tokens;
 
 // Reads the same columns of several panels, `stride` bytes apart, starting at a multiple of kFloatColumns.
 template <Format kFormat>
@@ -83,7 +81,7 @@ void multiply_floats(Weights weights, const FloatProduct& p) {
     weights.begin(first, kPanels);
     const int end = first + kFloatColumns < p.columns ? first + kFloatColumns : p.columns;
     for (int k = first; k < end; ++k) {
-      if constexpr (kTokens > 1) fetch<kPanels>(ahead);  // with one token the loads themselves run far enough ahead
+      fetch<kPanels>(ahead);
       Vec w[kVectors];
 #pragma GCC unroll 16
       for (int panel = 0; panel < kPanels; ++panel) weights.load_column(k, panel, w + panel * kPanelVectors);
@@ -138,11 +136,13 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
   };
   if (num_tokens <= kFloatTile.tokens) {  // results stay in registers from the first column to the last
     product.columns = static_cast<int>(w.cols);
+    const int64_t distance = fetch_distance(w.tuning, num_tokens);
+    const int64_t fetched = distance > 0 ? stride : 0;
     for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
       const std::byte* const at = w.data + (first + panel) * stride;
       product.panel_end = at + stride;
       multiply(FloatColumns<kFormat>{at, stride}, 0, panels, sums + panel * product.sums_stride,
-               AheadShares(at + w.tuning.fetch_ahead, stride, stride, 1, product.columns));
+               AheadShares(at + distance, stride, fetched, 1, product.columns));
     });
     return;
   }
@@ -154,11 +154,12 @@ void multiply_float_panels(const PackedMatrix& w, int64_t first, int count, cons
       const std::byte* const panel_at = w.data + (first + panel) * stride;
       const std::byte* const columns_at = panel_at + k * kColumnBytes;
       float* const panel_sums = sums + panel * product.sums_stride;
-      const std::byte* const later = columns_at + ahead_of(k * kColumnBytes, stride, count, w.tuning);
-      const AheadShares ahead(later, stride, product.columns * kColumnBytes, num_tiles, product.columns);
+      const FetchedBlock block{k * kColumnBytes, product.columns * kColumnBytes, stride};
+      const std::byte* const later = columns_at + ahead_of(block, count, w.tuning);
+      const AheadShares ahead(later, stride, block.bytes, num_tiles, product.columns);
       product.panel_end = later + stride;  // not reached
       if constexpr (kFormat != Format::kF8_G128) {
-        if (kFormat == Format::kF32 || num_tokens <= kPackedFloatTokens) {
+        if (kFormat == Format::kF32 || num_tokens <= w.tuning.packed_tokens) {
           return multiply(FloatColumns<kFormat>{columns_at, stride}, k, panels, panel_sums, ahead);
         }
       }

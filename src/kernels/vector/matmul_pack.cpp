@@ -191,10 +191,7 @@ void pack_f8_panel(const std::byte* src, size_t row_bytes, int rows, int64_t col
 void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, const std::byte* src, std::byte* dst) {
   const WeightFormat& info = weight_format(format);
   const size_t row_bytes = static_cast<size_t>(cols / info.block_elements) * static_cast<size_t>(info.block_bytes);
-  const int64_t num_panels = divide_up(rows, kPanelRows);
-  TaskParts parts(num_panels, exec.num_threads);
-  auto pack_panel = [=, &parts](int64_t, int thread) {
-    const int64_t panel = parts.take(thread);
+  for_each_panel(exec, divide_up(rows, kPanelRows), [=](int64_t panel) {
     const int64_t left = rows - panel * kPanelRows;
     const auto count = static_cast<int>(left < kPanelRows ? left : kPanelRows);
     const std::byte* from = src + static_cast<size_t>(panel * kPanelRows) * row_bytes;
@@ -204,8 +201,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     if (is_code_format(format)) return pack_code_panel(format, from, row_bytes, count, cols, to);
     if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
     return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);
-  };
-  run_tasks(exec, num_panels, pack_panel);
+  });
 }
 
 }  // namespace quire::QUIRE_TABLE

@@ -2,12 +2,14 @@
 // folder are used.
 #pragma once
 
+#include "isa/bytes.h"
 #include "isa/vec.h"
 #include "kernels/kernels.h"
 #include "kernels/vector/loops.h"
 #include "kernels/vector/matmul_layout.h"
 #include "kernels/vector/parts.h"
 #include "kernels/vector/task_parts.h"
+#include "kernels/vector/token_tiles.h"
 
 namespace quire::QUIRE_TABLE {
 
@@ -18,9 +20,16 @@ namespace {
 
 // The number of panels in one task. With few tokens memory limits the speed, and small tasks divide a matrix evenly.
 // With many tokens large tasks use the columns of the tokens more often while they are in a near cache.
-inline int64_t task_panels(const MatmulTuning& tuning, int64_t num_tokens) {
-  const int panels = num_tokens <= tuning.few_tokens ? tuning.few_panels : tuning.many_panels;
-  return panels < 1 ? 1 : panels < kMaxTaskPanels ? panels : kMaxTaskPanels;
+inline int64_t task_panels(const PackedMatrix& weights, int64_t num_tokens) {
+  const MatmulTuning& tuning = weights.tuning;
+  const int panels = num_tokens == 1                   ? tuning.one_panels
+                     : num_tokens <= tuning.few_tokens ? tuning.few_panels
+                                                       : tuning.many_panels;
+  // Floats of several tiles of tokens are not limited by memory, and faster with as many panels as share activations.
+  constexpr int kFloatPanels = panels_together(kFloatTile, kFloatTile.tokens);
+  const bool is_float = !is_code_format(weights.format) && num_tokens > kFloatTile.tokens;
+  const int least = is_float ? kFloatPanels : 1;
+  return panels < least ? least : panels < kMaxTaskPanels ? panels : kMaxTaskPanels;
 }
 
 inline void store_rows(const MatmulOutput& out, int64_t row, int64_t first_token, int64_t num_tokens,
@@ -70,25 +79,16 @@ inline const MatmulInput& input_of(const MatmulInput& x, const MatmulOutput& out
 // FormatKernels::matmul: one parallel loop over the tasks of all outputs.
 template <MultiplyPanels (*kPanelsFor)(Format)>
 void matmul_outputs(const Exec& exec, const MatmulInput& x, const MatmulOutput* outputs, int num_outputs) {
-  const auto panels_of = [&](const MatmulOutput& out) {
-    return task_panels(out.weights.tuning, input_of(x, out).num_rows);
+  const auto panels_of = [&](int i) {
+    const MatmulOutput& out = outputs[i];
+    const int64_t num_rows = input_of(x, out).num_rows;
+    return MatrixPanels{num_rows == 0 ? 0 : divide_up(out.weights.rows, kPanelRows),
+                        task_panels(out.weights, num_rows)};
   };
-  const auto tasks_of = [&](const MatmulOutput& out) {
-    return input_of(x, out).num_rows == 0 ? 0 : divide_up(out.weights.rows, panels_of(out) * kPanelRows);
-  };
-  int64_t num_tasks = 0;
-  for (int i = 0; i < num_outputs; ++i) num_tasks += tasks_of(outputs[i]);
-  TaskParts parts(num_tasks, exec.num_threads);
-  auto run_task = [&](int64_t, int thread) {
-    int64_t task = parts.take(thread);
-    const MatmulOutput* out = outputs;
-    for (int64_t tasks; task >= (tasks = tasks_of(*out)); ++out) task -= tasks;
-    const int64_t panels = panels_of(*out);
-    const int64_t first = task * panels;
-    const int64_t left = divide_up(out->weights.rows, kPanelRows) - first;
-    multiply_task<kPanelsFor>(input_of(x, *out), *out, first, static_cast<int>(left < panels ? left : panels));
-  };
-  if (num_tasks > 0) run_tasks(exec, num_tasks, run_task);
+  for_panel_tasks(exec, num_outputs, panels_of, [&](const PanelTask& task) {
+    const MatmulOutput& out = outputs[task.matrix];
+    multiply_task<kPanelsFor>(input_of(x, out), out, task.first, task.count);
+  });
 }
 
 }  // namespace

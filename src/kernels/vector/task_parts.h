@@ -1,28 +1,52 @@
-// Divides the tasks of a call among the threads. math.h says how the files of this folder are used.
+// Divides the panels of a call's matrices among the threads. math.h says how the files of this folder are used.
 #pragma once
 
 #include "kernels/kernels.h"
+#include "kernels/vector/loops.h"
 
 namespace quire {
 namespace {
 
-// Each thread has a contiguous part of the tasks: take() returns the next task of the thread's own part, or one of
-// another part when its own is done. So a thread reads memory as one stream whatever the other threads do; and it
-// multiplies the part of a matrix that it has packed itself, if the matrix is multiplied alone.
-class TaskParts {
+struct MatrixPanels {
+  int64_t count;
+  int64_t per_task;  // at most so many panels in one task
+};
+
+// A task: panels [first, first + count) of a matrix.
+struct PanelTask {
+  int matrix;
+  int64_t first;
+  int count;
+};
+
+// Each thread has a contiguous part of every matrix, cut into tasks: take() returns the next task of the thread's own
+// part, or one of another part when its own is done. So a thread reads memory as one stream whatever the other threads
+// do. And the part depends on the matrix and the number of threads alone: a thread multiplies the panels that it has
+// packed, which the first touch has placed in its memory, whatever else is in the call and however large the tasks are.
+template <typename PanelsOf>  // MatrixPanels panels_of(int matrix)
+class PanelTasks {
  public:
-  TaskParts(int64_t num_tasks, int num_threads) : num_parts_(num_threads < kMaxParts ? num_threads : kMaxParts) {
+  PanelTasks(int num_matrices, const PanelsOf& panels_of, int num_threads)
+      : panels_of_(panels_of), num_parts_(num_threads < kMaxParts ? num_threads : kMaxParts) {
     for (int part = 0; part < num_parts_; ++part) {
-      parts_[part] = {num_tasks * part / num_parts_, num_tasks * (part + 1) / num_parts_};
+      parts_[part] = {};
+      for (int i = 0; i < num_matrices; ++i) {
+        const MatrixPanels panels = panels_of(i);
+        parts_[part].end += divide_up(first_of(panels, part + 1) - first_of(panels, part), panels.per_task);
+      }
+      num_tasks_ += parts_[part].end;
     }
   }
-  // The threads together must call it exactly num_tasks times.
-  int64_t take(int thread) {
+
+  int64_t num_tasks() const { return num_tasks_; }
+
+  // The threads together must call it exactly num_tasks() times.
+  PanelTask take(int thread) {
     for (int part = thread % num_parts_;; part = (part + 1) % num_parts_) {
       Part& from = parts_[part];
       if (__atomic_load_n(&from.next, __ATOMIC_RELAXED) >= from.end) continue;
       const int64_t task = __atomic_fetch_add(&from.next, 1, __ATOMIC_RELAXED);
-      if (task < from.end) return task;
+      if (task < from.end) return task_of(part, task);
     }
   }
 
@@ -32,9 +56,41 @@ class TaskParts {
     int64_t next;
     int64_t end;
   };
+
+  int64_t first_of(const MatrixPanels& panels, int part) const { return panels.count * part / num_parts_; }
+
+  PanelTask task_of(int part, int64_t task) const {
+    for (int i = 0;; ++i) {
+      const MatrixPanels panels = panels_of_(i);
+      const int64_t begin = first_of(panels, part);
+      const int64_t end = first_of(panels, part + 1);
+      const int64_t first = begin + task * panels.per_task;
+      const int64_t left = end - first;
+      if (left > 0) return {i, first, static_cast<int>(left < panels.per_task ? left : panels.per_task)};
+      task -= divide_up(end - begin, panels.per_task);
+    }
+  }
+
+  const PanelsOf& panels_of_;
   int num_parts_;
+  int64_t num_tasks_ = 0;
   Part parts_[kMaxParts];
 };
+
+// Calls body(PanelTask) for all panels of some matrices.
+template <typename PanelsOf, typename F>
+void for_panel_tasks(const Exec& exec, int num_matrices, const PanelsOf& panels_of, const F& body) {
+  PanelTasks<PanelsOf> tasks(num_matrices, panels_of, exec.num_threads);
+  auto run_task = [&](int64_t, int thread) { body(tasks.take(thread)); };
+  if (tasks.num_tasks() > 0) run_tasks(exec, tasks.num_tasks(), run_task);
+}
+
+// The same for the panels of one matrix, one by one: body(panel).
+template <typename F>
+void for_each_panel(const Exec& exec, int64_t num_panels, const F& body) {
+  const auto panels_of = [num_panels](int) { return MatrixPanels{num_panels, 1}; };
+  for_panel_tasks(exec, 1, panels_of, [&](const PanelTask& task) { body(task.first); });
+}
 
 }  // namespace
 }  // namespace quire

@@ -41,14 +41,15 @@ void multiply_widened_panels(const PackedMatrix& w, int64_t first, int count, co
   const std::byte* const rows = x.packed + first_token * product.x_stride;
   for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
     product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
-    const int64_t read = stride * k / w.cols;  // nearly: headers are longer than the columns that they belong to
+    // Nearly: headers are longer than the columns that they belong to.
+    const FetchedBlock block{stride * k / w.cols, stride * product.columns / w.cols, stride};
     for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
       const std::byte* const panel_at = w.data + (first + panel) * stride;
       for (int i = 0; i < panels; ++i) {
         widen(panel_at + i * stride, k, product.columns, typename Kind::Out{widened[i]});
       }
-      const AheadShares ahead(panel_at + read + ahead_of(read, stride, count, w.tuning), stride,
-                              stride * product.columns / w.cols, num_tiles, product.columns);
+      const AheadShares ahead(panel_at + block.at + ahead_of(block, count, w.tuning), stride, block.bytes, num_tiles,
+                              product.columns);
       for_token_tiles(kFloatTile, num_tokens, [&](int64_t token, int tokens, int64_t index) {
         product.x = rows + token * product.x_stride + k * Kind::kBytes;
         product.sums = sums + panel * product.sums_stride + token * kPanelRows;

@@ -29,8 +29,10 @@ struct Setting {
 constexpr Setting<int16_t> kCounts[] = {{"packed_tokens", &MatmulTuning::packed_tokens, 0, 128},
                                         {"few_tokens", &MatmulTuning::few_tokens, 0, 1024},
                                         {"few_panels", &MatmulTuning::few_panels, 1, kMaxTaskPanels},
-                                        {"many_panels", &MatmulTuning::many_panels, 1, kMaxTaskPanels}};
-constexpr Setting<int32_t> kDistances[] = {{"fetch_ahead", &MatmulTuning::fetch_ahead, 0, 1 << 20}};
+                                        {"many_panels", &MatmulTuning::many_panels, 1, kMaxTaskPanels},
+                                        {"one_panels", &MatmulTuning::one_panels, 1, kMaxTaskPanels}};
+constexpr Setting<int32_t> kDistances[] = {{"fetch_ahead", &MatmulTuning::fetch_ahead, 0, 1 << 20},
+                                           {"one_fetch", &MatmulTuning::one_fetch, 0, 1 << 20}};
 
 template <typename T>
 void take(const json::object& entry, const Setting<T>& setting, MatmulTuning& tuning) {

@@ -46,7 +46,13 @@ std::string file_with(const std::string& matrices) {
 }
 
 TEST_F(TuningFileTest, ReadsBackWhatWasWritten) {
-  MatmulTuning tuning{.packed_tokens = 48, .few_tokens = 8, .few_panels = 1, .many_panels = 4, .fetch_ahead = 12288};
+  MatmulTuning tuning{.packed_tokens = 48,
+                      .few_tokens = 8,
+                      .few_panels = 1,
+                      .many_panels = 4,
+                      .one_panels = 2,
+                      .fetch_ahead = 12288,
+                      .one_fetch = 3072};
   const fs::path path = write("avx2", 3, {{kWide, tuning}, {{Format::kF16, 7, 32}, {}}});
   const TuningFile file = read_tuning(path);
   EXPECT_EQ(file.isa, "avx2");
@@ -61,10 +67,16 @@ TEST_F(TuningFileTest, BringsNumbersIntoTheirRanges) {
   const MatmulTunings tunings =
       read_tuning(write(file_with(
                       R"({"format": "Q4_0", "rows": 96, "cols": 64, "packed_tokens": -5, "few_tokens": 1000000,
-                          "few_panels": 0, "many_panels": 70000, "fetch_ahead": 9000000000000})")))
+                          "few_panels": 0, "many_panels": 70000, "one_panels": -1, "fetch_ahead": 9000000000000,
+                          "one_fetch": -5})")))
           .tunings;
-  const MatmulTuning expected{
-      .packed_tokens = 0, .few_tokens = 1024, .few_panels = 1, .many_panels = 8, .fetch_ahead = 1 << 20};
+  const MatmulTuning expected{.packed_tokens = 0,
+                              .few_tokens = 1024,
+                              .few_panels = 1,
+                              .many_panels = 8,
+                              .one_panels = 1,
+                              .fetch_ahead = 1 << 20,
+                              .one_fetch = 0};
   EXPECT_EQ(tuning_json(kWide, tunings.at(kWide)), tuning_json(kWide, expected));
 }
 
@@ -121,9 +133,21 @@ std::vector<float> logits(const Checkpoint& checkpoint, const std::string& isa, 
 
 TEST_F(TuningFileTest, NeverChangesABit) {
   const MatmulTuning extremes[] = {
-      {.packed_tokens = 0, .few_tokens = 0, .few_panels = 1, .many_panels = 1, .fetch_ahead = 0},
-      {.packed_tokens = 128, .few_tokens = 1024, .few_panels = 8, .many_panels = 8, .fetch_ahead = 1 << 20},
-      {.packed_tokens = 10, .few_tokens = 9, .few_panels = 3, .many_panels = 5, .fetch_ahead = 100}};
+      {.packed_tokens = 0, .few_tokens = 0, .few_panels = 1, .many_panels = 1, .fetch_ahead = 0, .one_fetch = 1},
+      {.packed_tokens = 128,
+       .few_tokens = 1024,
+       .few_panels = 8,
+       .many_panels = 8,
+       .one_panels = 4,
+       .fetch_ahead = 1 << 20,
+       .one_fetch = 1 << 20},
+      {.packed_tokens = 10,
+       .few_tokens = 9,
+       .few_panels = 3,
+       .many_panels = 5,
+       .one_panels = 7,
+       .fetch_ahead = 100,
+       .one_fetch = 3000}};
   for (const Format format : {Format::kQ4_0, Format::kQ4_1, Format::kF16}) {
     const std::string image = test::tiny_gguf({.inner = 160, .format = format});
     const auto checkpoint = Checkpoint::from_gguf_bytes(test::as_bytes(image), "tiny.gguf");

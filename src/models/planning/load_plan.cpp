@@ -50,7 +50,7 @@ RunnerOptions resolve(RunnerOptions options, const ModelInfo& info, const Kernel
   check_option("the number of swap blocks", options.num_swap_blocks, 0, int64_t{1} << 30);
   check_kv_format("K type", options.k_format);
   check_kv_format("V type", options.v_format);
-  if (options.num_threads == 0) options.num_threads = available_processors();
+  if (options.num_threads == 0) options.num_threads = threads_of_choice(options.processors, available_processors());
   if (options.max_context == 0) options.max_context = info.max_context;
   if (options.max_logit_rows == 0) options.max_logit_rows = options.max_batch_tokens;
   check_option("the rows with logits", options.max_logit_rows, 1, options.max_batch_tokens);
@@ -67,6 +67,12 @@ KvLayout kv_layout_of(const ModelInfo& info, const RunnerOptions& options, int n
                                          .v_format = options.v_format,
                                          .hadamard = options.kv_hadamard,
                                          .num_ranks = num_ranks});
+}
+
+ThreadPlaces place_host_threads(const RunnerOptions& options, bool on_host) {
+  // The threads that serve another device read little memory.
+  if (!on_host && options.processors == "auto") return {};
+  return place_threads(options.processors, options.num_threads);
 }
 
 // The least free memory of any device. Each is asked on a thread of its own, because it becomes that thread's device.
@@ -121,6 +127,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   plan.unused_tensors = loader.unused_tensors();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
+  plan.places = place_host_threads(options, on_host);
   plan.kv = kv_layout_of(model->info(), options, options.tensor_parallel);
   const StepLimits limits = limits_of(plan, on_host);
   Arena workspace;
@@ -155,7 +162,8 @@ BackendChoice backend_choice(const RunnerOptions& options, int index) {
           .isa = options.isa,
           .activations = options.activations,
           .one_answer = options.one_answer,
-          .index = index};
+          .index = index,
+          .pages = options.pages};
 }
 
 std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_placement.h"
 #include "kernels/select.h"
 #include "models/kv_layout.h"
 #include "models/loading/checkpoint.h"
@@ -21,6 +22,7 @@ struct LoadPlan {
   ModelInfo info;
   std::vector<std::string> unused_tensors;  // TensorSource::unused_tensors
   RunnerOptions options;                    // with every 0 and empty name replaced by what was chosen
+  ThreadPlaces places;                      // of the threads of all ranks, one rank after the other; or empty
   MemoryPlan memory;                        // of all ranks together
   // Of one rank (rank 0, which has most):
   KvLayout kv;

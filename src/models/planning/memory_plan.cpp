@@ -108,6 +108,7 @@ class Planner {
     plan.kv_groups = plan_groups(input_.kv, demand, plan.num_swap_blocks);
     if (input_.swap_on_device) plan.swap_bytes = swap_bytes(plan.kv_groups);
     plan.total_bytes = plus(plus(fixed_bytes(), plan.swap_bytes), plan.kv_bytes);
+    plan.is_of_host = input_.swap_on_device;
     plan.num_ranks = options_.tensor_parallel;
     plan.rank_bytes = (plan.total_bytes - plan.mapped_bytes) / static_cast<uint64_t>(plan.num_ranks);
     plan.fits = plan.total_bytes <= plan.allowed_bytes;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "base/log.h"
 #include "kernels/select.h"
 #include "models/architectures/registry.h"
@@ -90,6 +91,18 @@ void warn_about(const Checkpoint& checkpoint, const LoadPlan& plan) {
   }
 }
 
+// What the system made of the wish for huge pages. Small models do not gain by them.
+void report_pages(uint64_t weight_bytes, PageSize pages) {
+  constexpr uint64_t kSmallModel = uint64_t{64} << 20;
+  if (weight_bytes < kSmallModel || pages == PageSize::kSmall) return;
+  const auto memory = anonymous_memory();
+  if (!memory || memory->bytes == 0) return;
+  log::info("{} of {} MiB in use are on huge pages{}", memory->huge_bytes >> 20, memory->bytes >> 20,
+            system_huge_pages() == HugePages::kNever
+                ? ", which this system never gives (/sys/kernel/mm/transparent_hugepage/enabled)"
+                : "");
+}
+
 MemoryPlan ModelRunner::plan(const Checkpoint& checkpoint, const RunnerOptions& options) {
   return plan_load(checkpoint, options).memory;
 }
@@ -107,10 +120,12 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
   LoadPlan plan = plan_load(checkpoint, options);
   if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
   warn_about(checkpoint, plan);
+  if (!plan.places.empty()) log::info("threads run on processors {}", describe_places(plan.places));
   auto impl = std::make_unique<Impl>(checkpoint, std::move(plan), progress);
   const auto num_cached =
       std::ranges::count_if(impl->ranks, [](const auto& rank) { return rank->has_cached_weights(); });
   impl->plan.memory.cached_bytes = static_cast<uint64_t>(num_cached) * impl->plan.weight_bytes;
+  if (impl->first().device().is_host()) report_pages(impl->plan.weight_bytes, options.pages);
   return std::unique_ptr<ModelRunner>(new ModelRunner(std::move(impl)));
 }
 
@@ -146,7 +161,9 @@ std::span<const int32_t> ModelRunner::tokens() const { return impl_->first().tok
 std::span<const float> ModelRunner::hidden() const { return impl_->first().hidden(); }
 std::span<const float> ModelRunner::tapped() const { return impl_->first().tapped(); }
 void ModelRunner::parallel_for(int64_t count, const std::function<void(int64_t, int)>& body) {
-  impl_->first().pool().parallel_for(count, body);
+  ThreadPool& pool = impl_->first().pool();
+  const BoundThread bound = pool.bind_caller();
+  pool.parallel_for(count, body);
 }
 int ModelRunner::num_host_threads() const { return impl_->first().pool().num_threads(); }
 void ModelRunner::move(const KvMove& move) {

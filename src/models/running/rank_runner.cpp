@@ -23,6 +23,15 @@ std::vector<KvBlockCounts> block_counts(const MemoryPlan& memory) {
   return counts;
 }
 
+ThreadPlaces places_of_rank(const LoadPlan& plan, int rank, int num_threads) {
+  if (plan.places.empty()) return {};
+  ThreadPlaces places;
+  for (int i = 0; i < num_threads; ++i) {
+    places.push_back(plan.places[static_cast<size_t>(rank * num_threads + i) % plan.places.size()]);
+  }
+  return places;
+}
+
 }  // namespace
 
 static_assert(kInputBuffers == Device::kNumMarks);  // a step in flight has one of each
@@ -34,12 +43,14 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       communicator_(communicator),
       limits_(limits_of(plan, device_->is_host())),
       share_prefixes_(plan.options.share_prefixes),
-      pool_(limits_.num_threads),
+      pool_(limits_.num_threads, places_of_rank(plan, communicator.rank(), limits_.num_threads)),
       exec_(make_exec(pool_, device_->stream())),
       workspace_(*device_, plan.workspace_bytes),
       inputs_(*device_, plan.input_bytes),
       staging_(*device_, kInputBuffers * plan.input_bytes),
       kv_(plan.kv, *device_, block_counts(plan.memory)) {
+  // Any thread may read any block. Ranks that divide the nodes among them touch theirs first.
+  if (!plan.places.empty() && communicator_.size() == 1) kv_.spread_over_nodes();
   load_model(checkpoint, plan, progress);
   checkpoint.release_pages();
   Arena arena(workspace_);
@@ -53,6 +64,8 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
 }
 
 void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress) {
+  // What threads pack lies near to the processors that they pack on.
+  const BoundThread bound = pool_.bind_caller();
   MatmulTunings tunings;
   if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
   const std::optional<WeightCache> cache = weight_cache_of(checkpoint, plan, kernels_, *device_, communicator_.rank());
@@ -125,6 +138,7 @@ void RankRunner::start(const Batch& batch) {
   const Started& before = steps_[kInputBuffers - 1 - next_buffer_];
   CHECK(num_in_flight_ == 0 || (runs_ahead() && num_in_flight_ < kInputBuffers && before.logit_floats == 0 &&
                                 before.hidden_floats == 0 && before.tapped_floats == 0));
+  const BoundThread bound = pool_.bind_caller();
   Step step = prepare(batch);
   const bool samples = !batch.sampling.empty();
   uint64_t key = 0;

@@ -45,11 +45,11 @@ std::string describe(const KvGroupPlan& group) {
 }
 
 void print_pages(PageSize asked) {
-  const bool gives_huge = system_huge_pages() != HugePages::kNever;
-  const bool is_huge = asked == PageSize::kHuge && gives_huge;
-  const char* const how = is_huge      ? "where the system has huge pages free"
-                          : gives_huge ? "as asked for by --no-huge-pages"
-                                       : "this system gives no huge ones (/sys/kernel/mm/transparent_hugepage/enabled)";
+  const bool is_huge = asked == PageSize::kHuge && system_huge_pages() != HugePages::kNever;
+  const char* const how = is_huge ? "where the system has huge pages free"
+                          : asked == PageSize::kHuge
+                              ? "this system gives no huge ones (/sys/kernel/mm/transparent_hugepage/enabled)"
+                              : "as asked for by --no-huge-pages";
   fmt::print("{:<12}{:>12}   {}\n", "pages of", format_bytes(is_huge ? AlignedBuffer::kHugePageBytes : 4096), how);
 }
 
@@ -114,10 +114,10 @@ void plan(const PlanOptions& options) {
     }
     if (ledger.swap_bytes > 0) line("swap space", ledger.swap_bytes, "for the KV of preempted sequences");
     if (drafter_bytes > 0) line("drafter", drafter_bytes, "its weights, KV cache and activations");
-    if (ledger.is_of_host) print_pages(runner.pages);
     line("total", ledger.total_bytes, "");
     if (ledger.num_ranks > 1) line("each rank", ledger.rank_bytes, fmt::format("of {}", ledger.num_ranks));
     line("allowed", ledger.allowed_bytes, ledger.fits ? "it fits" : "it does not fit");
+    if (ledger.is_of_host) print_pages(runner.pages);
     if (!ledger.advice.empty()) fmt::print("\n{}\n", ledger.advice);
   }
   if (!ledger.fits)

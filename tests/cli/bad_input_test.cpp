@@ -128,7 +128,7 @@ std::vector<Case> usage_cases() {
       {{"logits", "good.gguf", "--ids", "1,2", "-p", "abc", "--out", "x"}},
       {{"logits", "good.gguf", "--ids", "1,2", "--out", "good.gguf/x", "--isa", "reference", "-t", "1"}},
       {{"completion", "tcsh"}},
-      {{"plan", "good.gguf", "--memory", "20K", "--isa", "reference", "-t", "1"}},
+      {{"plan", "good.gguf", "--memory", "20K", "--isa", "reference", "-t", "1", "--no-huge-pages"}},
       {{"plan", "good.gguf", "--ctx-size", "1000G"}},
       {{"plan", "good.gguf", "--cpus", "0-,1"}},
       {{"--log-level", "loud", "info", "good.gguf"}},

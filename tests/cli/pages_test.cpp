@@ -221,10 +221,13 @@ TEST(Flags, ThatMessagesAndDocsNameAreThere) {
   namespace fs = std::filesystem;
   const fs::path root = QUIRE_SOURCE_DIR;
   std::set<std::string> known = flags_in(quire({"man", "--markdown"}).out);
-  // Of cmake, nvcc, hf, and of the programs in tools/ and tests/.
-  for (const char* other : {"--build", "--install", "--preset", "--fmad", "--local-dir", "--ik", "--llama",
-                            "--llama-server", "--quick", "--only", "--screenshots", "--help"}) {
-    known.insert(other);
+  // Of cmake, nvcc and hf.
+  for (const char* other : {"--build", "--install", "--preset", "--fmad", "--local-dir", "--help"}) known.insert(other);
+  for (const char* folder : {"tools", "tests"}) {
+    for (const fs::directory_entry& file : fs::recursive_directory_iterator(root / folder)) {
+      const fs::path extension = file.path().extension();
+      if (extension == ".py" || extension == ".sh") known.merge(flags_in(read_bytes(file.path())));
+    }
   }
   const auto expect_known = [&](const fs::path& file, const std::string& text) {
     for (const std::string& flag : flags_in(text)) EXPECT_TRUE(known.contains(flag)) << flag << " in " << file;

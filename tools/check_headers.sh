@@ -17,13 +17,10 @@ isas=$(sed -n 's/^ *quire_isa(\([a-z0-9_]*\) .*/\1/p' kernels/CMakeLists.txt)
 # Nothing here calls what a header offers: unused functions are no fault.
 for isa in $isas; do
   base=$(base_of "$isa")
-  if [ -z "$base" ]; then
-    folder=vector
-    options="$(field "$isa" FLAGS) -Ikernels/$isa"
-  else
-    folder=tiles
-    options="$(field "$base" FLAGS) $(field "$isa" FLAGS) -Ikernels/$isa -Ikernels/$base -DQUIRE_BASE=$base"
-  fi
+  folder=vector
+  [ ! -f "kernels/$isa/isa/tiles.h" ] || folder=tiles
+  options="$(field "$isa" FLAGS) -Ikernels/$isa"
+  [ -z "$base" ] || options="$(field "$base" FLAGS) $options -Ikernels/$base -DQUIRE_BASE=$base"
   for header in kernels/"$folder"/*.h kernels/"$isa"/isa/*.h; do
     echo "$options -DQUIRE_TABLE=$isa -include $header"
   done

@@ -76,7 +76,7 @@ def tests_of(args, model, is_synthetic):
     tests.append(Test(f"decode {args.answer}", lambda p: p.decode(1, STREAM_PROMPT, args.answer)))
     if not is_synthetic or model.weights not in args.stream_formats:
         return tests
-    tests += [Test(f"{n} streams", lambda p, n=n: p.decode(n, STREAM_PROMPT, args.stream_answer)) for n in args.streams]
+    tests += [Test(f"{n} streams of {args.stream_answer}", lambda p, n=n: p.decode(n, STREAM_PROMPT, args.stream_answer)) for n in args.streams]
     for depth in args.depths:
         tests.append(Test(f"prefill {depth}", lambda p, d=depth: p.prefill(d)))
         tests.append(Test(f"decode 32 @ {depth}", lambda p, d=depth: p.decode(1, d, 32)))
@@ -87,7 +87,7 @@ def said(program, error):
     print(f"{program.name}: {error}", file=sys.stderr, flush=True)
 
 
-def round_of(program, model, tests, memory):
+def round_of(args, program, model, tests, memory):
     """One run of each test: {name of the test: tokens/s}. A test that fails, or has no time left, has none."""
     found = {}
     is_prepared = False
@@ -101,7 +101,7 @@ def round_of(program, model, tests, memory):
 
     try:
         for test in tests:
-            key = f"{program.name}: {model.name} {model.weights}: {test.name}"
+            key = f"{program.description()}, {args.threads} threads: {model.name} {model.weights}: {test.name}"
             try:
                 found[test.name] = memory.recall(key, functools.partial(measured, test))
             except peers.Failed as error:
@@ -195,7 +195,7 @@ def comparison(args, programs, memory):
         rounds = {program: [] for program in fitting(programs, model)}
         for _ in range(args.rounds):
             for program, found in rounds.items():
-                found.append(round_of(program, model, tests, memory))
+                found.append(round_of(args, program, model, tests, memory))
         for test in tests:
             table.add(model, test, [
                 [found[test.name] for found in rounds[program] if test.name in found] if program in rounds else None
@@ -206,7 +206,7 @@ def comparison(args, programs, memory):
 def roofs(args, memory):
     command = [args.quire, "bench", "roof", "--json", "-t", f"1,{args.threads}", "--passes", args.roof_passes]
     lines = ["| threads | what | best | median |", "|---|---|---|---|"]
-    for row in json.loads(memory.recall("roofs", lambda: output_of(command))):
+    for row in json.loads(memory.recall(" ".join(map(str, command)), lambda: output_of(command))):
         lines.append(f"| {row['threads']} | {row['test']} | {row['value']:.1f} {row['unit']} | {row['median']:.1f} |")
     return "\n".join(lines) + "\n"
 
@@ -220,7 +220,7 @@ def kernels(args, isa, plot, memory):
     if args.quick:
         command += ["--rounds", "1", "--round-ms", "1", "--tokens", "1,16,64", "--depth", "512"]
     lines = ["| operation | us | GB/s | of reading | Gop/s | of arithmetic |", "|---|---|---|---|---|---|"]
-    for row in json.loads(memory.recall("kernels", lambda: output_of(command))):
+    for row in json.loads(memory.recall(" ".join(map(str, command)), lambda: output_of(command))):
         lines.append(f"| {row['test']} | {row['microseconds']:.1f} | {row['gb_per_second']:.2f} | "
                      f"{100 * row['read_share']:.0f} % | {row['gop_per_second']:.1f} | "
                      f"{100 * row['operations_share']:.0f} % |")

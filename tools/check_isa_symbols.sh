@@ -21,8 +21,11 @@ for object in $objects; do
   fi
 done
 
-for object in $(find "$1" -path '*quire_kernels*' -name '*.o' ! -path '*quire_kernels_isa_amx.dir*'); do
-  if objdump -d --no-show-raw-insn "$object" | grep -qE '[[:space:]](ldtilecfg|tile(load|store|zero|release)|tdp)'; then
+others=$(find "$1" -path '*quire_kernels*' -name '*.o' ! -path '*quire_kernels_isa_amx.dir*')
+[ -n "$others" ] || { echo "no objects of the kernels in $1" >&2; exit 2; }
+for object in $others; do
+  code=$(objdump -d --no-show-raw-insn "$object")
+  if printf '%s\n' "$code" | grep -qE '[[:space:]](ldtilecfg|tile(load|store|zero|release)|tdp)'; then
     failed=1
     echo "$object contains instructions of AMX" >&2
   fi

@@ -26,7 +26,7 @@ import urllib.request
 
 import long_prompt
 import peers
-from peers.peer import Load
+from peers.peer import Load, output_of
 
 READY_SECONDS = 300
 FIGURES = {
@@ -90,7 +90,7 @@ def measure(args, url, seed, folder):
     command = [args.quire, "bench", "serve", "--base-url", url, "--ids", "--prefix-len",
                str(args.prefix_len), "--input-len", str(args.input_len), "--output-len", str(args.output_len),
                "--requests", str(args.requests), "--warmup", str(args.warmup), "--seed", str(seed), "--json", path]
-    subprocess.run(command + load, check=True, stdout=subprocess.DEVNULL)
+    output_of(command + load)
     with open(path) as file:
         runs = {run["label"]: run for run in json.load(file)["runs"]}
     return {label: {name: figure(run, keys) for name, keys in FIGURES.items()} | {"failed": run["requests"] - run["ok"]}
@@ -182,8 +182,11 @@ def prepared(args, folder):
         if not program.has_server():
             print(f"skipped: {program.name}: it has no server of its own", file=sys.stderr)
             continue
-        program.prepare(model)
-        servers.append(program)
+        try:
+            program.prepare(model)
+            servers.append(program)
+        except peers.Failed as error:
+            print(f"skipped: {program.name}: {error}", file=sys.stderr)
     return servers
 
 

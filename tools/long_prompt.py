@@ -6,6 +6,8 @@ import json
 import statistics
 import time
 
+from peers.peer import Failed
+
 STREAMS = 8
 
 
@@ -21,7 +23,10 @@ async def stream(url, prompt, max_tokens, stamps):
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 22)
     body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "stream": True, "ignore_eos": True, "temperature": 0}).encode()
     writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-                 f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                 f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    status = await reader.readline()
+    if b" 200 " not in status:
+        raise Failed(f"{url} answered a prompt of {len(prompt)} tokens: {(status + await reader.read(2000)).decode(errors='replace')}")
     while True:
         line = await reader.readline()
         if line.startswith(b"data: [DONE]") or not line:
@@ -29,6 +34,8 @@ async def stream(url, prompt, max_tokens, stamps):
         if line.startswith(b"data: {"):
             stamps.append(time.perf_counter())
     writer.close()
+    if not stamps:
+        raise Failed(f"{url} sent no token for a prompt of {len(prompt)} tokens")
 
 
 async def _visit(url, tokens, first_id):
@@ -36,6 +43,10 @@ async def _visit(url, tokens, first_id):
     late = []
     tasks = [asyncio.create_task(stream(url, [1000 + 7 * i + j for j in range(32)], 400, stamps[i])) for i in range(STREAMS)]
     while min(map(len, stamps)) < 60:
+        for task in tasks:
+            if task.done():
+                task.result()  # raises what it failed with
+                raise Failed(f"{url} ended a stream before its 60th token")
         await asyncio.sleep(0.02)
     came = time.perf_counter()
     if tokens:

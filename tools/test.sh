@@ -12,6 +12,7 @@ mkdir -p build
 # ---- steps -------------------------------------------------------------------------------------------------------------
 
 rows=() current="" began=0 cpu_before=0
+declare -A background  # process groups by name, of `beside`
 cpu_file=$(mktemp)
 
 # Processor seconds of all programs that have ended so far.
@@ -35,7 +36,7 @@ step() {
 report() {
   local status=$? failed=$current
   trap - EXIT
-  jobs -p | xargs -r kill 2>/dev/null || true
+  for group in "${background[@]}"; do kill -- "-$group" 2>/dev/null || true; done
   step ""
   printf '\n%7s %7s\n' seconds "of CPU"
   printf '%s\n' "${rows[@]}"
@@ -51,20 +52,22 @@ trap 'exit 130' INT TERM
 run_tests() {
   local preset=$1
   shift
-  ctest --preset "$preset" -j "$jobs" -R "^($(echo "$@" | tr ' ' '|'))(\.[0-9]+)?\$"
+  ctest --preset "$preset" -j "$jobs" --no-tests=error -R "^($(echo "$@" | tr ' ' '|'))(\.[0-9]+)?\$"
 }
 
 # beside NAME COMMAND...: runs it in the background and keeps what it prints in build/NAME.log, because no step alone
 # keeps all processors busy to its end. finish NAME: waits for it, and fails if it failed.
-declare -A background
 beside() {
   local name=$1
   shift
+  set -m  # a process group of its own, which report() can end as a whole
   "$@" >"build/$name.log" 2>&1 &
   background[$name]=$!
+  set +m
 }
 finish() {
   wait "${background[$1]}" || { tail -100 "build/$1.log"; exit 1; }
+  unset "background[$1]"
   echo "-- $1:"
   tail -4 "build/$1.log"
 }

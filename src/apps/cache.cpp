@@ -20,7 +20,11 @@ struct CacheOptions {
 };
 
 std::filesystem::path folder_of(const CacheOptions& options) {
-  if (!options.folder.empty()) return options.folder;
+  if (!options.folder.empty()) {
+    if (std::filesystem::is_directory(options.folder)) return options.folder;
+    fail(ErrorCode::kNotFound, "--folder: '{}' is not a folder; give the one that --weight-cache names",
+         printable(options.folder));
+  }
   std::filesystem::path folder = weight_cache_folder();
   if (!folder.empty()) return folder;
   fail(ErrorCode::kNotFound, "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; give --folder");

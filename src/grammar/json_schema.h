@@ -10,7 +10,8 @@ struct JsonForm {
   // Between tokens of JSON any whitespace may stand, as far as it stays short; else it is as Python's json.dumps writes
   // it: a space after ',' and ':'.
   bool any_whitespace = true;
-  // An object's properties come in any order; else in the schema's, and others after them.
+  // An object's properties come in any order; else in the schema's, and others after them. Objects with more than 8
+  // properties, some of which must break a rule (not, oneOf), keep the schema's.
   bool any_order = false;
 };
 

@@ -319,6 +319,7 @@ void Recognizer::expect_in_list(const Item& item) {
 
 void Recognizer::advance_list(uint32_t symbol, uint32_t progress, uint32_t origin) {
   const ListPlace place = list_place(progress);
+  count_work(4 + place.state->had.size());
   const UnorderedList& list = symbols_.unordered[place.list];
   ListState next = *place.state;
   next.is_after_member = !place.state->is_after_member;

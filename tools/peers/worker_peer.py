@@ -5,6 +5,7 @@ and answers each with {"seconds"}: prompts of that many random tokens, that many
 "variant" says in which of several ways that the program has.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -114,7 +115,8 @@ class WorkerPeer(Peer):
     def close(self):
         if self.process is None:
             return
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

@@ -287,7 +287,8 @@ uint64_t clear_weight_caches(const fs::path& folder) {
     const std::string name = entry.path().filename().string();
     if (!name.ends_with(kSuffix) && !name.ends_with(std::string(kSuffix) + std::string(kPartialSuffix))) continue;
     const uint64_t bytes = entry.file_size(error);
-    if (fs::remove(entry.path(), error)) freed_bytes += bytes;
+    const bool is_known = !error;
+    if (fs::remove(entry.path(), error) && is_known) freed_bytes += bytes;
   }
   return freed_bytes;
 }

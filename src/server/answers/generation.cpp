@@ -345,7 +345,9 @@ std::shared_ptr<const ConstraintSource> constraint_for(const ServerContext& cont
   if (start != AnswerStart::kContent) marks.end = text.reasoning_format()->end;
   if (start == AnswerStart::kEither) marks.begin = text.reasoning_format()->begin;
   auto constraint = constraint_of(*plan.model, plan.request, std::move(marks), context.any_property_order);
-  const int64_t budget = plan.request.thinking_token_budget.value_or(context.reasoning_budget);
+  // Beams cannot have a form, so the server's own bound does not hold for them.
+  const int64_t usual = plan.request.use_beam_search ? -1 : context.reasoning_budget;
+  const int64_t budget = plan.request.thinking_token_budget.value_or(usual);
   if (budget < 0 || start == AnswerStart::kContent) return constraint;
   return limit_thinking(text.tokenizer(), *text.reasoning_format(), eog_ids,
                         {.max_tokens = budget, .is_open = start == AnswerStart::kReasoning}, std::move(constraint));

@@ -349,7 +349,7 @@ TEST_F(FieldsTest, RangesOfThePeers) {
   EXPECT_EQ(refused(R"({"max_tokens": 0})"), "max_tokens");
   EXPECT_EQ(refused(R"({"max_tokens": 0})", kCompletionsApi), "accepted") << "an echo is scored without more tokens";
   EXPECT_EQ(refused(R"({"function_call": "auto"})"), "accepted");
-  EXPECT_EQ(refused(R"({"functions": [{"name": "f"}], "function_call": {"name": "g"}})"), "tool_choice");
+  EXPECT_EQ(refused(R"({"functions": [{"name": "f"}], "function_call": {"name": "g"}})"), "function_call");
   EXPECT_EQ(refused(R"({"functions": [{"name": "f"}], "tools": [{"function": {"name": "f"}}]})"), "functions");
   EXPECT_EQ(refused(R"({"functions": [{"description": "f"}]})"), "functions[0].name");
   EXPECT_EQ(refused(R"({"function_call": "required"})"), "function_call");

@@ -59,7 +59,7 @@ void open_arguments(const std::string& path, json::value& calls, const ParseCont
 
 // OpenAI's older form of a call and of its result: a result follows its call, and neither has an id.
 void open_function_call(const std::string& path, json::object& message) {
-  constexpr const char* kId = "call_function";
+  constexpr const char* kId = "function0";  // some templates demand nine letters or digits
   if (message.at("role") == "function") {
     message["role"] = "tool";
     message["tool_call_id"] = kId;

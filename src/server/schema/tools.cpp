@@ -144,8 +144,10 @@ void check_tools(const ApiRequest& request) {
   const bool is_there = std::any_of(request.tools.begin(), request.tools.end(),
                                     [&](const Tool& tool) { return tool.name == request.tool_name; });
   if (!is_there) {
-    refuse_field("tool_choice", fmt::format("'tool_choice' names {}, which is not among the {} tools",
-                                            request.tool_name, request.tools.size()));
+    const bool is_older = request.calls_functions;
+    const char* const field = is_older ? "function_call" : "tool_choice";
+    refuse_field(field, fmt::format("'{}' names {}, which is not among the {} {}", field, request.tool_name,
+                                    request.tools.size(), is_older ? "functions" : "tools"));
   }
 }
 

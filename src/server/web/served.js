@@ -65,6 +65,7 @@ export class Served {
     by_id("state_text").textContent = kStateWords[state] ?? state;
     this.draw_model();
     if (changed && state === "ready" && !this.models.length) this.read_models();
+    if (failure?.code === "model_not_found") this.read_models();  // another process answers now, with other models
     // While the model loads, the page polls until it is ready, and no longer.
     clearTimeout(this.timer);
     if (state === "loading" || state === "away") {

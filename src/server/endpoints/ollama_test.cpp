@@ -110,6 +110,13 @@ TEST_F(OllamaTest, OldestTurnsAreLeftOut) {
   EXPECT_EQ(answer(handle_ollama_chat, body).at("message"), alone.at("message"));
   body["truncate"] = false;
   EXPECT_NE(refusal(handle_ollama_chat, body, 400).find("maximum context length"), std::string::npos);
+  // num_ctx is for the prompt: an answer as long leaves a short conversation whole.
+  body = ask({{"stream", false}});
+  body["messages"] = json::array{longer[0], longer[1], last};
+  const json::value whole = answer(handle_ollama_chat, body).at("prompt_eval_count");
+  json::object& options = body["options"].as_object();
+  options["num_ctx"] = options["num_predict"] = 128;
+  EXPECT_EQ(answer(handle_ollama_chat, body).at("prompt_eval_count"), whole);
 }
 
 TEST_F(OllamaTest, AFormatHolds) {

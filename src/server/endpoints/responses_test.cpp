@@ -194,6 +194,25 @@ TEST_F(ResponsesTest, OldestTurnsAreLeftOut) {
   EXPECT_EQ(output_text(given), output_text(shorter));
   EXPECT_EQ(given.at("truncated"), true);
   EXPECT_FALSE(shorter.contains("truncated"));
+  // Of a turn that is too long alone, the oldest calls go with their results; the user's message stays.
+  const auto calls = [](int first_call) {
+    json::array input = {{{"role", "user"}, {"content", "Look for a fox."}}};
+    for (int i = first_call; i < 30; ++i) {
+      const std::string id = fmt::format("c{}", i);
+      input.push_back({{"type", "function_call"}, {"call_id", id}, {"name", "look"}, {"arguments", "{}"}});
+      input.push_back({{"type", "function_call_output"}, {"call_id", id}, {"output", fmt::format("no fox at {}", i)}});
+    }
+    return input;
+  };
+  const json::object found = answer(handle_responses, response(calls(0), {{"truncation", "auto"}}));
+  EXPECT_EQ(found.at("truncated"), true);
+  bool is_one_of_them = false;
+  for (int first_call = 1; first_call < 30 && !is_one_of_them; ++first_call) {
+    const json::object body = response(calls(first_call));
+    is_one_of_them =
+        answer(handle_responses_input_tokens, body).at("input_tokens") == found.at("usage").at("input_tokens");
+  }
+  EXPECT_TRUE(is_one_of_them);
   // What does not fit alone is refused still.
   const json::object too_long = response(json::string(2000, 'q'), {{"truncation", "auto"}});
   EXPECT_EQ(error(handle_responses, too_long).at("code"), "context_length_exceeded");

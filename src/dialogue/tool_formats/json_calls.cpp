@@ -124,9 +124,7 @@ class JsonCallReader : public CallReader {
       } else {
         early_ += bytes;
       }
-    } else if (step_ == Step::kArguments) {
-      value_ += bytes;
-    } else if (step_ != Step::kOther && value_.size() <= kMaxNameBytes) {
+    } else if (step_ == Step::kArguments || (step_ != Step::kOther && value_.size() <= kMaxNameBytes)) {
       value_ += bytes;
     }
   }

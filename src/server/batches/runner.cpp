@@ -103,7 +103,8 @@ class BatchRunner::Impl {
   // What cannot be done for this batch alone fails the batch, and the others go on. What cannot be done for any passes.
   template <typename Work>
   void isolate(const std::string& of_batch, const Work& work) {
-    const std::string id = of_batch;  // the work may end the job that holds it
+    // The work may end the job that holds it.
+    const std::string id = of_batch;  // NOLINT(performance-unnecessary-copy-initialization)
     try {
       work();
     } catch (const std::exception& error) {

@@ -164,8 +164,11 @@ class Conversation {
         refuse_block(block_path, type, "text, thinking, redacted_thinking and tool_use");
       }
     }
-    if (!parts.empty()) message["content"] = content_of(std::move(parts));
-    if (parts.empty() && calls.empty() && message["content"].is_null()) message["content"] = "";
+    if (!parts.empty()) {
+      message["content"] = content_of(std::move(parts));
+    } else if (calls.empty() && message["content"].is_null()) {
+      message["content"] = "";
+    }
     if (!thinking.empty()) message["reasoning_content"] = thinking;
     if (!calls.empty()) message["tool_calls"] = std::move(calls);
   }

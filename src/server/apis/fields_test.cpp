@@ -407,9 +407,9 @@ TEST_F(FieldsTest, MessagesAsTheDialogueExpectsThem) {
             R"([{"role":"system","content":"d"},{"role":"user","name":"ann",)"
             R"("content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"user","content":""},)"
             R"({"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]},)"
-            R"({"role":"assistant","content":null,"tool_calls":[{"id":"call_function","type":"function",)"
+            R"({"role":"assistant","content":null,"tool_calls":[{"id":"function0","type":"function",)"
             R"("function":{"name":"f","arguments":{"x":1}}}]},)"
-            R"({"role":"tool","name":"f","content":"3","tool_call_id":"call_function"}])");
+            R"({"role":"tool","name":"f","content":"3","tool_call_id":"function0"}])");
 }
 
 TEST_F(FieldsTest, PredictionsAreTextAndDraftsANumber) {

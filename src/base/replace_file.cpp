@@ -52,7 +52,7 @@ class PartialFile {
   }
 
  private:
-  // Whoever had the lock before may have given the file its final name.
+  // The process that held the lock before may have given the file its final name.
   bool has_its_name() const {
     struct stat ours = {};
     struct stat named = {};

@@ -596,7 +596,7 @@ TEST_P(AttentionTest, SharedPrefixes) {
 // columns, K and V of which one is codes.
 TEST(AttentionOnTiles, OracleAndOneAnswer) {
   const Kernels* const table = emulated_amx_kernels(Activations::kBf16);
-  if (table == nullptr) GTEST_SKIP() << "needs the base of the tiles";
+  if (table == nullptr) GTEST_SKIP() << "the emulated tiles need AVX-512, which this machine lacks";
   for (const Shape& shape :
        {Shape{8, 2, 64}, Shape{4, 1, 40, Format::kBF16, Format::kF8_E4M3, 70},
         Shape{3, 1, 32, Format::kQ8_0, Format::kF32}, Shape{2, 1, 96, Format::kF16, Format::kQ4_0}}) {
@@ -608,7 +608,7 @@ TEST(AttentionOnTiles, OracleAndOneAnswer) {
 
 TEST(AttentionOnTiles, SharedPrefixes) {
   const Kernels* const table = emulated_amx_kernels(Activations::kBf16);
-  if (table == nullptr) GTEST_SKIP() << "needs the base of the tiles";
+  if (table == nullptr) GTEST_SKIP() << "the emulated tiles need AVX-512, which this machine lacks";
   const Batch batch({8, 2, 32}, {{140, 1}, {150, 2}, {133, 1}, {160, 1}, {141, 1}}, 21);
   std::vector<AttentionSequence> sequences = batch.sequences();
   std::vector<std::vector<int32_t>> tables;

@@ -655,7 +655,7 @@ TEST(MatmulTables, NoTokensAndNoRowsAreFine) {
 class MatmulOnTiles : public testing::TestWithParam<Format> {
  protected:
   void SetUp() override {
-    if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
+    if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the emulated tiles need AVX-512, which this machine lacks";
   }
   Format format() const { return GetParam(); }
   // The shortest rows, and rows that do not end with a block of 256 columns if the format has such.

@@ -46,13 +46,13 @@ TEST(Tiles, LoadsAndStoresItsRowsOnly) {
 }
 
 TEST(Tiles, KnownProductsAreRight) {
-  if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
+  if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the emulated tiles need AVX-512, which this machine lacks";
   EXPECT_TRUE(emulated_tiles_are_right());
 }
 
 // A round of 2 x 2 products per eight steps.
 TEST(Tiles, RoofLoopsCountTheirOperations) {
-  if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the machine lacks the base";
+  if (emulated_amx_kernels() == nullptr) GTEST_SKIP() << "the emulated tiles need AVX-512, which this machine lacks";
   constexpr double kOperations = 3 * 4 * 2.0 * 16 * 16 * 64;
   EXPECT_EQ(emulated_amx::roof_loops().dot(24), kOperations);
   EXPECT_EQ(emulated_amx::cached_dot_loop(24), kOperations);

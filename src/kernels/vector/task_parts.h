@@ -27,7 +27,9 @@ template <typename PanelsOf>  // MatrixPanels panels_of(int matrix)
 class PanelTasks {
  public:
   PanelTasks(int num_matrices, const PanelsOf& panels_of, int num_threads)
-      : panels_of_(panels_of), num_parts_(num_threads < kMaxParts ? num_threads : kMaxParts) {
+      : panels_of_(panels_of),
+        num_threads_(num_threads),
+        num_parts_(num_threads < kMaxParts ? num_threads : kMaxParts) {
     for (int part = 0; part < num_parts_; ++part) {
       parts_[part] = {};
       for (int i = 0; i < num_matrices; ++i) {
@@ -42,7 +44,7 @@ class PanelTasks {
 
   // The threads together must call it exactly num_tasks() times.
   PanelTask take(int thread) {
-    for (int part = thread % num_parts_;; part = (part + 1) % num_parts_) {
+    for (int part = part_of(thread);; part = (part + 1) % num_parts_) {
       Part& from = parts_[part];
       if (__atomic_load_n(&from.next, __ATOMIC_RELAXED) >= from.end) continue;
       const int64_t task = __atomic_fetch_add(&from.next, 1, __ATOMIC_RELAXED);
@@ -51,12 +53,14 @@ class PanelTasks {
   }
 
  private:
-  static constexpr int kMaxParts = 64;  // further threads share these parts
+  static constexpr int kMaxParts = 256;  // of more threads, neighbours share a part
   struct alignas(64) Part {
     int64_t next;
     int64_t end;
   };
 
+  // Neighbouring threads, which are on one memory node, have neighbouring parts.
+  int part_of(int thread) const { return static_cast<int>(int64_t{thread} * num_parts_ / num_threads_); }
   int64_t first_of(const MatrixPanels& panels, int part) const { return panels.count * part / num_parts_; }
 
   PanelTask task_of(int part, int64_t task) const {
@@ -72,6 +76,7 @@ class PanelTasks {
   }
 
   const PanelsOf& panels_of_;
+  int num_threads_;
   int num_parts_;
   int64_t num_tasks_ = 0;
   Part parts_[kMaxParts];

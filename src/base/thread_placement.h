@@ -23,7 +23,8 @@ using ThreadPlaces = std::vector<ProcessorList>;
 // With auto and cores, threads take one processor of every core before a second one, and so that memory nodes are
 // filled evenly; neighbouring threads are on one node, because they have neighbouring parts of a matrix.
 //
-// Throws Error for anything else, and for a LIST with processors that are not in `allowed`, which are by id.
+// `allowed` is by id; empty: unknown, so that auto and cores place no thread and a LIST is taken as it is. Throws Error
+// for any other choice, and for a LIST with processors that are not in `allowed`.
 ThreadPlaces place_threads(std::string_view choice, int num_threads, std::span<const Processor> allowed);
 
 // On this machine.

@@ -164,6 +164,21 @@ TEST(ThreadPlaces, ThreadsStayWhereTheyAreBound) {
   EXPECT_EQ(allowed_processors(), before);
 }
 
+TEST(ThreadPlaces, ThreadsStayWhereSomebodyElseHasBoundThem) {
+  const ProcessorList before = allowed_processors();
+  if (before.size() < 2) GTEST_SKIP() << "needs two processors";
+  std::thread([&] {
+    {
+      const BoundThread bound({before.back()});
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(static_cast<size_t>(before.front()), &set);
+      ASSERT_EQ(sched_setaffinity(0, sizeof set, &set), 0);  // as taskset -p does
+    }
+    EXPECT_EQ(allowed_processors(), ProcessorList{before.front()});
+  }).join();
+}
+
 // The system refuses to tell the calling thread its affinity mask from now on. Returns false where it does not do that.
 bool refuse_affinity() {
   sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

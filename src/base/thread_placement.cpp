@@ -124,6 +124,7 @@ BoundThread::BoundThread(const ProcessorList& processors) {
   ProcessorList before = allowed_processors();
   if (!before.empty() && set_affinity(processors)) {
     before_ = std::move(before);
+    bound_ = allowed_processors();
     return;
   }
   static std::atomic<bool> has_warned = false;  // threads are bound again in each step
@@ -132,7 +133,7 @@ BoundThread::BoundThread(const ProcessorList& processors) {
 }
 
 BoundThread::~BoundThread() {
-  if (!before_.empty()) set_affinity(before_);
+  if (!before_.empty() && allowed_processors() == bound_) set_affinity(before_);
 }
 
 }  // namespace quire

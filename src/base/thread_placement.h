@@ -37,7 +37,8 @@ int threads_of_choice(std::string_view choice, int usual);
 std::string describe_places(const ThreadPlaces& places);
 
 // Restricts the calling thread to some processors until the end of the scope; none: changes nothing. Where the system
-// refuses, the thread runs where it ran, and the log says so once.
+// refuses, the thread runs where it ran, and the log says so once. A thread that somebody else has bound meanwhile, as
+// taskset -p does, stays there.
 class BoundThread {
  public:
   explicit BoundThread(const ProcessorList& processors);
@@ -47,6 +48,7 @@ class BoundThread {
 
  private:
   ProcessorList before_;  // empty: unchanged
+  ProcessorList bound_;   // as the system says: of those asked for, the ones that it allows
 };
 
 }  // namespace quire

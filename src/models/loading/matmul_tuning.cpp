@@ -1,14 +1,15 @@
 #include "models/loading/matmul_tuning.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <span>
 
 #include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/replace_file.h"
 
 namespace quire {
 namespace {
@@ -136,18 +137,10 @@ void write_tuning(const TuningFile& tuning, const std::filesystem::path& path) {
                              {"matrices", std::move(matrices)}};
   std::error_code error;
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
-  std::filesystem::path partial = path;
-  partial += fmt::format(".{}.partial", ::getpid());
-  std::ofstream out(partial, std::ios::trunc);
-  out << json::serialize(root) << '\n';
-  out.close();
-  if (out) std::filesystem::rename(partial, path, error);
-  if (!out || error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    fail(ErrorCode::kIo, "'{}' cannot be written: is there room, and permission to write there?",
-         printable(path.string()));
-  }
+  const std::string text = json::serialize(root) + '\n';
+  if (replace_file(path, {std::as_bytes(std::span(text))}, kForAll)) return;
+  fail(ErrorCode::kIo, "'{}' is being written by another process; tune again when that one has ended",
+       printable(path.string()));
 }
 
 MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view isa, Activations activations,

@@ -1,6 +1,7 @@
 #include "models/loading/matmul_tuning.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -99,6 +100,13 @@ TEST_F(TuningFileTest, RefusesBrokenFiles) {
   }
   EXPECT_THROW(read_tuning(folder_), Error);
   EXPECT_THROW(write_tuning({}, write("") / "below-a-file"), Error);
+}
+
+TEST_F(TuningFileTest, OtherUsersMayReadIt) {
+  const mode_t before = ::umask(022);
+  const fs::path path = write("avx2", 2, {});
+  ::umask(before);
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms(0644));
 }
 
 TEST_F(TuningFileTest, IsOfOneMachine) {

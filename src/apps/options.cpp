@@ -33,8 +33,9 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
 // RunnerOptions::tuning_file for a value of --tuning.
 std::string tuning_file_of(const ModelOptions& options) {
   if (options.tuning == "none") return "";
-  if (options.tuning == "auto")
-    return tuning_cache_file(select_kernels(options.isa, options.activations).name).string();
+  if (options.tuning == "auto") {
+    return tuning_cache_file(select_kernels(options.isa, options.activations).name, options.activations).string();
+  }
   std::error_code error;
   if (std::filesystem::exists(options.tuning, error)) return options.tuning;
   fail(ErrorCode::kNotFound, "there is no tuning file '{}'; 'quire tune MODEL --output FILE' writes one",

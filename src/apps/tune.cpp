@@ -132,8 +132,11 @@ void show(const TuneOptions& options, const Kernels& table, const TuningFile& fi
   if (options.json) {
     json::array rows;
     for (const auto& [shape, tuned] : results) rows.push_back(row_of(shape, tuned));
-    const json::object out = {
-        {"isa", file.isa}, {"processor", file.processor}, {"threads", file.num_threads}, {"matrices", std::move(rows)}};
+    const json::object out = {{"isa", file.isa},
+                              {"activations", activations_name(file.activations)},
+                              {"processor", file.processor},
+                              {"threads", file.num_threads},
+                              {"matrices", std::move(rows)}};
     fmt::print("{}\n", json::serialize(out));
     return;
   }
@@ -150,7 +153,8 @@ void tune(const TuneOptions& options) {
     fail(ErrorCode::kInvalidArgument,
          "the reference kernels have no settings to tune; choose other kernels with --isa");
   }
-  const std::string path = options.output.empty() ? tuning_cache_file(table.name).string() : options.output;
+  const std::string path =
+      options.output.empty() ? tuning_cache_file(table.name, table.activations).string() : options.output;
   if (path.empty() && !options.dry_run) {
     fail(ErrorCode::kInvalidArgument,
          "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; give --output FILE");
@@ -162,9 +166,13 @@ void tune(const TuneOptions& options) {
       options.model.threads > 0 ? options.model.threads : threads_of_choice(choice, available_processors());
   ThreadPool pool(threads, place_threads(choice, threads));
   const BoundThread bound = pool.bind_caller();
-  TuningFile file{.isa = table.name, .processor = processor_name(), .num_threads = pool.num_threads()};
-  if (!options.dry_run)
-    file.tunings = load_tuning(path, file.isa, file.num_threads);  // keeps the matrices of other models
+  TuningFile file{.isa = table.name,
+                  .activations = table.activations,
+                  .processor = processor_name(),
+                  .num_threads = pool.num_threads()};
+  if (!options.dry_run) {  // keeps the matrices of other models
+    file.tunings = load_tuning(path, file.isa, file.activations, file.num_threads);
+  }
   const auto results = measure(options, table, pool, shapes);
   for (const auto& [shape, tuned] : results) file.tunings[shape] = tuned.tuning;
   show(options, table, file, results);

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "base/cpu_topology.h"
 
@@ -140,7 +141,8 @@ uint64_t available_memory() {
 }
 
 int available_processors() {
-  const auto count = static_cast<double>(allowed_processors().size());
+  const ProcessorList allowed = allowed_processors();
+  const auto count = static_cast<double>(allowed.empty() ? std::thread::hardware_concurrency() : allowed.size());
   return std::max(1, static_cast<int>(std::min(count, cgroup_limits().processors)));
 }
 

@@ -23,7 +23,8 @@ CgroupLimits read_cgroup_limits(const std::filesystem::path& root, std::string_v
 // Bytes: the machine's free memory, within the control groups' limits.
 uint64_t available_memory();
 
-// Processors of the affinity mask, within the control groups' limits; at least 1.
+// Processors of the affinity mask, or of the machine where the mask is unknown, within the control groups' limits; at
+// least 1.
 int available_processors();
 
 }  // namespace quire

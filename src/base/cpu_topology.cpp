@@ -87,7 +87,6 @@ ProcessorList allowed_processors() {
       if (CPU_ISSET_S(static_cast<size_t>(id), bytes, set.get())) list.push_back(id);
     }
   }
-  if (list.empty()) list.push_back(0);
   return list;
 }
 

@@ -24,7 +24,8 @@ struct Processor {
 // processor is one, and where it says nothing of nodes, there is one.
 std::vector<Processor> read_processors(const std::filesystem::path& root, std::span<const int> allowed);
 
-// The calling thread's affinity mask, which a cgroup's cpuset narrows too; by number, at least one.
+// The calling thread's affinity mask, which a cgroup's cpuset narrows too; by number. Empty: unknown, the system
+// refuses to tell.
 ProcessorList allowed_processors();
 
 // "0-3,8,10-11", as the system and taskset write it; in the order given. nullopt for anything else, for more than 4096

@@ -1,8 +1,15 @@
 #include "base/cpu_topology.h"
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <fstream>
 #include <numeric>
@@ -127,6 +134,7 @@ TEST_F(CpuTopologyTest, AListIsTakenAsItIs) {
   for (const char* wrong : {"", "all", "0,,1", "1-", "0,0", "-1", "4-2", "0 1", "5000"}) {
     EXPECT_THROW(places(wrong, 2, range(0, 15)), Error) << wrong;
   }
+  EXPECT_EQ(places("5,0-1", 2, {}), "5 x 1, 0 x 1") << "which ones are allowed is unknown";
   try {
     places("0,9", 2, range(0, 7));
     FAIL();
@@ -154,6 +162,54 @@ TEST(ThreadPlaces, ThreadsStayWhereTheyAreBound) {
   EXPECT_EQ(allowed_processors(), before);
   const BoundThread refused({kNoSuchProcessor});
   EXPECT_EQ(allowed_processors(), before);
+}
+
+TEST(ThreadPlaces, ThreadsStayWhereSomebodyElseHasBoundThem) {
+  const ProcessorList before = allowed_processors();
+  if (before.size() < 2) GTEST_SKIP() << "needs two processors";
+  std::thread([&] {
+    {
+      const BoundThread bound({before.back()});
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(static_cast<size_t>(before.front()), &set);
+      ASSERT_EQ(sched_setaffinity(0, sizeof set, &set), 0);  // as taskset -p does
+    }
+    EXPECT_EQ(allowed_processors(), ProcessorList{before.front()});
+  }).join();
+}
+
+// The system refuses to tell the calling thread its affinity mask from now on. Returns false where it does not do that.
+bool refuse_affinity() {
+  sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_getaffinity, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program = {.len = std::size(code), .filter = code};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+std::string mask_in_proc() {
+  std::ifstream status("/proc/thread-self/status");
+  std::string line;
+  while (std::getline(status, line) && !line.starts_with("Cpus_allowed:")) {
+  }
+  return line;
+}
+
+TEST(ThreadPlaces, NothingIsBoundWhereTheMaskIsUnknown) {
+  bool is_refused = false;
+  std::thread([&] {
+    is_refused = refuse_affinity();
+    if (!is_refused) return;
+    EXPECT_EQ(allowed_processors(), ProcessorList());
+    EXPECT_EQ(place_threads("cores", 2), ThreadPlaces());
+    EXPECT_EQ(place_threads("auto", 2), ThreadPlaces());
+    const std::string before = mask_in_proc();
+    const BoundThread bound({0});
+    EXPECT_EQ(mask_in_proc(), before);
+  }).join();
+  if (!is_refused) GTEST_SKIP() << "the system filters no system calls";
 }
 
 }  // namespace

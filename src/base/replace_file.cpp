@@ -20,8 +20,8 @@ constexpr size_t kMostAtOnce = size_t{1} << 30;
 // The file that is being written: locked, and removed unless it gets its name.
 class PartialFile {
  public:
-  explicit PartialFile(const std::filesystem::path& path)
-      : path_(path), fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR)) {
+  PartialFile(const std::filesystem::path& path, mode_t permissions)
+      : path_(path), fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, permissions)) {
     if (fd_ < 0) refuse();
     is_locked_ = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && has_its_name();
   }
@@ -70,10 +70,11 @@ class PartialFile {
 
 }  // namespace
 
-bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces) {
+bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
+                  mode_t permissions) {
   std::filesystem::path partial_path = path;
   partial_path += kPartialSuffix;
-  PartialFile partial(partial_path);
+  PartialFile partial(partial_path, permissions);
   if (!partial.is_locked()) return false;
   size_t size_bytes = 0;
   for (const auto& piece : pieces) size_bytes += piece.size();

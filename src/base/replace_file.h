@@ -2,6 +2,8 @@
 // one, always complete; the old one lives as long as somebody has it mapped.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <filesystem>
 #include <initializer_list>
@@ -14,10 +16,14 @@ namespace quire {
 // the next one that writes goes on with it.
 inline constexpr std::string_view kPartialSuffix = ".partial";
 
-// Writes the pieces one after the other into a file that its owner alone may read, and gives it the name. The folder
-// must exist. Does not wait for the disk: after a power cut the file may hold anything, which its reader must find out.
+inline constexpr mode_t kForOwner = 0600;
+inline constexpr mode_t kForAll = 0666;  // less what the process's umask takes away
+
+// Writes the pieces one after the other into a file of these permissions, and gives it the name. The folder must exist.
+// Does not wait for the disk: after a power cut the file may hold anything, which its reader must find out.
 // Returns false, having written nothing, when another process is writing the same file. Throws Error kIo naming the
 // file and what the system said.
-bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces);
+bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
+                  mode_t permissions = kForOwner);
 
 }  // namespace quire

@@ -62,7 +62,7 @@ ThreadPlaces place_by_list(std::string_view text, int num_threads, std::span<con
   ProcessorList known;
   for (const Processor& processor : allowed) known.push_back(processor.id);
   for (const int id : *list) {
-    if (std::ranges::find(known, id) != known.end()) continue;
+    if (known.empty() || std::ranges::find(known, id) != known.end()) continue;
     fail(ErrorCode::kInvalidArgument, "processor {} is not one that this process may use, which are {}", id,
          format_processor_list(known));
   }
@@ -121,16 +121,19 @@ std::string describe_places(const ThreadPlaces& places) {
 
 BoundThread::BoundThread(const ProcessorList& processors) {
   if (processors.empty()) return;
-  before_ = allowed_processors();
-  if (set_affinity(processors)) return;
-  before_.clear();
+  ProcessorList before = allowed_processors();
+  if (!before.empty() && set_affinity(processors)) {
+    before_ = std::move(before);
+    bound_ = allowed_processors();
+    return;
+  }
   static std::atomic<bool> has_warned = false;  // threads are bound again in each step
   if (has_warned.exchange(true)) return;
   log::warning("a thread is not bound to processors {}: {}", format_processor_list(processors), std::strerror(errno));
 }
 
 BoundThread::~BoundThread() {
-  if (!before_.empty()) set_affinity(before_);
+  if (!before_.empty() && allowed_processors() == bound_) set_affinity(before_);
 }
 
 }  // namespace quire

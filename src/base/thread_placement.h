@@ -23,7 +23,8 @@ using ThreadPlaces = std::vector<ProcessorList>;
 // With auto and cores, threads take one processor of every core before a second one, and so that memory nodes are
 // filled evenly; neighbouring threads are on one node, because they have neighbouring parts of a matrix.
 //
-// Throws Error for anything else, and for a LIST with processors that are not in `allowed`, which are by id.
+// `allowed` is by id; empty: unknown, so that auto and cores place no thread and a LIST is taken as it is. Throws Error
+// for any other choice, and for a LIST with processors that are not in `allowed`.
 ThreadPlaces place_threads(std::string_view choice, int num_threads, std::span<const Processor> allowed);
 
 // On this machine.
@@ -36,7 +37,8 @@ int threads_of_choice(std::string_view choice, int usual);
 std::string describe_places(const ThreadPlaces& places);
 
 // Restricts the calling thread to some processors until the end of the scope; none: changes nothing. Where the system
-// refuses, the thread runs where it ran, and the log says so once.
+// refuses, the thread runs where it ran, and the log says so once. A thread that somebody else has bound meanwhile, as
+// taskset -p does, stays there.
 class BoundThread {
  public:
   explicit BoundThread(const ProcessorList& processors);
@@ -46,6 +48,7 @@ class BoundThread {
 
  private:
   ProcessorList before_;  // empty: unchanged
+  ProcessorList bound_;   // as the system says: of those asked for, the ones that it allows
 };
 
 }  // namespace quire

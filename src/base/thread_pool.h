@@ -23,7 +23,7 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return num_threads_; }
-  // Keeps the calling thread in the place of thread 0 until the end of the scope. It costs two system calls, so it is
+  // Keeps the calling thread in the place of thread 0 until the end of the scope. It costs a few system calls, so it is
   // for a step, not for a loop; threads that are started meanwhile are bound too.
   [[nodiscard]] BoundThread bind_caller() const { return BoundThread(place_of(0)); }
 

@@ -566,16 +566,17 @@ class Turns {
 class PackedByTurns {
  public:
   static constexpr int64_t kCols = 256;
-  static constexpr int64_t kRows[] = {256, 128, 128};  // whole panels of every table
 
-  PackedByTurns(const Kernels& table, Format format, int num_threads) : table_(table), turns_(num_threads) {
-    for (size_t i = 0; i < std::size(kRows); ++i) {
-      const Weights weights = random_weights(format, kRows[i], kCols, 47);
-      const size_t size = table.packed_bytes(format, kRows[i], kCols);
+  // `rows` of each matrix: whole panels of every table.
+  PackedByTurns(const Kernels& table, Format format, int num_threads, const std::vector<int64_t>& rows)
+      : table_(table), turns_(num_threads) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Weights weights = random_weights(format, rows[i], kCols, 47);
+      const size_t size = table.packed_bytes(format, rows[i], kCols);
       packed_.push_back(aligned_bytes(size, 0x5a));
       turns_.watch(packed_[i].get(), size);
-      table.pack(turns_.exec(), format, kRows[i], kCols, weights.bytes.data(), packed_[i].get());
-      matrices_.push_back({.format = format, .rows = kRows[i], .cols = kCols, .data = packed_[i].get()});
+      table.pack(turns_.exec(), format, rows[i], kCols, weights.bytes.data(), packed_[i].get());
+      matrices_.push_back({.format = format, .rows = rows[i], .cols = kCols, .data = packed_[i].get()});
     }
   }
 
@@ -586,16 +587,17 @@ class PackedByTurns {
     std::vector<MatmulOutput> outputs;
     for (size_t i = first; i < last; ++i) {
       matrices_[i].tuning = {.few_panels = panels, .many_panels = panels, .one_panels = panels};
-      y.emplace_back(static_cast<size_t>(input.num_rows * kRows[i]), kNan);
-      turns.watch(y.back().data(), static_cast<size_t>(kRows[i]) * sizeof(float));  // of the first token
-      outputs.push_back({.weights = matrices_[i], .y = y.back().data(), .y_stride = kRows[i]});
+      const int64_t rows = matrices_[i].rows;
+      y.emplace_back(static_cast<size_t>(input.num_rows * rows), kNan);
+      turns.watch(y.back().data(), static_cast<size_t>(rows) * sizeof(float));  // of the first token
+      outputs.push_back({.weights = matrices_[i], .y = y.back().data(), .y_stride = rows});
     }
     table_.matmul(turns.exec(), input, outputs.data(), static_cast<int>(outputs.size()));
     for (size_t i = first; i < last; ++i) {
-      for (int64_t row = 0; row < kRows[i]; ++row) {
-        const int owner = turns_.writer(i, row, kRows[i]);
+      for (int64_t row = 0; row < matrices_[i].rows; ++row) {
+        const int owner = turns_.writer(i, row, matrices_[i].rows);
         ASSERT_GE(owner, 0);
-        ASSERT_EQ(turns.writer(i - first, row, kRows[i]), owner) << "matrix " << i << " row " << row;
+        ASSERT_EQ(turns.writer(i - first, row, matrices_[i].rows), owner) << "matrix " << i << " row " << row;
       }
     }
   }
@@ -619,7 +621,7 @@ TEST(MatmulTables, ThreadsMultiplyWhatTheyHavePacked) {
     table->pack_rows(make_exec(pool), {.x = x.data(), .num_rows = kTokens, .cols = PackedByTurns::kCols}, packed.get());
     for (const Format format : {Format::kQ4_0, Format::kQ6_K, Format::kF16, Format::kIQ3_S}) {
       for (const int num_threads : {2, 4}) {
-        PackedByTurns matrices(*table, format, num_threads);
+        PackedByTurns matrices(*table, format, num_threads, {256, 128, 128});
         for (const int64_t m : {int64_t{1}, kTokens}) {
           const MatmulInput input{.num_rows = m, .cols = PackedByTurns::kCols, .f32 = x.data(), .packed = packed.get()};
           for (const int16_t panels : {1, 2, 3, 8}) {
@@ -629,6 +631,20 @@ TEST(MatmulTables, ThreadsMultiplyWhatTheyHavePacked) {
         }
       }
     }
+  }
+}
+
+// The memory nodes of a large machine have neighbouring threads.
+TEST(MatmulTables, ManyThreadsMultiplyWhatTheyHavePackedToo) {
+  const std::vector<float> x = random_floats(PackedByTurns::kCols, 48);
+  for (const Kernels* table : runnable_kernels()) {
+    if (table == &reference_kernels()) continue;
+    ThreadPool pool(1);
+    const Bytes packed = aligned_bytes(table->packed_row_bytes(PackedByTurns::kCols), 0);
+    table->pack_rows(make_exec(pool), {.x = x.data(), .num_rows = 1, .cols = PackedByTurns::kCols}, packed.get());
+    PackedByTurns matrices(*table, Format::kQ4_0, 128, {4096});
+    const MatmulInput input{.num_rows = 1, .cols = PackedByTurns::kCols, .f32 = x.data(), .packed = packed.get()};
+    for (const int16_t panels : {1, 2}) matrices.expect_same_threads(input, panels, 0, 1);
   }
 }
 

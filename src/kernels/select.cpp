@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -89,7 +90,8 @@ constexpr VectorTable kAmx = {.name = "amx",
                               .override_table = amx::override_table,
                               .roof_loops = amx::roof_loops,
                               .base = &kAvx512,
-                              .cached_dot = amx::cached_dot_loop};
+                              .cached_dot = amx::cached_dot_loop,
+                              .refusal = amx_refusal};
 
 // The best comes first.
 constexpr VectorTable kVectorTables[] = {kAmx, kAvx512Bf16, kAvx512, kAvx2};
@@ -111,6 +113,17 @@ std::vector<const Kernels*> find_runnable(Activations activations) {
   for (const Kernels& table : fast[index_of(activations)]) tables.push_back(&table);
   tables.push_back(&reference_kernels(activations));
   return tables;
+}
+
+// Says once why the processor's best table, or the one that is asked for by name, does not run.
+void warn_of_refusals(std::string_view name) {
+  static std::atomic<bool> has_warned = false;
+  for (const VectorTable& vector : vector_tables()) {
+    if (vector.refusal == nullptr || (!name.empty() && name != vector.name)) continue;
+    if (vector.base != nullptr && !runs_here(*vector.base)) continue;
+    const std::string& reason = vector.refusal();
+    if (!reason.empty() && !has_warned.exchange(true)) log::warning("{} is not used: {}", vector.name, reason);
+  }
 }
 
 void refuse_activations(Activations activations) {
@@ -162,6 +175,7 @@ const std::vector<const Kernels*>& runnable_kernels(Activations activations) {
 }
 
 const Kernels& select_kernels(std::string_view name, Activations activations) {
+  warn_of_refusals(name);
   const std::vector<const Kernels*>& tables = runnable_kernels(activations);
   if (name.empty()) return *tables.front();
   std::string known;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 
 #include "kernels/kernels.h"
 #include "kernels/roof_loops.h"
@@ -21,6 +22,9 @@ struct VectorTable {
   std::optional<Activations> only = {};  // what it is better than its base for; it does not exist for others
   // RoofLoops::dot with operands from the second-level cache, which limits tiles; null: the same as from registers.
   double (*cached_dot)(int64_t num_steps) = nullptr;
+  // Why a processor that has the instructions does not run the table; empty: it does, or has none. Null: no such
+  // reason. Call it only where the base runs.
+  const std::string& (*refusal)() = nullptr;
 };
 
 // Best first.

@@ -1,6 +1,7 @@
 #include "kernels/amx/amx.h"
 
 #include <cpuid.h>
+#include <fmt/format.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/log.h"
 #include "kernels/tiles/table.h"
 
 QUIRE_DECLARE_TILE_TABLE(amx);
@@ -34,32 +34,41 @@ bool system_saves_tiles() {
   return (low & kTileState) == kTileState;
 }
 
-// Linux 5.16 and later reserve the memory for the contents of tiles only for processes that ask.
-bool system_permits_tiles() {
+// Linux 5.16 and later reserve the memory for the contents of tiles only for processes that ask. Returns 0 or the
+// error.
+int request_permission() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which older headers lack
   constexpr long kTileData = 18;               // the component of XSAVE
-  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0 ? 0 : errno;
 }
 
-bool find_amx() {
-  if (!processor_has_tiles()) return false;
-  if (!system_saves_tiles()) {
-    log::warning("AMX is not used: the system does not save tiles; it needs Linux 5.16 or later");
-  } else if (!system_permits_tiles()) {
-    log::warning("AMX is not used: the system refuses permission ({}); it needs Linux 5.16 or later",
-                 std::strerror(errno));
-  } else if (!amx::tiles_are_right()) {
-    log::warning("AMX is not used: known products on its tiles come out wrong");
-  } else {
-    return true;
+std::string permission_refusal(int error) {
+  switch (error) {
+    case EINVAL:  // older kernels say so of every request that they do not know
+    case ENOSYS:
+    case EOPNOTSUPP:
+      return "this kernel does not offer tiles; Linux 5.16 or later does, unless they are switched off at boot";
+    case ENOSPC: return "the signal stack of a thread is too small for the contents of tiles";
+    default: return fmt::format("the system refuses permission: {}", std::strerror(error));
   }
-  return false;
+}
+
+std::string find_refusal() {
+  if (!processor_has_tiles()) return "";
+  if (!system_saves_tiles()) return "the system does not save tiles; Linux 5.16 or later does";
+  if (const int error = request_permission(); error != 0) return permission_refusal(error);
+  return amx::tiles_are_right() ? "" : "known products on its tiles come out wrong";
 }
 
 }  // namespace
 
+const std::string& amx_refusal() {
+  static const std::string refusal = find_refusal();
+  return refusal;
+}
+
 bool machine_has_amx() {
-  static const bool has = find_amx();
+  static const bool has = processor_has_tiles() && amx_refusal().empty();
   return has;
 }
 

@@ -1,14 +1,15 @@
 #include "models/loading/matmul_tuning.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <span>
 
 #include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/replace_file.h"
 
 namespace quire {
 namespace {
@@ -65,7 +66,11 @@ TuningFile parse_tuning(const json::value& value) {
     fail(ErrorCode::kCorrupt, "it was not written by 'quire tune'");
   }
   const json::object& root = value.get_object();
+  const std::string activations = find_string(root, "activations", activations_name(kUsualActivations));
+  const auto kind = find_activations(activations);
+  if (!kind) fail(ErrorCode::kUnsupported, "the activations \"{}\" are unknown", printable(activations, 40));
   TuningFile file{.isa = get_string(root, "isa"),
+                  .activations = *kind,
                   .processor = get_string(root, "processor"),
                   .num_threads = static_cast<int>(get_size(root, "threads", kMaxThreads))};
   const json::array* matrices = find_array(root, "matrices");
@@ -78,8 +83,12 @@ TuningFile parse_tuning(const json::value& value) {
 }
 
 // Why the file is not for this machine; empty when it is.
-std::string difference(const TuningFile& file, std::string_view isa, int num_threads) {
+std::string difference(const TuningFile& file, std::string_view isa, Activations activations, int num_threads) {
   if (file.isa != isa) return fmt::format("it is for {}, the kernel table is {}", printable(file.isa, 40), isa);
+  if (file.activations != activations) {
+    return fmt::format("it is for activations in {}, here they are in {}", activations_name(file.activations),
+                       activations_name(activations));
+  }
   if (const std::string here = processor_name(); file.processor != here) {
     return fmt::format("it was measured on \"{}\", this is \"{}\"", printable(file.processor, 80), here);
   }
@@ -100,9 +109,12 @@ std::string processor_name() {
   return "unknown";
 }
 
-std::filesystem::path tuning_cache_file(std::string_view isa) {
+std::filesystem::path tuning_cache_file(std::string_view isa, Activations activations) {
   const std::filesystem::path folder = cache_folder();
-  return folder.empty() ? folder : folder / fmt::format("tuning-{}.json", isa);
+  if (folder.empty()) return folder;
+  const bool is_usual = activations == kUsualActivations;
+  return folder /
+         fmt::format("tuning-{}{}{}.json", isa, is_usual ? "" : "-", is_usual ? "" : activations_name(activations));
 }
 
 json::object tuning_json(const MatrixShape& shape, const MatmulTuning& tuning) {
@@ -119,32 +131,26 @@ void write_tuning(const TuningFile& tuning, const std::filesystem::path& path) {
   for (const auto& [shape, settings] : tuning.tunings) matrices.push_back(tuning_json(shape, settings));
   const json::object root = {{"kind", kKind},
                              {"isa", tuning.isa},
+                             {"activations", activations_name(tuning.activations)},
                              {"processor", tuning.processor},
                              {"threads", tuning.num_threads},
                              {"matrices", std::move(matrices)}};
   std::error_code error;
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
-  std::filesystem::path partial = path;
-  partial += fmt::format(".{}.partial", ::getpid());
-  std::ofstream out(partial, std::ios::trunc);
-  out << json::serialize(root) << '\n';
-  out.close();
-  if (out) std::filesystem::rename(partial, path, error);
-  if (!out || error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    fail(ErrorCode::kIo, "'{}' cannot be written: is there room, and permission to write there?",
-         printable(path.string()));
-  }
+  const std::string text = json::serialize(root) + '\n';
+  if (replace_file(path, {std::as_bytes(std::span(text))}, kForAll)) return;
+  fail(ErrorCode::kIo, "'{}' is being written by another process; tune again when that one has ended",
+       printable(path.string()));
 }
 
-MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view isa, int num_threads) {
+MatmulTunings load_tuning(const std::filesystem::path& path, std::string_view isa, Activations activations,
+                          int num_threads) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return {};
   std::string reason;
   try {
     TuningFile file = read_tuning(path);
-    reason = difference(file, isa, num_threads);
+    reason = difference(file, isa, activations, num_threads);
     if (reason.empty()) return std::move(file.tunings);
   } catch (const Error& problem) {
     reason = problem.what();

@@ -1,10 +1,14 @@
 #include "models/loading/matmul_tuning.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -56,6 +60,7 @@ TEST_F(TuningFileTest, ReadsBackWhatWasWritten) {
   const fs::path path = write("avx2", 3, {{kWide, tuning}, {{Format::kF16, 7, 32}, {}}});
   const TuningFile file = read_tuning(path);
   EXPECT_EQ(file.isa, "avx2");
+  EXPECT_EQ(file.activations, Activations::kInt8);
   EXPECT_EQ(file.processor, processor_name());
   EXPECT_EQ(file.num_threads, 3);
   ASSERT_EQ(file.tunings.size(), 2u);
@@ -88,21 +93,51 @@ TEST_F(TuningFileTest, RefusesBrokenFiles) {
        {std::string(), std::string("{"), std::string("[]"), std::string("{}"), std::string(R"({"kind": "other"})"),
         file_with("7"), file_with("{" + size + "}"), file_with(R"({"format": "Q9", )" + size + "}"),
         file_with(R"({"format": "I8", )" + size + "}"), file_with(R"({"format": "Q4_0", "rows": -1, "cols": 64})"),
-        file_with(R"({"format": "Q4_0", "few_tokens": "many", )" + size + "}"), file_with(many)}) {
+        file_with(R"({"format": "Q4_0", "few_tokens": "many", )" + size + "}"), file_with(many),
+        R"({"activations": "int2", )" + file_with("").substr(1)}) {
     EXPECT_THROW(read_tuning(write(text)), Error) << text.substr(0, 200);
-    EXPECT_TRUE(load_tuning(write(text), "x", 2).empty()) << text.substr(0, 200);
+    EXPECT_TRUE(load_tuning(write(text), "x", kUsualActivations, 2).empty()) << text.substr(0, 200);
   }
   EXPECT_THROW(read_tuning(folder_), Error);
   EXPECT_THROW(write_tuning({}, write("") / "below-a-file"), Error);
 }
 
+TEST_F(TuningFileTest, OtherUsersMayReadIt) {
+  const mode_t before = ::umask(022);
+  const fs::path path = write("avx2", 2, {});
+  ::umask(before);
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms(0644));
+}
+
 TEST_F(TuningFileTest, IsOfOneMachine) {
   const fs::path path = write("avx2", 2, {{kWide, {}}});
-  EXPECT_EQ(load_tuning(path, "avx2", 2).size(), 1u);
-  EXPECT_TRUE(load_tuning(path, "avx512", 2).empty());
-  EXPECT_TRUE(load_tuning(path, "avx2", 1).empty());
-  EXPECT_TRUE(load_tuning(folder_ / "nothing", "avx2", 2).empty());
-  EXPECT_TRUE(load_tuning(write(file_with("")), "x", 2).empty());  // another processor
+  EXPECT_EQ(load_tuning(path, "avx2", kUsualActivations, 2).size(), 1u);
+  EXPECT_TRUE(load_tuning(path, "avx512", kUsualActivations, 2).empty());
+  EXPECT_TRUE(load_tuning(path, "avx2", kUsualActivations, 1).empty());
+  EXPECT_TRUE(load_tuning(folder_ / "nothing", "avx2", kUsualActivations, 2).empty());
+  EXPECT_TRUE(load_tuning(write(file_with("")), "x", kUsualActivations, 2).empty());  // another processor
+}
+
+TEST_F(TuningFileTest, IsOfOneKindOfActivations) {
+  const fs::path path = folder_ / "tuning.json";
+  write_tuning({.isa = "avx2",
+                .activations = Activations::kBf16,
+                .processor = processor_name(),
+                .num_threads = 2,
+                .tunings = {{kWide, {}}}},
+               path);
+  EXPECT_EQ(load_tuning(path, "avx2", Activations::kBf16, 2).size(), 1u);
+  EXPECT_TRUE(load_tuning(path, "avx2", Activations::kInt8, 2).empty());
+  EXPECT_TRUE(load_tuning(path, "avx2", Activations::kF32, 2).empty());
+}
+
+TEST_F(TuningFileTest, TheCacheHasAFileForEachKindOfActivations) {
+  const char* const present = std::getenv("XDG_CACHE_HOME");
+  const std::optional<std::string> before = present == nullptr ? std::nullopt : std::optional<std::string>(present);
+  ::setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
+  EXPECT_EQ(tuning_cache_file("avx2", Activations::kInt8), folder_ / "quire" / "tuning-avx2.json");
+  EXPECT_EQ(tuning_cache_file("avx2", Activations::kBf16), folder_ / "quire" / "tuning-avx2-bf16.json");
+  before ? ::setenv("XDG_CACHE_HOME", before->c_str(), 1) : ::unsetenv("XDG_CACHE_HOME");
 }
 
 // Logits of 70 tokens in chunks.
@@ -160,7 +195,7 @@ TEST_F(TuningFileTest, NeverChangesABit) {
         MatmulTunings tunings;
         for (const MatrixShape& shape : matrices) tunings[shape] = extreme;
         const fs::path path = write(table->name, 2, tunings);
-        ASSERT_EQ(load_tuning(path, table->name, 2).size(), matrices.size());
+        ASSERT_EQ(load_tuning(path, table->name, kUsualActivations, 2).size(), matrices.size());
         for (const int64_t chunk : {1, 13, 70}) {
           const std::vector<float> tuned = logits(*checkpoint, table->name, path, chunk);
           ASSERT_EQ(tuned.size(), expected.size());

@@ -74,7 +74,7 @@ WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, c
   const size_t dense_bytes = layout == Layout::kDense ? kernels_.dense_bytes(format, rows, cols) : 0;
   const size_t bytes = dense_bytes > 0 ? dense_bytes : kernels_.packed_bytes(format, rows, cols);
   if (bytes == 0) {
-    const bool on_cpu = select_kernels("").packed_bytes(format, rows, cols) > 0;
+    const bool on_cpu = runnable_kernels().front()->packed_bytes(format, rows, cols) > 0;
     fail(ErrorCode::kUnsupported, "{}: tensor \"{}\" is {}, which kernel table {} does not multiply; it knows {}{}",
          source.file_name(), printable(matrix.name), weight_format(format).name, kernels_.name,
          multiplied_formats(kernels_), on_cpu ? "; the CPU multiplies every format (--device cpu)" : "");

@@ -67,7 +67,9 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
   // What threads pack lies near to the processors that they pack on.
   const BoundThread bound = pool_.bind_caller();
   MatmulTunings tunings;
-  if (device_->is_host()) tunings = load_tuning(plan.options.tuning_file, kernels_.name, limits_.num_threads);
+  if (device_->is_host()) {
+    tunings = load_tuning(plan.options.tuning_file, kernels_.name, kernels_.activations, limits_.num_threads);
+  }
   const std::optional<WeightCache> cache = weight_cache_of(checkpoint, plan, kernels_, *device_, communicator_.rank());
   const bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
   if (cache && find_model(checkpoint, *cache, tunings)) return;

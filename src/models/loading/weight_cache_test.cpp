@@ -15,6 +15,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/replace_file.h"
+#include "models/loading/matmul_tuning.h"
 #include "models/running/test_runner.h"
 #include "tensor/files/ggml_types.h"
 
@@ -138,6 +139,36 @@ TEST_F(WeightCacheTest, EveryFormatAndExpertsAreFoundInTheirPlaces) {
     EXPECT_TRUE(cached.was_cached()) << format.name;
     EXPECT_TRUE(test::same_bits(cached.logits, packed.logits)) << format.name;
   }
+}
+
+// Experts are found through lists of addresses, which every process has its own of, and with the settings of this
+// start: neither may be among the bytes that are compared.
+TEST_F(WeightCacheTest, ExpertsAreFoundWhereverTheFileIsMapped) {
+  const test::TinyGguf mixture{.architecture = "qwen3moe", .inner = 128, .experts = 4, .qk_norm = true};
+  write(model_, test::tiny_gguf(mixture));
+  const auto checkpoint = Checkpoint::open(model_);
+  const auto packed = ModelRunner::load(*checkpoint, options());  // its memory stays where it is
+  const std::string written = read(only_file());
+  const std::vector<float> expected = test::run(*packed, test::sequence(40, 1, 0), 40);
+  const auto cached = ModelRunner::load(*checkpoint, options());
+  EXPECT_EQ(cached->plan().cached_bytes, cached->plan().weight_bytes);
+  EXPECT_TRUE(test::same_bits(test::run(*cached, test::sequence(40, 1, 0), 40), expected));
+  const Start again = start();  // the first mapping is still there
+  EXPECT_TRUE(again.was_cached());
+  EXPECT_TRUE(test::same_bits(again.logits, expected));
+  // What `quire tune` measures changes none of the bytes.
+  RunnerOptions tuned = options();
+  tuned.tuning_file = folder_ / "tuning.json";
+  const MatmulTuning other{.packed_tokens = 8, .few_tokens = 4, .many_panels = 3};
+  write_tuning({.isa = runnable_kernels().front()->name,
+                .processor = processor_name(),
+                .num_threads = 2,
+                .tunings = {{{mixture.format, 128, 64}, other}, {{mixture.format, 64, 128}, other}}},
+               tuned.tuning_file);
+  const Start with_tuning = start(tuned);
+  EXPECT_TRUE(with_tuning.was_cached());
+  EXPECT_TRUE(test::same_bits(with_tuning.logits, expected));
+  EXPECT_EQ(read(only_file()), written);
 }
 
 TEST_F(WeightCacheTest, EveryKindOfActivationsHasItsOwn) {

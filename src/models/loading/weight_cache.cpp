@@ -117,11 +117,17 @@ std::string file_name_of(const WeightCache::Subject& subject, const fs::path& mo
   return fmt::format("{}-{:016x}{}", name, checksum64(bytes_of(key)), kSuffix);
 }
 
-// Nobody else may have written a file from which weights are taken.
-bool is_of_others(const fs::path& path) {
-  struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return true;
-  return (status.st_uid != ::geteuid() && status.st_uid != 0) || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+// Nobody else may have written a file from which weights are taken. Empty, or why that may be so and what to do.
+std::string others_who_may_write(const MappedFile& file) {
+  const MappedFile::State& state = file.state();
+  if (state.owner != ::geteuid() && state.owner != 0) {
+    return fmt::format("user {} owns it; name a folder of your own, or use --weight-cache off", state.owner);
+  }
+  if ((state.mode & (S_IWGRP | S_IWOTH)) == 0) return {};
+  return fmt::format(
+      "other users may write it (mode {:o}); if none did, run chmod go-w on it; where the system does not allow that, "
+      "use --weight-cache off",
+      state.mode & 0777U);
 }
 
 // For its owner alone; a failure shows when the file is written.
@@ -186,7 +192,9 @@ bool WeightCache::exists() const {
 
 bool WeightCache::matches() const {
   try {
-    return exists() && difference(MappedFile::open(path_)).empty();
+    if (!exists()) return false;
+    const MappedFile file = MappedFile::open(path_);
+    return others_who_may_write(file).empty() && difference(file).empty();
   } catch (const Error&) {
     return false;
   }
@@ -194,7 +202,6 @@ bool WeightCache::matches() const {
 
 // Why the file cannot hold these weights; empty when it may, as far as the text says.
 std::string WeightCache::difference(const MappedFile& file) const {
-  if (is_of_others(path_)) return "another user owns it or may write it";
   const std::span<const std::byte> bytes = file.bytes();
   const Trailer trailer{.text_bytes = text_.size()};
   const size_t sums_bytes = num_sections(weight_bytes_) * sizeof(uint64_t);
@@ -208,35 +215,42 @@ std::string WeightCache::difference(const MappedFile& file) const {
   return "it was written for another state of the model or by another build of the program";
 }
 
-std::optional<MappedFile> WeightCache::open(const Exec& exec) const {
-  if (!exists()) return std::nullopt;
+// The same after all of it has been read, for its contents too.
+std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
+  if (std::string reason = difference(file); !reason.empty()) return reason;
+  const std::span<const std::byte> weights = file.bytes().first(weight_bytes_);
+  // Where the file system keeps large folios (ext4 since Linux 6.16, XFS), the mapping then has huge pages: the
+  // weights begin the file, and were written in one piece.
+  ::madvise(const_cast<std::byte*>(weights.data()), weights.size(), MADV_HUGEPAGE);
+  std::vector<uint64_t> sums(num_sections(weight_bytes_));
+  for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
+    fetch(section);
+    sums[index] = checksum64(section);
+  });
+  const std::span<const std::byte> expected = file.bytes().subspan(weight_bytes_, sums.size() * sizeof(uint64_t));
+  return std::memcmp(sums.data(), expected.data(), expected.size()) == 0 ? "" : "its contents are damaged";
+}
+
+WeightCache::Opened WeightCache::open(const Exec& exec) const {
+  Opened opened;
+  if (!exists()) return opened;
   std::string reason;
   try {
     MappedFile file = MappedFile::open(path_);
-    reason = difference(file);
+    reason = others_who_may_write(file);
+    opened.may_be_replaced = reason.empty();
+    if (reason.empty()) reason = check(file, exec);
     if (reason.empty()) {
-      const std::span<const std::byte> weights = file.bytes().first(weight_bytes_);
-      // Where the file system keeps large folios (ext4 since Linux 6.16, XFS), the mapping then has huge pages: the
-      // weights begin the file, and were written in one piece.
-      ::madvise(const_cast<std::byte*>(weights.data()), weights.size(), MADV_HUGEPAGE);
-      std::vector<uint64_t> sums(num_sections(weight_bytes_));
-      for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
-        fetch(section);
-        sums[index] = checksum64(section);
-      });
-      const std::span<const std::byte> expected = file.bytes().subspan(weight_bytes_, sums.size() * sizeof(uint64_t));
-      if (std::memcmp(sums.data(), expected.data(), expected.size()) == 0) {
-        log::info("packed weights mapped from '{}'", printable(path_.string(), 400));
-        return file;
-      }
-      reason = "its contents are damaged";
+      log::info("packed weights mapped from '{}'", printable(path_.string(), 400));
+      opened.file = std::move(file);
+      return opened;
     }
   } catch (const Error& error) {
     reason = error.what();
   }
   log::warning("the cached weights '{}' are not used: {}; the model's file is packed again", printable(path_.string()),
                reason);
-  return std::nullopt;
+  return opened;
 }
 
 void WeightCache::write(std::span<const std::byte> weights, const Exec& exec) const {

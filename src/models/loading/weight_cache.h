@@ -41,9 +41,15 @@ class WeightCache {
   bool exists() const;
   // Whether the file is of these weights; reads only the text.
   bool matches() const;
-  // The file, its first weight_bytes being the packed weights, all checked and in memory. Nothing when there is none
-  // or, with a line in the log that says why, when it must not be used.
-  std::optional<MappedFile> open(const Exec& exec) const;
+  struct Opened {
+    // Its first weight_bytes are the packed weights, all checked and in memory. Nothing when there is no file or, with
+    // a line in the log that says why, when it must not be used.
+    std::optional<MappedFile> file;
+    // Whether a file written in its place would be of use to the next start: not where the owner or the rights of the
+    // file forbid its use, because the system may give a new one the same.
+    bool may_be_replaced = true;
+  };
+  Opened open(const Exec& exec) const;
   // Replaces the file. Readers see the old one or the new one, always complete; starts that write at the same time
   // write once. A failure is a warning.
   void write(std::span<const std::byte> weights, const Exec& exec) const;
@@ -51,6 +57,7 @@ class WeightCache {
  private:
   WeightCache(std::filesystem::path path, std::string text, uint64_t weight_bytes);
   std::string difference(const MappedFile& file) const;
+  std::string check(const MappedFile& file, const Exec& exec) const;
 
   std::filesystem::path path_;
   std::string text_;

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -29,6 +31,7 @@ constexpr size_t kSectionBytes = size_t{2} << 20;  // of one checksum: a huge pa
 constexpr size_t kMaxSamples = 256;
 constexpr size_t kSampleBytes = 4096;
 constexpr size_t kMaxTextBytes = size_t{1} << 20;
+constexpr const char* kUnreadable = "it cannot be read: the disk reports an error, or the file has become shorter";
 
 // The end of every file: the size of the text before it, and what kind of file it is.
 struct Trailer {
@@ -137,13 +140,17 @@ void make_folder(const fs::path& folder) {
   ::mkdir(folder.c_str(), S_IRWXU);
 }
 
-// Brings the section into memory with few faults.
-void fetch(std::span<const std::byte> section) {
-  auto* const data = const_cast<std::byte*>(section.data());
-  ::madvise(data, section.size(), MADV_WILLNEED);
+// Brings the pages of `bytes` into memory with few faults. False: they cannot be read, because the disk fails or the
+// file has become shorter, and a read would end the program with SIGBUS. Systems before Linux 5.14 cannot tell.
+bool fetch(std::span<const std::byte> bytes) {
+  static const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const size_t before = reinterpret_cast<uintptr_t>(bytes.data()) % page_bytes;
+  auto* const first = const_cast<std::byte*>(bytes.data()) - before;
+  ::madvise(first, bytes.size() + before, MADV_WILLNEED);
 #ifdef MADV_POPULATE_READ
-  ::madvise(data, section.size(), MADV_POPULATE_READ);
+  if (::madvise(first, bytes.size() + before, MADV_POPULATE_READ) != 0) return errno != EFAULT && errno != EHWPOISON;
 #endif
+  return true;
 }
 
 // The text of a file as it says itself; empty when it cannot be right.
@@ -207,6 +214,7 @@ std::string WeightCache::difference(const MappedFile& file) const {
   const size_t sums_bytes = num_sections(weight_bytes_) * sizeof(uint64_t);
   const size_t tail_bytes = text_.size() + sizeof(trailer);
   if (bytes.size() != weight_bytes_ + sums_bytes + tail_bytes) return "it has another size";
+  if (!fetch(bytes.subspan(weight_bytes_))) return kUnreadable;
   const std::byte* const tail = bytes.data() + weight_bytes_ + sums_bytes;
   if (std::memcmp(tail, text_.data(), text_.size()) == 0 &&
       std::memcmp(tail + text_.size(), &trailer, sizeof(trailer)) == 0) {
@@ -223,10 +231,15 @@ std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
   // weights begin the file, and were written in one piece.
   ::madvise(const_cast<std::byte*>(weights.data()), weights.size(), MADV_HUGEPAGE);
   std::vector<uint64_t> sums(num_sections(weight_bytes_));
+  std::atomic<bool> is_readable = true;
   for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
-    fetch(section);
-    sums[index] = checksum64(section);
+    if (fetch(section)) {
+      sums[index] = checksum64(section);
+    } else {
+      is_readable = false;
+    }
   });
+  if (!is_readable) return kUnreadable;
   const std::span<const std::byte> expected = file.bytes().subspan(weight_bytes_, sums.size() * sizeof(uint64_t));
   return std::memcmp(sums.data(), expected.data(), expected.size()) == 0 ? "" : "its contents are damaged";
 }

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -87,14 +86,16 @@ uint64_t samples_of(const Checkpoint& checkpoint) {
   return sum;
 }
 
-std::string line_of(const fs::path& file) {
-  const auto changed =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(fs::last_write_time(file).time_since_epoch());
-  return fmt::format("file: {}, {} bytes, changed {}\n", file.string(), fs::file_size(file), changed.count());
+// Of the file that is mapped: another one may have its name by now. A program that changes a file can give it back its
+// time of modification, but not that of its change.
+std::string line_of(const MappedFile& file) {
+  const MappedFile::State& state = file.state();
+  return fmt::format("file: {}, {} bytes, inode {}, modified {}, changed {}\n", fs::canonical(file.path()).string(),
+                     file.bytes().size(), state.inode, state.modified_ns, state.changed_ns);
 }
 
 std::string text_of(const WeightCache::Subject& subject, const std::string& build, const fs::path& model,
-                    const std::vector<fs::path>& files) {
+                    const std::vector<const MappedFile*>& files) {
   const auto& [checkpoint, kernels, share, weight_bytes] = subject;
   std::string text = fmt::format("packed weights of quire\nmodel: {}\n", model.string());
   text += fmt::format("build: {}\n", build);
@@ -104,7 +105,7 @@ std::string text_of(const WeightCache::Subject& subject, const std::string& buil
   text += fmt::format("bytes: {}\n", weight_bytes);
   text += fmt::format("configuration: {:016x}\n", checksum64(bytes_of(json::serialize(checkpoint.config()))));
   text += fmt::format("samples: {:016x}\n", samples_of(checkpoint));
-  for (const fs::path& file : files) text += line_of(file);
+  for (const MappedFile* file : files) text += line_of(*file);
   text.append((8 - text.size() % 8) % 8, '\n');
   return text;
 }
@@ -180,11 +181,11 @@ WeightCache::WeightCache(fs::path path, std::string text, uint64_t weight_bytes)
 
 std::optional<WeightCache> WeightCache::find(const fs::path& folder, const Subject& subject) {
   const std::string build = build_id();
-  std::vector<fs::path> files = subject.checkpoint.files();
+  const std::vector<const MappedFile*> files = subject.checkpoint.files();
   if (folder.empty() || files.empty() || build.empty()) return std::nullopt;
   try {
-    for (fs::path& file : files) file = fs::canonical(file);
-    const fs::path model = subject.checkpoint.is_gguf() ? files[0] : fs::canonical(subject.checkpoint.directory());
+    const fs::path model =
+        fs::canonical(subject.checkpoint.is_gguf() ? files[0]->path() : subject.checkpoint.directory());
     return WeightCache(folder / file_name_of(subject, model), text_of(subject, build, model, files),
                        subject.weight_bytes);
   } catch (const fs::filesystem_error&) {  // the model's file is no longer there, only its mapping

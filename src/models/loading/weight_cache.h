@@ -3,7 +3,7 @@
 //
 // A file belongs to one model, kernel table, kind of activations and rank. Behind the weights it has a checksum of each
 // section and a text that names everything the packed bytes follow from: the build of the program, the table and its
-// packing functions, the rank, the model's configuration, its files with size and time of change, and samples of their
+// packing functions, the rank, the model's configuration, its files with size, inode and times, and samples of their
 // tensors. A start writes the text that it would expect and compares; it takes no size and no offset from the file. So
 // a file that is stale, foreign, cut short or damaged is found out before any of its weights is used, and packed again.
 //

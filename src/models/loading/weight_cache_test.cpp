@@ -223,16 +223,20 @@ TEST_F(WeightCacheTest, AChangedModelIsPackedAgain) {
   // Its time alone.
   fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
   expect_rebuilt(packed, "time");
-  // A byte in the midst of a tensor, under the old time.
-  std::string bytes = read(model_);
-  const size_t at = bytes.find(middle_of("lm_head.weight"));
-  ASSERT_LT(at, bytes.size());
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  write(model_, bytes);
-  fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
+  // A byte in the midst of a tensor, where it is sampled, and one at its edge, where it is not: both under the old
+  // time.
   RunnerOptions off = options();
   off.weight_cache = "";
-  expect_rebuilt(start(off), "content");
+  std::string bytes = read(model_);
+  const size_t middle = bytes.find(middle_of("lm_head.weight"));
+  ASSERT_LT(middle, bytes.size());
+  const size_t edge = middle - Checkpoint::open(model_)->tensor("lm_head.weight").size_bytes / 2;
+  for (const size_t at : {middle, edge}) {
+    bytes[at] = static_cast<char>(bytes[at] ^ 1);
+    write(model_, bytes);
+    fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
+    expect_rebuilt(start(off), "content");
+  }
   // Another model under its name.
   write(model_, test::tiny_gguf({.inner = 128, .layers = 3, .format = Format::kQ4_0}));
   expect_rebuilt(start(off), "model");

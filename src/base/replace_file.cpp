@@ -66,6 +66,10 @@ class PartialFile {
     }
     return is_locked_;
   }
+  uint64_t size_bytes() const {
+    struct stat status = {};
+    return ::fstat(fd_, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
+  }
   // Empties the file and reserves the room, where the file system can, so that a full disk is found out first.
   void reserve(size_t size_bytes) {
     if (::ftruncate(fd_, 0) != 0) refuse("written");
@@ -102,13 +106,13 @@ class PartialFile {
   bool is_locked_ = false;
 };
 
+std::filesystem::path partial_of(std::filesystem::path path) { return path += kPartialSuffix; }
+
 }  // namespace
 
 bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
                   mode_t permissions) {
-  std::filesystem::path partial_path = path;
-  partial_path += kPartialSuffix;
-  PartialFile partial(partial_path, permissions);
+  PartialFile partial(partial_of(path), permissions);
   if (!partial.lock()) return false;
   const NoSizeSignal no_signal;
   size_t size_bytes = 0;
@@ -117,6 +121,17 @@ bool replace_file(const std::filesystem::path& path, std::initializer_list<std::
   for (const auto& piece : pieces) partial.append(piece);
   partial.rename_to(path);
   return true;
+}
+
+uint64_t remove_partial(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(partial_of(path), error)) return 0;
+  try {
+    PartialFile partial(partial_of(path), kForOwner);
+    return partial.lock() ? partial.size_bytes() : 0;  // with the lock, its end removes it
+  } catch (const Error&) {                             // another user's
+    return 0;
+  }
 }
 
 }  // namespace quire

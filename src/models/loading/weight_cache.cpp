@@ -121,6 +121,13 @@ std::string file_name_of(const WeightCache::Subject& subject, const fs::path& mo
   return fmt::format("{}-{:016x}{}", name, checksum64(bytes_of(key)), kSuffix);
 }
 
+// Whether a name is one that file_name_of makes.
+bool has_our_name(const fs::path& name) {
+  const std::string stem = name.stem().string();
+  return name.extension() == kSuffix && stem.size() > 17 && stem[stem.size() - 17] == '-' &&
+         stem.find_last_not_of("0123456789abcdef") == stem.size() - 17;
+}
+
 // Nobody else may have written a file from which weights are taken. Empty, or why that may be so and what to do.
 std::string others_who_may_write(const MappedFile& file) {
   const MappedFile::State& state = file.state();
@@ -179,16 +186,17 @@ std::string value_of(std::string_view text, std::string_view key) {
 WeightCache::WeightCache(fs::path path, std::string text, uint64_t weight_bytes)
     : path_(std::move(path)), text_(std::move(text)), weight_bytes_(weight_bytes) {}
 
-std::optional<WeightCache> WeightCache::find(const fs::path& folder, const Subject& subject) {
+std::optional<WeightCache> WeightCache::find(const fs::path& folder, const Subject& subject, bool creates) {
   const std::string build = build_id();
   const std::vector<const MappedFile*> files = subject.checkpoint.files();
   if (folder.empty() || files.empty() || build.empty()) return std::nullopt;
   try {
     const fs::path model =
         fs::canonical(subject.checkpoint.is_gguf() ? files[0]->path() : subject.checkpoint.directory());
-    return WeightCache(folder / file_name_of(subject, model), text_of(subject, build, model, files),
-                       subject.weight_bytes);
-  } catch (const fs::filesystem_error&) {  // the model's file is no longer there, only its mapping
+    const fs::path path = folder / file_name_of(subject, model);
+    if (!creates && !fs::exists(path) && !fs::exists(path.string() + std::string(kPartialSuffix))) return std::nullopt;
+    return WeightCache(path, text_of(subject, build, model, files), subject.weight_bytes);
+  } catch (const fs::filesystem_error&) {  // the model's file is no longer there, only its mapping; or no such folder
     return std::nullopt;
   }
 }
@@ -247,6 +255,7 @@ std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
 
 WeightCache::Opened WeightCache::open(const Exec& exec) const {
   Opened opened;
+  remove_partial(path_);
   if (!exists()) return opened;
   std::string reason;
   try {
@@ -290,12 +299,14 @@ fs::path weight_cache_folder() {
 
 std::vector<WeightCacheFile> list_weight_caches(const fs::path& folder) {
   std::vector<WeightCacheFile> list;
+  const bool is_own_folder = folder == weight_cache_folder();
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() != kSuffix) continue;
     try {
       const MappedFile file = MappedFile::open(entry.path());
       const std::string text = text_at_end(file.bytes());
+      if (text.empty() && !is_own_folder) continue;
       list.push_back({.path = entry.path(),
                       .size_bytes = file.bytes().size(),
                       .model = printable(value_of(text, "model"), 400),
@@ -311,12 +322,14 @@ std::vector<WeightCacheFile> list_weight_caches(const fs::path& folder) {
 uint64_t clear_weight_caches(const fs::path& folder) {
   uint64_t freed_bytes = 0;
   std::error_code error;
+  for (const WeightCacheFile& file : list_weight_caches(folder)) {
+    if (fs::remove(file.path, error)) freed_bytes += file.size_bytes;
+  }
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.ends_with(kSuffix) && !name.ends_with(std::string(kSuffix) + std::string(kPartialSuffix))) continue;
-    const uint64_t bytes = entry.file_size(error);
-    const bool is_known = !error;
-    if (fs::remove(entry.path(), error) && is_known) freed_bytes += bytes;
+    const fs::path& path = entry.path();
+    if (path.extension() == kPartialSuffix && has_our_name(path.stem())) {
+      freed_bytes += remove_partial(path.parent_path() / path.stem());
+    }
   }
   return freed_bytes;
 }

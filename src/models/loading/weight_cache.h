@@ -33,9 +33,10 @@ class WeightCache {
     RankShare share = {};
     uint64_t weight_bytes = 0;  // packed
   };
-  // The file in `folder` for these weights, whether it exists or not. Nothing where there is nothing to recognise
-  // weights by: a model that lies in no file, or a program without a build id.
-  static std::optional<WeightCache> find(const std::filesystem::path& folder, const Subject& subject);
+  // The file in `folder` for these weights. Nothing where there is nothing to recognise weights by: a model that lies
+  // in no file, or a program without a build id. Nothing, too, where neither the file exists nor, unless `creates`, is
+  // to be written: then no tensor is read.
+  static std::optional<WeightCache> find(const std::filesystem::path& folder, const Subject& subject, bool creates);
 
   const std::filesystem::path& path() const { return path_; }
   bool exists() const;
@@ -49,6 +50,7 @@ class WeightCache {
     // file forbid its use, because the system may give a new one the same.
     bool may_be_replaced = true;
   };
+  // Removes what a start has left that ended in the midst of writing it.
   Opened open(const Exec& exec) const;
   // Replaces the file. Readers see the old one or the new one, always complete; starts that write at the same time
   // write once. A failure is a warning.
@@ -74,9 +76,11 @@ struct WeightCacheFile {
   std::string model;    // its path
   std::string kernels;  // the kernel table and its activations
 };
-// By name. Empty when there is no such folder.
+// By name. Empty when there is no such folder. Of weight_cache_folder(), which is for them alone, all files with such a
+// name; of others those that say themselves that they are packed weights.
 std::vector<WeightCacheFile> list_weight_caches(const std::filesystem::path& folder);
-// Removes them, and what starts that ended in the midst of writing have left. Returns the bytes that were freed.
+// Removes them, and what starts have left that ended in the midst of writing. Leaves what a start is writing now.
+// Returns the bytes that were freed.
 uint64_t clear_weight_caches(const std::filesystem::path& folder);
 
 }  // namespace quire

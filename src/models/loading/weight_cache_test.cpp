@@ -358,6 +358,14 @@ TEST_F(WeightCacheTest, StartsAtTheSameTimeWriteOnce) {
   EXPECT_EQ(start().cached_bytes, 0u);
   EXPECT_FALSE(fs::exists(partial));
   EXPECT_TRUE(start().was_cached());
+  // A start that writes none removes it too, with the file there and without.
+  for (const bool keeps_file : {true, false}) {
+    write(partial, "begun");
+    if (!keeps_file) fs::remove(file);
+    EXPECT_EQ(start(options(/*fills=*/false)).was_cached(), keeps_file);
+    EXPECT_FALSE(fs::exists(partial));
+    EXPECT_EQ(fs::exists(file), keeps_file);
+  }
 }
 
 // A running model keeps the file that it mapped.
@@ -377,17 +385,23 @@ TEST_F(WeightCacheTest, ListsAndClears) {
   EXPECT_TRUE(list_weight_caches(cache_).empty());
   EXPECT_EQ(clear_weight_caches(cache_), 0u);
   (void)start();
-  write(cache_ / "strange.quire", std::string(100, 'x'));
-  write(cache_ / "left.quire.partial", "abc");
-  write(cache_ / "mine.txt", "kept");
+  const std::string partial = only_file().string() + std::string(kPartialSuffix);
+  const fs::path kept[] = {cache_ / "mine.txt", cache_ / "strange.quire", cache_ / "strange.quire.partial"};
+  for (const fs::path& path : kept) write(path, std::string(100, 'x'));
   const std::vector<WeightCacheFile> list = list_weight_caches(cache_);
-  ASSERT_EQ(list.size(), 2u);
+  ASSERT_EQ(list.size(), 1u);
   EXPECT_EQ(list[0].model, fs::canonical(model_).string());
   EXPECT_EQ(list[0].kernels, std::string(runnable_kernels().front()->name) + " int8");
   EXPECT_EQ(list[0].size_bytes, fs::file_size(list[0].path));
-  EXPECT_EQ(list[1].model, "");
-  EXPECT_EQ(clear_weight_caches(cache_), list[0].size_bytes + 103);
-  EXPECT_EQ(only_file().filename(), "mine.txt");
+  // What a start is writing, and what one has left.
+  write(partial, "abc");
+  const int other = ::open(partial.c_str(), O_RDWR);
+  ASSERT_EQ(::flock(other, LOCK_EX), 0);
+  EXPECT_EQ(clear_weight_caches(cache_), list[0].size_bytes);
+  EXPECT_TRUE(fs::exists(partial));
+  ::close(other);
+  EXPECT_EQ(clear_weight_caches(cache_), 3u);
+  EXPECT_EQ(files(), std::vector<fs::path>(std::begin(kept), std::end(kept)));
 }
 
 }  // namespace

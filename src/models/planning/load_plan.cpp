@@ -169,10 +169,12 @@ BackendChoice backend_choice(const RunnerOptions& options, int index) {
 std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
                                            const Device& device, int rank) {
   if (plan.options.weight_cache.empty() || !device.is_host()) return std::nullopt;
-  return WeightCache::find(plan.options.weight_cache, {.checkpoint = checkpoint,
-                                                       .kernels = kernels,
-                                                       .share = {.rank = rank, .size = plan.options.tensor_parallel},
-                                                       .weight_bytes = plan.weight_bytes});
+  return WeightCache::find(plan.options.weight_cache,
+                           {.checkpoint = checkpoint,
+                            .kernels = kernels,
+                            .share = {.rank = rank, .size = plan.options.tensor_parallel},
+                            .weight_bytes = plan.weight_bytes},
+                           plan.options.fills_weight_cache);
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

@@ -151,7 +151,8 @@ TEST(Plan, CountsTheCacheByTheGqaFormula) {
 
 TEST(Cache, KeepsPackedWeightsForTheNextStart) {
   const TemporaryFolder folder;
-  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_WEIGHT_CACHE=auto"};
+  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_WEIGHT_CACHE=auto",
+                                                "QUIRE_CPUS=none"};
   const auto run = [&](const Arguments& arguments) { return quire(arguments, "", environment).out; };
   const auto logits = [&](const std::string& cache) {
     const std::string out = folder.path() / "logits.f32";

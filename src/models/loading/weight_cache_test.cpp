@@ -15,6 +15,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/replace_file.h"
+#include "base/thread_placement.h"
 #include "models/loading/matmul_tuning.h"
 #include "models/running/test_runner.h"
 #include "tensor/files/ggml_types.h"
@@ -66,7 +67,8 @@ class WeightCacheTest : public testing::Test {
             .max_context = test::kMaxContext,
             .num_blocks = 16,
             .weight_cache = cache_.string(),
-            .fills_weight_cache = fills};
+            .fills_weight_cache = fills,
+            .processors = "none"};
   }
   Start start(const RunnerOptions& options) const {
     const auto checkpoint = Checkpoint::open(model_);
@@ -331,6 +333,19 @@ TEST_F(WeightCacheTest, FilesOfOthersAreNotUsed) {
     if (file != mine) fs::copy_file(mine, file, fs::copy_options::overwrite_existing);
   }
   expect_rebuilt(reference, "of another table");
+}
+
+// Where threads are placed near to the memory of several nodes, the file's pages would be anywhere: only if asked for.
+TEST_F(WeightCacheTest, PlacedThreadsKeepTheirWeightsNear) {
+  const Start packed = start();
+  RunnerOptions placed = options(/*fills=*/false);
+  placed.processors = "cores";
+  const bool has_one_node = place_threads("auto", 1).empty();
+  const Start found = start(placed);
+  EXPECT_EQ(found.was_cached(), has_one_node);
+  EXPECT_TRUE(test::same_bits(found.logits, packed.logits));
+  placed.fills_weight_cache = true;
+  EXPECT_TRUE(start(placed).was_cached());
 }
 
 TEST_F(WeightCacheTest, AStartThatCannotWriteGoesOn) {

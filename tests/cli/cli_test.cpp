@@ -179,6 +179,27 @@ TEST(Cache, KeepsPackedWeightsForTheNextStart) {
   EXPECT_NE(run({"cache", "--folder", own}).find("in all"), std::string::npos);
 }
 
+// Experts are found through lists of addresses, which differ from process to process: what differs must not be in the
+// file, or each start would write it again.
+TEST(Cache, FindsExpertsInEveryProcess) {
+  const TemporaryFolder folder;
+  const std::string out = folder.path() / "logits.f32";
+  for (const std::string model : {"qwen3moe/model.gguf", "mixtral", "gptq-v2-moe"}) {
+    const std::filesystem::path cache = folder.path() / "cache" / model;
+    const auto logits = [&] {
+      quire({"logits", golden(model), "--ids", "1,3,4,5", "--out", out, "-t", "1", "--weight-cache", cache.string()},
+            "", {"QUIRE_CPUS=none"});
+      return read_bytes(out);
+    };
+    const std::string expected = logits();
+    const auto written = [&] { return std::filesystem::last_write_time(*std::filesystem::directory_iterator(cache)); };
+    const auto time = written();
+    EXPECT_EQ(logits(), expected) << model;
+    EXPECT_EQ(logits(), expected) << model;
+    EXPECT_EQ(written(), time) << model;
+  }
+}
+
 TEST(Tokenize, ComesBackAsTheSameText) {
   const std::string text =
       "The cat's 12 toys,  two  spaces\n\tGr\xc3\xbc\xc3\x9f"

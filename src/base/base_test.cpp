@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +16,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/replace_file.h"
 #include "base/shared_library.h"
 #include "base/thread_pool.h"
 
@@ -117,6 +119,24 @@ TEST(MappedFile, ReadsAndRefuses) {
   EXPECT_THROW(read_text_file(path, 4), Error);
   EXPECT_THROW(MappedFile::open("/nonexistent/file"), Error);
   EXPECT_THROW(MappedFile::open("/tmp"), Error);
+  std::filesystem::remove(path);
+}
+
+// The limit would end the program with a signal.
+TEST(ReplaceFile, ALimitOfTheSizeIsAnError) {
+  const auto path = std::filesystem::temp_directory_path() / "quire_replace_file_test";
+  const std::vector<std::byte> bytes(size_t{64} << 10);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = bytes.size() - 1;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_THROW(replace_file(path, {bytes}), Error);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(std::filesystem::exists(path.string() + std::string(kPartialSuffix)));
+  EXPECT_TRUE(replace_file(path, {bytes, bytes}));
+  EXPECT_EQ(std::filesystem::file_size(path), 2 * bytes.size());
   std::filesystem::remove(path);
 }
 

@@ -26,11 +26,11 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() { ::close(fd_); }
 
-  size_t regular_file_size(const std::filesystem::path& path) const {
+  struct stat of_regular_file(const std::filesystem::path& path) const {
     struct stat status = {};
     if (::fstat(fd_, &status) != 0) fail(ErrorCode::kIo, "cannot stat {}: {}", path.string(), std::strerror(errno));
     if (!S_ISREG(status.st_mode)) fail(ErrorCode::kInvalidArgument, "{} is not a regular file", path.string());
-    return static_cast<size_t>(status.st_size);
+    return status;
   }
   int get() const { return fd_; }
 
@@ -38,13 +38,21 @@ class Descriptor {
   int fd_;
 };
 
+int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
 }  // namespace
 
 MappedFile MappedFile::open(const std::filesystem::path& path) {
   const Descriptor fd(path);
   MappedFile file;
   file.path_ = path;
-  file.size_ = fd.regular_file_size(path);
+  const struct stat status = fd.of_regular_file(path);
+  file.size_ = static_cast<size_t>(status.st_size);
+  file.state_ = {.inode = status.st_ino,
+                 .modified_ns = nanoseconds(status.st_mtim),
+                 .changed_ns = nanoseconds(status.st_ctim),
+                 .owner = status.st_uid,
+                 .mode = status.st_mode};
   if (file.size_ == 0) return file;
   void* data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED) fail(ErrorCode::kIo, "cannot map {}: {}", path.string(), std::strerror(errno));
@@ -53,12 +61,16 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      state_(other.state_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(state_, other.state_);
   return *this;
 }
 

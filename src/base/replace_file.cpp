@@ -1,6 +1,8 @@
 #include "base/replace_file.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,13 +19,36 @@ namespace {
 // Linux writes no more than 2 GiB in one call. Large calls let the file system keep large pages of the file.
 constexpr size_t kMostAtOnce = size_t{1} << 30;
 
-// The file that is being written: locked, and removed unless it gets its name.
+// While it lives, a write above the limit of a file's size (RLIMIT_FSIZE) fails with EFBIG, as any other failure, and
+// does not end the program.
+class NoSizeSignal {
+ public:
+  NoSizeSignal() {
+    ::sigemptyset(&signal_);
+    ::sigaddset(&signal_, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &signal_, &before_);
+  }
+  NoSizeSignal(const NoSizeSignal&) = delete;
+  NoSizeSignal& operator=(const NoSizeSignal&) = delete;
+  ~NoSizeSignal() {
+    if (::sigismember(&before_, SIGXFSZ) == 1) return;
+    const timespec now{};
+    while (::sigtimedwait(&signal_, nullptr, &now) == SIGXFSZ) {
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  sigset_t signal_;
+  sigset_t before_;
+};
+
+// The file that is being written: removed unless it gets its name, once it is locked.
 class PartialFile {
  public:
   PartialFile(const std::filesystem::path& path, mode_t permissions)
       : path_(path), fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, permissions)) {
-    if (fd_ < 0) refuse();
-    is_locked_ = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 && has_its_name();
+    if (fd_ < 0) refuse("written");
   }
   PartialFile(const PartialFile&) = delete;
   PartialFile& operator=(const PartialFile&) = delete;
@@ -32,22 +57,35 @@ class PartialFile {
     ::close(fd_);
   }
 
-  bool is_locked() const { return is_locked_; }
+  // Whether no other process has the lock.
+  bool lock() {
+    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) {
+      is_locked_ = has_its_name();
+    } else if (errno != EWOULDBLOCK) {
+      refuse("locked");
+    }
+    return is_locked_;
+  }
+  uint64_t size_bytes() const {
+    struct stat status = {};
+    return ::fstat(fd_, &status) == 0 ? static_cast<uint64_t>(status.st_size) : 0;
+  }
   // Empties the file and reserves the room, where the file system can, so that a full disk is found out first.
   void reserve(size_t size_bytes) {
-    if (::ftruncate(fd_, 0) != 0) refuse();
-    if (::fallocate(fd_, 0, 0, static_cast<off_t>(size_bytes)) != 0 && errno == ENOSPC) refuse();
+    if (::ftruncate(fd_, 0) != 0) refuse("written");
+    if (::fallocate(fd_, 0, 0, static_cast<off_t>(size_bytes)) == 0) return;
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) refuse("written");
   }
   void append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const ssize_t count = ::write(fd_, bytes.data(), std::min(bytes.size(), kMostAtOnce));
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) refuse();
+      if (count < 0) refuse("written");
       bytes = bytes.subspan(static_cast<size_t>(count));
     }
   }
   void rename_to(const std::filesystem::path& path) {
-    if (::rename(path_.c_str(), path.c_str()) != 0) refuse();
+    if (::rename(path_.c_str(), path.c_str()) != 0) refuse("renamed");
     is_locked_ = false;
   }
 
@@ -59,8 +97,8 @@ class PartialFile {
     return ::fstat(fd_, &ours) == 0 && ::lstat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
            ours.st_dev == named.st_dev;
   }
-  [[noreturn]] void refuse() const {
-    fail(ErrorCode::kIo, "'{}' cannot be written: {}", printable(path_.string(), 400), std::strerror(errno));
+  [[noreturn]] void refuse(const char* what) const {
+    fail(ErrorCode::kIo, "'{}' cannot be {}: {}", printable(path_.string(), 400), what, std::strerror(errno));
   }
 
   std::filesystem::path path_;
@@ -68,20 +106,32 @@ class PartialFile {
   bool is_locked_ = false;
 };
 
+std::filesystem::path partial_of(std::filesystem::path path) { return path += kPartialSuffix; }
+
 }  // namespace
 
 bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
                   mode_t permissions) {
-  std::filesystem::path partial_path = path;
-  partial_path += kPartialSuffix;
-  PartialFile partial(partial_path, permissions);
-  if (!partial.is_locked()) return false;
+  PartialFile partial(partial_of(path), permissions);
+  if (!partial.lock()) return false;
+  const NoSizeSignal no_signal;
   size_t size_bytes = 0;
   for (const auto& piece : pieces) size_bytes += piece.size();
   partial.reserve(size_bytes);
   for (const auto& piece : pieces) partial.append(piece);
   partial.rename_to(path);
   return true;
+}
+
+uint64_t remove_partial(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(partial_of(path), error)) return 0;
+  try {
+    PartialFile partial(partial_of(path), kForOwner);
+    return partial.lock() ? partial.size_bytes() : 0;  // with the lock, its end removes it
+  } catch (const Error&) {                             // another user's
+    return 0;
+  }
 }
 
 }  // namespace quire

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <initializer_list>
 #include <span>
@@ -13,7 +14,7 @@
 namespace quire {
 
 // What is being written has the name of the file with this behind it; a process that ends in the midst leaves it, and
-// the next one that writes goes on with it.
+// the next one that writes takes its place.
 inline constexpr std::string_view kPartialSuffix = ".partial";
 
 inline constexpr mode_t kForOwner = 0600;
@@ -25,5 +26,9 @@ inline constexpr mode_t kForAll = 0666;  // less what the process's umask takes 
 // file and what the system said.
 bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
                   mode_t permissions = kForOwner);
+
+// Removes what a process has left that ended in the midst of writing `path`, and returns its size. Returns 0 where
+// there is none, and leaves what a process is writing now.
+uint64_t remove_partial(const std::filesystem::path& path);
 
 }  // namespace quire

@@ -51,7 +51,8 @@ struct RunnerOptions {
   // The folder of files with packed weights (loading/weight_cache.h): only a faster start. Files that are there are
   // used and kept up to date, on the host; empty: none is.
   std::string weight_cache = {};
-  bool fills_weight_cache = false;  // write also what is not there yet
+  // Write also what is not there yet, and use it even where threads are placed on several memory nodes.
+  bool fills_weight_cache = false;
   // Where the host's threads run: a choice of place_threads (base/thread_placement.h).
   std::string processors = "auto";
   // Of weights, KV and workspace on the host: only faster.

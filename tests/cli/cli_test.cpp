@@ -151,7 +151,8 @@ TEST(Plan, CountsTheCacheByTheGqaFormula) {
 
 TEST(Cache, KeepsPackedWeightsForTheNextStart) {
   const TemporaryFolder folder;
-  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_WEIGHT_CACHE=auto"};
+  const std::vector<std::string> environment = {"XDG_CACHE_HOME=" + folder.path().string(), "QUIRE_WEIGHT_CACHE=auto",
+                                                "QUIRE_CPUS=none"};
   const auto run = [&](const Arguments& arguments) { return quire(arguments, "", environment).out; };
   const auto logits = [&](const std::string& cache) {
     const std::string out = folder.path() / "logits.f32";
@@ -176,6 +177,27 @@ TEST(Cache, KeepsPackedWeightsForTheNextStart) {
   EXPECT_EQ(logits(own), expected);
   EXPECT_GT(cached_bytes(own), 0);
   EXPECT_NE(run({"cache", "--folder", own}).find("in all"), std::string::npos);
+}
+
+// Experts are found through lists of addresses, which differ from process to process: what differs must not be in the
+// file, or each start would write it again.
+TEST(Cache, FindsExpertsInEveryProcess) {
+  const TemporaryFolder folder;
+  const std::string out = folder.path() / "logits.f32";
+  for (const std::string model : {"qwen3moe/model.gguf", "mixtral", "gptq-v2-moe"}) {
+    const std::filesystem::path cache = folder.path() / "cache" / model;
+    const auto logits = [&] {
+      quire({"logits", golden(model), "--ids", "1,3,4,5", "--out", out, "-t", "1", "--weight-cache", cache.string()},
+            "", {"QUIRE_CPUS=none"});
+      return read_bytes(out);
+    };
+    const std::string expected = logits();
+    const auto written = [&] { return std::filesystem::last_write_time(*std::filesystem::directory_iterator(cache)); };
+    const auto time = written();
+    EXPECT_EQ(logits(), expected) << model;
+    EXPECT_EQ(logits(), expected) << model;
+    EXPECT_EQ(written(), time) << model;
+  }
 }
 
 TEST(Tokenize, ComesBackAsTheSameText) {

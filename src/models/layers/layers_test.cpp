@@ -208,14 +208,17 @@ class RandomMoe {
       moe_.experts.push_back({.gate = random_linear(format, kInner, kHidden),
                               .up = random_linear(format, kInner, kHidden),
                               .down = random_linear(format, kHidden, kInner)});
-      gates_.push_back(moe_.experts.back().gate.weights);
-      ups_.push_back(moe_.experts.back().up.weights);
-      downs_.push_back(moe_.experts.back().down.weights);
     }
     const InputForms reads = forms_read_by({&moe_.experts[0].gate, &moe_.experts[1].gate});
-    moe_.gates = {.experts = gates_.data(), .reads = reads};
-    moe_.ups = {.experts = ups_.data(), .reads = reads};
-    moe_.downs = {.experts = downs_.data(), .reads = reads};
+    const auto matrices = [&](Linear Mlp::*kind) {
+      const auto list = std::make_shared<PackedMatrix[]>(moe_.experts.size());
+      for (size_t i = 0; i < moe_.experts.size(); ++i)
+        list[static_cast<ptrdiff_t>(i)] = (moe_.experts[i].*kind).weights;
+      return Moe::Matrices{.experts = list, .columns = nullptr, .reads = reads};
+    };
+    moe_.gates = matrices(&Mlp::gate);
+    moe_.ups = matrices(&Mlp::up);
+    moe_.downs = matrices(&Mlp::down);
   }
 
   // [num_rows, kHidden] of a batch whose workspace has room for max_rows.
@@ -254,7 +257,6 @@ class RandomMoe {
   const Kernels& table_;
   Step step_;
   Moe moe_;
-  std::vector<PackedMatrix> gates_, ups_, downs_;
   std::deque<AlignedBuffer> packed_;
   std::mt19937 random_{5};
 };

@@ -93,16 +93,16 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
                                  matrices.begin(), static_cast<int>(matrices.size()));
   };
   const auto of_wave = [&](const Linear& like, const Matrices& matrices, float* y) {
-    return ExpertMatrices{.like = like.weights, .experts = matrices.experts + wave.first_expert, .y = y};
+    return ExpertMatrices{.like = like.weights, .experts = matrices.experts.get() + wave.first_expert, .y = y};
   };
   const ExpertMatrices gate = of_wave(experts[0].gate, gates, buffers.gate);
   const ExpertMatrices up = of_wave(experts[0].up, ups, buffers.up);
   if (gates.columns == ups.columns) {
     const InputForms both{.f32 = gates.reads.f32 || ups.reads.f32, .packed = gates.reads.packed || ups.reads.packed};
-    multiply(gather(step, buffers, x, wave, both, gates.columns), {gate, up});
+    multiply(gather(step, buffers, x, wave, both, gates.columns.get()), {gate, up});
   } else {
-    multiply(gather(step, buffers, x, wave, gates.reads, gates.columns), {gate});
-    multiply(gather(step, buffers, x, wave, ups.reads, ups.columns), {up});
+    multiply(gather(step, buffers, x, wave, gates.reads, gates.columns.get()), {gate});
+    multiply(gather(step, buffers, x, wave, ups.reads, ups.columns.get()), {up});
   }
   multiply(inner_product(step, buffers, wave), {of_wave(experts[0].down, downs, buffers.expert_out)});
 }
@@ -140,7 +140,8 @@ MatmulInput Moe::inner_product(const Step& step, const Buffers& buffers, const W
   if (!reorders) return product;
   const RowsToPack assignments{.x = product.f32, .num_rows = product.num_rows, .cols = product.cols};
   step.kernels->pack_rows(
-      step.exec, in_order(assignments, buffers.choices.first, wave.first_expert, wave.num_experts(), downs.columns),
+      step.exec,
+      in_order(assignments, buffers.choices.first, wave.first_expert, wave.num_experts(), downs.columns.get()),
       buffers.packed_inner.data);
   product.packed = buffers.packed_inner.data;
   return product;

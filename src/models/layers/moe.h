@@ -3,6 +3,7 @@
 // order of expert numbers, whatever else is in the batch.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "models/layers/mlp.h"
@@ -13,9 +14,9 @@ class Moe {
  public:
   // The experts' matrices of one kind, [num_experts] on the device.
   struct Matrices {
-    const PackedMatrix* experts = nullptr;
-    const int32_t* const* columns = nullptr;  // Linear::columns of each; null: none has an order
-    InputForms reads;                         // packed rows in the order of each expert's columns
+    std::shared_ptr<const PackedMatrix[]> experts;
+    std::shared_ptr<const int32_t* const[]> columns;  // Linear::columns of each; null: none has an order
+    InputForms reads;                                 // packed rows in the order of each expert's columns
   };
 
   Routing routing;

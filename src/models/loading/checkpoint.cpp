@@ -39,7 +39,11 @@ class GgufCheckpoint : public Checkpoint {
   }
   std::vector<NamedTensor> all_tensors() const override { return named(file_.tensors()); }
   uint64_t file_bytes() const override { return file_.size_bytes(); }
-  std::vector<std::filesystem::path> files() const override { return file_.paths(); }
+  std::vector<const MappedFile*> files() const override {
+    std::vector<const MappedFile*> files;
+    for (const MappedFile& file : file_.files()) files.push_back(&file);
+    return files;
+  }
   bool rope_is_interleaved() const override { return architecture_.rope_is_interleaved; }
   bool norms_include_one() const override { return architecture_.norms_include_one; }
   void release_pages() const override { file_.release_pages(); }
@@ -108,7 +112,11 @@ class DirectoryCheckpoint : public Checkpoint {
   }
   std::vector<NamedTensor> all_tensors() const override { return named(files_->tensors()); }
   uint64_t file_bytes() const override { return files_->size_bytes(); }
-  std::vector<std::filesystem::path> files() const override { return files_->paths(); }
+  std::vector<const MappedFile*> files() const override {
+    std::vector<const MappedFile*> files;
+    for (const SafetensorsFile& part : files_->files()) files.push_back(&part.file());
+    return files;
+  }
   bool rope_is_interleaved() const override { return false; }
   bool norms_include_one() const override { return false; }
   void release_pages() const override { files_->release_pages(); }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/mapped_file.h"
 #include "tensor/files/gguf.h"
 #include "tensor/tensor.h"
 
@@ -47,7 +48,7 @@ class Checkpoint {
   virtual std::vector<NamedTensor> all_tensors() const = 0;
   virtual uint64_t file_bytes() const = 0;
   // The files that all its weights lie in; empty where some lie elsewhere, in memory or in another model's file.
-  virtual std::vector<std::filesystem::path> files() const = 0;
+  virtual std::vector<const MappedFile*> files() const = 0;
   // GGUF "llama" and its kin store Q and K rows for interleaved RoPE pairs; Gemma's GGUF norms include the "1 +".
   virtual bool rope_is_interleaved() const = 0;
   virtual bool norms_include_one() const = 0;

@@ -129,9 +129,9 @@ Moe::Matrices expert_matrices(WeightLoader& loader, const std::vector<Mlp>& expe
     any_order = any_order || matrix.columns != nullptr;
     (matrix.takes_packed ? all.reads.packed : all.reads.f32) = true;
   }
-  all.experts = loader.place(std::span<const PackedMatrix>(matrices));
-  const int32_t* const* const list = loader.place(std::span<const int32_t* const>(columns));
-  if (any_order) all.columns = list;
+  all.experts = loader.place_own(std::span<const PackedMatrix>(matrices));
+  auto list = loader.place_own(std::span<const int32_t* const>(columns));
+  if (any_order) all.columns = std::move(list);
   return all;
 }
 

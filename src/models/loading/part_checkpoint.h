@@ -28,7 +28,7 @@ class PartCheckpoint : public Checkpoint {
   std::optional<TensorView> find_tensor(std::string_view hf_name) const override;
   std::vector<NamedTensor> all_tensors() const override { return own_.all_tensors(); }
   uint64_t file_bytes() const override { return own_.file_bytes(); }
-  std::vector<std::filesystem::path> files() const override { return {}; }
+  std::vector<const MappedFile*> files() const override { return {}; }
   bool rope_is_interleaved() const override { return own_.rope_is_interleaved(); }
   bool norms_include_one() const override { return own_.norms_include_one(); }
   void release_pages() const override { own_.release_pages(); }

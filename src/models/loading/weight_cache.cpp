@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -29,6 +30,7 @@ constexpr size_t kSectionBytes = size_t{2} << 20;  // of one checksum: a huge pa
 constexpr size_t kMaxSamples = 256;
 constexpr size_t kSampleBytes = 4096;
 constexpr size_t kMaxTextBytes = size_t{1} << 20;
+constexpr const char* kUnreadable = "it cannot be read: the disk reports an error, or the file has become shorter";
 
 // The end of every file: the size of the text before it, and what kind of file it is.
 struct Trailer {
@@ -84,14 +86,16 @@ uint64_t samples_of(const Checkpoint& checkpoint) {
   return sum;
 }
 
-std::string line_of(const fs::path& file) {
-  const auto changed =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(fs::last_write_time(file).time_since_epoch());
-  return fmt::format("file: {}, {} bytes, changed {}\n", file.string(), fs::file_size(file), changed.count());
+// Of the file that is mapped: another one may have its name by now. A program that changes a file can give it back its
+// time of modification, but not that of its change.
+std::string line_of(const MappedFile& file) {
+  const MappedFile::State& state = file.state();
+  return fmt::format("file: {}, {} bytes, inode {}, modified {}, changed {}\n", fs::canonical(file.path()).string(),
+                     file.bytes().size(), state.inode, state.modified_ns, state.changed_ns);
 }
 
 std::string text_of(const WeightCache::Subject& subject, const std::string& build, const fs::path& model,
-                    const std::vector<fs::path>& files) {
+                    const std::vector<const MappedFile*>& files) {
   const auto& [checkpoint, kernels, share, weight_bytes] = subject;
   std::string text = fmt::format("packed weights of quire\nmodel: {}\n", model.string());
   text += fmt::format("build: {}\n", build);
@@ -101,7 +105,7 @@ std::string text_of(const WeightCache::Subject& subject, const std::string& buil
   text += fmt::format("bytes: {}\n", weight_bytes);
   text += fmt::format("configuration: {:016x}\n", checksum64(bytes_of(json::serialize(checkpoint.config()))));
   text += fmt::format("samples: {:016x}\n", samples_of(checkpoint));
-  for (const fs::path& file : files) text += line_of(file);
+  for (const MappedFile* file : files) text += line_of(*file);
   text.append((8 - text.size() % 8) % 8, '\n');
   return text;
 }
@@ -117,11 +121,24 @@ std::string file_name_of(const WeightCache::Subject& subject, const fs::path& mo
   return fmt::format("{}-{:016x}{}", name, checksum64(bytes_of(key)), kSuffix);
 }
 
-// Nobody else may have written a file from which weights are taken.
-bool is_of_others(const fs::path& path) {
-  struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return true;
-  return (status.st_uid != ::geteuid() && status.st_uid != 0) || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+// Whether a name is one that file_name_of makes.
+bool has_our_name(const fs::path& name) {
+  const std::string stem = name.stem().string();
+  return name.extension() == kSuffix && stem.size() > 17 && stem[stem.size() - 17] == '-' &&
+         stem.find_last_not_of("0123456789abcdef") == stem.size() - 17;
+}
+
+// Nobody else may have written a file from which weights are taken. Empty, or why that may be so and what to do.
+std::string others_who_may_write(const MappedFile& file) {
+  const MappedFile::State& state = file.state();
+  if (state.owner != ::geteuid() && state.owner != 0) {
+    return fmt::format("user {} owns it; name a folder of your own, or use --weight-cache off", state.owner);
+  }
+  if ((state.mode & (S_IWGRP | S_IWOTH)) == 0) return {};
+  return fmt::format(
+      "other users may write it (mode {:o}); if none did, run chmod go-w on it; where the system does not allow that, "
+      "use --weight-cache off",
+      state.mode & 0777U);
 }
 
 // For its owner alone; a failure shows when the file is written.
@@ -131,13 +148,17 @@ void make_folder(const fs::path& folder) {
   ::mkdir(folder.c_str(), S_IRWXU);
 }
 
-// Brings the section into memory with few faults.
-void fetch(std::span<const std::byte> section) {
-  auto* const data = const_cast<std::byte*>(section.data());
-  ::madvise(data, section.size(), MADV_WILLNEED);
+// Brings the pages of `bytes` into memory with few faults. False: they cannot be read, because the disk fails or the
+// file has become shorter, and a read would end the program with SIGBUS. Systems before Linux 5.14 cannot tell.
+bool fetch(std::span<const std::byte> bytes) {
+  static const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const size_t before = reinterpret_cast<uintptr_t>(bytes.data()) % page_bytes;
+  auto* const first = const_cast<std::byte*>(bytes.data()) - before;
+  ::madvise(first, bytes.size() + before, MADV_WILLNEED);
 #ifdef MADV_POPULATE_READ
-  ::madvise(data, section.size(), MADV_POPULATE_READ);
+  if (::madvise(first, bytes.size() + before, MADV_POPULATE_READ) != 0) return errno != EFAULT && errno != EHWPOISON;
 #endif
+  return true;
 }
 
 // The text of a file as it says itself; empty when it cannot be right.
@@ -165,16 +186,17 @@ std::string value_of(std::string_view text, std::string_view key) {
 WeightCache::WeightCache(fs::path path, std::string text, uint64_t weight_bytes)
     : path_(std::move(path)), text_(std::move(text)), weight_bytes_(weight_bytes) {}
 
-std::optional<WeightCache> WeightCache::find(const fs::path& folder, const Subject& subject) {
+std::optional<WeightCache> WeightCache::find(const fs::path& folder, const Subject& subject, bool creates) {
   const std::string build = build_id();
-  std::vector<fs::path> files = subject.checkpoint.files();
+  const std::vector<const MappedFile*> files = subject.checkpoint.files();
   if (folder.empty() || files.empty() || build.empty()) return std::nullopt;
   try {
-    for (fs::path& file : files) file = fs::canonical(file);
-    const fs::path model = subject.checkpoint.is_gguf() ? files[0] : fs::canonical(subject.checkpoint.directory());
-    return WeightCache(folder / file_name_of(subject, model), text_of(subject, build, model, files),
-                       subject.weight_bytes);
-  } catch (const fs::filesystem_error&) {  // the model's file is no longer there, only its mapping
+    const fs::path model =
+        fs::canonical(subject.checkpoint.is_gguf() ? files[0]->path() : subject.checkpoint.directory());
+    const fs::path path = folder / file_name_of(subject, model);
+    if (!creates && !fs::exists(path) && !fs::exists(path.string() + std::string(kPartialSuffix))) return std::nullopt;
+    return WeightCache(path, text_of(subject, build, model, files), subject.weight_bytes);
+  } catch (const fs::filesystem_error&) {  // the model's file is no longer there, only its mapping; or no such folder
     return std::nullopt;
   }
 }
@@ -186,7 +208,9 @@ bool WeightCache::exists() const {
 
 bool WeightCache::matches() const {
   try {
-    return exists() && difference(MappedFile::open(path_)).empty();
+    if (!exists()) return false;
+    const MappedFile file = MappedFile::open(path_);
+    return others_who_may_write(file).empty() && difference(file).empty();
   } catch (const Error&) {
     return false;
   }
@@ -194,12 +218,12 @@ bool WeightCache::matches() const {
 
 // Why the file cannot hold these weights; empty when it may, as far as the text says.
 std::string WeightCache::difference(const MappedFile& file) const {
-  if (is_of_others(path_)) return "another user owns it or may write it";
   const std::span<const std::byte> bytes = file.bytes();
   const Trailer trailer{.text_bytes = text_.size()};
   const size_t sums_bytes = num_sections(weight_bytes_) * sizeof(uint64_t);
   const size_t tail_bytes = text_.size() + sizeof(trailer);
   if (bytes.size() != weight_bytes_ + sums_bytes + tail_bytes) return "it has another size";
+  if (!fetch(bytes.subspan(weight_bytes_))) return kUnreadable;
   const std::byte* const tail = bytes.data() + weight_bytes_ + sums_bytes;
   if (std::memcmp(tail, text_.data(), text_.size()) == 0 &&
       std::memcmp(tail + text_.size(), &trailer, sizeof(trailer)) == 0) {
@@ -208,35 +232,48 @@ std::string WeightCache::difference(const MappedFile& file) const {
   return "it was written for another state of the model or by another build of the program";
 }
 
-std::optional<MappedFile> WeightCache::open(const Exec& exec) const {
-  if (!exists()) return std::nullopt;
+// The same after all of it has been read, for its contents too.
+std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
+  if (std::string reason = difference(file); !reason.empty()) return reason;
+  const std::span<const std::byte> weights = file.bytes().first(weight_bytes_);
+  // Where the file system keeps large folios (ext4 since Linux 6.16, XFS), the mapping then has huge pages: the
+  // weights begin the file, and were written in one piece.
+  ::madvise(const_cast<std::byte*>(weights.data()), weights.size(), MADV_HUGEPAGE);
+  std::vector<uint64_t> sums(num_sections(weight_bytes_));
+  std::atomic<bool> is_readable = true;
+  for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
+    if (fetch(section)) {
+      sums[index] = checksum64(section);
+    } else {
+      is_readable = false;
+    }
+  });
+  if (!is_readable) return kUnreadable;
+  const std::span<const std::byte> expected = file.bytes().subspan(weight_bytes_, sums.size() * sizeof(uint64_t));
+  return std::memcmp(sums.data(), expected.data(), expected.size()) == 0 ? "" : "its contents are damaged";
+}
+
+WeightCache::Opened WeightCache::open(const Exec& exec) const {
+  Opened opened;
+  remove_partial(path_);
+  if (!exists()) return opened;
   std::string reason;
   try {
     MappedFile file = MappedFile::open(path_);
-    reason = difference(file);
+    reason = others_who_may_write(file);
+    opened.may_be_replaced = reason.empty();
+    if (reason.empty()) reason = check(file, exec);
     if (reason.empty()) {
-      const std::span<const std::byte> weights = file.bytes().first(weight_bytes_);
-      // Where the file system keeps large folios (ext4 since Linux 6.16, XFS), the mapping then has huge pages: the
-      // weights begin the file, and were written in one piece.
-      ::madvise(const_cast<std::byte*>(weights.data()), weights.size(), MADV_HUGEPAGE);
-      std::vector<uint64_t> sums(num_sections(weight_bytes_));
-      for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
-        fetch(section);
-        sums[index] = checksum64(section);
-      });
-      const std::span<const std::byte> expected = file.bytes().subspan(weight_bytes_, sums.size() * sizeof(uint64_t));
-      if (std::memcmp(sums.data(), expected.data(), expected.size()) == 0) {
-        log::info("packed weights mapped from '{}'", printable(path_.string(), 400));
-        return file;
-      }
-      reason = "its contents are damaged";
+      log::info("packed weights mapped from '{}'", printable(path_.string(), 400));
+      opened.file = std::move(file);
+      return opened;
     }
   } catch (const Error& error) {
     reason = error.what();
   }
   log::warning("the cached weights '{}' are not used: {}; the model's file is packed again", printable(path_.string()),
                reason);
-  return std::nullopt;
+  return opened;
 }
 
 void WeightCache::write(std::span<const std::byte> weights, const Exec& exec) const {
@@ -262,12 +299,14 @@ fs::path weight_cache_folder() {
 
 std::vector<WeightCacheFile> list_weight_caches(const fs::path& folder) {
   std::vector<WeightCacheFile> list;
+  const bool is_own_folder = folder == weight_cache_folder();
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() != kSuffix) continue;
     try {
       const MappedFile file = MappedFile::open(entry.path());
       const std::string text = text_at_end(file.bytes());
+      if (text.empty() && !is_own_folder) continue;
       list.push_back({.path = entry.path(),
                       .size_bytes = file.bytes().size(),
                       .model = printable(value_of(text, "model"), 400),
@@ -283,12 +322,14 @@ std::vector<WeightCacheFile> list_weight_caches(const fs::path& folder) {
 uint64_t clear_weight_caches(const fs::path& folder) {
   uint64_t freed_bytes = 0;
   std::error_code error;
+  for (const WeightCacheFile& file : list_weight_caches(folder)) {
+    if (fs::remove(file.path, error)) freed_bytes += file.size_bytes;
+  }
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.ends_with(kSuffix) && !name.ends_with(std::string(kSuffix) + std::string(kPartialSuffix))) continue;
-    const uint64_t bytes = entry.file_size(error);
-    const bool is_known = !error;
-    if (fs::remove(entry.path(), error) && is_known) freed_bytes += bytes;
+    const fs::path& path = entry.path();
+    if (path.extension() == kPartialSuffix && has_our_name(path.stem())) {
+      freed_bytes += remove_partial(path.parent_path() / path.stem());
+    }
   }
   return freed_bytes;
 }

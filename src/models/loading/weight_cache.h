@@ -3,7 +3,7 @@
 //
 // A file belongs to one model, kernel table, kind of activations and rank. Behind the weights it has a checksum of each
 // section and a text that names everything the packed bytes follow from: the build of the program, the table and its
-// packing functions, the rank, the model's configuration, its files with size and time of change, and samples of their
+// packing functions, the rank, the model's configuration, its files with size, inode and times, and samples of their
 // tensors. A start writes the text that it would expect and compares; it takes no size and no offset from the file. So
 // a file that is stale, foreign, cut short or damaged is found out before any of its weights is used, and packed again.
 //
@@ -33,17 +33,25 @@ class WeightCache {
     RankShare share = {};
     uint64_t weight_bytes = 0;  // packed
   };
-  // The file in `folder` for these weights, whether it exists or not. Nothing where there is nothing to recognise
-  // weights by: a model that lies in no file, or a program without a build id.
-  static std::optional<WeightCache> find(const std::filesystem::path& folder, const Subject& subject);
+  // The file in `folder` for these weights. Nothing where there is nothing to recognise weights by: a model that lies
+  // in no file, or a program without a build id. Nothing, too, where neither the file exists nor, unless `creates`, is
+  // to be written: then no tensor is read.
+  static std::optional<WeightCache> find(const std::filesystem::path& folder, const Subject& subject, bool creates);
 
   const std::filesystem::path& path() const { return path_; }
   bool exists() const;
   // Whether the file is of these weights; reads only the text.
   bool matches() const;
-  // The file, its first weight_bytes being the packed weights, all checked and in memory. Nothing when there is none
-  // or, with a line in the log that says why, when it must not be used.
-  std::optional<MappedFile> open(const Exec& exec) const;
+  struct Opened {
+    // Its first weight_bytes are the packed weights, all checked and in memory. Nothing when there is no file or, with
+    // a line in the log that says why, when it must not be used.
+    std::optional<MappedFile> file;
+    // Whether a file written in its place would be of use to the next start: not where the owner or the rights of the
+    // file forbid its use, because the system may give a new one the same.
+    bool may_be_replaced = true;
+  };
+  // Removes what a start has left that ended in the midst of writing it.
+  Opened open(const Exec& exec) const;
   // Replaces the file. Readers see the old one or the new one, always complete; starts that write at the same time
   // write once. A failure is a warning.
   void write(std::span<const std::byte> weights, const Exec& exec) const;
@@ -51,6 +59,7 @@ class WeightCache {
  private:
   WeightCache(std::filesystem::path path, std::string text, uint64_t weight_bytes);
   std::string difference(const MappedFile& file) const;
+  std::string check(const MappedFile& file, const Exec& exec) const;
 
   std::filesystem::path path_;
   std::string text_;
@@ -67,9 +76,11 @@ struct WeightCacheFile {
   std::string model;    // its path
   std::string kernels;  // the kernel table and its activations
 };
-// By name. Empty when there is no such folder.
+// By name. Empty when there is no such folder. Of weight_cache_folder(), which is for them alone, all files with such a
+// name; of others those that say themselves that they are packed weights.
 std::vector<WeightCacheFile> list_weight_caches(const std::filesystem::path& folder);
-// Removes them, and what starts that ended in the midst of writing have left. Returns the bytes that were freed.
+// Removes them, and what starts have left that ended in the midst of writing. Leaves what a start is writing now.
+// Returns the bytes that were freed.
 uint64_t clear_weight_caches(const std::filesystem::path& folder);
 
 }  // namespace quire

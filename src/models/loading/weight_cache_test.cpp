@@ -15,6 +15,8 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/replace_file.h"
+#include "base/thread_placement.h"
+#include "models/loading/matmul_tuning.h"
 #include "models/running/test_runner.h"
 #include "tensor/files/ggml_types.h"
 
@@ -65,7 +67,8 @@ class WeightCacheTest : public testing::Test {
             .max_context = test::kMaxContext,
             .num_blocks = 16,
             .weight_cache = cache_.string(),
-            .fills_weight_cache = fills};
+            .fills_weight_cache = fills,
+            .processors = "none"};
   }
   Start start(const RunnerOptions& options) const {
     const auto checkpoint = Checkpoint::open(model_);
@@ -140,6 +143,36 @@ TEST_F(WeightCacheTest, EveryFormatAndExpertsAreFoundInTheirPlaces) {
   }
 }
 
+// Experts are found through lists of addresses, which every process has its own of, and with the settings of this
+// start: neither may be among the bytes that are compared.
+TEST_F(WeightCacheTest, ExpertsAreFoundWhereverTheFileIsMapped) {
+  const test::TinyGguf mixture{.architecture = "qwen3moe", .inner = 128, .experts = 4, .qk_norm = true};
+  write(model_, test::tiny_gguf(mixture));
+  const auto checkpoint = Checkpoint::open(model_);
+  const auto packed = ModelRunner::load(*checkpoint, options());  // its memory stays where it is
+  const std::string written = read(only_file());
+  const std::vector<float> expected = test::run(*packed, test::sequence(40, 1, 0), 40);
+  const auto cached = ModelRunner::load(*checkpoint, options());
+  EXPECT_EQ(cached->plan().cached_bytes, cached->plan().weight_bytes);
+  EXPECT_TRUE(test::same_bits(test::run(*cached, test::sequence(40, 1, 0), 40), expected));
+  const Start again = start();  // the first mapping is still there
+  EXPECT_TRUE(again.was_cached());
+  EXPECT_TRUE(test::same_bits(again.logits, expected));
+  // What `quire tune` measures changes none of the bytes.
+  RunnerOptions tuned = options();
+  tuned.tuning_file = folder_ / "tuning.json";
+  const MatmulTuning other{.packed_tokens = 8, .few_tokens = 4, .many_panels = 3};
+  write_tuning({.isa = runnable_kernels().front()->name,
+                .processor = processor_name(),
+                .num_threads = 2,
+                .tunings = {{{mixture.format, 128, 64}, other}, {{mixture.format, 64, 128}, other}}},
+               tuned.tuning_file);
+  const Start with_tuning = start(tuned);
+  EXPECT_TRUE(with_tuning.was_cached());
+  EXPECT_TRUE(test::same_bits(with_tuning.logits, expected));
+  EXPECT_EQ(read(only_file()), written);
+}
+
 TEST_F(WeightCacheTest, EveryKindOfActivationsHasItsOwn) {
   std::vector<Start> packed;
   for (const Activations activations : {Activations::kInt8, Activations::kF32}) {
@@ -192,16 +225,20 @@ TEST_F(WeightCacheTest, AChangedModelIsPackedAgain) {
   // Its time alone.
   fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
   expect_rebuilt(packed, "time");
-  // A byte in the midst of a tensor, under the old time.
-  std::string bytes = read(model_);
-  const size_t at = bytes.find(middle_of("lm_head.weight"));
-  ASSERT_LT(at, bytes.size());
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  write(model_, bytes);
-  fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
+  // A byte in the midst of a tensor, where it is sampled, and one at its edge, where it is not: both under the old
+  // time.
   RunnerOptions off = options();
   off.weight_cache = "";
-  expect_rebuilt(start(off), "content");
+  std::string bytes = read(model_);
+  const size_t middle = bytes.find(middle_of("lm_head.weight"));
+  ASSERT_LT(middle, bytes.size());
+  const size_t edge = middle - Checkpoint::open(model_)->tensor("lm_head.weight").size_bytes / 2;
+  for (const size_t at : {middle, edge}) {
+    bytes[at] = static_cast<char>(bytes[at] ^ 1);
+    write(model_, bytes);
+    fs::last_write_time(model_, time + std::chrono::nanoseconds(1));
+    expect_rebuilt(start(off), "content");
+  }
   // Another model under its name.
   write(model_, test::tiny_gguf({.inner = 128, .layers = 3, .format = Format::kQ4_0}));
   expect_rebuilt(start(off), "model");
@@ -270,8 +307,23 @@ TEST_F(WeightCacheTest, WrongValuesUnderRightSumsAreRefused) {
 
 TEST_F(WeightCacheTest, FilesOfOthersAreNotUsed) {
   const Start packed = start();
+  // It would have the same rights after it was written again, where a mount gives them, and so at every start.
   fs::permissions(only_file(), fs::perms::group_write, fs::perm_options::add);
-  expect_rebuilt(packed, "writable by the group");
+  const auto time = fs::last_write_time(only_file());
+  for (const bool fills : {false, true}) {
+    const Start refused = start(options(fills));
+    EXPECT_EQ(refused.cached_bytes, 0u);
+    EXPECT_TRUE(test::same_bits(refused.logits, packed.logits));
+  }
+  EXPECT_EQ(fs::last_write_time(only_file()), time);
+  EXPECT_NE(fs::status(only_file()).permissions() & fs::perms::group_write, fs::perms::none);
+  fs::permissions(only_file(), fs::perms::group_write, fs::perm_options::remove);
+  EXPECT_TRUE(start().was_cached());
+  if (::chown(only_file().c_str(), ::geteuid() + 1, static_cast<gid_t>(-1)) == 0) {
+    EXPECT_EQ(start().cached_bytes, 0u);
+    EXPECT_EQ(fs::last_write_time(only_file()), time);
+    ASSERT_EQ(::chown(only_file().c_str(), ::geteuid(), static_cast<gid_t>(-1)), 0);
+  }
   // A table's file under another one's name.
   if (runnable_kernels().size() == 1) return;
   const fs::path mine = only_file();
@@ -281,6 +333,19 @@ TEST_F(WeightCacheTest, FilesOfOthersAreNotUsed) {
     if (file != mine) fs::copy_file(mine, file, fs::copy_options::overwrite_existing);
   }
   expect_rebuilt(reference, "of another table");
+}
+
+// Where threads are placed near to the memory of several nodes, the file's pages would be anywhere: only if asked for.
+TEST_F(WeightCacheTest, PlacedThreadsKeepTheirWeightsNear) {
+  const Start packed = start();
+  RunnerOptions placed = options(/*fills=*/false);
+  placed.processors = "cores";
+  const bool has_one_node = place_threads("auto", 1).empty();
+  const Start found = start(placed);
+  EXPECT_EQ(found.was_cached(), has_one_node);
+  EXPECT_TRUE(test::same_bits(found.logits, packed.logits));
+  placed.fills_weight_cache = true;
+  EXPECT_TRUE(start(placed).was_cached());
 }
 
 TEST_F(WeightCacheTest, AStartThatCannotWriteGoesOn) {
@@ -308,6 +373,14 @@ TEST_F(WeightCacheTest, StartsAtTheSameTimeWriteOnce) {
   EXPECT_EQ(start().cached_bytes, 0u);
   EXPECT_FALSE(fs::exists(partial));
   EXPECT_TRUE(start().was_cached());
+  // A start that writes none removes it too, with the file there and without.
+  for (const bool keeps_file : {true, false}) {
+    write(partial, "begun");
+    if (!keeps_file) fs::remove(file);
+    EXPECT_EQ(start(options(/*fills=*/false)).was_cached(), keeps_file);
+    EXPECT_FALSE(fs::exists(partial));
+    EXPECT_EQ(fs::exists(file), keeps_file);
+  }
 }
 
 // A running model keeps the file that it mapped.
@@ -327,17 +400,23 @@ TEST_F(WeightCacheTest, ListsAndClears) {
   EXPECT_TRUE(list_weight_caches(cache_).empty());
   EXPECT_EQ(clear_weight_caches(cache_), 0u);
   (void)start();
-  write(cache_ / "strange.quire", std::string(100, 'x'));
-  write(cache_ / "left.quire.partial", "abc");
-  write(cache_ / "mine.txt", "kept");
+  const std::string partial = only_file().string() + std::string(kPartialSuffix);
+  const fs::path kept[] = {cache_ / "mine.txt", cache_ / "strange.quire", cache_ / "strange.quire.partial"};
+  for (const fs::path& path : kept) write(path, std::string(100, 'x'));
   const std::vector<WeightCacheFile> list = list_weight_caches(cache_);
-  ASSERT_EQ(list.size(), 2u);
+  ASSERT_EQ(list.size(), 1u);
   EXPECT_EQ(list[0].model, fs::canonical(model_).string());
   EXPECT_EQ(list[0].kernels, std::string(runnable_kernels().front()->name) + " int8");
   EXPECT_EQ(list[0].size_bytes, fs::file_size(list[0].path));
-  EXPECT_EQ(list[1].model, "");
-  EXPECT_EQ(clear_weight_caches(cache_), list[0].size_bytes + 103);
-  EXPECT_EQ(only_file().filename(), "mine.txt");
+  // What a start is writing, and what one has left.
+  write(partial, "abc");
+  const int other = ::open(partial.c_str(), O_RDWR);
+  ASSERT_EQ(::flock(other, LOCK_EX), 0);
+  EXPECT_EQ(clear_weight_caches(cache_), list[0].size_bytes);
+  EXPECT_TRUE(fs::exists(partial));
+  ::close(other);
+  EXPECT_EQ(clear_weight_caches(cache_), 3u);
+  EXPECT_EQ(files(), std::vector<fs::path>(std::begin(kept), std::end(kept)));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -60,6 +61,11 @@ class WeightLoader {
   template <typename T>
   const T* place(std::span<const T> values) {
     return packer_.place(values);
+  }
+  // The same for values of this process alone (WeightPacker::place_own).
+  template <typename T>
+  std::shared_ptr<const T[]> place_own(std::span<const T> values) {
+    return packer_.place_own(values);
   }
 
   // The rank's heads.

@@ -5,9 +5,11 @@
 // Used by the thread that loads; packing runs on the threads of `exec`.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <vector>
@@ -46,6 +48,20 @@ class WeightPacker {
   template <typename T>
   const T* place(std::span<const T> values) {
     return reinterpret_cast<const T*>(place_bytes(std::as_bytes(values)));
+  }
+  // The same for values that have addresses or settings of this process in them. On the host they lie outside of the
+  // packed memory, which has zeros in their place: its bytes then follow from the model alone.
+  template <typename T>
+  std::shared_ptr<const T[]> place_own(std::span<const T> values) {
+    std::byte* const to = arena_.take_bytes(values.size_bytes());
+    if (to == nullptr) return nullptr;
+    if (device_ == nullptr || device_->is_host()) {
+      const auto copy = std::make_shared<T[]>(values.size());
+      std::ranges::copy(values, copy.get());
+      return copy;
+    }
+    device_->upload(to, std::as_bytes(values).data(), values.size_bytes());
+    return {std::shared_ptr<const T[]>(), reinterpret_cast<const T*>(to)};  // the packed memory's
   }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "base/cgroup.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "models/architectures/registry.h"
 #include "models/loading/weight_loader.h"
 #include "models/planning/memory_plan.h"
@@ -75,6 +76,19 @@ ThreadPlaces place_host_threads(const RunnerOptions& options, bool on_host) {
   return place_threads(options.processors, options.num_threads);
 }
 
+// Whether threads stay near to memory that they have written first: on a machine with several memory nodes.
+bool are_near_memory(const ThreadPlaces& places) { return !places.empty() && !place_threads("auto", 1).empty(); }
+
+// The pages of a mapped file lie on any node, so that a model which starts faster would decode more slowly there: it
+// must be asked for.
+void keep_weights_near(const ThreadPlaces& places, RunnerOptions& options) {
+  if (options.weight_cache.empty() || options.fills_weight_cache || !are_near_memory(places)) return;
+  log::info(
+      "weights are packed near the threads of each memory node; --weight-cache on maps them from the cache instead, "
+      "wherever its pages are");
+  options.weight_cache.clear();
+}
+
 // The least free memory of any device. Each is asked on a thread of its own, because it becomes that thread's device.
 uint64_t least_free_bytes(const RunnerOptions& options) {
   std::vector<uint64_t> free(static_cast<size_t>(options.tensor_parallel));
@@ -128,6 +142,7 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
   plan.places = place_host_threads(options, on_host);
+  if (on_host) keep_weights_near(plan.places, options);
   plan.kv = kv_layout_of(model->info(), options, options.tensor_parallel);
   const StepLimits limits = limits_of(plan, on_host);
   Arena workspace;
@@ -169,10 +184,12 @@ BackendChoice backend_choice(const RunnerOptions& options, int index) {
 std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
                                            const Device& device, int rank) {
   if (plan.options.weight_cache.empty() || !device.is_host()) return std::nullopt;
-  return WeightCache::find(plan.options.weight_cache, {.checkpoint = checkpoint,
-                                                       .kernels = kernels,
-                                                       .share = {.rank = rank, .size = plan.options.tensor_parallel},
-                                                       .weight_bytes = plan.weight_bytes});
+  return WeightCache::find(plan.options.weight_cache,
+                           {.checkpoint = checkpoint,
+                            .kernels = kernels,
+                            .share = {.rank = rank, .size = plan.options.tensor_parallel},
+                            .weight_bytes = plan.weight_bytes},
+                           plan.options.fills_weight_cache);
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

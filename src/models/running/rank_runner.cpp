@@ -71,8 +71,12 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
     tunings = load_tuning(plan.options.tuning_file, kernels_.name, kernels_.activations, limits_.num_threads);
   }
   const std::optional<WeightCache> cache = weight_cache_of(checkpoint, plan, kernels_, *device_, communicator_.rank());
-  const bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
-  if (cache && find_model(checkpoint, *cache, tunings)) return;
+  bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
+  if (cache) {
+    WeightCache::Opened opened = cache->open(exec_);
+    if (opened.file && find_model(checkpoint, std::move(*opened.file), tunings)) return;
+    refreshes_cache = refreshes_cache && opened.may_be_replaced;
+  }
   weights_ = DeviceBuffer(*device_, plan.weight_bytes);
   WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
                       {.rank = communicator_.rank(), .size = communicator_.size()});
@@ -81,19 +85,17 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
   if (refreshes_cache) cache->write({weights_.data(), weights_.size_bytes()}, exec_);
 }
 
-// Whether the weights were found packed.
-bool RankRunner::find_model(const Checkpoint& checkpoint, const WeightCache& cache, const MatmulTunings& tunings) {
-  std::optional<MappedFile> file = cache.open(exec_);
-  if (!file) return false;
+// Whether all weights were found packed.
+bool RankRunner::find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings) {
   try {
-    WeightLoader loader(checkpoint, kernels_, file->bytes(), tunings,
+    WeightLoader loader(checkpoint, kernels_, packed.bytes(), tunings,
                         {.rank = communicator_.rank(), .size = communicator_.size()});
     model_ = make_model(checkpoint, loader);
   } catch (const Error& error) {
-    log::warning("the cached weights '{}' are not used: {}", printable(cache.path().string()), error.what());
+    log::warning("the cached weights '{}' are not used: {}", printable(packed.path().string()), error.what());
     return false;
   }
-  cached_weights_ = std::move(*file);
+  cached_weights_ = std::move(packed);
   return true;
 }
 

@@ -54,7 +54,7 @@ class RankRunner {
   };
 
   void load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress);
-  bool find_model(const Checkpoint& checkpoint, const WeightCache& cache, const MatmulTunings& tunings);
+  bool find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings);
   void prepare_pool(bool populate);
   void make_room_for_results();
   Step prepare(const Batch& batch);

@@ -236,12 +236,6 @@ const TensorView& GgufFile::get_tensor(std::string_view tensor_name) const {
   return *tensor;
 }
 
-std::vector<std::filesystem::path> GgufFile::paths() const {
-  std::vector<std::filesystem::path> paths;
-  for (const MappedFile& file : files_) paths.push_back(file.path());
-  return paths;
-}
-
 void GgufFile::release_pages() const {
   for (const MappedFile& file : files_) file.release_pages();
 }

@@ -58,7 +58,7 @@ class GgufFile {
   uint64_t alignment() const { return alignment_; }
   uint64_t size_bytes() const { return size_bytes_; }  // of all shards together
   int num_shards() const { return num_shards_; }
-  std::vector<std::filesystem::path> paths() const;  // of all shards; empty for an image in memory
+  const std::vector<MappedFile>& files() const { return files_; }  // all shards; empty for an image in memory
 
   // Metadata. `get_*` throw Error kCorrupt naming file and key when the key is absent, `find_*` give the fallback; both
   // throw when the type does not fit. Integers convert from every integer type, floats from integers too. String views

@@ -148,12 +148,6 @@ const TensorView& SafetensorsDirectory::get_tensor(std::string_view tensor_name)
   return *tensor;
 }
 
-std::vector<std::filesystem::path> SafetensorsDirectory::paths() const {
-  std::vector<std::filesystem::path> paths;
-  for (const SafetensorsFile& file : files_) paths.push_back(file.path());
-  return paths;
-}
-
 void SafetensorsDirectory::release_pages() const {
   for (const SafetensorsFile& file : files_) file.release_pages();
 }

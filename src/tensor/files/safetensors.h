@@ -29,7 +29,7 @@ class SafetensorsFile {
   uint64_t size_bytes() const { return size_bytes_; }
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }  // `__metadata__`
   const TensorMap& tensors() const { return tensors_; }
-  const std::filesystem::path& path() const { return file_.path(); }  // empty for an image in memory
+  const MappedFile& file() const { return file_; }  // without a path for an image in memory
   void release_pages() const { file_.release_pages(); }
 
  private:
@@ -53,7 +53,6 @@ class SafetensorsDirectory {
   const std::string& name() const { return name_; }
   uint64_t size_bytes() const { return size_bytes_; }
   const std::vector<SafetensorsFile>& files() const { return files_; }
-  std::vector<std::filesystem::path> paths() const;
   const TensorMap& tensors() const { return tensors_; }
   const TensorView* find_tensor(std::string_view tensor_name) const;
   const TensorView& get_tensor(std::string_view tensor_name) const;  // throws Error kCorrupt

@@ -166,14 +166,23 @@ class Page:
             time.sleep(0.03)
 
     def click(self, selector):
-        """A real click in the middle of the element."""
-        place = self.until(f"""(() => {{
-            const element = document.querySelector({json.dumps(selector)});
-            if (!element || element.disabled) return null;
-            element.scrollIntoView({{block: 'nearest'}});
-            const box = element.getBoundingClientRect();
-            return box.width ? [box.left + box.width / 2, box.top + box.height / 2] : null;
-        }})()""", f"{selector} to be clickable")
+        """A real click in the middle of the element, which must stand still there: on a busy machine a
+        drawer may still slide, or a row that was just added move what lies below it."""
+        place = self.until(f"""new Promise((resolve) => {{
+            const middle = () => {{
+                const element = document.querySelector({json.dumps(selector)});
+                if (!element || element.disabled) return null;
+                element.scrollIntoView({{block: 'nearest', behavior: 'instant'}});
+                const box = element.getBoundingClientRect();
+                const x = box.left + box.width / 2, y = box.top + box.height / 2;
+                return box.width && element.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
+            }};
+            const first = middle();
+            setTimeout(() => {{
+                const second = first && middle();
+                resolve(second && first.join() === second.join() ? second : null);
+            }}, 40);
+        }})""", f"{selector} to be clickable")
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", {"type": kind, "x": place[0], "y": place[1], "button": "none" if kind == "mouseMoved" else "left", "clickCount": 0 if kind == "mouseMoved" else 1})
 

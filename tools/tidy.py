@@ -6,8 +6,8 @@ changed since, is not read again.
   tools/tidy.py FILE...    only these
   tools/tidy.py --full     every source separately, even if it passed before, with the static analyzer, which doubles the time
 
-Most of the time goes into the headers of libraries. So a long list is read eight sources at once, as one that includes
-them; when that fails, for a finding or for equal names, its halves are tried, down to single sources, which alone may
+Most of the time goes into the headers of libraries. So a long list is read many sources at once, as one that includes
+them, where no two define one name; when that fails, its halves are tried, down to single sources, which alone may
 complain. The one thing that clang sees in single sources only, a function that nothing uses, GCC refuses in the build.
 
 What passed is remembered beside ccache's folder (QUIRE_TIDY_CACHE names another): one empty file per key. A key is the
@@ -31,6 +31,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/tidy"
+BATCH = 32  # sources that are read at once
 KEEP_DAYS = 60  # keys that no run has used for that long are deleted
 
 
@@ -175,13 +176,29 @@ def check(sources, full):
     return True
 
 
+DEFINED = re.compile(r"^(?:struct|class|enum class|using) (\w+)|^\w[^=;(){}]*?[ *&](\w+)(?:\[\w*\])?(?: = |\(|\{)", re.M)
+
+
+def names_of(source):
+    """What it seems to define at the outermost level, which another source of its batch must not define too."""
+    return {one or other for one, other in DEFINED.findall(source.path.read_text())}
+
+
 def batches(sources, full):
-    """Sources with equal flags side by side, at most eight; few sources stay apart, so that every processor has some."""
-    size = 1 if full else max(1, min(8, len(sources) // (2 * os.cpu_count())))
-    groups = {}
+    """Sources with equal flags and different names side by side; few sources stay apart, so that every processor has
+    some."""
+    size = 1 if full else max(1, min(BATCH, len(sources) // (2 * os.cpu_count())))
+    made = []
     for source in sources:
-        groups.setdefault(repr(source.flags), []).append(source)
-    return [group[i:i + size] for group in groups.values() for i in range(0, len(group), size)]
+        flags, names = repr(source.flags), names_of(source)
+        for batch in made:
+            if batch[0] == flags and len(batch[2]) < size and not batch[1] & names:
+                batch[1].update(names)
+                batch[2].append(source)
+                break
+        else:
+            made.append((flags, names, [source]))
+    return [batch[2] for batch in made]
 
 
 def forget_old():

@@ -10,17 +10,19 @@ namespace quire {
 Float8Matrix round_to_float8(const FloatMatrix& matrix, Float8Blocks blocks, ThreadPool& threads) {
   Float8Matrix result = {.rows = matrix.rows,
                          .cols = matrix.cols,
-                         .block_rows = blocks.rows > 0 ? blocks.rows : matrix.rows,
-                         .block_cols = blocks.cols > 0 ? blocks.cols : matrix.cols};
-  const int64_t block_rows = (matrix.rows + result.block_rows - 1) / result.block_rows;
-  const int64_t block_cols = result.num_block_cols();
-  result.codes.resize(matrix.values.size());
-  result.scales.resize(static_cast<size_t>(block_rows * block_cols));
-  threads.parallel_for(block_rows * block_cols, [&](int64_t block, int) {
-    const int64_t first_row = block / block_cols * result.block_rows;
-    const int64_t last_row = std::min(first_row + result.block_rows, matrix.rows);
-    const int64_t first_col = block % block_cols * result.block_cols;
-    const int64_t count = std::min(result.block_cols, matrix.cols - first_col);
+                         .block_rows = blocks.rows,
+                         .block_cols = blocks.cols,
+                         .codes = std::vector<uint8_t>(matrix.values.size()),
+                         .scales = {}};
+  const int64_t height = blocks.rows > 0 ? blocks.rows : matrix.rows;
+  const int64_t width = blocks.cols > 0 ? blocks.cols : matrix.cols;
+  const int64_t across = result.num_col_blocks();
+  result.scales.resize(static_cast<size_t>(result.num_row_blocks() * across));
+  threads.parallel_for(result.num_row_blocks() * across, [&](int64_t block, int) {
+    const int64_t first_row = block / across * height;
+    const int64_t last_row = std::min(first_row + height, matrix.rows);
+    const int64_t first_col = block % across * width;
+    const int64_t count = std::min(width, matrix.cols - first_col);
     const auto part_of = [&](int64_t row) {
       return matrix.row(row).subspan(static_cast<size_t>(first_col), static_cast<size_t>(count));
     };

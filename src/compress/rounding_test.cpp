@@ -118,8 +118,9 @@ TEST(Float8, BlocksShareAScaleWithTheirLargest) {
     for (int64_t row = 0; row < 130; ++row) {
       for (int64_t col = 0; col < 200; ++col) {
         const auto i = static_cast<size_t>(row * 200 + col);
-        const float scale = rounded.scales[static_cast<size_t>(row / rounded.block_rows * rounded.num_block_cols() +
-                                                               col / rounded.block_cols)];
+        const int64_t down = rounded.block_rows > 0 ? row / rounded.block_rows : 0;
+        const int64_t across = rounded.block_cols > 0 ? col / rounded.block_cols : 0;
+        const float scale = rounded.scales[static_cast<size_t>(down * rounded.num_col_blocks() + across)];
         const float back = scale * e4m3_to_f32(rounded.codes[i]);
         ASSERT_NEAR(back, values[i], std::max(std::abs(values[i]) / 16, scale * 0x1p-10f) * 1.001f);
       }

@@ -141,6 +141,9 @@ std::string ModelRunner::device() const {
   return impl_->ranks.size() == 1 ? one : fmt::format("{} ranks on {}", impl_->ranks.size(), one);
 }
 
+void ModelRunner::observe(InputObserver* observer) {
+  impl_->on_all_ranks([&](auto& rank) { rank->observe(observer); });
+}
 void ModelRunner::start(const Batch& batch) {
   impl_->on_all_ranks([&](auto& rank) { rank->start(batch); });
 }

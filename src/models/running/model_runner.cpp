@@ -119,7 +119,7 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
                                                const LoadProgress& progress) {
   LoadPlan plan = plan_load(checkpoint, options);
   if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
-  warn_about(checkpoint, plan);
+  if (!options.stage) warn_about(checkpoint, plan);
   if (!plan.places.empty()) log::info("threads run on processors {}", describe_places(plan.places));
   auto impl = std::make_unique<Impl>(checkpoint, std::move(plan), progress);
   const auto num_cached =

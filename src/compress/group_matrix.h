@@ -23,10 +23,10 @@ struct GroupMatrix {
   int64_t rows = 0;
   int64_t cols = 0;  // a multiple of the grid's group
   GroupGrid grid;
-  std::vector<uint8_t> codes;   // [rows, cols]
-  std::vector<float> scales;    // [rows, num_groups], values that f16 can hold
-  std::vector<uint8_t> zeros;   // [rows, num_groups]
-  std::vector<int32_t> groups;  // [cols] the group of each column (GPTQ with act-order); empty: column / group
+  std::vector<uint8_t> codes = {};   // [rows, cols]
+  std::vector<float> scales = {};    // [rows, num_groups], values that f16 can hold
+  std::vector<uint8_t> zeros = {};   // [rows, num_groups]
+  std::vector<int32_t> groups = {};  // [cols] the group of each column (GPTQ with act-order); empty: column / group
 
   int64_t num_groups() const { return grid.num_groups(cols); }
   int64_t group_of(int64_t col) const {

@@ -11,11 +11,11 @@ struct InputStatistics {
   int64_t cols = 0;      // columns of the matrix: the width of its input
   int64_t num_rows = 0;  // seen
   // Of every column.
-  std::vector<float> square_sums;  // [cols] sum of x^2
-  std::vector<float> largest;      // [cols] largest |x|
+  std::vector<float> square_sums = {};  // [cols] sum of x^2
+  std::vector<float> largest = {};      // [cols] largest |x|
   // What only some methods ask for; empty otherwise.
-  std::vector<float> products;  // [cols, cols] sum of x x^T, both halves (GPTQ, SparseGPT)
-  std::vector<float> sample;    // [num_sample_rows, cols] rows spread over the text (the searches of AWQ)
+  std::vector<float> products = {};  // [cols, cols] sum of x x^T, both halves (GPTQ, SparseGPT)
+  std::vector<float> sample = {};    // [num_sample_rows, cols] rows spread over the text (the searches of AWQ)
 
   int64_t num_sample_rows() const { return cols == 0 ? 0 : static_cast<int64_t>(sample.size()) / cols; }
 };

@@ -80,8 +80,10 @@ Calibrator::Calibrator(const Checkpoint& checkpoint, std::vector<std::vector<int
     longest_ = std::max(longest_, length);
   }
   if (windows_.empty() || longest_ > info.max_context) {
-    fail(ErrorCode::kInvalidArgument, "{}: the calibration text has {} windows of up to {} tokens, expected 1 or more of "
-         "up to {}", checkpoint.name(), windows_.size(), longest_, info.max_context);
+    fail(ErrorCode::kInvalidArgument,
+         "{}: the calibration text has {} windows of up to {} tokens, expected 1 or more of "
+         "up to {}",
+         checkpoint.name(), windows_.size(), longest_, info.max_context);
   }
   group_windows();
   residual_.resize(static_cast<size_t>(num_rows_ * hidden_size_));
@@ -92,7 +94,8 @@ Calibrator::~Calibrator() = default;
 void Calibrator::group_windows() {
   for (size_t i = 0; i < windows_.size(); ++i) {
     const auto length = static_cast<int64_t>(windows_[i].size());
-    if (groups_.empty() || groups_.back().num_tokens + length > kBatchTokens) groups_.push_back({.first = i, .last = i});
+    if (groups_.empty() || groups_.back().num_tokens + length > kBatchTokens)
+      groups_.push_back({.first = i, .last = i});
     Group& group = groups_.back();
     ++group.last;
     group.num_tokens += length;

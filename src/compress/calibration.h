@@ -46,9 +46,10 @@ struct CalibrationOptions {
 
 class Calibrator {
  public:
-  // `windows`: token ids, each window a sequence of its own. Throws Error kInvalidArgument when they are empty or longer
-  // than the model's context. The checkpoint must outlive this.
-  Calibrator(const Checkpoint& checkpoint, std::vector<std::vector<int32_t>> windows, const CalibrationOptions& options);
+  // `windows`: token ids, each window a sequence of its own. Throws Error kInvalidArgument when they are empty or
+  // longer than the model's context. The checkpoint must outlive this.
+  Calibrator(const Checkpoint& checkpoint, std::vector<std::vector<int32_t>> windows,
+             const CalibrationOptions& options);
   ~Calibrator();
 
   int num_layers() const { return num_layers_; }
@@ -90,10 +91,10 @@ class Calibrator {
   ThreadPool threads_;
   int num_layers_ = 0;
   int64_t hidden_size_ = 0;
-  int64_t num_rows_ = 0;      // tokens of all windows
-  int64_t longest_ = 0;       // window
+  int64_t num_rows_ = 0;  // tokens of all windows
+  int64_t longest_ = 0;   // window
   int next_layer_ = 0;
-  bool has_seen_ = false;     // the next layer
+  bool has_seen_ = false;        // the next layer
   std::vector<float> residual_;  // [num_rows, hidden_size] before the next layer; after the last one normed
   uint64_t layer_bytes_ = 0;
 };

@@ -156,7 +156,7 @@ TEST(Calibrator, SeesEachExpertsRows) {
   ASSERT_EQ(layer.matrices.size(), 4u + 1 + 4 * 3);
   int64_t num_rows = 0;
   for (const CalibratedMatrix& matrix : layer.matrices) {
-    if (matrix.name.ends_with("down_proj.weight")) num_rows += layer.inputs[matrix.input].num_rows;
+    if (matrix.name.ends_with("w2.weight")) num_rows += layer.inputs[matrix.input].num_rows;
   }
   EXPECT_EQ(num_rows, 100 * 2);
 }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kColsPerTask = 64;
 // Columns of a block of products: blocks above the diagonal are left out.
-constexpr int64_t kBlock = 192;
+constexpr int64_t kProductBlock = 192;
 constexpr int64_t kRowMultiple = 32;
 
 float* floats_of(AlignedBuffer& buffer, int64_t count) {
@@ -41,8 +41,8 @@ void SumWorkers::add_products(const float* x, int64_t num_rows, int64_t cols, fl
       std::fill(to + num_rows, to + padded, 0.0f);
     }
   });
-  for (int64_t first = 0; first < cols; first += kBlock) {
-    const int64_t width = std::min(kBlock, cols - first);
+  for (int64_t first = 0; first < cols; first += kProductBlock) {
+    const int64_t width = std::min(kProductBlock, cols - first);
     const size_t bytes = kernels_.packed_bytes(Format::kF32, width, padded);
     if (packed_.size_bytes() < bytes) packed_ = AlignedBuffer(bytes);
     kernels_.pack(exec_, Format::kF32, width, padded, reinterpret_cast<const std::byte*>(columns + first * padded),
@@ -60,7 +60,9 @@ void SumWorkers::add_products(const float* x, int64_t num_rows, int64_t cols, fl
 }
 
 InputSums::InputSums(int64_t cols, const StatisticsWanted& wanted, int64_t expected_rows)
-    : statistics_{.cols = cols}, squares_(static_cast<size_t>(cols)), sample_rows_(wanted.sample_rows),
+    : statistics_{.cols = cols},
+      squares_(static_cast<size_t>(cols)),
+      sample_rows_(wanted.sample_rows),
       expected_rows_(expected_rows) {
   const auto size = static_cast<size_t>(cols);
   statistics_.largest.resize(size);

@@ -44,8 +44,8 @@ struct Batch {
   std::vector<int32_t> hidden_rows;
   // Rows whose residual stream before RunnerOptions::tapped_layers is wanted, strictly ascending.
   std::vector<int32_t> tapped_rows;
-  // For a model that reads hidden states of another (ModelInfo::hidden_input_size): those of every row,
-  // [token_ids.size(), hidden_input_size], or [token_ids.size(), hidden_size] of its own. Else empty.
+  // For a model that reads hidden states (ModelInfo::hidden_input_size): those of every row, [token_ids.size(),
+  // hidden_input_size], or [token_ids.size(), hidden_size] of its own. Else empty.
   std::vector<float> hidden_input;
 
   void clear() {

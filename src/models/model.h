@@ -36,12 +36,13 @@ struct ModelInfo {
   int num_experts_per_token = 0;
   uint64_t num_parameters = 0;
   bool tied_embeddings = false;
-  bool has_head = true;    // without: final hidden states only, no logits
+  bool has_head = true;    // without: hidden states only, no logits
   EmbeddingUse embedding;  // as the file says
   // > 0: sequences longer than this use other RoPE factors for all their positions (LongRoPE), so that K and V of a
   // sequence that passes it are computed again, and those of longer and shorter ones never shared.
   int64_t rope_switch_length = 0;
-  // > 0: a part that drafts. Each row brings so many floats of another model's hidden states (Batch::hidden_input).
+  // > 0: a part that drafts, or a stage that is not the first. Each row brings so many floats of another model's hidden
+  // states, or of the residual stream (Batch::hidden_input).
   int64_t hidden_input_size = 0;
   // Where they are not vocab_size: of several predictions for each row, or over fewer tokens than may be fed.
   int64_t logits_per_row = 0;
@@ -64,7 +65,8 @@ class Model {
   virtual void visit_matrices(const std::function<void(const Linear&)>& visit) const = 0;
   struct Output {
     const float* logits = nullptr;  // [num_logit_rows, vocab_size], or as the architecture says (logits_per_row)
-    const float* hidden = nullptr;  // after the final norm: [num_hidden_rows, hidden_size]
+    // [num_hidden_rows, hidden_size] after the final norm; of a stage that does not have it, the residual stream
+    const float* hidden = nullptr;
     const float* tapped = nullptr;  // [num_tapped_rows, num_taps, hidden_size]
   };
   // The host's work for a step before its kernels run: computes angles.

@@ -3,16 +3,21 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/select.h"
+#include "models/layer_range.h"
 #include "parallel/communicator.h"
 #include "tensor/format.h"
 
 namespace quire {
 
 struct RunnerOptions {
+  std::optional<LayerRange> stage = {};  // the layers to run; none: all
+  // WeightsWanted::format: matrices are quantised while they are loaded; F32: all become floats.
+  std::optional<Format> weight_format = {};
   int num_threads = 0;      // of all ranks; 0 = every processor this process may use
   int tensor_parallel = 1;  // ranks that share the model: threads on the CPU, else devices 0, 1, ...
   std::string device = {};  // "cpu", "cuda"; empty = the best there is

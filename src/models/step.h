@@ -42,12 +42,24 @@ struct KvGroupRows {
   int64_t num_copies = 0;
 };
 
+struct Linear;
+
+// Is told of the rows that matrices multiply, before they do: for calibration. Called by the thread that runs the step.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  // All of `matrices` multiply the same rows, x [num_rows, cols].
+  virtual void observe(std::span<const Linear* const> matrices, const float* x, int64_t num_rows) = 0;
+};
+
 struct Step {
   const Kernels* kernels = nullptr;
   Exec exec{};
   Device* device = nullptr;
   KvCache* kv = nullptr;
   Communicator* communicator = &single_communicator();
+  // Null where nothing calibrates. Else all matrices are F32 on the host, so that every input exists as floats.
+  InputObserver* observer = nullptr;
 
   int input_buffer = 0;  // StepInput::host
   int64_t num_rows = 0;

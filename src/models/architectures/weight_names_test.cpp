@@ -124,7 +124,7 @@ TEST(WeightNames, AreTheSameOnEveryRank) {
   const auto checkpoint = Checkpoint::open(fs::path(QUIRE_SOURCE_DIR) / "tests/golden/mixtral");
   const Kernels& kernels = select_kernels("reference");
   const auto names = [&](RankShare share) {
-    WeightLoader loader(*checkpoint, kernels, share);
+    WeightLoader loader(*checkpoint, kernels, {.share = share});
     std::vector<std::pair<std::string, int64_t>> result;
     make_model(*checkpoint, loader)->visit_matrices([&](const Linear& linear) {
       result.emplace_back(linear.name, linear.first_row);

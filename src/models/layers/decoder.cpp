@@ -41,7 +41,7 @@ void Decoder::take_workspace(Arena& arena, InputArena& inputs, const Kernels& ke
   }
   if (dense_size > 0) mlp_buffers_.take(arena, kernels, rows, dense_size);
   if (moe != nullptr) moe_buffers_.take(arena, kernels, limits, *moe);
-  head_.take_workspace(arena, kernels, limits);
+  if (head_.norm.exists()) head_.take_workspace(arena, kernels, limits);
   tapped_layers_ = limits.tapped_layers;
   const int64_t tapped_size = limits.num_taps() * limits.max_hidden_rows * sizes.hidden_size;
   tapped_ = arena.take<float>(tapped_size);
@@ -74,7 +74,7 @@ Model::Output Decoder::forward(const Step& step) {
   for (size_t i = 0; i < ropes_.size(); ++i) {
     cos_sin_[i].upload(*step.device, step.input_buffer, step.num_rows * ropes_[i].settings().dim);
   }
-  embedding_.apply(step, residual_);
+  begin(step);
   const int last_layer = static_cast<int>(layers_.size()) - 1;
   for (int i = 0; i < last_layer; ++i) {
     tap(step, i);
@@ -87,9 +87,17 @@ Model::Output Decoder::forward(const Step& step) {
   const Step last = keep_wanted_rows(step);
   if (last.num_rows > 0) run_feed_forward(last, layers_.back());
   if (!step.wants_output) return {};
-  Output output = head_.apply(last, residual_, block_);
+  // Without a head no row has logits, so the wanted rows are those whose hidden states are wanted.
+  Output output = head_.norm.exists() ? head_.apply(last, residual_, block_) : Output{.hidden = residual_};
   output.tapped = taps_by_row(step);
   return output;
+}
+
+void Decoder::begin(const Step& step) {
+  const int64_t width = info().hidden_input_size;
+  if (width == 0) return embedding_.apply(step, residual_);
+  step.device->copy(reinterpret_cast<std::byte*>(residual_), reinterpret_cast<const std::byte*>(step.hidden_input),
+                    static_cast<size_t>(step.num_rows * width) * sizeof(float));
 }
 
 void Decoder::tap(const Step& step, int layer) {

@@ -1,6 +1,6 @@
 // The decoder of every architecture: embedding; per layer norm, attention, norm and feed-forward around a residual
-// stream; then the head. Gemma also has norms after attention and feed-forward. Each layer's feed-forward is dense or a
-// mixture of experts.
+// stream; then the head. A stage of one (layer_range.h) may begin with the residual stream and end with it. Gemma also
+// has norms after attention and feed-forward. Each layer's feed-forward is dense or a mixture of experts.
 #pragma once
 
 #include <memory>
@@ -28,10 +28,10 @@ struct DecoderLayer {
 };
 
 struct DecoderParts {
-  Embedding embedding;
+  Embedding embedding;              // of the first stage
   std::vector<RopeSettings> ropes;  // distinct ones; Attention::rope is an index
   std::vector<DecoderLayer> layers;
-  Head head;
+  Head head;  // of the last stage
 };
 
 class Decoder : public Model {
@@ -44,6 +44,8 @@ class Decoder : public Model {
   Output forward(const Step& step) override;
 
  private:
+  // The residual stream before the first layer.
+  void begin(const Step& step);
   void run_attention(const Step& step, int index);
   void run_feed_forward(const Step& step, const DecoderLayer& layer);
   // Keeps the residual rows that are wanted before a tapped layer.

@@ -66,6 +66,11 @@ LinearInput gated_input(const Step& step, Activation activation, float* gate, co
 
 void linear(const Step& step, const LinearInput& input, std::initializer_list<LinearOutput> outputs) {
   CHECK(outputs.size() <= kMaxLinearOutputs);
+  if (step.observer != nullptr) {
+    std::array<const Linear*, kMaxLinearOutputs> matrices;
+    std::ranges::transform(outputs, matrices.begin(), &LinearOutput::linear);
+    step.observer->observe(std::span(matrices).first(outputs.size()), input.rows.f32, input.rows.num_rows);
+  }
   // Those with the same order of columns, in one call.
   const auto multiply = [&](const MatmulInput& rows, const int32_t* columns) {
     std::array<MatmulOutput, kMaxLinearOutputs> matrices;

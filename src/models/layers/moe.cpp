@@ -99,12 +99,28 @@ void Moe::run_wave(const Step& step, const Buffers& buffers, const MatmulInput& 
   const ExpertMatrices up = of_wave(experts[0].up, ups, buffers.up);
   if (gates.columns == ups.columns) {
     const InputForms both{.f32 = gates.reads.f32 || ups.reads.f32, .packed = gates.reads.packed || ups.reads.packed};
-    multiply(gather(step, buffers, x, wave, both, gates.columns.get()), {gate, up});
+    const MatmulInput gathered = gather(step, buffers, x, wave, both, gates.columns.get());
+    if (step.observer != nullptr) tell_observer(step, buffers, gathered, wave, {&Mlp::gate, &Mlp::up});
+    multiply(gathered, {gate, up});
   } else {
     multiply(gather(step, buffers, x, wave, gates.reads, gates.columns.get()), {gate});
     multiply(gather(step, buffers, x, wave, ups.reads, ups.columns.get()), {up});
   }
-  multiply(inner_product(step, buffers, wave), {of_wave(experts[0].down, downs, buffers.expert_out)});
+  const MatmulInput inner = inner_product(step, buffers, wave);
+  if (step.observer != nullptr) tell_observer(step, buffers, inner, wave, {&Mlp::down});
+  multiply(inner, {of_wave(experts[0].down, downs, buffers.expert_out)});
+}
+
+void Moe::tell_observer(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave,
+                        std::initializer_list<Linear Mlp::*> kinds) const {
+  for (int32_t e = wave.first_expert; e < wave.last_expert; ++e) {
+    const int32_t first = buffers.choices.first[e];
+    const int32_t num_rows = buffers.choices.first[e + 1] - first;
+    if (num_rows == 0) continue;
+    std::vector<const Linear*> matrices;
+    for (const auto kind : kinds) matrices.push_back(&(experts[static_cast<size_t>(e)].*kind));
+    step.observer->observe(matrices, x.f32 + (first - wave.first_assignment) * x.cols, num_rows);
+  }
 }
 
 MatmulInput Moe::gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave,

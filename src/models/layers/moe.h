@@ -3,6 +3,7 @@
 // order of expert numbers, whatever else is in the batch.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -65,6 +66,9 @@ class Moe {
   // The rows of x that the wave's assignments chose, in the forms that are read.
   MatmulInput gather(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave, InputForms reads,
                      const int32_t* const* columns) const;
+  // Tells the step's observer of the rows [num_assignments, cols] that the wave's experts multiply by `kinds`.
+  void tell_observer(const Step& step, const Buffers& buffers, const MatmulInput& x, const Wave& wave,
+                     std::initializer_list<Linear Mlp::*> kinds) const;
   // activation(gate) * up of the wave's assignments.
   MatmulInput inner_product(const Step& step, const Buffers& buffers, const Wave& wave) const;
 };

@@ -11,6 +11,7 @@ namespace {
 
 constexpr auto kRows = Partition::kRows;
 constexpr auto kColumns = Partition::kColumns;
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
 std::string layer_prefix(int layer) { return "model.layers." + std::to_string(layer) + "."; }
 
@@ -41,6 +42,17 @@ void load_fused_qkv(WeightLoader& loader, const std::string& prefix, const Atten
   attention.q = rows_of(0, q);
   attention.k = rows_of(q, kv);
   attention.v = rows_of(q + kv, kv);
+}
+
+// The final norm and, where the model has one, the output matrix. Returns whether it has.
+bool load_head(WeightLoader& loader, const DecoderConfig& config, Head& head) {
+  const ModelInfo& sizes = config.info;
+  const char* const output = sizes.tied_embeddings ? kEmbedding : "lm_head.weight";
+  head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
+  head.softcap = config.logit_softcap;
+  if (!sizes.tied_embeddings && is_headless(sizes.architecture) && !loader.has(output)) return false;
+  head.output = loader.linear({output, sizes.vocab_size, sizes.hidden_size});
+  return true;
 }
 
 }  // namespace
@@ -184,30 +196,28 @@ Moe load_moe(WeightLoader& loader, const DecoderConfig& config, int layer, const
 
 std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& config,
                                     const std::function<DecoderLayer(int layer)>& make_layer) {
+  const LayerRange stage = loader.stage(config.info.num_layers);
   DecoderParts parts;
   parts.ropes = config.ropes;
-  for (int i = 0; i < config.info.num_layers; ++i) parts.layers.push_back(make_layer(i));
-  const ModelInfo& sizes = config.info;
-  const std::string embedding = "model.embed_tokens.weight";
-  const bool is_tied = sizes.tied_embeddings;
-  parts.head.norm = loader.norm("model.norm.weight", sizes.hidden_size, config.norm_eps, config.norm_offset);
-  const char* const head = "lm_head.weight";
-  const bool has_head = is_tied || !is_headless(sizes.architecture) || loader.has(head);
-  if (has_head) {
-    parts.head.output = loader.linear({is_tied ? embedding : head, sizes.vocab_size, sizes.hidden_size});
-  }
-  parts.head.softcap = config.logit_softcap;
-  parts.embedding =
-      loader.embedding(embedding, sizes.vocab_size, sizes.hidden_size, is_tied ? &parts.head.output : nullptr);
-  parts.embedding.scale = config.embedding_scale;
-
+  for (int i = stage.first; i < stage.last; ++i) parts.layers.push_back(make_layer(i));
   ModelInfo info = config.info;
-  info.has_head = has_head;
+  info.num_layers = stage.size();
+  info.has_head = stage.last == config.info.num_layers && load_head(loader, config, parts.head);
+  if (stage.first == 0) {
+    const bool shares_table = info.tied_embeddings && info.has_head;
+    parts.embedding =
+        loader.embedding(kEmbedding, info.vocab_size, info.hidden_size, shares_table ? &parts.head.output : nullptr);
+    parts.embedding.scale = config.embedding_scale;
+  } else {
+    info.hidden_input_size = info.hidden_size;
+  }
   info.num_experts = config.routing.num_experts;
   info.num_experts_per_token = config.routing.per_row;
   info.num_parameters = loader.num_parameters();
   for (int i = 0; i < info.num_layers; ++i) {
-    const Attention& attention = parts.layers[static_cast<size_t>(i)].attention;
+    Attention& attention = parts.layers[static_cast<size_t>(i)].attention;
+    if (!attention.writes_kv()) attention.kv_layer -= stage.first;
+    CHECK(attention.writes_kv() || attention.kv_layer >= 0);
     info.kv_layers.push_back({.num_kv_heads = info.num_kv_heads,
                               .head_dim = info.head_dim,
                               .window = attention.window,

@@ -12,7 +12,8 @@
 
 namespace quire {
 
-// The model: config.info.num_layers layers, made by `make_layer`, between embedding and head.
+// The model: config.info.num_layers layers, made by `make_layer`, between embedding and head; or the stage of it that
+// the loader is to load.
 std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& config,
                                     const std::function<DecoderLayer(int layer)>& make_layer);
 

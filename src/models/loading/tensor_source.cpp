@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
@@ -31,6 +32,43 @@ PartitionCheck check_of(const Checkpoint& checkpoint, RankShare share) {
     if (share.size > 1) check.expect(find_int(checkpoint.config(), key, 0));
   }
   return check;
+}
+
+Format format_of(const SourceMatrix& matrix) {
+  const auto* const view = std::get_if<TensorView>(&matrix.whole);
+  return view != nullptr ? view->format : std::get<QuantizedMatrix>(matrix.whole).format;
+}
+
+// The matrix in `format`, where it can be converted to it.
+void convert(Format format, SourceMatrix& matrix) {
+  const bool has_floats = matrix.is_plain() && weight_format(matrix.shape.format).block_elements == 1;
+  if (format == matrix.shape.format || (format != Format::kF32 && !has_floats)) return;
+  matrix.shape.format = format;
+  if (matrix.column_order.empty()) return;
+  std::get<QuantizedMatrix>(matrix.whole).column_order = std::move(matrix.column_order);
+  matrix.column_order.clear();
+}
+
+// Rows [first_row, first_row + num_rows) of the tensor as floats, out [num_rows, cols].
+void read_rows(const SourceMatrix& matrix, int64_t first_row, int64_t num_rows, std::vector<float>& out) {
+  if (const auto* const view = std::get_if<TensorView>(&matrix.whole)) {
+    out.resize(static_cast<size_t>(num_rows * view->cols()));
+    weight_format(view->format).dequantize(view->row(first_row), out.data(), num_rows * view->cols());
+    return;
+  }
+  const auto& whole = std::get<QuantizedMatrix>(matrix.whole);
+  const WeightFormat& format = weight_format(whole.format);
+  AlignedBuffer blocks(format.bytes_of(num_rows * whole.cols));
+  whole.write_rows(first_row, num_rows, blocks.data());
+  out.resize(static_cast<size_t>(num_rows * whole.cols));
+  format.dequantize(blocks.data(), out.data(), num_rows * whole.cols);
+  if (whole.column_order.empty()) return;
+  std::vector<float> row(static_cast<size_t>(whole.cols));
+  for (int64_t r = 0; r < num_rows; ++r) {
+    const std::span<float> ordered = std::span(out).subspan(static_cast<size_t>(r) * row.size(), row.size());
+    for (size_t i = 0; i < row.size(); ++i) row[static_cast<size_t>(whole.column_order[i])] = ordered[i];
+    std::ranges::copy(row, ordered.begin());
+  }
 }
 
 }  // namespace
@@ -90,6 +128,7 @@ SourceMatrix TensorSource::matrix(const MatrixRequest& asked) {
     matrix.shape = {view.format, request.rows, request.cols};
     matrix.whole = view;
   }
+  if (request.format) convert(*request.format, matrix);
   divide(request.partition, matrix);
   return matrix;
 }
@@ -121,6 +160,7 @@ AttentionSizes TensorSource::share_of(AttentionSizes sizes) {
 }
 
 const std::byte* TensorSource::blocks(const SourceMatrix& matrix, const Exec& exec) {
+  if (matrix.shape.format != format_of(matrix)) return converted_blocks(matrix, exec);
   if (const auto* view = std::get_if<TensorView>(&matrix.whole)) return plain_blocks(matrix, *view, exec);
   return quantized_blocks(matrix, std::get<QuantizedMatrix>(matrix.whole), exec);
 }
@@ -132,20 +172,32 @@ std::byte* TensorSource::take_buffer(const MatrixShape& shape) {
 }
 
 const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const TensorView& whole, const Exec& exec) {
-  const Format format = matrix.shape.format;
   const int64_t cols = matrix.shape.cols;
-  if (format == whole.format && cols == whole.cols()) return whole.row(matrix.part_row);
-  CHECK(format == whole.format || (format == Format::kF32 && cols == whole.cols()));
+  if (cols == whole.cols()) return whole.row(matrix.part_row);
   std::byte* const to = take_buffer(matrix.shape);
-  const WeightFormat& from_format = weight_format(whole.format);
-  const size_t row_bytes = weight_format(format).bytes_of(cols);
+  const WeightFormat& format = weight_format(whole.format);
+  const size_t row_bytes = format.bytes_of(cols);
   for_rows(exec, matrix.shape.rows, kRowsPerTask, [&](int64_t row) {
-    std::byte* const row_to = to + static_cast<size_t>(row) * row_bytes;
-    const std::byte* const from = whole.row(matrix.part_row + row) + from_format.bytes_of(matrix.part_col);
-    if (format == whole.format) {
-      std::memcpy(row_to, from, row_bytes);
-    } else {
-      from_format.dequantize(from, reinterpret_cast<float*>(row_to), cols);
+    std::memcpy(to + static_cast<size_t>(row) * row_bytes,
+                whole.row(matrix.part_row + row) + format.bytes_of(matrix.part_col), row_bytes);
+  });
+  return to;
+}
+
+const std::byte* TensorSource::converted_blocks(const SourceMatrix& matrix, const Exec& exec) {
+  std::byte* const to = take_buffer(matrix.shape);
+  const auto& [format, rows, cols] = matrix.shape;
+  const WeightFormat& wanted = weight_format(format);
+  const size_t row_bytes = wanted.bytes_of(cols);
+  parallel_for(exec, (rows + kRowsPerTask - 1) / kRowsPerTask, [&, rows = rows, cols = cols](int64_t task) {
+    const int64_t first = task * kRowsPerTask;
+    const int64_t num_rows = std::min(kRowsPerTask, rows - first);
+    std::vector<float> values;
+    read_rows(matrix, matrix.part_row + first, num_rows, values);
+    const int64_t whole_cols = static_cast<int64_t>(values.size()) / num_rows;
+    for (int64_t row = 0; row < num_rows; ++row) {
+      wanted.quantize(&values[static_cast<size_t>(row * whole_cols + matrix.part_col)],
+                      to + static_cast<size_t>(first + row) * row_bytes, cols);
     }
   });
   return to;
@@ -154,7 +206,6 @@ const std::byte* TensorSource::plain_blocks(const SourceMatrix& matrix, const Te
 // Schemes write whole rows; where columns are divided, the rank's part is copied from them.
 const std::byte* TensorSource::quantized_blocks(const SourceMatrix& matrix, const QuantizedMatrix& whole,
                                                 const Exec& exec) {
-  CHECK(matrix.shape.format == whole.format);
   std::byte* const to = take_buffer(matrix.shape);
   const int64_t rows = matrix.shape.rows;
   const int64_t cols = matrix.shape.cols;

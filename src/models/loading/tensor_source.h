@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -32,6 +33,9 @@ struct MatrixRequest {
   int64_t total_rows = 0;
   // > 0: the tensor is a stack [num_stacked, total_rows / num_stacked, cols].
   int64_t num_stacked = 0;
+  // The format that blocks() gives it in: a matrix of floats is quantised, one with codes stays as it is unless this is
+  // F32. None: as the file has it.
+  std::optional<Format> format = {};
 };
 
 // This rank's part of a matrix.
@@ -65,8 +69,7 @@ class TensorSource {
   AttentionSizes share_of(AttentionSizes sizes);
   RankShare share() const { return share_; }
 
-  // The rows of a matrix in blocks of its shape's format, one after the other; valid until the next call. A plain
-  // matrix may be given another shape.format than it has: F32.
+  // The rows of a matrix in blocks of its shape's format, one after the other; valid until the next call.
   const std::byte* blocks(const SourceMatrix& matrix, const Exec& exec);
 
   // Names in the file of tensors that nobody has asked for and that the model might be expected to need: not those of
@@ -82,6 +85,8 @@ class TensorSource {
   void divide(Partition partition, SourceMatrix& matrix);
   const std::byte* plain_blocks(const SourceMatrix& matrix, const TensorView& whole, const Exec& exec);
   const std::byte* quantized_blocks(const SourceMatrix& matrix, const QuantizedMatrix& whole, const Exec& exec);
+  // In another format than the file has.
+  const std::byte* converted_blocks(const SourceMatrix& matrix, const Exec& exec);
   std::byte* take_buffer(const MatrixShape& shape);
   void count(const std::byte* place, int64_t num_elements);
 

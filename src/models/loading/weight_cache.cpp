@@ -94,14 +94,19 @@ std::string line_of(const MappedFile& file) {
                      file.bytes().size(), state.inode, state.modified_ns, state.changed_ns);
 }
 
+std::string_view format_name_of(const WeightsWanted& wanted) {
+  return wanted.format ? weight_format(*wanted.format).name : "of the file";
+}
+
 std::string text_of(const WeightCache::Subject& subject, const std::string& build, const fs::path& model,
                     const std::vector<const MappedFile*>& files) {
-  const auto& [checkpoint, kernels, share, weight_bytes] = subject;
+  const auto& [checkpoint, kernels, wanted, weight_bytes] = subject;
   std::string text = fmt::format("packed weights of quire\nmodel: {}\n", model.string());
   text += fmt::format("build: {}\n", build);
   text += fmt::format("kernels: {} {}\n", kernels.name, activations_name(kernels.activations));
   text += fmt::format("packing: {:016x}\n", packing_of(kernels));
-  text += fmt::format("rank: {} of {}\n", share.rank, share.size);
+  text += fmt::format("rank: {} of {}\n", wanted.share.rank, wanted.share.size);
+  text += fmt::format("format: {}\n", format_name_of(wanted));
   text += fmt::format("bytes: {}\n", weight_bytes);
   text += fmt::format("configuration: {:016x}\n", checksum64(bytes_of(json::serialize(checkpoint.config()))));
   text += fmt::format("samples: {:016x}\n", samples_of(checkpoint));
@@ -115,9 +120,9 @@ std::string file_name_of(const WeightCache::Subject& subject, const fs::path& mo
   std::string name = model.stem().string().substr(0, 80);
   std::ranges::replace_if(
       name, [](char c) { return std::string_view("/\\ \n").find(c) != std::string_view::npos; }, '-');
-  const std::string key =
-      fmt::format("{}\n{} {}\n{} of {}", model.string(), subject.kernels.name,
-                  activations_name(subject.kernels.activations), subject.share.rank, subject.share.size);
+  const std::string key = fmt::format("{}\n{} {}\n{} of {}\n{}", model.string(), subject.kernels.name,
+                                      activations_name(subject.kernels.activations), subject.wanted.share.rank,
+                                      subject.wanted.share.size, format_name_of(subject.wanted));
   return fmt::format("{}-{:016x}{}", name, checksum64(bytes_of(key)), kSuffix);
 }
 

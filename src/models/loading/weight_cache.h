@@ -21,7 +21,7 @@
 #include "base/mapped_file.h"
 #include "kernels/kernels.h"
 #include "models/loading/checkpoint.h"
-#include "models/loading/rank_share.h"
+#include "models/loading/weights_wanted.h"
 
 namespace quire {
 
@@ -30,7 +30,7 @@ class WeightCache {
   struct Subject {
     const Checkpoint& checkpoint;
     const Kernels& kernels;
-    RankShare share = {};
+    WeightsWanted wanted = {};
     uint64_t weight_bytes = 0;  // packed
   };
   // The file in `folder` for these weights. Nothing where there is nothing to recognise weights by: a model that lies

@@ -2,18 +2,36 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace quire {
 
+LayerRange WeightLoader::stage(int num_layers) const {
+  const LayerRange stage = wanted_.stage.value_or(LayerRange{.first = 0, .last = num_layers});
+  if (stage.first < 0 || stage.first >= stage.last || stage.last > num_layers) {
+    fail(ErrorCode::kInvalidArgument, "{}: layers {} to {} were asked of a model with {}", source_.file_name(),
+         stage.first, stage.last - 1, num_layers);
+  }
+  return stage;
+}
+
+MatrixRequest WeightLoader::as_wanted(const MatrixRequest& request) const {
+  MatrixRequest wanted = request;
+  if (wanted_.format) wanted.format = format_that_divides(*wanted_.format, request.cols);
+  return wanted;
+}
+
 Linear WeightLoader::linear(const MatrixRequest& request) {
-  return packer_.pack(source_, source_.matrix(request), Layout::kDense);
+  return packer_.pack(source_, source_.matrix(as_wanted(request)), Layout::kDense);
 }
 
 Linear WeightLoader::expert_linear(const MatrixRequest& request) {
-  return packer_.pack(source_, source_.matrix(request), Layout::kCommon);
+  return packer_.pack(source_, source_.matrix(as_wanted(request)), Layout::kCommon);
 }
 
 Linear WeightLoader::router_linear(const MatrixRequest& request) {
-  SourceMatrix matrix = source_.matrix(request);
+  const bool wants_floats = wanted_.format == Format::kF32;
+  SourceMatrix matrix = source_.matrix(wants_floats ? as_wanted(request) : request);
   Format& format = matrix.shape.format;
   if (matrix.is_plain() && weight_format(format).block_elements == 1 && kernels_.takes_packed(format)) {
     format = Format::kF32;

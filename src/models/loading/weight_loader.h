@@ -21,6 +21,7 @@
 #include "models/layers/norm.h"
 #include "models/loading/tensor_source.h"
 #include "models/loading/weight_packer.h"
+#include "models/loading/weights_wanted.h"
 
 namespace quire {
 
@@ -29,18 +30,25 @@ class WeightLoader {
   using Progress = WeightPacker::Progress;
 
   // measures
-  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, RankShare share = {})
-      : source_(checkpoint, share), packer_(kernels), kernels_(kernels) {}
+  WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const WeightsWanted& wanted = {})
+      : wanted_(wanted), source_(checkpoint, wanted.share), packer_(kernels), kernels_(kernels) {}
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
-               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, RankShare share = {})
-      : source_(checkpoint, share),
+               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, const WeightsWanted& wanted = {})
+      : wanted_(wanted),
+        source_(checkpoint, wanted.share),
         packer_(kernels, exec, device, memory, std::move(tunings), std::move(progress)),
         kernels_(kernels) {}
   // finds
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, std::span<const std::byte> packed,
-               MatmulTunings tunings, RankShare share = {})
-      : source_(checkpoint, share), packer_(kernels, packed, std::move(tunings)), kernels_(kernels) {}
+               MatmulTunings tunings, const WeightsWanted& wanted = {})
+      : wanted_(wanted),
+        source_(checkpoint, wanted.share),
+        packer_(kernels, packed, std::move(tunings)),
+        kernels_(kernels) {}
+
+  // The layers to load of a model with `num_layers`. Throws Error kInvalidArgument when it does not have them.
+  LayerRange stage(int num_layers) const;
 
   // All of these throw Error naming the file, the tensor, what was found and what was expected.
   Linear linear(const MatrixRequest& request);
@@ -83,7 +91,10 @@ class WeightLoader {
   using Layout = WeightPacker::Layout;
 
   std::vector<float> floats(std::string_view name, int64_t size);  // zeros while measuring
+  // The request in the format that is wanted.
+  MatrixRequest as_wanted(const MatrixRequest& request) const;
 
+  WeightsWanted wanted_;
   TensorSource source_;
   WeightPacker packer_;
   const Kernels& kernels_;

@@ -135,10 +135,10 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   const Device& device = *plan.backend.device;
   const bool on_host = device.is_host();
   check_sums(asked, on_host);
-  WeightLoader loader(checkpoint, kernels, {.rank = 0, .size = asked.tensor_parallel});
+  WeightLoader loader(checkpoint, kernels, weights_wanted(asked, 0));
   const std::unique_ptr<Model> model = make_model(checkpoint, loader);
   plan.info = model->info();
-  plan.unused_tensors = loader.unused_tensors();
+  if (!asked.stage) plan.unused_tensors = loader.unused_tensors();
   RunnerOptions& options = plan.options = resolve(asked, model->info(), kernels);
   options.device = on_host ? "cpu" : "cuda";
   plan.places = place_host_threads(options, on_host);
@@ -172,6 +172,12 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   return plan;
 }
 
+WeightsWanted weights_wanted(const RunnerOptions& options, int rank) {
+  return {.share = {.rank = rank, .size = options.tensor_parallel},
+          .stage = options.stage,
+          .format = options.weight_format};
+}
+
 BackendChoice backend_choice(const RunnerOptions& options, int index) {
   return {.device = options.device,
           .isa = options.isa,
@@ -183,11 +189,11 @@ BackendChoice backend_choice(const RunnerOptions& options, int index) {
 
 std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
                                            const Device& device, int rank) {
-  if (plan.options.weight_cache.empty() || !device.is_host()) return std::nullopt;
+  if (plan.options.weight_cache.empty() || !device.is_host() || plan.options.stage) return std::nullopt;
   return WeightCache::find(plan.options.weight_cache,
                            {.checkpoint = checkpoint,
                             .kernels = kernels,
-                            .share = {.rank = rank, .size = plan.options.tensor_parallel},
+                            .wanted = weights_wanted(plan.options, rank),
                             .weight_bytes = plan.weight_bytes},
                            plan.options.fills_weight_cache);
 }

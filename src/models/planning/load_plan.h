@@ -11,6 +11,7 @@
 #include "models/kv_layout.h"
 #include "models/loading/checkpoint.h"
 #include "models/loading/weight_cache.h"
+#include "models/loading/weights_wanted.h"
 #include "models/model.h"
 #include "models/runner_options.h"
 #include "models/step.h"
@@ -35,10 +36,12 @@ struct LoadPlan {
 // Where the memory does not suffice, memory.fits is false.
 LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked);
 
+WeightsWanted weights_wanted(const RunnerOptions& options, int rank);
+
 // Of rank `index`.
 BackendChoice backend_choice(const RunnerOptions& options, int index = 0);
 
-// Of one rank; nothing for a device other than the host, or where the options want none.
+// Of one rank; nothing for a device other than the host, for a stage, or where the options want none.
 std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const LoadPlan& plan, const Kernels& kernels,
                                            const Device& device, int rank);
 

@@ -119,7 +119,7 @@ std::unique_ptr<ModelRunner> ModelRunner::load(const Checkpoint& checkpoint, con
                                                const LoadProgress& progress) {
   LoadPlan plan = plan_load(checkpoint, options);
   if (!plan.memory.fits) throw Error(ErrorCode::kOutOfMemory, refusal_text(checkpoint.name(), plan.memory));
-  warn_about(checkpoint, plan);
+  if (!options.stage) warn_about(checkpoint, plan);
   if (!plan.places.empty()) log::info("threads run on processors {}", describe_places(plan.places));
   auto impl = std::make_unique<Impl>(checkpoint, std::move(plan), progress);
   const auto num_cached =
@@ -141,6 +141,9 @@ std::string ModelRunner::device() const {
   return impl_->ranks.size() == 1 ? one : fmt::format("{} ranks on {}", impl_->ranks.size(), one);
 }
 
+void ModelRunner::observe(InputObserver* observer) {
+  impl_->on_all_ranks([&](auto& rank) { rank->observe(observer); });
+}
 void ModelRunner::start(const Batch& batch) {
   impl_->on_all_ranks([&](auto& rank) { rank->start(batch); });
 }

@@ -41,6 +41,9 @@ class ModelRunner {
   std::string device() const;            // for people: Device::description
   // Whether the runner can choose tokens (Batch::sampling).
   bool can_sample() const;
+  // Has `observer` see the inputs of all matrices in the steps that follow; null: nobody. Only for one rank on the host
+  // whose RunnerOptions::weight_format is F32.
+  void observe(InputObserver* observer);
   // Has a step computed. On a device other than the host it returns when the step is queued, and with runs_ahead() a
   // second one may be started before the first is finished, if that one wants nothing but tokens (Batch::sampling).
   void start(const Batch& batch);
@@ -53,7 +56,8 @@ class ModelRunner {
   // The tokens that the finished step chose: [sampling.size()], as long valid as its logits; -1 where logits hold a NaN
   // or nothing finite.
   std::span<const int32_t> tokens() const;
-  // Final hidden states of its hidden_rows: [hidden_rows.size(), hidden_size] float32, as long valid.
+  // Final hidden states of its hidden_rows, or of a stage before the last their residual stream: [hidden_rows.size(),
+  // hidden_size] float32, as long valid.
   std::span<const float> hidden() const;
   // The residual stream before each of RunnerOptions::tapped_layers: [tapped_rows.size(), tapped_layers.size(),
   // hidden_size] float32, as long valid.

@@ -43,6 +43,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
       communicator_(communicator),
       limits_(limits_of(plan, device_->is_host())),
       share_prefixes_(plan.options.share_prefixes),
+      has_floats_(plan.options.weight_format == Format::kF32),
       pool_(limits_.num_threads, places_of_rank(plan, communicator.rank(), limits_.num_threads)),
       exec_(make_exec(pool_, device_->stream())),
       workspace_(*device_, plan.workspace_bytes),
@@ -66,6 +67,7 @@ RankRunner::RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backe
 void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress) {
   // What threads pack lies near to the processors that they pack on.
   const BoundThread bound = pool_.bind_caller();
+  const WeightsWanted wanted = weights_wanted(plan.options, communicator_.rank());
   MatmulTunings tunings;
   if (device_->is_host()) {
     tunings = load_tuning(plan.options.tuning_file, kernels_.name, kernels_.activations, limits_.num_threads);
@@ -74,22 +76,21 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
   bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
   if (cache) {
     WeightCache::Opened opened = cache->open(exec_);
-    if (opened.file && find_model(checkpoint, std::move(*opened.file), tunings)) return;
+    if (opened.file && find_model(checkpoint, std::move(*opened.file), tunings, wanted)) return;
     refreshes_cache = refreshes_cache && opened.may_be_replaced;
   }
   weights_ = DeviceBuffer(*device_, plan.weight_bytes);
-  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress,
-                      {.rank = communicator_.rank(), .size = communicator_.size()});
+  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress, wanted);
   model_ = make_model(checkpoint, loader);
   device_->synchronize();
   if (refreshes_cache) cache->write({weights_.data(), weights_.size_bytes()}, exec_);
 }
 
 // Whether all weights were found packed.
-bool RankRunner::find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings) {
+bool RankRunner::find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings,
+                            const WeightsWanted& wanted) {
   try {
-    WeightLoader loader(checkpoint, kernels_, packed.bytes(), tunings,
-                        {.rank = communicator_.rank(), .size = communicator_.size()});
+    WeightLoader loader(checkpoint, kernels_, packed.bytes(), tunings, wanted);
     model_ = make_model(checkpoint, loader);
   } catch (const Error& error) {
     log::warning("the cached weights '{}' are not used: {}", printable(packed.path().string()), error.what());
@@ -127,6 +128,11 @@ void RankRunner::make_room_for_results() {
   const int64_t hidden_floats = (1 + limits_.num_taps()) * model_->info().hidden_size;
   const int64_t floats = model_->info().num_logits(limits_.max_logit_rows) + limits_.max_hidden_rows * hidden_floats;
   results_ = StagingBuffer(*device_, static_cast<size_t>(floats) * sizeof(float));
+}
+
+void RankRunner::observe(InputObserver* observer) {
+  CHECK(device_->is_host() && communicator_.size() == 1 && has_floats_);
+  observer_ = observer;
 }
 
 bool RankRunner::can_sample() const { return model_->info().vocab_size <= kernels_.max_sampled_vocab; }
@@ -178,6 +184,7 @@ Step RankRunner::prepare(const Batch& batch) {
   step.device = device_.get();
   step.kv = &kv_;
   step.communicator = &communicator_;
+  step.observer = observer_;
   // Where it chooses tokens, the next step reads them.
   step.wants_output = can_sample() || communicator_.rank() == 0;
   step.share_prefixes = share_prefixes_;

@@ -35,6 +35,7 @@ class RankRunner {
   // The tokens that a step is promised are chosen where it reads them.
   bool runs_ahead() const { return can_sample(); }
 
+  void observe(InputObserver* observer);
   void start(const Batch& batch);
   void finish();
   // Of the finished step.
@@ -54,7 +55,8 @@ class RankRunner {
   };
 
   void load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress);
-  bool find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings);
+  bool find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings,
+                  const WeightsWanted& wanted);
   void prepare_pool(bool populate);
   void make_room_for_results();
   Step prepare(const Batch& batch);
@@ -69,6 +71,8 @@ class RankRunner {
   Communicator& communicator_;
   StepLimits limits_;
   bool share_prefixes_;
+  bool has_floats_;
+  InputObserver* observer_ = nullptr;
   ThreadPool pool_;
   Exec exec_;
   DeviceBuffer weights_;       // either packed here

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "tensor/files/ggml_types.h"
+#include "models/loading/weights_wanted.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire {
@@ -31,24 +32,6 @@ Format parse_weights(std::string_view text) {
     if (fits(id)) known += ", " + std::string(weight_format(id).name);
   }
   fail(ErrorCode::kInvalidArgument, "the weight format is \"{}\"; this build makes {}", printable(text, 40), known);
-}
-
-// The format that llama.cpp's quantiser uses instead of one whose blocks do not divide the rows.
-Format with_smaller_blocks(Format format) {
-  switch (format) {
-    case Format::kQ2_K:
-    case Format::kQ3_K: return Format::kQ4_0;
-    case Format::kQ4_K: return Format::kQ5_0;
-    case Format::kQ5_K: return Format::kQ5_1;
-    case Format::kQ6_K: return Format::kQ8_0;
-    case Format::kIQ4_XS: return Format::kIQ4_NL;
-    default: return Format::kF16;
-  }
-}
-
-Format fitting(Format format, int64_t cols) {
-  while (cols % weight_format(format).block_elements != 0) format = with_smaller_blocks(format);
-  return format;
 }
 
 bool is_below_6_bits(Format format) {
@@ -204,7 +187,7 @@ class SyntheticFile {
   }
 
   void add_matrix(const std::string& name, Format wanted, const std::vector<int64_t>& shape) {
-    const Format format = fitting(wanted, shape.back());
+    const Format format = format_that_divides(wanted, shape.back());
     GgufWriter::Fill fill;
     if (is_random_) fill = [this, format](std::span<std::byte> out) { blocks_.fill(format, out); };
     writer_.add_tensor(name, format, shape, std::move(fill));

@@ -1,4 +1,5 @@
-// A matrix in E4M3 codes with a scale for each block of rows and columns, before a layout of files packs it. Plain data.
+// A matrix in E4M3 codes with a scale for each block of rows and columns, before a layout of files packs it. Plain
+// data.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@ namespace quire {
 struct Float8Matrix {
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t block_rows = 0;  // 0: all rows share a scale
-  int64_t block_cols = 0;  // 0: all columns
+  int64_t block_rows = 0;      // 0: all rows share a scale
+  int64_t block_cols = 0;      // 0: all columns
   std::vector<uint8_t> codes;  // [rows, cols]
   std::vector<float> scales;   // [row blocks, column blocks]; the last of each may be smaller
 

@@ -19,8 +19,8 @@ class ModelDirectory {
   const std::filesystem::path& folder() const { return folder_; }
   void write_json(std::string_view file_name, const json::value& value) const;
   void write_text(std::string_view file_name, std::string_view text) const;
-  // Tokenizer files, chat template, generation settings, licence and readme of a directory: whatever is no weight and no
-  // config.json.
+  // Tokenizer files, chat template, generation settings, licence and readme of a directory: whatever is no weight and
+  // no config.json.
   void copy_companions(const std::filesystem::path& source) const;
   // Gives the directory its name; what has the name already, and may be replaced, is removed afterwards.
   void finish();

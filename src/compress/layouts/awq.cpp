@@ -41,8 +41,7 @@ std::vector<PartTensor> pack(const GroupMatrix& matrix) {
   const int64_t rows = matrix.rows;
   const int64_t groups = matrix.num_groups();
   std::vector<PartTensor> parts = declare(form_of(matrix), rows, matrix.cols);
-  fill_part(parts, "qweight",
-            interleaved_words(transposed(std::span<const uint8_t>(matrix.codes), rows, matrix.cols)));
+  fill_part(parts, "qweight", interleaved_words(transposed(std::span<const uint8_t>(matrix.codes), rows, matrix.cols)));
   fill_part(parts, "qzeros", interleaved_words(transposed(std::span<const uint8_t>(matrix.zeros), rows, groups)));
   fill_part(parts, "scales", halves_of(transposed(std::span<const float>(matrix.scales), rows, groups)));
   return parts;
@@ -59,11 +58,7 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 
 }  // namespace
 
-const CompressedLayout kAwqLayout = {.name = "awq",
-                                     .refusal = refusal,
-                                     .declare = declare,
-                                     .pack = pack,
-                                     .pack_float8 = nullptr,
-                                     .config = config};
+const CompressedLayout kAwqLayout = {
+    .name = "awq", .refusal = refusal, .declare = declare, .pack = pack, .pack_float8 = nullptr, .config = config};
 
 }  // namespace quire

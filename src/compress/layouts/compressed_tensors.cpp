@@ -1,6 +1,6 @@
 // compressed-tensors, weights only ("pack-quantized"): weight_packed [rows, cols * bits / 32], codes along the columns;
-// weight_scale [rows, groups]; weight_shape; zero points packed along the rows, [rows * bits / 32, groups], where the grid
-// has them; weight_g_idx in activation order.
+// weight_scale [rows, groups]; weight_shape; zero points packed along the rows, [rows * bits / 32, groups], where the
+// grid has them; weight_g_idx in activation order.
 #include <fmt/format.h>
 
 #include "compress/layouts/compressed_tensors_config.h"

@@ -9,9 +9,9 @@
 namespace quire {
 
 struct CompressedTensorsRecipe {
-  const char* format;          // "pack-quantized"
-  json::object weights;        // how weights are quantised
-  json::value activations;     // and rows of activations; null: not at all
+  const char* format;       // "pack-quantized"
+  json::object weights;     // how weights are quantised
+  json::value activations;  // and rows of activations; null: not at all
   std::span<const std::string> plain_modules;
 };
 json::object compressed_tensors_config(CompressedTensorsRecipe recipe);

@@ -1,5 +1,5 @@
-// compressed-tensors, E4M3 ("float-quantized"): weight [rows, cols] and weight_scale: [1] of the whole matrix, [rows, 1],
-// or one for each block of rows and columns. Rows of activations are quantised as they come.
+// compressed-tensors, E4M3 ("float-quantized"): weight [rows, cols] and weight_scale: [1] of the whole matrix, [rows,
+// 1], or one for each block of rows and columns. Rows of activations are quantised as they come.
 #include <fmt/format.h>
 
 #include "compress/layouts/compressed_tensors_config.h"
@@ -54,11 +54,7 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 
 }  // namespace
 
-const CompressedLayout kFp8Layout = {.name = "fp8",
-                                     .refusal = refusal,
-                                     .declare = declare,
-                                     .pack = nullptr,
-                                     .pack_float8 = pack,
-                                     .config = config};
+const CompressedLayout kFp8Layout = {
+    .name = "fp8", .refusal = refusal, .declare = declare, .pack = nullptr, .pack_float8 = pack, .config = config};
 
 }  // namespace quire

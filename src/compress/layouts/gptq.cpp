@@ -1,7 +1,7 @@
-// GPTQ's tensors (AutoGPTQ, GPTQModel): qweight [cols * bits / 32, rows], codes along the columns; qzeros [groups, rows *
-// bits / 32]; scales [groups, rows]; g_idx, the group of every column. The first form of the checkpoint ("gptq") keeps
-// zero points less one, which takes a borrow for a zero point of 0 and is not defined alike for three bits: it is used
-// for symmetric grids, which have neither, and the second ("gptq_v2") for the others.
+// GPTQ's tensors (AutoGPTQ, GPTQModel): qweight [cols * bits / 32, rows], codes along the columns; qzeros [groups, rows
+// * bits / 32]; scales [groups, rows]; g_idx, the group of every column. The first form of the checkpoint ("gptq")
+// keeps zero points less one, which takes a borrow for a zero point of 0 and is not defined alike for three bits: it is
+// used for symmetric grids, which have neither, and the second ("gptq_v2") for the others.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,8 +21,9 @@ std::string refusal(const MatrixForm& form, int64_t rows, int64_t cols) {
   }
   const int64_t multiple = bits == 3 ? 32 : 32 / bits;
   if (rows % multiple != 0 || cols % multiple != 0) {
-    return fmt::format("the layout gptq holds matrices whose rows and columns are multiples of {} at {} bits, not {} by {}",
-                       multiple, bits, rows, cols);
+    return fmt::format(
+        "the layout gptq holds matrices whose rows and columns are multiples of {} at {} bits, not {} by {}", multiple,
+        bits, rows, cols);
   }
   return {};
 }
@@ -76,11 +77,7 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 
 }  // namespace
 
-const CompressedLayout kGptqLayout = {.name = "gptq",
-                                      .refusal = refusal,
-                                      .declare = declare,
-                                      .pack = pack,
-                                      .pack_float8 = nullptr,
-                                      .config = config};
+const CompressedLayout kGptqLayout = {
+    .name = "gptq", .refusal = refusal, .declare = declare, .pack = pack, .pack_float8 = nullptr, .config = config};
 
 }  // namespace quire

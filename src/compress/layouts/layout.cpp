@@ -69,7 +69,11 @@ void fill_part(std::vector<PartTensor>& parts, std::string_view part, std::vecto
   found->bytes = std::move(bytes);
 }
 
-json::array names_array(std::span<const std::string> names) { return {names.begin(), names.end()}; }
+json::array names_array(std::span<const std::string> names) {
+  json::array array;
+  for (const std::string& name : names) array.push_back(json::value(name));
+  return array;
+}
 
 std::string describe_form(const MatrixForm& form) {
   if (form.is_float8) {

@@ -22,10 +22,10 @@ namespace quire {
 
 // What all matrices of a checkpoint have in common; `grid` for codes of whole numbers, the blocks for E4M3.
 struct MatrixForm {
-  GroupGrid grid;
-  bool has_order = false;   // GroupMatrix::groups are set (GPTQ's act-order without static groups)
-  bool is_float8 = false;   // Float8Matrix, not GroupMatrix
-  int64_t block_rows = 0;   // of Float8Matrix; 1: a scale for each row
+  GroupGrid grid = {};
+  bool has_order = false;  // GroupMatrix::groups are set (GPTQ's act-order without static groups)
+  bool is_float8 = false;  // Float8Matrix, not GroupMatrix
+  int64_t block_rows = 0;  // of Float8Matrix; 1: a scale for each row
   int64_t block_cols = 0;
 };
 
@@ -34,13 +34,13 @@ struct PartTensor {
   std::string part;  // "qweight"
   Format format = Format::kI32;
   std::vector<int64_t> shape;
-  std::vector<std::byte> bytes;  // row-major, little endian; empty in what declare() returns
+  std::vector<std::byte> bytes = {};  // row-major, little endian; empty in what declare() returns
 };
 
 struct CompressedLayout {
   const char* name;  // as the command line names it: "gptq"
-  // Why a matrix of this form and size cannot be kept so, as a sentence that names the layout and what it holds; empty: it
-  // can.
+  // Why a matrix of this form and size cannot be kept so, as a sentence that names the layout and what it holds; empty:
+  // it can.
   std::string (*refusal)(const MatrixForm& form, int64_t rows, int64_t cols);
   // The tensors of a matrix, without bytes.
   std::vector<PartTensor> (*declare)(const MatrixForm& form, int64_t rows, int64_t cols);

@@ -127,10 +127,16 @@ TEST(Layouts, OfWholeNumbersAreReadBackToTheBit) {
     bool with_order;
   };
   const Case cases[] = {
-      {kGptqLayout, 4, false, true},  {kGptqLayout, 4, true, true},   {kGptqLayout, 8, false, false},
-      {kGptqLayout, 8, true, false},  {kAwqLayout, 4, true, false},   {kAwqLayout, 4, false, false},
-      {kCompressedTensorsLayout, 4, true, true}, {kCompressedTensorsLayout, 8, true, false},
-      {kCompressedTensorsLayout, 8, false, true}, {kCompressedTensorsLayout, 4, false, false},
+      {kGptqLayout, 4, false, true},
+      {kGptqLayout, 4, true, true},
+      {kGptqLayout, 8, false, false},
+      {kGptqLayout, 8, true, false},
+      {kAwqLayout, 4, true, false},
+      {kAwqLayout, 4, false, false},
+      {kCompressedTensorsLayout, 4, true, true},
+      {kCompressedTensorsLayout, 8, true, false},
+      {kCompressedTensorsLayout, 8, false, true},
+      {kCompressedTensorsLayout, 4, false, false},
   };
   for (const Case& one : cases) {
     for (const int64_t group : {int64_t{32}, int64_t{128}, int64_t{0}}) {

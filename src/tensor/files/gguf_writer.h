@@ -1,5 +1,5 @@
-// Writes a GGUF version 3 file: collect metadata and tensors, then write at once, one tensor in memory at a time; or lay
-// the file out and write its tensors as they come. One thread.
+// Writes a GGUF version 3 file: collect metadata and tensors, then write at once, one tensor in memory at a time; or
+// lay the file out and write its tensors as they come. One thread.
 #pragma once
 
 #include <cstddef>

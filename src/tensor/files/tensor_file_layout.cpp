@@ -83,8 +83,8 @@ uint64_t DeclaredTensor::size_bytes() const {
   const WeightFormat& row = weight_format(format);
   const auto count = checked_num_elements(shape);
   const bool fills_blocks = row.block_elements == 1 || (!shape.empty() && shape.back() % row.block_elements == 0);
-  const auto blocks = count && fills_blocks ? std::optional(static_cast<uint64_t>(*count / row.block_elements))
-                                            : std::nullopt;
+  const auto blocks =
+      count && fills_blocks ? std::optional(static_cast<uint64_t>(*count / row.block_elements)) : std::nullopt;
   const auto size = blocks ? checked_mul(*blocks, static_cast<uint64_t>(row.block_bytes)) : std::nullopt;
   if (!size || *size > uint64_t{1} << 56) {
     fail(ErrorCode::kInvalidArgument, "tensor \"{}\" of shape {} cannot be written as {} (blocks of {})",
@@ -113,8 +113,8 @@ TensorFileLayout safetensors_layout(std::span<const DeclaredTensor> tensors, con
   TensorFileLayout layout;
   const auto parts = shards(tensors, options.largest_file);
   for (size_t i = 0; i < parts.size(); ++i) {
-    std::string name = parts.size() == 1 ? "model.safetensors"
-                                         : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, parts.size());
+    std::string name =
+        parts.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, parts.size());
     add_file(std::move(name), parts[i], metadata, layout);
   }
   if (parts.size() > 1) add_index(weight_bytes, layout);

@@ -1,6 +1,6 @@
 // Where tensors will lie in files that do not exist yet: all that is known before a weight is computed. Made from the
-// names, formats and shapes alone, so the same tensors always give the same layout, and a writer that was stopped can go
-// on (tensor_file_writer.h). Plain data.
+// names, formats and shapes alone, so the same tensors always give the same layout, and a writer that was stopped can
+// go on (tensor_file_writer.h). Plain data.
 #pragma once
 
 #include <cstdint>
@@ -41,13 +41,14 @@ struct TensorFileLayout {
 };
 
 struct SafetensorsLayoutOptions {
-  uint64_t largest_file = uint64_t{5} << 30;  // of weights; above it, several files and an index. One tensor may be larger
+  uint64_t largest_file =
+      uint64_t{5} << 30;  // of weights; above it, several files and an index. One tensor may be larger
   std::vector<std::pair<std::string, std::string>> metadata = {{"format", "pt"}};  // __metadata__
 };
 
 // model.safetensors, or model-00001-of-0000N.safetensors and model.safetensors.index.json. Tensors follow each other in
-// the order given, without holes; each file's header is padded to 8 bytes. Throws Error kInvalidArgument for formats that
-// safetensors has no name for, and for names that occur twice.
+// the order given, without holes; each file's header is padded to 8 bytes. Throws Error kInvalidArgument for formats
+// that safetensors has no name for, and for names that occur twice.
 TensorFileLayout safetensors_layout(std::span<const DeclaredTensor> tensors,
                                     const SafetensorsLayoutOptions& options = {});
 

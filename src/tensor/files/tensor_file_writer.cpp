@@ -1,6 +1,7 @@
 #include "tensor/files/tensor_file_writer.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,9 +51,10 @@ void TensorFileWriter::close_all() {
 }
 
 void TensorFileWriter::refuse(size_t file) const {
+  const bool lacks_room = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
   const std::string reason = std::strerror(errno);
-  fail(ErrorCode::kIo, "cannot write {}: {}; the file needs {} bytes", printable(files_[file].path.string(), 400), reason,
-       layout_.files[file].size_bytes);
+  fail(ErrorCode::kIo, "cannot write {}: {}{}", printable(files_[file].path.string(), 400), reason,
+       lacks_room ? fmt::format("; the file needs {} bytes", layout_.files[file].size_bytes) : std::string());
 }
 
 void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start, Room room) {
@@ -97,8 +99,8 @@ void TensorFileWriter::check_head(size_t file) const {
 void TensorFileWriter::write_at(size_t file, uint64_t offset, std::span<const std::byte> bytes) {
   const NoSizeSignal no_signal;
   while (!bytes.empty()) {
-    const ssize_t count = ::pwrite(files_[file].fd, bytes.data(), std::min(bytes.size(), kMostAtOnce),
-                                   static_cast<off_t>(offset));
+    const ssize_t count =
+        ::pwrite(files_[file].fd, bytes.data(), std::min(bytes.size(), kMostAtOnce), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) refuse(file);
     bytes = bytes.subspan(static_cast<size_t>(count));

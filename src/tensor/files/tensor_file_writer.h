@@ -1,7 +1,7 @@
 // Writes the files of a layout, tensor by tensor in any order, each at its known place. Until finish(), every file has
-// kUnfinishedSuffix behind its name, so nobody sees half a model; a writer that was stopped leaves them, and another one
-// goes on with Start::kContinue. Which tensors are written already is the caller's to know (a journal beside the files;
-// sync() before a line of it).
+// kUnfinishedSuffix behind its name, so nobody sees half a model; a writer that was stopped leaves them, and another
+// one goes on with Start::kContinue. Which tensors are written already is the caller's to know (a journal beside the
+// files; sync() before a line of it).
 //
 // write() may be called from several threads for different bytes; the rest from one.
 #pragma once
@@ -40,7 +40,7 @@ class TensorFileWriter {
   const TensorFileLayout& layout() const { return layout_; }
   // A part of a tensor's bytes, from its byte `first`. Throws Error kIo; the tensor must be declared and hold the part.
   void write(std::string_view tensor, std::span<const std::byte> bytes, uint64_t first = 0);
-  void sync();  // what was written survives a power cut
+  void sync();                                             // what was written survives a power cut
   enum class Durability : uint8_t { kSynced, kUnsynced };  // whether the names wait for the disk
   // Gives the files their names, replacing what has them.
   void finish(Durability durability = Durability::kSynced);

@@ -1,8 +1,6 @@
 #include "base/replace_file.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,36 +10,13 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/no_size_signal.h"
 
 namespace quire {
 namespace {
 
 // Linux writes no more than 2 GiB in one call. Large calls let the file system keep large pages of the file.
 constexpr size_t kMostAtOnce = size_t{1} << 30;
-
-// While it lives, a write above the limit of a file's size (RLIMIT_FSIZE) fails with EFBIG, as any other failure, and
-// does not end the program.
-class NoSizeSignal {
- public:
-  NoSizeSignal() {
-    ::sigemptyset(&signal_);
-    ::sigaddset(&signal_, SIGXFSZ);
-    ::pthread_sigmask(SIG_BLOCK, &signal_, &before_);
-  }
-  NoSizeSignal(const NoSizeSignal&) = delete;
-  NoSizeSignal& operator=(const NoSizeSignal&) = delete;
-  ~NoSizeSignal() {
-    if (::sigismember(&before_, SIGXFSZ) == 1) return;
-    const timespec now{};
-    while (::sigtimedwait(&signal_, nullptr, &now) == SIGXFSZ) {
-    }
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-
- private:
-  sigset_t signal_;
-  sigset_t before_;
-};
 
 // The file that is being written: removed unless it gets its name, once it is locked.
 class PartialFile {

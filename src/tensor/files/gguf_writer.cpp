@@ -1,19 +1,14 @@
 #include "tensor/files/gguf_writer.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <fstream>
-#include <limits>
-#include <sstream>
+#include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "tensor/aligned_buffer.h"
 #include "tensor/files/ggml_types.h"
-#include "tensor/files/gguf.h"
+#include "tensor/files/tensor_file_writer.h"
 #include "tensor/tensor.h"
 
 namespace quire {
@@ -44,13 +39,12 @@ uint64_t checked_tensor_bytes(std::string_view tensor_name, Format id, std::span
   if (!ggml_type_of_format(id)) {
     fail(ErrorCode::kInvalidArgument, "GGUF has no type for {} (tensor \"{}\")", format.name, printable(tensor_name));
   }
-  const auto count = checked_num_elements(shape);
-  if (shape.empty() || shape.size() > 4 || !count || *count == 0 || *count > int64_t{1} << 56 ||
-      shape.back() % format.block_elements != 0) {
-    fail(ErrorCode::kInvalidArgument, "tensor \"{}\" of shape {} cannot be written as {} (blocks of {})",
-         printable(tensor_name), shape_text(shape), format.name, format.block_elements);
+  const uint64_t size = DeclaredTensor{std::string(tensor_name), id, {shape.begin(), shape.end()}}.size_bytes();
+  if (shape.empty() || shape.size() > 4 || size == 0) {
+    fail(ErrorCode::kInvalidArgument, "tensor \"{}\" of shape {} cannot be written as GGUF: 1 to 4 sizes above 0",
+         printable(tensor_name), shape_text(shape));
   }
-  return format.bytes_of(*count);
+  return size;
 }
 
 }  // namespace
@@ -86,6 +80,16 @@ void GgufWriter::add_ints(std::string_view key, std::span<const int32_t> values)
   add_value(key, GgufType::kArray, encode_array(GgufType::kI32, values));
 }
 
+void GgufWriter::add_value(std::string_view key, const GgufValue& value) {
+  std::string payload;
+  if (value.type == GgufType::kString) payload = encode<uint64_t>(value.bytes.size());
+  if (value.type == GgufType::kArray) {
+    payload = encode(static_cast<uint32_t>(value.element_type)) + encode<uint64_t>(value.count);
+  }
+  payload.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+  add_value(key, value.type, payload);
+}
+
 void GgufWriter::add_tensor(std::string_view name, Format format, std::span<const int64_t> shape, Fill fill) {
   const uint64_t size_bytes = checked_tensor_bytes(name, format, shape);
   if (name.empty() || !names_.insert("t" + std::string(name)).second) {
@@ -104,53 +108,56 @@ void GgufWriter::add_tensor(std::string_view name, Format format, std::span<cons
   CHECK(row.bytes_of(static_cast<int64_t>(values.size())) == tensors_.back().size_bytes);
 }
 
-uint64_t GgufWriter::write_to(std::ostream& out) const {
-  std::string header = "GGUF" + encode<uint32_t>(3) + encode<uint64_t>(tensors_.size()) + encode(num_keys_) + metadata_;
+TensorFileLayout GgufWriter::layout(std::string file_name) const {
+  std::string head = "GGUF" + encode<uint32_t>(3) + encode<uint64_t>(tensors_.size()) + encode(num_keys_) + metadata_;
+  TensorFileLayout layout;
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
-    header += encode_string(tensor.name) + encode(static_cast<uint32_t>(tensor.shape.size()));
+    head += encode_string(tensor.name) + encode(static_cast<uint32_t>(tensor.shape.size()));
     for (auto dimension = tensor.shape.rbegin(); dimension != tensor.shape.rend(); ++dimension)
-      header += encode(*dimension);
-    header += encode(*ggml_type_of_format(tensor.format)) + encode(offset);
+      head += encode(*dimension);
+    head += encode(*ggml_type_of_format(tensor.format)) + encode(offset);
+    layout.places[tensor.name] = {.file = 0, .offset = offset, .size_bytes = tensor.size_bytes};
     offset += padded(tensor.size_bytes);
   }
-  header.resize(padded(header.size()));
-  out.write(header.data(), static_cast<std::streamsize>(header.size()));
-  for (const Tensor& tensor : tensors_) {
-    if (!tensor.fill) {
-      out.seekp(static_cast<std::streamoff>(padded(tensor.size_bytes)), std::ios::cur);
-      continue;
-    }
-    AlignedBuffer data(padded(tensor.size_bytes));
-    tensor.fill({data.data(), tensor.size_bytes});
-    out.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size_bytes()));
-  }
-  return header.size() + offset;
+  head.resize(padded(head.size()));
+  for (auto& [name, place] : layout.places) place.offset += head.size();
+  const uint64_t size_bytes = head.size() + offset;
+  layout.files.push_back({std::move(file_name), std::move(head), size_bytes});
+  return layout;
+}
+
+std::vector<std::byte> GgufWriter::Tensor::filled() const {
+  std::vector<std::byte> bytes(size_bytes);
+  fill(bytes);
+  return bytes;
 }
 
 void GgufWriter::write(const std::filesystem::path& path) const {
-  std::filesystem::path partial = path;
-  partial += fmt::format(".{}.partial", ::getpid());
-  std::error_code error;
-  {
-    std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-    const uint64_t size_bytes = out ? write_to(out) : 0;
-    out.close();
-    if (out) std::filesystem::resize_file(partial, size_bytes, error);
-    if (!out || error) {
-      std::filesystem::remove(partial, error);
-      fail(ErrorCode::kIo, "cannot write {}: is there room, and permission to write there?", path.string());
+  const bool is_whole = std::ranges::all_of(tensors_, [](const Tensor& tensor) { return tensor.fill != nullptr; });
+  TensorFileWriter out(path.parent_path(), layout(path.filename()), TensorFileWriter::Start::kNew,
+                       is_whole ? TensorFileWriter::Room::kReserved : TensorFileWriter::Room::kSparse);
+  try {
+    for (const Tensor& tensor : tensors_) {
+      if (tensor.fill) out.write(tensor.name, tensor.filled());
     }
+    out.finish(TensorFileWriter::Durability::kUnsynced);
+  } catch (const Error&) {
+    out.abandon();
+    throw;
   }
-  std::filesystem::rename(partial, path, error);
-  if (error) fail(ErrorCode::kIo, "cannot rename {} to {}: {}", partial.string(), path.string(), error.message());
 }
 
 std::string GgufWriter::to_bytes() const {
-  std::ostringstream out;
-  CHECK(std::all_of(tensors_.begin(), tensors_.end(), [](const Tensor& tensor) { return tensor.fill != nullptr; }));
-  write_to(out);
-  return std::move(out).str();
+  const TensorFileLayout whole = layout({});
+  std::string bytes = whole.files[0].head;
+  bytes.resize(whole.files[0].size_bytes);
+  for (const Tensor& tensor : tensors_) {
+    CHECK(tensor.fill != nullptr);
+    const std::vector<std::byte> data = tensor.filled();
+    std::memcpy(bytes.data() + whole.places.at(tensor.name).offset, data.data(), data.size());
+  }
+  return bytes;
 }
 
 }  // namespace quire

@@ -1,12 +1,11 @@
-// Writes a GGUF version 3 file: collect metadata and tensors, then write once. Tensor data is produced one tensor at a
-// time while writing, so memory stays at the largest tensor. One thread.
+// Writes a GGUF version 3 file: collect metadata and tensors, then write at once, one tensor in memory at a time; or
+// lay the file out and write its tensors as they come. One thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <iosfwd>
 #include <set>
 #include <span>
 #include <string>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "tensor/files/gguf.h"
+#include "tensor/files/tensor_file_layout.h"
 #include "tensor/format.h"
 
 namespace quire {
@@ -32,6 +32,8 @@ class GgufWriter {
   void add_strings(std::string_view key, std::span<const std::string> values);
   void add_floats(std::string_view key, std::span<const float> values);
   void add_ints(std::string_view key, std::span<const int32_t> values);
+  // As another file has it.
+  void add_value(std::string_view key, const GgufValue& value);
 
   // `fill` writes exactly the bytes of the tensor (zeroed before) when its turn comes. `shape` is outermost first, 1 to
   // 4 dimensions, the last a multiple of the format's block. Without `fill` the tensor is zeros, a hole in the file;
@@ -40,6 +42,9 @@ class GgufWriter {
   void add_tensor(std::string_view name, Format format, std::span<const int64_t> shape, Fill fill);
   // Floats, quantised to `format` while writing. `values` must outlive write().
   void add_tensor(std::string_view name, Format format, std::span<const int64_t> shape, std::span<const float> values);
+
+  // The file that write() would make, for a TensorFileWriter and tensors that come later and in any order.
+  TensorFileLayout layout(std::string file_name) const;
 
   // Writes beside `path` and renames, so that a reader never sees half a file. Throws Error kIo.
   void write(const std::filesystem::path& path) const;
@@ -52,9 +57,10 @@ class GgufWriter {
     std::vector<int64_t> shape;
     uint64_t size_bytes;
     Fill fill;
+
+    std::vector<std::byte> filled() const;
   };
   void add_value(std::string_view key, GgufType type, std::string_view payload);
-  uint64_t write_to(std::ostream& out) const;  // returns the size of the file, holes at its end included
 
   std::string metadata_;  // encoded key-value pairs
   uint64_t num_keys_ = 0;

@@ -1,5 +1,7 @@
 #include "tensor/files/safetensors_header.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <set>
@@ -183,6 +185,8 @@ class HeaderEvents : public JsonEvents {
 };
 
 }  // namespace
+
+bool is_safetensors_format(Format format) { return std::ranges::find(kDtypes, format) != std::end(kDtypes); }
 
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, const std::string& file_name) {
   HeaderEvents events(file_name);

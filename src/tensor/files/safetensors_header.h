@@ -1,5 +1,5 @@
-// The JSON of safetensors: a file's header and a sharded set's index, parsed and checked. Used by the readers beside
-// it.
+// The JSON of safetensors: a file's header and a sharded set's index, parsed and checked. Used by the readers and the
+// writer beside it.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,9 @@ struct SafetensorsHeader {
   TensorMap tensors;  // without data
   std::vector<SafetensorsRange> ranges;
 };
+
+// Whether a header may name tensors of this format.
+bool is_safetensors_format(Format format);
 
 // Each range has the size that its tensor's shape and type need; the caller checks where it lies.
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, const std::string& file_name);

@@ -1,0 +1,38 @@
+// A Hugging Face directory that is being made: built under its name with kUnfinishedSuffix behind, renamed when it is
+// complete. A directory that was left unfinished is taken up where the caller says so. One thread.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+
+namespace quire {
+
+class ModelDirectory {
+ public:
+  // Throws Error kInvalidArgument when `path` exists and `replaces` is false; kIo.
+  ModelDirectory(std::filesystem::path path, bool replaces);
+
+  // Where to write: the unfinished directory, which exists.
+  const std::filesystem::path& folder() const { return folder_; }
+  void write_json(std::string_view file_name, const json::value& value) const;
+  void write_text(std::string_view file_name, std::string_view text) const;
+  // Tokenizer files, chat template, generation settings, licence and readme of a directory: whatever is no weight and
+  // no config.json.
+  void copy_companions(const std::filesystem::path& source) const;
+  // Gives the directory its name; what has the name already, and may be replaced, is removed afterwards.
+  void finish();
+  void abandon();  // removes the unfinished directory
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path folder_;
+  bool replaces_;
+};
+
+// Throws Error kInvalidArgument when an output exists that may not be replaced.
+void refuse_existing(const std::filesystem::path& path, bool replaces);
+
+}  // namespace quire

@@ -9,15 +9,14 @@ import argparse
 import collections
 import concurrent.futures
 import json
-import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 
 import jsonschema
 
 from check_schemas import DIALECTS, RandomSchemas
+from served import Server
 
 MAX_TOKENS = 300
 
@@ -81,22 +80,6 @@ def verdict(url, seed):
         return "WRONG", f"no JSON: {text!r} {error}"
 
 
-def serve(quire, options):
-    """The server and its address, once it answers."""
-    server = subprocess.Popen([quire, "serve", "demo", "--port", "0", *options], stdout=subprocess.PIPE, text=True)
-    url = None
-    for line in server.stdout:
-        words = line.split()
-        if words and words[0] == "listening":
-            url = words[1]
-        if line.startswith("API key"):
-            break
-    if url is None:
-        sys.exit(f"the server ended with {server.wait()} while it started")
-    threading.Thread(target=server.stdout.read, daemon=True).start()
-    return server, url
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
@@ -104,18 +87,15 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the first schema")
     parser.add_argument("--quire", default="build/release/bin/quire")
     arguments = parser.parse_args()
-    server, url = serve(arguments.quire, ["--sequences", str(arguments.at_once), "--speculative-config", "ngram"])
     counts = collections.Counter()
-    try:
+    with Server(arguments.quire, "demo", "--sequences", arguments.at_once, "--speculative-config", "ngram") as server:
         with concurrent.futures.ThreadPoolExecutor(arguments.at_once) as pool:
             seeds = range(arguments.seed, arguments.seed + arguments.count)
-            for seed, (kind, wrong) in zip(seeds, pool.map(lambda seed: verdict(url, seed), seeds)):
+            for seed, (kind, wrong) in zip(seeds, pool.map(lambda seed: verdict(server.url, seed), seeds)):
                 counts[kind] += 1
                 if wrong:
                     print(f"seed {seed}: {json.dumps(schema_of(seed))}\n  {wrong}")
-    finally:
-        server.terminate()
-        code = server.wait()
+        code = server.stop()
     for kind, count in counts.most_common():
         print(f"{kind}: {count}")
     if code != 0:

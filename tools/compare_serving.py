@@ -27,6 +27,7 @@ import urllib.request
 import long_prompt
 import peers
 from peers.peer import Load, output_of
+from served import end
 
 READY_SECONDS = 300
 FIGURES = {
@@ -75,12 +76,7 @@ def serving(program, load, log):
             time.sleep(0.2)
         yield url
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def measure(args, url, seed, folder):

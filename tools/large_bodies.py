@@ -11,28 +11,15 @@ with 1 when /health takes more than 20 ms (p99) beside the bodies, or the stream
 import argparse
 import http.client
 import json
-import re
-import subprocess
 import sys
 import threading
 import time
 
+from served import HOST, Server
 
-class Server:
-    """`quire serve` on a free port."""
 
-    def __init__(self, program, model, options):
-        self.process = subprocess.Popen([program, "serve", model, "--port", "0", *options], stdout=subprocess.PIPE, text=True)
-        self.port = None
-        for line in self.process.stdout:
-            if found := re.search(r"http://[\d.]+:(\d+)", line):
-                self.port = int(found[1])
-            if line.startswith("API key"):
-                return
-        raise RuntimeError("the server ended while it started")
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+def connect(server):
+    return http.client.HTTPConnection(HOST, server.port, timeout=120)
 
 
 def percentile(values, share):
@@ -45,7 +32,7 @@ class Health(threading.Thread):
 
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.connection, self.seconds, self.is_over = server.connect(), [], False
+        self.connection, self.seconds, self.is_over = connect(server), [], False
 
     def run(self):
         while not self.is_over:
@@ -61,7 +48,7 @@ class Stream(threading.Thread):
 
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.connection, self.gaps, self.is_over = server.connect(), [], False
+        self.connection, self.gaps, self.is_over = connect(server), [], False
 
     def run(self):
         body = {"prompt": "Once upon a time", "max_tokens": 2000, "ignore_eos": True, "stream": True}
@@ -80,7 +67,7 @@ class Stream(threading.Thread):
 
 def send_bodies(server, path, payload, until, answers):
     while time.monotonic() < until:
-        connection = server.connect()
+        connection = connect(server)
         begin = time.monotonic()
         connection.request("POST", path, payload, {"Content-Type": "application/json"})
         reply = connection.getresponse()
@@ -96,7 +83,7 @@ def measure(server, seconds, load):
     time.sleep(1)
     stream.gaps.clear()
     health.start()
-    load(time.monotonic() + seconds)
+    load(server, time.monotonic() + seconds)
     for thread in (health, stream):
         thread.is_over = True
     health.join()
@@ -118,9 +105,9 @@ def main():
     body = {"messages": [{"role": "user", "content": text}]} if args.chat else {"prompt": text}
     path = "/v1/chat/completions" if args.chat else "/v1/completions"
     payload = json.dumps(body).encode()
-    server, answers = Server(args.program, args.model, sys.argv[len(own) + 2:]), []
+    answers = []
 
-    def bodies(until):
+    def bodies(server, until):
         threads = [threading.Thread(target=send_bodies, args=(server, path, payload, until, answers))
                    for _ in range(args.bodies)]
         for thread in threads:
@@ -128,12 +115,9 @@ def main():
         for thread in threads:
             thread.join()
 
-    try:
-        quiet_health, quiet_gaps = measure(server, args.seconds, lambda until: time.sleep(until - time.monotonic()))
+    with Server(args.program, args.model, *sys.argv[len(own) + 2:]) as server:
+        quiet_health, quiet_gaps = measure(server, args.seconds, lambda _, until: time.sleep(until - time.monotonic()))
         health, gaps = measure(server, args.seconds, bodies)
-    finally:
-        server.process.terminate()
-        server.process.wait()
     for name, values in (("/health, quiet", quiet_health), ("/health, bodies", health), ("gap, quiet", quiet_gaps),
                          ("gap, bodies", gaps)):
         print(f"{name:<16} n {len(values):5}   p50 {percentile(values, 0.5):8.2f}   p99 {percentile(values, 0.99):8.2f}   "

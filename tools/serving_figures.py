@@ -15,32 +15,18 @@ import json
 import pathlib
 import subprocess
 import tempfile
-import time
 import urllib.request
 
 import long_prompt
+from served import Server
 
 
-class Server:
-    def __init__(self, args, *flags):
-        command = [args.quire, "serve", args.model, "--port", "0", "--no-webui", *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for line in self.process.stdout:
-            if line.startswith("listening"):
-                self.url = line.split()[1]
-                break
-        while json.load(urllib.request.urlopen(self.url + "/status"))["state"] != "ready":
-            time.sleep(0.05)
+def serve(args, *flags):
+    return Server(args.quire, args.model, "--no-webui", *flags)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-
-    def status(self):
-        return json.load(urllib.request.urlopen(self.url + "/status"))["engine"]
+def engine_status(server):
+    return json.load(urllib.request.urlopen(server.url + "/status"))["engine"]
 
 
 def bench_serve(args, server, *flags):
@@ -54,7 +40,7 @@ WORKLOAD = ["--prefix-len", "200", "--input-len", "30", "--output-len", "50"]
 
 
 def prefix(args):
-    with Server(args, "--ctx-size", "512", "--no-prefix-caching") as server:
+    with serve(args, "--ctx-size", "512", "--no-prefix-caching") as server:
         run = bench_serve(args, server, *WORKLOAD, "--concurrency", "32", "-n", "64", "--warmup", "2")
         capacity = run["requests_per_second"]
     print(f"uncached capacity {capacity:.2f} requests/s\n")
@@ -63,7 +49,7 @@ def prefix(args):
     for factor in (0.7, 1.0, 1.7):
         for cache in ("on", "off"):
             flags = [] if cache == "on" else ["--no-prefix-caching"]
-            with Server(args, "--ctx-size", "512", *flags) as server:
+            with serve(args, "--ctx-size", "512", *flags) as server:
                 run = bench_serve(args, server, *WORKLOAD, "--rate", f"{factor * capacity:.3f}", "--duration",
                                   str(args.seconds))
             row = {"factor": factor, "cache": cache, "requests_per_second": run["requests_per_second"],
@@ -98,13 +84,13 @@ def static(args):
 
 def gap(args):
     results = []
-    with Server(args, "--ctx-size", "8192", "--max-num-seqs", "16") as server:
+    with serve(args, "--ctx-size", "8192", "--max-num-seqs", "16") as server:
         alone = long_prompt.alone_s(server.url, 4096)
         quiet = long_prompt.visit(server.url, 0).quiet_ms
     print(f"quiet gap of 8 streams {quiet:.0f} ms; a prompt of 4,096 tokens alone: TTFT {alone:.2f} s")
     print("| target | median gap, ms | nine in ten up to | longest | newcomer's TTFT, s | against alone |\n|---|---|---|---|---|---|")
     for target in (0, 2 * quiet, 4 * quiet):
-        with Server(args, "--ctx-size", "8192", "--max-num-seqs", "16", "--itl-target-ms", f"{target:.0f}") as server:
+        with serve(args, "--ctx-size", "8192", "--max-num-seqs", "16", "--itl-target-ms", f"{target:.0f}") as server:
             long_prompt.visit(server.url, 4096)  # the costs are learned
             visit = long_prompt.visit(server.url, 4096, first_id=2500)
         gaps, ttft = visit.gaps_ms, visit.ttft_s
@@ -116,9 +102,9 @@ def gap(args):
 
 
 def host(args):
-    with Server(args, "--ctx-size", "512") as server:
+    with serve(args, "--ctx-size", "512") as server:
         run = bench_serve(args, server, "--input-len", "32", "--output-len", "100", "--concurrency", "32", "-n", "64")
-        status = server.status()
+        status = engine_status(server)
     share = (status["plan_ms"] + status["decode_ms"]) / status["run_ms"]
     print(f"32 streams: {run['output_tokens_per_second']:.1f} tokens/s; planning {status['plan_ms']:.0f} ms, sampling and publishing "
           f"{status['decode_ms']:.0f} ms, the model {status['run_ms']:.0f} ms: host share {100 * share:.2f} %")

@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import resource
 import signal
 import socket
@@ -23,62 +22,10 @@ import struct
 import sys
 import time
 
-HOST = "127.0.0.1"
+import served
+from served import HOST, Server
+
 STORIES = ["Once upon a time", "The fox said", "In the forest a girl", "One day the old dog"]
-
-
-class Server:
-    """A new `quire serve demo` on a free port."""
-
-    def __init__(self, program, *options, processors=None):
-        self.command = [program, "serve", "demo", "--port", "0", *options]
-        if processors:
-            self.command = ["taskset", "-c", ",".join(map(str, processors)), *self.command]
-
-    async def __aenter__(self):
-        self.process = await asyncio.create_subprocess_exec(*self.command, stdout=asyncio.subprocess.PIPE,
-                                                            stderr=asyncio.subprocess.PIPE)
-        # The table's last line: by then the address has been printed and the model is ready.
-        self.errors = asyncio.create_task(self.process.stderr.read())
-        async with asyncio.timeout(60):
-            while line := (await self.process.stdout.readline()).decode():
-                if found := re.search(r"http://[\d.]+:(\d+)", line):
-                    self.port = int(found[1])
-                if line.startswith("API key"):
-                    return self
-        raise RuntimeError("the server ended while it started: " + (await self.errors).decode())
-
-    async def stop(self):
-        """The exit code after SIGTERM."""
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            return await self.process.wait()
-
-    async def __aexit__(self, *_):
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-        report = (await self.errors).decode()
-        if "Sanitizer" in report or "runtime error" in report:
-            print(report, file=sys.stderr)
-            raise RuntimeError("a sanitizer has reported")
-
-    def resident_kib(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
-
-    def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def wake_ups(self):
-        total = 0
-        for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/status", encoding="ascii") as file:
-                total += int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", file.read())[1])
-        return total
 
 
 def message(method, path, body=None):
@@ -180,7 +127,7 @@ async def leave_somewhere(server, rng):
 
 async def disconnects(program, scale):
     num_clients, num_probes, at_once = int(1000 * scale), 4, 96
-    async with Server(program) as server:
+    with Server(program) as server:
         alone = [parse_stream((await ask(server, streamed(prompt, 300)))[1]) for prompt in STORIES[:num_probes]]
         is_over, compared, different = False, 0, 0
 
@@ -211,7 +158,7 @@ async def disconnects(program, scale):
             if not any(left.values()) or settled > 1:
                 break
             await asyncio.sleep(0.01)
-        code = await server.stop()
+        code = server.stop()
     counts = {moment: moments.count(moment) for moment in sorted(set(moments))}
     return verdict("disconnects", not any(left.values()) and not different and compared >= num_probes and code == 0,
                    f"{num_clients} clients in {took:.1f} s {counts}, {status['num_cancelled']} cancelled, left over {left} "
@@ -231,7 +178,7 @@ async def overload(program, scale):
     *servers, loads = sorted(os.sched_getaffinity(0))
     if servers:
         os.sched_setaffinity(0, {loads})
-    async with Server(program, "--max-num-queued-reqs", "64", processors=servers) as server:
+    with Server(program, "demo", "--max-num-queued-reqs", "64", processors=servers) as server:
         best_end, finished = time.monotonic() + 10, []
 
         async def closed_loop():
@@ -280,7 +227,7 @@ async def overload(program, scale):
         end = time.monotonic()
         await asyncio.gather(*tasks)
         loaded_cpu = (server.cpu_seconds() - cpu) / max(1, len(good) + late)
-        code = await server.stop()
+        code = server.stop()
     warm = len(resident) // 4
     growth = statistics.median(resident[-warm:]) / statistics.median(resident[warm:2 * warm]) - 1
     goodput = sum(began + 5 < at <= end for at in good) / (end - began - 5)
@@ -360,7 +307,7 @@ async def slow(program, scale):
     num_senders, num_readers, num_normal = int(10_000 * scale), int(200 * scale), max(50, int(400 * scale))
     context = multiprocessing.get_context("spawn")
     is_over, connected = context.Event(), context.Value("i", 0)
-    async with Server(program, "--max-num-queued-reqs", "1024") as server:
+    with Server(program, "demo", "--max-num-queued-reqs", "1024") as server:
         expected = {prompt: parse_stream((await ask(server, streamed(prompt, 400, 20)))[1]) for prompt in STORIES}
         before, p99_before = await measure_normal(server, num_normal)
         senders = context.Process(target=send_slowly, args=(server.port, num_senders, is_over, connected), daemon=True)
@@ -391,7 +338,7 @@ async def slow(program, scale):
         senders.join(20)
         answers = await asyncio.gather(*(reader.finish() for reader in readers))
         wrong = sum(answer != expected[reader.prompt] for answer, reader in zip(answers, readers))
-        code = await server.stop()
+        code = server.stop()
     return verdict("slow", not wrong and fewest >= 0.7 * num_senders and p99_during <= 10 * p99_before + 0.1 and code == 0,
                    f"{fewest} of {num_senders} slow senders and {num_readers} slow readers connected, normal requests before "
                    f"{before}, during {during}, resident {resident / 1024:.0f} MiB, {wrong} slow readers' answers wrong, "
@@ -402,7 +349,7 @@ async def slow(program, scale):
 
 async def drain_once(program, rng):
     """Outcomes of five streams when SIGTERM comes at a random moment, and the exit code."""
-    async with Server(program) as server:
+    with Server(program) as server:
         started = []
 
         async def stream(index):
@@ -438,8 +385,7 @@ async def drain_once(program, rng):
         begun = longest > 0.1
         if begun and set(outcomes) != {"whole"}:
             outcomes = [outcome if outcome == "whole" else f"{outcome}, though begun" for outcome in outcomes]
-        async with asyncio.timeout(60):
-            return outcomes, await server.process.wait()
+        return outcomes, server.process.wait(served.STOP_SECONDS)
 
 
 async def drain(program, scale):
@@ -460,13 +406,13 @@ async def drain(program, scale):
 # --- idling ---
 
 async def idle(program, _scale):
-    async with Server(program) as server:
+    with Server(program) as server:
         await ask(server, story("The fox", 50))
         await asyncio.sleep(1)
         cpu, wakes = server.cpu_seconds(), server.wake_ups()
         await asyncio.sleep(10)
         cpu, wakes = server.cpu_seconds() - cpu, server.wake_ups() - wakes
-        code = await server.stop()
+        code = server.stop()
     return verdict("idle", cpu <= 0.02 and wakes <= 100 and code == 0,
                    f"{cpu * 1e3:.0f} ms of CPU time and {wakes} wake-ups in 10 s, exit {code}")
 

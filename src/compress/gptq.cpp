@@ -72,22 +72,10 @@ class CodedStrip {
   // Columns [first, last) take their shares of the errors of columns [from, to).
   void take_errors(int64_t first, int64_t last, int64_t from, int64_t to) {
     if (from == to) return;
-    const auto shares_of = [&](int64_t k) { return plan_.shares.data() + k * plan_.cols + from; };
-    const auto subtract = [&](int64_t k, const float(&sums)[kStripRows]) {
-      for (int lane = 0; lane < kStripRows; ++lane) weights(k)[lane] -= sums[lane];
-    };
-    int64_t k = first;
-    for (; k + 1 < last; k += 2) {
-      float sums[2][kStripRows];
-      WeightedRows<float, 2>{{shares_of(k), shares_of(k + 1)}, errors(from), kStripRows, to - from}.sum(sums);
-      subtract(k, sums[0]);
-      subtract(k + 1, sums[1]);
-    }
-    for (; k < last; ++k) {
-      float sums[1][kStripRows];
-      WeightedRows<float, 1>{{shares_of(k)}, errors(from), kStripRows, to - from}.sum(sums);
-      subtract(k, sums[0]);
-    }
+    sums_.resize(static_cast<size_t>((last - first) * kStripRows));
+    const float* shares = plan_.shares.data() + first * plan_.cols + from;
+    WeightedSums<float>{shares, plan_.cols, errors(from), kStripRows, to - from}.compute(last - first, sums_.data());
+    for (size_t i = 0; i < sums_.size(); ++i) weights(first)[i] -= sums_[i];
   }
 
   void choose_scales(int64_t group) {
@@ -125,6 +113,7 @@ class CodedStrip {
   GroupMatrix& result_;
   std::vector<float> weights_;  // [cols][16]
   std::vector<float> errors_;   // [cols][16] each divided by its own share
+  std::vector<float> sums_;
 };
 
 std::vector<int32_t> order_by_input(const InputStatistics& input) {

@@ -65,8 +65,7 @@ class UpperFactor {
     for (int64_t r = first_row; r < first_row + kDoubles; r += 2) {
       for (int64_t col = first_row; col < first; col += kDoubles) {
         double sums[2][kDoubles];
-        WeightedRows<double, 2>{{row(r) + first, row(r + 1) + first}, transposed_.data() + col, n_, last - first}.sum(
-            sums);
+        WeightedSums<double>{row(r) + first, n_, transposed_.data() + col, n_, last - first}.compute(2, sums[0]);
         for (int lane = 0; lane < kDoubles; ++lane) {
           row(r)[col + lane] -= sums[0][lane];
           row(r + 1)[col + lane] -= sums[1][lane];
@@ -86,11 +85,12 @@ void invert_columns(const double* m, int64_t n, int64_t first, std::vector<float
   const int64_t last = std::min(first + kDoubles, n);
   std::vector<double> columns(static_cast<size_t>(last * kDoubles));
   for (int64_t r = last - 1; r >= 0; --r) {
-    double sums[1][kDoubles];
-    WeightedRows<double, 1>{{m + r * n + r + 1}, columns.data() + (r + 1) * kDoubles, kDoubles, last - r - 1}.sum(sums);
+    double sums[kDoubles];
+    const double* below = columns.data() + (r + 1) * kDoubles;
+    WeightedSums<double>{m + r * n + r + 1, n, below, kDoubles, last - r - 1}.compute(1, sums);
     for (int64_t lane = 0; lane < kDoubles; ++lane) {
       const double unit = first + lane == r ? 1 : 0;
-      columns[static_cast<size_t>(r * kDoubles + lane)] = (unit - sums[0][lane]) / m[r * n + r];
+      columns[static_cast<size_t>(r * kDoubles + lane)] = (unit - sums[lane]) / m[r * n + r];
     }
   }
   for (int64_t col = first; col < last; ++col) {

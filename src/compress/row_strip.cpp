@@ -21,6 +21,21 @@ Vector<T> load(const T* from) {
   return value;
 }
 
+template <typename T, int kWeights>
+void add_up(const WeightedSums<T>& of, int64_t first, T* sums) {
+  const T* weights = of.weights + first * of.weights_stride;
+  Vector<T> total[kWeights][kVectors] = {};
+  for (int64_t i = 0; i < of.n; ++i) {
+    const T* row = of.rows + i * of.rows_stride;
+    Vector<T> values[kVectors];
+    for (int v = 0; v < kVectors; ++v) values[v] = load(row + v * kLanes<T> / kVectors);
+    for (int w = 0; w < kWeights; ++w) {
+      for (int v = 0; v < kVectors; ++v) total[w][v] += weights[w * of.weights_stride + i] * values[v];
+    }
+  }
+  std::memcpy(sums, total, sizeof total);
+}
+
 }  // namespace
 
 std::vector<float> load_strip(const FloatMatrix& matrix, int64_t first_row, std::span<const int32_t> order) {
@@ -35,50 +50,35 @@ std::vector<float> load_strip(const FloatMatrix& matrix, int64_t first_row, std:
   return strip;
 }
 
-template <typename T, int kWeights>
-void WeightedRows<T, kWeights>::sum(T (&sums)[kWeights][kLanes<T>]) const {
-  Vector<T> total[kWeights][kVectors] = {};
-  for (int64_t i = 0; i < n; ++i) {
-    const T* row = rows + i * stride;
-    Vector<T> values[kVectors];
-    for (int v = 0; v < kVectors; ++v) values[v] = load(row + v * kLanes<T> / kVectors);
-    for (int w = 0; w < kWeights; ++w) {
-      for (int v = 0; v < kVectors; ++v) total[w][v] += weights[w][i] * values[v];
-    }
-  }
-  std::memcpy(sums, total, sizeof sums);
+template <typename T>
+void WeightedSums<T>::compute(int64_t count, T* sums) const {
+  // Two at a time read each row once.
+  int64_t w = 0;
+  for (; w + 1 < count; w += 2) add_up<T, 2>(*this, w, sums + w * kLanes<T>);
+  if (w < count) add_up<T, 1>(*this, w, sums + w * kLanes<T>);
 }
 
-template struct WeightedRows<float, 1>;
-template struct WeightedRows<float, 2>;
-template struct WeightedRows<double, 1>;
-template struct WeightedRows<double, 2>;
+template struct WeightedSums<float>;
+template struct WeightedSums<double>;
 
 void quadratic_forms(std::span<const float> strip, std::span<const float> products, float (&forms)[kStripRows]) {
   const auto cols = static_cast<int64_t>(strip.size()) / kStripRows;
   CHECK(products.size() == static_cast<size_t>(cols * cols));
   std::ranges::fill(forms, 0.0f);
-  // Each pair of columns stands twice in the form.
-  const auto add = [&](int64_t i, const float(&below)[kStripRows]) {
-    const float* row = strip.data() + i * kStripRows;
-    const float own = products[static_cast<size_t>(i * cols + i)];
-    for (int lane = 0; lane < kStripRows; ++lane) forms[lane] += row[lane] * (2 * below[lane] + own * row[lane]);
-  };
   for (int64_t i = 0; i < cols; i += 2) {
-    const float* first = products.data() + i * cols;
-    if (i + 1 == cols) {
-      float below[1][kStripRows];
-      WeightedRows<float, 1>{{first}, strip.data(), kStripRows, i}.sum(below);
-      add(i, below[0]);
-      break;
+    const int64_t count = std::min<int64_t>(2, cols - i);
+    float below[2][kStripRows];  // sums over the columns before i
+    WeightedSums<float>{products.data() + i * cols, cols, strip.data(), kStripRows, i}.compute(count, below[0]);
+    for (int64_t k = i; k < i + count; ++k) {
+      const float* row = strip.data() + k * kStripRows;
+      const float* weights = products.data() + k * cols;
+      // Each pair of columns stands twice in the form.
+      for (int64_t lane = 0; lane < kStripRows; ++lane) {
+        float before = below[k - i][lane];
+        if (k > i) before += weights[i] * strip[static_cast<size_t>(i * kStripRows + lane)];
+        forms[lane] += row[lane] * (2 * before + weights[k] * row[lane]);
+      }
     }
-    float below[2][kStripRows];
-    WeightedRows<float, 2>{{first, first + cols}, strip.data(), kStripRows, i}.sum(below);
-    add(i, below[0]);
-    const float between = first[cols + i];
-    for (int lane = 0; lane < kStripRows; ++lane)
-      below[1][lane] += between * strip[static_cast<size_t>(i * kStripRows + lane)];
-    add(i + 1, below[1]);
   }
 }
 

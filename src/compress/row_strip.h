@@ -21,15 +21,17 @@ inline int64_t num_strips(int64_t rows) { return (rows + kStripRows - 1) / kStri
 // zero.
 std::vector<float> load_strip(const FloatMatrix& matrix, int64_t first_row, std::span<const int32_t> order);
 
-// sums[w][lane] = sum over i < n of weights[w][i] * rows[i * stride + lane], in the order of i.
-template <typename T, int kWeights>
-struct WeightedRows {
-  const T* weights[kWeights];
-  const T* rows;
-  int64_t stride;
+// Sums of rows of kLanes<T> elements, all of the same rows with different weights. T: float, double.
+template <typename T>
+struct WeightedSums {
+  const T* weights;  // [any, n], those of sum w from w * weights_stride on
+  int64_t weights_stride;
+  const T* rows;  // [n, kLanes<T>], row i from i * rows_stride on
+  int64_t rows_stride;
   int64_t n;
 
-  void sum(T (&sums)[kWeights][kLanes<T>]) const;
+  // sums [count, kLanes<T>], each in the order of the rows.
+  void compute(int64_t count, T* sums) const;
 };
 
 // For each row e of a strip: e^T products e. products [cols, cols] is symmetric.

@@ -90,12 +90,8 @@ std::vector<float> rounded_strip(const FloatMatrix& matrix, int64_t first_row, s
 std::vector<float> outputs_of(std::span<const float> strip, std::span<const float> inputs) {
   const auto cols = static_cast<int64_t>(strip.size()) / kStripRows;
   std::vector<float> outputs(inputs.size() / static_cast<size_t>(cols) * kStripRows);
-  float* out = outputs.data();
-  for (const float* x = inputs.data(); x != inputs.data() + inputs.size(); x += cols, out += kStripRows) {
-    float sums[1][kStripRows];
-    WeightedRows<float, 1>{{x}, strip.data(), kStripRows, cols}.sum(sums);
-    std::copy(sums[0], sums[0] + kStripRows, out);
-  }
+  const WeightedSums<float> sums = {inputs.data(), cols, strip.data(), kStripRows, cols};
+  sums.compute(static_cast<int64_t>(inputs.size()) / cols, outputs.data());
   return outputs;
 }
 

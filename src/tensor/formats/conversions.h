@@ -32,6 +32,12 @@ constexpr WeightFormat block_format(Format format, const char* name) {
               }};
 }
 
+// The row of a format whose blocks are the struct Block, for the list of those that can be packed.
+template <typename Block, Block (*kPack)(const BlockParts&)>
+constexpr PackRow pack_row(Format format) {
+  return {format, [](const BlockParts& parts, std::byte* block) { *reinterpret_cast<Block*>(block) = kPack(parts); }};
+}
+
 // Nearest integer within [low, high], still as a float; ties to even, `low` for NaN. Adding 1.5 * 2^23 leaves no bits
 // for a fraction, so the addition rounds.
 inline float round_within(float value, float low, float high) {

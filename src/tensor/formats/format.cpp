@@ -34,6 +34,15 @@ const WeightFormat& weight_format(Format format) {
   return *all_rows()[index];
 }
 
+PackBlock block_packer(Format format) {
+  for (const auto file : kPackFiles) {
+    for (const PackRow& row : file()) {
+      if (row.format == format) return row.pack;
+    }
+  }
+  return nullptr;
+}
+
 std::optional<Format> format_by_name(std::string_view name) {
   for (const WeightFormat* row : all_rows()) {
     if (name == row->name) return row->format;

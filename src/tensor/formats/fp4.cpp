@@ -56,6 +56,12 @@ BlockMXFP4 encode_mxfp4(const float* in) {
   return block;
 }
 
+BlockMXFP4 pack_mxfp4(const BlockParts& parts) {
+  BlockMXFP4 block = {.e = static_cast<uint8_t>(parts.d), .q = {}};
+  for (int i = 0; i < 16; ++i) block.q[i] = static_cast<uint8_t>(parts.codes[i] | (parts.codes[i + 16] << 4));
+  return block;
+}
+
 // ggml's unsigned E4M3, halved because levels are doubled. 0x7f is no NaN but 0, as ggml reads it.
 float ue4m3_half(uint8_t bits) {
   const auto magnitude = static_cast<uint8_t>(bits & 0x7f);
@@ -100,6 +106,13 @@ FormatRows fp4_formats() {
       block_format<BlockMXFP4, decode_mxfp4, encode_mxfp4>(Format::kMXFP4, "MXFP4"),
       block_format<BlockNVFP4, decode_nvfp4, encode_nvfp4>(Format::kNVFP4, "NVFP4"),
       block_format<BlockF4, decode_f4, encode_f4>(Format::kF4_G16, "F4_G16"),
+  };
+  return kRows;
+}
+
+PackRows mxfp4_packers() {
+  static constexpr PackRow kRows[] = {
+      pack_row<BlockMXFP4, pack_mxfp4>(Format::kMXFP4),
   };
   return kRows;
 }

@@ -86,6 +86,17 @@ struct Shape<BlockQ5_K> {
 };
 
 template <typename Block>
+Block pack(const BlockParts& parts) {
+  constexpr int kGroups = 256 / Shape<Block>::kGroupElements;
+  Block block = {};
+  block.d = parts.d;
+  block.dmin = parts.minimum;
+  for (int g = 0; g < kGroups; ++g) store_group_scale(block, g, {parts.scales[g], parts.minimums[g]});
+  for (int i = 0; i < 256; ++i) store_code(block, i, parts.codes[i]);
+  return block;
+}
+
+template <typename Block>
 void decode(const Block& block, float* out) {
   constexpr int kGroupElements = Shape<Block>::kGroupElements;
   const float d = f16_to_f32(block.d);
@@ -161,6 +172,15 @@ FormatRows q2_k_q4_k_formats() {
       block_format<BlockQ2_K, decode, encode>(Format::kQ2_K, "Q2_K"),
       block_format<BlockQ4_K, decode, encode>(Format::kQ4_K, "Q4_K"),
       block_format<BlockQ5_K, decode, encode>(Format::kQ5_K, "Q5_K"),
+  };
+  return kRows;
+}
+
+PackRows q2_k_q4_k_packers() {
+  static constexpr PackRow kRows[] = {
+      pack_row<BlockQ2_K, pack<BlockQ2_K>>(Format::kQ2_K),
+      pack_row<BlockQ4_K, pack<BlockQ4_K>>(Format::kQ4_K),
+      pack_row<BlockQ5_K, pack<BlockQ5_K>>(Format::kQ5_K),
   };
   return kRows;
 }

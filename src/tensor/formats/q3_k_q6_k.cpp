@@ -73,30 +73,41 @@ std::array<int, 256> choose_codes(const float* in, IntegerLevels levels, float s
   return codes;
 }
 
+void store_code(BlockQ3_K& block, int i, int bits) {
+  uint8_t& low = block.q[32 * (i / 128) + i % 32];
+  low = static_cast<uint8_t>(low | ((bits & 3) << (2 * (i % 128 / 32))));
+  block.high[i % 32] = static_cast<uint8_t>(block.high[i % 32] | ((bits >> 2) << (i / 32)));
+}
+
+void store_code(BlockQ6_K& block, int i, int bits) {
+  const int half = i / 128;
+  const int r = i % 128;
+  uint8_t& low = block.low[64 * half + r % 64];
+  uint8_t& high = block.high[32 * half + r % 32];
+  low = static_cast<uint8_t>(low | ((bits & 15) << (4 * (r / 64))));
+  high = static_cast<uint8_t>(high | ((bits >> 4) << (2 * (r / 32))));
+}
+
+template <typename Block>
+Block pack(const BlockParts& parts) {
+  Block block = {};
+  block.d = parts.d;
+  for (int g = 0; g < kGroups; ++g) store_scale(block, g, parts.scales[g]);
+  for (int i = 0; i < 256; ++i) store_code(block, i, parts.codes[i]);
+  return block;
+}
+
 BlockQ3_K encode_q3_k(const float* in) {
   BlockQ3_K block = {};
   const auto codes = choose_codes(in, {-4, 3}, 0.25f, -32, block);
-  for (int i = 0; i < 256; ++i) {
-    const int bits = codes[static_cast<size_t>(i)] + 4;
-    uint8_t& low = block.q[32 * (i / 128) + i % 32];
-    low = static_cast<uint8_t>(low | ((bits & 3) << (2 * (i % 128 / 32))));
-    block.high[i % 32] = static_cast<uint8_t>(block.high[i % 32] | ((bits >> 2) << (i / 32)));
-  }
+  for (int i = 0; i < 256; ++i) store_code(block, i, codes[static_cast<size_t>(i)] + 4);
   return block;
 }
 
 BlockQ6_K encode_q6_k(const float* in) {
   BlockQ6_K block = {};
   const auto codes = choose_codes(in, {-32, 31}, 0.04f, -128, block);
-  for (int i = 0; i < 256; ++i) {
-    const int bits = codes[static_cast<size_t>(i)] + 32;
-    const int half = i / 128;
-    const int r = i % 128;
-    uint8_t& low = block.low[64 * half + r % 64];
-    uint8_t& high = block.high[32 * half + r % 32];
-    low = static_cast<uint8_t>(low | ((bits & 15) << (4 * (r / 64))));
-    high = static_cast<uint8_t>(high | ((bits >> 4) << (2 * (r / 32))));
-  }
+  for (int i = 0; i < 256; ++i) store_code(block, i, codes[static_cast<size_t>(i)] + 32);
   return block;
 }
 
@@ -106,6 +117,14 @@ FormatRows q3_k_q6_k_formats() {
   static constexpr WeightFormat kRows[] = {
       block_format<BlockQ3_K, decode_q3_k, encode_q3_k>(Format::kQ3_K, "Q3_K"),
       block_format<BlockQ6_K, decode_q6_k, encode_q6_k>(Format::kQ6_K, "Q6_K"),
+  };
+  return kRows;
+}
+
+PackRows q3_k_q6_k_packers() {
+  static constexpr PackRow kRows[] = {
+      pack_row<BlockQ3_K, pack<BlockQ3_K>>(Format::kQ3_K),
+      pack_row<BlockQ6_K, pack<BlockQ6_K>>(Format::kQ6_K),
   };
   return kRows;
 }

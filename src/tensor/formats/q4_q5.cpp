@@ -67,6 +67,17 @@ void decode(const Block& block, float* out) {
   }
 }
 
+template <typename Block>
+Block pack(const BlockParts& parts) {
+  Block block = {};
+  block.d = parts.d;
+  if constexpr (kHasMinimum<Block>) block.m = parts.minimum;
+  Codes codes;
+  for (int i = 0; i < 32; ++i) codes.q[i] = static_cast<uint8_t>(parts.codes[i]);
+  pack(codes, block);
+  return block;
+}
+
 uint8_t truncate_within(float value, int high) {
   return static_cast<uint8_t>(round_within(std::trunc(value), 0, static_cast<float>(high)));
 }
@@ -104,6 +115,16 @@ FormatRows q4_q5_formats() {
       block_format<BlockQ4_1, decode, encode>(Format::kQ4_1, "Q4_1"),
       block_format<BlockQ5_0, decode, encode>(Format::kQ5_0, "Q5_0"),
       block_format<BlockQ5_1, decode, encode>(Format::kQ5_1, "Q5_1"),
+  };
+  return kRows;
+}
+
+PackRows q4_q5_packers() {
+  static constexpr PackRow kRows[] = {
+      pack_row<BlockQ4_0, pack<BlockQ4_0>>(Format::kQ4_0),
+      pack_row<BlockQ4_1, pack<BlockQ4_1>>(Format::kQ4_1),
+      pack_row<BlockQ5_0, pack<BlockQ5_0>>(Format::kQ5_0),
+      pack_row<BlockQ5_1, pack<BlockQ5_1>>(Format::kQ5_1),
   };
   return kRows;
 }

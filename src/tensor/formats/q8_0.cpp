@@ -25,11 +25,24 @@ BlockQ8_0 encode(const float* in) {
   return block;
 }
 
+BlockQ8_0 pack(const BlockParts& parts) {
+  BlockQ8_0 block = {.d = parts.d, .q = {}};
+  for (int i = 0; i < 32; ++i) block.q[i] = static_cast<int8_t>(parts.codes[i]);
+  return block;
+}
+
 }  // namespace
 
 FormatRows q8_0_formats() {
   static constexpr WeightFormat kRows[] = {
       block_format<BlockQ8_0, decode, encode>(Format::kQ8_0, "Q8_0"),
+  };
+  return kRows;
+}
+
+PackRows q8_0_packers() {
+  static constexpr PackRow kRows[] = {
+      pack_row<BlockQ8_0, pack>(Format::kQ8_0),
   };
   return kRows;
 }

@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   quire::add_detokenize_command(program);
   quire::add_logits_command(program);
   quire::add_perplexity_command(program);
+  quire::add_compress_command(program);
   quire::add_bench_command(program);
   quire::add_tune_command(program);
   quire::add_cache_command(program);

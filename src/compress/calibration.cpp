@@ -177,6 +177,12 @@ void Calibrator::pass() {
   ++next_layer_;
 }
 
+void Calibrator::resume(int next_layer, std::vector<float> residual) {
+  CHECK(next_layer >= 0 && next_layer <= num_layers_ && residual.size() == residual_.size());
+  next_layer_ = next_layer;
+  residual_ = std::move(residual);
+}
+
 InputStatistics Calibrator::see_head() {
   CHECK(next_layer_ == num_layers_);
   SumWorkers workers(select_kernels(options_.isa, Activations::kF32), threads_);

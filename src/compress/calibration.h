@@ -63,6 +63,11 @@ class Calibrator {
   // Leaves the layer behind: its residual rows become the input of the next one.
   void pass();
 
+  // The residual rows of all windows, [tokens, hidden_size], before the next layer; and a start from those that an
+  // earlier run had come to.
+  std::span<const float> residual() const { return residual_; }
+  void resume(int next_layer, std::vector<float> residual);
+
   // After the last layer: what the head multiplies.
   InputStatistics see_head();
 

@@ -1,0 +1,183 @@
+// `quire compress`: makes a smaller checkpoint of a model, and says what it did.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "apps/commands.h"
+#include "apps/flags/values.h"
+#include "apps/loaded_model.h"
+#include "apps/options.h"
+#include "apps/units.h"
+#include "base/error.h"
+#include "compress/compression.h"
+#include "compress/layouts/layout.h"
+#include "compress/own_text.h"
+#include "measure/progress_bar.h"
+
+namespace quire {
+namespace {
+
+constexpr int64_t kWindow = 512;
+
+struct CompressOptions {
+  ModelOptions model;
+  CompressionOptions compression;
+  std::string output;
+  std::string group = "128";
+  int bits = 0;
+  bool asymmetric = false;
+  std::string text_file;
+  int64_t text_tokens = 16384;
+};
+
+template <typename Rows>
+std::vector<std::string> names_of(const Rows& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) {
+    if constexpr (std::is_pointer_v<std::decay_t<decltype(row)>>) {
+      names.emplace_back(row->name);
+    } else {
+      names.emplace_back(row.name);
+    }
+  }
+  return names;
+}
+
+// "1:05"
+std::string clock(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+// The time left, if what is to do goes on as what was done.
+std::string time_left(std::chrono::steady_clock::time_point start, int64_t done, int64_t all) {
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  return done == 0 ? std::string() : clock(taken.count() / static_cast<double>(done) * static_cast<double>(all - done));
+}
+
+using Windows = std::vector<std::vector<int32_t>>;
+
+Windows windows_of_file(const CompressOptions& options, const TextProcessor& processor) {
+  std::ifstream file(options.text_file, std::ios::binary);
+  if (!file) fail(ErrorCode::kIo, "cannot read {}", printable(options.text_file));
+  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  const std::vector<int32_t> begin = processor.encode_plain("");
+  const std::vector<int32_t> ids = processor.encode_plain(content, /*parse_special=*/false);
+  const auto size = static_cast<size_t>(kWindow);
+  const size_t most = static_cast<size_t>(std::max<int64_t>(1, options.text_tokens / kWindow));
+  if (ids.size() < size) {
+    fail(ErrorCode::kInvalidArgument,
+         "the calibration text {} has {} tokens, expected {} or more; leave it out and the "
+         "model writes its own",
+         printable(options.text_file), ids.size(), kWindow);
+  }
+  Windows windows;
+  for (size_t first = 0; first + size <= ids.size() && windows.size() < most; first += size) {
+    std::vector<int32_t>& window = windows.emplace_back(ids.begin() + static_cast<int64_t>(first),
+                                                        ids.begin() + static_cast<int64_t>(first + size));
+    if (!begin.empty()) window[0] = begin[0];
+  }
+  return windows;
+}
+
+Windows windows_of_model(const CompressOptions& options, const Checkpoint& checkpoint, const TextProcessor& processor) {
+  OwnTextOptions text{.num_windows = std::max<int64_t>(1, options.text_tokens / kWindow), .window = kWindow};
+  const std::vector<int32_t> begin = processor.encode_plain("");
+  if (!begin.empty()) text.begin = {begin[0]};
+  const auto runner = load_runner(checkpoint, own_text_runner(options.model.runner_options(), text));
+  load::ProgressBar bar;
+  const auto start = std::chrono::steady_clock::now();
+  return write_own_text(*runner, text, [&](int64_t done) {
+    bar.show("calibration text", done, kWindow, time_left(start, done, kWindow));
+  });
+}
+
+void compress_model(const CompressOptions& asked) {
+  CompressionOptions options = asked.compression;
+  const auto checkpoint = open_checkpoint(asked.model.model);
+  const CompressionMethod& method = compression_method(options.method);
+  const bool has_eight_bits = method.layout == std::string_view("w8a8");
+  options.output = asked.output;
+  options.settings.grid = {.bits = asked.bits > 0   ? asked.bits
+                                   : has_eight_bits ? 8
+                                                    : 4,
+                           .group = asked.group == "channel" || has_eight_bits ? 0 : std::stoi(asked.group),
+                           .symmetric = !asked.asymmetric};
+  options.num_threads = asked.model.threads;
+  options.isa = asked.model.isa;
+  check_compression(*checkpoint, options);
+  if (method.needs_text) {
+    const auto processor = TextProcessor::load(*checkpoint);
+    options.windows =
+        asked.text_file.empty() ? windows_of_model(asked, *checkpoint, *processor) : windows_of_file(asked, *processor);
+  }
+  load::ProgressBar bar;
+  const auto start = std::chrono::steady_clock::now();
+  int first = -1;
+  const CompressionResult result = compress(*checkpoint, options, [&](int done, int all) {
+    if (first < 0) first = done - 1;
+    bar.show(method.name, done, all, time_left(start, done - first, all - first) + " left");
+  });
+  bar.clear();
+  if (result.first_layer > 0) fmt::print("went on after layer {}\n", result.first_layer);
+  fmt::print("{}: {} -> {}, {:.2f} bits for each weight of a layer\n", printable(asked.output, 400),
+             format_bytes(result.source_bytes), format_bytes(result.output_bytes), result.bits_per_weight);
+}
+
+}  // namespace
+
+void add_compress_command(Command& program) {
+  Command& command = program.add_command("compress", "Make a smaller checkpoint of a model");
+  const auto options = std::make_shared<CompressOptions>();
+  CompressionOptions& compression = options->compression;
+  options->model.add_model(command);
+  command.add(
+      {{.names = "-o,--output",
+        .value = text(options->output, "DIRECTORY"),
+        .help = "Where to write it: a Hugging Face directory",
+        .is_required = true},
+       {.names = "--method",
+        .value = choice(compression.method, names_of(compression_methods())),
+        .help = "How weights become codes: to the nearest (rtn); with the error spread over later columns (gptq); with "
+                "scaled channels (awq); eight bits for activations too (smoothquant)"},
+       {.names = "--layout",
+        .value = choice(compression.layout, names_of(compressed_layouts())),
+        .help = "How the files keep the codes",
+        .default_text = "the method's own"},
+       {.names = "--bits",
+        .value = number(options->bits, 2, 8),
+        .help = "Bits of a code",
+        .default_text = "4; smoothquant: 8"},
+       {.names = "--group",
+        .value = choice(options->group, {"32", "64", "128", "channel"}),
+        .help = "Columns that share a scale; channel: a whole row"},
+       {.names = "--asymmetric",
+        .value = on_off(options->asymmetric),
+        .help = "Each group has a zero point of its own"},
+       {.names = "--act-order",
+        .value = on_off(compression.settings.act_order),
+        .help = "gptq: groups of the columns with the largest inputs first"},
+       {.names = "--search-clip",
+        .value = on_off(compression.settings.search_clip),
+        .help = "rtn: search scales that clip a group's range, where that makes its error smaller"},
+       {.names = "--calibration",
+        .value = text(options->text_file, "FILE"),
+        .help = "A text like those that the model will read",
+        .default_text = "one that the model writes itself"},
+       {.names = "--calibration-tokens",
+        .value = number(options->text_tokens, kWindow, int64_t{1} << 30),
+        .help = "Tokens of it to use"},
+       {.names = "--requantize",
+        .value = on_off(compression.requantizes),
+        .help = "Take a model that is compressed already"},
+       {.names = "--force", .value = on_off(compression.replaces), .help = "Replace what has the output's name"}});
+  options->model.add_machine(command);
+  command.on_run([options] { compress_model(*options); });
+}
+
+}  // namespace quire

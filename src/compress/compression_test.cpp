@@ -1,0 +1,198 @@
+// Whole compressions of the tests' tiny models: what is written, read back by the loader.
+#include "compress/compression.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+
+#include "compress/model_parts.h"
+#include "compress/rtn.h"
+#include "kernels/select.h"
+#include "models/running/model_runner.h"
+#include "models/running/test_models.h"
+
+namespace quire {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+
+fs::path golden(const std::string& name) { return fs::path(QUIRE_SOURCE_DIR) / "tests/golden" / name; }
+
+// A folder that is gone with the object.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (fs::temp_directory_path() / "quire-compress-XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+std::vector<std::vector<int32_t>> windows() {
+  std::vector<std::vector<int32_t>> result;
+  for (int i = 0; i < 6; ++i) {
+    std::vector<int32_t>& window = result.emplace_back();
+    for (int k = 0; k < 40; ++k) window.push_back((k * 7 + i * k * k + 11 * i) % 60);
+  }
+  return result;
+}
+
+CompressionOptions options_for(const std::string& method, const fs::path& output) {
+  CompressionOptions options{.method = method, .output = output, .windows = windows(), .num_threads = 2};
+  options.settings.grid = method == "smoothquant" ? GroupGrid{.bits = 8, .group = 0} : GroupGrid{.bits = 4, .group = 8};
+  if (method == "awq") options.settings.grid.symmetric = false;
+  return options;
+}
+
+std::vector<float> logits_of(const Checkpoint& checkpoint) {
+  const auto runner = ModelRunner::load(checkpoint, {.num_threads = 2,
+                                                     .device = "cpu",
+                                                     .isa = "reference",
+                                                     .activations = Activations::kF32,
+                                                     .max_batch_tokens = 64,
+                                                     .max_sequences = 1,
+                                                     .max_context = 64});
+  const std::vector<int32_t> tokens = windows()[3];
+  BlockTable blocks = {0, 1};
+  Batch batch;
+  batch.token_ids = tokens;
+  batch.sequences.push_back({.num_tokens = static_cast<int64_t>(tokens.size()), .block_tables = {&blocks, 1}});
+  for (int32_t row = 0; row < static_cast<int32_t>(tokens.size()); ++row) batch.logit_rows.push_back(row);
+  const std::span<const float> logits = runner->run(batch);
+  return {logits.begin(), logits.end()};
+}
+
+// Relative to the original's own size.
+double error_against(const Checkpoint& original, const fs::path& compressed) {
+  const std::vector<float> expected = logits_of(original);
+  const std::vector<float> found = logits_of(*Checkpoint::open(compressed));
+  double error = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += std::pow(static_cast<double>(expected[i]) - found[i], 2);
+    size += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(error / size);
+}
+
+std::map<std::string, std::string> files_of(const fs::path& directory) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    files[entry.path().filename().string()] = {std::istreambuf_iterator<char>(file), {}};
+  }
+  return files;
+}
+
+TEST(Compression, EveryMethodWritesWhatTheLoaderReads) {
+  for (const char* model : {"llama3-gqa-tied", "qwen2-bias-tied", "gemma2", "mixtral", "phi3-window"}) {
+    const auto source = Checkpoint::open(golden(model));
+    for (const CompressionMethod& method : compression_methods()) {
+      SCOPED_TRACE(std::string(model) + " " + method.name);
+      const Folder folder;
+      const CompressionResult result = compress(*source, options_for(method.name, folder / "out"));
+      EXPECT_GT(result.num_weights, 0);
+      EXPECT_LT(error_against(*source, folder / "out"), 0.5);
+      EXPECT_FALSE(fs::exists(folder / "out.unfinished"));
+      EXPECT_FALSE(fs::exists(folder / "out/compress.state"));
+    }
+  }
+}
+
+TEST(Compression, RoundsEachMatrixAsTheMethodDoes) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  const CompressionOptions options = options_for("rtn", folder / "out");
+  compress(*source, options);
+  const auto written = Checkpoint::open(folder / "out");
+  TensorSource before(*source, RankShare{}), after(*written, RankShare{});
+  ThreadPool threads(2);
+  const Exec exec = make_exec(threads);
+  for (const auto& layer : model_parts(*source).layers) {
+    ASSERT_EQ(layer.size(), 7u);
+    for (const ModelMatrix& matrix : layer) {
+      std::vector<float> values = read_floats(before, matrix, exec);
+      const GroupMatrix codes = round_to_nearest({.values = values, .rows = matrix.rows, .cols = matrix.cols},
+                                                 {.grid = options.settings.grid}, threads);
+      dequantize(codes, values);
+      EXPECT_EQ(read_floats(after, matrix, exec), values) << matrix.name;
+    }
+  }
+}
+
+TEST(Compression, WritesTheSameBytesWithAnyNumberOfThreads) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  for (const char* method : {"gptq", "awq"}) {
+    const Folder folder;
+    CompressionOptions options = options_for(method, folder / "one");
+    options.num_threads = 1;
+    compress(*source, options);
+    options.output = folder / "three";
+    options.num_threads = 3;
+    compress(*source, options);
+    EXPECT_EQ(files_of(folder / "one"), files_of(folder / "three")) << method;
+  }
+}
+
+// A kill after a layer, as an error that ends the command.
+TEST(Compression, GoesOnWhereItWasStopped) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  for (const char* method : {"rtn", "gptq", "awq"}) {
+    const Folder folder;
+    compress(*source, options_for(method, folder / "whole"));
+    const CompressionOptions options = options_for(method, folder / "out");
+    EXPECT_EQ(error_of([&] { compress(*source, options, [](int, int) { fail(ErrorCode::kIo, "stopped"); }); }),
+              "stopped");
+    EXPECT_FALSE(fs::exists(folder / "out"));
+    CompressionOptions other = options;
+    other.settings.grid.group = 0;
+    EXPECT_NE(error_of([&] { compress(*source, other); }).find("was left unfinished by another command"),
+              std::string::npos);
+    EXPECT_EQ(compress(*source, options).first_layer, 1);
+    EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole")) << method;
+  }
+}
+
+TEST(Compression, RefusesWhatDoesNotFit) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  const auto refusal = [&](const std::function<void(CompressionOptions&)>& change, const Checkpoint& from) {
+    CompressionOptions options = options_for("rtn", folder / "out");
+    change(options);
+    const std::string message = error_of([&] { compress(from, options); });
+    EXPECT_FALSE(fs::exists(folder / "out.unfinished")) << message;
+    return message;
+  };
+  EXPECT_NE(refusal([](auto& options) { options.settings.grid.group = 128; }, *source).find("no multiple of groups"),
+            std::string::npos);
+  EXPECT_NE(refusal([](auto& options) { options.settings.grid.bits = 5; }, *source).find("compressed-tensors"),
+            std::string::npos);
+  EXPECT_NE(refusal([](auto& options) { options.method = "magic"; }, *source).find("rtn, gptq, awq, smoothquant"),
+            std::string::npos);
+  const auto codes = Checkpoint::open(golden("gptq"));
+  EXPECT_NE(refusal([](auto&) {}, *codes).find("compressed already"), std::string::npos);
+  fs::create_directory(folder / "out");
+  EXPECT_NE(refusal([](auto&) {}, *source).find("exists"), std::string::npos);
+}
+
+TEST(Compression, CompressesAgainWhereThatIsAskedFor) {
+  const auto source = Checkpoint::open(golden("gptq"));
+  const Folder folder;
+  CompressionOptions options = options_for("gptq", folder / "out");
+  options.requantizes = true;
+  options.settings.grid.bits = 8;
+  compress(*source, options);
+  EXPECT_LT(error_against(*source, folder / "out"), 0.05);
+}
+
+}  // namespace
+}  // namespace quire

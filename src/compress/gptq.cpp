@@ -25,7 +25,7 @@ struct Plan {
   bool scales_come_first = false;      // from the weights before any error; otherwise when the group's turn comes
   std::vector<int32_t> order = {};     // [cols] column of the matrix; empty: as they are
   std::vector<float> shares = {};      // [cols, cols] damped_inverse_cholesky
-  std::vector<float> importance = {};  // [cols] of an error, when all later columns take over what they can
+  std::vector<float> importance = {};  // [cols] of an error by itself
   std::vector<std::vector<int32_t>> groups = {};  // the columns of each
 
   int64_t column(int64_t k) const { return order.empty() ? k : order[static_cast<size_t>(k)]; }
@@ -124,6 +124,20 @@ std::vector<int32_t> order_by_input(const InputStatistics& input) {
   return order;
 }
 
+// By the size of the inputs, although later columns take over a part of each error: scales that counted only what is
+// left of it gave SmolLM2-135M a third more divergence (KL 0.142 instead of 0.108; 4 bits, groups of 64).
+std::vector<float> importance_of(const InputStatistics& input, const Plan& plan, double damping) {
+  std::vector<float> importance;
+  double sum = 0;
+  for (int64_t k = 0; k < plan.cols; ++k) {
+    importance.push_back(input.products[static_cast<size_t>(plan.column(k) * (plan.cols + 1))]);
+    sum += double{importance.back()};
+  }
+  const double least = sum > 0 ? damping * sum / static_cast<double>(plan.cols) : 1;
+  for (float& value : importance) value += static_cast<float>(least);
+  return importance;
+}
+
 }  // namespace
 
 GroupMatrix gptq(const FloatMatrix& matrix, const InputStatistics& input, const GptqOptions& options,
@@ -137,10 +151,9 @@ GroupMatrix gptq(const FloatMatrix& matrix, const InputStatistics& input, const 
                .scales_come_first = options.order == ColumnOrder::kByInput};
   if (options.order != ColumnOrder::kAsTheyAre) plan.order = order_by_input(input);
   plan.shares = damped_inverse_cholesky(input.products, plan.order, options.damping, threads);
+  plan.importance = importance_of(input, plan, options.damping);
   plan.groups.resize(static_cast<size_t>(result.num_groups()));
   for (int64_t k = 0; k < cols; ++k) {
-    const float own_share = plan.shares[static_cast<size_t>(k * cols + k)];
-    plan.importance.push_back(1 / (own_share * own_share));
     plan.groups[static_cast<size_t>(plan.group_of(k))].push_back(static_cast<int32_t>(k));
   }
   if (options.order == ColumnOrder::kByInputInGroups) {

@@ -15,7 +15,7 @@ namespace {
 constexpr float kEps = 1e-5f;
 
 // The rows of one case.
-struct Rows {
+struct RowBuffers {
   int64_t m;
   float* x;           // [2 * m, dim] random numbers
   float* out;         // [m, dim]
@@ -26,9 +26,9 @@ struct RowCase {
   const char* operation;
   int64_t dim;
   double floats_moved;  // per element of a row
-  std::function<void(const Rows& rows)> call;
+  std::function<void(const RowBuffers& rows)> call;
   const char* against = "";
-  std::function<void(const Rows& rows)> against_call = {};
+  std::function<void(const RowBuffers& rows)> against_call = {};
 };
 
 void measure_rows(const KernelRun& run, const RowCase& row) {
@@ -36,7 +36,7 @@ void measure_rows(const KernelRun& run, const RowCase& row) {
     AlignedBuffer x = random_floats(2 * m * row.dim);
     AlignedBuffer out = buffer_of(static_cast<size_t>(m * row.dim) * sizeof(float));
     AlignedBuffer packed = buffer_of(run.table.packed_row_bytes((row.dim + 31) / 32 * 32) * static_cast<size_t>(m));
-    const Rows rows{m, floats(x), floats(out), packed.data()};
+    const RowBuffers rows{m, floats(x), floats(out), packed.data()};
     run.measure({.operation = row.operation,
                  .shape = fmt::format("{}", row.dim),
                  .tokens = m,
@@ -53,14 +53,14 @@ void measure_rows(const KernelRun& run, const RowCase& row) {
 void rms_norm(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
   AlignedBuffer weight = random_floats(dim);
-  measure_rows(run, {"rms_norm", dim, 2, [&](const Rows& r) {
+  measure_rows(run, {"rms_norm", dim, 2, [&](const RowBuffers& r) {
                        run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out, dim);
                      }});
 }
 
 void pack_rows(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden / 32 * 32;
-  measure_rows(run, {"pack_rows", dim, 1.25, [&](const Rows& r) {
+  measure_rows(run, {"pack_rows", dim, 1.25, [&](const RowBuffers& r) {
                        run.table.pack_rows(run.exec, {.x = r.x, .num_rows = r.m, .cols = dim}, r.packed);
                      }});
 }
@@ -69,11 +69,11 @@ void rms_norm_packed(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden / 32 * 32;
   AlignedBuffer weight = random_floats(dim);
   measure_rows(run, {"rms_norm_packed", dim, 1.25,
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        run.table.rms_norm_packed(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.packed);
                      },
                      "rms_norm + pack_rows",
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out, dim);
                        run.table.pack_rows(run.exec, {.x = r.out, .num_rows = r.m, .cols = dim}, r.packed);
                      }});
@@ -81,18 +81,18 @@ void rms_norm_packed(const KernelRun& run) {
 
 void add(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
-  measure_rows(run, {"add", dim, 3, [&](const Rows& r) { run.table.add(run.exec, r.out, r.x, r.m * dim); }});
+  measure_rows(run, {"add", dim, 3, [&](const RowBuffers& r) { run.table.add(run.exec, r.out, r.x, r.m * dim); }});
 }
 
 void add_rms_norm(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
   AlignedBuffer weight = random_floats(dim);
   measure_rows(run, {"add_rms_norm", dim, 3,
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        run.table.add_rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, r.out);
                      },
                      "rms_norm + add",
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        float* const normed = r.x + r.m * dim;
                        run.table.rms_norm(run.exec, {r.x, dim, floats(weight), kEps, r.m, dim}, normed, dim);
                        run.table.add(run.exec, r.out, normed, r.m * dim);
@@ -103,7 +103,7 @@ void add_rms_norm(const KernelRun& run) {
 
 void gated_activation(const KernelRun& run) {
   const int64_t dim = run.settings.shape->inner;
-  measure_rows(run, {"gated_activation", dim, 3, [&](const Rows& r) {
+  measure_rows(run, {"gated_activation", dim, 3, [&](const RowBuffers& r) {
                        run.table.gated_activation(
                            run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.out, dim);
                      }});
@@ -112,12 +112,12 @@ void gated_activation(const KernelRun& run) {
 void gated_activation_packed(const KernelRun& run) {
   const int64_t dim = run.settings.shape->inner / 32 * 32;
   measure_rows(run, {"gated_activation_packed", dim, 2.25,
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        run.table.gated_activation_packed(
                            run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.packed);
                      },
                      "gated_activation + pack_rows",
-                     [&](const Rows& r) {
+                     [&](const RowBuffers& r) {
                        run.table.gated_activation(
                            run.exec, {Activation::kSilu, r.x, 2 * dim, r.x + dim, 2 * dim, r.m, dim}, r.out, dim);
                        run.table.pack_rows(run.exec, {.x = r.out, .num_rows = r.m, .cols = dim}, r.packed);
@@ -126,7 +126,8 @@ void gated_activation_packed(const KernelRun& run) {
 
 void softcap(const KernelRun& run) {
   const int64_t dim = run.settings.shape->hidden;
-  measure_rows(run, {"softcap", dim, 2, [&](const Rows& r) { run.table.softcap(run.exec, r.out, r.m * dim, 30.0f); }});
+  measure_rows(run,
+               {"softcap", dim, 2, [&](const RowBuffers& r) { run.table.softcap(run.exec, r.out, r.m * dim, 30.0f); }});
 }
 
 // ---- heads --------------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ void rope(const KernelRun& run) {
   const int64_t dim = shape.heads * shape.head_dim;
   AlignedBuffer cos_sin = longest_rotations(run);
   measure_rows(run,
-               {"rope", dim, 2, [&](const Rows& r) {
+               {"rope", dim, 2, [&](const RowBuffers& r) {
                   run.table.rope(
                       run.exec, {.x = r.out, .stride = dim, .num_heads = static_cast<int>(shape.heads)}, r.m,
                       {floats(cos_sin), static_cast<int>(shape.head_dim), static_cast<int>(shape.head_dim / 2), false});
@@ -155,7 +156,7 @@ void norm_rope(const KernelRun& run) {
   const int64_t head_dim = shape.head_dim, dim = (shape.heads + shape.kv_heads) * head_dim;
   AlignedBuffer cos_sin = longest_rotations(run);
   AlignedBuffer weight = random_floats(head_dim);
-  const auto parts_of = [&](const Rows& r) {
+  const auto parts_of = [&](const RowBuffers& r) {
     const auto part = [&](float* x, int64_t heads) {
       return HeadRows{x, heads * head_dim, static_cast<int>(heads), floats(weight), kEps};
     };
@@ -163,13 +164,13 @@ void norm_rope(const KernelRun& run) {
   };
   measure_rows(
       run, {"norm_rope", dim, 2,
-            [&](const Rows& r) {
+            [&](const RowBuffers& r) {
               const auto parts = parts_of(r);
               run.table.norm_rope(run.exec, parts.data(), 2, r.m,
                                   {floats(cos_sin), static_cast<int>(head_dim), static_cast<int>(head_dim / 2), false});
             },
             "rms_norm + rope",
-            [&](const Rows& r) {
+            [&](const RowBuffers& r) {
               for (const HeadRows& part : parts_of(r)) {
                 run.table.rms_norm(run.exec, {part.x, head_dim, part.norm, kEps, r.m * part.num_heads, head_dim},
                                    part.x, head_dim);

@@ -12,7 +12,7 @@ namespace quire::http {
 namespace {
 
 namespace beast_http = boost::beast::http;
-using ErrorCode = boost::beast::error_code;
+using BeastError = boost::beast::error_code;
 using View = boost::beast::string_view;
 
 constexpr size_t kStartLineSlack = 64;  // method, version and spaces around the target
@@ -47,23 +47,23 @@ struct RequestParser::Impl final {
     }
 
    private:
-    void on_request_impl(beast_http::verb, View method, View target, int version, ErrorCode& ec) override {
+    void on_request_impl(beast_http::verb, View method, View target, int version, BeastError& ec) override {
       owner_.take_start_line({method.data(), method.size()}, {target.data(), target.size()}, version);
       fail_if_refused(ec);
     }
-    void on_response_impl(int, View, int, ErrorCode&) override {}
-    void on_field_impl(beast_http::field, View name, View value, ErrorCode& ec) override {
+    void on_response_impl(int, View, int, BeastError&) override {}
+    void on_field_impl(beast_http::field, View name, View value, BeastError& ec) override {
       owner_.take_field({name.data(), name.size()}, {value.data(), value.size()});
       fail_if_refused(ec);
     }
-    void on_header_impl(ErrorCode&) override {}
-    void on_body_init_impl(const boost::optional<uint64_t>&, ErrorCode&) override {}
-    size_t on_body_impl(View, ErrorCode&) override { return 0; }
-    void on_chunk_header_impl(uint64_t, View, ErrorCode&) override {}
-    size_t on_chunk_body_impl(uint64_t, View, ErrorCode&) override { return 0; }
-    void on_finish_impl(ErrorCode&) override {}
+    void on_header_impl(BeastError&) override {}
+    void on_body_init_impl(const boost::optional<uint64_t>&, BeastError&) override {}
+    size_t on_body_impl(View, BeastError&) override { return 0; }
+    void on_chunk_header_impl(uint64_t, View, BeastError&) override {}
+    size_t on_chunk_body_impl(uint64_t, View, BeastError&) override { return 0; }
+    void on_finish_impl(BeastError&) override {}
 
-    void fail_if_refused(ErrorCode& ec) const {
+    void fail_if_refused(BeastError& ec) const {
       if (owner_.problem.status != 0) ec = beast_http::error::bad_value;
     }
 
@@ -162,7 +162,7 @@ struct RequestParser::Impl final {
     if (size == 0) return Progress::kMore;
     const std::string_view header = bytes.substr(0, size);
     if (!has_plain_lines(header)) refuse("header lines must end in CR LF and must not be folded");
-    ErrorCode error;
+    BeastError error;
     if (problem.status == 0) grammar->put(boost::asio::const_buffer(header.data(), header.size()), error);
     if (problem.status == 0 && error) refuse("the request is not well-formed HTTP/1.1");
     if (problem.status == 0 && !grammar->is_header_done()) refuse("the request is not well-formed HTTP/1.1");

@@ -68,7 +68,10 @@ void add_access(Command& command, ServeOptions& options) {
         .help = "Accept requests for this Host besides localhost; repeatable"},
        {.names = "--cors-origin",
         .value = texts(options.listener.cors_origins, "ORIGIN"),
-        .help = "Let web pages of this origin use the server; repeatable, * for all"}});
+        .help = "Let web pages of this origin use the server; repeatable, * for all"},
+       {.names = "--trusted-proxy",
+        .value = texts(options.listener.trusted_proxies, "ADDRESS"),
+        .help = "Believe X-Forwarded-For of requests from this address; repeatable"}});
 }
 
 void add_serving(Command& command, ServeOptions& options) {

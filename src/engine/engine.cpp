@@ -67,7 +67,10 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::
       loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kMaxStepsInFlight : 1),
       counter_(scheduler_) {}
 
-Engine::~Engine() { finish_all(FinishReason::kCancelled); }
+Engine::~Engine() {
+  finish_all(FinishReason::kCancelled);
+  tell_listeners();
+}
 
 Submission Engine::submit(GenerateRequest request, Entry entry) {
   // Time without work does not count as time without progress.
@@ -126,6 +129,7 @@ bool Engine::step() {
   }
   counter_.publish(scheduler_);
   note_progress(!choices_.empty());
+  tell_listeners();
   return step != nullptr;
 }
 
@@ -148,6 +152,7 @@ bool Engine::recover() {
     finish_all(FinishReason::kAborted);
   }
   counter_.publish(scheduler_);
+  tell_listeners();
   return is_usable;
 }
 
@@ -194,8 +199,7 @@ void Engine::publish(Choice& choice) {
   if (choice.timing.first_token_ms == 0.0) choice.timing.first_token_ms = now;
   choice.timing.last_token_ms = now;
   counter_.count_tokens(static_cast<int64_t>(choice.update.tokens.size()));
-  std::vector<OutputEvent> events = std::exchange(choice.update.events, {});
-  choice.update.clear();
+  std::vector<OutputEvent>& events = choice.update.events;
   for (OutputEvent& event : events) {
     event.choice = choice.index;
     event.time_ms = now;
@@ -204,7 +208,8 @@ void Engine::publish(Choice& choice) {
   CHECK(!events.empty());
   const FinishReason reason = events.back().finish;
   if (reason != FinishReason::kNone) return finish(choice, std::move(events), reason);
-  choice.stream->push(std::move(events));
+  push(*choice.stream, events);
+  choice.update.clear();  // its memory is for the next step
 }
 
 void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReason reason) {
@@ -232,7 +237,18 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
   const std::shared_ptr<OutputStream> stream = choice.stream;
   loop_.finish(&choice.sequence);
   choices_.erase(&choice.sequence);
-  stream->push(std::move(events));
+  push(*stream, events);
+}
+
+void Engine::push(OutputStream& stream, std::span<OutputEvent> events) {
+  if (auto listener = stream.put(events)) listeners_.push_back(std::move(listener));
+}
+
+// To wake the readers once is cheaper than once for each stream, most of all where they share the processor.
+void Engine::tell_listeners() {
+  if (listeners_.empty()) return;
+  if (tell_) return tell_(std::exchange(listeners_, {}));
+  for (const auto& listener : std::exchange(listeners_, {})) (*listener)();
 }
 
 // Ends all choices, also those that have only arrived, and refuses further requests.

@@ -10,11 +10,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "drafting/drafter.h"
 #include "drafting/speculation_options.h"
 #include "engine/admission.h"
 #include "engine/model_executor.h"
+#include "engine/output_stream.h"
 #include "engine/speculation.h"
 #include "engine/status_counter.h"
 #include "engine/step_loop.h"
@@ -66,6 +69,12 @@ class Engine {
   // has ended and the engine has stopped.
   bool recover();
 
+  // How the listeners of output streams are called: all that a step has something for, at once, when it has ended.
+  // `tell` gets them on the engine thread and may call them on another one, also after the engine has gone. Without it
+  // the engine thread calls them. Set before the first step.
+  using Listeners = std::vector<std::shared_ptr<const OutputStream::Listener>>;
+  void on_events(std::function<void(Listeners)> tell) { tell_ = std::move(tell); }
+
   // For a thread that sleeps while there is nothing to do: it reads num_wakes(), finds that step() has nothing to do,
   // and waits for the next wake(). Every submission calls wake().
   uint32_t num_wakes() const { return wakes_.load(std::memory_order_acquire); }
@@ -93,6 +102,8 @@ class Engine {
   void finish(std::shared_ptr<BeamGroup> group, FinishReason reason);
   void finish(Choice& choice, std::vector<OutputEvent> events, FinishReason reason);
   void finish_all(FinishReason reason);
+  void push(OutputStream& stream, std::span<OutputEvent> events);
+  void tell_listeners();
   void note_progress(bool has_work);
 
   const std::unique_ptr<ModelRunner> runner_;
@@ -104,6 +115,8 @@ class Engine {
   ModelExecutor executor_;
   StepLoop loop_;
   StatusCounter counter_;
+  Listeners listeners_;  // to be called when the step has ended
+  std::function<void(Listeners)> tell_;
   int num_failures_ = 0;  // consecutive steps that threw
 
   mutable std::atomic<uint32_t> wakes_{0};

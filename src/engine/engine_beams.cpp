@@ -111,7 +111,7 @@ void Engine::finish(std::shared_ptr<BeamGroup> group, FinishReason reason) {
     loop_.finish(&beam->sequence);
     choices_.erase(&beam->sequence);
   }
-  stream->push(std::move(events));
+  push(*stream, events);
 }
 
 }  // namespace quire

@@ -17,15 +17,20 @@ const char* name(FinishReason reason) {
 }
 
 std::optional<OutputEvent> OutputStream::take() {
-  if (events_.empty()) return std::nullopt;
-  OutputEvent event = std::move(events_.front());
-  events_.pop_front();
+  if (num_waiting() == 0) return std::nullopt;
+  OutputEvent event = std::move(events_[num_read_++]);
+  // Those that were read leave when they are most of a long list, so that a reader who lags keeps it short.
+  constexpr size_t kLong = 256;
+  if (num_waiting() == 0 || (num_read_ >= kLong && num_read_ >= events_.size() / 2)) {
+    events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(num_read_));
+    num_read_ = 0;
+  }
   return event;
 }
 
 std::optional<OutputEvent> OutputStream::next() {
   std::unique_lock lock(mutex_);
-  ready_.wait(lock, [this] { return !events_.empty() || num_open_ == 0; });
+  ready_.wait(lock, [this] { return num_waiting() > 0 || num_open_ == 0; });
   return take();
 }
 
@@ -36,32 +41,44 @@ std::optional<OutputEvent> OutputStream::try_next() {
 
 bool OutputStream::is_drained() const {
   const std::lock_guard lock(mutex_);
-  return events_.empty() && num_open_ == 0;
+  return num_waiting() == 0 && num_open_ == 0;
 }
 
 size_t OutputStream::num_unread() const {
   const std::lock_guard lock(mutex_);
-  return events_.size();
+  return num_waiting();
 }
 
-void OutputStream::set_listener(std::function<void()> listener) {
+void OutputStream::set_listener(Listener listener, size_t num_at_once) {
+  std::shared_ptr<const Listener> added = listener ? std::make_shared<const Listener>(std::move(listener)) : nullptr;
   // The old listener is destroyed after the lock is released: it may own the object that owns this stream.
-  const std::lock_guard lock(mutex_);
-  listener_.swap(listener);
-  if (listener_ && !events_.empty()) listener_();
+  std::shared_ptr<const Listener> replaced = added;
+  bool has_events = false;
+  {
+    const std::lock_guard lock(mutex_);
+    listener_.swap(replaced);
+    num_at_once_ = num_at_once;
+    has_events = num_waiting() > 0;
+  }
+  if (added != nullptr && has_events) (*added)();
 }
 
-void OutputStream::push(std::vector<OutputEvent> events) {
+std::shared_ptr<const OutputStream::Listener> OutputStream::put(std::span<OutputEvent> events) {
+  std::shared_ptr<const Listener> listener;
   {
-    // The listener is called under the lock, so that it does not run after set_listener() has removed it.
     const std::lock_guard lock(mutex_);
+    bool has_ended = false;
     for (OutputEvent& event : events) {
-      if (event.finish != FinishReason::kNone) --num_open_;
+      if (event.finish != FinishReason::kNone) {
+        has_ended = true;
+        --num_open_;
+      }
       events_.push_back(std::move(event));
     }
-    if (listener_) listener_();
+    if (has_ended || num_waiting() >= num_at_once_) listener = listener_;
   }
   ready_.notify_all();
+  return listener;
 }
 
 }  // namespace quire

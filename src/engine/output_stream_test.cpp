@@ -62,6 +62,23 @@ TEST(OutputStream, CallsTheListenerOncePerPush) {
   EXPECT_EQ(heard, 2);
 }
 
+TEST(OutputStream, CallsTheListenerForManyEventsOrAnEnd) {
+  OutputStream stream(2);
+  int heard = 0;
+  stream.set_listener([&] { ++heard; }, /*num_at_once=*/3);
+  stream.push({token(0, 1)});
+  stream.push({token(1, 2)});
+  EXPECT_EQ(heard, 0);
+  stream.push({token(0, 3)});
+  EXPECT_EQ(heard, 1);
+  while (stream.try_next()) {
+  }
+  stream.push({token(0, 4, FinishReason::kStop)});
+  EXPECT_EQ(heard, 2) << "the end of one choice";
+  stream.push({token(1, 5, FinishReason::kStop)});
+  EXPECT_EQ(heard, 3);
+}
+
 TEST(OutputStream, CancelsEachChoiceByItself) {
   OutputStream stream(3);
   stream.cancel(1);

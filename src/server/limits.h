@@ -17,7 +17,7 @@ struct Limits {
   int header_seconds = 10;                       // for the whole header to arrive
   int body_seconds = 30;                         // for the whole body to arrive
   int idle_seconds = 60;                         // of a connection between requests
-  uint64_t receiving_bytes = 256 * 1024 * 1024;  // of all bodies that are arriving; of one address half; 503
+  uint64_t receiving_bytes = 256 * 1024 * 1024;  // of all bodies that are arriving; of one client half; 503
   int write_stall_seconds = 60;                  // a client that reads fewer than write_stall_bytes in them, while more
   uint64_t write_stall_bytes = 16 * 1024;        // waits for it, counts as disconnected
   uint64_t stream_buffer_bytes = 256 * 1024;     // unsent of one stream; above it no token is converted to text

@@ -192,7 +192,7 @@ struct Listener::Impl {
       if (const std::optional<ApiError> full = refuse_when_full(context.models)) return refuse(exchange, *full);
     }
     const http::Request& request = exchange->request();
-    const std::string lane = request.tenant.empty() ? request.remote : request.tenant;
+    const std::string lane = request.tenant.empty() ? request.client : request.tenant;
     const auto run = [this, &route, exchange] {
       try {
         run_route(route, context, exchange);
@@ -253,6 +253,7 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .key_file = std::move(options.key_file),
       // More would take turns on a processor and wake each other.
       .num_threads = std::min(options.num_threads, available_processors()),
+      .trusted_proxies = std::move(options.trusted_proxies),
       .limits = context.limits,
       .admit = [impl](http::Request& request, http::Headers& headers) { return impl->admit(request, headers); },
       .handle = [impl](const ExchangePtr& exchange) { impl->handle(exchange); },
@@ -267,6 +268,8 @@ Listener::~Listener() = default;
 const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
 bool Listener::requires_key() const { return impl_->keys.is_required(); }
 http::WorkerPool& Listener::workers() { return impl_->workers; }
+
+std::function<void(std::function<void()>)> Listener::executor() const { return impl_->server->executor(); }
 
 void Listener::leave() { impl_->context.state = ServerState::kLeaving; }
 

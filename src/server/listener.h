@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct ListenerOptions {
   std::string tenant_secret;  // 32 bytes by which keys become tenants; empty: new ones
   std::vector<std::string> allowed_hosts;
   std::vector<std::string> cors_origins;
+  std::vector<std::string> trusted_proxies;
   std::string root_path;  // "/llm": what a proxy puts before every path; the paths work without it too
   bool has_web_page = true;
   RequestLog log_requests = RequestLog::kOff;
@@ -43,6 +45,8 @@ class Listener {
   const std::vector<http::Address>& addresses() const;
   bool requires_key() const;
   http::WorkerPool& workers();
+  // http::Server::executor().
+  std::function<void(std::function<void()> task)> executor() const;
   // From now on /readyz answers 503, so that load balancers send no more; what still comes is served.
   void leave();
   // Sets the state to draining and returns when all requests have ended, after `limit` at the latest; see

@@ -89,6 +89,12 @@ void run_server(const ServerConfig& config) {
   signals.remove_at_exit(config.listener.unix_path);
 
   model = config.load_model();
+  // The readers of answers are woken on a thread of the sockets, once for a step.
+  model.engine->on_events([run = listener.executor()](Engine::Listeners listeners) {
+    run([listeners = std::move(listeners)] {
+      for (const auto& each : listeners) (*each)();
+    });
+  });
   std::string stop_reason;  // of an engine that cannot go on; its thread writes it
   std::optional<EngineThread> engine_thread;
   engine_thread.emplace(*model.engine, [&](const std::string& reason) {

@@ -307,6 +307,7 @@ std::vector<Case> serving_cases() {
                                                        {"--api-key-file", "nothing"},
                                                        {"--api-key", ""},
                                                        {"--cors-origin", "everyone"},
+                                                       {"--trusted-proxy", "proxy.example"},
                                                        {"--log-requests", "loud"},
                                                        {"--max-num-queued-reqs", "0"},
                                                        {"--memory", "20K", "--isa", "reference", "-t", "1"}};

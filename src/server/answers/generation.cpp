@@ -115,6 +115,12 @@ class GenerationReader : public StreamReader {
 
   bool has_room() const override { return writer_->has_room(); }
 
+  // A stop string ends the answer at its token.
+  size_t num_at_once() const override {
+    constexpr size_t kMany = 64;
+    return plan_.request.stream || !plan_.request.stop.empty() ? 1 : kMany;
+  }
+
   void on_event(size_t prompt, OutputEvent event) override {
     try {
       receive(prompt, std::move(event));

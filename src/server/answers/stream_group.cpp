@@ -116,8 +116,12 @@ void StreamGroup::admit_next() {
     }
     const Submission submission = submit(part, std::move(request), Entry::kNextOfList);
     if (submission.stream == nullptr) return reader_->on_refused(refusal_of(submission));
-    part.stream->set_listener([self = shared_from_this()] { self->schedule(); });
+    listen(part);
   }
+}
+
+void StreamGroup::listen(Part& part) {
+  part.stream->set_listener([self = shared_from_this()] { self->schedule(); }, reader_->num_at_once());
 }
 
 void StreamGroup::cancel(size_t prompt_index, int choice) {
@@ -130,14 +134,11 @@ void StreamGroup::cancel(size_t prompt_index, int choice) {
 
 void StreamGroup::start(std::unique_ptr<StreamReader> reader) {
   reader_ = std::move(reader);
-  const auto self = shared_from_this();
   // The listeners keep the group alive, not the exchange.
   exchange_->on_disconnect([weak = weak_from_this()] {
     if (const auto group = weak.lock()) group->on_gone();
   });
-  for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) {
-    parts_[i].stream->set_listener([self] { self->schedule(); });
-  }
+  for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) listen(parts_[i]);
 }
 
 void StreamGroup::schedule() {
@@ -195,6 +196,14 @@ void StreamGroup::stop() {
 }
 
 void StreamGroup::on_gone() {
+  if (is_stopped_) return;
+  const auto self = shared_from_this();
+  try {
+    for (size_t i = 0; i < num_submitted_ && !is_stopped_; ++i) read(parts_[i]);  // its tokens count in the metrics
+  } catch (...) {
+    stop();
+    throw;
+  }
   if (is_stopped_) return;
   stop();
   reader_->on_gone();

@@ -28,6 +28,9 @@ class StreamReader {
   virtual ~StreamReader() = default;
   // False: no event is read until the exchange has sent its data.
   virtual bool has_room() const { return true; }
+  // How many events of a prompt may wait for each other while none of its choices ends. Constant. A reader that shows
+  // nothing before the end wakes its thread less often by a large number; a small one bounds how long it then reads.
+  virtual size_t num_at_once() const { return 1; }
   virtual void on_event(size_t prompt_index, OutputEvent event) = 0;
   // After a batch of events; `is_complete` once every choice of every prompt has finished.
   virtual void on_pause(bool is_complete) = 0;
@@ -84,6 +87,7 @@ class StreamGroup : public std::enable_shared_from_this<StreamGroup> {
   void read_all();
   void read(Part& part);
   bool is_complete() const { return num_submitted_ == parts_.size() && load_.num_parts == 0; }
+  void listen(Part& part);
   void schedule();
   void on_gone();
 

@@ -232,7 +232,7 @@ class BatchRunner::Impl {
     request.path = job_->batch.endpoint;
     request.body = json::serialize(given.body);
     request.id = request_id(*job_, line);
-    request.remote = "batch";
+    request.remote = request.client = "batch";
     request.tenant = job_->batch.tenant;
     request.received = Clock::now();
     const auto exchange = std::make_shared<JobExchange>(

@@ -31,6 +31,19 @@ Refusal internal_error(const Request& request) {
 
 }  // namespace
 
+std::shared_ptr<ClientBodies> Shared::find_client(const std::string& name) {
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<ClientBodies>& client = clients[name];
+  if (client == nullptr) client = std::make_shared<ClientBodies>();
+  return client;
+}
+
+void Shared::leave_client(const std::string& name, std::shared_ptr<ClientBodies> client) {
+  const std::lock_guard lock(mutex);
+  client.reset();
+  if (const auto found = clients.find(name); found->second.use_count() == 1) clients.erase(found);
+}
+
 Connection::Connection(std::shared_ptr<Shared> shared, int socket, std::unique_ptr<Transport> transport,
                        std::string remote)
     : shared_(std::move(shared)),
@@ -50,10 +63,8 @@ void Connection::start() {
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->connections.emplace(this, weak_from_this());
-    std::shared_ptr<RemoteAddress>& address = shared_->addresses[remote_];
-    if (address == nullptr) address = std::make_shared<RemoteAddress>();
-    ++address->num_connections;
-    address_ = address;
+    ++shared_->num_connections[remote_];
+    is_counted_ = true;
   }
   if (shared_->options.on_connection) shared_->options.on_connection(+1);
   // At once where this is a thread of the sockets: to wake another one costs more than to begin.
@@ -177,8 +188,11 @@ void Connection::take_header(bool has_more) {
   Request& request = parser_.request();
   request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
   request.remote = remote_;
+  request.client = shared_->proxies.client_of(remote_, request.headers);
   request.received = Clock::now();
-  style_ = {parser_.is_keep_alive(), parser_.is_http_1_0(), request.method == "HEAD"};
+  style_ = {.is_keep_alive = parser_.is_keep_alive(),
+            .is_http_1_0 = parser_.is_http_1_0(),
+            .is_head = request.method == "HEAD"};
   is_partial_ = true;
   std::optional<Response> refusal;
   if (shared_->options.admit) {
@@ -201,24 +215,33 @@ void Connection::take_header(bool has_more) {
   }
 }
 
-// False when the body may not grow: those of its address would take more than what is left of the limit for all. So an
-// address that keeps bodies arriving gets half of the limit, n of them 1 / (n + 1) each, and there is always room for
-// another one (the dynamic thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998). A body that
-// arrives alone has the limit of one body.
+// False when the body may not grow: those of its client, by key or else by address, would take more than what is left
+// of the limit for all. So a client that keeps bodies arriving gets half of the limit, n of them 1 / (n + 1) each, and
+// there is always room for another one (the dynamic thresholds of Choudhury and Hahne, IEEE/ACM Transactions on
+// Networking 6, 1998). A body that arrives alone has the limit of one body.
 bool Connection::count_body(uint64_t bytes) {
+  if (bytes == counted_bytes_) return true;
+  if (client_ == nullptr) {
+    const Request& request = parser_.request();
+    client_name_ = request.tenant.empty() ? request.client : request.tenant;
+    client_ = shared_->find_client(client_name_);
+  }
   const uint64_t change = bytes - counted_bytes_;  // wraps where it shrinks
   const uint64_t all = shared_->receiving_bytes.fetch_add(change) + change;
-  const uint64_t its = address_->receiving_bytes.fetch_add(change) + change;
+  const uint64_t its = client_->receiving_bytes.fetch_add(change) + change;
   const bool has_grown = bytes > counted_bytes_;
   counted_bytes_ = bytes;
+  if (bytes == 0) shared_->leave_client(client_name_, std::move(client_));
   if (!has_grown || all == bytes) return true;
-  if (remote_ == kUnixPeer) return all <= limits().receiving_bytes;  // a proxy, whose clients are many
+  // A proxy that does not say whose requests it passes on has many clients.
+  if (shared_->proxies.contains(client_name_)) return all <= limits().receiving_bytes;
   return its + all <= limits().receiving_bytes;
 }
 
 void Connection::dispatch() {
   Request request = std::move(parser_.request());
   count_body(0);
+  style_.is_last = !parser_.is_keep_alive();
   parser_.reset();
   is_partial_ = false;
   deadline_ = Clock::time_point::max();
@@ -250,6 +273,7 @@ void Connection::refuse(int status, std::string_view code, std::string_view mess
   request.body = {};  // its memory, while the connection lingers
   if (request.id.empty()) request.id = request_id(request.header("x-request-id"), limits().request_id_bytes);
   request.remote = remote_;
+  if (request.client.empty()) request.client = remote_;
   if (request.received == Clock::time_point()) request.received = Clock::now();
   const Response response = shared_->refuse({status, code, std::string(message)}, request);
   write_reply(request, response);
@@ -386,6 +410,7 @@ void Connection::linger() {
   phase_ = Phase::kLingering;
   if (is_at_end_) return close();
   transport_->finish_sending();
+  if (style_.is_last && in_.empty()) return close();
   in_ = std::string();
   expire_at(Clock::now() + kLingerTime);
 }
@@ -432,7 +457,7 @@ void Connection::close() {
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->connections.erase(this);
-    if (address_ != nullptr && --address_->num_connections == 0) shared_->addresses.erase(remote_);
+    if (is_counted_ && --shared_->num_connections[remote_] == 0) shared_->num_connections.erase(remote_);
   }
   shared_->changed.notify_all();
   if (shared_->options.on_connection) shared_->options.on_connection(-1);

@@ -17,6 +17,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "server/http/proxies.h"
 #include "server/http/request_parser.h"
 #include "server/http/server.h"
 #include "server/http/transport.h"
@@ -32,22 +33,27 @@ using Timer = asio::basic_waitable_timer<Clock, asio::wait_traits<Clock>, Strand
 class Connection;
 class ConnectionExchange;
 
-// What the connections from one address share.
-struct RemoteAddress {
-  int num_connections = 0;                   // guarded by Shared::mutex
-  std::atomic<uint64_t> receiving_bytes{0};  // of bodies that are arriving
+// The bodies of one client that are arriving.
+struct ClientBodies {
+  std::atomic<uint64_t> receiving_bytes{0};
 };
 
 // What all connections share. Outlives the server as long as an exchange exists.
 struct Shared {
-  explicit Shared(ServerOptions its_options) : options(std::move(its_options)), io(options.num_threads) {}
+  explicit Shared(ServerOptions its_options)
+      : options(std::move(its_options)), proxies(options.trusted_proxies), io(options.num_threads) {}
 
   Response refuse(const Refusal& refusal, const Request& request) const {
     if (options.refuse) return options.refuse(refusal, request);
     return {.status = refusal.status, .content_type = "text/plain", .body = refusal.message};
   }
 
+  // Until the last one that holds the client leaves it.
+  std::shared_ptr<ClientBodies> find_client(const std::string& name);
+  void leave_client(const std::string& name, std::shared_ptr<ClientBodies> client);
+
   const ServerOptions options;
+  const Proxies proxies;
   asio::io_context io;
   std::atomic<bool> is_draining{false};
   std::atomic<uint64_t> receiving_bytes{0};  // of bodies that are arriving, of all connections
@@ -56,7 +62,8 @@ struct Shared {
   std::mutex mutex;
   std::condition_variable changed;  // a connection has ended
   std::unordered_map<Connection*, std::weak_ptr<Connection>> connections;
-  std::unordered_map<std::string, std::shared_ptr<RemoteAddress>> addresses;  // that have connections
+  std::unordered_map<std::string, int> num_connections;                    // of each address that has some
+  std::unordered_map<std::string, std::shared_ptr<ClientBodies>> clients;  // whose bodies are arriving
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -96,6 +103,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool is_keep_alive = false;
     bool is_http_1_0 = false;
     bool is_head = false;
+    bool is_last = false;  // the request is whole, and its client has said that no other follows
   };
 
   void post(void (Connection::*member)());
@@ -127,7 +135,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Descriptor socket_;
   std::unique_ptr<Transport> transport_;
   const std::string remote_;
-  std::shared_ptr<RemoteAddress> address_;  // from start() on
   RequestParser parser_;
   Timer timer_;
 
@@ -143,7 +150,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point armed_ = Clock::time_point::max();     // when the timer expires
   Clock::time_point stall_begin_;                          // while is_writing_: since then stall_bytes_ were written
   uint64_t stall_bytes_ = 0;
-  uint64_t counted_bytes_ = 0;  // of the body that is arriving, in both receiving_bytes
+  std::string client_name_;               // of the body that is arriving, once some of it is counted
+  std::shared_ptr<ClientBodies> client_;  // the same
+  uint64_t counted_bytes_ = 0;            // of that body, in both receiving_bytes
   uint64_t lingered_bytes_ = 0;
   int depth_ = 0;            // of run() and settle()
   bool is_reading_ = false;  // a wait is pending
@@ -154,6 +163,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool is_broken_ = false;
   bool is_partial_ = false;  // part of a request has arrived
   bool is_chunked_ = false;  // the stream being written
+  bool is_counted_ = false;  // among the connections of its address
 };
 
 template <typename Task>

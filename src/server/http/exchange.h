@@ -28,6 +28,7 @@ struct Request {
   std::string body;
   std::string id;      // the client's x-request-id if it is well formed, otherwise a new one; in every reply
   std::string remote;  // address of the peer, or kUnixPeer
+  std::string client;  // whose request it is: remote, or what a proxy says that is trusted
   std::string tenant;  // identity of the API key (a keyed digest of it), empty without keys
   std::chrono::steady_clock::time_point received;
 

@@ -123,9 +123,9 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
     const Limits& limits = shared_->options.limits;
     const std::lock_guard lock(shared_->mutex);
     if (shared_->connections.size() >= static_cast<size_t>(limits.connections)) return true;
-    if (remote == kUnixPeer) return false;  // a proxy, whose clients are many
-    const auto address = shared_->addresses.find(remote);
-    return address != shared_->addresses.end() && address->second->num_connections >= limits.connections_per_address;
+    if (shared_->proxies.contains(remote)) return false;  // its clients are many
+    const auto address = shared_->num_connections.find(remote);
+    return address != shared_->num_connections.end() && address->second >= limits.connections_per_address;
   }
 
   void refuse(int socket) const {
@@ -228,6 +228,12 @@ Server::~Server() {
 }
 
 const std::vector<Address>& Server::addresses() const { return impl_->addresses; }
+
+std::function<void(std::function<void()>)> Server::executor() const {
+  return [shared = impl_->shared](std::function<void()> task) {
+    if (!shared->is_stopped) asio::post(shared->io, std::move(task));
+  };
+}
 
 void Server::drain(std::chrono::milliseconds limit) {
   impl_->shared->is_draining = true;

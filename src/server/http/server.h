@@ -48,6 +48,7 @@ struct ServerOptions {
   std::string certificate_file;  // with key_file: TLS on every TCP address
   std::string key_file;
   int num_threads = 2;
+  std::vector<std::string> trusted_proxies = {};  // addresses; X-Forwarded-For of their requests names the client
   Limits limits;
 
   // Called when a request's header has arrived, before its body: a returned reply refuses the request. May fill in the
@@ -75,6 +76,8 @@ class Server {
 
   // Of each TCP address, as bound.
   const std::vector<Address>& addresses() const;
+  // Runs tasks on an io thread, soon. Any thread, also when the server has gone: then without effect.
+  std::function<void(std::function<void()> task)> executor() const;
   // Stops accepting, closes idle connections, lets running requests finish, and returns when all have ended. Requests
   // that still run after `limit` are cut: a stream gets the bytes of cut_stream and ends, a request without an answer
   // gets a 503; on_disconnect tells the endpoint.

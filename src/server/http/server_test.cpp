@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "server/http/proxies.h"
 #include "server/http/test_client.h"
 
 namespace quire::http {
@@ -392,6 +393,50 @@ TEST(HttpServer, AnAddressTakesAtMostHalfOfTheBodiesThatArrive) {
   const std::string body(240'000, 'y');
   neighbour.send(header(body.size()) + body);
   EXPECT_EQ(status_of(neighbour.read_reply()), 200);
+}
+
+// Behind a proxy, and with keys.
+TEST(HttpServer, ClientsOfOneAddressHaveSharesOfTheirOwn) {
+  ServerOptions options;
+  options.limits.receiving_bytes = 1'000'000;
+  options.trusted_proxies = {"127.0.0.1"};
+  options.admit = [](Request& request, Headers&) {
+    request.tenant = request.header("x-key");
+    return std::optional<Response>();
+  };
+  Running running(std::move(options));
+  const auto header = [](const std::string& fields, size_t size) {
+    return "POST /echo HTTP/1.1\r\nHost: a\r\n" + fields + "Content-Length: " + std::to_string(size) + "\r\n\r\n";
+  };
+  const std::string part(200'000, 'x');
+  std::vector<std::unique_ptr<Client>> slow;
+  for (int i = 0; i < 6; ++i) {
+    slow.push_back(std::make_unique<Client>(running.port));
+    slow.back()->send(header("X-Forwarded-For: 192.0.2.1\r\n", part.size() + 1) + part);
+  }
+  const std::string body(240'000, 'y');
+  EXPECT_EQ(status_of(ask(running.port, header("X-Forwarded-For: 192.0.2.2\r\n", body.size()) + body)), 200);
+  const std::string key = "X-Forwarded-For: 192.0.2.1\r\nX-Key: another\r\n";
+  EXPECT_EQ(status_of(ask(running.port, header(key, body.size()) + body)), 200);
+}
+
+TEST(HttpServer, AClientIsTheLastAddressThatNoProxyHas) {
+  const Proxies proxies({"10.0.0.1", "2001:DB8::1"});
+  const auto client_of = [&](std::string_view remote, const std::vector<std::string>& fields) {
+    Headers headers;
+    for (const std::string& field : fields) headers.emplace_back("x-forwarded-for", field);
+    return proxies.client_of(remote, headers);
+  };
+  EXPECT_EQ(client_of("192.0.2.9", {"192.0.2.1"}), "192.0.2.9") << "not a proxy";
+  EXPECT_EQ(client_of("10.0.0.1", {}), "10.0.0.1");
+  EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.7, 192.0.2.1"}), "192.0.2.1") << "the first is the client's own claim";
+  EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.7", "192.0.2.1,2001:db8:0::1"}), "192.0.2.1") << "the last is a proxy";
+  EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.7", "10.0.0.1"}), "192.0.2.7");
+  EXPECT_EQ(client_of("2001:db8::1", {"192.0.2.1:4711"}), "192.0.2.1");
+  EXPECT_EQ(client_of("2001:db8::1", {"[2001:db8::2]:4711"}), "2001:db8::2");
+  EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.1, unknown"}), "10.0.0.1") << "what stands before it is not believed";
+  EXPECT_EQ(client_of(kUnixPeer, {"192.0.2.1"}), "192.0.2.1");
+  EXPECT_THROW(Proxies({"proxy.example"}), Error);
 }
 
 TEST(HttpServer, SlowHeadersAndBodiesAndIdleConnectionsEnd) {

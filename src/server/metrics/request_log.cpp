@@ -38,13 +38,13 @@ void log_request(RequestLog form, const http::Finished& finished, std::string_vi
   const double ms = finished.seconds * 1000.0;
   std::string line;
   if (form == RequestLog::kJson) {
-    json::object out = {{"time", now_text()}, {"request_id", request.id}, {"remote", request.remote},
+    json::object out = {{"time", now_text()}, {"request_id", request.id}, {"remote", request.client},
                         {"method", method},   {"route", route},           {"status", finished.status},
                         {"ms", ms},           {"bytes", finished.bytes}};
     if (!request.tenant.empty()) out["tenant"] = request.tenant;
     line = json::serialize(out) + "\n";
   } else {
-    line = fmt::format("{} {} {} {} {} {:.1f} ms, {} bytes, {}{}\n", now_text(), request.remote, method, route,
+    line = fmt::format("{} {} {} {} {} {:.1f} ms, {} bytes, {}{}\n", now_text(), request.client, method, route,
                        finished.status, ms, finished.bytes, request.id,
                        request.tenant.empty() ? "" : ", key " + request.tenant);
   }

@@ -133,6 +133,27 @@ void RegularLanguages::refuse_work() {
   fail(ErrorCode::kLimit, "the grammar is too ambiguous or too large: matching takes too long");
 }
 
+uint32_t RegularLanguages::shortest_of(const Node& node) const {
+  constexpr uint64_t kMost = std::numeric_limits<uint32_t>::max();
+  if (node.is_nullable) return 0;
+  uint64_t shortest = 1;
+  switch (node.kind) {
+    case Kind::kNothing: return kMost;
+    case Kind::kLiteral: return node.second;
+    case Kind::kConcat: shortest = uint64_t{nodes_[node.first].shortest} + nodes_[node.second].shortest; break;
+    case Kind::kRepeat: shortest = uint64_t{nodes_[node.first].shortest} * static_cast<uint32_t>(node.min); break;
+    case Kind::kAnyOf:
+      shortest = kMost;
+      for (const Id part : parts(node)) shortest = std::min<uint64_t>(shortest, nodes_[part].shortest);
+      break;
+    case Kind::kAllOf:
+      for (const Id part : parts(node)) shortest = std::max<uint64_t>(shortest, nodes_[part].shortest);
+      break;
+    default: break;
+  }
+  return static_cast<uint32_t>(std::min(shortest, kMost));
+}
+
 RegularLanguages::Id RegularLanguages::intern(Node node) {
   count_work(2);
   if (2 * (nodes_.size() + 1) > table_.size()) rehash();
@@ -142,6 +163,7 @@ RegularLanguages::Id RegularLanguages::intern(Node node) {
   }
   check_limits(node);
   count_work(8);
+  node.shortest = shortest_of(node);
   nodes_.push_back(node);
   transitions_.emplace_back();
   has_transitions_.push_back(false);
@@ -413,6 +435,44 @@ RegularLanguages::Id RegularLanguages::remainder(uint32_t divisor, uint32_t rema
                  .first = divisor,
                  .second = remainder,
                  .min = has_digit ? 1 : 0});
+}
+
+// ---- Counts
+
+std::vector<RegularLanguages::CountedLanguage> RegularLanguages::counted(Id id) {
+  std::vector<CountedLanguage> found;
+  const bool heads = nodes_[id].kind == Kind::kConcat;
+  const Node all = heads ? nodes_[nodes_[id].first] : nodes_[id];
+  if (all.kind != Kind::kAllOf) return found;
+  const std::vector<Id> given(parts(all).begin(), parts(all).end());
+  for (const Id part : given) {
+    const Node repeat = nodes_[part];
+    if (repeat.kind != Kind::kRepeat || repeat.max == kUnbounded) continue;
+    std::vector<Id> others = given;
+    std::erase(others, part);
+    found.push_back({.unit = repeat.first,
+                     .min = repeat.min,
+                     .max = repeat.max,
+                     .others = all_of(std::move(others)),
+                     .tail = heads ? nodes_[id].second : kEmpty});
+  }
+  return found;
+}
+
+bool RegularLanguages::is_within(Id inner, Id outer) {
+  count_work(1);
+  if (inner == outer) return true;
+  const Node& a = nodes_[inner];
+  const Node& b = nodes_[outer];
+  if (a.kind != b.kind) return false;
+  switch (a.kind) {
+    case Kind::kConcat: return is_within(a.first, b.first) && is_within(a.second, b.second);
+    case Kind::kRepeat: {
+      const bool is_bounded = b.max == kUnbounded || (a.max != kUnbounded && a.max <= b.max);
+      return is_bounded && a.min >= b.min && a.first == b.first;
+    }
+    default: return false;
+  }
 }
 
 // ---- Characters

@@ -93,6 +93,16 @@ class RegularLanguages {
   std::span<const Transition> transitions(Id id);
   Id next(Id id, uint8_t byte);
 
+  // A language that is unit{min,max} and `others` at once, `tail` behind; nothing where it is not written so.
+  struct CountedLanguage {
+    Id unit = kNothing;
+    int64_t min = 0, max = 0;
+    Id others = kEverything, tail = kEmpty;
+  };
+  std::vector<CountedLanguage> counted(Id id);
+  // Whether it is easily seen that `inner` has no string that `outer` does not have: alike but for counts.
+  bool is_within(Id inner, Id outer);
+
   size_t size() const { return nodes_.size(); }
   size_t memory_bytes() const;
   void set_limits(Limits limits) { limits_ = limits; }
@@ -123,6 +133,7 @@ class RegularLanguages {
     // kNot, kRepeat: the inner language. kRemainder: divisor, remainder so far; min: whether there was a digit.
     uint32_t first = 0, second = 0;
     int32_t min = 0, max = 0;
+    uint32_t shortest = 0;  // no string is shorter
   };
   using Clock = std::chrono::steady_clock;
   enum class Life : uint8_t { kUnknown, kAlive, kDead };
@@ -131,6 +142,7 @@ class RegularLanguages {
   std::string_view text(const Node& node) const { return {text_.data() + node.first, node.second}; }
   void check_limits(const Node& node) const;
   [[noreturn]] static void refuse_work();
+  uint32_t shortest_of(const Node& node) const;
   uint64_t hash(const Node& node) const;
   bool equal(const Node& a, const Node& b) const;
   Id intern(Node node);

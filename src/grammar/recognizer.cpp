@@ -475,6 +475,26 @@ Recognizer::SetId Recognizer::next_special(SetId set, uint32_t name) {
   return intern();
 }
 
+Recognizer::SetId Recognizer::with_near_counts(SetId set, size_t num_bytes, RegularLanguages::CountsAs as) {
+  if (sets_[set].num_scans > kMaxFewScans) return set;
+  begin_set();
+  bool is_same = true;
+  for (size_t i = 0; i < sets_[set].num_scans; ++i) {
+    Scan one = scans(set)[i];
+    if (!is_special(one)) {
+      const RegularLanguages::Id near = regular_.with_near_counts(one.rest, num_bytes, as);
+      is_same = is_same && near == one.rest;
+      one.rest = near;
+    }
+    new_scans_.push_back(one);
+  }
+  if (is_same) return set;
+  const auto first = waits_.begin() + static_cast<std::ptrdiff_t>(sets_[set].first_wait);
+  new_waits_.assign(first, first + sets_[set].num_waits);
+  new_accepting_ = sets_[set].is_accepting;
+  return intern();
+}
+
 ByteSet Recognizer::live_bytes(SetId set) {
   ByteSet live;
   count_work(1 + sets_[set].num_scans / 4);

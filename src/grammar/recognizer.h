@@ -53,6 +53,9 @@ class Recognizer {
   // Any text of so many characters of a kind (a language of single characters) may follow, as far as that is easily
   // seen; at most `limit`.
   int allowed_characters(SetId set, RegularLanguages::Id character, int limit);
+  // The set of what may follow if repetitions whose end is further than so many bytes end there, or never: many sets
+  // have the same of both. What may follow in the smaller one may in `set`, and what may there, in the larger one.
+  SetId with_near_counts(SetId set, size_t num_bytes, RegularLanguages::CountsAs as);
   // Steps that are not known yet throw Error kLimit beyond so much work (GrammarLimits::max_work) from here on.
   void allow_work(size_t units) { regular_.allow_work(units); }
   void count_work(size_t units) { regular_.count_work(units); }

@@ -183,8 +183,8 @@ void RegularLanguages::rehash() {
 
 size_t RegularLanguages::memory_bytes() const {
   return nodes_.capacity() * (sizeof(Node) + sizeof(TransitionList) + sizeof(Life)) + parts_.capacity() * sizeof(Id) +
-         sets_.capacity() * sizeof(ByteSet) + text_.capacity() + table_.capacity() * sizeof(uint32_t) +
-         transition_bytes_;
+         sets_.capacity() * sizeof(ByteSet) + near_counts_.size() * 32 + text_.capacity() +
+         table_.capacity() * sizeof(uint32_t) + transition_bytes_;
 }
 
 // ---- Operators
@@ -457,6 +457,35 @@ std::vector<RegularLanguages::CountedLanguage> RegularLanguages::counted(Id id) 
                      .tail = heads ? nodes_[id].second : kEmpty});
   }
   return found;
+}
+
+RegularLanguages::Id RegularLanguages::with_near_counts(Id id, size_t num_bytes, CountsAs as) {
+  constexpr size_t kMaxLinks = 8, kMaxParts = 16;  // that are looked at
+  constexpr int64_t kFewUnits = 32;                // of two bytes and more
+  const uint64_t key = (uint64_t{id} << 32) | (num_bytes << 1) | (as == CountsAs::kLarger ? 1 : 0);
+  if (const auto known = near_counts_.find(key); known != near_counts_.end()) return known->second;
+  const Node node = nodes_[id];
+  Id near = id;
+  if (node.kind == Kind::kRepeat && node.max != kUnbounded) {
+    const int64_t most = nodes_[node.first].shortest > 1 ? kFewUnits : static_cast<int64_t>(num_bytes);
+    if (node.max > most && node.min <= most) {
+      near = repeat(node.first, node.min, as == CountsAs::kLarger ? kNoMaximum : most);
+    }
+  } else if (node.kind == Kind::kConcat) {
+    std::vector<Id> links;
+    Id rest = id;
+    for (; nodes_[rest].kind == Kind::kConcat && links.size() < kMaxLinks; rest = nodes_[rest].second) {
+      links.push_back(nodes_[rest].first);
+    }
+    near = links.size() < kMaxLinks ? with_near_counts(rest, num_bytes, as) : rest;
+    for (size_t i = links.size(); i-- > 0;) near = concat(with_near_counts(links[i], num_bytes, as), near);
+  } else if ((node.kind == Kind::kAllOf || node.kind == Kind::kAnyOf) && node.second <= kMaxParts) {
+    std::vector<Id> all(parts(node).begin(), parts(node).end());
+    for (Id& part : all) part = with_near_counts(part, num_bytes, as);
+    near = node.kind == Kind::kAllOf ? all_of(std::move(all)) : any_of(std::move(all));
+  }
+  near_counts_.emplace(key, near);
+  return near;
 }
 
 bool RegularLanguages::is_within(Id inner, Id outer) {

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -100,6 +101,10 @@ class RegularLanguages {
     Id others = kEverything, tail = kEmpty;
   };
   std::vector<CountedLanguage> counted(Id id);
+  // The language with other counts where the end of a repetition is far, further than so many bytes as a rule: the
+  // smaller one ends there, the larger one never. Many languages have the same of both.
+  enum class CountsAs : uint8_t { kSmaller, kLarger };
+  Id with_near_counts(Id id, size_t num_bytes, CountsAs as);
   // Whether it is easily seen that `inner` has no string that `outer` does not have: alike but for counts.
   bool is_within(Id inner, Id outer);
 
@@ -173,6 +178,7 @@ class RegularLanguages {
   std::vector<TransitionList> transitions_;
   std::vector<bool> has_transitions_;
   std::vector<Life> life_;
+  std::unordered_map<uint64_t, Id> near_counts_;  // of a language, a number of bytes and the direction
   size_t transition_bytes_ = 0;
   Id any_character_ = kNothing, any_text_ = kNothing;
 };

@@ -13,6 +13,7 @@
 namespace quire {
 namespace {
 
+constexpr size_t kNearBytes = 64;
 constexpr size_t kMaxSearched = 100'000;  // languages in search of a string
 
 }  // namespace
@@ -198,6 +199,12 @@ void RegularLanguages::compute_transitions(Id id) {
 bool RegularLanguages::is_alive(Id id) {
   if (nodes_[id].is_plain) return id != kNothing;
   if (life_[id] != Life::kUnknown) return life_[id] == Life::kAlive;
+  // Most strings of far counts are there with near ones, which more languages have in common.
+  const Id near = with_near_counts(id, kNearBytes, CountsAs::kSmaller);
+  if (near != id && is_alive(near)) {
+    life_[id] = Life::kAlive;
+    return true;
+  }
   struct Found {
     Id language;
     size_t from;  // where it was found

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_clock.h"
 #include "grammar/grammar.h"
 
 namespace quire {
@@ -111,7 +112,8 @@ class RegularLanguages {
   size_t size() const { return nodes_.size(); }
   size_t memory_bytes() const;
   void set_limits(Limits limits) { limits_ = limits; }
-  // From here on, what takes longer throws Error kLimit, as far as it makes new languages or asks.
+  // From here on, what takes longer of this thread's time throws Error kLimit, as far as it makes new languages or
+  // asks.
   void allow_seconds(double seconds) {
     deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   }
@@ -140,7 +142,7 @@ class RegularLanguages {
     int32_t min = 0, max = 0;
     uint32_t shortest = 0;  // no string is shorter
   };
-  using Clock = std::chrono::steady_clock;
+  using Clock = ThreadClock;
   enum class Life : uint8_t { kUnknown, kAlive, kDead };
 
   std::span<const Id> parts(const Node& node) const { return {parts_.data() + node.first, node.second}; }

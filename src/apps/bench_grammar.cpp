@@ -1,8 +1,6 @@
 // `quire bench grammar`: schemas and their instances as MaskBench has them, token by token.
 #include <fmt/format.h>
 
-#include <time.h>
-
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -15,24 +13,16 @@
 #include "apps/bench.h"
 #include "apps/flags/values.h"
 #include "apps/loaded_model.h"
-#include "base/check.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/thread_clock.h"
 #include "grammar/compile.h"
 
 namespace quire {
 namespace {
 
-// Of this thread alone: the matcher neither waits nor divides its work, and other programs do not count.
-struct Clock {
-  using duration = std::chrono::nanoseconds;
-  using time_point = std::chrono::time_point<Clock, duration>;
-  static time_point now() {
-    timespec time = {};
-    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) == 0);
-    return time_point(std::chrono::seconds(time.tv_sec) + duration(time.tv_nsec));
-  }
-};
+// The matcher neither waits nor divides its work.
+using Clock = ThreadClock;
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
 
 struct GrammarBenchOptions {

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "dialogue/channels.h"
 #include "dialogue/tool_formats/call_reader.h"
 
 namespace quire {
@@ -15,7 +16,17 @@ constexpr std::array kThinkAliases = {"deepseek_r1"sv, "deepseek_v3"sv,  "glm45"
                                       "holo2"sv,       "hunyuan_a13b"sv, "nemotron_v3"sv, "step3"sv,
                                       "minimax_m2"sv,  "kimi_k2"sv,      "qwq"sv,         "qwen3"sv};
 
+constexpr std::array kHarmonyAliases = {"openai_gptoss"sv, "gpt_oss"sv};
+
 constexpr std::array kFormats = {
+    ReasoningFormat{.name = "harmony",
+                    .aliases = kHarmonyAliases,
+                    .begin = "<|channel|>analysis<|message|>",
+                    .end = channels::kEnd,
+                    .has_channels = true,
+                    .next = channels::kNextMessage,
+                    .opening = channels::kFinal},
+    ReasoningFormat{"gemma4", {}, "<|channel>thought", "<channel|>"},
     ReasoningFormat{"mistral", {}, "[THINK]", "[/THINK]"},
     ReasoningFormat{"seed_oss", {}, "<seed:think>", "</seed:think>"},
     ReasoningFormat{"cohere", {}, "<|START_THINKING|>", "<|END_THINKING|>"},
@@ -131,8 +142,9 @@ const ReasoningFormat* find_reasoning_format(std::string_view name) {
 
 const ReasoningFormat* detect_reasoning_format(std::string_view chat_template) {
   for (const ReasoningFormat& format : kFormats) {
+    // The end of a channel is also that of messages in other formats.
     if (chat_template.find(format.begin) != std::string_view::npos ||
-        chat_template.find(format.end) != std::string_view::npos) {
+        (!format.has_channels && chat_template.find(format.end) != std::string_view::npos)) {
       return &format;
     }
   }
@@ -152,6 +164,7 @@ bool opens_reasoning(const ReasoningFormat& format, std::string_view prompt_end)
 
 std::unique_ptr<OutputParser> make_reasoning_parser(const ReasoningFormat& format, bool is_open,
                                                     std::unique_ptr<OutputParser> answer) {
+  if (format.has_channels) return make_channel_reasoning_parser(std::move(answer));
   return std::make_unique<ReasoningParser>(format, is_open, std::move(answer));
 }
 

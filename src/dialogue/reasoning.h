@@ -17,6 +17,11 @@ struct ReasoningFormat {
   std::span<const std::string_view> aliases;  // other servers' names of it
   std::string_view begin;
   std::string_view end;
+  // Reasoning is one of the channels of an answer (channels.h): where the answer has a form, `next` stands between the
+  // end of reasoning and it, and `opening` before its text.
+  bool has_channels = false;
+  std::string_view next = {};
+  std::string_view opening = {};
 };
 
 // In the order in which templates are asked for their marks.
@@ -30,8 +35,8 @@ std::string reasoning_format_names();  // "mistral, think, ..."
 // Whether the answer continues reasoning that the prompt's text begins.
 bool opens_reasoning(const ReasoningFormat& format, std::string_view prompt_end);
 
-// Reasoning at the beginning of an answer, then `answer` reads the rest. Space around reasoning is left out.
-// `is_open`: the prompt has the begin mark.
+// Reasoning at the beginning of an answer, then `answer` reads the rest; or, of a format with channels, reasoning
+// anywhere. Space around reasoning is left out. `is_open`: the prompt has the begin mark.
 std::unique_ptr<OutputParser> make_reasoning_parser(const ReasoningFormat& format, bool is_open,
                                                     std::unique_ptr<OutputParser> answer);
 // All text is content.

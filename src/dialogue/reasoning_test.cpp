@@ -7,12 +7,10 @@
 namespace quire {
 namespace {
 
-std::string read(const std::vector<std::string>& pieces, bool is_open, std::string_view name = "qwen3") {
-  const auto parser =
-      make_reasoning_parser(*find_reasoning_format(name), is_open, find_tool_format("hermes")->make_parser({}));
+std::string read_with(OutputParser& parser, const std::vector<std::string>& pieces) {
   std::vector<AnswerPart> parts;
-  for (const std::string& piece : pieces) parser->push(piece, parts);
-  parser->finish(parts);
+  for (const std::string& piece : pieces) parser.push(piece, parts);
+  parser.finish(parts);
   std::string reasoning, content, calls;
   for (const AnswerPart& part : parts) {
     EXPECT_FALSE(part.text.empty());
@@ -21,6 +19,12 @@ std::string read(const std::vector<std::string>& pieces, bool is_open, std::stri
                                              : calls) += part.text;
   }
   return reasoning + "|" + content + "|" + calls;
+}
+
+std::string read(const std::vector<std::string>& pieces, bool is_open, std::string_view name = "qwen3") {
+  const auto parser =
+      make_reasoning_parser(*find_reasoning_format(name), is_open, find_tool_format("hermes")->make_parser({}));
+  return read_with(*parser, pieces);
 }
 
 TEST(Reasoning, IsToldFromTheAnswerHoweverTheTextIsCut) {
@@ -49,6 +53,32 @@ TEST(Reasoning, IsToldFromTheAnswerHoweverTheTextIsCut) {
     }
   }
   EXPECT_EQ(read({"[THINK]a[/THINK]b"}, false, "mistral"), "a|b|");
+  EXPECT_EQ(read({"<|channel>thought\na\n<channel|>b"}, false, "gemma4"), "a|b|");
+}
+
+// An answer of gpt-oss: reasoning, a word to the user, more reasoning, a call or the answer.
+TEST(Reasoning, IsAChannelOfTheAnswer) {
+  const std::string begun =
+      "<|channel|>analysis<|message|>Sum < it.<|end|><|start|>assistant<|channel|>commentary<|message|>I add.<|end|>"
+      "<|start|>assistant<|channel|>analysis<|message|>Add.<|end|><|start|>assistant";
+  const std::string cases[] = {begun + "<|channel|>final<|message|>It is 3.<|return|>",
+                               begun + "<|channel|>commentary to=functions.add json<|message|>{\"a\": 1}<|call|>",
+                               "Plain.", "<|channel|>analysis<|message|>Cut of"};
+  const char* const said[] = {"Sum < it.\n\nAdd.|I add.\n\nIt is 3.|", "Sum < it.\n\nAdd.|I add.|add{\"a\": 1}",
+                              "|Plain.|", "Cut of||"};
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    for (size_t at = 0; at <= cases[i].size(); ++at) {
+      const auto parser =
+          make_reasoning_parser(*find_reasoning_format("harmony"), false, find_tool_format("harmony")->make_parser({}));
+      EXPECT_EQ(read_with(*parser, {cases[i].substr(0, at), cases[i].substr(at)}), said[i]) << cases[i] << at;
+    }
+  }
+  const auto parser = make_reasoning_parser(*find_reasoning_format("harmony"), false, make_plain_parser());
+  std::vector<AnswerPart> parts;
+  parser->push("<|channel|>analysis<|message|>a", parts);
+  EXPECT_TRUE(parser->is_reasoning());
+  parser->push("<|end|>", parts);
+  EXPECT_FALSE(parser->is_reasoning());
 }
 
 TEST(Reasoning, AMegabyteInSmallPiecesIsFast) {

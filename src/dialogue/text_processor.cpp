@@ -119,8 +119,12 @@ std::vector<int32_t> TextProcessor::mark_tokens(bool with_calls) const {
     if (id && tokenizer_.is_special(*id)) ids.push_back(*id);
   };
   if (reasoning_format_ != nullptr) {
-    add(reasoning_format_->begin);
-    add(reasoning_format_->end);
+    const ReasoningFormat& format = *reasoning_format_;
+    for (const std::string_view mark : {format.begin, format.end, format.next, format.opening}) {
+      for (const int32_t id : tokenizer_.encode(mark, {.add_special_tokens = false})) {
+        if (tokenizer_.is_special(id) && id != tokenizer_.unk_id()) ids.push_back(id);
+      }
+    }
   }
   if (!with_calls) return ids;
   const CallMarks& marks = tool_format_->marks;

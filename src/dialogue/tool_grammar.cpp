@@ -54,16 +54,28 @@ json::object calls_within_text(const CallWriting& writing, std::span<const Tool>
           {"stop_after_first", is_single}};
 }
 
+json::object content_of(const CallWriting& writing, json::object format) {
+  if (writing.before_content.empty()) return format;
+  return {{"type", "sequence"},
+          {"elements", json::array{constant(writing.before_content), json::value(std::move(format))}}};
+}
+
+json::object either(json::object one, json::object other) {
+  return {{"type", "or"}, {"elements", json::array{json::value(std::move(one)), json::value(std::move(other))}}};
+}
+
 }  // namespace
 
 std::string call_structure(const ToolFormat& format, std::span<const Tool> tools, const CallRules& rules) {
   const CallWriting& writing = format.writing;
   const bool is_single = !rules.is_parallel || !writing.may_repeat;
-  json::object form = rules.is_required || rules.content_schema ? required_calls(writing, tools, is_single)
-                                                                : calls_within_text(writing, tools, is_single);
-  if (rules.content_schema && !rules.is_required) {
-    json::object content = {{"type", "json_schema"}, {"json_schema", *rules.content_schema}};
-    form = {{"type", "or"}, {"elements", json::array{std::move(content), std::move(form)}}};
+  const bool is_either = rules.content_schema || !writing.before_content.empty();
+  json::object form = rules.is_required || is_either ? required_calls(writing, tools, is_single)
+                                                     : calls_within_text(writing, tools, is_single);
+  if (is_either && !rules.is_required) {
+    json::object content = {{"type", "any_text"}};
+    if (rules.content_schema) content = {{"type", "json_schema"}, {"json_schema", *rules.content_schema}};
+    form = either(content_of(writing, std::move(content)), std::move(form));
   }
   return json::serialize(json::object{{"type", "structural_tag"}, {"format", std::move(form)}});
 }

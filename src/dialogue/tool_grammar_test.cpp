@@ -50,12 +50,27 @@ TEST(ToolGrammar, EveryFormatForcesItsCalls) {
     EXPECT_EQ(fits(*required, two), writing.may_repeat) << format.name;
     EXPECT_FALSE(fits(*grammar(format, {.is_required = true, .is_parallel = false}), two)) << format.name;
 
+    if (!writing.before_content.empty()) continue;
     const auto free = grammar(format, {});
     EXPECT_TRUE(fits(*free, "Hello.")) << format.name;
     EXPECT_TRUE(fits(*free, "So: " + whole(good))) << format.name;
     EXPECT_FALSE(fits(*free, "So: " + whole(call(writing, "move", "{}")))) << format.name << ": move is strict";
     EXPECT_TRUE(fits(*free, whole(call(writing, "stop", R"({"any": 1})")))) << format.name << ": stop is not";
   }
+}
+
+TEST(ToolGrammar, AnAnswerInChannelsIsContentOrCalls) {
+  const ToolFormat& harmony = *find_tool_format("harmony");
+  const std::string call =
+      R"(<|channel|>commentary to=functions.move <|constrain|>json<|message|>{"to": "left"}<|call|>)";
+  const auto free = grammar(harmony, {});
+  EXPECT_TRUE(fits(*free, "<|channel|>final<|message|>Hello."));
+  EXPECT_TRUE(fits(*free, call));
+  EXPECT_FALSE(fits(*free, "Hello."));
+  const auto either = grammar(harmony, {.content_schema = parse_json(R"({"type": "integer"})", "a schema")});
+  EXPECT_TRUE(fits(*either, "<|channel|>final<|message|>17"));
+  EXPECT_FALSE(fits(*either, "<|channel|>final<|message|>Hello."));
+  EXPECT_TRUE(fits(*either, call));
 }
 
 TEST(ToolGrammar, AnAnswerInAFormMayBeCallsInstead) {
@@ -74,6 +89,17 @@ TEST(ToolGrammar, BeginsBehindReasoning) {
   EXPECT_TRUE(fits(*parse_grammar(spec), "<think>hm</think>aa"));
   EXPECT_TRUE(fits(*parse_grammar(spec), "aa"));
   EXPECT_FALSE(fits(*parse_grammar(spec), "hm</think>aa"));
+  spec = {.kind = GrammarKind::kRegex,
+          .text = "a+",
+          .starts_after = "<|end|>",
+          .starts_after_begin = "<|channel|>analysis<|message|>",
+          .next = "<|start|>assistant",
+          .opening = "<|channel|>final<|message|>"};
+  const std::string answer = "<|channel|>final<|message|>aa";
+  EXPECT_TRUE(fits(*parse_grammar(spec), "<|channel|>analysis<|message|>hm<|end|><|start|>assistant" + answer));
+  EXPECT_TRUE(fits(*parse_grammar(spec), answer));
+  EXPECT_FALSE(fits(*parse_grammar(spec), "<|channel|>analysis<|message|>hm<|end|>" + answer));
+  EXPECT_FALSE(fits(*parse_grammar(spec), "aa"));
 }
 
 }  // namespace

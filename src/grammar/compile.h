@@ -25,8 +25,12 @@ struct GrammarSpec {
   // The grammar begins after this text or special token, before which anything may stand ("</think>"). Empty: at once.
   std::string starts_after = {};
   // Where not empty: `starts_after` counts only for a text that begins with this text or special token ("<think>"); in
-  // any other the grammar begins at once.
+  // any other the grammar begins at once. It may have special tokens in it.
   std::string starts_after_begin = {};
+  // Texts with special tokens in them: what stands between `starts_after` and the grammar, and what the grammar itself
+  // is preceded by ("<|channel|>final<|message|>").
+  std::string next = {};
+  std::string opening = {};
   bool any_whitespace = true;  // of JSON: where it may stand, as far as it stays short; else as json.dumps writes it
   bool any_order = false;      // of JSON: the properties of an object; else in the schema's
 

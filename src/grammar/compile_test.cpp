@@ -171,8 +171,8 @@ TEST(Compile, MasksOfRandomGrammarsAreThoseOfTheReference) {
 
 TEST(Compile, MasksOfExpressions) {
   std::mt19937 random(21);
-  for (const char* pattern :
-       {"[^a]{1,20}b", "(a*)*b", ".*a.{3}", "\"([^\"\\\\\\x00-\\x1f]|\\\\u00[0-9a-f]{2})*\"", "\\p{L}{2,3}"}) {
+  for (const char* pattern : {"[^a]{1,20}b", "(?=.{1,200}$)(a+b+){0,99}a+", "(?=.{30,60}$)(ab?){0,40}", "(a*)*b",
+                              ".*a.{3}", "\"([^\"\\\\\\x00-\\x1f]|\\\\u00[0-9a-f]{2})*\"", "\\p{L}{2,3}"}) {
     GrammarBuilder builder;
     const auto grammar = builder.build(builder.terminal(builder.expression(pattern, true)));
     SCOPED_TRACE(pattern);

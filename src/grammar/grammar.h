@@ -21,7 +21,7 @@ struct GrammarLimits {
   size_t max_text_bytes = 1 << 20;      // of a schema, an expression or a GBNF text
   int max_depth = 500;                  // of nesting
   int64_t max_repeats = 1'000'000;      // a bound of a repetition
-  double max_seconds = 2.0;             // of compiling
+  double max_seconds = 2.0;             // of compiling: of its thread, so that no other load decides
   size_t max_memory_bytes = 256 << 20;  // of a compiled grammar and the states that matching adds to it
   // Of matching one answer: units of about 20 ns, counted, so that no other load decides what is refused. A quarter of
   // it for one step. Each token of the answer adds 1/2000.

@@ -11,7 +11,7 @@ std::string key_of(const GrammarSpec& spec) {
   key += static_cast<char>('a' + static_cast<int>(spec.kind));
   key += spec.any_whitespace ? '1' : '0';
   key += spec.any_order ? '1' : '0';
-  for (const std::string* part : {&spec.starts_after, &spec.starts_after_begin}) {
+  for (const std::string* part : {&spec.starts_after, &spec.starts_after_begin, &spec.next, &spec.opening}) {
     key += std::to_string(part->size()) + ':' + *part;
   }
   key += spec.text;

@@ -50,15 +50,19 @@ Symbol body(GrammarBuilder& builder, const GrammarSpec& spec, const GrammarLimit
 
 std::shared_ptr<const Grammar> parse_grammar(const GrammarSpec& spec, const GrammarLimits& limits) {
   GrammarBuilder builder(limits);
-  Symbol root = body(builder, spec, limits);
+  const auto behind = [&](std::string_view text, Symbol rest) {
+    if (text.empty()) return rest;
+    const Symbol both[] = {marked_text(builder, text), rest};
+    return builder.sequence(both);
+  };
+  Symbol root = behind(spec.opening, body(builder, spec, limits));
   if (!spec.starts_after.empty()) {
-    const GrammarBuilder::Branch branch[] = {{spec.starts_after, root}};
-    const Symbol behind = builder.text_until(branch, false);
+    const GrammarBuilder::Branch branch[] = {{spec.starts_after, behind(spec.next, root)}};
+    const Symbol after = builder.text_until(branch, false);
     if (spec.starts_after_begin.empty()) {
-      root = behind;
+      root = after;
     } else {
-      const Symbol begun[] = {builder.special(spec.starts_after_begin), behind};
-      const Symbol either[] = {builder.sequence(begun), root};
+      const Symbol either[] = {behind(spec.starts_after_begin, after), root};
       root = builder.choice(either);
     }
   }

@@ -1,6 +1,7 @@
 #include "grammar/recognizer.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -16,6 +17,7 @@ constexpr size_t kMaxItems = 100'000;  // of one set: more than that is too ambi
 constexpr size_t kMaxFewScans = 4;
 constexpr size_t kMaxAskedScans = 1'000;
 constexpr size_t kMaxCharacterStates = 1'000;
+constexpr size_t kMaxCompared = 32;  // languages with each other
 
 }  // namespace
 
@@ -393,7 +395,7 @@ size_t Recognizer::memory_bytes() const {
          sets_.capacity() * sizeof(Set) + scans_.capacity() * sizeof(Scan) + waits_.capacity() * sizeof(Wait) +
          num_rows_ * 256 * sizeof(SetId) + table_.capacity() * sizeof(SetId) +
          symbols_.nodes.size() * (sizeof(SymbolNode) + 8) + symbols_.parts.size() * 4 +
-         allowed_characters_.size() * 32 + list_bytes_;
+         allowed_characters_.size() * 32 + character_step_bytes_ + units_.size() * 32 + list_bytes_;
 }
 
 // ---- Steps
@@ -473,6 +475,26 @@ Recognizer::SetId Recognizer::next_special(SetId set, uint32_t name) {
   return intern();
 }
 
+Recognizer::SetId Recognizer::with_near_counts(SetId set, size_t num_bytes, RegularLanguages::CountsAs as) {
+  if (sets_[set].num_scans > kMaxFewScans) return set;
+  begin_set();
+  bool is_same = true;
+  for (size_t i = 0; i < sets_[set].num_scans; ++i) {
+    Scan one = scans(set)[i];
+    if (!is_special(one)) {
+      const RegularLanguages::Id near = regular_.with_near_counts(one.rest, num_bytes, as);
+      is_same = is_same && near == one.rest;
+      one.rest = near;
+    }
+    new_scans_.push_back(one);
+  }
+  if (is_same) return set;
+  const auto first = waits_.begin() + static_cast<std::ptrdiff_t>(sets_[set].first_wait);
+  new_waits_.assign(first, first + sets_[set].num_waits);
+  new_accepting_ = sets_[set].is_accepting;
+  return intern();
+}
+
 ByteSet Recognizer::live_bytes(SetId set) {
   ByteSet live;
   count_work(1 + sets_[set].num_scans / 4);
@@ -504,41 +526,116 @@ int Recognizer::allowed_characters(SetId set, RegularLanguages::Id character, in
   return most;
 }
 
+// Languages that are within others tell all about those: what is allowed in the smaller is in the larger.
+void Recognizer::keep_smallest(std::vector<RegularLanguages::Id>& languages) {
+  std::ranges::sort(languages);
+  languages.erase(std::unique(languages.begin(), languages.end()), languages.end());
+  if (languages.size() > kMaxCompared) return;
+  std::vector<RegularLanguages::Id> kept;
+  for (const RegularLanguages::Id one : languages) {
+    const auto is_smaller = [&](RegularLanguages::Id other) { return other != one && regular_.is_within(other, one); };
+    if (std::ranges::none_of(languages, is_smaller)) kept.push_back(one);
+  }
+  languages = std::move(kept);
+}
+
+const Recognizer::CharacterStep& Recognizer::character_step(RegularLanguages::Id language,
+                                                            RegularLanguages::Id character) {
+  const uint64_t key = (uint64_t{language} << 32) | character;
+  const auto known = character_steps_.find(key);
+  if (known != character_steps_.end()) return known->second;
+  CharacterStep step = find_character_step(language, character);
+  character_step_bytes_ += 64 + sizeof(step) + 4 * step.after.size();
+  return character_steps_.emplace(key, std::move(step)).first->second;
+}
+
+Recognizer::CharacterStep Recognizer::find_character_step(RegularLanguages::Id language,
+                                                          RegularLanguages::Id character) {
+  using Id = RegularLanguages::Id;
+  CharacterStep found;
+  std::vector<std::pair<Id, Id>> pairs = {{character, language}};  // what is left of the character, of the language
+  for (size_t at = 0; at < pairs.size(); ++at) {
+    count_work(8);
+    const auto [rest, state] = pairs[at];
+    if (pairs.size() > kMaxCharacterStates) return {.is_blocked = true};
+    const auto steps = regular_.transitions(rest);
+    for (const RegularLanguages::Transition& step : std::vector(steps.begin(), steps.end())) {
+      const LexerRow& row = lexer_row(state);
+      if (!(step.bytes - row.live).is_empty()) return {.is_blocked = true};
+      Id last = RegularLanguages::kNothing;
+      for_each_byte(step.bytes, [&](int byte) {
+        const Id next = row.next[static_cast<size_t>(byte)];
+        if (next == last) return;
+        last = next;
+        count_work(1 + (pairs.size() + found.after.size()) / 16);
+        if (step.target == RegularLanguages::kEmpty) {
+          if (std::ranges::find(found.after, next) == found.after.end()) found.after.push_back(next);
+        } else if (std::ranges::find(pairs, std::pair(step.target, next)) == pairs.end()) {
+          pairs.emplace_back(step.target, next);
+        }
+      });
+    }
+  }
+  keep_smallest(found.after);
+  return found;
+}
+
 // Character by character: the languages after any of them, none of which may be without a string.
 int Recognizer::count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit) {
-  using Id = RegularLanguages::Id;
-  std::vector<Id> layer = {language};
+  const int by_parts = count_allowed_by_parts(language, character, limit);
+  if (by_parts > 0) return by_parts;
+  std::vector<RegularLanguages::Id> layer = {language};
   for (int count = 0; count < limit; ++count) {
-    std::vector<Id> after;
-    std::vector<std::pair<Id, Id>> pairs;  // what is left of the character, of the language
-    for (const Id one : layer) pairs.emplace_back(character, one);
-    for (size_t at = 0; at < pairs.size(); ++at) {
-      count_work(8);
-      const auto [rest, state] = pairs[at];
-      if (pairs.size() > kMaxCharacterStates) return count;
-      const auto steps = regular_.transitions(rest);
-      for (const RegularLanguages::Transition& step : std::vector(steps.begin(), steps.end())) {
-        const LexerRow& row = lexer_row(state);
-        if (!(step.bytes - row.live).is_empty()) return count;
-        Id last = RegularLanguages::kNothing;
-        for_each_byte(step.bytes, [&](int byte) {
-          const Id next = row.next[static_cast<size_t>(byte)];
-          if (next == last) return;
-          last = next;
-          count_work(1 + (pairs.size() + after.size()) / 16);
-          if (step.target == RegularLanguages::kEmpty) {
-            if (std::ranges::find(after, next) == after.end()) after.push_back(next);
-          } else if (std::ranges::find(pairs, std::pair(step.target, next)) == pairs.end()) {
-            pairs.emplace_back(step.target, next);
-          }
-        });
-      }
-    }
-    std::ranges::sort(after);
-    if (after == layer) return limit;
-    layer = std::move(after);
+    const auto after = after_character(layer, character);
+    if (!after) return count;
+    if (*after == layer) return limit;
+    layer = *after;
   }
   return limit;
+}
+
+std::optional<std::vector<RegularLanguages::Id>> Recognizer::after_character(
+    const std::vector<RegularLanguages::Id>& layer, RegularLanguages::Id character) {
+  std::vector<RegularLanguages::Id> after;
+  for (const RegularLanguages::Id one : layer) {
+    const CharacterStep& step = character_step(one, character);
+    count_work(1 + step.after.size());
+    if (step.is_blocked || after.size() > kMaxCharacterStates) return std::nullopt;
+    after.insert(after.end(), step.after.begin(), step.after.end());
+  }
+  keep_smallest(after);
+  return after;
+}
+
+// Every character of the kind is a unit.
+bool Recognizer::is_unit(RegularLanguages::Id character, RegularLanguages::Id unit) {
+  const auto [known, is_new] = units_.try_emplace((uint64_t{unit} << 32) | character, false);
+  if (is_new) known->second = !regular_.is_alive(regular_.all_of({character, regular_.negate(unit)}));
+  return known->second;
+}
+
+// Where characters are counted, each text has languages of its own, but what else there is to a language has few: it is
+// followed alone, and whether a string is left of both is asked at the end. 0: not easily seen.
+int Recognizer::count_allowed_by_parts(RegularLanguages::Id language, RegularLanguages::Id character, int limit) {
+  for (const RegularLanguages::CountedLanguage& parts : regular_.counted(language)) {
+    if (!is_unit(character, parts.unit)) continue;
+    std::vector<RegularLanguages::Id> layer = {parts.others};
+    int found = 0;
+    for (int count = 1; count <= std::min<int64_t>(limit, parts.max); ++count) {
+      const auto after = after_character(layer, character);
+      if (!after) break;
+      layer = *after;
+      if (count != limit && !std::has_single_bit(static_cast<uint32_t>(count))) continue;
+      const auto counted = regular_.repeat(parts.unit, std::max<int64_t>(parts.min - count, 0), parts.max - count);
+      const auto is_left = [&](RegularLanguages::Id rest) {
+        return regular_.is_alive(regular_.concat(regular_.all_of({counted, rest}), parts.tail));
+      };
+      if (!std::ranges::all_of(layer, is_left)) break;
+      found = count;
+    }
+    if (found > 0) return found;
+  }
+  return 0;
 }
 
 }  // namespace quire

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -52,6 +53,9 @@ class Recognizer {
   // Any text of so many characters of a kind (a language of single characters) may follow, as far as that is easily
   // seen; at most `limit`.
   int allowed_characters(SetId set, RegularLanguages::Id character, int limit);
+  // The set of what may follow if repetitions whose end is further than so many bytes end there, or never: many sets
+  // have the same of both. What may follow in the smaller one may in `set`, and what may there, in the larger one.
+  SetId with_near_counts(SetId set, size_t num_bytes, RegularLanguages::CountsAs as);
   // Steps that are not known yet throw Error kLimit beyond so much work (GrammarLimits::max_work) from here on.
   void allow_work(size_t units) { regular_.allow_work(units); }
   void count_work(size_t units) { regular_.count_work(units); }
@@ -150,7 +154,19 @@ class Recognizer {
 
   SetId compute_next(SetId set, uint8_t byte);
   void add_row(SetId set);
+  // What may be left of a language after any one character of a kind; of languages within others only the smaller.
+  struct CharacterStep {
+    bool is_blocked = false;  // not every character may follow
+    std::vector<RegularLanguages::Id> after = {};
+  };
+  const CharacterStep& character_step(RegularLanguages::Id language, RegularLanguages::Id character);
+  CharacterStep find_character_step(RegularLanguages::Id language, RegularLanguages::Id character);
+  std::optional<std::vector<RegularLanguages::Id>> after_character(const std::vector<RegularLanguages::Id>& layer,
+                                                                   RegularLanguages::Id character);
+  void keep_smallest(std::vector<RegularLanguages::Id>& languages);
+  bool is_unit(RegularLanguages::Id character, RegularLanguages::Id unit);
   int count_allowed(RegularLanguages::Id language, RegularLanguages::Id character, int limit);
+  int count_allowed_by_parts(RegularLanguages::Id language, RegularLanguages::Id character, int limit);
   void begin_set();
   void add_item(const Item& item);
   void scan(uint32_t symbol, RegularLanguages::Id rest, uint32_t origin);
@@ -173,8 +189,11 @@ class Recognizer {
   std::vector<Wait> waits_;
   std::vector<std::unique_ptr<SetId[]>> row_chunks_;
   size_t num_rows_ = 0;
-  std::vector<SetId> table_;                                         // open addressing; kDead: free
-  std::unordered_map<uint64_t, int> allowed_characters_;             // of a language and a kind
+  std::vector<SetId> table_;                                     // open addressing; kDead: free
+  std::unordered_map<uint64_t, int> allowed_characters_;         // of a language and a kind
+  std::unordered_map<uint64_t, CharacterStep> character_steps_;  // of the same
+  std::unordered_map<uint64_t, bool> units_;                     // of a kind and a language
+  size_t character_step_bytes_ = 0;
   std::map<std::pair<uint32_t, ListState>, uint32_t> list_numbers_;  // of a list and a state
   std::vector<ListPlace> list_places_;                               // by number
   size_t list_bytes_ = 0;

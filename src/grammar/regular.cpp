@@ -133,6 +133,27 @@ void RegularLanguages::refuse_work() {
   fail(ErrorCode::kLimit, "the grammar is too ambiguous or too large: matching takes too long");
 }
 
+uint32_t RegularLanguages::shortest_of(const Node& node) const {
+  constexpr uint64_t kMost = std::numeric_limits<uint32_t>::max();
+  if (node.is_nullable) return 0;
+  uint64_t shortest = 1;
+  switch (node.kind) {
+    case Kind::kNothing: return kMost;
+    case Kind::kLiteral: return node.second;
+    case Kind::kConcat: shortest = uint64_t{nodes_[node.first].shortest} + nodes_[node.second].shortest; break;
+    case Kind::kRepeat: shortest = uint64_t{nodes_[node.first].shortest} * static_cast<uint32_t>(node.min); break;
+    case Kind::kAnyOf:
+      shortest = kMost;
+      for (const Id part : parts(node)) shortest = std::min<uint64_t>(shortest, nodes_[part].shortest);
+      break;
+    case Kind::kAllOf:
+      for (const Id part : parts(node)) shortest = std::max<uint64_t>(shortest, nodes_[part].shortest);
+      break;
+    default: break;
+  }
+  return static_cast<uint32_t>(std::min(shortest, kMost));
+}
+
 RegularLanguages::Id RegularLanguages::intern(Node node) {
   count_work(2);
   if (2 * (nodes_.size() + 1) > table_.size()) rehash();
@@ -142,6 +163,7 @@ RegularLanguages::Id RegularLanguages::intern(Node node) {
   }
   check_limits(node);
   count_work(8);
+  node.shortest = shortest_of(node);
   nodes_.push_back(node);
   transitions_.emplace_back();
   has_transitions_.push_back(false);
@@ -161,8 +183,8 @@ void RegularLanguages::rehash() {
 
 size_t RegularLanguages::memory_bytes() const {
   return nodes_.capacity() * (sizeof(Node) + sizeof(TransitionList) + sizeof(Life)) + parts_.capacity() * sizeof(Id) +
-         sets_.capacity() * sizeof(ByteSet) + text_.capacity() + table_.capacity() * sizeof(uint32_t) +
-         transition_bytes_;
+         sets_.capacity() * sizeof(ByteSet) + near_counts_.size() * 32 + text_.capacity() +
+         table_.capacity() * sizeof(uint32_t) + transition_bytes_;
 }
 
 // ---- Operators
@@ -413,6 +435,73 @@ RegularLanguages::Id RegularLanguages::remainder(uint32_t divisor, uint32_t rema
                  .first = divisor,
                  .second = remainder,
                  .min = has_digit ? 1 : 0});
+}
+
+// ---- Counts
+
+std::vector<RegularLanguages::CountedLanguage> RegularLanguages::counted(Id id) {
+  std::vector<CountedLanguage> found;
+  const bool heads = nodes_[id].kind == Kind::kConcat;
+  const Node all = heads ? nodes_[nodes_[id].first] : nodes_[id];
+  if (all.kind != Kind::kAllOf) return found;
+  const std::vector<Id> given(parts(all).begin(), parts(all).end());
+  for (const Id part : given) {
+    const Node repeat = nodes_[part];
+    if (repeat.kind != Kind::kRepeat || repeat.max == kUnbounded) continue;
+    std::vector<Id> others = given;
+    std::erase(others, part);
+    found.push_back({.unit = repeat.first,
+                     .min = repeat.min,
+                     .max = repeat.max,
+                     .others = all_of(std::move(others)),
+                     .tail = heads ? nodes_[id].second : kEmpty});
+  }
+  return found;
+}
+
+RegularLanguages::Id RegularLanguages::with_near_counts(Id id, size_t num_bytes, CountsAs as) {
+  constexpr size_t kMaxLinks = 8, kMaxParts = 16;  // that are looked at
+  constexpr int64_t kFewUnits = 32;                // of two bytes and more
+  const uint64_t key = (uint64_t{id} << 32) | (num_bytes << 1) | (as == CountsAs::kLarger ? 1 : 0);
+  if (const auto known = near_counts_.find(key); known != near_counts_.end()) return known->second;
+  const Node node = nodes_[id];
+  Id near = id;
+  if (node.kind == Kind::kRepeat && node.max != kUnbounded) {
+    const int64_t most = nodes_[node.first].shortest > 1 ? kFewUnits : static_cast<int64_t>(num_bytes);
+    if (node.max > most && node.min <= most) {
+      near = repeat(node.first, node.min, as == CountsAs::kLarger ? kNoMaximum : most);
+    }
+  } else if (node.kind == Kind::kConcat) {
+    std::vector<Id> links;
+    Id rest = id;
+    for (; nodes_[rest].kind == Kind::kConcat && links.size() < kMaxLinks; rest = nodes_[rest].second) {
+      links.push_back(nodes_[rest].first);
+    }
+    near = links.size() < kMaxLinks ? with_near_counts(rest, num_bytes, as) : rest;
+    for (size_t i = links.size(); i-- > 0;) near = concat(with_near_counts(links[i], num_bytes, as), near);
+  } else if ((node.kind == Kind::kAllOf || node.kind == Kind::kAnyOf) && node.second <= kMaxParts) {
+    std::vector<Id> all(parts(node).begin(), parts(node).end());
+    for (Id& part : all) part = with_near_counts(part, num_bytes, as);
+    near = node.kind == Kind::kAllOf ? all_of(std::move(all)) : any_of(std::move(all));
+  }
+  near_counts_.emplace(key, near);
+  return near;
+}
+
+bool RegularLanguages::is_within(Id inner, Id outer) {
+  count_work(1);
+  if (inner == outer) return true;
+  const Node& a = nodes_[inner];
+  const Node& b = nodes_[outer];
+  if (a.kind != b.kind) return false;
+  switch (a.kind) {
+    case Kind::kConcat: return is_within(a.first, b.first) && is_within(a.second, b.second);
+    case Kind::kRepeat: {
+      const bool is_bounded = b.max == kUnbounded || (a.max != kUnbounded && a.max <= b.max);
+      return is_bounded && a.min >= b.min && a.first == b.first;
+    }
+    default: return false;
+  }
 }
 
 // ---- Characters

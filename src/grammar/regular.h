@@ -13,9 +13,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "base/thread_clock.h"
 #include "grammar/grammar.h"
 
 namespace quire {
@@ -93,10 +95,25 @@ class RegularLanguages {
   std::span<const Transition> transitions(Id id);
   Id next(Id id, uint8_t byte);
 
+  // A language that is unit{min,max} and `others` at once, `tail` behind; nothing where it is not written so.
+  struct CountedLanguage {
+    Id unit = kNothing;
+    int64_t min = 0, max = 0;
+    Id others = kEverything, tail = kEmpty;
+  };
+  std::vector<CountedLanguage> counted(Id id);
+  // The language with other counts where the end of a repetition is far, further than so many bytes as a rule: the
+  // smaller one ends there, the larger one never. Many languages have the same of both.
+  enum class CountsAs : uint8_t { kSmaller, kLarger };
+  Id with_near_counts(Id id, size_t num_bytes, CountsAs as);
+  // Whether it is easily seen that `inner` has no string that `outer` does not have: alike but for counts.
+  bool is_within(Id inner, Id outer);
+
   size_t size() const { return nodes_.size(); }
   size_t memory_bytes() const;
   void set_limits(Limits limits) { limits_ = limits; }
-  // From here on, what takes longer throws Error kLimit, as far as it makes new languages or asks.
+  // From here on, what takes longer of this thread's time throws Error kLimit, as far as it makes new languages or
+  // asks.
   void allow_seconds(double seconds) {
     deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   }
@@ -123,14 +140,16 @@ class RegularLanguages {
     // kNot, kRepeat: the inner language. kRemainder: divisor, remainder so far; min: whether there was a digit.
     uint32_t first = 0, second = 0;
     int32_t min = 0, max = 0;
+    uint32_t shortest = 0;  // no string is shorter
   };
-  using Clock = std::chrono::steady_clock;
+  using Clock = ThreadClock;
   enum class Life : uint8_t { kUnknown, kAlive, kDead };
 
   std::span<const Id> parts(const Node& node) const { return {parts_.data() + node.first, node.second}; }
   std::string_view text(const Node& node) const { return {text_.data() + node.first, node.second}; }
   void check_limits(const Node& node) const;
   [[noreturn]] static void refuse_work();
+  uint32_t shortest_of(const Node& node) const;
   uint64_t hash(const Node& node) const;
   bool equal(const Node& a, const Node& b) const;
   Id intern(Node node);
@@ -161,6 +180,7 @@ class RegularLanguages {
   std::vector<TransitionList> transitions_;
   std::vector<bool> has_transitions_;
   std::vector<Life> life_;
+  std::unordered_map<uint64_t, Id> near_counts_;  // of a language, a number of bytes and the direction
   size_t transition_bytes_ = 0;
   Id any_character_ = kNothing, any_text_ = kNothing;
 };

@@ -1,6 +1,10 @@
 // The automaton: what may follow a byte, and whether a string remains.
 #include <algorithm>
+#include <limits>
 #include <map>
+#include <queue>
+#include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -9,6 +13,7 @@
 namespace quire {
 namespace {
 
+constexpr size_t kNearBytes = 64;
 constexpr size_t kMaxSearched = 100'000;  // languages in search of a string
 
 }  // namespace
@@ -89,27 +94,34 @@ RegularLanguages::TransitionList RegularLanguages::transitions_of_any(const std:
 }
 
 RegularLanguages::TransitionList RegularLanguages::transitions_of_all(const std::vector<Id>& parts) {
-  struct Class {
-    ByteSet bytes;
-    std::vector<Id> targets;
-  };
-  std::vector<Class> classes = {{ByteSet::range(0, 255), {}}};
-  for (const Id part : parts) {
-    std::vector<Class> narrowed;
-    for (const Transition& transition : transitions(part)) {
+  std::vector<ByteSet> classes = {ByteSet::range(0, 255)};
+  std::vector<Id> targets;  // of the parts so far, class by class
+  for (size_t num_before = 0; num_before < parts.size(); ++num_before) {
+    std::vector<ByteSet> narrowed;
+    std::vector<Id> narrowed_targets;
+    for (const Transition& transition : transitions(parts[num_before])) {
       count_work(1 + classes.size());
-      for (const Class& one : classes) {
-        const ByteSet both = one.bytes & transition.bytes;
-        if (both.is_empty() || transition.target == kNothing) continue;
-        count_work(one.targets.size());
-        narrowed.push_back({both, one.targets});
-        narrowed.back().targets.push_back(transition.target);
+      if (transition.target == kNothing) continue;
+      for (size_t i = 0; i < classes.size(); ++i) {
+        const ByteSet both = classes[i] & transition.bytes;
+        if (both.is_empty()) continue;
+        count_work(num_before);
+        narrowed.push_back(both);
+        const auto before = targets.begin() + static_cast<std::ptrdiff_t>(i * num_before);
+        narrowed_targets.insert(narrowed_targets.end(), before, before + static_cast<std::ptrdiff_t>(num_before));
+        narrowed_targets.push_back(transition.target);
       }
     }
     classes = std::move(narrowed);
+    targets = std::move(narrowed_targets);
   }
   TransitionList result;
-  for (Class& one : classes) result.push_back({one.bytes, all_of(std::move(one.targets))});
+  auto of_class = targets.begin();
+  for (const ByteSet& bytes : classes) {
+    const auto end = of_class + static_cast<std::ptrdiff_t>(parts.size());
+    result.push_back({bytes, all_of({of_class, end})});
+    of_class = end;
+  }
   return result;
 }
 
@@ -182,17 +194,47 @@ void RegularLanguages::compute_transitions(Id id) {
   has_transitions_[id] = true;
 }
 
+// Looks by turns at the language that was found first and at the one whose strings may be the shortest: the first finds
+// what is near, the second what is far.
 bool RegularLanguages::is_alive(Id id) {
   if (nodes_[id].is_plain) return id != kNothing;
   if (life_[id] != Life::kUnknown) return life_[id] == Life::kAlive;
-  std::vector<std::pair<Id, size_t>> found = {{id, 0}};  // breadth first, each with where it was found
-  std::map<Id, bool> seen = {{id, true}};
-  for (size_t at = 0; at < found.size(); ++at) {
-    const Id one = found[at].first;
+  // Most strings of far counts are there with near ones, which more languages have in common.
+  const Id near = with_near_counts(id, kNearBytes, CountsAs::kSmaller);
+  if (near != id && is_alive(near)) {
+    life_[id] = Life::kAlive;
+    return true;
+  }
+  struct Found {
+    Id language;
+    size_t from;  // where it was found
+    bool is_open = true;
+  };
+  std::vector<Found> found;
+  std::unordered_set<Id> seen;
+  std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> nearest;  // the last found of equal ones first
+  const auto add = [&](Id language, size_t from) {
+    if (!seen.insert(language).second) return;
+    nearest.push((uint64_t{nodes_[language].shortest} << 32) | (std::numeric_limits<uint32_t>::max() - found.size()));
+    found.push_back({language, from});
+  };
+  add(id, 0);
+  size_t first_open = 0;
+  for (bool is_turn_of_first = true; first_open < found.size(); is_turn_of_first = !is_turn_of_first) {
+    size_t at = first_open;
+    if (is_turn_of_first) {
+      ++first_open;
+    } else {
+      if (nearest.empty()) break;
+      at = std::numeric_limits<uint32_t>::max() - (nearest.top() & std::numeric_limits<uint32_t>::max());
+      nearest.pop();
+    }
+    if (!std::exchange(found[at].is_open, false)) continue;
+    const Id one = found[at].language;
     const bool is_alive =
         nodes_[one].is_nullable || (nodes_[one].is_plain && one != kNothing) || life_[one] == Life::kAlive;
     if (is_alive) {
-      for (size_t way = at; way != 0; way = found[way].second) life_[found[way].first] = Life::kAlive;
+      for (size_t way = at; way != 0; way = found[way].from) life_[found[way].language] = Life::kAlive;
       life_[id] = Life::kAlive;
       return true;
     }
@@ -202,10 +244,10 @@ bool RegularLanguages::is_alive(Id id) {
     }
     for (const Transition& transition : transitions(one)) {
       count_work(8);
-      if (seen.emplace(transition.target, true).second) found.emplace_back(transition.target, at);
+      add(transition.target, at);
     }
   }
-  for (const auto& entry : found) life_[entry.first] = Life::kDead;
+  for (const Found& one : found) life_[one.language] = Life::kDead;
   return false;
 }
 

@@ -68,29 +68,10 @@ class StructuralTagReader {
     }
   }
 
-  Symbol literal(std::string_view text) { return builder_.terminal(builder_.literal(text)); }
   Symbol empty() { return builder_.sequence({}); }
   Symbol sequence(std::initializer_list<Symbol> parts) { return builder_.sequence(std::vector(parts)); }
 
-  // Special tokens may be written in a begin or an end: each <name> and [NAME], which is its text where there is none.
-  Symbol mark(std::string_view text) {
-    std::vector<Symbol> parts;
-    size_t plain = 0;
-    for (size_t at = 0; at < text.size(); ++at) {
-      const char closing = text[at] == '<' ? '>' : text[at] == '[' ? ']' : 0;
-      const size_t end = closing == 0 ? std::string_view::npos : text.find(closing, at);
-      if (end == std::string_view::npos ||
-          text.substr(at, end - at).find_first_of(" \t\r\n\"") != std::string_view::npos) {
-        continue;
-      }
-      if (at > plain) parts.push_back(literal(text.substr(plain, at - plain)));
-      parts.push_back(builder_.special(text.substr(at, end + 1 - at)));
-      at = end;
-      plain = end + 1;
-    }
-    if (plain < text.size()) parts.push_back(literal(text.substr(plain)));
-    return builder_.sequence(parts);
-  }
+  Symbol mark(std::string_view text) { return marked_text(builder_, text); }
 
   Symbol structures(const json::object& object) {
     only(object, {"type", "structures", "triggers"}, "");
@@ -273,6 +254,26 @@ class StructuralTagReader {
 };
 
 }  // namespace
+
+Symbol marked_text(GrammarBuilder& builder, std::string_view text) {
+  const auto literal = [&](std::string_view plain) { return builder.terminal(builder.literal(plain)); };
+  std::vector<Symbol> parts;
+  size_t plain = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char closing = text[at] == '<' ? '>' : text[at] == '[' ? ']' : 0;
+    const size_t end = closing == 0 ? std::string_view::npos : text.find(closing, at);
+    if (end == std::string_view::npos ||
+        text.substr(at, end - at).find_first_of(" \t\r\n\"") != std::string_view::npos) {
+      continue;
+    }
+    if (at > plain) parts.push_back(literal(text.substr(plain, at - plain)));
+    parts.push_back(builder.special(text.substr(at, end + 1 - at)));
+    at = end;
+    plain = end + 1;
+  }
+  if (plain < text.size()) parts.push_back(literal(text.substr(plain)));
+  return builder.sequence(parts);
+}
 
 Symbol structural_tag(GrammarBuilder& builder, const json::value& description, const JsonForm& form,
                       const GrammarLimits& limits) {

@@ -7,6 +7,7 @@ namespace {
 
 constexpr size_t kStepsPerUnit = 8;  // of a walk over known sets
 constexpr size_t kMaxForcedBytes = 512;
+constexpr size_t kBytesBehind = 16;  // of a string that goes on behind a token
 
 void set_bit(std::span<uint64_t> mask, int32_t token) {
   mask[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
@@ -102,9 +103,25 @@ void TokenMasks::keep(SetId set, std::span<const uint64_t> mask) {
   masks_.emplace(set, std::move(kept));
 }
 
+// Where the counts of a text are far from their end, they matter to no token: its mask is that of every such count, if
+// fewer and more allow the same.
+bool TokenMasks::share(SetId set, std::span<uint64_t> mask) {
+  const size_t num_bytes = trie_.longest_token() + kBytesBehind;
+  const SetId smaller = recognizer_.with_near_counts(set, num_bytes, RegularLanguages::CountsAs::kSmaller);
+  if (smaller == set || smaller == Recognizer::kDead) return false;
+  fill_mask(smaller, mask);
+  std::vector<uint64_t> larger_mask = std::move(larger_mask_);
+  larger_mask.resize(mask.size());
+  fill_mask(recognizer_.with_near_counts(set, num_bytes, RegularLanguages::CountsAs::kLarger), larger_mask);
+  const bool is_same = std::ranges::equal(mask, larger_mask);
+  larger_mask_ = std::move(larger_mask);
+  return is_same;
+}
+
 void TokenMasks::fill_mask(SetId set, std::span<uint64_t> mask) {
   const auto known = masks_.find(set);
   if (known == masks_.end()) {
+    if (share(set, mask)) return;
     compute(set, mask);
     keep(set, mask);
   } else if (!known->second.words.empty()) {

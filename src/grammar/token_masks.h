@@ -63,6 +63,7 @@ class TokenMasks {
   };
   void walk(SetId set, std::span<const TrieNode> nodes, std::span<uint64_t> mask);
   void compute(SetId set, std::span<uint64_t> mask);
+  bool share(SetId set, std::span<uint64_t> mask);
   void keep(SetId set, std::span<const uint64_t> mask);
   void count_memory();
 
@@ -72,6 +73,7 @@ class TokenMasks {
   Recognizer recognizer_;
   RegularLanguages::Id plain_character_;
   std::unordered_map<SetId, Mask> masks_ = {};
+  std::vector<uint64_t> larger_mask_ = {};
   std::vector<SetId> path_;  // of the walk: the set before each depth
   size_t mask_bytes_ = 0;
   size_t first_bytes_ = 0, max_bytes_;  // with nothing learnt; of the limits

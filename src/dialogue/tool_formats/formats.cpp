@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <array>
 
+#include "dialogue/channels.h"
+#include "dialogue/tool_formats/bare_key_calls.h"
 #include "dialogue/tool_formats/json_calls.h"
 #include "dialogue/tool_formats/pair_calls.h"
 #include "dialogue/tool_formats/python_calls.h"
@@ -71,7 +73,19 @@ constexpr PairMarks kDsmlPairs = {.begin = "<｜DSML｜parameter name=",
                                   .end = "</｜DSML｜invoke>"};
 Reader dsml_reader(char, bool, Tools tools) { return make_pair_call_reader(kDsmlPairs, tools); }
 
+Reader gemma_reader(char first, bool, Tools) { return first == 'c' ? make_bare_key_call_reader("<|\"|>") : nullptr; }
+Reader function_gemma_reader(char first, bool, Tools) {
+  return first == 'c' ? make_bare_key_call_reader("<escape>") : nullptr;
+}
+
 // clang-format off
+constexpr std::array kHarmonyAliases = {"openai"sv, "gpt_oss"sv};
+constexpr std::array kGemmaBegins = {"<|tool_call>"sv};
+constexpr std::array kGemmaEnds = {"<tool_call|>"sv};
+constexpr std::array kGemmaInner = {"<|\"|>"sv};
+constexpr std::array kFunctionGemmaBegins = {"<start_function_call>"sv};
+constexpr std::array kFunctionGemmaEnds = {"<end_function_call>"sv};
+constexpr std::array kFunctionGemmaInner = {"<escape>"sv};
 constexpr std::array kDeepSeekV31Aliases = {"deepseek_v31"sv};
 constexpr std::array kDeepSeekV3Aliases = {"deepseek_r1"sv};
 constexpr std::array kDeepSeekV32Aliases = {"deepseek_v4"sv};
@@ -131,6 +145,20 @@ constexpr CallWriting kHermesWriting = {
     .after_arguments = "}", .between = "\n</tool_call>\n<tool_call>\n", .end = "\n</tool_call>", .trigger = "<tool_call>"};
 
 constexpr std::array kFormats = {
+    ToolFormat{.name = "harmony", .aliases = kHarmonyAliases,
+               .is_in = [](std::string_view text) { return has(text, "<|channel|>commentary"); },
+               .marks = {.inner = channels::kMarks}, .make_reader = json_reader,
+               .writing = {.before_name = "<|channel|>commentary to=functions.",
+                           .before_arguments = " <|constrain|>json<|message|>", .after_arguments = "<|call|>",
+                           .may_repeat = false, .trigger = "<|channel|>commentary to=functions.",
+                           .before_content = channels::kFinal},
+               .make_own_parser = make_channel_call_parser},
+    ToolFormat{"gemma4", {}, [](std::string_view text) { return has(text, "<|tool_call>call:"); },
+               {.begins = kGemmaBegins, .ends = kGemmaEnds, .inner = kGemmaInner}, gemma_reader,
+               {.before_name = "<|tool_call>call:", .after_arguments = "<tool_call|>", .trigger = "<|tool_call>"}},
+    ToolFormat{"functiongemma", {}, [](std::string_view text) { return has(text, "<start_function_call>"); },
+               {.begins = kFunctionGemmaBegins, .ends = kFunctionGemmaEnds, .inner = kFunctionGemmaInner}, function_gemma_reader,
+               {.before_name = "<start_function_call>call:", .after_arguments = "<end_function_call>", .trigger = "<start_function_call>"}},
     ToolFormat{"deepseek_v3", kDeepSeekV3Aliases,
                [](std::string_view text) { return has(text, "<｜tool▁call▁begin｜>") && has(text, "```json"); },
                {.begins = kDeepSeekBegins, .ends = kDeepSeekEnds, .silent = kDeepSeekSilent, .inner = kDeepSeekInner}, deepseek_v3_reader,

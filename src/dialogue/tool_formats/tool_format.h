@@ -26,6 +26,8 @@ struct CallWriting {
   bool may_repeat = true;
   // The beginning of `begin` and before_name that tells a call from other text.
   std::string_view trigger = {};
+  // Where an answer is either content or calls: stands before content.
+  std::string_view before_content = {};
 
   bool is_known() const { return !trigger.empty(); }
 };
@@ -45,9 +47,12 @@ struct ToolFormat {
   std::unique_ptr<CallReader> (*make_reader)(char first, bool in_list, std::span<const Tool> tools);
   CallWriting writing = {};
   CallIds ids = CallIds::kAny;
+  // Reads whole answers, of formats whose calls are not told by marks alone; else null.
+  std::unique_ptr<OutputParser> (*make_own_parser)() = nullptr;
 
   // `tools` are kept by reference.
   std::unique_ptr<OutputParser> make_parser(std::span<const Tool> tools) const {
+    if (make_own_parser != nullptr) return make_own_parser();
     return make_marked_parser(marks, make_reader, tools);
   }
 };

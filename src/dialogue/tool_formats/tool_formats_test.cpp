@@ -167,6 +167,31 @@ const Sample kSamples[] = {
     {"pythonic", "[unknown(a=1)]", "|[unknown(a=1)]"},
     {"lfm2", "<|tool_call_start|>[stop(a=what is this)]<|tool_call_end|>Checking.",
      R"(|stop({"a": "what is this"})|Checking.)"},
+    {"harmony",
+     "<|channel|>analysis<|message|>Where? Rome <|or|>.<|end|><|start|>assistant<|channel|>commentary "
+     "to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"Rome\"}<|call|>",
+     "|Where? Rome <|or|>.|get_weather({\"city\": \"Rome\"})"},
+    {"harmony", " to=functions.stop<|channel|>commentary json<|message|><|call|>", "|stop({})"},
+    {"harmony",
+     "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant to=functions.stop<|channel|>commentary "
+     "json<|message|>{\"a\": \"<|\"}",
+     "|I look.|stop({\"a\": \"<|\"})"},
+    {"harmony",
+     "<|channel|>commentary<|message|>One.<|end|><|start|>assistant<|channel|>final<|message|>a < b<|return|>",
+     "|One.\n\na < b"},
+    {"harmony", "No head, to=functions.stop", "|No head, to=functions.stop"},
+    {"harmony", "<|channel|>final", ""},
+    {"gemma4",
+     "Sure.<|tool_call>call:get_weather{city:<|\"|>New \"York\"<|\"|>,days:-3,places:[1,<|\"|>a{,}<|\"|>, "
+     "true],x:{<|\"|>k<|\"|>:null,e:{},l:[]}}<tool_call|>",
+     R"(|Sure.|get_weather({"city": "New \"York\"", "days": -3, "places": [1, "a{,}", true], "x": {"k": null, "e": {}, "l": []}}))"},
+    {"gemma4", "<|tool_call>call:stop{}<tool_call|><|tool_call>call:stop{a:what is this,b:}<tool_call|>",
+     R"(|stop({})|stop({"a": "what is this", "b": ""}))"},
+    {"gemma4", "<|tool_call>stop{}<tool_call|>", "|<|tool_call>stop{}<tool_call|>"},
+    {"gemma4", "<|tool_call>call:stop{a]}<tool_call|>x", "|stop({)|x"},
+    {"gemma4", "<|tool_call>call:stop{a:<|\"|>b<", "|stop({\"a\": \"b)"},
+    {"functiongemma", "<start_function_call>call:get_weather{city:<escape>Rome<escape>}<end_function_call>",
+     R"(|get_weather({"city": "Rome"}))"},
     {"generic", "<tool_call>\n{\"name\": \"stop\", \"arguments\": {}}\n</tool_call>", "|stop({})"},
 };
 
@@ -256,6 +281,15 @@ TEST(ToolFormats, SurviveAnything) {
                                  "\xF0\x9F\x91\xA8",
                                  "<｜tool▁call▁begin｜>",
                                  "<｜tool▁sep｜>",
+                                 "<|channel|>",
+                                 "<|message|>",
+                                 " to=functions.stop",
+                                 "<|end|>",
+                                 "<|start|>",
+                                 "<|tool_call>",
+                                 "call:stop",
+                                 "<|\"|>",
+                                 "<tool_call|>",
                                  "{\"name\": \"stop\""};
   uint32_t state = 1;
   const auto next = [&] { return (state = state * 1664525u + 1013904223u) >> 8; };

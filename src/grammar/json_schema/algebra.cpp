@@ -34,7 +34,8 @@ NumberSet Algebra::intersect(const NumberSet& a, const NumberSet& b) {
   if (b.has_exponents) return a;
   return {.decimals = builder_.all_of(std::array{a.decimals, b.decimals}),
           .are_integers = a.are_integers || b.are_integers,
-          .are_constants = a.are_constants || b.are_constants};
+          .are_constants = a.are_constants || b.are_constants,
+          .may_be_whole = a.may_be_whole || b.may_be_whole};
 }
 
 NumberSet Algebra::unite(const NumberSet& a, const NumberSet& b) {
@@ -42,7 +43,8 @@ NumberSet Algebra::unite(const NumberSet& a, const NumberSet& b) {
   if (b.has_exponents || a == no_numbers()) return b;
   return {.decimals = builder_.any_of(std::array{a.decimals, b.decimals}),
           .are_integers = a.are_integers && b.are_integers,
-          .are_constants = a.are_constants && b.are_constants};
+          .are_constants = a.are_constants && b.are_constants,
+          .may_be_whole = a.may_be_whole || b.may_be_whole};
 }
 
 NumberSet Algebra::complement(const NumberSet& a) {

@@ -21,7 +21,8 @@ JsonText::JsonText(GrammarBuilder& builder, const JsonForm& form) {
   decimals = regex(R"(-?(0|[1-9][0-9]*)(\.[0-9]+)?)");
   numbers = regex(R"(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+\-]?[0-9]+)?)");
   integers = regex("-?(0|[1-9][0-9]*)");
-  short_decimals = regex(R"(-?(0|[1-9][0-9]*)(\.([0-9]*[1-9]|0))?)");
+  short_decimals = regex(R"(-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?)");
+  whole_decimals = regex(R"(-?(0|[1-9][0-9]*)(\.([0-9]*[1-9]|0))?)");
   characters = builder.repeat(builder.any_character(), 0);
   escaped_strings = regex(R"(([^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u([0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}|)"
                           R"([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*)");

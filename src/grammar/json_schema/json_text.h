@@ -12,7 +12,8 @@ struct JsonText {
   Regex decimals;         // numbers without exponents
   Regex numbers;          // and with
   Regex integers;         // without a fraction
-  Regex short_decimals;   // without zeros at the end of a fraction, or .0
+  Regex short_decimals;   // without zeros at the end of a fraction
+  Regex whole_decimals;   // the same, and with .0
   Regex characters;       // any string, without escapes
   Regex escaped_strings;  // between quotes, with any escapes that JSON has
   Regex quote;

@@ -51,7 +51,10 @@ NumberSet integers(Evaluator& evaluator) {
 }
 
 NumberSet constant_number(Evaluator& evaluator, const json::value& number) {
-  return {.decimals = decimals_equal(evaluator.builder, decimal(evaluator, number)), .are_constants = true};
+  const Decimal value = decimal(evaluator, number);
+  return {.decimals = decimals_equal(evaluator.builder, value),
+          .are_constants = true,
+          .may_be_whole = number.is_double() && value.fraction.empty()};
 }
 
 NumberSet read_numbers(Evaluator& evaluator, const json::value& schema) {

@@ -30,18 +30,23 @@ Values any_constant(Evaluator& evaluator, const json::array& constants) {
   Values values = evaluator.algebra.none();
   std::vector<Regex> strings;
   std::vector<Regex> numbers;
+  bool may_be_whole = false;
   for (const json::value& constant : constants) {
     const Values one = evaluator.constant_values(constant);
     if (constant.is_string()) {
       strings.push_back(one.strings.texts);
     } else if (constant.is_number()) {
       numbers.push_back(one.numbers.decimals);
+      may_be_whole = may_be_whole || one.numbers.may_be_whole;
     } else {
       values = evaluator.algebra.unite(std::move(values), one);
     }
   }
   if (!strings.empty()) values.strings = {.texts = evaluator.builder.any_of(strings)};
-  if (!numbers.empty()) values.numbers = {.decimals = evaluator.builder.any_of(numbers), .are_constants = true};
+  if (!numbers.empty()) {
+    values.numbers = {
+        .decimals = evaluator.builder.any_of(numbers), .are_constants = true, .may_be_whole = may_be_whole};
+  }
   return values;
 }
 

@@ -19,6 +19,7 @@ struct NumberSet {
   bool has_exponents = false;  // texts with exponents too; of the set of all numbers alone
   bool are_integers = false;   // written without a fraction
   bool are_constants = false;  // written without zeros at the end of a fraction
+  bool may_be_whole = false;   // of constants: 1.0 may be written so, as the schema does
   bool operator==(const NumberSet&) const = default;
 };
 

@@ -34,7 +34,10 @@ Regex Writer::quoted(const StringSet& strings) {
 Regex Writer::number_text(const NumberSet& numbers) {
   if (numbers.has_exponents) return text_.numbers;
   if (numbers.are_integers) return builder_.all_of(std::array{numbers.decimals, text_.integers});
-  if (numbers.are_constants) return builder_.all_of(std::array{numbers.decimals, text_.short_decimals});
+  if (numbers.are_constants) {
+    const Regex form = numbers.may_be_whole ? text_.whole_decimals : text_.short_decimals;
+    return builder_.all_of(std::array{numbers.decimals, form});
+  }
   const auto [known, is_new] = number_texts_.try_emplace(numbers.decimals.id, numbers.decimals);
   if (is_new) known->second = with_exponents(builder_, numbers.decimals);
   return known->second;

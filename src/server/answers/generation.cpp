@@ -348,8 +348,12 @@ std::shared_ptr<const ConstraintSource> constraint_for(const ServerContext& cont
   const TextProcessor& text = *plan.model->text;
   const AnswerStart start = plan.is_conversation ? answer_start(text, plan.prompts.front().ids) : AnswerStart::kContent;
   ReasoningMarks marks;
-  if (start != AnswerStart::kContent) marks.end = text.reasoning_format()->end;
-  if (start == AnswerStart::kEither) marks.begin = text.reasoning_format()->begin;
+  if (start != AnswerStart::kContent) {
+    const ReasoningFormat& format = *text.reasoning_format();
+    marks = {.end = std::string(format.end), .next = std::string(format.next)};
+    if (start == AnswerStart::kEither) marks.begin = format.begin;
+    if (!opens_content(text, plan.request)) marks.opening = format.opening;
+  }
   auto constraint = constraint_of(*plan.model, plan.request, std::move(marks), context.any_property_order);
   // Beams cannot have a form, so the server's own bound does not hold for them.
   const int64_t usual = plan.request.use_beam_search ? -1 : context.reasoning_budget;

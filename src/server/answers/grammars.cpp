@@ -88,6 +88,8 @@ std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, 
   if (spec.starts_after.empty()) {
     spec.starts_after = std::move(reasoning.end);
     spec.starts_after_begin = std::move(reasoning.begin);
+    spec.next = std::move(reasoning.next);
+    spec.opening = std::move(reasoning.opening);
   }
   try {
     return std::make_shared<MeasuredSource>(model.grammars->get(spec), model.metrics->grammar_mask_seconds());

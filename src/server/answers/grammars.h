@@ -21,6 +21,8 @@ std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limi
 struct ReasoningMarks {
   std::string begin = {};
   std::string end = {};
+  std::string next = {};     // what stands between the end and the next message
+  std::string opening = {};  // what stands before the answer's text
 };
 
 // Null when the answer may have any form. `any_order`: of the properties of objects, where the request does not say.

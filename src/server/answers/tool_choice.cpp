@@ -9,6 +9,8 @@
 namespace quire {
 namespace {
 
+constexpr std::string_view kToolsPath = "tools";  // of the grammar of calls
+
 bool is_forced(const ApiRequest& request) {
   return request.tool_choice == ToolChoice::kRequired || request.tool_choice == ToolChoice::kNamed;
 }
@@ -55,7 +57,11 @@ void constrain_calls(const TextProcessor& text, ApiRequest& request) {
   if (!rules.is_required && request.grammar) rules.content_schema = content_schema(request);
   request.grammar = {.kind = GrammarKind::kStructuralTag,
                      .text = call_structure(call_format(text, request), tools, rules)};
-  request.grammar_path = "tools";
+  request.grammar_path = kToolsPath;
+}
+
+bool opens_content(const TextProcessor& text, const ApiRequest& request) {
+  return request.grammar_path == kToolsPath && !call_format(text, request).writing.before_content.empty();
 }
 
 }  // namespace quire

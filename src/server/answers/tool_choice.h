@@ -14,5 +14,7 @@ const ToolFormat& call_format(const TextProcessor& text, const ApiRequest& reque
 // Gives the request the grammar that tool_choice and strict tools ask for. Throws ApiError for a request that also
 // wants a form that does not go together with tools.
 void constrain_calls(const TextProcessor& text, ApiRequest& request);
+// Whether the request's grammar is one of calls that itself has what stands before content.
+bool opens_content(const TextProcessor& text, const ApiRequest& request);
 
 }  // namespace quire

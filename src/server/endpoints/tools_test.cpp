@@ -11,6 +11,9 @@ constexpr const char* kTemplate =
     "{% endfor %}";
 constexpr const char* kThinkingTemplate =
     "{# <tool_call> #}{% if tools %}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}<think>\n";
+constexpr const char* kChannelTemplate =
+    "{# <|channel|>analysis<|message|> <|channel|>commentary #}{% if tools %}{% endif %}"
+    "{% for m in messages %}{{ m.content }}{% endfor %}<|start|>assistant";
 
 class ToolsTest : public ServerTest {
  protected:
@@ -166,6 +169,18 @@ TEST_F(ToolsTest, ReasoningIsBoundedAndCallsComeBehindIt) {
   const json::object without = answer(kHandle, body);
   EXPECT_FALSE(choice(without).at("message").as_object().contains("reasoning"));
   EXPECT_EQ(without.at("usage"), given.at("usage"));
+}
+
+TEST_F(ToolsTest, AFormIsThatOfTheLastMessageInChannels) {
+  use(kChannelTemplate);
+  const json::object form = {{"type", "json_schema"},
+                             {"json_schema", {{"name", "number"}, {"schema", {{"const", 17}}}}}};
+  // The model would rather think.
+  const std::string final_channel = std::to_string(own_text_->tokenizer().find_token("f").value());
+  const json::object body = chat("Go", {{"response_format", form}, {"logit_bias", {{final_channel, 100}}}});
+  const json::value message = choice(answer(kHandle, body)).at("message");
+  ASSERT_TRUE(message.at("content").is_string()) << json::serialize(message);
+  EXPECT_EQ(parse_json(message.at("content").as_string(), "the answer"), 17) << json::serialize(message);
 }
 
 }  // namespace

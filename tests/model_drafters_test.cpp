@@ -10,6 +10,7 @@
 #include "dialogue/text_processor.h"
 #include "drafting/test_parts.h"
 #include "engine/engine.h"
+#include "models/layers/linear.h"
 
 namespace quire {
 namespace {
@@ -105,16 +106,22 @@ class ModelDraftersTest : public testing::Test {
     engine_options.speculation.adaptive = false;
     engine_options.speculation.max_drafts = 5;
     engine_options.speculation.tree = setting.tree;
+    std::unique_ptr<ModelRunner> runner;
     std::unique_ptr<Drafter> drafter;
     if (!method.empty()) {
       SpeculationOptions speculation = engine_options.speculation;
       speculation.method = method;
-      drafter = make_model_drafter(
-          {.options = speculation, .checkpoint = part, .target = checkpoint_.get(), .target_options = options});
-      options = for_drafter(options, *drafter);
+      const DrafterPlan plan = plan_model_drafter({.options = speculation,
+                                                   .checkpoint = part,
+                                                   .target = checkpoint_.get(),
+                                                   .target_options = options,
+                                                   .texts_of = test::no_texts});
+      runner = ModelRunner::load(*checkpoint_, for_drafter(options, plan));
+      drafter = plan.load(runner.get());
+    } else {
+      runner = ModelRunner::load(*checkpoint_, options);
     }
-    return std::make_unique<Engine>(ModelRunner::load(*checkpoint_, options), std::move(engine_options),
-                                    std::move(drafter));
+    return std::make_unique<Engine>(std::move(runner), std::move(engine_options), std::move(drafter));
   }
 
   static std::vector<Answer> answers(Engine& engine, int first, int last) {
@@ -179,6 +186,31 @@ TEST_F(ModelDraftersTest, AnotherModelIsMostlyWrong) {
   EXPECT_LT(engine->status().accepted_tokens * 4, engine->status().draft_tokens);
 }
 
+// A part that has no output matrix multiplies by the target's: the plan leaves no room for another.
+TEST_F(ModelDraftersTest, PartsShareTheOutputMatrixOfTheirTarget) {
+  const auto medusa = medusa_file(hidden_);
+  const auto eagle = eagle_file(hidden_, 0);
+  const auto target = ModelRunner::load(*checkpoint_, {.num_threads = 1, .max_sequences = 1, .max_context = 64});
+  ASSERT_NE(target->output_matrix(), nullptr);
+  EXPECT_EQ(target->output_matrix()->weights.rows, kVocabSize);
+  for (const auto& [method, file] : {std::pair{"medusa", &medusa->checkpoint()}, {"eagle", &eagle->checkpoint()}}) {
+    DraftParts parts{.options = {.method = method},
+                     .checkpoint = file,
+                     .target = checkpoint_.get(),
+                     .target_options = {.num_threads = 1, .max_sequences = 1, .max_context = 64, .num_blocks = 2}};
+    const MemoryPlan plan = plan_model_drafter(parts).memory;
+    EXPECT_EQ(plan.mapped_bytes, 0u) << "the target's plan counts the embedding";
+    parts.target_options.memory_bytes = plan.total_bytes;
+    EXPECT_NE(plan_model_drafter(parts).load(target.get()), nullptr) << method;
+    if (plan.kv_bytes == 0) {  // few waiting states: without the target's matrix it does not fit
+      EXPECT_THROW((void)plan_model_drafter(parts).load(nullptr), Error) << method;
+    }
+    // Ranks divide the matrix, so the part packs its own.
+    parts.target_options.tensor_parallel = 2;
+    EXPECT_GT(plan_model_drafter(parts).memory.weight_bytes, plan.weight_bytes + 4096) << method;
+  }
+}
+
 // Held-out requests to the demo model: how many tokens a step gives, one stream, greedy.
 double acceptance_length(const std::string& method, const std::string& part_path) {
   const std::string folder = QUIRE_SOURCE_DIR "/assets/demo/";
@@ -188,12 +220,14 @@ double acceptance_length(const std::string& method, const std::string& part_path
   RunnerOptions options{.num_threads = 2, .max_batch_tokens = 128, .max_sequences = 1, .max_context = 512};
   EngineOptions engine_options;
   engine_options.speculation = {.method = method, .adaptive = false, .tree = false};
-  auto drafter = make_model_drafter({.options = engine_options.speculation,
-                                     .checkpoint = part.get(),
-                                     .target = target.get(),
-                                     .target_options = options});
-  options = for_drafter(options, *drafter);
-  Engine engine(ModelRunner::load(*target, options), engine_options, std::move(drafter));
+  const DrafterPlan plan = plan_model_drafter({.options = engine_options.speculation,
+                                               .checkpoint = part.get(),
+                                               .target = target.get(),
+                                               .target_options = options,
+                                               .texts_of = test::no_texts});
+  auto runner = ModelRunner::load(*target, for_drafter(options, plan));
+  auto drafter = plan.load(runner.get());
+  Engine engine(std::move(runner), engine_options, std::move(drafter));
   std::ifstream file(folder + "heldout.jsonl");
   int64_t num_tokens = 0;
   std::string line;

@@ -269,8 +269,8 @@ void bench_batch(const BenchBatchOptions& options) {
   }
   EngineOptions settings = engine_options(options, jobs);
   make_room_for_drafts(runner_options, settings.speculation);
-  LoadedDrafter drafter = load_drafter(settings.speculation, *checkpoint, runner_options);
-  Engine engine(load_runner(*checkpoint, runner_options), settings, std::move(drafter.drafter));
+  LoadedModels models = load_with_drafter(settings.speculation, *checkpoint, runner_options);
+  Engine engine(std::move(models.target), settings, std::move(models.drafter));
   catch_interrupts();
   BatchRun run(engine, *text, jobs, num_counted, settings.now_ms);
   run.run(output.is_open() ? &output : nullptr);

@@ -251,16 +251,19 @@ void bench_speculation(const BenchSpeculationOptions& options) {
   RunnerOptions runner = runner_options(options, requests, most_streams, ModelRunner::info(*checkpoint).max_context);
   Engine plain(load_runner(*checkpoint, runner), engine_options(options));
   const auto answers = std::make_shared<AnswersByPrompt>();
-  LoadedDrafter drafter;
+  LoadedModels models;
   if (is_traced) {
     speculation.method = "known answers";
-    drafter.drafter = std::make_unique<KnownAnswers>(answers, options.acceptance, plain.runner().info().vocab_size);
+    make_room_for_drafts(runner, speculation);
+    models.target = load_runner(*checkpoint, runner);
+    models.drafter = std::make_unique<KnownAnswers>(answers, options.acceptance, plain.runner().info().vocab_size);
+  } else {
+    make_room_for_drafts(runner, speculation);
+    models = load_with_drafter(speculation, *checkpoint, runner);
   }
   EngineOptions with_drafts = engine_options(options);
   with_drafts.speculation = speculation;
-  make_room_for_drafts(runner, speculation);
-  if (!is_traced) drafter = load_drafter(speculation, *checkpoint, runner);
-  Engine speculative(load_runner(*checkpoint, runner), with_drafts, std::move(drafter.drafter));
+  Engine speculative(std::move(models.target), with_drafts, std::move(models.drafter));
 
   const std::string model =
       options.model.shape.empty() ? checkpoint->name() : options.model.shape + " " + options.model.weights;

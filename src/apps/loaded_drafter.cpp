@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/loaded_model.h"
@@ -38,49 +39,63 @@ std::unique_ptr<Checkpoint> open_drafter(SpeculationOptions& options) {
   return checkpoint;
 }
 
-// `alone`: the plan of the target without a drafter, whose pool the drafter's is to match.
-DraftParts parts_of(const SpeculationOptions& options, const Checkpoint& drafter, const Checkpoint& target,
-                    const RunnerOptions& target_options, const MemoryPlan& alone) {
-  DraftParts parts{.options = options, .checkpoint = &drafter, .target = &target, .target_options = target_options};
-  parts.target_options.num_blocks = alone.num_blocks;
-  return parts;
+// Of a target that is known alone: with the drafter's rows, and without the memory that the drafter takes.
+RunnerOptions beside_drafter(const RunnerOptions& target_options, const MemoryPlan& alone, const DrafterPlan& drafter) {
+  RunnerOptions options = for_drafter(target_options, drafter);
+  // 0 would stand for the whole machine.
+  options.memory_bytes =
+      std::max<uint64_t>(1, alone.allowed_bytes - std::min(alone.allowed_bytes, drafter.memory.total_bytes));
+  return options;
+}
+
+struct Plans {
+  std::unique_ptr<Checkpoint> checkpoint;  // of the drafter, or none
+  DrafterPlan drafter;
+  RunnerOptions target_options;
+};
+
+Plans plan(SpeculationOptions& options, const Checkpoint& target, const RunnerOptions& target_options,
+           bool compares_vocabularies) {
+  Plans plans{.checkpoint = open_drafter(options), .drafter = {}, .target_options = target_options};
+  if (plans.checkpoint == nullptr) return plans;
+  const MemoryPlan alone = ModelRunner::plan(target, target_options);
+  DraftParts parts{
+      .options = options, .checkpoint = plans.checkpoint.get(), .target = &target, .target_options = target_options};
+  parts.target_options.num_blocks = alone.num_blocks;  // the drafter's pool is to match the target's
+  if (compares_vocabularies) parts.texts_of = token_texts;
+  plans.drafter = plan_model_drafter(parts);
+  plans.target_options = beside_drafter(target_options, alone, plans.drafter);
+  return plans;
+}
+
+PlannedModels planned(SpeculationOptions options, const Checkpoint& target, const RunnerOptions& target_options,
+                      bool compares_vocabularies) {
+  const Plans plans = plan(options, target, target_options, compares_vocabularies);
+  return {.target = ModelRunner::plan(target, plans.target_options), .drafter_bytes = plans.drafter.memory.total_bytes};
 }
 
 }  // namespace
 
-uint64_t plan_drafter(SpeculationOptions options, const Checkpoint& target, const RunnerOptions& target_options) {
-  const std::unique_ptr<Checkpoint> checkpoint = open_drafter(options);
-  if (checkpoint == nullptr) return 0;
-  const MemoryPlan alone = ModelRunner::plan(target, target_options);
-  return plan_model_drafter(parts_of(options, *checkpoint, target, target_options, alone)).total_bytes;
+PlannedModels plan_with_drafter(const SpeculationOptions& options, const Checkpoint& target,
+                                const RunnerOptions& target_options) {
+  return planned(options, target, target_options, /*compares_vocabularies=*/false);
 }
 
-RunnerOptions beside_drafter(RunnerOptions target_options, const MemoryPlan& alone, uint64_t drafter_bytes) {
-  if (drafter_bytes == 0) return target_options;
-  // 0 would stand for the whole machine.
-  target_options.memory_bytes =
-      std::max<uint64_t>(1, alone.allowed_bytes - std::min(alone.allowed_bytes, drafter_bytes));
-  return target_options;
+PlannedModels check_with_drafter(const SpeculationOptions& options, const Checkpoint& target,
+                                 const RunnerOptions& target_options) {
+  return planned(options, target, target_options, /*compares_vocabularies=*/true);
 }
 
-LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options) {
-  LoadedDrafter loaded;
-  loaded.checkpoint = open_drafter(options);
-  if (loaded.checkpoint == nullptr) return loaded;
-  std::vector<std::string> target_texts, texts;
-  if (options.method == "draft_model") {
-    target_texts = token_texts(target);
-    texts = token_texts(*loaded.checkpoint);
-  }
-  const MemoryPlan alone = ModelRunner::plan(target, target_options);
-  DraftParts parts = parts_of(options, *loaded.checkpoint, target, target_options, alone);
-  parts.target_texts = target_texts;
-  parts.texts = texts;
-  loaded.memory_bytes = plan_model_drafter(parts).total_bytes;
-  loaded.drafter = make_model_drafter(parts);
-  target_options = beside_drafter(for_drafter(target_options, *loaded.drafter), alone, loaded.memory_bytes);
-  log::info("speculation: {} with {}, {}", options.method, loaded.checkpoint->name(),
-            format_bytes(loaded.memory_bytes));
+LoadedModels load_with_drafter(SpeculationOptions& options, const Checkpoint& target,
+                               const RunnerOptions& target_options) {
+  Plans plans = plan(options, target, target_options, /*compares_vocabularies=*/true);
+  LoadedModels loaded{.drafter_checkpoint = std::move(plans.checkpoint),
+                      .target = load_runner(target, plans.target_options),
+                      .drafter = nullptr};
+  if (loaded.drafter_checkpoint == nullptr) return loaded;
+  loaded.drafter = plans.drafter.load(loaded.target.get());
+  log::info("speculation: {} with {}, {}", options.method, loaded.drafter_checkpoint->name(),
+            format_bytes(plans.drafter.memory.total_bytes));
   return loaded;
 }
 

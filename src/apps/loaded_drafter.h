@@ -1,4 +1,5 @@
-// A drafter as the commands load it, before the target model, whose memory and rows depend on it.
+// A model and its drafter as the commands plan and load them: the drafter depends on what the model has room for, and
+// the model on the memory that the drafter takes and on the hidden states that it reads.
 #pragma once
 
 #include <memory>
@@ -6,27 +7,35 @@
 #include "drafting/drafter.h"
 #include "drafting/speculation_options.h"
 #include "models/loading/checkpoint.h"
-#include "models/runner_options.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 
-struct LoadedDrafter {
-  std::unique_ptr<Checkpoint> checkpoint;  // its own; must outlive the engine that has the drafter. Or none
-  std::unique_ptr<Drafter> drafter;        // none where the engine makes it from its options, or nothing is drafted
-  uint64_t memory_bytes = 0;               // of its ledger, beside the target's
+struct PlannedModels {
+  MemoryPlan target;           // in the memory that the drafter leaves
+  uint64_t drafter_bytes = 0;  // 0: none is loaded
+
+  uint64_t total_bytes() const { return target.total_bytes + drafter_bytes; }
+  uint64_t allowed_bytes() const { return target.allowed_bytes + drafter_bytes; }
 };
 
-// What load_drafter() would take beside the target, from headers alone; 0 where nothing is loaded.
-uint64_t plan_drafter(SpeculationOptions options, const Checkpoint& target, const RunnerOptions& target_options);
+// From headers alone. Throws Error for a drafter that does not go with the target, but does not compare vocabularies.
+PlannedModels plan_with_drafter(const SpeculationOptions& options, const Checkpoint& target,
+                                const RunnerOptions& target_options);
+// Compares them too.
+PlannedModels check_with_drafter(const SpeculationOptions& options, const Checkpoint& target,
+                                 const RunnerOptions& target_options);
 
-// The target's options with the memory that a drafter of so many bytes leaves it, out of what `alone`, its plan without
-// one, may take.
-RunnerOptions beside_drafter(RunnerOptions target_options, const MemoryPlan& alone, uint64_t drafter_bytes);
+struct LoadedModels {
+  std::unique_ptr<Checkpoint> drafter_checkpoint;  // must outlive the engine that has the drafter. Or none
+  std::unique_ptr<ModelRunner> target;             // must outlive the drafter
+  std::unique_ptr<Drafter> drafter;  // none where the engine makes it from its options, or nothing is drafted
+};
 
-// Loads the model of the drafter that the options name, if it has one, and says so in a line on standard error.
-// A method that is not named is set to what the checkpoint is made for. `target_options` are changed so that the
-// target, loaded with them, leaves the drafter its memory and computes what it reads. Throws Error for a drafter that
-// does not go with the target.
-LoadedDrafter load_drafter(SpeculationOptions& options, const Checkpoint& target, RunnerOptions& target_options);
+// Loads the target, and the model of the drafter that the options name, if it has one, of which a line on standard
+// error says so. A method that is not named is set to what the checkpoint is made for. Throws Error for a drafter that
+// does not go with the target, before it loads either.
+LoadedModels load_with_drafter(SpeculationOptions& options, const Checkpoint& target,
+                               const RunnerOptions& target_options);
 
 }  // namespace quire

@@ -59,13 +59,11 @@ void plan(const PlanOptions& options) {
   RunnerOptions runner = options.model.runner_options();
   make_room_for_drafts(runner, speculation);
   const ModelInfo info = ModelRunner::info(*checkpoint);
-  MemoryPlan ledger = ModelRunner::plan(*checkpoint, runner);
-  const uint64_t drafter_bytes = plan_drafter(speculation, *checkpoint, runner);
-  if (drafter_bytes > 0) {  // the model has what the drafter leaves
-    ledger = ModelRunner::plan(*checkpoint, beside_drafter(runner, ledger, drafter_bytes));
-    ledger.total_bytes += drafter_bytes;
-    ledger.allowed_bytes += drafter_bytes;
-  }
+  const PlannedModels planned = plan_with_drafter(speculation, *checkpoint, runner);
+  const uint64_t drafter_bytes = planned.drafter_bytes;
+  MemoryPlan ledger = planned.target;
+  ledger.total_bytes = planned.total_bytes();
+  ledger.allowed_bytes = planned.allowed_bytes();
   if (options.json) {
     const json::object out = {{"activations", activations_name(runner.activations)},
                               {"weight_bytes", ledger.weight_bytes},

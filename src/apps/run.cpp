@@ -146,8 +146,8 @@ void run(const RunOptions& options) {
   RunnerOptions runner_options = options.model.runner_options();
   make_room_for_drafts(runner_options, engine_options.speculation);
   if (settings.constraint != nullptr) make_room_for_known_drafts(runner_options);
-  LoadedDrafter drafter = load_drafter(engine_options.speculation, *checkpoint, runner_options);
-  Engine engine(load_runner(*checkpoint, runner_options), engine_options, std::move(drafter.drafter));
+  LoadedModels models = load_with_drafter(engine_options.speculation, *checkpoint, runner_options);
+  Engine engine(std::move(models.target), engine_options, std::move(models.drafter));
   if (prompt) {
     answer_once(engine, *text, settings, options, *prompt);
   } else {

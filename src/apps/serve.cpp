@@ -119,28 +119,28 @@ SamplingParams default_sampling(const ServeOptions& options, const Checkpoint& c
 // Throws Error for a model that does not fit. Returns the bytes it needs.
 uint64_t check_model(const ServeOptions& options, const Checkpoint& checkpoint) {
   const RunnerOptions runner = options.runner_options(checkpoint);
-  const MemoryPlan plan = ModelRunner::plan(checkpoint, runner);
-  const uint64_t total_bytes = plan.total_bytes + plan_drafter(options.speculation.resolve(), checkpoint, runner);
-  if (!plan.fits || total_bytes > plan.allowed_bytes) {
-    fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed\n{}", format_bytes(total_bytes),
-         format_bytes(plan.allowed_bytes), plan.advice);
+  const PlannedModels plan = check_with_drafter(options.speculation.resolve(), checkpoint, runner);
+  if (!plan.target.fits) {
+    fail(ErrorCode::kOutOfMemory, "the model needs {} and {} are allowed\n{}", format_bytes(plan.total_bytes()),
+         format_bytes(plan.allowed_bytes()), plan.target.advice);
   }
   options.chat_template.apply_to(*TextProcessor::load(checkpoint));
   default_sampling(options, checkpoint);
-  return total_bytes;
+  return plan.total_bytes();
 }
 
-// `drafter` must outlive the model.
-LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint, LoadedDrafter& drafter) {
+// `drafter_checkpoint` must outlive the model.
+LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint,
+                       std::unique_ptr<Checkpoint>& drafter_checkpoint) {
   LoadedModel model;
   model.default_sampling = default_sampling(options, checkpoint);
   model.text = TextProcessor::load(checkpoint);
   options.chat_template.apply_to(*model.text);
   options.sampling.find_breakers(model.default_sampling, model.text->tokenizer());
   EngineOptions engine = options.engine_options();
-  RunnerOptions runner = options.runner_options(checkpoint);
-  drafter = load_drafter(engine.speculation, checkpoint, runner);
-  model.engine = std::make_unique<Engine>(load_runner(checkpoint, runner), engine, std::move(drafter.drafter));
+  LoadedModels models = load_with_drafter(engine.speculation, checkpoint, options.runner_options(checkpoint));
+  drafter_checkpoint = std::move(models.drafter_checkpoint);
+  model.engine = std::make_unique<Engine>(std::move(models.target), engine, std::move(models.drafter));
   model.card = model_card(options, checkpoint, *model.engine);
   return model;
 }
@@ -149,7 +149,7 @@ void serve(const ServeOptions& options) {
   options.model_names(plain_name(options.model.model));
   options.engine_options();  // values that do not go together are refused before anything is opened
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
-  LoadedDrafter drafter;
+  std::unique_ptr<Checkpoint> drafter_checkpoint;
   uint64_t needed_bytes = 0;
   const ServerConfig config = {
       .listener = options.listener_options(),
@@ -164,7 +164,7 @@ void serve(const ServeOptions& options) {
       .drain_delay = std::chrono::seconds(options.drain_delay_seconds),
       .drain_limit = std::chrono::seconds(options.drain_seconds),
       .check_model = [&] { needed_bytes = check_model(options, *checkpoint); },
-      .load_model = [&] { return load_model(options, *checkpoint, drafter); },
+      .load_model = [&] { return load_model(options, *checkpoint, drafter_checkpoint); },
       .on_ready = [&](const LoadedModel& model,
                       const Listener& listener) { print_table(options, *checkpoint, model, listener); }};
   if (!options.check) return run_server(config);

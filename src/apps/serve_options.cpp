@@ -171,9 +171,7 @@ RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
   make_room_for_known_drafts(runner);
   runner.populate_kv = populate_kv;
   if (runner.max_context == 0) runner.max_context = ModelRunner::info(checkpoint).max_context;
-  const uint64_t drafter_bytes = plan_drafter(drafting, checkpoint, runner);
-  const MemoryPlan plan =
-      ModelRunner::plan(checkpoint, beside_drafter(runner, ModelRunner::plan(checkpoint, runner), drafter_bytes));
+  const MemoryPlan plan = plan_with_drafter(drafting, checkpoint, runner).target;
   // A model that does not fit is refused with the settings for one sequence that would.
   if (plan.fits) runner.num_blocks = served_blocks(plan, runner, kv_bytes);
   return runner;

@@ -260,21 +260,38 @@ TEST(ModelDrafters, TheLedgerIsWhatIsLoaded) {
   RunnerOptions options = kOptions;
   options.keep_all_positions = false;
   options.max_logit_rows = 0;
-  const DraftParts parts{.options = {.method = "draft_model"},
-                         .checkpoint = tiny().checkpoint.get(),
-                         .target = tiny().checkpoint.get(),
-                         .target_options = options};
-  const MemoryPlan plan = plan_model_drafter(parts);
+  DraftParts parts{.options = {.method = "draft_model"},
+                   .checkpoint = tiny().checkpoint.get(),
+                   .target = tiny().checkpoint.get(),
+                   .target_options = options};
+  const MemoryPlan plan = plan_model_drafter(parts).memory;
   EXPECT_TRUE(plan.fits);
   EXPECT_EQ(plan.num_blocks, 32);
   EXPECT_GT(plan.total_bytes, plan.weight_bytes + plan.kv_bytes);
   const Tokens known = prompt(20, 3);
-  EXPECT_EQ(propose(*make_model_drafter(parts), 1, known, 4), propose(*draft_model(), 1, known, 4));
+  parts.texts_of = [](const Checkpoint&) { return std::vector<std::string>(); };
+  EXPECT_EQ(propose(*plan_model_drafter(parts).load(nullptr), 1, known, 4), propose(*draft_model(), 1, known, 4));
   DraftParts unknown = parts;
   unknown.options.method = "guesswork";
   EXPECT_EQ(test::error_of([&] { (void)plan_model_drafter(unknown); }),
             "the method of speculation \"guesswork\" takes no model; those that do: draft_model, medusa, eagle, "
             "eagle3");
+}
+
+TEST(ModelDrafters, VocabulariesAreComparedBeforeAnythingIsLoaded) {
+  DraftParts parts{.options = {.method = "draft_model"},
+                   .checkpoint = tiny().checkpoint.get(),
+                   .target = tiny().checkpoint.get(),
+                   .target_options = kOptions};
+  EXPECT_GT(plan_model_drafter(parts).memory.total_bytes, 0u) << "without texts nothing is compared";
+  parts.texts_of = [first = 0](const Checkpoint&) mutable {
+    std::vector<std::string> texts;
+    for (int i = 0; i < kVocab; ++i) texts.push_back(fmt::format("t{}", first + i));
+    first += 1000;
+    return texts;
+  };
+  const std::string error = test::error_of([&] { (void)plan_model_drafter(parts); });
+  EXPECT_NE(error.find("t0"), std::string::npos) << error;
 }
 
 }  // namespace

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <numeric>
+#include <ranges>
 #include <utility>
 
 #include "base/check.h"
 
 namespace quire {
 
-EagleDrafter::EagleDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
+EagleDrafter::EagleDrafter(std::shared_ptr<const PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
                            DraftVocabulary vocabulary, const Options& options)
     : part_(std::move(part)),
       runner_(std::move(runner)),
@@ -21,23 +22,25 @@ EagleDrafter::EagleDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr
   CHECK(runner_->options().keep_all_positions);
 }
 
+void EagleDrafter::States::forget_first(int64_t count) {
+  rows.erase(rows.begin(), rows.begin() + count);
+  first += count;
+}
+
 void EagleDrafter::observe(std::span<const HiddenRows> rows) {
   for (const HiddenRows& of : rows) {
     CHECK(static_cast<int64_t>(of.hidden.size()) == of.num_rows * state_size_);
     States& states = states_[of.sequence];
-    const int64_t end = states.first + num_rows(states);
     // A gap: it begins there again. Rows that are known come again after a preemption.
-    if (states.rows.empty() || of.first_position > end) {
+    if (states.rows.empty() || of.first_position > states.end()) {
       states.first = of.first_position;
       states.rows.clear();
     }
-    const int64_t num_known = states.first + num_rows(states) - of.first_position;
-    if (num_known >= of.num_rows) continue;
-    states.rows.insert(states.rows.end(), of.hidden.begin() + num_known * state_size_, of.hidden.end());
-    const int64_t num_old = num_rows(states) - kMaxWaitingRows;
-    if (num_old <= 0) continue;
-    states.rows.erase(states.rows.begin(), states.rows.begin() + num_old * state_size_);
-    states.first += num_old;
+    for (int64_t i = states.end() - of.first_position; i < of.num_rows; ++i) {
+      if (std::ssize(states.rows) == kMaxWaitingRows) states.forget_first(1);
+      const auto row = of.hidden.subspan(static_cast<size_t>(i * state_size_), static_cast<size_t>(state_size_));
+      states.rows.emplace_back(row.begin(), row.end());
+    }
   }
 }
 
@@ -49,7 +52,9 @@ void EagleDrafter::finish(uint64_t sequence, std::span<const int32_t> /*tokens*/
 
 size_t EagleDrafter::memory_bytes() const {
   size_t bytes = 0;
-  for (const auto& [sequence, states] : states_) bytes += sizeof(States) + states.rows.capacity() * sizeof(float);
+  for (const auto& [sequence, states] : states_) {
+    bytes += sizeof(States) + states.rows.size() * static_cast<size_t>(state_size_) * sizeof(float);
+  }
   return bytes;
 }
 
@@ -61,7 +66,7 @@ void EagleDrafter::propose(std::span<DraftRequest> requests) {
     if (found == states_.end()) continue;
     States& states = found->second;
     // The last known token has been chosen, not computed.
-    if (states.first + num_rows(states) != static_cast<int64_t>(request.tokens.size()) - 1) continue;
+    if (states.end() != static_cast<int64_t>(request.tokens.size()) - 1) continue;
     DraftSequence& sequence = sequences_.use(request.sequence);
     if (sequence.num_computed != states.first - states.base) {
       sequence.num_computed = 0;
@@ -102,8 +107,8 @@ void EagleDrafter::catch_up(std::span<DraftRequest*> requests) {
     States& states = states_.at(request->sequence);
     DraftSequence& sequence = sequences_.use(request->sequence);
     const int max_drafts = max_drafts_of(*request, states);
-    const int64_t now = std::min(num_rows(states), left);
-    const bool is_last = now == num_rows(states);
+    const int64_t now = std::min(std::ssize(states.rows), left);
+    const bool is_last = now == std::ssize(states.rows);
     const int64_t end = sequence.num_computed + now;
     if (now == 0 || !sequences_.reserve(sequence, end + (is_last ? max_drafts - 1 : 0))) continue;
     left -= now;
@@ -126,14 +131,15 @@ void EagleDrafter::append_states(const DraftRequest& request, DraftSequence& seq
                                  bool is_last) {
   const auto next = request.tokens.subspan(static_cast<size_t>(states.first) + 1, static_cast<size_t>(count));
   batch_.token_ids.insert(batch_.token_ids.end(), next.begin(), next.end());
-  batch_.hidden_input.insert(batch_.hidden_input.end(), states.rows.begin(), states.rows.begin() + count * state_size_);
+  for (const std::vector<float>& row : std::ranges::take_view(states.rows, count)) {
+    batch_.hidden_input.insert(batch_.hidden_input.end(), row.begin(), row.end());
+  }
   batch_.sequences.push_back(
       {.num_tokens = count, .first_position = sequence.num_computed, .block_tables = {&sequence.blocks, 1}});
   // The last row is computed again next time, for its results.
   const int64_t done = is_last ? count - 1 : count;
   sequence.num_computed += done;
-  states.first += done;
-  states.rows.erase(states.rows.begin(), states.rows.begin() + done * state_size_);
+  states.forget_first(done);
 }
 
 void EagleDrafter::add_children(std::span<const float> logits) {

@@ -9,6 +9,7 @@
 // a chain that is drawn as the target will draw.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <unordered_map>
 
@@ -24,6 +25,7 @@ namespace quire {
 
 class EagleDrafter : public Drafter {
  public:
+  static constexpr HiddenUse kHiddenUse = HiddenUse::kAll;
   // Nodes of one depth that are extended.
   static constexpr int kBeam = 4;
   // States that wait for a sequence to be drafted for; of older ones it forgets the first.
@@ -35,11 +37,11 @@ class EagleDrafter : public Drafter {
   };
   // `runner`: of the layer, which `part` describes; a step has room for kBeam rows of every sequence, all of them with
   // logits and hidden states.
-  EagleDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner, DraftVocabulary vocabulary,
-               const Options& options);
+  EagleDrafter(std::shared_ptr<const PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
+               DraftVocabulary vocabulary, const Options& options);
 
   size_t memory_bytes() const override;
-  HiddenUse hidden_use() const override { return HiddenUse::kAll; }
+  HiddenUse hidden_use() const override { return kHiddenUse; }
   std::vector<int> tapped_layers() const override { return tapped_layers_; }
   void observe(std::span<const HiddenRows> rows) override;
   void propose(std::span<DraftRequest> requests) override;
@@ -49,9 +51,12 @@ class EagleDrafter : public Drafter {
  private:
   // The target's states of a sequence that are not computed yet, and the last one that is.
   struct States {
-    int64_t first = 0;        // position of the target's token that the first belongs to
-    int64_t base = 0;         // of the one that the KV cache begins with
-    std::vector<float> rows;  // [num_rows, state_size_]
+    int64_t first = 0;                         // position of the target's token that the first belongs to
+    int64_t base = 0;                          // of the one that the KV cache begins with
+    std::deque<std::vector<float>> rows = {};  // [state_size_] each
+
+    int64_t end() const { return first + std::ssize(rows); }
+    void forget_first(int64_t count);
   };
   // A node that is extended in a step.
   struct Branch {
@@ -75,7 +80,6 @@ class EagleDrafter : public Drafter {
     std::vector<int32_t> spare = {};  // blocks of branches beside the sequence's own
   };
 
-  int64_t num_rows(const States& states) const { return static_cast<int64_t>(states.rows.size()) / state_size_; }
   int max_drafts_of(const DraftRequest& request, const States& states) const;
   void propose_together(std::span<DraftRequest*> requests);
   void catch_up(std::span<DraftRequest*> requests);
@@ -89,7 +93,7 @@ class EagleDrafter : public Drafter {
   std::optional<BlockTable> blocks_of_child(Growing& growing, Branch& parent);
   void finish_drafts(Growing& growing);
 
-  std::unique_ptr<PartCheckpoint> part_;
+  std::shared_ptr<const PartCheckpoint> part_;
   std::unique_ptr<ModelRunner> runner_;
   std::vector<int> tapped_layers_;
   int64_t state_size_;  // floats of the target's state of a token

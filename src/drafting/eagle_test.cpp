@@ -223,7 +223,7 @@ class EagleTest : public testing::TestWithParam<std::tuple<std::string, Kind>> {
   std::unique_ptr<Drafter> drafter(bool tree, int64_t num_blocks = 16) const {
     RunnerOptions options{.num_threads = 2, .max_sequences = 2, .num_blocks = num_blocks};
     options.k_format = options.v_format = Format::kF32;
-    return make_model_drafter({.options = {.method = kind() == Kind::kEagle3 ? "eagle3" : "eagle", .tree = tree},
+    return test::load_drafter({.options = {.method = kind() == Kind::kEagle3 ? "eagle3" : "eagle", .tree = tree},
                                .checkpoint = &file_->checkpoint(),
                                .target = &target_.checkpoint(),
                                .target_options = test::with_table(options, std::get<0>(GetParam()))});
@@ -393,7 +393,7 @@ TEST(Eagle, OfALongPromptItRemembersTheEnd) {
   const auto file = eagle_file(Kind::kEagle, 2048);
   RunnerOptions options{.num_threads = 2, .max_sequences = 1};
   options.k_format = options.v_format = Format::kF32;
-  const auto eagle = make_model_drafter({.options = {.method = "eagle", .tree = false},
+  const auto eagle = test::load_drafter({.options = {.method = "eagle", .tree = false},
                                          .checkpoint = &file->checkpoint(),
                                          .target = &target.checkpoint(),
                                          .target_options = options});
@@ -419,7 +419,7 @@ TEST(Eagle, RefusesLayersThatTheTargetLacks) {
   const TargetFile target({.layers = 2});
   const auto file = eagle_file(Kind::kEagle3);
   const std::string error = test::error_of([&] {
-    (void)make_model_drafter({.options = {.method = "eagle3"},
+    (void)plan_model_drafter({.options = {.method = "eagle3"},
                               .checkpoint = &file->checkpoint(),
                               .target = &target.checkpoint(),
                               .target_options = {.num_threads = 1}});
@@ -435,7 +435,8 @@ TEST(Eagle, TheLedgerCountsWaitingStates) {
   const MemoryPlan plan = plan_model_drafter({.options = {.method = "eagle3"},
                                               .checkpoint = &file->checkpoint(),
                                               .target = &target.checkpoint(),
-                                              .target_options = {.num_threads = 1, .max_sequences = 3}});
+                                              .target_options = {.num_threads = 1, .max_sequences = 3}})
+                              .memory;
   EXPECT_TRUE(plan.fits);
   EXPECT_GE(plan.workspace_bytes, 3u * EagleDrafter::kMaxWaitingRows * 3 * kHidden * sizeof(float));
   EXPECT_GE(plan.total_bytes, plan.workspace_bytes + plan.weight_bytes + plan.kv_bytes);

@@ -8,7 +8,7 @@
 
 namespace quire {
 
-MedusaDrafter::MedusaDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
+MedusaDrafter::MedusaDrafter(std::shared_ptr<const PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
                              DraftVocabulary vocabulary, const SpeculationOptions& options)
     : part_(std::move(part)),
       runner_(std::move(runner)),

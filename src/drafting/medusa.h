@@ -18,12 +18,14 @@ namespace quire {
 
 class MedusaDrafter : public Drafter {
  public:
+  static constexpr HiddenUse kHiddenUse = HiddenUse::kLast;
+
   // `runner`: of the heads, which `part` describes; a step has room for a row of every sequence.
-  MedusaDrafter(std::unique_ptr<PartCheckpoint> part, std::unique_ptr<ModelRunner> runner, DraftVocabulary vocabulary,
-                const SpeculationOptions& options);
+  MedusaDrafter(std::shared_ptr<const PartCheckpoint> part, std::unique_ptr<ModelRunner> runner,
+                DraftVocabulary vocabulary, const SpeculationOptions& options);
 
   size_t memory_bytes() const override;
-  HiddenUse hidden_use() const override { return HiddenUse::kLast; }
+  HiddenUse hidden_use() const override { return kHiddenUse; }
   void observe(std::span<const HiddenRows> rows) override;
   void propose(std::span<DraftRequest> requests) override;
   void finish(uint64_t sequence, std::span<const int32_t> tokens, int64_t num_prompt_tokens,
@@ -42,7 +44,7 @@ class MedusaDrafter : public Drafter {
   // Of head `head` for request `index` of `count`.
   std::span<const float> row_of(std::span<const float> logits, int64_t head, int64_t index, int64_t count) const;
 
-  std::unique_ptr<PartCheckpoint> part_;
+  std::shared_ptr<const PartCheckpoint> part_;
   std::unique_ptr<ModelRunner> runner_;
   int64_t num_heads_;
   bool draws_trees_;

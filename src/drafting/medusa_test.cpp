@@ -57,7 +57,7 @@ std::unique_ptr<PartFile> heads_file(Layout layout, int64_t hidden = kHidden) {
 class MedusaTest : public testing::TestWithParam<std::tuple<std::string, Layout>> {
  protected:
   std::unique_ptr<Drafter> drafter(bool tree, float min_probability = 0.0f) const {
-    return make_model_drafter(parts({.method = "medusa", .min_probability = min_probability, .tree = tree}));
+    return test::load_drafter(parts({.method = "medusa", .min_probability = min_probability, .tree = tree}));
   }
   DraftParts parts(const SpeculationOptions& options) const {
     return {.options = options,
@@ -204,7 +204,7 @@ TEST(Medusa, TheLedgerCountsHeadsAndStates) {
                          .checkpoint = &file->checkpoint(),
                          .target = &target.checkpoint(),
                          .target_options = {.num_threads = 1}};
-  const MemoryPlan plan = plan_model_drafter(parts);
+  const MemoryPlan plan = plan_model_drafter(parts).memory;
   EXPECT_TRUE(plan.fits);
   EXPECT_EQ(plan.kv_bytes, 0u);
   EXPECT_GE(plan.weight_bytes, sizeof(float) * kHeads * (kBlocks * kHidden + kVocab) * kHidden);

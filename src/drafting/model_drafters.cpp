@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "drafting/draft_model.h"
 #include "drafting/eagle.h"
@@ -49,6 +51,23 @@ RunnerOptions with_threads(const Checkpoint& part, RunnerOptions options) {
   return options;
 }
 
+// Threads choose among the target's tokens, whatever the part's vocabulary is.
+uint64_t sampling_bytes_per_token(const ModelInfo& target, const ModelInfo& part) {
+  const uint64_t bytes = static_cast<uint64_t>(target.vocab_size) * DraftChooser::bytes_per_token();
+  const auto num_tokens = static_cast<uint64_t>(part.vocab_size);
+  return (bytes + num_tokens - 1) / num_tokens;
+}
+
+// `num_floats`: of hidden states that the drafter holds beside its runner.
+MemoryPlan plan_with_states(const Checkpoint& part, const RunnerOptions& options, int64_t num_floats) {
+  MemoryPlan plan = ModelRunner::plan(part, options);
+  const uint64_t bytes = static_cast<uint64_t>(num_floats) * sizeof(float);
+  plan.workspace_bytes += bytes;
+  plan.total_bytes += bytes;
+  plan.fits = plan.total_bytes <= plan.allowed_bytes;
+  return plan;
+}
+
 void check_target(const DraftParts& parts, const ModelInfo& target) {
   if (target.has_head) return;
   fail(ErrorCode::kInvalidArgument, "{} has no output matrix: it generates nothing that {} could draft",
@@ -57,30 +76,37 @@ void check_target(const DraftParts& parts, const ModelInfo& target) {
 
 // ---- draft_model ----------------------------------------------------------------------------------------------------
 
-RunnerOptions draft_model_options(const DraftParts& parts) {
+RunnerOptions draft_model_options(const DraftParts& parts, const ModelInfo& target) {
   const ModelInfo info = ModelRunner::info(*parts.checkpoint);
   if (!info.has_head) {
     fail(ErrorCode::kInvalidArgument, "{} has no output matrix, so it cannot draft; expected a model that generates",
          parts.checkpoint->name());
   }
   RunnerOptions options = runner_options(parts, info);
-  options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
+  options.sampling_bytes_per_token = sampling_bytes_per_token(target, info);
   return with_threads(*parts.checkpoint, std::move(options));
 }
 
-MemoryPlan plan_draft_model(const DraftParts& parts) {
-  return ModelRunner::plan(*parts.checkpoint, draft_model_options(parts));
+DraftVocabulary compare_vocabularies(const DraftParts& parts) {
+  const std::vector<std::string> target_texts = parts.texts_of(*parts.target);
+  const std::vector<std::string> texts = parts.texts_of(*parts.checkpoint);
+  return DraftVocabulary(
+      {.name = parts.target->name(), .size = ModelRunner::info(*parts.target).vocab_size, .texts = target_texts},
+      {.name = parts.checkpoint->name(), .size = ModelRunner::info(*parts.checkpoint).vocab_size, .texts = texts});
 }
 
-std::unique_ptr<Drafter> make_draft_model(const DraftParts& parts) {
-  check_target(parts, ModelRunner::info(*parts.target));
-  DraftVocabulary vocabulary(
-      {.name = parts.target->name(), .size = ModelRunner::info(*parts.target).vocab_size, .texts = parts.target_texts},
-      {.name = parts.checkpoint->name(),
-       .size = ModelRunner::info(*parts.checkpoint).vocab_size,
-       .texts = parts.texts});
-  return std::make_unique<DraftModel>(ModelRunner::load(*parts.checkpoint, draft_model_options(parts)),
-                                      std::move(vocabulary), parts.options.min_probability);
+DrafterPlan plan_draft_model(const DraftParts& parts) {
+  const ModelInfo target = ModelRunner::info(*parts.target);
+  check_target(parts, target);
+  const RunnerOptions options = draft_model_options(parts, target);
+  std::optional<DraftVocabulary> vocabulary;
+  if (parts.texts_of) vocabulary = compare_vocabularies(parts);
+  return {.memory = ModelRunner::plan(*parts.checkpoint, options),
+          .load = [checkpoint = parts.checkpoint, options, vocabulary,
+                   min_probability = parts.options.min_probability](const ModelRunner*) -> std::unique_ptr<Drafter> {
+            CHECK(vocabulary.has_value());
+            return std::make_unique<DraftModel>(ModelRunner::load(*checkpoint, options), *vocabulary, min_probability);
+          }};
 }
 
 // ---- parts that read the target's hidden states ---------------------------------------------------------------------
@@ -119,62 +145,69 @@ DraftVocabulary vocabulary_of_part(const Checkpoint& part, int64_t num_rows, int
   return DraftVocabulary(target_size, ids, part.name());
 }
 
+// On one device the target has packed its output matrix for the part too. For a plan: the same without data.
+std::optional<Linear> planned_head(const DraftParts& parts, const ModelInfo& target) {
+  if (parts.target_options.tensor_parallel > 1) return std::nullopt;
+  Linear head{};
+  head.name = target.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  return head;
+}
+
+std::unique_ptr<ModelRunner> load_part(PartCheckpoint& part, const RunnerOptions& options, const ModelRunner* target) {
+  const Linear* const head = target != nullptr ? target->output_matrix() : nullptr;
+  part.lend_head(head != nullptr ? std::optional(*head) : std::nullopt);
+  return ModelRunner::load(part, options);
+}
+
 // ---- medusa ---------------------------------------------------------------------------------------------------------
 
-RunnerOptions medusa_options(const DraftParts& parts, const PartCheckpoint& part) {
-  RunnerOptions options = runner_options(parts, ModelRunner::info(part));
+RunnerOptions medusa_options(const DraftParts& parts, const ModelInfo& target, const PartCheckpoint& part) {
+  const ModelInfo info = ModelRunner::info(part);
+  RunnerOptions options = runner_options(parts, info);
   options.max_batch_tokens = options.max_logit_rows = parts.target_options.max_sequences;
   options.num_blocks = 1;
-  options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
+  options.sampling_bytes_per_token = sampling_bytes_per_token(target, info);
   return with_threads(part, std::move(options));
 }
 
-MemoryPlan plan_medusa(const DraftParts& parts) {
-  const PartCheckpoint part(*parts.checkpoint, *parts.target, "medusa");
-  return ModelRunner::plan(part, medusa_options(parts, part));
-}
-
-std::unique_ptr<Drafter> make_medusa_drafter(const DraftParts& parts) {
+DrafterPlan plan_medusa(const DraftParts& parts) {
   const ModelInfo target = ModelRunner::info(*parts.target);
   check_target(parts, target);
-  auto part = std::make_unique<PartCheckpoint>(*parts.checkpoint, *parts.target, "medusa");
-  auto runner = ModelRunner::load(*part, medusa_options(parts, *part));
-  DraftVocabulary vocabulary = vocabulary_of_part(*part, runner->info().vocab_size, target.vocab_size);
-  return std::make_unique<MedusaDrafter>(std::move(part), std::move(runner), std::move(vocabulary), parts.options);
+  const auto part = std::make_shared<PartCheckpoint>(*parts.checkpoint, *parts.target, "medusa");
+  const RunnerOptions options = medusa_options(parts, target, *part);
+  const ModelInfo info = ModelRunner::info(*part);
+  const DraftVocabulary vocabulary = vocabulary_of_part(*part, info.vocab_size, target.vocab_size);
+  part->lend_head(planned_head(parts, target));
+  // The last state of each sequence, and those of a step.
+  const int64_t num_floats = 2 * parts.target_options.max_sequences * info.hidden_size;
+  return {.memory = plan_with_states(*part, options, num_floats),
+          .hidden_use = MedusaDrafter::kHiddenUse,
+          .load = [part, options, vocabulary,
+                   speculation = parts.options](const ModelRunner* runner) -> std::unique_ptr<Drafter> {
+            return std::make_unique<MedusaDrafter>(part, load_part(*part, options, runner), vocabulary, speculation);
+          }};
 }
 
 // ---- eagle, eagle3 --------------------------------------------------------------------------------------------------
 
-RunnerOptions eagle_options(const DraftParts& parts, const PartCheckpoint& part) {
-  RunnerOptions options = runner_options(parts, ModelRunner::info(part));
+RunnerOptions eagle_options(const DraftParts& parts, const ModelInfo& target, const PartCheckpoint& part) {
+  const ModelInfo info = ModelRunner::info(part);
+  RunnerOptions options = runner_options(parts, info);
   options.max_sequences *= EagleDrafter::kBeam;
   options.max_batch_tokens = std::max(kLayerChunkTokens, options.max_sequences);
   options.max_logit_rows = options.max_hidden_rows = options.max_sequences;
   // A branch has its last blocks for itself.
   if (options.num_blocks > 0) options.num_blocks += 2 * options.max_sequences;
-  options.sampling_bytes_per_token = DraftChooser::bytes_per_token();
+  options.sampling_bytes_per_token = sampling_bytes_per_token(target, info);
   return with_threads(part, std::move(options));
 }
 
 // The layer embeds the target's tokens.
-void check_embedding(const DraftParts& parts, const ModelInfo& part) {
-  const int64_t num_tokens = ModelRunner::info(*parts.target).vocab_size;
+void check_embedding(const DraftParts& parts, const ModelInfo& part, int64_t num_tokens) {
   if (part.vocab_size >= num_tokens) return;
   fail(ErrorCode::kInvalidArgument,
        "{}: its embedding has {} tokens, the target's vocabulary {}; it was made for another model",
        parts.checkpoint->name(), part.vocab_size, num_tokens);
-}
-
-MemoryPlan plan_eagle(const DraftParts& parts) {
-  const PartCheckpoint part(*parts.checkpoint, *parts.target, parts.options.method);
-  MemoryPlan plan = ModelRunner::plan(part, eagle_options(parts, part));
-  const ModelInfo info = ModelRunner::info(part);
-  check_embedding(parts, info);
-  const int64_t waiting = parts.target_options.max_sequences * EagleDrafter::kMaxWaitingRows * info.hidden_input_size;
-  plan.workspace_bytes += static_cast<uint64_t>(waiting) * sizeof(float);
-  plan.total_bytes += static_cast<uint64_t>(waiting) * sizeof(float);
-  plan.fits = plan.total_bytes <= plan.allowed_bytes;
-  return plan;
 }
 
 // Of EAGLE-3: as its configuration says, or layer 2, the middle one and the third from the end.
@@ -200,27 +233,35 @@ std::vector<int> tapped_layers_of(const Checkpoint& part, int num_taps, int num_
   return layers;
 }
 
-std::unique_ptr<Drafter> make_eagle_drafter(const DraftParts& parts) {
+DrafterPlan plan_eagle(const DraftParts& parts) {
   const ModelInfo target = ModelRunner::info(*parts.target);
   check_target(parts, target);
-  auto part = std::make_unique<PartCheckpoint>(*parts.checkpoint, *parts.target, parts.options.method);
-  EagleDrafter::Options options{.speculation = parts.options};
+  const auto part = std::make_shared<PartCheckpoint>(*parts.checkpoint, *parts.target, parts.options.method);
   const ModelInfo info = ModelRunner::info(*part);
-  check_embedding(parts, info);
+  check_embedding(parts, info, target.vocab_size);
+  EagleDrafter::Options drafting{.speculation = parts.options};
   if (info.hidden_input_size != info.hidden_size) {
-    options.tapped_layers =
+    drafting.tapped_layers =
         tapped_layers_of(*part, static_cast<int>(info.hidden_input_size / info.hidden_size), target.num_layers);
   }
-  DraftVocabulary vocabulary = vocabulary_of_part(*part, info.num_logits(1), target.vocab_size);
-  auto runner = ModelRunner::load(*part, eagle_options(parts, *part));
-  return std::make_unique<EagleDrafter>(std::move(part), std::move(runner), std::move(vocabulary), options);
+  const RunnerOptions options = eagle_options(parts, target, *part);
+  const DraftVocabulary vocabulary = vocabulary_of_part(*part, info.num_logits(1), target.vocab_size);
+  part->lend_head(planned_head(parts, target));
+  const int64_t num_states =
+      parts.target_options.max_sequences * EagleDrafter::kMaxWaitingRows + options.max_batch_tokens;
+  return {.memory = plan_with_states(*part, options, num_states * info.hidden_input_size),
+          .hidden_use = EagleDrafter::kHiddenUse,
+          .tapped_layers = drafting.tapped_layers,
+          .load = [part, options, vocabulary, drafting](const ModelRunner* runner) -> std::unique_ptr<Drafter> {
+            return std::make_unique<EagleDrafter>(part, load_part(*part, options, runner), vocabulary, drafting);
+          }};
 }
 
 constexpr ModelDrafterKind kKinds[] = {
-    {"draft_model", "a smaller model with the same vocabulary", plan_draft_model, make_draft_model},
-    {"medusa", "Medusa heads on the model's last hidden state", plan_medusa, make_medusa_drafter},
-    {"eagle", "an EAGLE layer on the model's hidden states", plan_eagle, make_eagle_drafter},
-    {"eagle3", "an EAGLE-3 layer on hidden states of several layers", plan_eagle, make_eagle_drafter},
+    {"draft_model", "a smaller model with the same vocabulary", plan_draft_model},
+    {"medusa", "Medusa heads on the model's last hidden state", plan_medusa},
+    {"eagle", "an EAGLE layer on the model's hidden states", plan_eagle},
+    {"eagle3", "an EAGLE-3 layer on hidden states of several layers", plan_eagle},
 };
 
 const ModelDrafterKind& find_kind(std::string_view method) {
@@ -251,15 +292,11 @@ std::string_view method_for(const Checkpoint& checkpoint) {
   return fuse->cols() > 2 * fuse->rows() || checkpoint.find_tensor("d2t") ? "eagle3" : "eagle";
 }
 
-MemoryPlan plan_model_drafter(const DraftParts& parts) { return find_kind(parts.options.method).plan(parts); }
+DrafterPlan plan_model_drafter(const DraftParts& parts) { return find_kind(parts.options.method).plan(parts); }
 
-std::unique_ptr<Drafter> make_model_drafter(const DraftParts& parts) {
-  return find_kind(parts.options.method).make(parts);
-}
-
-RunnerOptions for_drafter(RunnerOptions target_options, const Drafter& drafter) {
-  target_options.tapped_layers = drafter.tapped_layers();
-  if (drafter.hidden_use() == HiddenUse::kAll) target_options.max_hidden_rows = target_options.max_batch_tokens;
+RunnerOptions for_drafter(RunnerOptions target_options, const DrafterPlan& drafter) {
+  target_options.tapped_layers = drafter.tapped_layers;
+  if (drafter.hidden_use == HiddenUse::kAll) target_options.max_hidden_rows = target_options.max_batch_tokens;
   return target_options;
 }
 

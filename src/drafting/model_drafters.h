@@ -5,15 +5,17 @@
 // does, with a norm on either, so architectures/eagle.cpp loads them once it knows their names.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "drafting/drafter.h"
 #include "drafting/speculation_options.h"
 #include "models/loading/checkpoint.h"
-#include "models/runner_options.h"
+#include "models/running/model_runner.h"
 
 namespace quire {
 
@@ -24,16 +26,25 @@ struct DraftParts {
   // Of the target, as asked for or resolved: the drafter has room for as many sequences, and for as many tokens where
   // num_blocks says how many. It may take memory_bytes.
   RunnerOptions target_options = {};
-  // By token id, in one spelling; only draft_model reads them, when it is made.
-  std::span<const std::string> target_texts = {};
-  std::span<const std::string> texts = {};  // of the drafter's vocabulary
+  // The texts of a checkpoint's tokens, by id, in one spelling for both; only draft_model asks for them. Null: its
+  // vocabulary is not compared with the target's, and it cannot be loaded.
+  std::function<std::vector<std::string>(const Checkpoint& checkpoint)> texts_of = {};
+};
+
+// A drafter that goes with its target.
+struct DrafterPlan {
+  MemoryPlan memory;  // its total_bytes are what the target must leave
+  HiddenUse hidden_use = HiddenUse::kNone;
+  std::vector<int> tapped_layers = {};
+  // `target`: loaded with for_drafter()'s options; must outlive the drafter, which multiplies by its output matrix
+  // where it has none of its own. Null: the drafter packs that matrix for itself, beyond the plan.
+  std::function<std::unique_ptr<Drafter>(const ModelRunner* target)> load;
 };
 
 struct ModelDrafterKind {
   std::string_view name;     // SpeculationOptions::method
   std::string_view summary;  // a line for --help
-  MemoryPlan (*plan)(const DraftParts& parts);
-  std::unique_ptr<Drafter> (*make)(const DraftParts& parts);
+  DrafterPlan (*plan)(const DraftParts& parts);
 };
 
 std::span<const ModelDrafterKind> model_drafter_kinds();
@@ -41,12 +52,11 @@ bool has_model(std::string_view method);
 // The method that a checkpoint is made for, by its configuration and tensors: "draft_model" for a model of its own.
 std::string_view method_for(const Checkpoint& checkpoint);
 
-// The memory that the drafter will take, from headers alone; its total_bytes are what the target must leave. Both
-// throw Error for a method that is not in the list, and for a checkpoint that does not go with the target.
-MemoryPlan plan_model_drafter(const DraftParts& parts);
-std::unique_ptr<Drafter> make_model_drafter(const DraftParts& parts);
+// Reads headers and vocabularies, no weights. Throws Error for a method that is not in the list, and for a checkpoint
+// that does not go with the target.
+DrafterPlan plan_model_drafter(const DraftParts& parts);
 
 // The target's options with what it must be loaded with for the drafter to read its hidden states.
-RunnerOptions for_drafter(RunnerOptions target_options, const Drafter& drafter);
+RunnerOptions for_drafter(RunnerOptions target_options, const DrafterPlan& drafter);
 
 }  // namespace quire

@@ -104,6 +104,15 @@ class TargetFile {
   std::unique_ptr<Checkpoint> checkpoint_;
 };
 
+// Of a checkpoint without a tokenizer.
+inline std::vector<std::string> no_texts(const Checkpoint& /*checkpoint*/) { return {}; }
+
+// Without a target, so that a part packs all of its matrices.
+inline std::unique_ptr<Drafter> load_drafter(DraftParts parts) {
+  parts.texts_of = no_texts;
+  return plan_model_drafter(parts).load(nullptr);
+}
+
 inline SamplingParams with_temperature(float temperature) {
   SamplingParams params;
   params.temperature = temperature;

@@ -57,6 +57,10 @@ double DraftAccount::plain_ms(const CostModel& cost, const StepShape& shape) con
   return std::max(plain_.ms * predicted / std::max(at_mean, kLeastMs), kLeastMs);
 }
 
+int64_t DraftAccount::num_forbidden() const {
+  return static_cast<int64_t>(std::ceil(std::max(-balance_, 0.0) / kLostShare));
+}
+
 void DraftAccount::note_step(const CostModel& cost, const DraftOutcome& outcome) {
   const bool is_plain = outcome.shape.rows == outcome.plain.rows && outcome.draft_ms <= 0.0;
   const bool follows_plain = std::exchange(was_plain_, is_plain);

@@ -39,6 +39,8 @@ class DraftAccount {
   bool needs_plain() const { return num_unmeasured_ >= kPlainEvery; }
   // What drafts may lose in the next step, in plain steps.
   double balance() const { return balance_; }
+  // Steps until they may lose something.
+  int64_t num_forbidden() const;
 
  private:
   static constexpr int64_t kPlainEvery = 256;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <optional>
 #include <queue>
 #include <tuple>
@@ -30,7 +31,7 @@ constexpr double kMinMs = 1e-3;
 constexpr int64_t kPlainStepEvery = 256;
 // When nothing is known of the drafter, the first call must not be a long one.
 constexpr int64_t kFirstDepth = 2;
-constexpr int64_t kMostResting = 8;
+constexpr int64_t kMostHopelessResting = 256;
 
 // Until steps were observed: a step of up to 8 rows costs little more than one of a single row.
 const CostModel& unknown_machine() {
@@ -55,11 +56,6 @@ AcceptanceEstimate AcceptanceEstimate::like(const AcceptanceEstimate& others) {
   AcceptanceEstimate estimate;
   for (size_t i = 0; i < estimate.positions_.size(); ++i) estimate.positions_[i].rate = others.positions_[i].rate;
   return estimate;
-}
-
-void AcceptanceEstimate::observe(int64_t num_verified, int64_t num_accepted) {
-  const int64_t end = std::min(num_verified, num_accepted + 1);
-  for (int64_t i = 0; i < end; ++i) observe_at(i, i < num_accepted);
 }
 
 void AcceptanceEstimate::observe_at(int64_t position, bool holds) {
@@ -242,7 +238,9 @@ DraftStep next_step(const Scheduler& scheduler) {
   }
   step.prompts.rows = std::min(num_prompt_rows, limits.max_batch_tokens - step.decodes.rows);
   step.max_ms = limits.target_step_ms;
-  step.max_drafts = limits.max_batch_tokens - step.decodes.rows - step.prompts.rows;
+  // As the scheduler counts them, so that it leaves out none: it would not know which bring least.
+  step.max_drafts = std::min(limits.max_batch_tokens - step.decodes.rows - step.prompts.rows,
+                             limits.max_logit_rows - limits.max_sequences);
   // Prompts take all the time that the target leaves.
   if (step.prompts.rows > 0 && limits.target_step_ms > 0) step.max_drafts = 0;
   return step;
@@ -285,8 +283,14 @@ void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span
   if (most == 0 || step.decodes.sequences == 0) return;
   ++num_unpaid_;
   const bool is_like_last = std::exchange(last_sequences_, step.decodes.sequences) == step.decodes.sequences;
-  const bool may_rest = step.is_before_drafting && !step.has_ready_drafts && is_like_last;
-  if (may_rest && --num_resting_ >= 0) return;
+  const bool may_rest = step.is_before_drafting && !step.has_ready_drafts;
+  const bool has_new = std::ranges::any_of(candidates, [](const DraftCandidate& each) { return each.num_idle == 0; });
+  if (!is_like_last || has_new) num_resting_ = std::min(num_resting_, kMostResting);
+  if (may_rest && num_resting_ > 0) {
+    --num_resting_;
+    return;
+  }
+  num_resting_ = 0;
   const size_t at = account_of(step.decodes.sequences);
   // What drafts are weighed against must be measured: once in a while steps have none.
   if (cost.is_fitted() && (!cost.has_seen(step.decodes.rows, kPlainStepEvery) || accounts_[at].needs_plain())) return;
@@ -295,23 +299,29 @@ void DraftBudget::choose(const CostModel& cost, const DraftStep& step, std::span
   const Planner planner(cost, step, accounts_[at], drafting, candidates);
   Plan chosen = planner.plain();
   double best = kMinGain * chosen.rate();
+  bool may_pay = false;  // if drafts took no rows
   // When drafting takes time, it takes as long as for the sequence with most drafts.
   for (int64_t depth = step.is_before_drafting ? 1 : most; depth <= most; ++depth) {
     if (planner.most_rate(depth) <= best) continue;
+    may_pay = true;
     Plan plan = planner.best(depth);
     if (plan.rate() <= best) continue;
     best = plan.rate();
     chosen = std::move(plan);
   }
   for (const size_t i : chosen.drafts) ++candidates[i].count;
-  const bool has_probe = add_probe(planner, chosen, candidates);
-  num_fruitless_ = chosen.drafts.empty() && !has_probe ? num_fruitless_ + 1 : 0;
-  num_resting_ = std::min(num_fruitless_, kMostResting);
+  const Probe probe = add_probe(planner, chosen, candidates);
+  num_fruitless_ = chosen.drafts.empty() && !probe.is_added ? num_fruitless_ + 1 : 0;
+  if (!may_rest || num_fruitless_ == 0) return;
+  // Nothing but a probe could be found: for as long as drafts are forbidden, or take longer to make than they bring.
+  const int64_t num_hopeless = may_pay ? std::min(accounts_[at].num_forbidden(), probe.num_steps) : probe.num_steps;
+  num_resting_ = std::clamp(num_hopeless, std::min(num_fruitless_, kMostResting), kMostHopelessResting);
 }
 
 // Further drafts, or all where there are only all, for the candidate that has waited longest, when they would pay if
 // they were sure to hold.
-bool DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates) {
+DraftBudget::Probe DraftBudget::add_probe(const Planner& planner, const Plan& chosen,
+                                          std::span<DraftCandidate> candidates) {
   const double plain_ms = planner.plain().ms;
   const double most_ms = (planner.is_before_drafting() ? kMostProbeSteps : 1.0) * plain_ms;
   probe_ms_ =
@@ -323,7 +333,7 @@ bool DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::spa
     if (longest == nullptr || candidate.num_idle > longest->num_idle) longest = &candidate;
   }
   ++first_probe_;
-  if (longest == nullptr) return false;
+  if (longest == nullptr) return {};
   // Of drafts that take no time to make the first tells enough.
   const bool is_far = planner.is_before_drafting() && num_probes_ % kFarProbeEvery == kFarProbeEvery - 1;
   const int64_t far = int64_t{2} << (num_probes_ / kFarProbeEvery % kFarProbeSizes);
@@ -332,16 +342,19 @@ bool DraftBudget::add_probe(const Planner& planner, const Plan& chosen, std::spa
     const int64_t left = longest->most - longest->count;
     const int64_t num_more = longest->is_all_or_none ? left : std::min(sizes[i], left);
     const std::optional<Price> price = planner.price_of(chosen, *longest, num_more);
-    if (!price) return false;
+    if (!price) return {};
     if (!price->may_pay && i + 1 < std::size(sizes)) continue;
     const double ms = price->ms * (price->may_pay ? 1.0 : kHopelessPrice);
-    if (ms > probe_ms_) return false;
+    if (ms > probe_ms_) {
+      return {.num_steps =
+                  static_cast<int64_t>(std::ceil((std::min(ms, most_ms) - probe_ms_) / (kProbeShare * plain_ms)))};
+    }
     probe_ms_ -= ms;
     ++num_probes_;
     longest->count += num_more;
-    return true;
+    return {.is_added = true};
   }
-  return false;
+  return {};
 }
 
 }  // namespace quire

@@ -27,9 +27,8 @@ class AcceptanceEstimate {
   // Of a sequence of which nothing is known but what holds for `others`.
   static AcceptanceEstimate like(const AcceptanceEstimate& others);
 
-  // A step has verified `num_verified` drafts in a chain, of which the first `num_accepted` held.
-  void observe(int64_t num_verified, int64_t num_accepted);
-  // Whether a draft at this position held, when those before it did; 0 <= position.
+  // Whether a draft at this position held, when those before it did; 0 <= position. observe_drafts() (draft_gains.h)
+  // tells what a step says of each.
   void observe_at(int64_t position, bool holds);
   // That a draft holds when all before it do; 0 <= position.
   double probability(int64_t position) const;
@@ -74,12 +73,18 @@ DraftStep next_step(const Scheduler& scheduler);
 
 class DraftBudget {
  public:
+  // Steps after a choice that found nothing in which none is made, where drafts could pay.
+  static constexpr int64_t kMostResting = 8;
+
   // Whether to choose before the drafter is asked: it takes a share of such a step that counts, for `depth` drafts, or
   // drafts have lost time of late, or nothing is known yet. Otherwise to choose among the drafts that it has made.
   bool is_before_drafting(const CostModel& cost, const DraftStep& step, int64_t depth) const;
   // Sets DraftCandidate::count of all. Beyond the counts that pay, a draft now and then finds out whether acceptance
   // has changed; such drafts take less than a hundredth of the time.
   void choose(const CostModel& cost, const DraftStep& step, std::span<DraftCandidate> candidates);
+
+  // For so many steps choose() will have no drafts made; for kMostResting at most, should other sequences decode.
+  int64_t num_resting() const { return num_resting_; }
 
   // The drafter took so long to draft `depth` tokens for a step of so many sequences.
   void note_drafting(int64_t num_sequences, int64_t depth, double ms);
@@ -94,8 +99,12 @@ class DraftBudget {
   static size_t account_of(int64_t num_sequences);
   // What is known of the drafter at the nearest size of a batch; that of the size itself where nothing is.
   const DraftAccount& drafting_at(size_t account) const;
-  // Whether there is one.
-  bool add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates);
+  // Of a probe.
+  struct Probe {
+    bool is_added = false;
+    int64_t num_steps = 0;  // until one can be paid for, where that is why there is none
+  };
+  Probe add_probe(const Planner& planner, const Plan& chosen, std::span<DraftCandidate> candidates);
 
   // For a batch of one sequence, of two, of three and four, of five to eight ...
   std::array<DraftAccount, kNumAccounts> accounts_;

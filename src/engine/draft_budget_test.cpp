@@ -13,6 +13,11 @@ const CostModel kTwoCores({15.7, 0.8, 3.8, 3.8, 4.3, 4.3, 0.0, 0.0});
 // A device on which many rows cost as much as one.
 const CostModel kDevice({5.0, 0.001, 0.001, 0.001, 0.001, 0.05, 0.0, 0.0});
 
+// Of a chain the first ones held.
+void observe(AcceptanceEstimate& estimate, int64_t num_verified, int64_t num_accepted) {
+  for (int64_t i = 0; i < std::min(num_verified, num_accepted + 1); ++i) estimate.observe_at(i, i < num_accepted);
+}
+
 AcceptanceEstimate taught(double rate, int num_steps = 200) {
   AcceptanceEstimate estimate;
   std::mt19937 random(1);
@@ -20,7 +25,7 @@ AcceptanceEstimate taught(double rate, int num_steps = 200) {
   for (int i = 0; i < num_steps; ++i) {
     int64_t accepted = 0;
     while (accepted < 5 && holds(random)) ++accepted;
-    estimate.observe(5, accepted);
+    observe(estimate, 5, accepted);
   }
   return estimate;
 }
@@ -49,11 +54,11 @@ TEST(AcceptanceEstimate, FollowsTheLastSteps) {
   AcceptanceEstimate estimate = taught(0.9);
   EXPECT_GT(estimate.probability(0), 0.75);
   EXPECT_GT(estimate.probability(40), 0.5);
-  for (int i = 0; i < 30; ++i) estimate.observe(5, 1);
+  for (int i = 0; i < 30; ++i) observe(estimate, 5, 1);
   EXPECT_GT(estimate.probability(0), 0.95);
   EXPECT_LT(estimate.probability(1), 0.1);
   const double third = estimate.probability(2);
-  for (int i = 0; i < 30; ++i) estimate.observe(2, 2);
+  for (int i = 0; i < 30; ++i) observe(estimate, 2, 2);
   EXPECT_GT(estimate.probability(1), 0.9);
   EXPECT_EQ(estimate.probability(2), third) << "nothing was learned of what no step verified";
 }
@@ -94,7 +99,7 @@ TEST(DraftBudget, DraftsGoWhereTheyHold) {
 TEST(DraftBudget, DraftsThatPayTogetherAreAllVerifiedOrNone) {
   // A token in two steps, however many drafts.
   AcceptanceEstimate sometimes;
-  for (int i = 0; i < 200; ++i) sometimes.observe(15, i % 2);
+  for (int i = 0; i < 200; ++i) observe(sometimes, 15, i % 2);
   const auto make = [&sometimes](bool is_all_or_none) {
     Batch batch(4, sometimes, 15);
     for (DraftCandidate& candidate : batch.candidates) candidate.is_all_or_none = is_all_or_none;
@@ -118,7 +123,7 @@ TEST(DraftBudget, DraftsThatPayTogetherAreAllVerifiedOrNone) {
 
 TEST(DraftBudget, ProbesAreCheapAndReachEverySequence) {
   AcceptanceEstimate hopeless;
-  for (int i = 0; i < 200; ++i) hopeless.observe(5, 0);
+  for (int i = 0; i < 200; ++i) observe(hopeless, 5, 0);
   Batch batch(3, hopeless);
   double plain_ms = 0.0;
   double ms = 0.0;
@@ -185,8 +190,12 @@ struct Traffic {
   double acceptance = 0.5;
 };
 
-// The tokens per millisecond, of those of plain decoding.
-double simulate(const Machine& machine, const Traffic& traffic, int num_steps, uint32_t seed) {
+struct Simulated {
+  double speed = 0.0;     // the tokens per millisecond, of those of plain decoding
+  double is_awake = 0.0;  // the share of steps after which the drafter may be asked soon
+};
+
+Simulated simulate(const Machine& machine, const Traffic& traffic, int num_steps, uint32_t seed) {
   std::mt19937 random(seed);
   std::bernoulli_distribution holds(traffic.acceptance);
   CostModel learned;
@@ -201,6 +210,7 @@ double simulate(const Machine& machine, const Traffic& traffic, int num_steps, u
   for (size_t i = 0; i < answers.size(); ++i) answers[i].num_tokens = std::ssize(answers) * 7 % traffic.answer_tokens;
   double ms = 0.0;
   double plain_ms = 0.0;
+  int num_awake = 0;
   for (int step = 0; step < num_steps; ++step) {
     DraftStep next;
     next.max_drafts = 400;
@@ -232,8 +242,8 @@ double simulate(const Machine& machine, const Traffic& traffic, int num_steps, u
       const int64_t count = candidates[i].count;
       int64_t num_accepted = 0;
       while (num_accepted < count && holds(random)) ++num_accepted;
-      answer.acceptance.observe(count, num_accepted);
-      typical.observe(count, num_accepted);
+      observe(answer.acceptance, count, num_accepted);
+      observe(typical, count, num_accepted);
       answer.num_idle = count > 0 ? 0 : answer.num_idle + 1;
       answer.num_tokens += 1 + num_accepted;
       if (answer.num_tokens >= traffic.answer_tokens) answer = {AcceptanceEstimate::like(typical)};
@@ -248,12 +258,13 @@ double simulate(const Machine& machine, const Traffic& traffic, int num_steps, u
     outcome.shape = shape;
     outcome.plain = next.decodes;
     budget.note_step(learned, outcome);
+    num_awake += budget.num_resting() <= DraftBudget::kMostResting ? 1 : 0;
     ms += outcome.ms;
     // The same tokens, one of each sequence in a step.
     plain_ms += machine.cost.predict_ms(next.decodes) * static_cast<double>(outcome.num_tokens) /
                 static_cast<double>(traffic.num_sequences);
   }
-  return plain_ms / ms;
+  return {.speed = plain_ms / ms, .is_awake = static_cast<double>(num_awake) / num_steps};
 }
 
 // With the best fixed number of drafts for every sequence, known beforehand.
@@ -296,7 +307,7 @@ TEST(DraftBudget, IsNeverSlowerThanPlainDecodingWhateverDraftsCostAndBring) {
                                     .draft_token_ms = token_part * draft_ms,
                                     .hidden_ms = hidden_share * plain_ms};
               const Traffic traffic{.num_sequences = num_sequences, .acceptance = acceptance};
-              const double speed = simulate(machine, traffic, kSteps, ++seed);
+              const double speed = simulate(machine, traffic, kSteps, ++seed).speed;
               const double best = best_speed(machine, traffic);
               const auto what = [&] {
                 return ::testing::Message()
@@ -313,6 +324,15 @@ TEST(DraftBudget, IsNeverSlowerThanPlainDecodingWhateverDraftsCostAndBring) {
       }
     }
   }
+}
+
+// What the drafter reads of the target is not even computed while drafts cannot pay.
+TEST(DraftBudget, HopelessDraftsLetTheDrafterRest) {
+  const double plain_ms = kTwoCores.predict_ms({4, 4, 0.0});
+  const Machine slow{.cost = kTwoCores, .draft_ms = 1.5 * plain_ms};
+  EXPECT_LT(simulate(slow, {.num_sequences = 4, .answer_tokens = 400, .acceptance = 0.0}, 3000, 1).is_awake, 0.5);
+  const Machine quick{.cost = kDevice, .draft_ms = 0.1};
+  EXPECT_GT(simulate(quick, {.num_sequences = 4, .acceptance = 0.9}, 3000, 1).is_awake, 0.99);
 }
 
 // A step with a prompt is long, but its drafts are not cheaper for that.

@@ -34,15 +34,15 @@ void keep_likeliest(Drafts& tree, std::span<const double> gains, int64_t count) 
   tree.keep(nodes);
 }
 
-void observe_tree(AcceptanceEstimate& acceptance, const Drafts& tree, std::span<const int32_t> accepted) {
+void observe_drafts(AcceptanceEstimate& acceptance, const Drafts& drafts, std::span<const int32_t> accepted) {
   int32_t node = -1;
   for (size_t depth = 0;; ++depth) {
     const auto child = static_cast<size_t>(node + 1);  // the first one follows its parent
-    if (child >= tree.size() || tree.parent_of(child) != node) return;
+    if (child >= drafts.size() || drafts.parent_of(child) != node) return;
     const bool goes_on = depth < accepted.size();
-    acceptance.observe_at(static_cast<int64_t>(depth), goes_on && tree.tokens[child] == accepted[depth]);
+    acceptance.observe_at(static_cast<int64_t>(depth), goes_on && drafts.tokens[child] == accepted[depth]);
     if (!goes_on) return;
-    node = tree.find_child(node, accepted[depth]);
+    node = drafts.find_child(node, accepted[depth]);
   }
 }
 

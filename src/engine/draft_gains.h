@@ -18,7 +18,8 @@ namespace quire {
 std::vector<double> gains_of(const Drafts& tree, const AcceptanceEstimate& acceptance);
 // Keeps the `count` nodes of the greatest gains, which are a tree.
 void keep_likeliest(Drafts& tree, std::span<const double> gains, int64_t count);
-// A step has verified the tree; the tokens of a path from its root held.
-void observe_tree(AcceptanceEstimate& acceptance, const Drafts& tree, std::span<const int32_t> accepted);
+// A step has verified the drafts; the tokens of a path from their root held. Of a tree that tells of the first
+// children.
+void observe_drafts(AcceptanceEstimate& acceptance, const Drafts& drafts, std::span<const int32_t> accepted);
 
 }  // namespace quire

@@ -57,7 +57,7 @@ TEST(DraftGains, TheLikeliestNodesAreATree) {
 TEST(DraftGains, AStepTellsOfTheFirstChildren) {
   const auto rate_after = [](std::vector<int32_t> accepted, int64_t position) {
     AcceptanceEstimate estimate;
-    for (int i = 0; i < 100; ++i) observe_tree(estimate, kTree, accepted);
+    for (int i = 0; i < 100; ++i) observe_drafts(estimate, kTree, accepted);
     return estimate.probability(position);
   };
   EXPECT_GT(rate_after({10, 11, 12}, 0), 0.9);
@@ -67,6 +67,18 @@ TEST(DraftGains, AStepTellsOfTheFirstChildren) {
   EXPECT_LT(rate_after({14}, 1), 0.1);
   EXPECT_GT(rate_after({14, 15}, 1), 0.9);
   EXPECT_EQ(rate_after({10, 13}, 2), AcceptanceEstimate().probability(2)) << "nothing followed it";
+}
+
+TEST(DraftGains, OfAChainTheFirstWrongOneIsTheLastThatIsKnown) {
+  const Drafts chain = {.tokens = {7, 8, 9}, .parents = {}};
+  AcceptanceEstimate estimate;
+  for (int i = 0; i < 100; ++i) observe_drafts(estimate, chain, std::vector<int32_t>{7});
+  EXPECT_GT(estimate.probability(0), 0.9);
+  EXPECT_LT(estimate.probability(1), 0.1);
+  EXPECT_EQ(estimate.probability(2), AcceptanceEstimate().probability(2));
+  for (int i = 0; i < 100; ++i) observe_drafts(estimate, chain, std::vector<int32_t>{7, 8, 9});
+  EXPECT_GT(estimate.probability(2), 0.9);
+  EXPECT_EQ(estimate.probability(3), AcceptanceEstimate().probability(3));
 }
 
 }  // namespace

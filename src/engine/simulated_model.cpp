@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/draft_gains.h"
 
 namespace quire {
 
@@ -182,7 +183,9 @@ void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& 
     if (item.num_drafts == 0) {
       choice.in_flight_tokens.erase(choice.in_flight_tokens.begin());
     } else {
-      choice.acceptance.observe(item.num_on_trunk, std::min(item.num_on_trunk, std::ssize(choice.chosen) - 1));
+      Drafts drafts = choice.sequence.drafts;
+      drafts.keep_first(static_cast<size_t>(item.num_drafts));
+      observe_drafts(choice.acceptance, drafts, std::span(choice.chosen).first(choice.chosen.size() - 1));
       num_accepted_ += static_cast<int64_t>(choice.chosen.size()) - 1;
       num_rejected_ += item.num_drafts + 1 - static_cast<int64_t>(choice.chosen.size());
       const int64_t room = choice.stop_length - choice.sequence.num_known_tokens();

@@ -47,7 +47,8 @@ std::unique_ptr<Drafter> drafter_or_made(std::unique_ptr<Drafter> drafter, const
 Speculation::Speculation(SpeculationOptions options, std::unique_ptr<Drafter> drafter, Context context)
     : options_(std::move(options)),
       drafter_(drafter_or_made(std::move(drafter), options_)),
-      context_(std::move(context)) {
+      context_(std::move(context)),
+      hidden_use_(hidden_use()) {
   typical_.fill(AcceptanceEstimate(kTypicalMemory));
   typical_[kConstraint] = AcceptanceEstimate(kTypicalMemory, kConstraintRate);
 }
@@ -79,7 +80,24 @@ Speculation::State* Speculation::state_of(const Choice& choice) {
 
 void Speculation::add(Choice& choice) {
   choice.sequence.awaits_tokens = state_of(choice) != nullptr;
-  if (choice.sequence.awaits_tokens && drafter_ != nullptr) choice.hidden_use = drafter_->hidden_use();
+  if (choice.sequence.awaits_tokens) choice.hidden_use = hidden_use_;
+}
+
+// What the drafter reads of the target in the present step: nothing while it surely will not be asked.
+HiddenUse Speculation::hidden_use() const {
+  if (drafter_ == nullptr) return HiddenUse::kNone;
+  const HiddenUse use = drafter_->hidden_use();
+  // One that reads the states of all tokens guesses nearly as well from the last ones.
+  const int64_t most_resting = use == HiddenUse::kAll ? DraftBudget::kMostResting : 0;
+  return budget_.num_resting() <= most_resting ? use : HiddenUse::kNone;
+}
+
+void Speculation::ask_for_hidden(Choices& choices) {
+  const HiddenUse before = std::exchange(hidden_use_, hidden_use());
+  if (before == hidden_use_) return;
+  for (const auto& [sequence, choice] : choices) {
+    if (state_of(*choice) != nullptr) choice->hidden_use = hidden_use_;
+  }
 }
 
 void Speculation::propose(Choices& choices) {
@@ -108,6 +126,7 @@ void Speculation::propose(Choices& choices) {
     if (turns_[i].state->source == kDrafter && !is_enough) drafts.clear();
     wait_or_not(*turns_[i].sequence, *turns_[i].state);
   }
+  ask_for_hidden(choices);
 }
 
 void Speculation::collect(Choices& choices) {
@@ -163,10 +182,11 @@ Speculation::Source Speculation::guess(Sequence& sequence, const Choice& choice,
 void Speculation::take_proposal(Turn& turn, DraftCandidate& candidate) const {
   Drafts& drafts = turn.sequence->drafts;
   State& state = *turn.state;
-  cut(drafts, candidate.count);
+  keep_known(drafts);
   TokenConstraint* const constraint = turn.choice->constraint();
   if (constraint != nullptr && !drafts.empty() && state.source != kConstraint) keep_fitting(drafts, *constraint);
-  candidate.most = std::ssize(drafts.tokens);
+  // A longer proposal than was asked for is cut by keep_chosen(), a tree where it brings least.
+  candidate.most = std::min(candidate.count, std::ssize(drafts.tokens));
   candidate.gains = {};
   if (drafts.is_chain()) {
     if (!drafts.empty()) state.gains.clear();
@@ -182,11 +202,10 @@ void Speculation::keep_chosen(Turn& turn, const DraftCandidate& candidate) {
   const int64_t count = std::min(candidate.count, candidate.most);
   if (drafts.is_chain()) {
     drafts.keep_first(static_cast<size_t>(count));
-    turn.state->tree.clear();
-    return;
+  } else {
+    keep_likeliest(drafts, gains_of(drafts, *candidate.acceptance), count);
   }
-  keep_likeliest(drafts, gains_of(drafts, *candidate.acceptance), count);
-  turn.state->tree = drafts;
+  turn.state->drafts = drafts;
 }
 
 void Speculation::choose_counts(const DraftStep& step) { budget_.choose(context_.scheduler.cost(), step, candidates_); }
@@ -240,13 +259,11 @@ void Speculation::wait_or_not(Sequence& sequence, State& state) {
   state.num_unasked = 0;
 }
 
-// Keeps the drafts before the first that the model does not know, and `limit` at most. The first nodes of a tree are a
-// tree.
-void Speculation::cut(Drafts& drafts, int64_t limit) const {
+// Keeps the drafts before the first that the model does not know.
+void Speculation::keep_known(Drafts& drafts) const {
   const auto is_unknown = [this](int32_t id) { return id < 0 || id >= context_.vocab_size; };
   const auto known = std::ranges::find_if(drafts.tokens, is_unknown) - drafts.tokens.begin();
-  const auto count = static_cast<size_t>(std::min<int64_t>(known, limit));
-  drafts.keep_first(count);
+  drafts.keep_first(static_cast<size_t>(known));
 }
 
 // Leaves out the drafts that the constraint forbids, and those that follow one.
@@ -303,18 +320,14 @@ void Speculation::settle(const StepPlan::Item& item, std::span<const int32_t> li
                          std::span<const int32_t> accepted) {
   State& state = states_.at(item.sequence->id);
   const int64_t num_accepted = std::ssize(accepted);
-  if (!state.tree.empty()) state.tree.keep_first(static_cast<size_t>(item.num_drafts));
+  state.drafts.keep_first(static_cast<size_t>(item.num_drafts));
   const bool is_predicted = state.source == kPrediction;
   state.counts.add({.num_verified = item.num_drafts,
                     .num_accepted = num_accepted,
                     .num_predicted = is_predicted ? item.num_drafts : 0,
                     .num_predicted_accepted = is_predicted ? num_accepted : 0});
   for (AcceptanceEstimate* estimate : {&state.acceptance[state.source], &typical_[state.source]}) {
-    if (state.tree.empty()) {
-      estimate->observe(item.num_drafts, num_accepted);
-    } else {
-      observe_tree(*estimate, state.tree, accepted);
-    }
+    observe_drafts(*estimate, state.drafts, accepted);
   }
   if (state.source != kDrafter) return;
   call_drafter([&](Drafter& drafter) {

@@ -55,7 +55,7 @@ class Speculation {
     std::string salt;
     Source source = kDrafter;  // of its present drafts
     std::array<AcceptanceEstimate, kNumSources> acceptance;
-    Drafts tree;                // its present drafts, where they are a tree
+    Drafts drafts;              // its present ones
     std::vector<double> gains;  // of the nodes of its last tree, descending
     int64_t num_idle = 0;       // steps without drafts since it had some
     int64_t num_unasked = 0;    // steps since it awaited its tokens
@@ -82,9 +82,11 @@ class Speculation {
   void note_step(const StartedStep& step, const StepResults& results);
   void take_proposal(Turn& turn, DraftCandidate& candidate) const;
   static void keep_chosen(Turn& turn, const DraftCandidate& candidate);
-  void cut(Drafts& drafts, int64_t limit) const;
+  void keep_known(Drafts& drafts) const;
   static void keep_fitting(Drafts& drafts, TokenConstraint& constraint);
   static void wait_or_not(Sequence& sequence, State& state);
+  HiddenUse hidden_use() const;
+  void ask_for_hidden(Choices& choices);
 
   const SpeculationOptions options_;
   std::unique_ptr<Drafter> drafter_;  // null from the moment that it throws
@@ -94,6 +96,7 @@ class Speculation {
   double began_ms_ = 0.0;                                // the present or last call of propose(), and
   double draft_ms_ = 0.0;                                // what the drafter took in it, and
   bool has_proposal_ = false;                            // whether it made drafts
+  HiddenUse hidden_use_ = HiddenUse::kNone;              // of the present step
   std::unordered_map<uint64_t, State> states_;           // by sequence id
 
   std::vector<HiddenRows> hidden_rows_;  // of the present call of settle()

@@ -19,6 +19,8 @@
 
 namespace quire {
 
+struct Linear;
+
 class Checkpoint {
  public:
   // `path`: a directory with config.json and safetensors, or a .gguf file (the first shard of several). Reads headers,
@@ -40,6 +42,10 @@ class Checkpoint {
   virtual const json::object* generation_config() const = 0;
   virtual std::optional<TensorView> find_tensor(std::string_view hf_name) const = 0;
   TensorView tensor(std::string_view hf_name) const;  // throws Error naming the tensor when absent
+  // Of a part: the tensor is in the file of the model that it belongs to, whose plan counts it.
+  virtual bool is_of_another(std::string_view /*hf_name*/) const { return false; }
+  // The matrix as that model has packed it, which need not be done again; or null.
+  virtual const Linear* packed(std::string_view /*hf_name*/) const { return nullptr; }
   // Every tensor under its own name in the file.
   struct NamedTensor {
     std::string name;

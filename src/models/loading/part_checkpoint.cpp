@@ -27,6 +27,16 @@ PartCheckpoint::PartCheckpoint(const Checkpoint& own, const Checkpoint& target, 
   }
 }
 
+void PartCheckpoint::lend_head(std::optional<Linear> head) {
+  head_ = std::move(head);
+  if (head_) head_->bias = nullptr;
+}
+
+const Linear* PartCheckpoint::packed(std::string_view hf_name) const {
+  if (!head_ || find_own(hf_name)) return nullptr;
+  return hf_name == kHead || hf_name == head_->name ? &*head_ : nullptr;
+}
+
 std::optional<TensorView> PartCheckpoint::find_own(std::string_view hf_name) const {
   if (const auto view = own_.find_tensor(hf_name)) return view;
   // EAGLE-3 calls its only layer so.

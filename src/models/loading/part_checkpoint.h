@@ -1,11 +1,14 @@
 // A checkpoint of a part that drafts for a target model (Medusa heads, an EAGLE layer). What the part shares with its
-// target, the embedding and the output matrix, is read from the target's file when the part's own does not have it.
+// target, the embedding and the output matrix, is read from the target's file when the part's own does not have it; of
+// a target that is loaded on the same device it is the packed matrix.
 //
-// Owns nothing: both files must outlive it. Read-only; any thread.
+// Owns nothing: both files and the lent matrix must outlive it. Read-only but for lend_head(); any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "models/layers/linear.h"
 #include "models/loading/checkpoint.h"
 
 namespace quire {
@@ -15,9 +18,13 @@ class PartCheckpoint : public Checkpoint {
   // `part`: of architectures/registry.h. Throws Error when the part was made for another hidden size.
   PartCheckpoint(const Checkpoint& own, const Checkpoint& target, std::string part);
 
+  // The target's packed output matrix, by the kernel table that the part will have; without data for a plan. Nothing:
+  // the part packs its own.
+  void lend_head(std::optional<Linear> head);
+
   std::string_view part() const override { return part_; }
-  // Whether the tensor would be read from the target's file.
-  bool is_shared(std::string_view hf_name) const { return !find_own(hf_name); }
+  bool is_of_another(std::string_view hf_name) const override { return !find_own(hf_name); }
+  const Linear* packed(std::string_view hf_name) const override;
 
   const std::string& name() const override { return own_.name(); }
   bool is_gguf() const override { return own_.is_gguf(); }
@@ -40,6 +47,7 @@ class PartCheckpoint : public Checkpoint {
   const Checkpoint& target_;
   std::string part_;
   json::object config_;  // the part's, with the target's sizes where it gives none
+  std::optional<Linear> head_;
 };
 
 }  // namespace quire

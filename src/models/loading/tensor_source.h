@@ -59,6 +59,8 @@ class TensorSource {
 
   const std::string& file_name() const { return checkpoint_.name(); }
   bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }
+  bool is_of_another(std::string_view name) const { return checkpoint_.is_of_another(name); }
+  const Linear* packed(std::string_view name) const { return checkpoint_.packed(name); }
 
   // These throw Error naming the file, the tensor, what was found and what was expected.
   SourceMatrix matrix(const MatrixRequest& request);

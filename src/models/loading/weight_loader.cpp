@@ -22,7 +22,9 @@ MatrixRequest WeightLoader::as_wanted(const MatrixRequest& request) const {
 }
 
 Linear WeightLoader::linear(const MatrixRequest& request) {
-  return packer_.pack(source_, source_.matrix(as_wanted(request)), Layout::kDense);
+  const SourceMatrix matrix = source_.matrix(as_wanted(request));
+  if (const Linear* const packed = source_.packed(request.name)) return *packed;
+  return packer_.pack(source_, matrix, Layout::kDense);
 }
 
 Linear WeightLoader::expert_linear(const MatrixRequest& request) {
@@ -65,7 +67,7 @@ Embedding WeightLoader::embedding(const std::string& name, int64_t rows, int64_t
   const TensorView view = source_.table(name, rows, cols);
   if (!kernels_.embeds_file_rows)
     return {.table = same != nullptr ? same->weights : linear({name, rows, cols}).weights};
-  mapped_bytes_ += view.size_bytes;
+  if (!source_.is_of_another(name)) mapped_bytes_ += view.size_bytes;
   return {.table = {.format = view.format, .rows = rows, .cols = cols, .data = view.data}};
 }
 

@@ -141,9 +141,17 @@ std::string ModelRunner::device() const {
   return impl_->ranks.size() == 1 ? one : fmt::format("{} ranks on {}", impl_->ranks.size(), one);
 }
 
+const Linear* ModelRunner::output_matrix() const {
+  const Linear* last = nullptr;
+  if (!info().has_head || impl_->ranks.size() > 1) return last;
+  impl_->first().model().visit_matrices([&](const Linear& matrix) { last = &matrix; });
+  return last;
+}
+
 void ModelRunner::observe(InputObserver* observer) {
   impl_->on_all_ranks([&](auto& rank) { rank->observe(observer); });
 }
+
 void ModelRunner::start(const Batch& batch) {
   impl_->on_all_ranks([&](auto& rank) { rank->start(batch); });
 }

@@ -39,6 +39,9 @@ class ModelRunner {
   const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
   const char* isa() const;               // the kernel table's name
   std::string device() const;            // for people: Device::description
+  // What logits are multiplied by, for a part on the same device that shares it; null where ranks divide it and where
+  // there is none.
+  const Linear* output_matrix() const;
   // Whether the runner can choose tokens (Batch::sampling).
   bool can_sample() const;
   // Has `observer` see the inputs of all matrices in the steps that follow; null: nobody. Only for one rank on the host

@@ -26,6 +26,7 @@ class RankRunner {
   RankRunner(const Checkpoint& checkpoint, const LoadPlan& plan, Backend backend, Communicator& communicator,
              const Progress& progress);
 
+  const Model& model() const { return *model_; }
   const ModelInfo& info() const { return model_->info(); }
   Device& device() { return *device_; }
   ThreadPool& pool() { return pool_; }

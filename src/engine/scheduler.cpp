@@ -104,11 +104,12 @@ const StepPlan& Scheduler::plan() {
   return plan_;
 }
 
-// Sequences whose last token is pending stop running now, so that others can take their place.
+// Sequences whose last token is pending stop running now, so that others can take their place. Beams keep theirs: they
+// are parked until those that they are compared with are as far.
 void Scheduler::separate_ending() {
   const auto is_ending = [](const Sequence* sequence) {
     return sequence->num_pending_tokens > 0 && sequence->max_tokens > 0 &&
-           sequence->num_tokens() >= sequence->max_tokens && sequence->num_choices == 1;
+           sequence->num_tokens() >= sequence->max_tokens && sequence->num_choices == 1 && !sequence->is_beam;
   };
   const auto first = std::stable_partition(running_.begin(), running_.end(), std::not_fn(is_ending));
   for (auto at = first; at != running_.end(); ++at) {

@@ -30,6 +30,7 @@ struct SmallRequest {
   int num_drafts = 0;            // before each step
   // Further drafts, a branch that begins after the last token, and of which the last one is a branch after its first.
   int num_branch_drafts = 0;
+  int num_beams = 0;  // of a search
 };
 
 struct Scope {
@@ -40,8 +41,9 @@ struct Scope {
 };
 
 // The result of one path of actions. 's': a step whose drafts are all right; 'w': a step whose drafts are all wrong;
-// 'h': a step where only the first draft of each sequence is right; 'b': a step where the drafts of branches are; 'a':
-// the next request arrives; '0'..'5': that sequence is cancelled.
+// 'h': a step where only the first draft of each sequence is right; 'b': a step where the drafts of branches are; 'k':
+// a step after which all beams of a search go on from its first; 'a': the next request arrives; '0'..'5': that sequence
+// is cancelled.
 class World : public Executor {
  public:
   explicit World(const Scope& scope)
@@ -51,6 +53,8 @@ class World : public Executor {
   bool act(char action) {
     if (action == 'a') return arrive();
     is_branch_right_ = action == 'b';
+    does_first_beam_win_ = action == 'k';
+    if (action == 'k') return step(std::numeric_limits<int64_t>::max()) && had_beams_;
     if (action == 'b') return step(std::numeric_limits<int64_t>::max()) && had_branches_;
     if (action == 's') return step(std::numeric_limits<int64_t>::max());
     if (action == 'w') return step(0) && had_drafts_;
@@ -121,8 +125,9 @@ class World : public Executor {
     }
     sequence->num_prompt_tokens = request.num_prompt;
     sequence->max_tokens = request.num_prompt + std::max(request.num_output, request.num_known_output);
-    sequence->num_choices = request.num_choices;
-    sequence->awaits_tokens = request.num_drafts > 0;
+    sequence->num_choices = std::max(request.num_choices, request.num_beams);
+    sequence->is_beam = request.num_beams > 0;
+    sequence->awaits_tokens = request.num_drafts > 0 || request.num_beams > 0;
     sequence->priority = request.priority;
     scheduler_.add(sequence.get());
     sequences_.push_back(std::move(sequence));
@@ -135,7 +140,7 @@ class World : public Executor {
 
   bool step(int64_t num_right) {
     num_right_drafts_ = num_right;
-    had_drafts_ = had_branches_ = false;
+    had_drafts_ = had_branches_ = had_beams_ = false;
     const bool none_in_flight = loop_.in_flight().empty();
     const bool had_work = has_work();
     for (const auto& sequence : sequences_) {
@@ -147,11 +152,50 @@ class World : public Executor {
     EXPECT_TRUE(!none_in_flight || (step != nullptr) == had_work) << "somebody must advance while anybody waits";
     if (step == nullptr) return false;
     for (const StepPlan::Item& item : step->items) {
-      if (item.sequence != nullptr && item.samples) finish_if_at_end(item.sequence);
+      if (item.sequence != nullptr && item.samples && !item.sequence->is_beam) finish_if_at_end(item.sequence);
     }
+    for (size_t request = 0; request < next_; ++request) part_beams(request);
     for (const StepResults::Fork& fork : loop_.results().forks) finish_if_at_end(fork.child);
     scheduler_.check();
     return true;
+  }
+
+  std::vector<Sequence*> living(size_t request) const {
+    std::vector<Sequence*> found;
+    for (const auto& sequence : sequences_) {
+      const bool lives = sequence->state != SequenceState::kFinished;
+      if (sequence->id / 10 == request && lives) found.push_back(sequence.get());
+    }
+    return found;
+  }
+
+  // When all beams of a search are parked, each goes on, or all from the first.
+  void part_beams(size_t request) {
+    const int num_beams = scope_.requests[request].num_beams;
+    std::vector<Sequence*> beams = living(request);
+    const auto is_parked = [](const Sequence* beam) { return beam->state == SequenceState::kParked; };
+    if (num_beams == 0 || beams.empty() || !std::ranges::all_of(beams, is_parked)) return;
+    had_beams_ = had_beams_ || beams.size() > 1;
+    const int64_t length = scope_.requests[request].num_prompt + scope_.requests[request].num_output;
+    const bool is_at_end = beams[0]->num_known_tokens() + 1 == length;
+    const size_t num_kept = is_at_end ? 0 : does_first_beam_win_ ? 1 : beams.size();
+    for (size_t i = num_kept; i < beams.size(); ++i) loop_.finish(beams[i]);
+    if (is_at_end) return;
+    beams.resize(num_kept);
+    for (auto missing = static_cast<size_t>(num_beams) - num_kept; missing > 0; --missing) {
+      auto child = std::make_unique<Sequence>();
+      child->id = unused_id(request);
+      scheduler_.branch(beams[0], child.get(), token_of(child->id));
+      sequences_.push_back(std::move(child));
+    }
+    for (Sequence* beam : beams) scheduler_.resume(beam, token_of(beam->id));
+  }
+
+  uint64_t unused_id(size_t request) const {
+    uint64_t id = request * 10;
+    const std::vector<Sequence*> beams = living(request);
+    while (std::ranges::any_of(beams, [&](const Sequence* beam) { return beam->id == id; })) ++id;
+    return id;
   }
 
   void propose(Sequence& sequence) const {
@@ -210,6 +254,8 @@ class World : public Executor {
       if (item.sequence == nullptr || !item.samples) continue;
       const Sequence& sequence = *item.sequence;
       const SmallRequest& request = scope_.requests[sequence.id / 10];
+      results.tokens[i] = {};
+      if (sequence.is_beam) continue;
       had_drafts_ = had_drafts_ || item.num_drafts > 0;
       const int64_t room = request.num_prompt + request.num_output - sequence.num_known_tokens();
       had_branches_ = had_branches_ || item.num_drafts > item.num_on_trunk;
@@ -248,7 +294,10 @@ class World : public Executor {
     if (index >= sequences_.size() || cancelled_ == scope_.num_cancellations) return false;
     if (sequences_[index]->state == SequenceState::kFinished) return false;
     ++cancelled_;
-    loop_.finish(sequences_[index].get());
+    const bool is_beam = sequences_[index]->is_beam;
+    const std::vector<Sequence*> ended =
+        is_beam ? living(sequences_[index]->id / 10) : std::vector<Sequence*>{sequences_[index].get()};
+    for (Sequence* sequence : ended) loop_.finish(sequence);
     scheduler_.check();
     return true;
   }
@@ -259,6 +308,8 @@ class World : public Executor {
   std::vector<std::unique_ptr<Sequence>> sequences_;
   std::vector<std::vector<int32_t>> chosen_;  // by item of the step that settles
   int64_t num_right_drafts_ = 0;              // of each sequence in the step that settles
+  bool does_first_beam_win_ = false;          // after this step
+  bool had_beams_ = false;                    // that parted after this step
   bool is_branch_right_ = false;              // likewise: those of branches, not those of the trunk
   bool had_drafts_ = false;                   // the step that settles had drafts
   bool had_branches_ = false;                 // likewise
@@ -275,7 +326,7 @@ size_t explore(const Scope& scope) {
   while (!paths.empty() && !testing::Test::HasFailure()) {
     const std::string path = std::move(paths.front());
     paths.pop_front();
-    for (const char action : std::string("swhba012345")) {
+    for (const char action : std::string("swhbka012345")) {
       World world(scope);
       for (const char done : path) world.act(done);
       if (!world.act(action)) continue;
@@ -378,6 +429,19 @@ TEST(SmallScope, PrioritiesPreempt) {
   options.policy = SchedulingPolicy::kPriority;
   options.max_sequences = 2;
   EXPECT_GT(explore({options, {{3, 3, 1, 0, 2}, {2, 3, 1, 0, 1}, {3, 3, 2, 1, 0}, {2, 2, 1, 0, 0}}}), 1000u);
+}
+
+// Beams are parked between their steps, lose their blocks to others there, and are copied from each other.
+TEST(SmallScope, ParkedBeams) {
+  const std::vector<SmallRequest> searching = {
+      {.num_prompt = 3, .num_output = 3, .num_beams = 2}, {2, 4}, {.num_prompt = 1, .num_output = 3, .num_beams = 2}};
+  SchedulerOptions options = tiny(6);
+  for (const int max_in_flight : {1, 2}) {
+    EXPECT_GT(explore({options, searching, max_in_flight}), 400u);
+  }
+  options.preemption = Preemption::kSwap;
+  options.kv_groups[0].num_host_blocks = 3;
+  EXPECT_GT(explore({options, searching}), 400u);
 }
 
 // Steps are planned while earlier ones run, also for sequences that turn out to have ended.

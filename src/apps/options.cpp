@@ -30,6 +30,22 @@ std::pair<int32_t, float> parse_logit_bias(const std::string& text) {
        printable(text, 40));
 }
 
+// Values of --quantize.
+struct Quantized {
+  std::string_view name;
+  Format format;
+};
+constexpr Quantized kQuantized[] = {
+    {"int8", Format::kQ8_0}, {"int4", Format::kQ4_0}, {"q6_k", Format::kQ6_K},
+    {"q5_k", Format::kQ5_K}, {"q4_k", Format::kQ4_K}, {"q3_k", Format::kQ3_K},
+};
+
+std::vector<std::string> quantize_names() {
+  std::vector<std::string> names;
+  for (const Quantized& row : kQuantized) names.emplace_back(row.name);
+  return names;
+}
+
 // RunnerOptions::tuning_file for a value of --tuning.
 std::string tuning_file_of(const ModelOptions& options) {
   if (options.tuning == "none") return "";
@@ -212,6 +228,10 @@ void ModelOptions::add_compute(Command& command) {
         .help =
             "Bit-identical answers regardless of batching; --no-one-answer lets cuBLASLt run BF16 and FP8 matmuls on "
             "a GPU"},
+       {.names = "--quantize",
+        .value = choice(quantize, quantize_names()),
+        .help = "Quantise matrices of floats while they are loaded; those that have codes already stay as they are",
+        .default_text = "as the file has them"},
        {.names = "--tuning",
         .value = text(tuning, "FILE"),
         .help = "Matmul settings that 'quire tune' measured: a file, none, or auto for the one in the cache folder"},
@@ -231,6 +251,7 @@ RunnerOptions ModelOptions::runner_options() const {
   options.one_answer = one_answer;
   options.pages = huge_pages ? PageSize::kHuge : PageSize::kSmall;
   options.tensor_parallel = tensor_parallel;
+  if (!quantize.empty()) options.weight_format = std::ranges::find(kQuantized, quantize, &Quantized::name)->format;
   options.tuning_file = tuning_file_of(*this);
   choose_weight_cache(weight_cache, options);
   options.sampling_bytes_per_token = SamplerScratch::kBytesPerToken;

@@ -36,6 +36,7 @@ struct ModelOptions {
   std::string isa;
   Activations activations = kUsualActivations;
   bool one_answer = true;
+  std::string quantize;  // a name of RunnerOptions::weight_format; empty: none
   std::string tuning = "auto";
   std::string weight_cache = "auto";
   int threads = 0;

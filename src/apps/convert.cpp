@@ -22,7 +22,7 @@
 namespace quire {
 namespace {
 
-struct Options {
+struct ConvertFlags {
   std::string model;
   std::string out;
   std::string type = "keep";
@@ -30,7 +30,7 @@ struct Options {
   bool force = false;
 };
 
-std::optional<Format> type_of(std::string name) {
+std::optional<Format> format_of_flag(std::string name) {
   if (name == "keep") return std::nullopt;
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   const auto format = format_by_name(name);
@@ -39,7 +39,7 @@ std::optional<Format> type_of(std::string name) {
        printable(name, 40));
 }
 
-void run_convert(const Options& options) {
+void run_convert(const ConvertFlags& options) {
   const auto checkpoint = open_checkpoint(options.model);
   std::optional<GgufVocabulary> vocabulary;
   if (checkpoint->is_gguf() && checkpoint->gguf()->has("tokenizer.ggml.tokens")) {
@@ -50,7 +50,7 @@ void run_convert(const Options& options) {
   const ConvertResult result =
       convert(*checkpoint,
               {.out = options.out,
-               .type = type_of(options.type),
+               .type = format_of_flag(options.type),
                .replaces = options.force,
                .vocabulary = vocabulary ? &*vocabulary : nullptr,
                .progress =
@@ -67,7 +67,7 @@ void run_convert(const Options& options) {
 
 void add_convert_command(Command& program) {
   Command& command = program.add_command("convert", "Turn a model directory into a GGUF file, or the other way round");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ConvertFlags>();
   command.add({{.names = "MODEL",
                 .value = text(options->model, "MODEL"),
                 .help = "A directory or a .gguf file",

@@ -61,7 +61,7 @@ std::vector<Case> file_cases() {
                             "unknown_architecture",
                             "no_architecture",
                             "unknown_quantization",
-                            "three_bits",
+                            "five_bits",
                             "size_is_text",
                             "size_is_negative",
                             "size_is_huge",

@@ -18,6 +18,7 @@ void add_compress_command(Command& program);
 void add_bench_command(Command& program);
 void add_tune_command(Command& program);
 void add_cache_command(Command& program);
+void add_convert_command(Command& program);
 void add_simulate_command(Command& program);
 void add_man_command(Command& program);
 void add_completion_command(Command& program);

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   quire::add_bench_command(program);
   quire::add_tune_command(program);
   quire::add_cache_command(program);
+  quire::add_convert_command(program);
   quire::add_simulate_command(program);
   quire::add_man_command(program);
   quire::add_completion_command(program);

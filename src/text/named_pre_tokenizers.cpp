@@ -1,5 +1,6 @@
 #include "text/named_pre_tokenizers.h"
 
+#include <algorithm>
 #include <string>
 
 #include "base/error.h"
@@ -114,6 +115,14 @@ const NamedPreTokenizer& find_named_pre_tokenizer(std::string_view name) {
     }
   }
   fail(ErrorCode::kUnsupported, "pre-tokenizer \"{}\" is unknown; known are {}", printable(name), known);
+}
+
+std::string_view name_of_pre_tokenizer(const std::vector<std::string>& expressions, unsigned flags) {
+  const auto is_same = [&](const NamedPreTokenizer& row) {
+    return (row.flags & (kNfc | kIgnoreMerges)) == flags && std::ranges::equal(row.expressions, expressions);
+  };
+  const auto found = std::ranges::find_if(table(), is_same);
+  return found == table().end() ? std::string_view() : found->names.front();
 }
 
 }  // namespace quire

@@ -2,6 +2,7 @@
 // ("tokenizer.ggml.pre"). To add one: a row in the table of named_pre_tokenizers.cpp.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,5 +25,7 @@ struct NamedPreTokenizer {
 
 // Throws Error kUnsupported naming the unknown name and the known ones.
 const NamedPreTokenizer& find_named_pre_tokenizer(std::string_view name);
+// The name of what splits by these expressions, with the same kNfc and kIgnoreMerges; empty: there is none.
+std::string_view name_of_pre_tokenizer(const std::vector<std::string>& expressions, unsigned flags);
 
 }  // namespace quire

@@ -96,7 +96,7 @@ void make_configurations(const fs::path& folder) {
     config.erase("model_type");
   });
   with("unknown_quantization", "quantization_config", {{"quant_method", "exl2"}, {"bits", 4}});
-  with("three_bits", "quantization_config", {{"quant_method", "gptq"}, {"bits", 3}});
+  with("five_bits", "quantization_config", {{"quant_method", "gptq"}, {"bits", 5}});
   with("size_is_text", "hidden_size", "32");
   with("size_is_negative", "hidden_size", -32);
   with("size_is_huge", "num_hidden_layers", int64_t{1} << 60);

@@ -127,6 +127,10 @@ TEST(Layouts, OfWholeNumbersAreReadBackToTheBit) {
     bool with_order;
   };
   const Case cases[] = {
+      {kGptqLayout, 2, false, true},
+      {kGptqLayout, 2, true, false},
+      {kGptqLayout, 3, false, true},
+      {kGptqLayout, 3, true, true},
       {kGptqLayout, 4, false, true},
       {kGptqLayout, 4, true, true},
       {kGptqLayout, 8, false, false},
@@ -141,7 +145,7 @@ TEST(Layouts, OfWholeNumbersAreReadBackToTheBit) {
   for (const Case& one : cases) {
     for (const int64_t group : {int64_t{32}, int64_t{128}, int64_t{0}}) {
       const GroupGrid grid{.bits = one.bits, .group = group, .symmetric = !one.with_zeros};
-      expect_same(one.layout, random_matrix(40, 256, grid, one.with_order && group != 0));
+      expect_same(one.layout, random_matrix(64, 256, grid, one.with_order && group != 0));
     }
   }
   expect_same(kW8A8Layout, random_matrix(40, 256, {.bits = 8, .group = 0}, false));

@@ -224,16 +224,25 @@ void add_missing_gemma3_keys(const GgufFile& file, json::object& config) {
                  config);
 }
 
+std::span<const GgufSamplingKey> gguf_sampling_keys() {
+  static constexpr GgufSamplingKey kKeys[] = {{"general.sampling.temp", "temperature"},
+                                              {"general.sampling.top_k", "top_k", true},
+                                              {"general.sampling.top_p", "top_p"},
+                                              {"general.sampling.min_p", "min_p"},
+                                              {"general.sampling.penalty_repeat", "repetition_penalty"}};
+  return kKeys;
+}
+
 json::object gguf_generation_config(const GgufFile& file) {
-  constexpr std::pair<const char*, const char*> kKeys[] = {{"general.sampling.temp", "temperature"},
-                                                           {"general.sampling.top_p", "top_p"},
-                                                           {"general.sampling.min_p", "min_p"},
-                                                           {"general.sampling.penalty_repeat", "repetition_penalty"}};
   json::object config;
-  for (const auto& [key, name] : kKeys) {
-    if (file.has(key)) config[name] = file.get_double(key);
+  for (const auto& [key, name, is_integer] : gguf_sampling_keys()) {
+    if (!file.has(key)) continue;
+    if (is_integer) {
+      config[name] = file.get_int(key);
+    } else {
+      config[name] = file.get_double(key);
+    }
   }
-  if (file.has("general.sampling.top_k")) config["top_k"] = file.get_int("general.sampling.top_k");
   return config;
 }
 

@@ -30,12 +30,16 @@ constexpr NamePair kGemmaNormNames[] = {
     {"post_feedforward_layernorm.weight", "post_ffw_norm.weight"},
 };
 
+constexpr std::string_view kLlamaKin[] = {"MistralForCausalLM", "MixtralForCausalLM"};
+constexpr std::string_view kGemma3Kin[] = {"Gemma3ForConditionalGeneration"};
+
 constexpr GgufArchitecture kArchitectures[] = {
     {.name = "llama",
      .model_type = "llama",
      .architecture = "LlamaForCausalLM",
      .norm_names = kPreNormNames,
-     .rope_is_interleaved = true},
+     .rope_is_interleaved = true,
+     .also = kLlamaKin},
     {.name = "qwen2", .model_type = "qwen2", .architecture = "Qwen2ForCausalLM", .norm_names = kPreNormNames},
     {.name = "qwen3", .model_type = "qwen3", .architecture = "Qwen3ForCausalLM", .norm_names = kPreNormNames},
     {.name = "qwen3moe", .model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .norm_names = kPreNormNames},
@@ -50,7 +54,8 @@ constexpr GgufArchitecture kArchitectures[] = {
      .architecture = "Gemma3ForCausalLM",
      .norm_names = kGemmaNormNames,
      .norms_include_one = true,
-     .add_missing_keys = add_missing_gemma3_keys},
+     .add_missing_keys = add_missing_gemma3_keys,
+     .also = kGemma3Kin},
     {.name = "phi3", .model_type = "phi3", .architecture = "Phi3ForCausalLM", .norm_names = kPreNormNames},
 };
 
@@ -103,28 +108,27 @@ std::optional<TensorView> as_optional(const TensorView* view) {
 // A matrix in NVFP4 has its scale in a tensor beside it: "<matrix>.scale" beside "<matrix>.weight".
 constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScale = ".scale";
+constexpr std::string_view kExperts = "_exps.weight";
 
 std::string with_end(std::string_view name, std::string_view end, std::string_view other) {
   return std::string(name.substr(0, name.size() - end.size())) + std::string(other);
 }
 
-// `rest`: the matrix of an expert; end: kWeight or kScale.
-std::optional<TensorView> find_expert(const GgufFile& file, int64_t layer, std::string_view rest,
+// `stack` is "blk.<n>.ffn_<x>_exps.weight"; end: kWeight or kScale.
+std::optional<TensorView> find_expert(const GgufFile& file, std::string_view stack, int64_t expert,
                                       std::string_view end) {
-  const auto expert = take_number(rest);
-  const auto part = translate(kExpertNames, rest);
-  if (!expert || !part) return std::nullopt;
-  const TensorView* stack = file.find_tensor(fmt::format("blk.{}.ffn_{}_exps{}", layer, *part, end));
-  if (stack == nullptr) {
-    return as_optional(file.find_tensor(fmt::format("blk.{}.ffn_{}.{}{}", layer, *part, *expert, end)));
+  const TensorView* all = file.find_tensor(with_end(stack, kWeight, end));
+  if (all == nullptr) {
+    const std::string of_one = fmt::format(".{}{}", expert, end);
+    return as_optional(file.find_tensor(with_end(stack, kExperts, of_one)));
   }
-  const int rank = stack->rank - 1;
-  if (rank != (end == kWeight ? 2 : 0) || *expert >= stack->shape[0]) return std::nullopt;
-  TensorView view = *stack;
+  const int rank = all->rank - 1;
+  if (rank != (end == kWeight ? 2 : 0) || expert >= all->shape[0]) return std::nullopt;
+  TensorView view = *all;
   view.rank = rank;
-  std::copy_n(stack->shape.begin() + 1, rank, view.shape.begin());
+  std::copy_n(all->shape.begin() + 1, rank, view.shape.begin());
   view.size_bytes = weight_format(view.format).bytes_of(view.num_elements());
-  view.data = stack->data + static_cast<size_t>(*expert) * view.size_bytes;
+  view.data = all->data + static_cast<size_t>(expert) * view.size_bytes;
   return view;
 }
 
@@ -142,25 +146,38 @@ const GgufArchitecture& gguf_architecture(const GgufFile& file) {
        known);
 }
 
-std::optional<TensorView> find_gguf_tensor(const GgufFile& file, const GgufArchitecture& architecture,
-                                           std::string_view hf_name) {
-  const std::string_view end = hf_name.ends_with(kScale) ? kScale : kWeight;
-  const std::string weight = end == kScale ? with_end(hf_name, kScale, kWeight) : std::string(hf_name);
-  const auto find = [&](const std::string& name) {
-    return as_optional(file.find_tensor(end == kScale ? with_end(name, kWeight, kScale) : name));
+const GgufArchitecture* find_gguf_architecture(std::string_view hf_architecture) {
+  const auto keeps = [&](const GgufArchitecture& row) {
+    return row.architecture == hf_architecture || std::ranges::find(row.also, hf_architecture) != row.also.end();
   };
-  if (const auto name = translate(kModelNames, weight)) return find(std::string(*name));
-  std::string_view rest = weight;
+  const auto* const found = std::ranges::find_if(kArchitectures, keeps);
+  return found == std::end(kArchitectures) ? nullptr : found;
+}
+
+std::optional<GgufPlace> gguf_place(const GgufArchitecture& architecture, std::string_view hf_name) {
+  if (const auto name = translate(kModelNames, hf_name)) return GgufPlace{std::string(*name)};
+  std::string_view rest = hf_name;
   if (!take_prefix(rest, "model.layers.")) return std::nullopt;
   const auto layer = take_number(rest);
   if (!layer) return std::nullopt;
   auto name = translate(architecture.norm_names, rest);
   if (!name) name = translate(kLayerNames, rest);
-  if (name) return find(fmt::format("blk.{}.{}", *layer, *name));
-  if (take_prefix(rest, "mlp.experts.") || take_prefix(rest, "block_sparse_moe.experts.")) {
-    return find_expert(file, *layer, rest, end);
-  }
-  return std::nullopt;
+  if (name) return GgufPlace{fmt::format("blk.{}.{}", *layer, *name)};
+  if (!take_prefix(rest, "mlp.experts.") && !take_prefix(rest, "block_sparse_moe.experts.")) return std::nullopt;
+  const auto expert = take_number(rest);
+  const auto part = translate(kExpertNames, rest);
+  if (!expert || !part) return std::nullopt;
+  return GgufPlace{fmt::format("blk.{}.ffn_{}{}", *layer, *part, kExperts), expert};
+}
+
+std::optional<TensorView> find_gguf_tensor(const GgufFile& file, const GgufArchitecture& architecture,
+                                           std::string_view hf_name) {
+  const std::string_view end = hf_name.ends_with(kScale) ? kScale : kWeight;
+  const std::string weight = end == kScale ? with_end(hf_name, kScale, kWeight) : std::string(hf_name);
+  const auto place = gguf_place(architecture, weight);
+  if (!place) return std::nullopt;
+  if (place->expert) return find_expert(file, place->name, *place->expert, end);
+  return as_optional(file.find_tensor(end == kScale ? with_end(place->name, kWeight, kScale) : place->name));
 }
 
 }  // namespace quire

@@ -81,6 +81,7 @@ TensorSource::TensorSource(const Checkpoint& checkpoint, RankShare share)
 
 TensorView TensorSource::plain_tensor(std::string_view name, std::initializer_list<int64_t> shape) {
   const TensorView view = checkpoint_.tensor(name);
+  note(name, shape);
   const std::span<const int64_t> expected(shape.begin(), shape.size());
   if (!std::ranges::equal(view.dimensions(), expected)) {
     fail(ErrorCode::kCorrupt, "{}: tensor \"{}\" has the shape {}, expected {} from the configuration", file_name(),
@@ -117,6 +118,7 @@ SourceMatrix TensorSource::matrix(const MatrixRequest& asked) {
   SourceMatrix matrix{.name = request.name, .first_row = request.first_row, .part_row = request.first_row};
   if (auto quantized = find_quantized(request)) {
     matrix.shape = {quantized->format, request.rows, request.cols};
+    note(request.name, {request.total_rows, request.cols});
     count(quantized->identity + request.first_row, request.rows * request.cols);
     matrix.column_order = std::move(quantized->column_order);
     matrix.whole = std::move(*quantized);
@@ -249,6 +251,10 @@ std::vector<std::string> TensorSource::unused_tensors() const {
     unused.push_back(name);
   }
   return unused;
+}
+
+void TensorSource::note(std::string_view name, std::vector<int64_t> shape) {
+  if (requested_names_.insert(std::string(name)).second) requested_.push_back({std::string(name), std::move(shape)});
 }
 
 void TensorSource::count(const std::byte* place, int64_t num_elements) {

@@ -74,6 +74,12 @@ class TensorSource {
   // The rows of a matrix in blocks of its shape's format, one after the other; valid until the next call.
   const std::byte* blocks(const SourceMatrix& matrix, const Exec& exec);
 
+  // The tensors that were asked for, each once, in that order: whole, under Hugging Face's names.
+  struct Requested {
+    std::string name;
+    std::vector<int64_t> shape;  // of the plain tensor; [num_stacked, rows, cols] of a stack
+  };
+  const std::vector<Requested>& requested() const { return requested_; }
   // Names in the file of tensors that nobody has asked for and that the model might be expected to need: not those of
   // tables that follow from the configuration, nor a head beside a tied embedding.
   std::vector<std::string> unused_tensors() const;
@@ -91,6 +97,7 @@ class TensorSource {
   const std::byte* converted_blocks(const SourceMatrix& matrix, const Exec& exec);
   std::byte* take_buffer(const MatrixShape& shape);
   void count(const std::byte* place, int64_t num_elements);
+  void note(std::string_view name, std::vector<int64_t> shape);
 
   const Checkpoint& checkpoint_;
   std::unique_ptr<QuantizationScheme> scheme_;  // none: everything is plain
@@ -99,6 +106,8 @@ class TensorSource {
   AlignedBuffer buffer_;                // blocks of one matrix that had to be converted or copied
   std::set<const std::byte*> counted_;  // addresses of tensors
   uint64_t num_parameters_ = 0;
+  std::vector<Requested> requested_;
+  std::set<std::string, std::less<>> requested_names_;
 };
 
 }  // namespace quire

@@ -83,6 +83,7 @@ class WeightLoader {
   uint64_t packed_bytes() const { return packer_.packed_bytes(); }
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t num_parameters() const { return source_.num_parameters(); }
+  const std::vector<TensorSource::Requested>& requested_tensors() const { return source_.requested(); }
   std::vector<std::string> unused_tensors() const { return source_.unused_tensors(); }
   // The distinct packed matrices.
   const std::set<MatrixShape>& matrices() const { return packer_.matrices(); }

@@ -1,6 +1,7 @@
 // GPTQ (arXiv 2210.17323) as AutoGPTQ and GPTQModel write it: codes in the words of qweight along the columns of the
-// matrix, [cols / (32 / bits), rows]; scales [groups, rows]; zero points packed along the rows in qzeros; g_idx, the
-// group of every column, in any order when columns were quantised in activation order (desc_act).
+// matrix, [cols * bits / 32, rows]; scales [groups, rows]; zero points packed along the rows in qzeros; g_idx, the
+// group of every column, in any order when columns were quantised in activation order (desc_act). Codes of 2 and 3 bits
+// become codes of 4; those of 3 bits cross words, 32 in three of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +12,21 @@
 
 namespace quire {
 namespace {
+
+// Whole codes in whole words.
+struct Unit {
+  int words;
+  int codes;
+};
+
+Unit unit_of(int bits) { return bits == 3 ? Unit{3, 32} : Unit{1, 32 / bits}; }
+
+int code_at(const uint32_t* words, int index, int bits) {
+  const int at = index * bits;
+  uint64_t pair = words[at / 32];
+  if (at % 32 + bits > 32) pair |= uint64_t{words[at / 32 + 1]} << 32;
+  return static_cast<int>((pair >> (at % 32)) & ((1u << bits) - 1));
+}
 
 class Gptq : public QuantizationScheme {
  public:
@@ -25,17 +41,17 @@ class Gptq : public QuantizationScheme {
     if (!module.find("qweight")) return std::nullopt;
     const int64_t rows = module.rows();
     const int64_t cols = module.cols();
-    const int64_t per_word = 32 / bits_;
-    if (rows % per_word != 0 || cols % per_word != 0) {
-      module.refuse("qweight", fmt::format("packs {} codes to a word", per_word), "multiples of that");
+    const Unit unit = unit_of(bits_);
+    if (rows % unit.codes != 0 || cols % unit.codes != 0) {
+      module.refuse("qweight", fmt::format("packs {} codes to {} words", unit.codes, unit.words), "multiples of that");
     }
     const int64_t num_groups = group_size_ < 0 ? 1 : (cols + group_size_ - 1) / group_size_;
-    const TensorView words = module.get("qweight", Format::kI32, {cols / per_word, rows});
-    const TensorView zeros = module.get("qzeros", Format::kI32, {num_groups, rows / per_word});
+    const TensorView words = module.get("qweight", Format::kI32, {cols * bits_ / 32, rows});
+    const TensorView zeros = module.get("qzeros", Format::kI32, {num_groups, rows * bits_ / 32});
     const TensorView scales = module.get_floats("scales");
     module.check_shape("scales", scales, {num_groups, rows});
 
-    IntegerCodes codes{.bits = bits_,
+    IntegerCodes codes{.bits = std::max(bits_, 4),
                        .groups = read_groups(module, num_groups),
                        .scales = {.view = scales, .num_groups = num_groups, .transposed = true},
                        .zero = [this_zeros = zeros, bits = bits_, add = zeros_less_one_](
@@ -62,16 +78,18 @@ class Gptq : public QuantizationScheme {
   }
 
   // The first version stores zero points minus one, subtracted from whole words: a borrow from the neighbour is undone
-  // by adding to the whole word.
+  // by adding to the whole word. No word of 3 bits has whole codes: one is added to each.
   static uint32_t zeros_word(const TensorView& zeros, int bits, bool add_one, int64_t index) {
-    const uint32_t ones = bits == 4 ? 0x11111111u : 0x01010101u;
-    return static_cast<uint32_t>(int32_at(zeros, index)) + (add_one ? ones : 0);
+    const uint32_t ones = 0xffffffffu / ((1u << bits) - 1);
+    return static_cast<uint32_t>(int32_at(zeros, index)) + (add_one && bits != 3 ? ones : 0);
   }
 
   static int zero_at(const TensorView& zeros, int bits, bool add_one, int64_t row, int64_t group) {
-    const int64_t per_word = 32 / bits;
-    const uint32_t word = zeros_word(zeros, bits, add_one, group * zeros.cols() + row / per_word);
-    return static_cast<int>((word >> (row % per_word * bits)) & ((1u << bits) - 1));
+    const Unit unit = unit_of(bits);
+    const int64_t first = group * zeros.cols() + row / unit.codes * unit.words;
+    uint32_t words[3] = {};
+    for (int i = 0; i < unit.words; ++i) words[i] = zeros_word(zeros, bits, add_one, first + i);
+    return code_at(words, static_cast<int>(row % unit.codes), bits) + (add_one && bits == 3 ? 1 : 0);
   }
 
   bool zeros_are_middle(const TensorView& zeros) const {
@@ -83,6 +101,7 @@ class Gptq : public QuantizationScheme {
 
   // Rows are innermost in qweight: in a pass over the words of one column pack, neighbouring rows share a cache line.
   decltype(IntegerCodes::read) reader(const TensorView& words) const {
+    if (bits_ < 4) return narrow_reader(words, bits_);
     return [words, bits = bits_](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes) {
       const int per_word = 32 / bits;
       const int64_t cols = words.rows() * per_word;
@@ -102,6 +121,26 @@ class Gptq : public QuantizationScheme {
     };
   }
 
+  static decltype(IntegerCodes::read) narrow_reader(const TensorView& words, int bits) {
+    return
+        [words, bits, unit = unit_of(bits)](int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes) {
+          const int64_t cols = words.rows() / unit.words * unit.codes;
+          for (int64_t k = 0; k < words.rows() / unit.words; ++k) {
+            for (int64_t i = 0; i < num_rows; ++i) {
+              uint32_t packed[3] = {};
+              for (int w = 0; w < unit.words; ++w) {
+                packed[w] = static_cast<uint32_t>(int32_at(words, (k * unit.words + w) * words.cols() + first_row + i));
+              }
+              for (int j = 0; j < unit.codes; ++j) {
+                const int64_t column = k * unit.codes + j;
+                codes[i * cols + (place == nullptr ? column : place[column])] =
+                    static_cast<uint8_t>(code_at(packed, j, bits));
+              }
+            }
+          }
+        };
+  }
+
   int bits_;
   int64_t group_size_;
   bool zeros_less_one_;
@@ -112,8 +151,8 @@ class Gptq : public QuantizationScheme {
 
 std::unique_ptr<QuantizationScheme> read_gptq(const json::object& config) {
   const int64_t bits = get_int(config, "bits");
-  if (bits != 4 && bits != 8) {
-    fail(ErrorCode::kUnsupported, "GPTQ with \"bits\" {}; this build reads 4 and 8", bits);
+  if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
+    fail(ErrorCode::kUnsupported, "GPTQ with \"bits\" {}; this build reads 2, 3, 4 and 8", bits);
   }
   const std::string form = find_string(config, "checkpoint_format", "gptq");
   if (form != "gptq" && form != "gptq_v2") {

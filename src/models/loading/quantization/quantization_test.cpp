@@ -467,7 +467,7 @@ TEST(Quantization, RefusesUnsupportedOptions) {
   };
   expect({{"quant_method", "exl2"}}, "quantised with \"exl2\"");
   expect({{"bits", 4}}, "quantised with \"an unnamed method\"");
-  expect({{"quant_method", "gptq"}, {"bits", 3}}, "GPTQ with \"bits\" 3; this build reads 4 and 8");
+  expect({{"quant_method", "gptq"}, {"bits", 5}}, "GPTQ with \"bits\" 5; this build reads 2, 3, 4 and 8");
   expect({{"quant_method", "gptq"}}, "\"bits\" is missing");
   expect({{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 0}}, "\"group_size\" is 0, expected -1 or 1 to");
   expect({{"quant_method", "gptq"}, {"bits", 4}, {"checkpoint_format", "marlin"}}, "this build reads gptq and gptq_v2");

@@ -2,7 +2,8 @@
 //
 // The method is that of llama.cpp's tool of the same name: the text is cut into windows of --ctx-size tokens, each
 // begins with the model's begin-of-sequence token in the place of its first one (if the model puts one before texts),
-// and the tokens of the second half are scored. The figures of both tools are comparable.
+// and the tokens of the second half are scored. The figures of both tools are comparable. With --kl-against the rows of
+// two models are compared, also as that tool defines it: KL of the model's distribution from the original's.
 
 #include <fmt/format.h>
 
@@ -19,6 +20,7 @@
 #include "apps/standard_input.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "measure/distributions.h"
 #include "measure/progress_bar.h"
 
 namespace quire {
@@ -30,6 +32,7 @@ struct PerplexityOptions {
   int64_t window = 512;
   int64_t max_windows = 0;
   bool compare_activations = false;
+  std::string original;  // a model, to be compared with
   bool json = false;
 };
 
@@ -72,33 +75,16 @@ class Scorer {
   std::vector<double> surprises_;
 };
 
-// How far the distributions of one model are from another's, over scored tokens.
-struct Distance {
-  double sum = 0;
-  double largest = 0;
-  int64_t same_choice = 0;
-  int64_t count = 0;
-
-  void add(ModelRunner& runner, std::span<const float> logits, std::span<const float> other, size_t num_rows) {
-    std::vector<double> nats(num_rows);
-    runner.parallel_for(static_cast<int64_t>(num_rows), [&](int64_t i, int) {
-      const auto row = static_cast<size_t>(i);
-      nats[row] = divergence(row_of(logits, row, runner.info()), row_of(other, row, runner.info()));
-    });
-    for (size_t row = 0; row < num_rows; ++row) {
-      sum += nats[row];
-      largest = std::max(largest, nats[row]);
-      const auto likeliest = [&](std::span<const float> of) {
-        const std::span<const float> values = row_of(of, row, runner.info());
-        return std::ranges::max_element(values) - values.begin();
-      };
-      if (likeliest(logits) == likeliest(other)) ++same_choice;
-    }
-    count += static_cast<int64_t>(num_rows);
-  }
-  double mean() const { return sum / static_cast<double>(count); }
-  double share_alike() const { return static_cast<double>(same_choice) / static_cast<double>(count); }
-};
+// Adds the rows of a batch to the distance of `other` from `logits`.
+void compare_rows(ModelRunner& runner, std::span<const float> logits, std::span<const float> other, size_t num_rows,
+                  Distance& distance) {
+  std::vector<Distance::Row> rows(num_rows);
+  runner.parallel_for(static_cast<int64_t>(num_rows), [&](int64_t i, int) {
+    const auto row = static_cast<size_t>(i);
+    rows[row] = Distance::measure(row_of(logits, row, runner.info()), row_of(other, row, runner.info()));
+  });
+  for (const Distance::Row& row : rows) distance.add(row);
+}
 
 struct Text {
   std::vector<int32_t> ids;    // of all windows
@@ -157,12 +143,12 @@ void compare_activations(const PerplexityOptions& options, const Checkpoint& che
     const char* const name = activations_name(kind);
     rows.push_back(json::object{{"activations", name},
                                 {"divergence_mean", distance.mean()},
-                                {"divergence_max", distance.largest},
+                                {"divergence_max", distance.largest()},
                                 {"same_choice", distance.share_alike()},
                                 {"perplexity", score.perplexity()},
                                 {"scored_tokens", score.count}});
     if (options.json) return;
-    fmt::print("{:<13}{:>12.6f}{:>12.6f}{:>12.2f} %{:>12.4f}\n", name, distance.mean(), distance.largest,
+    fmt::print("{:<13}{:>12.6f}{:>12.6f}{:>12.2f} %{:>12.4f}\n", name, distance.mean(), distance.largest(),
                100 * distance.share_alike(), score.perplexity());
   };
   load::ProgressBar bar;
@@ -176,16 +162,63 @@ void compare_activations(const PerplexityOptions& options, const Checkpoint& che
     text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
       window.for_each_batch(ids, [&](const Batch& batch, std::span<const int32_t> next) {
         const std::span<const float> logits = exact.add(batch, next);
-        distance.add(exact.runner(), logits, other.add(batch, next), batch.logit_rows.size());
+        compare_rows(exact.runner(), logits, other.add(batch, next), batch.logit_rows.size(), distance);
       });
       bar.show(activations_name(kind), index + 1, text.num_windows, fmt::format("KL {:.6f} so far", distance.mean()));
     });
     bar.clear();
-    const int64_t count = exact.score().count;
-    if (rows.empty()) show(Activations::kF32, exact.score(), {.same_choice = count, .count = count});
+    if (rows.empty()) {
+      Distance none;
+      none.add({.divergence = 0, .same_choice = true});
+      show(Activations::kF32, exact.score(), none);
+    }
     show(kind, other.score(), distance);
   }
   if (options.json) fmt::print("{}\n", json::serialize(rows));
+}
+
+// The model beside the one that it was made of, on the same rows.
+void compare_models(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info, Text& text) {
+  const auto original_checkpoint = open_checkpoint(options.original);
+  const ModelInfo original_info = ModelRunner::info(*original_checkpoint);
+  require_logits(original_info);
+  if (original_info.vocab_size != info.vocab_size) {
+    fail(ErrorCode::kInvalidArgument, "{} has {} tokens and {} has {}; expected a model with the same vocabulary",
+         options.model.model, info.vocab_size, options.original, original_info.vocab_size);
+  }
+  const RunnerOptions chosen = runner_options(options);
+  Scorer original(*original_checkpoint, chosen);
+  Scorer scorer(checkpoint, chosen);
+  ScoredWindow window(info, text.window, chosen.max_batch_tokens);
+  Distance distance;
+  load::ProgressBar bar;
+  text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
+    window.for_each_batch(ids, [&](const Batch& batch, std::span<const int32_t> next) {
+      const std::span<const float> logits = original.add(batch, next);
+      compare_rows(original.runner(), logits, scorer.add(batch, next), batch.logit_rows.size(), distance);
+    });
+    bar.show("comparing", index + 1, text.num_windows, fmt::format("KL {:.6f} so far", distance.mean()));
+  });
+  bar.clear();
+  if (options.json) {
+    fmt::print("{}\n", json::serialize(json::object{{"divergence_mean", distance.mean()},
+                                                    {"divergence_error", distance.error()},
+                                                    {"divergence_99", distance.quantile(0.99)},
+                                                    {"divergence_max", distance.largest()},
+                                                    {"same_choice", distance.share_alike()},
+                                                    {"perplexity", scorer.score().perplexity()},
+                                                    {"original_perplexity", original.score().perplexity()},
+                                                    {"scored_tokens", distance.count()},
+                                                    {"windows", text.num_windows},
+                                                    {"window_tokens", options.window}}));
+    return;
+  }
+  fmt::print("KL {:.6f} +/- {:.6f} (99 % of tokens below {:.6f}, largest {:.6f})\n", distance.mean(), distance.error(),
+             distance.quantile(0.99), distance.largest());
+  fmt::print(
+      "same choice {:.2f} %, perplexity {:.4f}, of the original {:.4f}  ({} tokens scored in {} windows of {})\n",
+      100 * distance.share_alike(), scorer.score().perplexity(), original.score().perplexity(), distance.count(),
+      text.num_windows, options.window);
 }
 
 void perplexity(const PerplexityOptions& options) {
@@ -193,6 +226,7 @@ void perplexity(const PerplexityOptions& options) {
   const ModelInfo info = ModelRunner::info(*checkpoint);
   require_logits(info);
   Text text = load_text(options, *checkpoint, info);
+  if (!options.original.empty()) return compare_models(options, *checkpoint, info, text);
   if (options.compare_activations) return compare_activations(options, *checkpoint, info, text);
 
   const RunnerOptions chosen = runner_options(options);
@@ -238,6 +272,9 @@ void add_perplexity_command(Command& program) {
                {.names = "--compare-activations",
                 .value = on_off(options->compare_activations),
                 .help = "Compare the distributions with int8 and bf16 activations to those with f32"},
+               {.names = "--kl-against",
+                .value = text(options->original, "MODEL"),
+                .help = "Compare the distributions with those of this model, the original of one that was compressed"},
                {.names = "--json", .value = on_off(options->json), .help = "Print one JSON object"}});
   options->model.add_kv_types(command);
   options->model.add_compute(command);

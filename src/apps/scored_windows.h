@@ -1,4 +1,4 @@
-// A text cut into windows whose second half is scored, and measures of the logits of its rows.
+// A text cut into windows whose second half is scored.
 #pragma once
 
 #include <cstdint>
@@ -32,24 +32,6 @@ class ScoredWindow {
   int64_t step_;
   std::vector<int32_t> blocks_;
   Batch batch_;
-};
-
-// The negative logarithm of the probability that a row of logits gives to the token.
-double surprise(std::span<const float> logits, int32_t id);
-// The Kullback-Leibler divergence in nats of the distribution of `other` from that of `logits`.
-double divergence(std::span<const float> logits, std::span<const float> other);
-
-// Sums over scored tokens.
-struct Score {
-  double sum = 0;
-  double squares = 0;
-  int64_t count = 0;
-
-  void add(double surprise);
-  double mean() const { return sum / static_cast<double>(count); }
-  double perplexity() const;
-  // Standard error of the perplexity, from that of the mean.
-  double error() const;
 };
 
 }  // namespace quire

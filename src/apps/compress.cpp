@@ -9,11 +9,13 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/compress_blocks.h"
 #include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/units.h"
 #include "base/error.h"
+#include "compress/block_recipe.h"
 #include "compress/compression.h"
 #include "compress/layouts/layout.h"
 #include "compress/own_text.h"
@@ -33,7 +35,11 @@ struct CompressOptions {
   bool asymmetric = false;
   std::string text_file;
   int64_t text_tokens = 16384;
+  CompressBlocksOptions blocks;
 };
+
+// The method whose formats are GGUF's: a command of its own inside.
+constexpr std::string_view kBlockMethod = "kquant";
 
 template <typename Rows>
 std::vector<std::string> names_of(const Rows& rows) {
@@ -97,7 +103,19 @@ Windows windows_of_model(const CompressOptions& options, const Checkpoint& check
   });
 }
 
-void compress_model(const CompressOptions& asked) {
+void compress_model(CompressOptions& asked) {
+  if (asked.compression.method == kBlockMethod) {
+    if (asked.bits > 0 || !asked.text_file.empty() || !asked.compression.layout.empty()) {
+      fail(ErrorCode::kInvalidArgument,
+           "kquant takes no --bits, --layout or --calibration; give --type or --target-size, and --imatrix");
+    }
+    asked.blocks.model = asked.model.model;
+    asked.blocks.output = asked.output;
+    asked.blocks.requantizes = asked.compression.requantizes;
+    asked.blocks.replaces = asked.compression.replaces;
+    asked.blocks.num_threads = asked.model.threads;
+    return compress_blocks(asked.blocks);
+  }
   CompressionOptions options = asked.compression;
   const auto checkpoint = open_checkpoint(asked.model.model);
   const CompressionMethod& method = compression_method(options.method);
@@ -129,22 +147,41 @@ void compress_model(const CompressOptions& asked) {
              format_bytes(result.source_bytes), format_bytes(result.output_bytes), result.bits_per_weight);
 }
 
+// Of kquant only.
+void add_block_flags(Command& command, CompressBlocksOptions& blocks) {
+  command.add(
+      {{.names = "--type",
+        .value = choice(blocks.type, block_recipes()),
+        .help = "kquant: the formats of the file, by the names of llama-quantize"},
+       {.names = "--target-size",
+        .value = quantity(blocks.target_bytes, "SIZE"),
+        .help = "kquant: the most that the file may take (60MiB); each matrix gets the format that pays there"},
+       {.names = "--imatrix",
+        .value = text(blocks.imatrix, "FILE"),
+        .help = "kquant: the importance of columns, a file of llama-imatrix",
+        .default_text = "all alike"},
+       {.names = "--dry-run", .value = on_off(blocks.dry_run), .help = "kquant: only show the format of each matrix"}});
+}
+
 }  // namespace
 
 void add_compress_command(Command& program) {
   Command& command = program.add_command("compress", "Make a smaller checkpoint of a model");
   const auto options = std::make_shared<CompressOptions>();
   CompressionOptions& compression = options->compression;
+  std::vector<std::string> methods = names_of(compression_methods());
+  methods.emplace_back(kBlockMethod);
   options->model.add_model(command);
   command.add(
       {{.names = "-o,--output",
-        .value = text(options->output, "DIRECTORY"),
-        .help = "Where to write it: a Hugging Face directory",
+        .value = text(options->output, "PATH"),
+        .help = "Where to write it: a Hugging Face directory; kquant: a .gguf file",
         .is_required = true},
        {.names = "--method",
-        .value = choice(compression.method, names_of(compression_methods())),
+        .value = choice(compression.method, methods),
         .help = "How weights become codes: to the nearest (rtn); with the error spread over later columns (gptq); with "
-                "scaled channels (awq); eight bits for activations too (smoothquant)"},
+                "scaled channels (awq); eight bits for activations too (smoothquant); in the "
+                "formats of GGUF files (kquant)"},
        {.names = "--layout",
         .value = choice(compression.layout, names_of(compressed_layouts())),
         .help = "How the files keep the codes",
@@ -176,6 +213,7 @@ void add_compress_command(Command& program) {
         .value = on_off(compression.requantizes),
         .help = "Take a model that is compressed already"},
        {.names = "--force", .value = on_off(compression.replaces), .help = "Replace what has the output's name"}});
+  add_block_flags(command, options->blocks);
   options->model.add_machine(command);
   command.on_run([options] { compress_model(*options); });
 }

@@ -166,8 +166,7 @@ TEST(Format, RoundTripErrorIsWithinTheBoundOfTheBits) {
       {Format::kQ2_K, 0.270},    {Format::kQ3_K, 0.150},     {Format::kQ4_K, 0.072},    {Format::kQ5_K, 0.036},
       {Format::kQ6_K, 0.0175},   {Format::kIQ3_S, 0.138},    {Format::kIQ4_NL, 0.075},  {Format::kIQ4_XS, 0.076},
       {Format::kMXFP4, 0.13},    {Format::kNVFP4, 0.108},    {Format::kF4_G16, 0.099},  {Format::kI4_G32, 0.082},
-      {Format::kI4_G128, 0.105}, {Format::kI8_G128, 0.0066}, {Format::kF8_G128, 0.027},
-      {Format::kS8_G64, 0.280},
+      {Format::kI4_G128, 0.105}, {Format::kI8_G128, 0.0066}, {Format::kF8_G128, 0.027}, {Format::kS8_G64, 0.280},
   };
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 0.02f);
@@ -262,6 +261,7 @@ TEST(Format, ExtremeInputsStayFiniteAndClose) {
     for (auto in : inputs) {
       const float most = id == Format::kNVFP4 ? 2688 : 65504;
       for (float& value : in) value = std::clamp(value, -most, most);
+      for (size_t i = 0; id == Format::kS8_G64 && i < in.size(); i += 2) in[i] = 0;  // it has room for half of them
       const std::vector<float> out = round_trip(weight_format(id), in);
       const float largest = *std::max_element(in.begin(), in.end());
       const float smallest = *std::min_element(in.begin(), in.end());

@@ -55,7 +55,7 @@ struct SourceMatrix {
 class TensorSource {
  public:
   // `checkpoint` must outlive this. takes_sparse: whether matrices may become S8_G64.
-  TensorSource(const Checkpoint& checkpoint, RankShare share, bool takes_sparse);
+  TensorSource(const Checkpoint& checkpoint, RankShare share, bool takes_sparse = false);
 
   const std::string& file_name() const { return checkpoint_.name(); }
   bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "tensor/formats/conversions.h"
@@ -24,7 +25,9 @@ void decode(const BlockS8& block, float* out) {
 std::array<int, BlockS8::kElements> by_magnitude(const float* in) {
   std::array<int, BlockS8::kElements> order;
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, std::ranges::greater{}, [in](int i) { return std::abs(in[i]); });
+  std::ranges::stable_sort(order, std::ranges::greater{}, [in](int i) {
+    return std::isnan(in[i]) ? std::numeric_limits<float>::infinity() : std::abs(in[i]);
+  });
   return order;
 }
 

@@ -1,7 +1,7 @@
 // Which weights of a matrix become zeros, given how much each of them matters. Pure functions.
 //
 // N:M (arXiv 2104.08378) keeps N of every M neighbours of a row. 32:64 is what the format S8_G64 holds; its choice is
-// nearly free, where 2:4 is not.
+// close to free, where 2:4 is not.
 #pragma once
 
 #include <algorithm>

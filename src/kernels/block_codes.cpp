@@ -1,5 +1,6 @@
 #include "kernels/block_codes.h"
 
+#include <bit>
 #include <cstring>
 
 #include "base/check.h"
@@ -178,6 +179,21 @@ void read_blocks_i8(const std::byte* row, int64_t first, int64_t count, BlockCod
   }
 }
 
+void read_blocks_s8(const std::byte* row, int64_t first, int64_t count, BlockCodes& out) {
+  constexpr int kElements = BlockS8::kElements;
+  const auto* block = reinterpret_cast<const BlockS8*>(row) + first / kElements;
+  for (int b = 0; b < count / kElements; ++b) {
+    out.scale[b] = block[b].d;
+    uint8_t* const codes = out.codes + kElements * b;
+    std::memset(codes, 128, kElements);
+    uint64_t kept = 0;
+    std::memcpy(&kept, block[b].kept, sizeof kept);  // little endian
+    for (int i = 0; i < BlockS8::kKept && kept != 0; ++i, kept &= kept - 1) {
+      codes[std::countr_zero(kept)] = static_cast<uint8_t>(block[b].q[i] + 128);
+    }
+  }
+}
+
 template <typename Block>
 void read_one(const std::byte* row, int64_t first, BlockCodes& out) {
   const Block& block = reinterpret_cast<const Block*>(row)[first / 256];
@@ -219,6 +235,7 @@ void read_block_codes(Format format, const std::byte* row, int64_t first, int64_
     case Format::kI4_G32: return read_blocks_i4<32>(row, first, count, out);
     case Format::kI4_G128: return read_blocks_i4<128>(row, first, count, out);
     case Format::kI8_G128: return read_blocks_i8(row, first, count, out);
+    case Format::kS8_G64: return read_blocks_s8(row, first, count, out);
     default: CHECK(!"a block format");
   }
 }

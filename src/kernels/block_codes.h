@@ -26,6 +26,7 @@ struct CodeScheme {
   int scale_elements = 32;         // without sub-scales: elements that share a scale
   bool has_zeros = false;          // every scale has a zero point, which replaces `zero`
   bool power_scales = false;       // scales are E8M0 of half a step (tensor/float8.h), not f16
+  bool is_sparse = false;          // of every 64 values at most 32 are not zero; panels hold only those
 };
 
 struct CodeFormat {
@@ -52,6 +53,7 @@ constexpr CodeFormat kCodeFormats[] = {
     {Format::kI4_G32, {.low_bits = 4, .has_zeros = true}},
     {Format::kI4_G128, {.low_bits = 4, .scale_elements = 128, .has_zeros = true}},
     {Format::kI8_G128, {.low_bits = 8, .zero = 128, .scale_elements = 128}},
+    {Format::kS8_G64, {.low_bits = 8, .zero = 128, .scale_elements = 64, .is_sparse = true}},
 };
 
 constexpr int kNumCodeFormats = static_cast<int>(sizeof kCodeFormats / sizeof kCodeFormats[0]);

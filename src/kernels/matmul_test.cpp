@@ -508,6 +508,34 @@ TEST(MatmulTables, F8WeightsAreScaleTimesCodeRoundedOnce) {
   }
 }
 
+// What a sparse matrix leaves out adds nothing: its products have the bits of a dense matrix of the same values.
+TEST(MatmulTables, SparseWeightsHaveTheBitsOfDenseOnes) {
+  for (const Activations kind : {Activations::kInt8, Activations::kBf16, Activations::kF32}) {
+    for (const Kernels* table : runnable_kernels(kind)) {
+      for (const int64_t m : {1, 3, 40}) {
+        constexpr int64_t kCols = 384;
+        const Weights sparse = random_weights(Format::kS8_G64, 50, kCols, 91, 0.0f);
+        Weights dense{Format::kI8_G128, 50, kCols, {}};
+        dense.bytes.resize(weight_format(dense.format).bytes_of(50 * kCols));
+        Weights scaled = sparse;
+        auto* from = reinterpret_cast<BlockS8*>(scaled.bytes.data());
+        auto* to = reinterpret_cast<BlockI8*>(dense.bytes.data());
+        for (size_t i = 0; i < scaled.bytes.size() / sizeof *from; ++i) {  // two blocks to one of a scale
+          float values[64];
+          from[i].d = f32_to_f16(1);
+          weight_format(scaled.format).dequantize(reinterpret_cast<const std::byte*>(from + i), values, 64);
+          for (size_t at = 0; at < 64; ++at) to[i / 2].q[i % 2 * 64 + at] = static_cast<int8_t>(values[at]);
+          from[i].d = to[i / 2].d = f32_to_f16(0.01f * static_cast<float>(1 + i / 2 % 7));
+        }
+        const std::vector<float> x = random_floats(m * kCols, 92);
+        const std::vector<float> want = Runner(*table).product(dense, x);
+        const std::vector<float> y = Runner(*table).product(scaled, x);
+        EXPECT_TRUE(same_bits(y.data(), want.data(), m * 50)) << table->name << ", " << m << " tokens";
+      }
+    }
+  }
+}
+
 // Threads that take turns, each one task at a time, and what each has written since.
 class Turns {
  public:

@@ -35,6 +35,7 @@ enum class Format : uint8_t {
   kI4_G32,
   kI4_G128,
   kI8_G128,
+  kS8_G64,
   kF8_G128,
   kF4_G16,
   // Storage: read from files as they are, for schemes that give them a meaning (GPTQ, AWQ, FP8).

@@ -166,7 +166,7 @@ TEST(Format, RoundTripErrorIsWithinTheBoundOfTheBits) {
       {Format::kQ2_K, 0.270},    {Format::kQ3_K, 0.150},     {Format::kQ4_K, 0.072},    {Format::kQ5_K, 0.036},
       {Format::kQ6_K, 0.0175},   {Format::kIQ3_S, 0.138},    {Format::kIQ4_NL, 0.075},  {Format::kIQ4_XS, 0.076},
       {Format::kMXFP4, 0.13},    {Format::kNVFP4, 0.108},    {Format::kF4_G16, 0.099},  {Format::kI4_G32, 0.082},
-      {Format::kI4_G128, 0.105}, {Format::kI8_G128, 0.0066}, {Format::kF8_G128, 0.027},
+      {Format::kI4_G128, 0.105}, {Format::kI8_G128, 0.0066}, {Format::kF8_G128, 0.027}, {Format::kS8_G64, 0.280},
   };
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 0.02f);
@@ -188,6 +188,29 @@ TEST(Format, IntegerGroupsDecodeToTheirFormula) {
   EXPECT_EQ(out[0], -8.0f);
   EXPECT_EQ(out[64 + 5], 0.5f * (12 - 16));
   EXPECT_EQ(out[64 + 16 + 5], 0.5f * (9 - 16));
+}
+
+// Values that fit stay in their places, and of others the largest magnitudes stay.
+TEST(Format, SparseBlocksKeepTheLargestOfEach64) {
+  std::vector<float> in(64, 0.0f);
+  for (size_t i = 0; i < 32; ++i) in[i / 16 * 32 + i % 16 + 7] = 0.5f * static_cast<float>(i % 2 == 0 ? i - 127.0 : i);
+  in[7] = -63.5f;
+  EXPECT_EQ(round_trip(weight_format(Format::kS8_G64), in), in);
+  for (size_t i = 0; i < 64; ++i) in[i] = static_cast<float>((i * 37 + 5) % 64) + 64;
+  for (size_t i = 0; const float x : round_trip(weight_format(Format::kS8_G64), in)) {
+    EXPECT_EQ(x != 0, in[i] >= 96) << i;
+    EXPECT_NEAR(x, x == 0 ? 0 : in[i], 0.6) << i;
+    ++i;
+  }
+}
+
+// Bits beyond the codes that there is room for do not count.
+TEST(Format, SparseBlocksReadNoMoreCodesThanThereAre) {
+  BlockS8 block = {.d = f32_to_f16(2), .kept = {0xffff, 0xffff, 0xffff, 0xffff}, .q = {}};
+  std::memset(block.q, 3, sizeof block.q);
+  float out[64];
+  weight_format(Format::kS8_G64).dequantize(reinterpret_cast<const std::byte*>(&block), out, 64);
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(out[i], i < 32 ? 6.0f : 0.0f) << i;
 }
 
 // The values of the OCP 8-bit floating point specification, and of every code back to itself.
@@ -238,6 +261,7 @@ TEST(Format, ExtremeInputsStayFiniteAndClose) {
     for (auto in : inputs) {
       const float most = id == Format::kNVFP4 ? 2688 : 65504;
       for (float& value : in) value = std::clamp(value, -most, most);
+      for (size_t i = 0; id == Format::kS8_G64 && i < in.size(); i += 2) in[i] = 0;  // it has room for half of them
       const std::vector<float> out = round_trip(weight_format(id), in);
       const float largest = *std::max_element(in.begin(), in.end());
       const float smallest = *std::min_element(in.begin(), in.end());

@@ -239,7 +239,7 @@ template <int kParts, bool kMins, int kTokens>
 }
 
 template <int kWord, typename Packed>
-inline void decode_signed_words(const Packed& packed, int v, Bytes minus_zero, std::byte* out) {
+inline void decode_signed_words(Packed& packed, int v, Bytes minus_zero, std::byte* out) {
   if constexpr (kWord < kGroupWords) {
     store_bytes(out + kWord * kWordBytes, add_bytes(packed.template word<kWord>(0, v), minus_zero));
     decode_signed_words<kWord + 1>(packed, v, minus_zero, out);

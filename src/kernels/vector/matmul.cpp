@@ -14,6 +14,7 @@ MultiplyPanels multiply_panels_for(Format format) {
     case FormatFamily::kNibbles: return nibble_panels(format);
     case FormatFamily::kLevels: return level_panels(format);
     case FormatFamily::kPlanes: return plane_panels(format);
+    case FormatFamily::kSparse: return sparse_panels(format);
     default: break;
   }
   const MultiplyPanels floats = float_panels(format);

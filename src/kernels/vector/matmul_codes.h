@@ -54,7 +54,7 @@ struct Q8Tokens {
 
 // sums += products of words [kWord, kLast) of `group`.
 template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
-[[gnu::always_inline]] inline void add_words(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
+[[gnu::always_inline]] inline void add_words(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                              Bytes (&sums)[kTokens][kVectors]) {
   using Dot = Dots<Codes::kDotBits>;
   if constexpr (kWord < kLast) {
@@ -78,7 +78,7 @@ template <int kWord, int kLast, typename Codes, int kTokens, int kVectors>
 
 // totals += products of part kPart of `group`.
 template <int kPart, typename Codes, int kTokens, int kVectors>
-[[gnu::always_inline]] inline void add_part(const Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
+[[gnu::always_inline]] inline void add_part(Codes& codes, const Q8Tokens<Codes, kTokens>& x, int group,
                                             Vec (&totals)[kTokens][kVectors]) {
   using Dot = Dots<Codes::kDotBits>;
   constexpr int kWords = kGroupWords / Codes::kParts;
@@ -175,10 +175,9 @@ constexpr int64_t bytes_of_groups(BlockLayout layout, int groups) {
 }
 
 // Multiplies several tiles of tokens by 256 columns of `panels` panels; see MultiplyPanels.
-template <Format kFormat>
+template <typename Packed>
 void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t num_tokens, int packed_tokens,
                     int64_t fetch_ahead, const Q8Product& product) {
-  using Packed = PackedCodes<kFormat>;
   const AheadShares ahead(packed + fetch_ahead, stride, bytes_of_groups(Packed::kLayout, product.groups),
                           divide_up(num_tokens, kQ8Tile.tokens), product.groups);
   static_assert(panels_together(kQ8Tile, kQ8Tile.tokens) == 1, "several tiles of tokens decode one panel at a time");
@@ -187,16 +186,15 @@ void multiply_block(const std::byte* packed, int64_t stride, int panels, int64_t
     return multiply_tokens<kFewestOfTile>(Packed(packed, stride), panels, num_tokens, product, ahead);
   }
   DecodedPanel decoded;
-  const std::byte* codes = decode_panel<kFormat>(packed, product.groups, decoded);
+  const std::byte* codes = decode_panel<Packed>(packed, product.groups, decoded);
   multiply_tokens<kFewestOfTile>(
       DecodedCodes<Packed::kDotBits, Packed::kParts, Packed::kMins, Packed::kZeros>{&decoded, codes}, panels,
       num_tokens, product, ahead);
 }
 
 // Multiplies one tile of tokens by all columns of kPanels panels: the results stay in registers throughout.
-template <Format kFormat, int kPanels, int kTokens>
+template <typename Packed, int kPanels, int kTokens>
 void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t fetch_ahead, Q8Product p) {
-  using Packed = PackedCodes<kFormat>;
   Totals<kTokens, kPanels * kPanelVectors> totals(p);
   Ahead ahead = fetch_from(panel + fetch_ahead, stride, fetch_ahead > 0 ? bytes_of_groups(Packed::kLayout, 1) : 0);
   const std::byte* const end = panel + stride;
@@ -214,24 +212,23 @@ void multiply_few(const std::byte* panel, int64_t stride, int64_t cols, int64_t 
 }
 
 // See MultiplyPanels (parts.h).
-template <Format kFormat>
+template <typename Packed>
 void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
                           int64_t num_tokens, float* sums) {
-  constexpr CodeScheme kScheme = scheme_of(kFormat);
-  constexpr BlockLayout kLayout = block_layout(kScheme);
+  constexpr BlockLayout kLayout = Packed::kLayout;
   const int64_t stride = code_panel_bytes(kLayout, w.cols);
   const std::byte* const start = w.data + first * stride;
   Q8Product product;
-  product.zero = code_zero(kScheme);
+  product.zero = code_zero(Packed::kScheme);
   product.q8_stride = q8_bytes(w.cols);
   product.q8 = x.packed + static_cast<size_t>(first_token) * product.q8_stride;
   product.sums_stride = num_tokens * kPanelRows;
   if (num_tokens <= kQ8Tile.tokens) {
     const int64_t distance = fetch_distance(w.tuning, num_tokens);
-    for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
+    for_panels(Packed::kTile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
-      with_tile<kQ8Tile, 1>(panels, static_cast<int>(num_tokens), [&]<int kPanels, int kTokens>() {
-        multiply_few<kFormat, kPanels, kTokens>(start + panel * stride, stride, w.cols, distance, product);
+      with_tile<Packed::kTile, 1>(panels, static_cast<int>(num_tokens), [&]<int kPanels, int kTokens>() {
+        multiply_few<Packed, kPanels, kTokens>(start + panel * stride, stride, w.cols, distance, product);
       });
     });
     return;
@@ -240,10 +237,9 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
   for (int64_t k = 0; k < w.cols; k += kBlockColumns) {
     product.groups = groups_from(k, w.cols);
     const int64_t ahead = ahead_of({part - start, bytes_of_groups(kLayout, product.groups), stride}, count, w.tuning);
-    for_panels(kQ8Tile, count, num_tokens, [&](int panel, int panels) {
+    for_panels(Packed::kTile, count, num_tokens, [&](int panel, int panels) {
       product.sums = sums + panel * product.sums_stride;
-      multiply_block<kFormat>(part + panel * stride, stride, panels, num_tokens, w.tuning.packed_tokens, ahead,
-                              product);
+      multiply_block<Packed>(part + panel * stride, stride, panels, num_tokens, w.tuning.packed_tokens, ahead, product);
     });
     part += kLayout.header_bytes + product.groups * kLayout.group_bytes;
     product.q8 += sizeof(Q8Block);
@@ -252,11 +248,11 @@ void multiply_code_panels(const PackedMatrix& w, int64_t first, int count, const
 
 // The function for a format of the family; null for other formats. Searches kCodeFormats from row kIndex on.
 template <FormatFamily kFamily, int kIndex = 0>
-auto code_panels(Format format) -> decltype(&multiply_code_panels<kCodeFormats[0].format>) {
+auto code_panels(Format format) -> decltype(&multiply_code_panels<PackedCodes<kCodeFormats[0].format>>) {
   if constexpr (kIndex < kNumCodeFormats) {
     constexpr CodeFormat kRow = kCodeFormats[kIndex];
     if constexpr (family_of(kRow.scheme) == kFamily) {
-      if (format == kRow.format) return multiply_code_panels<kRow.format>;
+      if (format == kRow.format) return multiply_code_panels<PackedCodes<kRow.format>>;
     }
     return code_panels<kFamily, kIndex + 1>(format);
   }

@@ -7,6 +7,7 @@
 #include "isa/vec.h"
 #include "kernels/block_codes.h"
 #include "kernels/vector/matmul_layout.h"
+#include "kernels/vector/tile_shape.h"
 
 namespace quire {
 namespace {
@@ -64,9 +65,9 @@ inline Bytes plane_word(const std::byte* plane) {
 
 inline Vec header_f16(const std::byte* at) { return load_f16(reinterpret_cast<const uint16_t*>(at)); }
 
-// Reads the same 256 columns (fewer at the end of a row) of several panels, `stride` bytes apart, group by group.
+// Reads the scales of the same 256 columns of several panels, `stride` bytes apart.
 template <Format kFormat>
-struct PackedCodes {
+struct PanelScales {
   static constexpr CodeScheme kScheme = scheme_of(kFormat);
   static constexpr BlockLayout kLayout = block_layout(kScheme);
   static constexpr int kDotBits = dot_bits(code_bits(kScheme));
@@ -75,16 +76,7 @@ struct PackedCodes {
   static constexpr bool kZeros = kScheme.has_zeros;
 
   const std::byte* header;  // of the first panel
-  const std::byte* codes;   // of the current group of the first panel
   int64_t stride;
-  int group = 0;
-  Bytes levels;
-
-  PackedCodes(const std::byte* packed, int64_t panel_stride)
-      : header(packed), codes(packed + kLayout.header_bytes), stride(panel_stride), levels(set1_byte(0)) {
-    if constexpr (kScheme.levels != nullptr)
-      levels = add_bytes(load_table(kScheme.levels), set1_byte(code_zero(kScheme)));
-  }
 
   // Prefetches the whole header before the codes are read. The codes are then one stream that the hardware prefetcher
   // follows; returning to the header for every group would interrupt it.
@@ -93,18 +85,6 @@ struct PackedCodes {
 #pragma GCC unroll 16
       for (int at = 0; at < kLayout.header_bytes; at += 64) prefetch(header + panel * stride + at);
     }
-  }
-
-  template <int kWord>
-  Bytes word(int panel, int v) const {
-    const std::byte* low = codes + panel * stride + v * kVectorBytes;
-    const std::byte* high = low + kScheme.low_bits * kWordBytes;
-    Bytes word = plane_word<kScheme.low_bits, kWord, 0>(low);
-    if constexpr (kScheme.high_bits > 0) {
-      word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
-    }
-    if constexpr (kScheme.levels != nullptr) return look_up(levels, word);
-    return word;
   }
 
   // The index of the scale (and zero point) of a part.
@@ -125,11 +105,85 @@ struct PackedCodes {
     if constexpr (kZeros) f.zero = widen_u8(row + kLayout.zeros_offset + scale_of(part) * kPanelRows);
     return f;
   }
+};
 
-  void next_group() {
-    codes += kLayout.group_bytes;
-    ++group;
+// Reads the same 256 columns (fewer at the end of a row) of several panels, `stride` bytes apart, group by group: the
+// words of a group in ascending order, each of them once for every vector.
+template <Format kFormat>
+struct PackedCodes : PanelScales<kFormat> {
+  using PanelScales<kFormat>::kScheme;
+  using PanelScales<kFormat>::kLayout;
+  static constexpr TileShape kTile = kQ8Tile;
+
+  const std::byte* codes;  // of the current group of the first panel
+  Bytes levels;
+
+  PackedCodes(const std::byte* packed, int64_t panel_stride)
+      : PanelScales<kFormat>{packed, panel_stride}, codes(packed + kLayout.header_bytes), levels(set1_byte(0)) {
+    if constexpr (kScheme.levels != nullptr)
+      levels = add_bytes(load_table(kScheme.levels), set1_byte(code_zero(kScheme)));
   }
+
+  template <int kWord>
+  Bytes word(int panel, int v) {
+    const std::byte* low = codes + panel * this->stride + v * kVectorBytes;
+    const std::byte* high = low + kScheme.low_bits * kWordBytes;
+    Bytes word = plane_word<kScheme.low_bits, kWord, 0>(low);
+    if constexpr (kScheme.high_bits > 0) {
+      word = or_bytes(word, plane_word<kScheme.high_bits, kWord, kScheme.low_bits>(high));
+    }
+    if constexpr (kScheme.levels != nullptr) return look_up(levels, word);
+    return word;
+  }
+
+  void skip_groups(int count) { codes += count * kLayout.group_bytes; }
+  void next_group() { skip_groups(1); }
+};
+
+// The same for a sparse format, and one panel only: each vector is a stream of its own, and more of them at a time are
+// slower.
+template <Format kFormat, typename Expander>
+struct SparseCodes : PanelScales<kFormat> {
+  using PanelScales<kFormat>::kLayout;
+  static constexpr TileShape kTile = {kQ8Tile.tokens, kPanelVectors};
+  static_assert(kLayout.group_bytes * kSparseGroups == kSparseBytes);
+
+  const std::byte* bitmaps;              // of the current group
+  const std::byte* kept[kPanelVectors];  // the next code
+  int group = 0;                         // of the current 64 columns
+
+  SparseCodes(const std::byte* packed, int64_t panel_stride)
+      : PanelScales<kFormat>{packed, panel_stride}, bitmaps(packed + kLayout.header_bytes) {
+    begin();
+  }
+
+  template <int kWord>
+  [[gnu::always_inline]] Bytes word(int, int v) {
+    return Expander::expand(kept[v], bitmaps + (kWord * kPanelVectors + v) * kBitmapBytes);
+  }
+
+  // From the start of 64 columns on.
+  void skip_groups(int count) {
+    bitmaps += count * kLayout.group_bytes;
+    begin();
+  }
+  [[gnu::always_inline]] void next_group() {
+    bitmaps += kSparseBitmaps / kSparseGroups;
+    if (++group < kSparseGroups) return;
+    group = 0;
+    bitmaps += kPanelVectors * kSparseCodes;
+    begin();
+  }
+
+ private:
+  [[gnu::always_inline]] void begin() {
+    for (int v = 0; v < kPanelVectors; ++v) kept[v] = bitmaps + kSparseBitmaps + v * kSparseCodes;
+  }
+};
+
+template <Format kFormat>
+requires(scheme_of(kFormat).is_sparse) struct PackedCodes<kFormat> : SparseCodes<kFormat, TableExpander> {
+  using SparseCodes<kFormat, TableExpander>::SparseCodes;
 };
 
 constexpr int kDecodedGroupBytes = kGroupWords * kWordBytes;
@@ -141,7 +195,7 @@ struct alignas(64) DecodedPanel {
 };
 
 template <int kWord, typename Packed>
-inline void decode_words(const Packed& packed, int v, std::byte* out) {
+inline void decode_words(Packed& packed, int v, std::byte* out) {
   if constexpr (kWord < kGroupWords) {
     store_bytes(out + kWord * kWordBytes, packed.template word<kWord>(0, v));
     decode_words<kWord + 1>(packed, v, out);
@@ -160,12 +214,11 @@ inline void decode_factors(const Packed& packed, int group, int v, DecodedPanel&
 }
 
 // Returns the decoded codes: in `out`, or in `from` when they need no decoding.
-template <Format kFormat>
+template <typename Packed>
 const std::byte* decode_panel(const std::byte* from, int groups, DecodedPanel& out) {
-  using Packed = PackedCodes<kFormat>;
-  constexpr bool kInPlace = Packed::kScheme.low_bits == 8;
+  constexpr bool kInPlace = Packed::kScheme.low_bits == 8 && !Packed::kScheme.is_sparse;
   Packed packed(from, 0);
-  const std::byte* const codes = packed.codes;
+  const std::byte* const codes = from + Packed::kLayout.header_bytes;
   for (int g = 0; g < groups; ++g) {
     for (int v = 0; v < kPanelVectors; ++v) {
       decode_factors(packed, g, v, out);

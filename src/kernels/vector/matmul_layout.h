@@ -40,11 +40,13 @@ constexpr CodeScheme scheme_of(Format format) {
   while (row->format != format) ++row;
   return row->scheme;
 }
+constexpr bool is_sparse_format(Format format) { return is_code_format(format) && scheme_of(format).is_sparse; }
 // Formats are compiled by family: floats, codes that index levels, and other codes by their planes: one plane of eight
-// bits, one of four, or any others.
-enum class FormatFamily : uint8_t { kFloats, kBytes, kNibbles, kLevels, kPlanes };
+// bits, one of four, or any others; and codes of which only some are there.
+enum class FormatFamily : uint8_t { kFloats, kBytes, kNibbles, kLevels, kPlanes, kSparse };
 constexpr FormatFamily family_of(CodeScheme scheme) {
-  return scheme.levels != nullptr                        ? FormatFamily::kLevels
+  return scheme.is_sparse                                ? FormatFamily::kSparse
+         : scheme.levels != nullptr                      ? FormatFamily::kLevels
          : scheme.low_bits == 8                          ? FormatFamily::kBytes
          : scheme.low_bits == 4 && scheme.high_bits == 0 ? FormatFamily::kNibbles
                                                          : FormatFamily::kPlanes;
@@ -80,7 +82,18 @@ struct BlockLayout {
   int sub_mins_offset;
   int header_bytes;
   int group_bytes;
+  int slack_bytes;  // behind the last block of a panel
 };
+
+// A sparse format has, for every 64 columns of a panel, the bitmaps of the sixteen words, [words][vectors] with a bit
+// for each byte, and then for each vector the codes that are there, in the order of the words, in the room of half of
+// all. They are read a vector at a time, which reaches beyond the last one.
+constexpr int kSparseColumns = 64;
+constexpr int kSparseGroups = kSparseColumns / kGroup;
+constexpr int kBitmapBytes = kVectorBytes / 8;
+constexpr int kSparseBitmaps = kSparseGroups * kGroupWords * kPanelVectors * kBitmapBytes;
+constexpr int kSparseCodes = kSparseGroups * kGroupWords * kVectorBytes / 2;  // of a vector
+constexpr int kSparseBytes = kSparseBitmaps + kPanelVectors * kSparseCodes;
 
 constexpr BlockLayout block_layout(CodeScheme scheme) {
   const int sides = scheme.has_min ? 2 : 1;
@@ -96,11 +109,13 @@ constexpr BlockLayout block_layout(CodeScheme scheme) {
           .sub_scales_offset = sides * scales_bytes,
           .sub_mins_offset = sides * scales_bytes + subs_bytes,
           .header_bytes = sides * (scales_bytes + subs_bytes) + zeros_bytes,
-          .group_bytes = kWordBytes * (scheme.low_bits + scheme.high_bits)};
+          .group_bytes =
+              scheme.is_sparse ? kSparseBytes / kSparseGroups : kWordBytes * (scheme.low_bits + scheme.high_bits),
+          .slack_bytes = scheme.is_sparse ? kVectorBytes : 0};
 }
 
 constexpr int64_t code_panel_bytes(BlockLayout layout, int64_t cols) {
-  return divide_up(cols, kBlockColumns) * layout.header_bytes + cols / kGroup * layout.group_bytes;
+  return divide_up(cols, kBlockColumns) * layout.header_bytes + cols / kGroup * layout.group_bytes + layout.slack_bytes;
 }
 constexpr int64_t float_panel_bytes(Format format, int64_t cols) {
   if (format == Format::kF8_G128) return divide_up(cols, kF8Columns) * kF8PartBytes;

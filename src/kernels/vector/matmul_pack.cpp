@@ -104,6 +104,48 @@ void pack_header(CodeScheme scheme, const BlockCodes& block, std::byte* dst, int
   }
 }
 
+// The codes of a panel in 256 columns, zeros as 128.
+struct PanelCodes {
+  uint8_t of[kPanelRows][kBlockColumns];
+};
+
+// Packs one vector of 64 columns from `first` on.
+void pack_sparse_vector(const PanelCodes& codes, int first, int v, std::byte* dst) {
+  std::byte* kept = dst + kSparseBitmaps + v * kSparseCodes;
+  for (int word = 0; word < kSparseGroups * kGroupWords; ++word) {
+    uint64_t bitmap = 0;
+    for (int i = 0; i < kVectorBytes; ++i) {
+      const uint8_t code = codes.of[v * kLanes + i / 4][first + 4 * word + i % 4];
+      if (code == 128) continue;
+      bitmap |= uint64_t{1} << i;
+      *kept++ = static_cast<std::byte>(code - 128 + kCodeZero);
+    }
+    __builtin_memcpy(dst + (word * kPanelVectors + v) * kBitmapBytes, &bitmap, kBitmapBytes);  // little endian
+  }
+}
+
+// As pack_code_panel.
+void pack_sparse_panel(Format format, const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
+  const CodeScheme scheme = scheme_of(format);
+  const BlockLayout layout = block_layout(scheme);
+  __builtin_memset(dst, 0, static_cast<size_t>(code_panel_bytes(layout, cols)));
+  PanelCodes codes;
+  __builtin_memset(&codes, 128, sizeof codes);
+  for (int64_t k = 0; k < cols; k += kBlockColumns) {
+    const int64_t count = cols - k < kBlockColumns ? cols - k : kBlockColumns;
+    for (int row = 0; row < rows; ++row) {
+      BlockCodes block;
+      read_block_codes(format, src + static_cast<size_t>(row) * row_bytes, k, count, block);
+      pack_header(scheme, block, dst, row);
+      __builtin_memcpy(codes.of[row], block.codes, static_cast<size_t>(count));
+    }
+    dst += layout.header_bytes;
+    for (int first = 0; first < count; first += kSparseColumns, dst += kSparseBytes) {
+      for (int v = 0; v < kPanelVectors; ++v) pack_sparse_vector(codes, first, v, dst);
+    }
+  }
+}
+
 // Packs `rows` rows, row_bytes apart, starting at src; the other rows of the panel become zeros.
 void pack_code_panel(Format format, const std::byte* src, size_t row_bytes, int rows, int64_t cols, std::byte* dst) {
   const CodeScheme scheme = scheme_of(format);
@@ -198,6 +240,7 @@ void pack_matrix(const Exec& exec, Format format, int64_t rows, int64_t cols, co
     std::byte* to = dst + panel * panel_bytes(format, cols);
     fetch_file(from, static_cast<size_t>(count) * row_bytes);
     if (format == Format::kF8_G128) return pack_f8_panel(from, row_bytes, count, cols, to);
+    if (is_sparse_format(format)) return pack_sparse_panel(format, from, row_bytes, count, cols, to);
     if (is_code_format(format)) return pack_code_panel(format, from, row_bytes, count, cols, to);
     if (float_bytes(format) == 4) return pack_float_panel<WordRow>(from, row_bytes, count, cols, to);
     return pack_float_panel<HalfRow>(from, row_bytes, count, cols, to);

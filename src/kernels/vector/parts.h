@@ -34,6 +34,7 @@ MultiplyPanels byte_panels(Format format);
 MultiplyPanels nibble_panels(Format format);
 MultiplyPanels level_panels(Format format);
 MultiplyPanels plane_panels(Format format);
+MultiplyPanels sparse_panels(Format format);
 
 // Of every other format of weights: blocks stay as they lie in a file and are decoded to floats when they are
 // multiplied (matmul_blocks.cpp).

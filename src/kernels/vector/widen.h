@@ -18,8 +18,7 @@ namespace {
 // Out::put(column, v, even, odd) takes vector v of the rows of two neighbouring columns, the first of them even.
 
 template <int kWord, int kLast, typename Packed, typename Out>
-[[gnu::always_inline]] inline void widen_words(const Packed& packed, int v, int column, Vec scale, Vec offset,
-                                               Out out) {
+[[gnu::always_inline]] inline void widen_words(Packed& packed, int v, int column, Vec scale, Vec offset, Out out) {
   if constexpr (kWord < kLast) {
     const Bytes codes = packed.template word<kWord>(0, v);
     const int at = column + 4 * kWord;
@@ -31,7 +30,7 @@ template <int kWord, int kLast, typename Packed, typename Out>
 
 // Part kPart of the current group, which becomes columns from `column` on.
 template <int kPart, typename Packed, typename Out>
-[[gnu::always_inline]] inline void widen_part(const Packed& packed, int v, int group, int column, Out out) {
+[[gnu::always_inline]] inline void widen_part(Packed& packed, int v, int group, int column, Out out) {
   constexpr int kWords = kGroupWords / Packed::kParts;
   const Factors f = packed.factors(0, v, group * Packed::kParts + kPart);
   Vec offset = fma(set1(-static_cast<float>(code_zero(Packed::kScheme))), f.scale, f.min);
@@ -48,7 +47,7 @@ void widen_codes(const std::byte* panel, int64_t first, int columns, Out out) {
   Packed packed(panel + first / kBlockColumns * kBlockBytes, 0);
   const auto first_group = static_cast<int>(first % kBlockColumns / kGroup);
   if (first_group == 0) packed.fetch_header(1);
-  packed.codes += first_group * kLayout.group_bytes;
+  packed.skip_groups(first_group);
   for (int group = 0; group < columns / kGroup; ++group) {
     for (int v = 0; v < kPanelVectors; ++v) {
       widen_part<0>(packed, v, first_group + group, group * kGroup, out);

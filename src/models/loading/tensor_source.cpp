@@ -73,10 +73,11 @@ void read_rows(const SourceMatrix& matrix, int64_t first_row, int64_t num_rows, 
 
 }  // namespace
 
-TensorSource::TensorSource(const Checkpoint& checkpoint, RankShare share)
+TensorSource::TensorSource(const Checkpoint& checkpoint, RankShare share, bool takes_sparse)
     : checkpoint_(checkpoint),
       scheme_(QuantizationScheme::read(checkpoint)),
       share_(share),
+      takes_sparse_(takes_sparse),
       partition_check_(check_of(checkpoint, share)) {}
 
 TensorView TensorSource::plain_tensor(std::string_view name, std::initializer_list<int64_t> shape) {
@@ -99,7 +100,7 @@ std::optional<QuantizedMatrix> TensorSource::find_quantized(const MatrixRequest&
   constexpr std::string_view kWeight = ".weight";
   if (!scheme_ || !request.name.ends_with(kWeight)) return std::nullopt;
   const std::string module = request.name.substr(0, request.name.size() - kWeight.size());
-  return scheme_->find(QuantizedModule(checkpoint_, module, request.total_rows, request.cols));
+  return scheme_->find(QuantizedModule(checkpoint_, module, request.total_rows, request.cols, takes_sparse_));
 }
 
 TensorView TensorSource::table(const std::string& name, int64_t rows, int64_t cols) {

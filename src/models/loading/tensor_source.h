@@ -54,8 +54,8 @@ struct SourceMatrix {
 
 class TensorSource {
  public:
-  // `checkpoint` must outlive this.
-  TensorSource(const Checkpoint& checkpoint, RankShare share);
+  // `checkpoint` must outlive this. takes_sparse: whether matrices may become S8_G64.
+  TensorSource(const Checkpoint& checkpoint, RankShare share, bool takes_sparse = false);
 
   const std::string& file_name() const { return checkpoint_.name(); }
   bool has(std::string_view name) const { return checkpoint_.find_tensor(name).has_value(); }
@@ -102,6 +102,7 @@ class TensorSource {
   const Checkpoint& checkpoint_;
   std::unique_ptr<QuantizationScheme> scheme_;  // none: everything is plain
   RankShare share_;
+  bool takes_sparse_;
   PartitionCheck partition_check_;
   AlignedBuffer buffer_;                // blocks of one matrix that had to be converted or copied
   std::set<const std::byte*> counted_;  // addresses of tensors

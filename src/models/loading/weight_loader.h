@@ -31,19 +31,22 @@ class WeightLoader {
 
   // measures
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const WeightsWanted& wanted = {})
-      : wanted_(wanted), source_(checkpoint, wanted.share), packer_(kernels), kernels_(kernels) {}
+      : wanted_(wanted),
+        source_(checkpoint, wanted.share, takes_sparse(kernels, wanted)),
+        packer_(kernels),
+        kernels_(kernels) {}
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
                DeviceBuffer& memory, MatmulTunings tunings, Progress progress, const WeightsWanted& wanted = {})
       : wanted_(wanted),
-        source_(checkpoint, wanted.share),
+        source_(checkpoint, wanted.share, takes_sparse(kernels, wanted)),
         packer_(kernels, exec, device, memory, std::move(tunings), std::move(progress)),
         kernels_(kernels) {}
   // finds
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, std::span<const std::byte> packed,
                MatmulTunings tunings, const WeightsWanted& wanted = {})
       : wanted_(wanted),
-        source_(checkpoint, wanted.share),
+        source_(checkpoint, wanted.share, takes_sparse(kernels, wanted)),
         packer_(kernels, packed, std::move(tunings)),
         kernels_(kernels) {}
 
@@ -91,6 +94,9 @@ class WeightLoader {
  private:
   using Layout = WeightPacker::Layout;
 
+  static bool takes_sparse(const Kernels& kernels, const WeightsWanted& wanted) {
+    return !wanted.format && kernels.packed_bytes(Format::kS8_G64, 1, 64) > 0;
+  }
   std::vector<float> floats(std::string_view name, int64_t size);  // zeros while measuring
   // The request in the format that is wanted.
   MatrixRequest as_wanted(const MatrixRequest& request) const;

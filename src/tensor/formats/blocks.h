@@ -157,6 +157,16 @@ struct BlockI8 {
   int8_t q[128];
 };
 
+// Half of the elements are zero. Bit i % 16 of kept[i / 16] says whether element i has a code; then x[i] = d * q[number
+// of such elements before i], otherwise x[i] = 0. Only the first 32 bits that are set count.
+struct BlockS8 {
+  static constexpr int kElements = 64;
+  static constexpr int kKept = 32;
+  uint16_t d;  // f16
+  uint16_t kept[4];
+  int8_t q[kKept];
+};
+
 // x[i] = d * q[i], q in E4M3 (tensor/float8.h).
 struct BlockF8 {
   static constexpr int kElements = 128;
@@ -174,7 +184,7 @@ struct BlockF4 {
 
 static_assert(sizeof(BlockNVFP4) == 36 && sizeof(BlockF4) == 40);
 static_assert(sizeof(BlockMXFP4) == 17 && sizeof(BlockI4<32>) == 20 && sizeof(BlockI4<128>) == 68);
-static_assert(sizeof(BlockI8) == 130 && sizeof(BlockF8) == 132);
+static_assert(sizeof(BlockI8) == 130 && sizeof(BlockS8) == 42 && sizeof(BlockF8) == 132);
 static_assert(sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20);
 static_assert(sizeof(BlockQ5_0) == 22 && sizeof(BlockQ5_1) == 24 && sizeof(BlockIQ4_NL) == 18);
 static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);

@@ -22,6 +22,7 @@ FormatRows iq4_formats();
 FormatRows fp4_formats();
 FormatRows int_group_formats();
 FormatRows f8_formats();
+FormatRows s8_formats();
 
 // The formats whose codes a search may choose (block_parts.h).
 PackRows q8_0_packers();
@@ -37,8 +38,8 @@ inline constexpr PackRows (*kPackFiles[])() = {
 };
 
 inline constexpr FormatRows (*kFormatFiles[])() = {
-    plain_formats, q8_0_formats, q4_q5_formats, q2_k_q4_k_formats, q3_k_q6_k_formats,
-    iq3_formats,   iq4_formats,  fp4_formats,   int_group_formats, f8_formats,
+    plain_formats, q8_0_formats, q4_q5_formats,     q2_k_q4_k_formats, q3_k_q6_k_formats, iq3_formats,
+    iq4_formats,   fp4_formats,  int_group_formats, f8_formats,        s8_formats,
 };
 
 }  // namespace quire

@@ -8,6 +8,7 @@
 
 #include "isa/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/expand_table.h"
 #include "kernels/vector/tile_shape.h"
 
 namespace quire {
@@ -121,6 +122,21 @@ inline void store_i8(void* p, Vec x) {
   const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
 }
+
+// Spreads the bytes at `kept` to those places of a vector that the bitmap names, and moves `kept` behind them; the
+// others become kCodeZero. Reads up to a vector at `kept`.
+struct TableExpander {
+  static Bytes expand(const std::byte*& kept, const std::byte* bitmap) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, bitmap, sizeof bits);
+    return expand_32(kept, bits);
+  }
+};
+static_assert(kCodeZero == 0);
+// The same by an instruction, if the processor has it: AVX2 has none.
+struct FastExpander : TableExpander {
+  static bool runs_here() { return false; }
+};
 
 // The operation that the roof of int8 products repeats: only the products, because the extra work of a sum (Dots) is
 // the price of not having VNNI. Each result is the operand of the next operation: a chain, as a sum would be.

@@ -8,6 +8,7 @@
 
 #include "isa/vec.h"
 #include "kernels/kernels.h"
+#include "kernels/vector/expand_table.h"
 #include "kernels/vector/tile_shape.h"
 
 namespace quire {
@@ -100,6 +101,32 @@ inline void load_e4m3_256ths(const void* p, Vec& first, Vec& second) {
 inline void store_i8(void* p, Vec x) {
   _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
 }
+
+// Spreads the bytes at `kept` to those places of a vector that the bitmap names, and moves `kept` behind them; the
+// others become kCodeZero. Reads up to a vector at `kept`.
+struct TableExpander {
+  static Bytes expand(const std::byte*& kept, const std::byte* bitmap) {
+    uint64_t bits;
+    __builtin_memcpy(&bits, bitmap, sizeof bits);
+    const __m256i low = expand_32(kept, static_cast<uint32_t>(bits));
+    const __m256i high = expand_32(kept, static_cast<uint32_t>(bits >> 32));
+    const Bytes both = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    return _mm512_mask_blend_epi8(_cvtu64_mask64(bits), set1_byte(kCodeZero), both);
+  }
+};
+// The same by an instruction of VBMI2, which some processors with VNNI lack: so it is written in assembly, in code that
+// is compiled for all of them.
+struct FastExpander {
+  static bool runs_here() { return __builtin_cpu_supports("avx512vbmi2"); }
+  static Bytes expand(const std::byte*& kept, const std::byte* bitmap) {
+    uint64_t bits;
+    __builtin_memcpy(&bits, bitmap, sizeof bits);
+    Bytes spread = set1_byte(kCodeZero);
+    __asm__("vpexpandb %2, %0%{%1%}" : "+v"(spread) : "Yk"(_cvtu64_mask64(bits)), "v"(load_bytes(kept)));
+    kept += __builtin_popcountll(bits);
+    return spread;
+  }
+};
 
 // The operation that the roof of int8 products repeats.
 inline Bytes roof_dot_step(Bytes sum, Bytes factor) { return Dots<8>::add(sum, {factor}, {factor}); }

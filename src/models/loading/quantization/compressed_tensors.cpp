@@ -40,7 +40,8 @@ int64_t groups_of(const TensorView& scales) { return scales.rank < 2 ? 1 : scale
 
 class CompressedTensors : public QuantizationScheme {
  public:
-  CompressedTensors(std::string description, BlockShape block) : description_(std::move(description)), block_(block) {}
+  CompressedTensors(std::string description, BlockShape block, bool is_pruned = false)
+      : description_(std::move(description)), block_(block), is_pruned_(is_pruned) {}
 
   std::string description() const override { return description_; }
 
@@ -148,7 +149,7 @@ class CompressedTensors : public QuantizationScheme {
     return groups;
   }
 
-  static std::optional<QuantizedMatrix> find_int8(const QuantizedModule& module) {
+  std::optional<QuantizedMatrix> find_int8(const QuantizedModule& module) const {
     const int64_t cols = module.cols();
     const TensorView view = module.get("weight", Format::kI8, {module.rows(), cols});
     const ScaleTable scales = integer_scales(module);
@@ -157,6 +158,7 @@ class CompressedTensors : public QuantizationScheme {
                        .scales = scales,
                        .zero = [](int64_t, int64_t) { return 128; },
                        .zero_is_middle = true,
+                       .may_be_sparse = is_pruned_ && module.takes_sparse(),
                        .read =
                            [view](int64_t first_row, int64_t num_rows, const int32_t*, uint8_t* out) {
                              const int64_t width = view.cols();
@@ -250,6 +252,7 @@ class CompressedTensors : public QuantizationScheme {
 
   std::string description_;
   BlockShape block_;
+  bool is_pruned_;  // the file says that its weights have zeros
 };
 
 constexpr std::array<std::string_view, 8> kForms = {
@@ -295,7 +298,9 @@ std::unique_ptr<QuantizationScheme> read_compressed_tensors(const json::object& 
       if (find_member(*weights, "block_structure") != nullptr) block = read_block_shape(*weights, "block_structure");
     }
   }
-  return std::make_unique<CompressedTensors>(description, block);
+  const bool is_pruned = sparsity != nullptr;
+  if (is_pruned) description += ", pruned " + printable(find_string(*sparsity, "sparsity_structure", "weights"), 20);
+  return std::make_unique<CompressedTensors>(description, block, is_pruned);
 }
 
 std::unique_ptr<QuantizationScheme> read_fp8(const json::object& config) {

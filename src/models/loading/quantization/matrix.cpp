@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "tensor/float8.h"
 #include "tensor/formats/blocks.h"
@@ -13,6 +14,8 @@
 
 namespace quire {
 namespace {
+
+constexpr uint8_t kMiddle = 128;  // the code of eight bits that means zero
 
 // Whether every `run` columns from a multiple of it share a group, and fill the width.
 bool is_uniform(const std::vector<int32_t>& groups, size_t run) {
@@ -60,6 +63,36 @@ void write_i8(const RowCodes& row, std::byte* dst) {
   }
 }
 
+void write_s8(const RowCodes& row, std::byte* dst) {
+  auto* block = reinterpret_cast<BlockS8*>(dst);
+  for (int64_t b = 0; b < row.num_blocks(BlockS8::kElements); ++b, ++block) {
+    *block = {.d = row.scale_at(b * BlockS8::kElements), .kept = {}, .q = {}};
+    const uint8_t* codes = row.codes + b * BlockS8::kElements;
+    int next = 0;
+    for (int i = 0; i < BlockS8::kElements; ++i) {
+      if (codes[i] == kMiddle) continue;
+      CHECK(next < BlockS8::kKept);
+      block->kept[i / 16] = static_cast<uint16_t>(block->kept[i / 16] | (1 << (i % 16)));
+      block->q[next++] = static_cast<int8_t>(codes[i] - kMiddle);
+    }
+  }
+}
+
+// Whether every block of S8_G64 has room for its codes.
+bool is_sparse(const IntegerCodes& codes, int64_t rows) {
+  constexpr int64_t kRowsAtATime = 64;
+  const auto cols = static_cast<int64_t>(codes.groups.size());
+  std::vector<uint8_t> bytes(static_cast<size_t>(kRowsAtATime * cols));
+  for (int64_t row = 0; row < rows; row += kRowsAtATime) {
+    const int64_t count = std::min(kRowsAtATime, rows - row);
+    codes.read(row, count, nullptr, bytes.data());
+    for (const uint8_t* at = bytes.data(); at < bytes.data() + count * cols; at += BlockS8::kElements) {
+      if (BlockS8::kElements - std::count(at, at + BlockS8::kElements, kMiddle) > BlockS8::kKept) return false;
+    }
+  }
+  return true;
+}
+
 void write_floats(const RowCodes& row, std::byte* dst) {
   for (size_t i = 0; i < row.matrix.groups.size(); ++i) {
     const int32_t group = row.matrix.groups[i];
@@ -76,8 +109,12 @@ struct BlockChoice {
   WriteRow write;
 };
 
-BlockChoice choose_blocks(const IntegerCodes& codes) {
+BlockChoice choose_blocks(const IntegerCodes& codes, int64_t rows) {
   const bool four = codes.bits == 4;
+  if (codes.may_be_sparse && !four && codes.zero_is_middle && is_uniform(codes.groups, BlockS8::kElements) &&
+      is_sparse(codes, rows)) {
+    return {Format::kS8_G64, write_s8};
+  }
   if ((four || codes.zero_is_middle) && is_uniform(codes.groups, 128)) {
     return four ? BlockChoice{Format::kI4_G128, write_i4<128>} : BlockChoice{Format::kI8_G128, write_i8<BlockI8>};
   }
@@ -154,7 +191,7 @@ std::vector<int32_t> even_groups(int64_t cols, int64_t size) {
 QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, const std::byte* identity) {
   std::vector<int32_t> order(codes.groups.size());
   std::iota(order.begin(), order.end(), 0);
-  BlockChoice choice = choose_blocks(codes);
+  BlockChoice choice = choose_blocks(codes, module.rows());
   bool ordered = false;
   if (choice.format == Format::kF32) {
     // Act-order: a group's columns may be anywhere. Sorted by group they may fill whole blocks.
@@ -162,7 +199,7 @@ QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, con
     std::ranges::stable_sort(by_group, {}, [&](int32_t c) { return codes.groups[static_cast<size_t>(c)]; });
     IntegerCodes sorted = codes;
     std::ranges::sort(sorted.groups);
-    const BlockChoice sorted_choice = choose_blocks(sorted);
+    const BlockChoice sorted_choice = choose_blocks(sorted, module.rows());
     ordered = sorted_choice.format != Format::kF32;
     if (ordered) {
       choice = sorted_choice;

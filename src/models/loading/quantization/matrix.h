@@ -32,11 +32,13 @@ struct QuantizedMatrix {
 // The tensors "<name>.<part>" of one quantised matrix [rows, cols].
 class QuantizedModule {
  public:
-  QuantizedModule(const Checkpoint& checkpoint, std::string name, int64_t rows, int64_t cols)
-      : checkpoint_(checkpoint), name_(std::move(name)), rows_(rows), cols_(cols) {}
+  // takes_sparse: whether the matrix may become S8_G64.
+  QuantizedModule(const Checkpoint& checkpoint, std::string name, int64_t rows, int64_t cols, bool takes_sparse = false)
+      : checkpoint_(checkpoint), name_(std::move(name)), rows_(rows), cols_(cols), takes_sparse_(takes_sparse) {}
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
+  bool takes_sparse() const { return takes_sparse_; }
   std::string tensor_name(std::string_view part) const { return name_ + "." + std::string(part); }
   std::optional<TensorView> find(std::string_view part) const { return checkpoint_.find_tensor(tensor_name(part)); }
   // These throw Error naming the file, the tensor, what was found and what was expected.
@@ -51,6 +53,7 @@ class QuantizedModule {
   std::string name_;
   int64_t rows_;
   int64_t cols_;
+  bool takes_sparse_;
 };
 
 // One element of a tensor of whole numbers or floats, at any alignment.
@@ -77,11 +80,12 @@ struct IntegerCodes {
   ScaleTable scales;
   std::function<int(int64_t row, int64_t group)> zero;
   bool zero_is_middle = false;  // everywhere: 8 or 128
+  bool may_be_sparse = false;   // S8_G64 is wanted if it holds the codes, which are then read to find out
   // codes[i * cols + place[column]] of rows [first_row, first_row + num_rows), unsigned; columns stay without `place`.
   std::function<void(int64_t first_row, int64_t num_rows, const int32_t* place, uint8_t* codes)> read;
 };
-// I4_G128, I4_G32, I8_G128 or Q8_0, with columns sorted by group if necessary; F32 for matrices that none of them
-// holds: groups or widths that are not multiples of 32, eight bits with other zero points.
+// S8_G64, I4_G128, I4_G32, I8_G128 or Q8_0, with columns sorted by group if necessary; F32 for matrices that none of
+// them holds: groups or widths that are not multiples of 32, eight bits with other zero points.
 QuantizedMatrix matrix_of(const QuantizedModule& module, IntegerCodes codes, const std::byte* identity);
 
 // weight(row, column) = scale * E4M3; groups[column] as above. F8_G128, or F32 where groups or width are not multiples

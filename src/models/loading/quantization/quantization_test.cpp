@@ -63,8 +63,8 @@ struct Opened {
         checkpoint(Checkpoint::open(directory.path())),
         scheme(QuantizationScheme::read(*checkpoint)) {}
 
-  QuantizedMatrix matrix(int64_t rows, int64_t cols) const {
-    return scheme->find(QuantizedModule(*checkpoint, "m", rows, cols)).value();
+  QuantizedMatrix matrix(int64_t rows, int64_t cols, bool takes_sparse = false) const {
+    return scheme->find(QuantizedModule(*checkpoint, "m", rows, cols, takes_sparse)).value();
   }
 
   TinyDirectory directory;
@@ -266,6 +266,30 @@ TEST(CompressedTensors, Int8) {
   tensors.push_back({"m.weight_zero_point", "I8", {kRows, 1}, bytes_of(zeros)});
   expect_weights(Opened(compressed("int-quantized"), tensors).matrix(kRows, kCols), Format::kF32, false,
                  [&](int64_t r, int64_t c) { return weight(r, c, zeros[static_cast<size_t>(r)]); });
+}
+
+// Where a file says that it was pruned and half of each 64 codes are zeros, and only there.
+TEST(CompressedTensors, PrunedInt8) {
+  constexpr int64_t kRows = 70, kCols = 192;
+  auto codes = random_values<int8_t>(kRows * kCols, 1);
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = i * 7 % 64 < 32 ? int8_t{0} : codes[i];
+  const auto scales = random_scales(kRows, 2);
+  const auto weight = [&](int64_t row, int64_t column) {
+    return scales[static_cast<size_t>(row)] * static_cast<float>(codes[static_cast<size_t>(row * kCols + column)]);
+  };
+  const auto opened = [&](const char* sparsity) {
+    json::object config = compressed("int-quantized");
+    if (sparsity != nullptr) config["sparsity_config"] = {{"format", "dense"}, {"sparsity_structure", sparsity}};
+    return Opened(config, {{"m.weight", "I8", {kRows, kCols}, bytes_of(codes)},
+                           {"m.weight_scale", "F32", {kRows, 1}, bytes_of(scales)}});
+  };
+  expect_weights(opened("32:64").matrix(kRows, kCols, true), Format::kS8_G64, false, weight);
+  EXPECT_EQ(opened("32:64").matrix(kRows, kCols, false).format, Format::kQ8_0);
+  EXPECT_EQ(opened(nullptr).matrix(kRows, kCols, true).format, Format::kQ8_0);
+  EXPECT_NE(opened("2:4").scheme->description().find("pruned 2:4"), std::string::npos);
+  codes[kRows * kCols - 64] = codes[kRows * kCols - 63] = 1;  // the last block has 33 codes or more
+  std::fill_n(codes.end() - 62, 62, int8_t{5});
+  EXPECT_EQ(opened("32:64").matrix(kRows, kCols, true).format, Format::kQ8_0);
 }
 
 struct Fp8Case {

@@ -21,7 +21,8 @@ class QuantizationScheme {
 
   virtual ~QuantizationScheme() = default;
   // The matrix whose plain form would be the tensor "<module name>.weight"; none when the file has the plain form.
-  // Reads headers, and the tensors that decide the format: column orders and zero points of eight bits. Throws Error
+  // Reads headers, and the tensors that decide the format: column orders, zero points of eight bits, and the
+  // codes of weights that were pruned. Throws Error
   // kCorrupt when the tensors do not fit each other.
   virtual std::optional<QuantizedMatrix> find(const QuantizedModule& module) const = 0;
   // "GPTQ, 4 bits, groups of 128 columns"

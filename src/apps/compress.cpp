@@ -116,6 +116,12 @@ void compress_model(CompressOptions& asked) {
     asked.blocks.num_threads = asked.model.threads;
     return compress_blocks(asked.blocks);
   }
+  if (!asked.blocks.type.empty() || asked.blocks.target_bytes || !asked.blocks.imatrix.empty() ||
+      asked.blocks.dry_run) {
+    fail(ErrorCode::kInvalidArgument,
+         "--type, --target-size, --imatrix and --dry-run belong to --method kquant, not to {}",
+         asked.compression.method);
+  }
   CompressionOptions options = asked.compression;
   const auto checkpoint = open_checkpoint(asked.model.model);
   const CompressionMethod& method = compression_method(options.method);
@@ -151,8 +157,9 @@ void compress_model(CompressOptions& asked) {
 void add_block_flags(Command& command, CompressBlocksOptions& blocks) {
   command.add(
       {{.names = "--type",
-        .value = choice(blocks.type, block_recipes()),
-        .help = "kquant: the formats of the file, by the names of llama-quantize"},
+        .value = text(blocks.type, "NAME"),
+        .help = "kquant: the formats of the file, by llama-quantize's names: a mixture such as Q4_K_M, or one format",
+        .default_text = "Q4_K_M"},
        {.names = "--target-size",
         .value = quantity(blocks.target_bytes, "SIZE"),
         .help = "kquant: the most that the file may take (60MiB); each matrix gets the format that pays there"},

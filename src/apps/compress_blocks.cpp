@@ -50,7 +50,7 @@ void compress_blocks(const CompressBlocksOptions& options) {
   ImportanceFile importance;
   if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
   ThreadPool pool(options.num_threads > 0 ? options.num_threads : available_processors());
-  const BlockOptions blocks = {.recipe = options.type,
+  const BlockOptions blocks = {.recipe = options.type.empty() ? "Q4_K_M" : options.type,
                                .target_bytes = options.target_bytes.value_or(0),
                                .importance = options.imatrix.empty() ? nullptr : &importance,
                                .requantizes = options.requantizes};

@@ -10,7 +10,7 @@ namespace quire {
 struct CompressBlocksOptions {
   std::string model;   // a GGUF file
   std::string output;  // a .gguf file
-  std::string type = "Q4_K_M";
+  std::string type;    // of block_recipes(); empty: Q4_K_M
   std::optional<uint64_t> target_bytes;
   std::string imatrix;  // a file of importance; empty: all columns alike
   bool dry_run = false;

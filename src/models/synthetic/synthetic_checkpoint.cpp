@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "tensor/files/ggml_types.h"
 #include "models/loading/weights_wanted.h"
+#include "tensor/files/ggml_types.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire {

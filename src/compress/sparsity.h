@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -21,7 +22,7 @@ struct SparsityPattern {
 
   int64_t group_columns(int64_t cols) const { return group == 0 ? cols : group; }
   // Of `count` that compete.
-  int64_t num_zeros(int64_t count) const { return static_cast<int64_t>(share * static_cast<double>(count) + 0.5); }
+  int64_t num_zeros(int64_t count) const { return std::llround(share * static_cast<double>(count)); }
 };
 
 // "50%" of each row, or "2:4". Throws Error kInvalidArgument for anything else.

@@ -131,7 +131,8 @@ void EagleDrafter::append_states(const DraftRequest& request, DraftSequence& seq
                                  bool is_last) {
   const auto next = request.tokens.subspan(static_cast<size_t>(states.first) + 1, static_cast<size_t>(count));
   batch_.token_ids.insert(batch_.token_ids.end(), next.begin(), next.end());
-  for (const std::vector<float>& row : std::ranges::take_view(states.rows, count)) {
+  for (int64_t i = 0; i < count; ++i) {
+    const std::vector<float>& row = states.rows[static_cast<size_t>(i)];
     batch_.hidden_input.insert(batch_.hidden_input.end(), row.begin(), row.end());
   }
   batch_.sequences.push_back(

@@ -13,7 +13,6 @@
 namespace quire {
 namespace {
 
-constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581, sentencepiece's blank
 constexpr std::string_view kGpt2Name = "gpt-2";
 
 std::string type_of(const json::object& component) { return find_string(component, "type", ""); }

@@ -1,6 +1,7 @@
 // `quire compress`: makes a smaller checkpoint of a model, and says what it did.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,7 +16,6 @@
 #include "apps/options.h"
 #include "apps/units.h"
 #include "base/error.h"
-#include "compress/block_recipe.h"
 #include "compress/compression.h"
 #include "compress/layouts/layout.h"
 #include "compress/own_text.h"
@@ -25,32 +25,28 @@ namespace quire {
 namespace {
 
 constexpr int64_t kWindow = 512;
+constexpr int64_t kDefaultGroup = 128;
+constexpr int64_t kDefaultTextTokens = 16384;
 
 struct CompressOptions {
   ModelOptions model;
   CompressionOptions compression;
   std::string output;
-  std::string group = "128";
-  int bits = 0;
+  std::string group;  // empty: kDefaultGroup
+  int bits = 0;       // 0: the method's
   bool asymmetric = false;
   std::string text_file;
-  int64_t text_tokens = 16384;
+  int64_t text_tokens = 0;  // 0: kDefaultTextTokens
   CompressBlocksOptions blocks;
 };
 
 // The method whose formats are GGUF's: a command of its own inside.
 constexpr std::string_view kBlockMethod = "kquant";
 
-template <typename Rows>
-std::vector<std::string> names_of(const Rows& rows) {
+std::vector<std::string> names_of_methods() {
   std::vector<std::string> names;
-  for (const auto& row : rows) {
-    if constexpr (std::is_pointer_v<std::decay_t<decltype(row)>>) {
-      names.emplace_back(row->name);
-    } else {
-      names.emplace_back(row.name);
-    }
-  }
+  for (const CompressionMethod& method : compression_methods()) names.emplace_back(method.name);
+  names.emplace_back(kBlockMethod);
   return names;
 }
 
@@ -68,6 +64,19 @@ std::string time_left(std::chrono::steady_clock::time_point start, int64_t done,
 
 using Windows = std::vector<std::vector<int32_t>>;
 
+int64_t num_windows(const CompressOptions& options) {
+  return (options.text_tokens > 0 ? options.text_tokens : kDefaultTextTokens) / kWindow;
+}
+
+// Those that keep what the methods make.
+std::vector<std::string> layouts_of_groups() {
+  std::vector<std::string> names;
+  for (const CompressedLayout* layout : compressed_layouts()) {
+    if (layout->pack != nullptr) names.emplace_back(layout->name);
+  }
+  return names;
+}
+
 Windows windows_of_file(const CompressOptions& options, const TextProcessor& processor) {
   std::ifstream file(options.text_file, std::ios::binary);
   if (!file) fail(ErrorCode::kIo, "cannot read {}", printable(options.text_file));
@@ -75,7 +84,7 @@ Windows windows_of_file(const CompressOptions& options, const TextProcessor& pro
   const std::vector<int32_t> begin = processor.encode_plain("");
   const std::vector<int32_t> ids = processor.encode_plain(content, /*parse_special=*/false);
   const auto size = static_cast<size_t>(kWindow);
-  const size_t most = static_cast<size_t>(std::max<int64_t>(1, options.text_tokens / kWindow));
+  const auto most = static_cast<size_t>(num_windows(options));
   if (ids.size() < size) {
     fail(ErrorCode::kInvalidArgument,
          "the calibration text {} has {} tokens, expected {} or more; leave it out and the "
@@ -92,7 +101,7 @@ Windows windows_of_file(const CompressOptions& options, const TextProcessor& pro
 }
 
 Windows windows_of_model(const CompressOptions& options, const Checkpoint& checkpoint, const TextProcessor& processor) {
-  OwnTextOptions text{.num_windows = std::max<int64_t>(1, options.text_tokens / kWindow), .window = kWindow};
+  OwnTextOptions text{.num_windows = num_windows(options), .window = kWindow};
   const std::vector<int32_t> begin = processor.encode_plain("");
   if (!begin.empty()) text.begin = {begin[0]};
   const auto runner = load_runner(checkpoint, own_text_runner(options.model.runner_options(), text));
@@ -103,24 +112,47 @@ Windows windows_of_model(const CompressOptions& options, const Checkpoint& check
   });
 }
 
+// A flag of another method would have no effect.
+void check_flags(const CompressOptions& asked) {
+  struct Flag {
+    const char* name;
+    bool is_given;
+    std::vector<std::string_view> methods;
+  };
+  const CompressBlocksOptions& blocks = asked.blocks;
+  const Flag flags[] = {
+      {"--layout", !asked.compression.layout.empty(), {"rtn", "gptq", "awq", "smoothquant"}},
+      {"--bits", asked.bits > 0, {"rtn", "gptq", "awq", "smoothquant"}},
+      {"--group", !asked.group.empty(), {"rtn", "gptq", "awq"}},
+      {"--asymmetric", asked.asymmetric, {"rtn", "gptq", "awq"}},
+      {"--act-order", asked.compression.settings.act_order, {"gptq"}},
+      {"--search-clip", asked.compression.settings.search_clip, {"rtn"}},
+      {"--calibration", !asked.text_file.empty(), {"gptq", "awq", "smoothquant"}},
+      {"--calibration-tokens", asked.text_tokens > 0, {"gptq", "awq", "smoothquant"}},
+      {"--type", !blocks.type.empty(), {kBlockMethod}},
+      {"--target-size", blocks.target_bytes.has_value(), {kBlockMethod}},
+      {"--imatrix", !blocks.imatrix.empty(), {kBlockMethod}},
+      {"--dry-run", blocks.dry_run, {kBlockMethod}},
+  };
+  for (const Flag& flag : flags) {
+    if (!flag.is_given || std::ranges::count(flag.methods, asked.compression.method) > 0) continue;
+    fail(ErrorCode::kInvalidArgument, "{} has no meaning with --method {}; it belongs to {}", flag.name,
+         asked.compression.method, fmt::join(flag.methods, ", "));
+  }
+  if (blocks.target_bytes && (!blocks.type.empty() || *blocks.target_bytes == 0)) {
+    fail(ErrorCode::kInvalidArgument, "give --type or a --target-size above 0, not both");
+  }
+}
+
 void compress_model(CompressOptions& asked) {
+  check_flags(asked);
   if (asked.compression.method == kBlockMethod) {
-    if (asked.bits > 0 || !asked.text_file.empty() || !asked.compression.layout.empty()) {
-      fail(ErrorCode::kInvalidArgument,
-           "kquant takes no --bits, --layout or --calibration; give --type or --target-size, and --imatrix");
-    }
     asked.blocks.model = asked.model.model;
     asked.blocks.output = asked.output;
     asked.blocks.requantizes = asked.compression.requantizes;
     asked.blocks.replaces = asked.compression.replaces;
     asked.blocks.num_threads = asked.model.threads;
     return compress_blocks(asked.blocks);
-  }
-  if (!asked.blocks.type.empty() || asked.blocks.target_bytes || !asked.blocks.imatrix.empty() ||
-      asked.blocks.dry_run) {
-    fail(ErrorCode::kInvalidArgument,
-         "--type, --target-size, --imatrix and --dry-run belong to --method kquant, not to {}",
-         asked.compression.method);
   }
   CompressionOptions options = asked.compression;
   const auto checkpoint = open_checkpoint(asked.model.model);
@@ -130,7 +162,9 @@ void compress_model(CompressOptions& asked) {
   options.settings.grid = {.bits = asked.bits > 0   ? asked.bits
                                    : has_eight_bits ? 8
                                                     : 4,
-                           .group = asked.group == "channel" || has_eight_bits ? 0 : std::stoi(asked.group),
+                           .group = asked.group == "channel" || has_eight_bits ? 0
+                                    : asked.group.empty()                      ? kDefaultGroup
+                                                                               : std::stoi(asked.group),
                            .symmetric = !asked.asymmetric};
   options.num_threads = asked.model.threads;
   options.isa = asked.model.isa;
@@ -176,8 +210,6 @@ void add_compress_command(Command& program) {
   Command& command = program.add_command("compress", "Make a smaller checkpoint of a model");
   const auto options = std::make_shared<CompressOptions>();
   CompressionOptions& compression = options->compression;
-  std::vector<std::string> methods = names_of(compression_methods());
-  methods.emplace_back(kBlockMethod);
   options->model.add_model(command);
   command.add(
       {{.names = "-o,--output",
@@ -185,12 +217,12 @@ void add_compress_command(Command& program) {
         .help = "Where to write it: a Hugging Face directory; kquant: a .gguf file",
         .is_required = true},
        {.names = "--method",
-        .value = choice(compression.method, methods),
+        .value = choice(compression.method, names_of_methods()),
         .help = "How weights become codes: to the nearest (rtn); with the error spread over later columns (gptq); with "
                 "scaled channels (awq); eight bits for activations too (smoothquant); in the "
                 "formats of GGUF files (kquant)"},
        {.names = "--layout",
-        .value = choice(compression.layout, names_of(compressed_layouts())),
+        .value = choice(compression.layout, layouts_of_groups()),
         .help = "How the files keep the codes",
         .default_text = "the method's own"},
        {.names = "--bits",
@@ -199,7 +231,8 @@ void add_compress_command(Command& program) {
         .default_text = "4; smoothquant: 8"},
        {.names = "--group",
         .value = choice(options->group, {"32", "64", "128", "channel"}),
-        .help = "Columns that share a scale; channel: a whole row"},
+        .help = "Columns that share a scale; channel: a whole row",
+        .default_text = std::to_string(kDefaultGroup)},
        {.names = "--asymmetric",
         .value = on_off(options->asymmetric),
         .help = "Each group has a zero point of its own"},
@@ -215,7 +248,8 @@ void add_compress_command(Command& program) {
         .default_text = "one that the model writes itself"},
        {.names = "--calibration-tokens",
         .value = number(options->text_tokens, kWindow, int64_t{1} << 30),
-        .help = "Tokens of it to use"},
+        .help = "Tokens of it to use",
+        .default_text = std::to_string(kDefaultTextTokens)},
        {.names = "--requantize",
         .value = on_off(compression.requantizes),
         .help = "Take a model that is compressed already"},

@@ -19,7 +19,7 @@ struct PlannedModels {
   uint64_t allowed_bytes() const { return target.allowed_bytes + drafter_bytes; }
 };
 
-// From headers alone. Throws Error for a drafter that does not go with the target, but does not compare vocabularies.
+// Loads no weights. Throws Error for a drafter that does not go with the target, but does not compare vocabularies.
 PlannedModels plan_with_drafter(const SpeculationOptions& options, const Checkpoint& target,
                                 const RunnerOptions& target_options);
 // Compares them too.

@@ -226,6 +226,9 @@ void perplexity(const PerplexityOptions& options) {
   const ModelInfo info = ModelRunner::info(*checkpoint);
   require_logits(info);
   Text text = load_text(options, *checkpoint, info);
+  if (!options.original.empty() && options.compare_activations) {
+    fail(ErrorCode::kInvalidArgument, "give --kl-against or --compare-activations, not both");
+  }
   if (!options.original.empty()) return compare_models(options, *checkpoint, info, text);
   if (options.compare_activations) return compare_activations(options, *checkpoint, info, text);
 

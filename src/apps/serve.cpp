@@ -27,7 +27,8 @@ std::string plain_name(const std::string& model) {
 }
 
 // The format most of the weights have.
-std::string quantisation_of(const Checkpoint& checkpoint) {
+std::string quantisation_of(const Checkpoint& checkpoint, const RunnerOptions& options) {
+  if (options.weight_format) return weight_format(*options.weight_format).name;
   std::map<std::string, uint64_t> bytes;
   for (const auto& tensor : checkpoint.all_tensors()) {
     bytes[weight_format(tensor.view.format).name] += tensor.view.size_bytes;
@@ -78,7 +79,7 @@ ModelCard model_card(const ServeOptions& options, const Checkpoint& checkpoint, 
           .activation_bytes = runner.plan().workspace_bytes,
           .architecture = runner.info().architecture,
           .file_format = checkpoint.is_gguf() ? "gguf" : "safetensors",
-          .weight_format = quantisation_of(checkpoint),
+          .weight_format = quantisation_of(checkpoint, runner.options()),
           .arithmetic = arithmetic_of(runner)};
 }
 
@@ -90,7 +91,7 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
   const MemoryPlan& plan = runner.plan();
   const int64_t positions = plan.num_blocks * kKvBlockSize;
   line("model", fmt::format("{}  ({}, {} parameters, {})", card.id, card.architecture,
-                            format_parameters(card.num_parameters), quantisation_of(checkpoint)));
+                            format_parameters(card.num_parameters), quantisation_of(checkpoint, runner.options())));
   line("context", fmt::format("{} positions, {} sequences at once", format_count(card.max_model_len),
                               runner.options().max_sequences));
   line("memory", fmt::format("weights {}{} + KV cache {} ({} positions in all; --kv-size changes it) + activations {}",

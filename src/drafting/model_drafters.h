@@ -52,7 +52,7 @@ bool has_model(std::string_view method);
 // The method that a checkpoint is made for, by its configuration and tensors: "draft_model" for a model of its own.
 std::string_view method_for(const Checkpoint& checkpoint);
 
-// Reads headers and vocabularies, no weights. Throws Error for a method that is not in the list, and for a checkpoint
+// Loads no weights. Throws Error for a method that is not in the list, and for a checkpoint
 // that does not go with the target.
 DrafterPlan plan_model_drafter(const DraftParts& parts);
 

@@ -113,6 +113,7 @@ void Engine::note_progress(bool has_work) {
 bool Engine::step() {
   const double began = options_.now_ms();
   admit_and_cancel();
+  tell_listeners();  // of requests that have ended: they do not wait for the step
   note_progress(!choices_.empty());
   speculation_.propose(choices_);
   const StartedStep* step = loop_.step();

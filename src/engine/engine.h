@@ -69,7 +69,8 @@ class Engine {
   // has ended and the engine has stopped.
   bool recover();
 
-  // How the listeners of output streams are called: all that a step has something for, at once, when it has ended.
+  // How the listeners of output streams are called: all that a step has something for, at once, when it has ended;
+  // those of requests that end without it, before it.
   // `tell` gets them on the engine thread and may call them on another one, also after the engine has gone. Without it
   // the engine thread calls them. Set before the first step.
   using Listeners = std::vector<std::shared_ptr<const OutputStream::Listener>>;

@@ -6,11 +6,11 @@
 
 namespace quire {
 
-// Both forms: {"structures": [{"begin", "schema", "end"}], "triggers": [...]} and {"type": "structural_tag", "format":
-// {...}}. Throws Error kInvalidArgument or kUnsupported, which names the place by JSON pointer.
 // A text in which special tokens may be written: each <name> and [NAME], which is its text where there is none.
 Symbol marked_text(GrammarBuilder& builder, std::string_view text);
 
+// Both forms: {"structures": [{"begin", "schema", "end"}], "triggers": [...]} and {"type": "structural_tag", "format":
+// {...}}. Throws Error kInvalidArgument or kUnsupported, which names the place by JSON pointer.
 Symbol structural_tag(GrammarBuilder& builder, const json::value& description, const JsonForm& form,
                       const GrammarLimits& limits);
 

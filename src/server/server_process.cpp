@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/engine_thread.h"
 #include "server/answers/grammars.h"
 #include "server/batches/runner.h"
@@ -92,7 +93,13 @@ void run_server(const ServerConfig& config) {
   // The readers of answers are woken on a thread of the sockets, once for a step.
   model.engine->on_events([run = listener.executor()](Engine::Listeners listeners) {
     run([listeners = std::move(listeners)] {
-      for (const auto& each : listeners) (*each)();
+      for (const auto& each : listeners) {
+        try {
+          (*each)();
+        } catch (const std::exception& error) {  // memory is exhausted: the other streams go on
+          log::warning("a stream was not woken: {}", error.what());
+        }
+      }
     });
   });
   std::string stop_reason;  // of an engine that cannot go on; its thread writes it

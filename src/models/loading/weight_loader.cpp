@@ -17,7 +17,10 @@ LayerRange WeightLoader::stage(int num_layers) const {
 
 MatrixRequest WeightLoader::as_wanted(const MatrixRequest& request) const {
   MatrixRequest wanted = request;
-  if (wanted_.format) wanted.format = format_that_divides(*wanted_.format, request.cols);
+  if (!wanted_.format) return wanted;
+  const Format format = format_that_divides(*wanted_.format, request.cols);
+  // A matrix that no format of blocks divides stays as it is: F16 could not hold all values of BF16.
+  if (format == *wanted_.format || weight_format(format).block_elements > 1) wanted.format = format;
   return wanted;
 }
 

@@ -34,12 +34,6 @@ Digest digest_of(std::string_view text) {
   return digest;
 }
 
-std::string_view without_blanks(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t\r");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
 void add_key(Keys& keys, std::string_view key, std::string_view where) {
   if (key.empty() || key.size() > kMaxKeyBytes) {
     fail(ErrorCode::kInvalidArgument, "{} has a key of {} characters; 1 to {} are expected", where, key.size(),
@@ -54,12 +48,12 @@ Keys read_keys(const std::string& path) {
   size_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = without_blanks(std::string_view(text).substr(begin, end - begin));
+    const std::string_view line = http::without_blanks(std::string_view(text).substr(begin, end - begin));
     begin = end + 1;
     ++line_number;
     if (line.empty() || line.starts_with('#')) continue;
     const size_t colon = line.find(':');
-    const std::string_view key = colon == std::string_view::npos ? line : without_blanks(line.substr(colon + 1));
+    const std::string_view key = colon == std::string_view::npos ? line : http::without_blanks(line.substr(colon + 1));
     add_key(keys, key, fmt::format("--api-key-file '{}', line {},", printable(path), line_number));
   }
   if (keys.empty()) {
@@ -79,10 +73,10 @@ std::string_view presented_key(const http::Request& request) {
   const std::string_view authorization = request.header("authorization");
   if (authorization.size() > kScheme.size() &&
       http::equals_ignoring_case(authorization.substr(0, kScheme.size()), kScheme)) {
-    return without_blanks(authorization.substr(kScheme.size()));
+    return http::without_blanks(authorization.substr(kScheme.size()));
   }
-  const std::string_view key = without_blanks(request.header("x-api-key"));
-  return key.empty() ? without_blanks(request.header("api-key")) : key;  // Azure's name
+  const std::string_view key = http::without_blanks(request.header("x-api-key"));
+  return key.empty() ? http::without_blanks(request.header("api-key")) : key;  // Azure's name
 }
 
 }  // namespace

@@ -142,11 +142,16 @@ void StreamGroup::start(std::unique_ptr<StreamReader> reader) {
 }
 
 void StreamGroup::schedule() {
-  if (!is_scheduled_.exchange(true))
+  if (is_scheduled_.exchange(true)) return;
+  try {
     exchange_->post([self = shared_from_this()] {
       self->is_scheduled_ = false;
       self->pump();
     });
+  } catch (...) {
+    is_scheduled_ = false;  // the next event tries again
+    throw;
+  }
 }
 
 void StreamGroup::pump() {

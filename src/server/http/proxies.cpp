@@ -6,26 +6,23 @@
 #include <array>
 
 #include "base/error.h"
+#include "server/http/wire.h"
 
 namespace quire::http {
 namespace {
 
-// An address as the sockets' layer writes it; empty for what is none.
+// One spelling of an address: without a zone, IPv4 as such where it is mapped to IPv6. Empty for what is none.
 std::string plain_address(std::string_view text) {
-  const std::string address(text);
+  const std::string address(text.substr(0, text.find('%')));
   std::array<char, INET6_ADDRSTRLEN> written{};
-  std::array<unsigned char, sizeof(in6_addr)> bytes{};
-  for (const int family : {AF_INET, AF_INET6}) {
-    if (::inet_pton(family, address.c_str(), bytes.data()) != 1) continue;
-    return ::inet_ntop(family, bytes.data(), written.data(), written.size());
+  in_addr v4{};
+  in6_addr v6{};
+  if (::inet_pton(AF_INET, address.c_str(), &v4) == 1) {
+    return ::inet_ntop(AF_INET, &v4, written.data(), written.size());
   }
-  return "";
-}
-
-std::string_view without_blanks(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+  if (::inet_pton(AF_INET6, address.c_str(), &v6) != 1) return "";
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) return ::inet_ntop(AF_INET, &v6.s6_addr[12], written.data(), written.size());
+  return ::inet_ntop(AF_INET6, &v6, written.data(), written.size());
 }
 
 // "192.0.2.1:4711" and "[2001:db8::1]:4711" without their ports.
@@ -49,7 +46,8 @@ Proxies::Proxies(std::vector<std::string> addresses) : addresses_(std::move(addr
 }
 
 bool Proxies::contains(std::string_view remote) const {
-  return remote == kUnixPeer || std::ranges::find(addresses_, remote) != addresses_.end();
+  if (remote == kUnixPeer) return true;
+  return !addresses_.empty() && std::ranges::find(addresses_, plain_address(remote)) != addresses_.end();
 }
 
 std::string Proxies::client_of(std::string_view remote, const Headers& headers) const {

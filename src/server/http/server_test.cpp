@@ -433,6 +433,7 @@ TEST(HttpServer, AClientIsTheLastAddressThatNoProxyHas) {
   EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.7", "192.0.2.1,2001:db8:0::1"}), "192.0.2.1") << "the last is a proxy";
   EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.7", "10.0.0.1"}), "192.0.2.7");
   EXPECT_EQ(client_of("2001:db8::1", {"192.0.2.1:4711"}), "192.0.2.1");
+  EXPECT_EQ(client_of("::ffff:10.0.0.1", {"::ffff:192.0.2.1"}), "192.0.2.1") << "IPv4 through a socket of IPv6";
   EXPECT_EQ(client_of("2001:db8::1", {"[2001:db8::2]:4711"}), "2001:db8::2");
   EXPECT_EQ(client_of("10.0.0.1", {"192.0.2.1, unknown"}), "10.0.0.1") << "what stands before it is not believed";
   EXPECT_EQ(client_of(kUnixPeer, {"192.0.2.1"}), "192.0.2.1");

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/cgroup.h"
+#include "base/check.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "compress/calibration.h"
@@ -44,6 +45,9 @@ void check_source(const Checkpoint& source, const CompressionOptions& options) {
     fail(ErrorCode::kInvalidArgument,
          "{} is compressed already; compress the original, or take what is left of its quality with --requantize",
          source.name());
+  }
+  if (options.settings.act_order && options.method != "gptq") {
+    fail(ErrorCode::kInvalidArgument, "--act-order belongs to --method gptq, not to {}", printable(options.method));
   }
 }
 
@@ -174,6 +178,7 @@ class Compression {
     const std::vector<GroupMatrix> codes = method_.compress(work, options_.settings, threads_);
     for (size_t i = 0; i < codes.size(); ++i) {
       const ModelMatrix& matrix = parts_.layers[static_cast<size_t>(layer)][i];
+      CHECK(codes[i].groups.empty() != form_.has_order);
       for (const PartTensor& part : layout_.pack(codes[i])) {
         writer_->write(matrix.module + "." + part.part, part.bytes);
       }

@@ -178,6 +178,8 @@ TEST(Compression, RefusesWhatDoesNotFit) {
             std::string::npos);
   EXPECT_NE(refusal([](auto& options) { options.method = "magic"; }, *source).find("rtn, gptq, awq, smoothquant"),
             std::string::npos);
+  EXPECT_NE(refusal([](auto& options) { options.settings.act_order = true; }, *source).find("belongs to --method gptq"),
+            std::string::npos);
   const auto codes = Checkpoint::open(golden("gptq"));
   EXPECT_NE(refusal([](auto&) {}, *codes).find("compressed already"), std::string::npos);
   fs::create_directory(folder / "out");

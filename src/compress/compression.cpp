@@ -111,7 +111,7 @@ class Compression {
     for (int layer = result_.first_layer; layer < num_layers; ++layer) {
       compress_layer(layer);
       writer_->sync();
-      state.write(layer + 1, calibrator_ ? calibrator_->residual() : std::span<const float>());
+      write_state(state, layer + 1);
       source_.release_pages();
       if (progress) progress(layer + 1, num_layers);
     }
@@ -140,6 +140,8 @@ class Compression {
 
   void begin(const ModelDirectory& directory, const CompressionStateFile& state) {
     std::optional<CompressionState> left = state.read(/*may_be_lost=*/options_.replaces);
+    // The writer empties the files that the state of another task speaks of.
+    if (!left) state.remove();
     const auto start = left ? TensorFileWriter::Start::kContinue : TensorFileWriter::Start::kNew;
     writer_.emplace(directory.folder(), declare(), start);
     result_.output_bytes = writer_->layout().size_bytes();
@@ -154,7 +156,13 @@ class Compression {
     if (left) {
       result_.first_layer = left->num_layers_done;
       if (calibrator_) calibrator_->resume(left->num_layers_done, std::move(left->residual));
+    } else {
+      write_state(state, 0);  // from here on another command is refused
     }
+  }
+
+  void write_state(const CompressionStateFile& state, int num_layers_done) const {
+    state.write(num_layers_done, calibrator_ ? calibrator_->residual() : std::span<const float>());
   }
 
   void compress_layer(int layer) {

@@ -34,7 +34,7 @@ bool is_compressed(const json::object& config) {
   return config.contains("quantization_config") || config.contains("compression_config");
 }
 
-void check_source(const Checkpoint& source, const CompressionOptions& options) {
+void check_options(const Checkpoint& source, const CompressionOptions& options) {
   if (source.is_gguf()) {
     fail(ErrorCode::kUnsupported,
          "{} is a GGUF file, and this method writes a Hugging Face directory; make one of it first: "
@@ -49,6 +49,8 @@ void check_source(const Checkpoint& source, const CompressionOptions& options) {
   if (options.settings.act_order && options.method != "gptq") {
     fail(ErrorCode::kInvalidArgument, "--act-order belongs to --method gptq, not to {}", printable(options.method));
   }
+  refuse_source(options.output, source);
+  refuse_existing(options.output, options.replaces);
 }
 
 // All that the output's bytes follow from.
@@ -287,15 +289,13 @@ class Compression {
 }  // namespace
 
 void check_compression(const Checkpoint& source, const CompressionOptions& options) {
-  check_source(source, options);
-  refuse_existing(options.output, options.replaces);
+  check_options(source, options);
   Compression(source, options).check_matrices();
 }
 
 CompressionResult compress(const Checkpoint& source, const CompressionOptions& options,
                            const CompressionProgress& progress) {
-  check_source(source, options);
-  refuse_existing(options.output, options.replaces);
+  check_options(source, options);
   return Compression(source, options).run(progress);
 }
 

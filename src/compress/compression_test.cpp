@@ -184,6 +184,13 @@ TEST(Compression, RefusesWhatDoesNotFit) {
   EXPECT_NE(refusal([](auto&) {}, *codes).find("compressed already"), std::string::npos);
   fs::create_directory(folder / "out");
   EXPECT_NE(refusal([](auto&) {}, *source).find("exists"), std::string::npos);
+  std::ofstream(folder / "out/notes.txt") << "no model";
+  const auto replaces = [](auto& options) { options.replaces = true; };
+  EXPECT_NE(refusal(replaces, *source).find("is no model; --force does not remove it"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder / "out/notes.txt"));
+  fs::copy(golden("llama3-gqa-tied"), folder / "out");
+  EXPECT_NE(refusal(replaces, *Checkpoint::open(folder / "out")).find("holds the model that is read"),
+            std::string::npos);
 }
 
 TEST(Compression, CompressesAgainWhereThatIsAskedFor) {

@@ -83,6 +83,7 @@ class Converter {
         exec_(exec),
         to_(options.out.extension() == ".gguf" ? ModelFileKind::kGguf : ModelFileKind::kDirectory),
         conversion_(source, to_) {
+    refuse_source(options.out, source);
     refuse_existing(options.out, options.replaces);
     Formats formats(to_, options.type, result_.lost);
     for (const ConvertedTensor& tensor : conversion_.tensors()) plan_.push_back({&tensor, formats.of(tensor)});

@@ -22,7 +22,10 @@ bool is_companion(const fs::path& file) {
          std::ranges::none_of(kWeightEnds, [&](std::string_view end) { return name.ends_with(end); });
 }
 
+constexpr std::string_view kReplacedSuffix = ".replaced";
+
 fs::path with_end(fs::path path, std::string_view end) { return path += end; }
+fs::path without_slash(const fs::path& path) { return path.has_filename() ? path : path.parent_path(); }
 
 [[noreturn]] void refuse(const fs::path& path, const std::error_code& error) {
   fail(ErrorCode::kIo, "cannot write {}: {}", printable(path.string(), 400), error.message());
@@ -30,10 +33,8 @@ fs::path with_end(fs::path path, std::string_view end) { return path += end; }
 
 }  // namespace
 
-ModelDirectory::ModelDirectory(fs::path path, bool replaces)
-    : path_(path.has_filename() ? std::move(path) : path.parent_path()),
-      folder_(with_end(path_, kUnfinishedSuffix)),
-      replaces_(replaces) {
+ModelDirectory::ModelDirectory(const fs::path& path, bool replaces)
+    : path_(without_slash(path)), folder_(with_end(path_, kUnfinishedSuffix)), replaces_(replaces) {
   refuse_existing(path_, replaces);
   std::error_code error;
   fs::create_directories(folder_, error);
@@ -61,17 +62,15 @@ void ModelDirectory::copy_companions(const fs::path& source) const {
 }
 
 void ModelDirectory::finish() {
-  const fs::path old = with_end(path_, ".replaced");
-  std::error_code error;
-  if (replaces_ && fs::exists(path_)) {
-    fs::remove_all(old, error);
-    fs::rename(path_, old, error);
-    if (error) refuse(path_, error);
-  }
   refuse_existing(path_, replaces_);
+  const fs::path old = with_end(path_, kReplacedSuffix);
+  std::error_code error;
+  const bool is_moved = replaces_ && fs::exists(path_);
+  if (is_moved) fs::rename(path_, old, error);
+  if (error) refuse(path_, error);
   fs::rename(folder_, path_, error);
   if (error) refuse(path_, error);
-  fs::remove_all(old, error);
+  if (is_moved) fs::remove_all(old, error);
 }
 
 void ModelDirectory::abandon() {
@@ -81,9 +80,29 @@ void ModelDirectory::abandon() {
 
 void refuse_existing(const fs::path& path, bool replaces) {
   std::error_code error;
-  if (replaces || !fs::exists(path, error)) return;
-  fail(ErrorCode::kInvalidArgument, "'{}' exists; name another output, or replace it with --force",
-       printable(path.string(), 400));
+  if (!fs::exists(path, error)) return;
+  const std::string name = printable(path.string(), 400);
+  if (!replaces) {
+    fail(ErrorCode::kInvalidArgument, "'{}' exists; name another output, or replace it with --force", name);
+  }
+  if (!fs::is_directory(path, error)) return;
+  if (!fs::is_empty(path, error) && !fs::exists(path / "config.json", error)) {
+    fail(ErrorCode::kInvalidArgument, "'{}' is no model; --force does not remove it", name);
+  }
+  const fs::path old = with_end(without_slash(path), kReplacedSuffix);
+  if (fs::exists(old, error)) {
+    fail(ErrorCode::kInvalidArgument, "'{}' exists, where --force moves what it replaces; move or remove it",
+         printable(old.string(), 400));
+  }
+}
+
+void refuse_source(const fs::path& path, const Checkpoint& source) {
+  for (const MappedFile* file : source.files()) {
+    std::error_code error;
+    if (!fs::equivalent(path, fs::absolute(file->path(), error).parent_path(), error)) continue;
+    fail(ErrorCode::kInvalidArgument, "'{}' holds the model that is read; name another output",
+         printable(path.string(), 400));
+  }
 }
 
 }  // namespace quire

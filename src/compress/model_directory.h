@@ -7,13 +7,14 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "models/loading/checkpoint.h"
 
 namespace quire {
 
 class ModelDirectory {
  public:
-  // Throws Error kInvalidArgument when `path` exists and `replaces` is false; kIo.
-  ModelDirectory(std::filesystem::path path, bool replaces);
+  // Throws what refuse_existing() does; kIo.
+  ModelDirectory(const std::filesystem::path& path, bool replaces);
 
   // Where to write: the unfinished directory, which exists.
   const std::filesystem::path& folder() const { return folder_; }
@@ -32,7 +33,10 @@ class ModelDirectory {
   bool replaces_;
 };
 
-// Throws Error kInvalidArgument when an output exists that may not be replaced.
+// Throws Error kInvalidArgument when an output exists that may not be replaced: any without `replaces`, with it a
+// directory that is no model.
 void refuse_existing(const std::filesystem::path& path, bool replaces);
+// Throws Error kInvalidArgument when the files of the source lie in the directory `path`.
+void refuse_source(const std::filesystem::path& path, const Checkpoint& source);
 
 }  // namespace quire

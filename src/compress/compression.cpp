@@ -262,12 +262,12 @@ class Compression {
     for (const Checkpoint::NamedTensor& tensor : parts_.plain) {
       if (!is_changed(tensor)) writer_->write(tensor.name, bytes_of(tensor.view));
     }
-    writer_->finish();
     directory.copy_companions(source_.directory());
     json::object config = plain_config(source_);
     config.erase("compression_config");
     config["quantization_config"] = layout_.config(form_, parts_.plain_modules);
     directory.write_json("config.json", config);
+    writer_->finish();
     state.remove();
     directory.finish();
   }

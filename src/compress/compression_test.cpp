@@ -162,6 +162,20 @@ TEST(Compression, GoesOnWhereItWasStopped) {
   }
 }
 
+TEST(Compression, GoesOnWhereOnlyTheNameWasMissing) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  compress(*source, options_for("rtn", folder / "whole"));
+  const CompressionOptions options = options_for("rtn", folder / "out");
+  const auto stop_at_end = [](int done, int all) {
+    if (done == all) fail(ErrorCode::kIo, "stopped");
+  };
+  EXPECT_EQ(error_of([&] { compress(*source, options, stop_at_end); }), "stopped");
+  fs::rename(folder / "out.unfinished/model.safetensors.unfinished", folder / "out.unfinished/model.safetensors");
+  EXPECT_GT(compress(*source, options).first_layer, 1);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
 TEST(Compression, RefusesWhatDoesNotFit) {
   const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
   const Folder folder;

@@ -23,6 +23,11 @@ constexpr size_t kMostAtOnce = size_t{1} << 30;
 
 std::filesystem::path unfinished(std::filesystem::path path) { return path += kUnfinishedSuffix; }
 
+// A writer that was stopped in finish() has given some files their names already.
+void take_back_name(const std::filesystem::path& path) {
+  if (::access(unfinished(path).c_str(), F_OK) != 0) ::rename(path.c_str(), unfinished(path).c_str());
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // the files themselves are synced; not every file system syncs folders
@@ -60,6 +65,7 @@ void TensorFileWriter::refuse(size_t file) const {
 void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start, Room room) {
   const size_t index = files_.size();
   const std::filesystem::path path = folder_ / file.name;
+  if (start == Start::kContinue) take_back_name(path);
   const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (start == Start::kNew ? O_CREAT : 0);
   files_.push_back({path, ::open(unfinished(path).c_str(), flags, 0666)});
   const int fd = files_.back().fd;

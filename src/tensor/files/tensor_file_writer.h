@@ -22,8 +22,10 @@ inline constexpr std::string_view kUnfinishedSuffix = ".unfinished";
 class TensorFileWriter {
  public:
   enum class Start : uint8_t {
-    kNew,       // replaces what another writer left unfinished
-    kContinue,  // takes it up; Error kCorrupt where it is missing or was begun with another layout
+    kNew,  // replaces what another writer left unfinished
+    // Takes it up, files that have their names already too; Error kCorrupt where one is missing or was begun with
+    // another layout.
+    kContinue,
   };
   enum class Room : uint8_t {
     kReserved,  // on the disk, where the file system can: a disk too small is found out at once

@@ -69,7 +69,11 @@ void ModelDirectory::finish() {
   if (is_moved) fs::rename(path_, old, error);
   if (error) refuse(path_, error);
   fs::rename(folder_, path_, error);
-  if (error) refuse(path_, error);
+  if (error) {
+    std::error_code ignored;
+    if (is_moved) fs::rename(old, path_, ignored);
+    refuse(path_, error);
+  }
   if (is_moved) fs::remove_all(old, error);
 }
 

@@ -205,6 +205,10 @@ TEST(ModelDirectories, ReplaceNothingUnlessTheyMay) {
   fs::create_directory(parent / "out.replaced");
   EXPECT_THROW(ModelDirectory(parent / "out/", true), Error) << "no place for the old one";
   fs::remove(parent / "out.replaced");
+  ModelDirectory lost(parent / "out", true);
+  lost.abandon();
+  EXPECT_THROW(lost.finish(), Error);
+  EXPECT_TRUE(fs::exists(parent / "out/config.json")) << "the old one stays where there is no new one";
   ModelDirectory second(parent / "out", true);
   second.write_text("new", "");
   second.finish();

@@ -18,7 +18,8 @@ constexpr std::string_view kWeightEnds[] = {".safetensors", ".index.json", ".bin
 
 bool is_companion(const fs::path& file) {
   const std::string name = file.filename().string();
-  return fs::is_regular_file(file) && name != "config.json" &&
+  std::error_code error;
+  return fs::is_regular_file(file, error) && name != "config.json" &&
          std::ranges::none_of(kWeightEnds, [&](std::string_view end) { return name.ends_with(end); });
 }
 
@@ -52,20 +53,23 @@ void ModelDirectory::write_text(std::string_view file_name, std::string_view tex
 }
 
 void ModelDirectory::copy_companions(const fs::path& source) const {
-  for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
-    if (!is_companion(entry.path())) continue;
-    std::error_code error;
-    const fs::path to = folder_ / entry.path().filename();
-    fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
+  std::error_code error;
+  fs::directory_iterator entry(source, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (!is_companion(entry->path())) continue;
+    const fs::path to = folder_ / entry->path().filename();
+    fs::copy_file(entry->path(), to, fs::copy_options::overwrite_existing, error);
     if (error) refuse(to, error);
   }
+  if (error) fail(ErrorCode::kIo, "cannot read {}: {}", printable(source.string(), 400), error.message());
 }
 
 void ModelDirectory::finish() {
   refuse_existing(path_, replaces_);
   const fs::path old = with_end(path_, kReplacedSuffix);
   std::error_code error;
-  const bool is_moved = replaces_ && fs::exists(path_);
+  const bool is_moved = replaces_ && fs::exists(path_, error);
+  if (error) refuse(path_, error);
   if (is_moved) fs::rename(path_, old, error);
   if (error) refuse(path_, error);
   fs::rename(folder_, path_, error);
@@ -84,7 +88,9 @@ void ModelDirectory::abandon() {
 
 void refuse_existing(const fs::path& path, bool replaces) {
   std::error_code error;
-  if (!fs::exists(path, error)) return;
+  const bool exists = fs::exists(path, error);
+  if (error) refuse(path, error);
+  if (!exists) return;
   const std::string name = printable(path.string(), 400);
   if (!replaces) {
     fail(ErrorCode::kInvalidArgument, "'{}' exists; name another output, or replace it with --force", name);

@@ -196,6 +196,7 @@ TEST(ModelDirectories, ReplaceNothingUnlessTheyMay) {
   }
   ModelDirectory first(parent / "out/", false);
   first.copy_companions(parent / "source");
+  EXPECT_THROW(first.copy_companions(parent / "nowhere"), Error);
   first.finish();
   EXPECT_TRUE(fs::exists(parent / "out/tokenizer.json"));
   EXPECT_EQ(std::distance(fs::directory_iterator(parent / "out"), {}), 1);

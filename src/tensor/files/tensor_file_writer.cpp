@@ -41,7 +41,8 @@ TensorFileWriter::TensorFileWriter(const std::filesystem::path& folder, TensorFi
     : folder_(folder.empty() ? std::filesystem::path(".") : folder), layout_(std::move(layout)) {
   try {
     for (const TensorFileLayout::File& file : layout_.files) open_file(file, start, room);
-  } catch (const Error&) {
+  } catch (...) {
+    if (start == Start::kNew) abandon();
     close_all();
     throw;
   }
@@ -78,6 +79,7 @@ void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start
     if (errno != EWOULDBLOCK) refuse(index);
     fail(ErrorCode::kIo, "'{}' is being written by another process", printable(unfinished(path).string(), 400));
   }
+  files_.back().is_locked = true;
   if (start == Start::kContinue) return check_head(index);
   if (::ftruncate(fd, 0) != 0) refuse(index);
   const NoSizeSignal no_signal;
@@ -139,7 +141,9 @@ void TensorFileWriter::finish(Durability durability) {
 }
 
 void TensorFileWriter::abandon() {
-  for (const OpenFile& file : files_) ::unlink(unfinished(file.path).c_str());
+  for (const OpenFile& file : files_) {
+    if (file.is_locked) ::unlink(unfinished(file.path).c_str());
+  }
   close_all();
 }
 

@@ -32,7 +32,8 @@ class TensorFileWriter {
     kSparse,    // what is never written stays a hole
   };
 
-  // `folder` exists. Throws Error kIo naming the file, the bytes that it needs and what the system said.
+  // `folder` exists. Throws Error kIo naming the file, the bytes that it needs and what the system said; what was begun
+  // new is removed then.
   TensorFileWriter(const std::filesystem::path& folder, TensorFileLayout layout, Start start = Start::kNew,
                    Room room = Room::kReserved);
   TensorFileWriter(const TensorFileWriter&) = delete;
@@ -52,6 +53,7 @@ class TensorFileWriter {
   struct OpenFile {
     std::filesystem::path path;  // final
     int fd = -1;
+    bool is_locked = false;  // by this writer: no other one writes the file
   };
   void open_file(const TensorFileLayout::File& file, Start start, Room room);
   void check_head(size_t file) const;

@@ -23,7 +23,6 @@ namespace quire {
 namespace {
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
-constexpr std::string_view kStateFile = "compress.state";
 
 json::object plain_config(const Checkpoint& source) {
   const json::value config = read_json_file(source.directory() / "config.json", kMaxConfigBytes);
@@ -107,7 +106,7 @@ class Compression {
   CompressionResult run(const CompressionProgress& progress) {
     check_matrices();
     ModelDirectory directory(options_.output, options_.replaces);
-    const CompressionStateFile state(directory.folder() / kStateFile, task_of(source_, options_, layout_));
+    const CompressionStateFile state(directory.folder() / kCompressionStateFile, task_of(source_, options_, layout_));
     begin(directory, state);
     const int num_layers = static_cast<int>(parts_.layers.size());
     for (int layer = result_.first_layer; layer < num_layers; ++layer) {
@@ -159,6 +158,7 @@ class Compression {
       result_.first_layer = left->num_layers_done;
       if (calibrator_) calibrator_->resume(left->num_layers_done, std::move(left->residual));
     } else {
+      directory.remove_leftovers(writer_->layout());
       write_state(state, 0);  // from here on another command is refused
     }
   }

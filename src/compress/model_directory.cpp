@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <system_error>
-#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "tensor/files/tensor_file_writer.h"
@@ -39,6 +39,27 @@ ModelDirectory::ModelDirectory(const fs::path& path, bool replaces)
   refuse_existing(path_, replaces);
   std::error_code error;
   fs::create_directories(folder_, error);
+  if (error) refuse(folder_, error);
+}
+
+ModelDirectory::~ModelDirectory() {
+  std::error_code ignored;
+  fs::remove(folder_, ignored);
+}
+
+void ModelDirectory::remove_leftovers(const TensorFileLayout& layout) const {
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  fs::directory_iterator entry(folder_, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const bool is_open = std::ranges::any_of(layout.files, [&](const TensorFileLayout::File& file) {
+      return entry->path().filename() == with_end(file.name, kUnfinishedSuffix);
+    });
+    if (!is_open) leftovers.push_back(entry->path());
+  }
+  for (const fs::path& path : leftovers) {
+    if (!error) fs::remove_all(path, error);
+  }
   if (error) refuse(folder_, error);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "models/loading/checkpoint.h"
+#include "tensor/files/tensor_file_layout.h"
 
 namespace quire {
 
@@ -16,8 +17,14 @@ class ModelDirectory {
   // Throws what refuse_existing() does; kIo.
   ModelDirectory(const std::filesystem::path& path, bool replaces);
 
+  ModelDirectory(const ModelDirectory&) = delete;
+  ModelDirectory& operator=(const ModelDirectory&) = delete;
+  ~ModelDirectory();  // leaves the unfinished directory, unless it is empty
+
   // Where to write: the unfinished directory, which exists.
   const std::filesystem::path& folder() const { return folder_; }
+  // Removes what an earlier run has left there: all but the files of `layout`, which a writer has open.
+  void remove_leftovers(const TensorFileLayout& layout) const;
   void write_json(std::string_view file_name, const json::value& value) const;
   void write_text(std::string_view file_name, std::string_view text) const;
   // Tokenizer files, chat template, generation settings, licence and readme of a directory: whatever is no weight and

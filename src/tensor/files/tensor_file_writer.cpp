@@ -28,6 +28,14 @@ void take_back_name(const std::filesystem::path& path) {
   if (::access(unfinished(path).c_str(), F_OK) != 0) ::rename(path.c_str(), unfinished(path).c_str());
 }
 
+// Whether the open file still has the name: another writer may have finished it since.
+bool has_name(int fd, const std::filesystem::path& path) {
+  struct stat opened = {};
+  struct stat named = {};
+  return ::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // the files themselves are synced; not every file system syncs folders
@@ -75,8 +83,9 @@ void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start
          printable(unfinished(path).string(), 400));
   }
   if (fd < 0) refuse(index);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) refuse(index);
+  const bool is_locked = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+  if (!is_locked && errno != EWOULDBLOCK) refuse(index);
+  if (!is_locked || !has_name(fd, unfinished(path))) {
     fail(ErrorCode::kIo, "'{}' is being written by another process", printable(unfinished(path).string(), 400));
   }
   files_.back().is_locked = true;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "compress/calibration.h"
 #include "compress/compression_state.h"
+#include "compress/input_sums.h"
 #include "compress/layouts/layout.h"
 #include "compress/model_directory.h"
 #include "compress/model_parts.h"
@@ -176,7 +178,7 @@ class Compression {
                                .values = read_floats(weights_, matrix, exec_)});
     }
     CalibratedLayer seen;
-    std::vector<InputStatistics> unseen;
+    std::map<int64_t, InputStatistics> unseen;
     if (calibrator_) {
       seen = calibrator_->see();
       connect(seen, unseen, work);
@@ -200,19 +202,18 @@ class Compression {
     if (calibrator_) calibrator_->pass();
   }
 
-  // Gives each matrix what calibration has seen of its input. Experts that no token chose get sums of nothing.
-  void connect(CalibratedLayer& seen, std::vector<InputStatistics>& unseen, LayerWork& work) const {
-    unseen.reserve(work.matrices.size());
+  // Gives each matrix what calibration has seen of its input. Experts that no token chose share sums of nothing, by
+  // their number of columns.
+  void connect(CalibratedLayer& seen, std::map<int64_t, InputStatistics>& unseen, LayerWork& work) const {
     for (LayerMatrix& matrix : work.matrices) {
       const auto found = std::ranges::find(seen.matrices, matrix.name, &CalibratedMatrix::name);
       if (found != seen.matrices.end()) {
         matrix.input = &seen.inputs[found->input];
         continue;
       }
-      const auto cols = static_cast<size_t>(matrix.cols);
-      const std::vector<float> zeros(cols);
-      matrix.input = &unseen.emplace_back(InputStatistics{
-          .cols = matrix.cols, .square_sums = zeros, .largest = zeros, .products = std::vector<float>(cols * cols)});
+      const auto [entry, is_new] = unseen.try_emplace(matrix.cols);
+      if (is_new) entry->second = InputSums(matrix.cols, method_.wanted, 0).take();
+      matrix.input = &entry->second;
     }
   }
 

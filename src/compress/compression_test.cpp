@@ -176,6 +176,37 @@ TEST(Compression, GoesOnWhereOnlyTheNameWasMissing) {
   EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
 }
 
+TEST(Compression, BeginsAgainWhereAnotherTaskHasBegunSince) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  compress(*source, options_for("gptq", folder / "whole"));
+  const CompressionOptions options = options_for("gptq", folder / "out");
+  EXPECT_EQ(error_of([&] { compress(*source, options, [](int, int) { fail(ErrorCode::kIo, "stopped"); }); }),
+            "stopped");
+  CompressionOptions other = options;
+  other.replaces = true;
+  other.windows = {std::vector<int32_t>(1 << 16)};
+  EXPECT_NE(error_of([&] { compress(*source, other); }).find("the calibration text has 1 windows"), std::string::npos)
+      << "it stops when its files are begun, before its first layer";
+  EXPECT_EQ(compress(*source, options).first_layer, 0);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
+TEST(Compression, ReplacesAModelWhereItMay) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  CompressionOptions options = options_for("rtn", folder / "out");
+  compress(*source, options);
+  options.settings.grid.group = 0;
+  EXPECT_NE(error_of([&] { compress(*source, options); }).find("replace it with --force"), std::string::npos);
+  options.replaces = true;
+  compress(*source, options);
+  EXPECT_FALSE(fs::exists(folder / "out.replaced"));
+  options.output = folder / "whole";
+  compress(*source, options);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
 TEST(Compression, RefusesWhatDoesNotFit) {
   const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
   const Folder folder;

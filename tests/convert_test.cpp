@@ -151,6 +151,23 @@ TEST(Convert, RefusesByNameWhatGgufHasNoKeyFor) {
   EXPECT_NE(refusal("qwen3").find("exists"), std::string::npos);
 }
 
+TEST(Convert, KeepsNothingOfARunThatWasStopped) {
+  const Folder folder;
+  const auto source = Checkpoint::open(fixture("llama3-gqa-tied"));
+  ThreadPool pool(2);
+  const auto stop = [](uint64_t, uint64_t) { fail(ErrorCode::kIo, "stopped"); };
+  EXPECT_THROW(convert(*source, {.out = folder / "out", .progress = stop}, make_exec(pool)), Error);
+  EXPECT_TRUE(fs::is_empty(folder / "."));
+  fs::create_directory(folder / "out.unfinished");
+  std::ofstream(folder / "out.unfinished/model-00001-of-00002.safetensors") << "of a process that was killed";
+  convert_to(*source, folder / "out");
+  EXPECT_FALSE(fs::exists(folder / "out/model-00001-of-00002.safetensors"));
+  fs::create_directory(folder / "other.unfinished");
+  std::ofstream(folder / "other.unfinished/compress.state") << "of a compression";
+  EXPECT_THROW(convert_to(*source, folder / "other"), Error);
+  EXPECT_TRUE(fs::exists(folder / "other.unfinished/compress.state"));
+}
+
 // Layers with a window in another pattern than the usual one.
 TEST(Convert, KeepsTheWindowsOfLayers) {
   const Folder folder;

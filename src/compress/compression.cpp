@@ -3,15 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "base/cgroup.h"
+#include "base/check.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "compress/calibration.h"
 #include "compress/compression_state.h"
+#include "compress/input_sums.h"
 #include "compress/layouts/layout.h"
 #include "compress/model_directory.h"
 #include "compress/model_parts.h"
@@ -22,7 +25,6 @@ namespace quire {
 namespace {
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
-constexpr std::string_view kStateFile = "compress.state";
 
 json::object plain_config(const Checkpoint& source) {
   const json::value config = read_json_file(source.directory() / "config.json", kMaxConfigBytes);
@@ -33,7 +35,7 @@ bool is_compressed(const json::object& config) {
   return config.contains("quantization_config") || config.contains("compression_config");
 }
 
-void check_source(const Checkpoint& source, const CompressionOptions& options) {
+void check_options(const Checkpoint& source, const CompressionOptions& options) {
   if (source.is_gguf()) {
     fail(ErrorCode::kUnsupported,
          "{} is a GGUF file, and this method writes a Hugging Face directory; make one of it first: "
@@ -45,6 +47,11 @@ void check_source(const Checkpoint& source, const CompressionOptions& options) {
          "{} is compressed already; compress the original, or take what is left of its quality with --requantize",
          source.name());
   }
+  if (options.settings.act_order && options.method != "gptq") {
+    fail(ErrorCode::kInvalidArgument, "--act-order belongs to --method gptq, not to {}", printable(options.method));
+  }
+  refuse_source(options.output, source);
+  refuse_existing(options.output, options.replaces);
 }
 
 // All that the output's bytes follow from.
@@ -101,13 +108,13 @@ class Compression {
   CompressionResult run(const CompressionProgress& progress) {
     check_matrices();
     ModelDirectory directory(options_.output, options_.replaces);
-    const CompressionStateFile state(directory.folder() / kStateFile, task_of(source_, options_, layout_));
+    const CompressionStateFile state(directory.folder() / kCompressionStateFile, task_of(source_, options_, layout_));
     begin(directory, state);
     const int num_layers = static_cast<int>(parts_.layers.size());
     for (int layer = result_.first_layer; layer < num_layers; ++layer) {
       compress_layer(layer);
       writer_->sync();
-      state.write(layer + 1, calibrator_ ? calibrator_->residual() : std::span<const float>());
+      write_state(state, layer + 1);
       source_.release_pages();
       if (progress) progress(layer + 1, num_layers);
     }
@@ -136,6 +143,8 @@ class Compression {
 
   void begin(const ModelDirectory& directory, const CompressionStateFile& state) {
     std::optional<CompressionState> left = state.read(/*may_be_lost=*/options_.replaces);
+    // The writer empties the files that the state of another task speaks of.
+    if (!left) state.remove();
     const auto start = left ? TensorFileWriter::Start::kContinue : TensorFileWriter::Start::kNew;
     writer_.emplace(directory.folder(), declare(), start);
     result_.output_bytes = writer_->layout().size_bytes();
@@ -150,7 +159,14 @@ class Compression {
     if (left) {
       result_.first_layer = left->num_layers_done;
       if (calibrator_) calibrator_->resume(left->num_layers_done, std::move(left->residual));
+    } else {
+      directory.remove_leftovers(writer_->layout());
+      write_state(state, 0);  // from here on another command is refused
     }
+  }
+
+  void write_state(const CompressionStateFile& state, int num_layers_done) const {
+    state.write(num_layers_done, calibrator_ ? calibrator_->residual() : std::span<const float>());
   }
 
   void compress_layer(int layer) {
@@ -162,7 +178,7 @@ class Compression {
                                .values = read_floats(weights_, matrix, exec_)});
     }
     CalibratedLayer seen;
-    std::vector<InputStatistics> unseen;
+    std::map<int64_t, InputStatistics> unseen;
     if (calibrator_) {
       seen = calibrator_->see();
       connect(seen, unseen, work);
@@ -174,6 +190,7 @@ class Compression {
     const std::vector<GroupMatrix> codes = method_.compress(work, options_.settings, threads_);
     for (size_t i = 0; i < codes.size(); ++i) {
       const ModelMatrix& matrix = parts_.layers[static_cast<size_t>(layer)][i];
+      CHECK(codes[i].groups.empty() != form_.has_order);
       for (const PartTensor& part : layout_.pack(codes[i])) {
         writer_->write(matrix.module + "." + part.part, part.bytes);
       }
@@ -185,19 +202,18 @@ class Compression {
     if (calibrator_) calibrator_->pass();
   }
 
-  // Gives each matrix what calibration has seen of its input. Experts that no token chose get sums of nothing.
-  void connect(CalibratedLayer& seen, std::vector<InputStatistics>& unseen, LayerWork& work) const {
-    unseen.reserve(work.matrices.size());
+  // Gives each matrix what calibration has seen of its input. Experts that no token chose share sums of nothing, by
+  // their number of columns.
+  void connect(CalibratedLayer& seen, std::map<int64_t, InputStatistics>& unseen, LayerWork& work) const {
     for (LayerMatrix& matrix : work.matrices) {
       const auto found = std::ranges::find(seen.matrices, matrix.name, &CalibratedMatrix::name);
       if (found != seen.matrices.end()) {
         matrix.input = &seen.inputs[found->input];
         continue;
       }
-      const auto cols = static_cast<size_t>(matrix.cols);
-      const std::vector<float> zeros(cols);
-      matrix.input = &unseen.emplace_back(InputStatistics{
-          .cols = matrix.cols, .square_sums = zeros, .largest = zeros, .products = std::vector<float>(cols * cols)});
+      const auto [entry, is_new] = unseen.try_emplace(matrix.cols);
+      if (is_new) entry->second = InputSums(matrix.cols, method_.wanted, 0).take();
+      matrix.input = &entry->second;
     }
   }
 
@@ -247,12 +263,12 @@ class Compression {
     for (const Checkpoint::NamedTensor& tensor : parts_.plain) {
       if (!is_changed(tensor)) writer_->write(tensor.name, bytes_of(tensor.view));
     }
-    writer_->finish();
     directory.copy_companions(source_.directory());
     json::object config = plain_config(source_);
     config.erase("compression_config");
     config["quantization_config"] = layout_.config(form_, parts_.plain_modules);
     directory.write_json("config.json", config);
+    writer_->finish();
     state.remove();
     directory.finish();
   }
@@ -274,15 +290,13 @@ class Compression {
 }  // namespace
 
 void check_compression(const Checkpoint& source, const CompressionOptions& options) {
-  check_source(source, options);
-  refuse_existing(options.output, options.replaces);
+  check_options(source, options);
   Compression(source, options).check_matrices();
 }
 
 CompressionResult compress(const Checkpoint& source, const CompressionOptions& options,
                            const CompressionProgress& progress) {
-  check_source(source, options);
-  refuse_existing(options.output, options.replaces);
+  check_options(source, options);
   return Compression(source, options).run(progress);
 }
 

@@ -7,9 +7,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quire {
+
+inline constexpr std::string_view kCompressionStateFile = "compress.state";
 
 struct CompressionState {
   int num_layers_done = 0;

@@ -162,6 +162,51 @@ TEST(Compression, GoesOnWhereItWasStopped) {
   }
 }
 
+TEST(Compression, GoesOnWhereOnlyTheNameWasMissing) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  compress(*source, options_for("rtn", folder / "whole"));
+  const CompressionOptions options = options_for("rtn", folder / "out");
+  const auto stop_at_end = [](int done, int all) {
+    if (done == all) fail(ErrorCode::kIo, "stopped");
+  };
+  EXPECT_EQ(error_of([&] { compress(*source, options, stop_at_end); }), "stopped");
+  fs::rename(folder / "out.unfinished/model.safetensors.unfinished", folder / "out.unfinished/model.safetensors");
+  EXPECT_GT(compress(*source, options).first_layer, 1);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
+TEST(Compression, BeginsAgainWhereAnotherTaskHasBegunSince) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  compress(*source, options_for("gptq", folder / "whole"));
+  const CompressionOptions options = options_for("gptq", folder / "out");
+  EXPECT_EQ(error_of([&] { compress(*source, options, [](int, int) { fail(ErrorCode::kIo, "stopped"); }); }),
+            "stopped");
+  CompressionOptions other = options;
+  other.replaces = true;
+  other.windows = {std::vector<int32_t>(1 << 16)};
+  EXPECT_NE(error_of([&] { compress(*source, other); }).find("the calibration text has 1 windows"), std::string::npos)
+      << "it stops when its files are begun, before its first layer";
+  EXPECT_EQ(compress(*source, options).first_layer, 0);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
+TEST(Compression, ReplacesAModelWhereItMay) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  CompressionOptions options = options_for("rtn", folder / "out");
+  compress(*source, options);
+  options.settings.grid.group = 0;
+  EXPECT_NE(error_of([&] { compress(*source, options); }).find("replace it with --force"), std::string::npos);
+  options.replaces = true;
+  compress(*source, options);
+  EXPECT_FALSE(fs::exists(folder / "out.replaced"));
+  options.output = folder / "whole";
+  compress(*source, options);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
 TEST(Compression, RefusesWhatDoesNotFit) {
   const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
   const Folder folder;
@@ -178,10 +223,19 @@ TEST(Compression, RefusesWhatDoesNotFit) {
             std::string::npos);
   EXPECT_NE(refusal([](auto& options) { options.method = "magic"; }, *source).find("rtn, gptq, awq, smoothquant"),
             std::string::npos);
+  EXPECT_NE(refusal([](auto& options) { options.settings.act_order = true; }, *source).find("belongs to --method gptq"),
+            std::string::npos);
   const auto codes = Checkpoint::open(golden("gptq"));
   EXPECT_NE(refusal([](auto&) {}, *codes).find("compressed already"), std::string::npos);
   fs::create_directory(folder / "out");
   EXPECT_NE(refusal([](auto&) {}, *source).find("exists"), std::string::npos);
+  std::ofstream(folder / "out/notes.txt") << "no model";
+  const auto replaces = [](auto& options) { options.replaces = true; };
+  EXPECT_NE(refusal(replaces, *source).find("is no model; --force does not remove it"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder / "out/notes.txt"));
+  fs::copy(golden("llama3-gqa-tied"), folder / "out");
+  EXPECT_NE(refusal(replaces, *Checkpoint::open(folder / "out")).find("holds the model that is read"),
+            std::string::npos);
 }
 
 TEST(Compression, CompressesAgainWhereThatIsAskedFor) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "compress/compression_state.h"
 #include "compress/conversion.h"
 #include "compress/gguf_metadata.h"
 #include "compress/model_directory.h"
@@ -83,6 +84,7 @@ class Converter {
         exec_(exec),
         to_(options.out.extension() == ".gguf" ? ModelFileKind::kGguf : ModelFileKind::kDirectory),
         conversion_(source, to_) {
+    refuse_source(options.out, source);
     refuse_existing(options.out, options.replaces);
     Formats formats(to_, options.type, result_.lost);
     for (const ConvertedTensor& tensor : conversion_.tensors()) plan_.push_back({&tensor, formats.of(tensor)});
@@ -131,6 +133,28 @@ class Converter {
 
   void write_directory() {
     ModelDirectory directory(options_.out, options_.replaces);
+    refuse_compression(directory.folder());
+    std::vector<DeclaredTensor> tensors;
+    for (const PlannedTensor& one : plan_) tensors.push_back({one.tensor->name, one.format, one.tensor->shape});
+    TensorFileWriter out(directory.folder(), safetensors_layout(tensors));
+    guarded(directory, [&] {
+      directory.remove_leftovers(out.layout());
+      write_companions(directory);
+      write_tensors(out);
+      out.finish();
+      directory.finish();
+    });
+  }
+
+  static void refuse_compression(const std::filesystem::path& folder) {
+    std::error_code error;
+    if (!std::filesystem::exists(folder / kCompressionStateFile, error)) return;
+    fail(ErrorCode::kInvalidArgument,
+         "'{}' is a compression that was left unfinished; go on with it, remove it or name another output",
+         printable(folder.string(), 400));
+  }
+
+  void write_companions(const ModelDirectory& directory) {
     json::object config = source_.config();
     if (source_.is_gguf()) {
       add_gguf_companions(directory, config);
@@ -141,18 +165,11 @@ class Converter {
     const Format type = usual_format(plan_);
     config["torch_dtype"] = type == Format::kF32 ? "float32" : type == Format::kBF16 ? "bfloat16" : "float16";
     directory.write_json("config.json", config);
-    std::vector<DeclaredTensor> tensors;
-    for (const PlannedTensor& one : plan_) tensors.push_back({one.tensor->name, one.format, one.tensor->shape});
-    TensorFileWriter out(directory.folder(), safetensors_layout(tensors));
-    guarded(out, [&] {
-      write_tensors(out);
-      out.finish();
-    });
-    directory.finish();
   }
 
-  template <typename F>
-  void guarded(TensorFileWriter& out, F&& write) {
+  // `out`: what is abandoned after an error.
+  template <typename Output, typename F>
+  void guarded(Output& out, F&& write) {
     try {
       write();
     } catch (...) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <system_error>
-#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "tensor/files/tensor_file_writer.h"
@@ -18,11 +18,15 @@ constexpr std::string_view kWeightEnds[] = {".safetensors", ".index.json", ".bin
 
 bool is_companion(const fs::path& file) {
   const std::string name = file.filename().string();
-  return fs::is_regular_file(file) && name != "config.json" &&
+  std::error_code error;
+  return fs::is_regular_file(file, error) && name != "config.json" &&
          std::ranges::none_of(kWeightEnds, [&](std::string_view end) { return name.ends_with(end); });
 }
 
+constexpr std::string_view kReplacedSuffix = ".replaced";
+
 fs::path with_end(fs::path path, std::string_view end) { return path += end; }
+fs::path without_slash(const fs::path& path) { return path.has_filename() ? path : path.parent_path(); }
 
 [[noreturn]] void refuse(const fs::path& path, const std::error_code& error) {
   fail(ErrorCode::kIo, "cannot write {}: {}", printable(path.string(), 400), error.message());
@@ -30,13 +34,32 @@ fs::path with_end(fs::path path, std::string_view end) { return path += end; }
 
 }  // namespace
 
-ModelDirectory::ModelDirectory(fs::path path, bool replaces)
-    : path_(path.has_filename() ? std::move(path) : path.parent_path()),
-      folder_(with_end(path_, kUnfinishedSuffix)),
-      replaces_(replaces) {
+ModelDirectory::ModelDirectory(const fs::path& path, bool replaces)
+    : path_(without_slash(path)), folder_(with_end(path_, kUnfinishedSuffix)), replaces_(replaces) {
   refuse_existing(path_, replaces);
   std::error_code error;
   fs::create_directories(folder_, error);
+  if (error) refuse(folder_, error);
+}
+
+ModelDirectory::~ModelDirectory() {
+  std::error_code ignored;
+  fs::remove(folder_, ignored);
+}
+
+void ModelDirectory::remove_leftovers(const TensorFileLayout& layout) const {
+  std::error_code error;
+  std::vector<fs::path> leftovers;
+  fs::directory_iterator entry(folder_, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const bool is_open = std::ranges::any_of(layout.files, [&](const TensorFileLayout::File& file) {
+      return entry->path().filename() == with_end(file.name, kUnfinishedSuffix);
+    });
+    if (!is_open) leftovers.push_back(entry->path());
+  }
+  for (const fs::path& path : leftovers) {
+    if (!error) fs::remove_all(path, error);
+  }
   if (error) refuse(folder_, error);
 }
 
@@ -51,27 +74,32 @@ void ModelDirectory::write_text(std::string_view file_name, std::string_view tex
 }
 
 void ModelDirectory::copy_companions(const fs::path& source) const {
-  for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
-    if (!is_companion(entry.path())) continue;
-    std::error_code error;
-    const fs::path to = folder_ / entry.path().filename();
-    fs::copy_file(entry.path(), to, fs::copy_options::overwrite_existing, error);
+  std::error_code error;
+  fs::directory_iterator entry(source, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    if (!is_companion(entry->path())) continue;
+    const fs::path to = folder_ / entry->path().filename();
+    fs::copy_file(entry->path(), to, fs::copy_options::overwrite_existing, error);
     if (error) refuse(to, error);
   }
+  if (error) fail(ErrorCode::kIo, "cannot read {}: {}", printable(source.string(), 400), error.message());
 }
 
 void ModelDirectory::finish() {
-  const fs::path old = with_end(path_, ".replaced");
-  std::error_code error;
-  if (replaces_ && fs::exists(path_)) {
-    fs::remove_all(old, error);
-    fs::rename(path_, old, error);
-    if (error) refuse(path_, error);
-  }
   refuse_existing(path_, replaces_);
-  fs::rename(folder_, path_, error);
+  const fs::path old = with_end(path_, kReplacedSuffix);
+  std::error_code error;
+  const bool is_moved = replaces_ && fs::exists(path_, error);
   if (error) refuse(path_, error);
-  fs::remove_all(old, error);
+  if (is_moved) fs::rename(path_, old, error);
+  if (error) refuse(path_, error);
+  fs::rename(folder_, path_, error);
+  if (error) {
+    std::error_code ignored;
+    if (is_moved) fs::rename(old, path_, ignored);
+    refuse(path_, error);
+  }
+  if (is_moved) fs::remove_all(old, error);
 }
 
 void ModelDirectory::abandon() {
@@ -81,9 +109,31 @@ void ModelDirectory::abandon() {
 
 void refuse_existing(const fs::path& path, bool replaces) {
   std::error_code error;
-  if (replaces || !fs::exists(path, error)) return;
-  fail(ErrorCode::kInvalidArgument, "'{}' exists; name another output, or replace it with --force",
-       printable(path.string(), 400));
+  const bool exists = fs::exists(path, error);
+  if (error) refuse(path, error);
+  if (!exists) return;
+  const std::string name = printable(path.string(), 400);
+  if (!replaces) {
+    fail(ErrorCode::kInvalidArgument, "'{}' exists; name another output, or replace it with --force", name);
+  }
+  if (!fs::is_directory(path, error)) return;
+  if (!fs::is_empty(path, error) && !fs::exists(path / "config.json", error)) {
+    fail(ErrorCode::kInvalidArgument, "'{}' is no model; --force does not remove it", name);
+  }
+  const fs::path old = with_end(without_slash(path), kReplacedSuffix);
+  if (fs::exists(old, error)) {
+    fail(ErrorCode::kInvalidArgument, "'{}' exists, where --force moves what it replaces; move or remove it",
+         printable(old.string(), 400));
+  }
+}
+
+void refuse_source(const fs::path& path, const Checkpoint& source) {
+  for (const MappedFile* file : source.files()) {
+    std::error_code error;
+    if (!fs::equivalent(path, fs::absolute(file->path(), error).parent_path(), error)) continue;
+    fail(ErrorCode::kInvalidArgument, "'{}' holds the model that is read; name another output",
+         printable(path.string(), 400));
+  }
 }
 
 }  // namespace quire

@@ -7,16 +7,24 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "models/loading/checkpoint.h"
+#include "tensor/files/tensor_file_layout.h"
 
 namespace quire {
 
 class ModelDirectory {
  public:
-  // Throws Error kInvalidArgument when `path` exists and `replaces` is false; kIo.
-  ModelDirectory(std::filesystem::path path, bool replaces);
+  // Throws what refuse_existing() does; kIo.
+  ModelDirectory(const std::filesystem::path& path, bool replaces);
+
+  ModelDirectory(const ModelDirectory&) = delete;
+  ModelDirectory& operator=(const ModelDirectory&) = delete;
+  ~ModelDirectory();  // leaves the unfinished directory, unless it is empty
 
   // Where to write: the unfinished directory, which exists.
   const std::filesystem::path& folder() const { return folder_; }
+  // Removes what an earlier run has left there: all but the files of `layout`, which a writer has open.
+  void remove_leftovers(const TensorFileLayout& layout) const;
   void write_json(std::string_view file_name, const json::value& value) const;
   void write_text(std::string_view file_name, std::string_view text) const;
   // Tokenizer files, chat template, generation settings, licence and readme of a directory: whatever is no weight and
@@ -32,7 +40,10 @@ class ModelDirectory {
   bool replaces_;
 };
 
-// Throws Error kInvalidArgument when an output exists that may not be replaced.
+// Throws Error kInvalidArgument when an output exists that may not be replaced: any without `replaces`, with it a
+// directory that is no model.
 void refuse_existing(const std::filesystem::path& path, bool replaces);
+// Throws Error kInvalidArgument when the files of the source lie in the directory `path`.
+void refuse_source(const std::filesystem::path& path, const Checkpoint& source);
 
 }  // namespace quire

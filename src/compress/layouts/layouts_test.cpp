@@ -190,16 +190,26 @@ TEST(ModelDirectories, ReplaceNothingUnlessTheyMay) {
   std::string pattern = (fs::temp_directory_path() / "quire-directory-XXXXXX").string();
   const fs::path parent = mkdtemp(pattern.data());
   fs::create_directory(parent / "source");
-  for (const char* name : {"tokenizer.json", "config.json", "model.safetensors", "model.safetensors.index.json"}) {
+  for (const char* name : {"config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"}) {
     ModelDirectory(parent / "source", true).write_text(name, name);
     fs::rename(parent / "source.unfinished" / name, parent / "source" / name);
   }
   ModelDirectory first(parent / "out/", false);
   first.copy_companions(parent / "source");
+  EXPECT_THROW(first.copy_companions(parent / "nowhere"), Error);
   first.finish();
   EXPECT_TRUE(fs::exists(parent / "out/tokenizer.json"));
   EXPECT_EQ(std::distance(fs::directory_iterator(parent / "out"), {}), 1);
   EXPECT_THROW(ModelDirectory(parent / "out", false), Error);
+  EXPECT_THROW(ModelDirectory(parent / "out", true), Error) << "no model";
+  fs::copy_file(parent / "source/config.json", parent / "out/config.json");
+  fs::create_directory(parent / "out.replaced");
+  EXPECT_THROW(ModelDirectory(parent / "out/", true), Error) << "no place for the old one";
+  fs::remove(parent / "out.replaced");
+  ModelDirectory lost(parent / "out", true);
+  lost.abandon();
+  EXPECT_THROW(lost.finish(), Error);
+  EXPECT_TRUE(fs::exists(parent / "out/config.json")) << "the old one stays where there is no new one";
   ModelDirectory second(parent / "out", true);
   second.write_text("new", "");
   second.finish();

@@ -23,6 +23,19 @@ constexpr size_t kMostAtOnce = size_t{1} << 30;
 
 std::filesystem::path unfinished(std::filesystem::path path) { return path += kUnfinishedSuffix; }
 
+// A writer that was stopped in finish() has given some files their names already.
+void take_back_name(const std::filesystem::path& path) {
+  if (::access(unfinished(path).c_str(), F_OK) != 0) ::rename(path.c_str(), unfinished(path).c_str());
+}
+
+// Whether the open file still has the name: another writer may have finished it since.
+bool has_name(int fd, const std::filesystem::path& path) {
+  struct stat opened = {};
+  struct stat named = {};
+  return ::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // the files themselves are synced; not every file system syncs folders
@@ -36,7 +49,8 @@ TensorFileWriter::TensorFileWriter(const std::filesystem::path& folder, TensorFi
     : folder_(folder.empty() ? std::filesystem::path(".") : folder), layout_(std::move(layout)) {
   try {
     for (const TensorFileLayout::File& file : layout_.files) open_file(file, start, room);
-  } catch (const Error&) {
+  } catch (...) {
+    if (start == Start::kNew) abandon();
     close_all();
     throw;
   }
@@ -60,6 +74,7 @@ void TensorFileWriter::refuse(size_t file) const {
 void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start, Room room) {
   const size_t index = files_.size();
   const std::filesystem::path path = folder_ / file.name;
+  if (start == Start::kContinue) take_back_name(path);
   const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | (start == Start::kNew ? O_CREAT : 0);
   files_.push_back({path, ::open(unfinished(path).c_str(), flags, 0666)});
   const int fd = files_.back().fd;
@@ -68,10 +83,12 @@ void TensorFileWriter::open_file(const TensorFileLayout::File& file, Start start
          printable(unfinished(path).string(), 400));
   }
   if (fd < 0) refuse(index);
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) refuse(index);
+  const bool is_locked = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+  if (!is_locked && errno != EWOULDBLOCK) refuse(index);
+  if (!is_locked || !has_name(fd, unfinished(path))) {
     fail(ErrorCode::kIo, "'{}' is being written by another process", printable(unfinished(path).string(), 400));
   }
+  files_.back().is_locked = true;
   if (start == Start::kContinue) return check_head(index);
   if (::ftruncate(fd, 0) != 0) refuse(index);
   const NoSizeSignal no_signal;
@@ -133,7 +150,9 @@ void TensorFileWriter::finish(Durability durability) {
 }
 
 void TensorFileWriter::abandon() {
-  for (const OpenFile& file : files_) ::unlink(unfinished(file.path).c_str());
+  for (const OpenFile& file : files_) {
+    if (file.is_locked) ::unlink(unfinished(file.path).c_str());
+  }
   close_all();
 }
 

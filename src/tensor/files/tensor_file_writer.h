@@ -22,15 +22,18 @@ inline constexpr std::string_view kUnfinishedSuffix = ".unfinished";
 class TensorFileWriter {
  public:
   enum class Start : uint8_t {
-    kNew,       // replaces what another writer left unfinished
-    kContinue,  // takes it up; Error kCorrupt where it is missing or was begun with another layout
+    kNew,  // replaces what another writer left unfinished
+    // Takes it up, files that have their names already too; Error kCorrupt where one is missing or was begun with
+    // another layout.
+    kContinue,
   };
   enum class Room : uint8_t {
     kReserved,  // on the disk, where the file system can: a disk too small is found out at once
     kSparse,    // what is never written stays a hole
   };
 
-  // `folder` exists. Throws Error kIo naming the file, the bytes that it needs and what the system said.
+  // `folder` exists. Throws Error kIo naming the file, the bytes that it needs and what the system said; what was begun
+  // new is removed then.
   TensorFileWriter(const std::filesystem::path& folder, TensorFileLayout layout, Start start = Start::kNew,
                    Room room = Room::kReserved);
   TensorFileWriter(const TensorFileWriter&) = delete;
@@ -50,6 +53,7 @@ class TensorFileWriter {
   struct OpenFile {
     std::filesystem::path path;  // final
     int fd = -1;
+    bool is_locked = false;  // by this writer: no other one writes the file
   };
   void open_file(const TensorFileLayout::File& file, Start start, Room room);
   void check_head(size_t file) const;

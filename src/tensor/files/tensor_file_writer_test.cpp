@@ -92,8 +92,9 @@ TEST_F(TensorFiles, AreTakenUpWhereTheyWereLeft) {
     TensorFileWriter out(folder_, layout);
     out.write("small", bytes_of("xyz"));
     out.sync();
-    EXPECT_NE(error_of([&] { TensorFileWriter(folder_, layout, Start::kContinue); }).find("another process"),
-              std::string::npos);
+    for (const Start start : {Start::kContinue, Start::kNew}) {
+      EXPECT_NE(error_of([&] { TensorFileWriter(folder_, layout, start); }).find("another process"), std::string::npos);
+    }
   }
   {
     TensorFileWriter out(folder_, layout, Start::kContinue);
@@ -102,6 +103,10 @@ TEST_F(TensorFiles, AreTakenUpWhereTheyWereLeft) {
     out.finish();
   }
   expect_three(SafetensorsFile::open(folder_ / "model.safetensors").tensors());
+  // As after a stop between the names and what the caller does last.
+  TensorFileWriter(folder_, layout, Start::kContinue).finish();
+  expect_three(SafetensorsFile::open(folder_ / "model.safetensors").tensors());
+  fs::remove(folder_ / "model.safetensors");
   EXPECT_NE(error_of([&] { TensorFileWriter(folder_, layout, Start::kContinue); }).find("is missing"),
             std::string::npos);
 }
@@ -119,14 +124,14 @@ TEST_F(TensorFiles, OfOtherTensorsAreNotTakenUp) {
 TEST_F(TensorFiles, WithoutRoomAreRefusedByNameAndSize) {
   rlimit before = {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const std::vector<DeclaredTensor> tensors = {{"small", Format::kU8, {8}}, {"large", Format::kU8, {1 << 20}}};
   const rlimit small = {.rlim_cur = 4096, .rlim_max = before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const std::string error = error_of([&] {
-    TensorFileWriter(folder_, safetensors_layout(std::vector<DeclaredTensor>{{"large", Format::kU8, {1 << 20}}}));
-  });
+  const std::string error =
+      error_of([&] { TensorFileWriter(folder_, safetensors_layout(tensors, {.largest_file = 4096})); });
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
-  EXPECT_NE(error.find("model.safetensors: File too large; the file needs 1048"), std::string::npos) << error;
-  EXPECT_FALSE(fs::exists(folder_ / "model.safetensors"));
+  EXPECT_NE(error.find("00002.safetensors: File too large; the file needs 1048"), std::string::npos) << error;
+  EXPECT_TRUE(fs::is_empty(folder_)) << "the first file, too, is gone";
 }
 
 TEST_F(TensorFiles, ThatCannotBeDeclaredAreRefused) {

@@ -1,5 +1,6 @@
 #include "compress/compression_state.h"
 
+#include <algorithm>
 #include <cstring>
 #include <system_error>
 
@@ -43,7 +44,8 @@ std::optional<CompressionState> CompressionStateFile::read(bool may_be_lost) con
   const std::string task(reinterpret_cast<const char*>(bytes.data() + sizeof head), head.task_bytes);
   CompressionState state = {.num_layers_done = static_cast<int>(head.num_layers_done), .residual = {}};
   state.residual.resize(head.num_floats);
-  std::memcpy(state.residual.data(), bytes.data() + sizeof head + head.task_bytes, head.num_floats * sizeof(float));
+  const std::span<std::byte> floats = std::as_writable_bytes(std::span(state.residual));  // none without a text
+  std::ranges::copy(bytes.last(floats.size()), floats.begin());
   if (checksum_of(task, state.residual) != head.checksum) return std::nullopt;
   if (task != task_ && may_be_lost) return std::nullopt;
   if (task != task_) {

@@ -23,10 +23,14 @@ void decode(const BlockS8& block, float* out) {
 
 // The elements to keep, the largest first; the earlier one of equals.
 std::array<int, BlockS8::kElements> by_magnitude(const float* in) {
+  const auto magnitude = [in](int i) {
+    return std::isnan(in[i]) ? std::numeric_limits<float>::infinity() : std::abs(in[i]);
+  };
   std::array<int, BlockS8::kElements> order;
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, std::ranges::greater{}, [in](int i) {
-    return std::isnan(in[i]) ? std::numeric_limits<float>::infinity() : std::abs(in[i]);
+  std::ranges::sort(order, [&](int a, int b) {
+    const float of_a = magnitude(a), of_b = magnitude(b);
+    return of_a > of_b || (of_a == of_b && a < b);
   });
   return order;
 }

@@ -18,9 +18,12 @@
 namespace {
 size_t largest_allocation = 0;
 
-void* allocate(size_t size) {
+void* allocate_or_null(size_t size) noexcept {
   largest_allocation = std::max(largest_allocation, size);
-  void* memory = std::malloc(std::max<size_t>(size, 1));
+  return std::malloc(std::max<size_t>(size, 1));
+}
+void* allocate(size_t size) {
+  void* memory = allocate_or_null(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -28,6 +31,8 @@ void* allocate(size_t size) {
 
 void* operator new(size_t size) { return allocate(size); }
 void* operator new[](size_t size) { return allocate(size); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return allocate_or_null(size); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return allocate_or_null(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }

@@ -18,7 +18,8 @@ ALLOWED = {
     "grammar": ["decoding", "text", "base"],
     "dialogue": ["grammar", "decoding", "models", "tensor", "text", "jinja", "base"],  # tensor: a GGUF file's vocabulary
     "drafting": ["decoding", "models", "kernels", "parallel", "tensor", "base"],
-    "engine": ["drafting", "decoding", "models", "parallel", "base"],
+    "kvstore": ["base"],
+    "engine": ["kvstore", "drafting", "decoding", "models", "parallel", "base"],
     "measure": ["base"],
     "server": ["engine", "dialogue", "grammar", "decoding", "text", "jinja", "base"],
     "apps": None,  # anything

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/eviction.h"
-#include "engine/prefix_hash.h"
+#include "kvstore/prefix_hash.h"
 
 namespace quire {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "drafting/drafts.h"
-#include "engine/prefix_hash.h"
+#include "kvstore/prefix_hash.h"
 #include "models/kv_layout.h"
 
 namespace quire {

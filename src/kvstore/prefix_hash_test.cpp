@@ -1,4 +1,4 @@
-#include "engine/prefix_hash.h"
+#include "kvstore/prefix_hash.h"
 
 #include <gtest/gtest.h>
 

@@ -67,8 +67,8 @@ struct AheadShares {
 };
 
 template <int kPanels>
-[[gnu::always_inline]] inline void fetch(Ahead& ahead) {
-  ahead.due += ahead.per_round;
+[[gnu::always_inline]] inline void fetch(Ahead& ahead, int rounds = 1) {
+  ahead.due += rounds * ahead.per_round;
   for (; ahead.at < ahead.due; ahead.at += 64) {
 #pragma GCC unroll 4
     for (int i = 0; i < kPanels; ++i) prefetch_far(ahead.at + i * ahead.stride);

@@ -32,6 +32,8 @@ template <int kStep, int kTokens, int kVectors>
 struct Bf16Panels {
   using Out = Bf16Out;
   static constexpr int kBytes = sizeof(uint16_t);
+  static constexpr int kColumns = 128;
+  static constexpr int kFetchedPairs = 8;  // between prefetches
   static size_t row_bytes(int64_t cols) { return bf16_row_bytes(cols); }
 
   static Widen<Out> widen_of(Format format) { return widen_to_bf16(format); }
@@ -39,7 +41,7 @@ struct Bf16Panels {
   template <int kPanels, int kTokens>
   static void multiply(const WidenedProduct& p) {
     constexpr int kVectors = kPanels * kPanelVectors;
-    constexpr int kPanelBytes = kFloatColumns * kPanelRows * kBytes;
+    constexpr int kPanelBytes = kColumns * kPanelRows * kBytes;
     const auto sums_at = [&p](int t, int v) {
       return p.sums + v / kPanelVectors * p.sums_stride + t * kPanelRows + v % kPanelVectors * kLanes;
     };
@@ -50,15 +52,19 @@ struct Bf16Panels {
       for (int v = 0; v < kVectors; ++v) sums[t][v] = load(sums_at(t, v));
     }
     Ahead ahead = p.ahead;
-    for (int pair = 0; pair < (p.columns + 1) / 2; ++pair) {
-      for (int i = 0; kTokens > 1 && i < 2; ++i) fetch<kPanels>(ahead);  // a round for each column
-      Bytes w[kVectors];
+    const int pairs = (p.columns + 1) / 2;
+    for (int first = 0; first < pairs; first += kFetchedPairs) {
+      if (kTokens > 1) fetch<kPanels>(ahead, 2 * kFetchedPairs);  // a round for each column
+      const int end = first + kFetchedPairs < pairs ? first + kFetchedPairs : pairs;
+      for (int pair = first; pair < end; ++pair) {
+        Bytes w[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) {
-        w[v] = load_bytes(p.weights + v / kPanelVectors * kPanelBytes +
-                          (pair * kPanelVectors + v % kPanelVectors) * kVectorBytes);
+        for (int v = 0; v < kVectors; ++v) {
+          w[v] = load_bytes(p.weights + v / kPanelVectors * kPanelBytes +
+                            (pair * kPanelVectors + v % kPanelVectors) * kVectorBytes);
+        }
+        add_pairs<0>(w, p.x + 4 * pair, p.x_stride, sums);
       }
-      add_pairs<0>(w, p.x + 4 * pair, p.x_stride, sums);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {

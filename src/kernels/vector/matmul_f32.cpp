@@ -21,12 +21,13 @@ struct F32Out {
 struct F32Panels {
   using Out = F32Out;
   static constexpr int kBytes = sizeof(float);
+  static constexpr int kColumns = kFloatColumns;
   static size_t row_bytes(int64_t cols) { return f32_row_bytes(cols); }
   static Widen<Out> widen_of(Format format) { return widen_codes_of<Out>(format); }
 
   template <int kPanels, int kTokens>
   static void multiply(const WidenedProduct& p) {
-    const FloatColumns<Format::kF32> weights{p.weights, kFloatColumns * kPanelRows * kBytes};
+    const FloatColumns<Format::kF32> weights{p.weights, kColumns * kPanelRows * kBytes};
     multiply_floats<kPanels, kTokens>(weights, {.columns = p.columns,
                                                 .x = reinterpret_cast<const float*>(p.x),
                                                 .x_stride = p.x_stride / kBytes,

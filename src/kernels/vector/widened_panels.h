@@ -24,8 +24,9 @@ struct WidenedProduct {
 
 // See MultiplyPanels (parts.h). Kind has
 //   kBytes                                 of a packed value and of a widened weight
+//   kColumns                               widened at a time, a multiple of kFloatColumns
 //   row_bytes(cols)                        between packed rows
-//   Out, widen_of(format)                  Out(to): a destination of kFloatColumns columns
+//   Out, widen_of(format)                  Out(to): a destination of kColumns columns
 //   multiply<kPanels, kTokens>(product)    adds to the sums
 template <typename Kind>
 void multiply_widened_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
@@ -33,14 +34,14 @@ void multiply_widened_panels(const PackedMatrix& w, int64_t first, int count, co
   const auto widen = Kind::widen_of(w.format);
   const int64_t stride = panel_bytes(w.format, w.cols);
   const int64_t num_tiles = divide_up(num_tokens, kFloatTile.tokens);
-  alignas(64) std::byte widened[kMaxPanels][kFloatColumns * kPanelRows * Kind::kBytes];
+  alignas(64) std::byte widened[kMaxPanels][Kind::kColumns * kPanelRows * Kind::kBytes];
   WidenedProduct product;
   product.weights = widened[0];
   product.x_stride = static_cast<int64_t>(Kind::row_bytes(w.cols));
   product.sums_stride = num_tokens * kPanelRows;
   const std::byte* const rows = x.packed + first_token * product.x_stride;
-  for (int64_t k = 0; k < w.cols; k += kFloatColumns) {
-    product.columns = static_cast<int>(w.cols - k < kFloatColumns ? w.cols - k : kFloatColumns);
+  for (int64_t k = 0; k < w.cols; k += Kind::kColumns) {
+    product.columns = static_cast<int>(w.cols - k < Kind::kColumns ? w.cols - k : Kind::kColumns);
     // Nearly: headers are longer than the columns that they belong to.
     const FetchedBlock block{stride * k / w.cols, stride * product.columns / w.cols, stride};
     for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {

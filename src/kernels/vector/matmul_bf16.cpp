@@ -29,52 +29,105 @@ template <int kStep, int kTokens, int kVectors>
   }
 }
 
+constexpr int kFetchedPairs = 8;  // between prefetches
+
+// Pairs as widen_to_bf16 leaves them.
+template <int kColumns>
+struct WidenedColumns {
+  const std::byte* first;
+
+  Bytes load(int pair, int v) const {
+    return load_bytes(first + v / kPanelVectors * kColumns * kPanelRows * static_cast<int>(sizeof(uint16_t)) +
+                      (pair * kPanelVectors + v % kPanelVectors) * kVectorBytes);
+  }
+};
+// Panels of BF16, `stride` bytes apart.
+struct Bf16Columns {
+  const std::byte* first;
+  int64_t stride;
+
+  Bytes load(int pair, int v) const {
+    const auto* const even = reinterpret_cast<const uint16_t*>(first + v / kPanelVectors * stride) +
+                             2 * pair * kPanelRows + v % kPanelVectors * kLanes;
+    return bf16_pairs_of(even, even + kPanelRows);
+  }
+};
+
+// `panel_end` is of the first panel, for skip_panels.
+template <int kPanels, int kTokens, bool kFetches, typename Weights>
+void multiply_pairs(const Weights& weights, const WidenedProduct& p, const std::byte* panel_end) {
+  constexpr int kVectors = kPanels * kPanelVectors;
+  const auto sums_at = [&p](int t, int v) {
+    return p.sums + v / kPanelVectors * p.sums_stride + t * kPanelRows + v % kPanelVectors * kLanes;
+  };
+  Vec sums[kTokens][kVectors];
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) sums[t][v] = load(sums_at(t, v));
+  }
+  Ahead ahead = p.ahead;
+  const int pairs = (p.columns + 1) / 2;
+  for (int first = 0; first < pairs; first += kFetchedPairs) {
+    skip_panels<kPanels>(ahead, panel_end);
+    if (kFetches) fetch<kPanels>(ahead, 2 * kFetchedPairs);  // a round for each column
+    const int end = first + kFetchedPairs < pairs ? first + kFetchedPairs : pairs;
+    for (int pair = first; pair < end; ++pair) {
+      Bytes w[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) w[v] = weights.load(pair, v);
+      add_pairs<0>(w, p.x + 4 * pair, p.x_stride, sums);
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) store(sums_at(t, v), sums[t][v]);
+  }
+}
+
 struct Bf16Panels {
   using Out = Bf16Out;
   static constexpr int kBytes = sizeof(uint16_t);
   static constexpr int kColumns = 128;
-  static constexpr int kFetchedPairs = 8;  // between prefetches
   static size_t row_bytes(int64_t cols) { return bf16_row_bytes(cols); }
 
   static Widen<Out> widen_of(Format format) { return widen_to_bf16(format); }
 
   template <int kPanels, int kTokens>
   static void multiply(const WidenedProduct& p) {
-    constexpr int kVectors = kPanels * kPanelVectors;
-    constexpr int kPanelBytes = kColumns * kPanelRows * kBytes;
-    const auto sums_at = [&p](int t, int v) {
-      return p.sums + v / kPanelVectors * p.sums_stride + t * kPanelRows + v % kPanelVectors * kLanes;
-    };
-    Vec sums[kTokens][kVectors];
-#pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) sums[t][v] = load(sums_at(t, v));
-    }
-    Ahead ahead = p.ahead;
-    const int pairs = (p.columns + 1) / 2;
-    for (int first = 0; first < pairs; first += kFetchedPairs) {
-      if (kTokens > 1) fetch<kPanels>(ahead, 2 * kFetchedPairs);  // a round for each column
-      const int end = first + kFetchedPairs < pairs ? first + kFetchedPairs : pairs;
-      for (int pair = first; pair < end; ++pair) {
-        Bytes w[kVectors];
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) {
-          w[v] = load_bytes(p.weights + v / kPanelVectors * kPanelBytes +
-                            (pair * kPanelVectors + v % kPanelVectors) * kVectorBytes);
-        }
-        add_pairs<0>(w, p.x + 4 * pair, p.x_stride, sums);
-      }
-    }
-#pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) store(sums_at(t, v), sums[t][v]);
-    }
+    const std::byte* const not_reached = p.ahead.at + p.ahead.stride;
+    multiply_pairs<kPanels, kTokens, (kTokens > 1)>(WidenedColumns<kColumns>{p.weights}, p, not_reached);
   }
 };
 
-MultiplyPanels panels_of(Format) { return multiply_widened_panels<Bf16Panels>; }
+// Few tokens by BF16: as the panels lie, with sums that stay in registers from the first column to the last.
+void multiply_bf16_panels(const PackedMatrix& w, int64_t first, int count, const MatmulInput& x, int64_t first_token,
+                          int64_t num_tokens, float* sums) {
+  if (num_tokens > kFloatTile.tokens || w.cols % 2 != 0) {
+    return multiply_widened_panels<Bf16Panels>(w, first, count, x, first_token, num_tokens, sums);
+  }
+  const int64_t stride = panel_bytes(w.format, w.cols);
+  const int64_t distance = fetch_distance(w.tuning, num_tokens);
+  const int64_t fetched = distance > 0 ? stride : 0;
+  WidenedProduct product{};
+  product.columns = static_cast<int>(w.cols);
+  product.x_stride = static_cast<int64_t>(bf16_row_bytes(w.cols));
+  product.x = x.packed + first_token * product.x_stride;
+  product.sums_stride = num_tokens * kPanelRows;
+  for_panels(kFloatTile, count, num_tokens, [&](int panel, int panels) {
+    const std::byte* const at = w.data + (first + panel) * stride;
+    product.sums = sums + panel * product.sums_stride;
+    product.ahead = AheadShares(at + distance, stride, fetched, 1, product.columns).of_tile(0);
+    with_tile<kFloatTile, 1>(panels, static_cast<int>(num_tokens), [&]<int kPanels, int kTokens>() {
+      multiply_pairs<kPanels, kTokens, true>(Bf16Columns{at, stride}, product, at + stride);
+    });
+  });
+}
+
+MultiplyPanels panels_of(Format format) {
+  return format == Format::kBF16 ? multiply_bf16_panels : multiply_widened_panels<Bf16Panels>;
+}
 
 }  // namespace
 

@@ -18,6 +18,12 @@ inline Bytes bf16_pairs(Vec even, Vec odd) {
   return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(round_bf16(even), 16), round_bf16(odd));
 }
 
+// Of elements that are bf16 in memory.
+inline Bytes bf16_pairs_of(const uint16_t* even, const uint16_t* odd) {
+  const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(odd)), 16);
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(load_halves(even)), high);
+}
+
 // A sum takes the two products of a pair in two steps: that of the odd column first, as vdpbf16ps does.
 constexpr int kBf16Steps = 2;
 template <int kStep>

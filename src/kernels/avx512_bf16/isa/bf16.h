@@ -15,6 +15,12 @@ inline Bytes bf16_pairs(Vec even, Vec odd) {
   return _mm512_permutexvar_epi16(_mm512_load_si512(kPairs), halves);
 }
 
+// Of elements that are bf16 in memory.
+inline Bytes bf16_pairs_of(const uint16_t* even, const uint16_t* odd) {
+  const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(odd)), 16);
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(load_halves(even)), high);
+}
+
 constexpr int kBf16Steps = 1;
 template <int kStep>
 inline Bytes bf16_term(Bytes pairs) {

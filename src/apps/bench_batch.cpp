@@ -255,7 +255,7 @@ void bench_batch(const BenchBatchOptions& options) {
   const auto text = TextProcessor::load(*checkpoint);
   std::vector<load::BatchJob> jobs = find_jobs(options, *checkpoint, *text);
   const std::vector<int64_t> num_counted = pad_outputs(options, jobs);
-  RunnerOptions runner_options = options.model.runner_options();
+  RunnerOptions runner_options = options.model.runner_options(checkpoint.get());
   options.scheduling.apply_to(runner_options);
   if (runner_options.max_context == 0) {  // the longest job sizes the KV pool
     for (const load::BatchJob& job : jobs) {

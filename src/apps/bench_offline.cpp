@@ -63,7 +63,8 @@ std::vector<Cell> cells_of(const OfflineOptions& options) {
   return cells;
 }
 
-RunnerOptions runner_options_for(const OfflineOptions& options, const std::vector<Cell>& cells) {
+RunnerOptions runner_options_for(const OfflineOptions& options, const Checkpoint& checkpoint,
+                                 const std::vector<Cell>& cells) {
   int64_t positions = 0, sequences = 0;
   for (const Cell& cell : cells) {
     positions = std::max(positions, cell.depth + cell.count);
@@ -71,7 +72,7 @@ RunnerOptions runner_options_for(const OfflineOptions& options, const std::vecto
   }
   ModelOptions model = options.model;
   model.max_sequences = std::max(model.max_sequences, sequences);
-  RunnerOptions runner = model.runner_options();
+  RunnerOptions runner = model.runner_options(&checkpoint);
   runner.share_prefixes = !options.no_share_prefixes;
   if (runner.max_context == 0) runner.max_context = positions;
   if (positions > runner.max_context) {
@@ -121,8 +122,8 @@ void print_line(const CellResult& result, int64_t shared_prefix) {
 
 void bench_offline(const OfflineOptions& options) {
   const std::vector<Cell> cells = cells_of(options);
-  const RunnerOptions runner_options = runner_options_for(options, cells);
   const auto checkpoint = options.model.open();
+  const RunnerOptions runner_options = runner_options_for(options, *checkpoint, cells);
   const auto runner = load_runner(*checkpoint, runner_options);
   const std::string model =
       options.model.shape.empty() ? checkpoint->name() : options.model.shape + " " + options.model.weights;

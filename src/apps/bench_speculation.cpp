@@ -116,11 +116,12 @@ int64_t round_size(const BenchSpeculationOptions& options, const std::vector<Gen
 }
 
 // Room for the prompts of a whole round, which stay cached, and for the answers that run at once.
-RunnerOptions runner_options(const BenchSpeculationOptions& options, const std::vector<GenerateRequest>& requests,
-                             int64_t most_streams, int64_t context) {
+RunnerOptions runner_options(const BenchSpeculationOptions& options, const Checkpoint& checkpoint,
+                             const std::vector<GenerateRequest>& requests, int64_t most_streams) {
+  const int64_t context = ModelRunner::info(checkpoint).max_context;
   ModelOptions model = options.model;
   model.max_sequences = std::max(model.max_sequences, most_streams);
-  RunnerOptions runner = model.runner_options();
+  RunnerOptions runner = model.runner_options(&checkpoint);
   int64_t longest = 0;
   int64_t longest_prompt = 0;
   for (const GenerateRequest& request : requests) {
@@ -248,7 +249,7 @@ void bench_speculation(const BenchSpeculationOptions& options) {
   const auto checkpoint = options.model.open();
   const std::vector<GenerateRequest> requests = find_requests(options, *checkpoint);
   const int64_t most_streams = *std::max_element(options.streams.begin(), options.streams.end());
-  RunnerOptions runner = runner_options(options, requests, most_streams, ModelRunner::info(*checkpoint).max_context);
+  RunnerOptions runner = runner_options(options, *checkpoint, requests, most_streams);
   Engine plain(load_runner(*checkpoint, runner), engine_options(options));
   const auto answers = std::make_shared<AnswersByPrompt>();
   LoadedModels models;

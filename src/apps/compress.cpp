@@ -104,7 +104,7 @@ Windows windows_of_model(const CompressOptions& options, const Checkpoint& check
   OwnTextOptions text{.num_windows = num_windows(options), .window = kWindow};
   const std::vector<int32_t> begin = processor.encode_plain("");
   if (!begin.empty()) text.begin = {begin[0]};
-  const auto runner = load_runner(checkpoint, own_text_runner(options.model.runner_options(), text));
+  const auto runner = load_runner(checkpoint, own_text_runner(options.model.runner_options(&checkpoint), text));
   load::ProgressBar bar;
   const auto start = std::chrono::steady_clock::now();
   return write_own_text(*runner, text, [&](int64_t done) {

@@ -58,7 +58,7 @@ void logits(LogitsOptions& options) {
   if (!options.prompt.empty()) ids = TextProcessor::load(*checkpoint)->encode_plain(options.prompt);
   if (ids.empty()) fail(ErrorCode::kInvalidArgument, "no tokens: give --ids 1,2,3 or --prompt TEXT");
 
-  RunnerOptions runner_options = options.model.runner_options();
+  RunnerOptions runner_options = options.model.runner_options(checkpoint.get());
   // Every row has logits, so short steps keep their memory small; the result does not depend on the length of a step.
   runner_options.max_batch_tokens =
       std::min<int64_t>({static_cast<int64_t>(ids.size()), runner_options.max_batch_tokens, 64});

@@ -47,10 +47,10 @@ std::vector<std::string> quantize_names() {
 }
 
 // RunnerOptions::tuning_file for a value of --tuning.
-std::string tuning_file_of(const ModelOptions& options) {
+std::string tuning_file_of(const ModelOptions& options, Activations activations) {
   if (options.tuning == "none") return "";
   if (options.tuning == "auto") {
-    return tuning_cache_file(select_kernels(options.isa, options.activations).name, options.activations).string();
+    return tuning_cache_file(select_kernels(options.isa, activations).name, activations).string();
   }
   std::error_code error;
   if (std::filesystem::exists(options.tuning, error)) return options.tuning;
@@ -115,6 +115,18 @@ FlagValue activations_value(Activations& to) {
           .parse = parse,
           .present = activations_name(to),
           .choices = {"f32", "bf16", "int8"}};
+}
+
+FlagValue activations_value(std::optional<Activations>& to) {
+  const auto parse = [&to](std::string_view text) {
+    to = find_activations(text);
+    return to.has_value() || text == "auto";
+  };
+  return {.metavar = "KIND",
+          .expected = "auto, f32, bf16 or int8",
+          .parse = parse,
+          .present = to ? activations_name(*to) : "auto",
+          .choices = {"auto", "f32", "bf16", "int8"}};
 }
 
 void ModelOptions::add_model(Command& command) {
@@ -203,7 +215,8 @@ void ModelOptions::add_machine(Command& command) {
         .default_text = "the best that runs here"},
        {.names = "--activations",
         .value = activations_value(activations),
-        .help = "Multiply quantised weights by f32 (the most exact), bf16 or int8 (the fastest on most CPUs)"}});
+        .help = "Multiply weights by f32 (the most exact), bf16, or int8 (the fastest for codes; floats then by f32); "
+                "auto: bf16 for BF16 weights on a CPU with instructions for it, otherwise int8"}});
 }
 
 void ModelOptions::add_compute(Command& command) {
@@ -241,18 +254,25 @@ void ModelOptions::add_compute(Command& command) {
             "Packed weights kept for the next start: on, off, auto (use those that are there), or a folder for them"}});
 }
 
-RunnerOptions ModelOptions::runner_options() const {
+Activations ModelOptions::activations_for(const Checkpoint* checkpoint) const {
+  if (activations) return *activations;
+  const bool may_be_gpu = device == "cuda" || (device.empty() && cuda_backends().is_preferred);
+  if (checkpoint == nullptr || may_be_gpu || !quantize.empty()) return kUsualActivations;
+  return is_bf16(*checkpoint) && multiplies_bf16(isa) ? Activations::kBf16 : kUsualActivations;
+}
+
+RunnerOptions ModelOptions::runner_options(const Checkpoint* checkpoint) const {
   RunnerOptions options;
   options.num_threads = threads;
   options.processors = processors;
   options.device = device;
   options.isa = isa;
-  options.activations = activations;
+  options.activations = activations_for(checkpoint);
   options.one_answer = one_answer;
   options.pages = huge_pages ? PageSize::kHuge : PageSize::kSmall;
   options.tensor_parallel = tensor_parallel;
   if (!quantize.empty()) options.weight_format = std::ranges::find(kQuantized, quantize, &Quantized::name)->format;
-  options.tuning_file = tuning_file_of(*this);
+  options.tuning_file = tuning_file_of(*this, options.activations);
   choose_weight_cache(weight_cache, options);
   options.sampling_bytes_per_token = SamplerScratch::kBytesPerToken;
   options.max_sequences = max_sequences;

@@ -21,6 +21,7 @@ std::optional<Format> find_kv_type(std::string_view name);
 inline constexpr const char* kKvTypes = "f32, f16, bf16, fp8, q8_0 or q4_0";
 FlagValue kv_type(std::optional<Format>& to);
 FlagValue activations_value(Activations& to);
+FlagValue activations_value(std::optional<Activations>& to);  // "auto" too: nothing
 
 struct ModelOptions {
   std::string model;
@@ -34,7 +35,7 @@ struct ModelOptions {
   bool no_kv_hadamard = false;
   std::string device;
   std::string isa;
-  Activations activations = kUsualActivations;
+  std::optional<Activations> activations;  // nothing: the usual ones of the model
   bool one_answer = true;
   std::string quantize;  // a name of RunnerOptions::weight_format; empty: none
   std::string tuning = "auto";
@@ -52,7 +53,9 @@ struct ModelOptions {
   void add_limits(Command& command);    // context, sequences, KV types, memory
   void add_machine(Command& command);   // threads and where they run, kernel table, activations
   void add_compute(Command& command);   // these, the table's tuning, batch size
-  RunnerOptions runner_options() const;
+  // For this model. Without one, activations are the usual ones.
+  RunnerOptions runner_options(const Checkpoint* checkpoint = nullptr) const;
+  Activations activations_for(const Checkpoint* checkpoint) const;
   // The model, or weights of the shape: to be measured, or only to plan for. Throws Error for neither.
   std::unique_ptr<Checkpoint> open(SyntheticContent content = SyntheticContent::kRandom) const;
 };

@@ -9,6 +9,7 @@
 
 #include "apps/serve_options.h"
 #include "base/error.h"
+#include "kernels/select.h"
 
 namespace quire {
 namespace {
@@ -67,6 +68,30 @@ TEST(ServeOptions, ThePoolFitsAUsualLoadAndOneLongSequence) {
   EXPECT_EQ(blocks(32, 8192, 5000), 5);         // what was asked for
   EXPECT_EQ(blocks(32, 512, 2'000'000), 2000);  // also more than all sequences need, for the prefix cache
   EXPECT_EQ(blocks(32, 8192, 1), 1);
+}
+
+TEST(ModelOptions, ModelsInBf16AreMultipliedByBf16WhereAnInstructionDoes) {
+  const auto activations = [](const char* weights, const std::string& line) {
+    Command command("test", "For tests");
+    ModelOptions options;
+    options.shape = "tinyllama-1.1b";
+    options.weights = weights;
+    options.add_compute(command);
+    command.on_run([] {});
+    command.run(words_of(line));
+    const auto checkpoint = options.open(SyntheticContent::kHoles);
+    return options.runner_options(checkpoint.get()).activations;
+  };
+  const Activations of_bf16 = multiplies_bf16("") ? Activations::kBf16 : Activations::kInt8;
+  EXPECT_EQ(activations("BF16", "--device cpu"), of_bf16);
+  EXPECT_EQ(activations("BF16", "--device cpu --activations auto"), of_bf16);
+  EXPECT_EQ(activations("BF16", "--device cpu --activations f32"), Activations::kF32);
+  EXPECT_EQ(activations("BF16", "--device cpu --activations int8"), Activations::kInt8);
+  EXPECT_EQ(activations("BF16", "--device cpu --isa reference"), Activations::kInt8);
+  EXPECT_EQ(activations("BF16", "--device cpu --quantize int8"), Activations::kInt8);
+  EXPECT_EQ(activations("BF16", "--device cuda"), Activations::kInt8);
+  EXPECT_EQ(activations("F16", "--device cpu"), Activations::kInt8);
+  EXPECT_EQ(activations("Q4_0", "--device cpu"), Activations::kInt8);
 }
 
 TEST(ModelOptions, NamesOfLlamaCppAndVllmAndTheEnvironment) {

@@ -121,8 +121,8 @@ Text load_text(const PerplexityOptions& options, const Checkpoint& checkpoint, c
   return text;
 }
 
-RunnerOptions runner_options(const PerplexityOptions& options) {
-  RunnerOptions runner = options.model.runner_options();
+RunnerOptions runner_options(const PerplexityOptions& options, const Checkpoint& checkpoint) {
+  RunnerOptions runner = options.model.runner_options(&checkpoint);
   runner.max_context = options.window;
   runner.keep_all_positions = true;
   runner.max_sequences = 1;
@@ -134,7 +134,7 @@ RunnerOptions runner_options(const PerplexityOptions& options) {
 // Two models with different activations at a time: those of f32 are computed again for each of the others.
 void compare_activations(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info,
                          Text& text) {
-  RunnerOptions chosen = runner_options(options);
+  RunnerOptions chosen = runner_options(options, checkpoint);
   chosen.activations = Activations::kF32;
   json::array rows;
   if (!options.json)
@@ -186,7 +186,7 @@ void compare_models(const PerplexityOptions& options, const Checkpoint& checkpoi
     fail(ErrorCode::kInvalidArgument, "{} has {} tokens and {} has {}; expected a model with the same vocabulary",
          options.model.model, info.vocab_size, options.original, original_info.vocab_size);
   }
-  const RunnerOptions chosen = runner_options(options);
+  const RunnerOptions chosen = runner_options(options, checkpoint);
   Scorer original(*original_checkpoint, chosen);
   Scorer scorer(checkpoint, chosen);
   ScoredWindow window(info, text.window, chosen.max_batch_tokens);
@@ -232,7 +232,7 @@ void perplexity(const PerplexityOptions& options) {
   if (!options.original.empty()) return compare_models(options, *checkpoint, info, text);
   if (options.compare_activations) return compare_activations(options, *checkpoint, info, text);
 
-  const RunnerOptions chosen = runner_options(options);
+  const RunnerOptions chosen = runner_options(options, *checkpoint);
   Scorer scorer(*checkpoint, chosen);
   ScoredWindow window(info, text.window, chosen.max_batch_tokens);
   load::ProgressBar bar;

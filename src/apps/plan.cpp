@@ -56,7 +56,7 @@ void print_pages(PageSize asked) {
 void plan(const PlanOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = options.model.open(SyntheticContent::kHoles);
   const SpeculationOptions speculation = options.speculation.resolve();
-  RunnerOptions runner = options.model.runner_options();
+  RunnerOptions runner = options.model.runner_options(checkpoint.get());
   make_room_for_drafts(runner, speculation);
   const ModelInfo info = ModelRunner::info(*checkpoint);
   const PlannedModels planned = plan_with_drafter(speculation, *checkpoint, runner);

@@ -143,7 +143,7 @@ void run(const RunOptions& options) {
   EngineOptions engine_options;
   engine_options.seed = std::random_device()();
   engine_options.speculation = options.speculation.resolve();
-  RunnerOptions runner_options = options.model.runner_options();
+  RunnerOptions runner_options = options.model.runner_options(checkpoint.get());
   make_room_for_drafts(runner_options, engine_options.speculation);
   if (settings.constraint != nullptr) make_room_for_known_drafts(runner_options);
   LoadedModels models = load_with_drafter(engine_options.speculation, *checkpoint, runner_options);

@@ -164,7 +164,7 @@ int64_t served_blocks(const MemoryPlan& plan, const RunnerOptions& options, std:
 }
 
 RunnerOptions ServeOptions::runner_options(const Checkpoint& checkpoint) const {
-  RunnerOptions runner = model.runner_options();
+  RunnerOptions runner = model.runner_options(&checkpoint);
   scheduling.apply_to(runner);
   const SpeculationOptions drafting = speculation.resolve();
   make_room_for_drafts(runner, drafting);

@@ -46,7 +46,7 @@ struct SimulateOptions {
 
 CostModel::Weights measured_costs(const SimulateOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.measure);
-  RunnerOptions runner_options = options.limits.runner_options();
+  RunnerOptions runner_options = options.limits.runner_options(checkpoint.get());
   options.scheduling.apply_to(runner_options);
   runner_options.keep_all_positions = true;
   if (runner_options.max_context == 0) {

@@ -148,7 +148,8 @@ void show(const TuneOptions& options, const Kernels& table, const TuningFile& fi
 }
 
 void tune(const TuneOptions& options) {
-  const Kernels& table = select_kernels(options.model.isa, options.model.activations);
+  const auto checkpoint = options.model.open(SyntheticContent::kHoles);
+  const Kernels& table = select_kernels(options.model.isa, options.model.activations_for(checkpoint.get()));
   if (&table == &reference_kernels(table.activations)) {
     fail(ErrorCode::kInvalidArgument,
          "the reference kernels have no settings to tune; choose other kernels with --isa");
@@ -159,7 +160,6 @@ void tune(const TuneOptions& options) {
     fail(ErrorCode::kInvalidArgument,
          "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder; give --output FILE");
   }
-  const auto checkpoint = options.model.open(SyntheticContent::kHoles);
   const std::set<MatrixShape> shapes = ModelRunner::matrices(*checkpoint, table);
   const std::string& choice = options.model.processors;
   const int threads =

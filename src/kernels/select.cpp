@@ -82,14 +82,20 @@ void override_avx512_bf16(Kernels& table) {
   avx512_bf16::override_bf16(table);
   avx512_bf16::override_attention_in_pairs(table);
 }
-constexpr VectorTable kAvx512Bf16 = {"avx512_bf16", machine_has_avx512_bf16, override_avx512_bf16, avx512::roof_loops,
-                                     &kAvx512,      Activations::kBf16};
+constexpr VectorTable kAvx512Bf16 = {.name = "avx512_bf16",
+                                     .machine_has = machine_has_avx512_bf16,
+                                     .override_table = override_avx512_bf16,
+                                     .roof_loops = avx512::roof_loops,
+                                     .base = &kAvx512,
+                                     .only = Activations::kBf16,
+                                     .multiplies_bf16 = true};
 
 constexpr VectorTable kAmx = {.name = "amx",
                               .machine_has = machine_has_amx,
                               .override_table = amx::override_table,
                               .roof_loops = amx::roof_loops,
                               .base = &kAvx512,
+                              .multiplies_bf16 = true,
                               .cached_dot = amx::cached_dot_loop,
                               .refusal = amx_refusal};
 
@@ -154,6 +160,12 @@ Kernels make_table(const VectorTable& vector, Activations activations) {
   table.name = vector.name;
   vector.override_table(table);
   return table;
+}
+
+bool multiplies_bf16(std::string_view isa) {
+  return std::ranges::any_of(vector_tables(), [isa](const VectorTable& vector) {
+    return vector.multiplies_bf16 && (isa.empty() || isa == vector.name) && runs_here(vector);
+  });
 }
 
 const char* activations_name(Activations activations) { return kActivationNames[index_of(activations)]; }

@@ -14,8 +14,11 @@
 
 namespace quire {
 
-// What weights of integer codes are multiplied by unless something else is asked for. docs/kernels.md compares them.
+// What weights of integer codes are multiplied by unless something else is asked for; floats are then multiplied by
+// f32. docs/kernels.md compares them.
 inline constexpr Activations kUsualActivations = Activations::kInt8;
+// Whether the CPU's table of this name (empty: the best) multiplies bf16 by an instruction for it.
+bool multiplies_bf16(std::string_view isa);
 const char* activations_name(Activations activations);  // "int8", "bf16", "f32"
 std::optional<Activations> find_activations(std::string_view name);
 

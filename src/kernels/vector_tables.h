@@ -20,6 +20,7 @@ struct VectorTable {
   RoofLoops (*roof_loops)();
   const VectorTable* base = nullptr;     // null: the reference
   std::optional<Activations> only = {};  // what it is better than its base for; it does not exist for others
+  bool multiplies_bf16 = false;          // by an instruction for it
   // RoofLoops::dot with operands from the second-level cache, which limits tiles; null: the same as from registers.
   double (*cached_dot)(int64_t num_steps) = nullptr;
   // Why a processor that has the instructions does not run the table; empty: it does, or has none. Null: no such

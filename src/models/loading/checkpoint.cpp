@@ -155,4 +155,17 @@ TensorView Checkpoint::tensor(std::string_view hf_name) const {
        printable(hf_name));
 }
 
+bool is_bf16(const Checkpoint& checkpoint) {
+  uint64_t bf16_bytes = 0;
+  uint64_t bytes = 0;
+  for (const Checkpoint::NamedTensor& tensor : checkpoint.all_tensors()) {
+    const TensorView& view = tensor.view;
+    if (view.rank < 2) continue;
+    if (view.format != Format::kF32 && view.format != Format::kF16 && view.format != Format::kBF16) return false;
+    bytes += view.size_bytes;
+    if (view.format == Format::kBF16) bf16_bytes += view.size_bytes;
+  }
+  return bf16_bytes > bytes / 2;
+}
+
 }  // namespace quire

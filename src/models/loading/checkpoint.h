@@ -62,4 +62,7 @@ class Checkpoint {
   virtual void release_pages() const = 0;
 };
 
+// Whether all its matrices are floats, and most of them BF16.
+bool is_bf16(const Checkpoint& checkpoint);
+
 }  // namespace quire

@@ -7,13 +7,13 @@
 namespace quire {
 namespace {
 
-constexpr int64_t kBlock = 4;
+constexpr int64_t kTokensPerBlock = 4;
 const HashKey kKey = {.low = 1, .high = 2};
 
 // A chain of blocks that hold the tokens from `first` on.
 struct Prefix {
   explicit Prefix(int32_t first, PrefixHash parent_hash = {}) : parent(parent_hash) {
-    for (int32_t i = 0; i < kBlock; ++i) tokens.push_back(first + i);
+    for (int32_t i = 0; i < kTokensPerBlock; ++i) tokens.push_back(first + i);
     hash = extend_prefix(kKey, parent, tokens);
   }
   PrefixHash parent;
@@ -30,7 +30,7 @@ void publish(BlockManager& blocks, int32_t block, const Prefix& prefix) {
 }
 
 TEST(BlockManager, AllocatesEachBlockOnce) {
-  BlockManager blocks(3, kBlock);
+  BlockManager blocks(3, kTokensPerBlock);
   EXPECT_EQ(blocks.allocate(), 0);
   EXPECT_EQ(blocks.allocate(), 1);
   EXPECT_EQ(blocks.allocate(), 2);
@@ -43,7 +43,7 @@ TEST(BlockManager, AllocatesEachBlockOnce) {
 }
 
 TEST(BlockManager, ABlockIsFreeAfterItsLastRelease) {
-  BlockManager blocks(2, kBlock);
+  BlockManager blocks(2, kTokensPerBlock);
   const int32_t block = *blocks.allocate();
   blocks.hold(block);
   EXPECT_TRUE(blocks.is_shared(block));
@@ -58,7 +58,7 @@ TEST(BlockManager, ABlockIsFreeAfterItsLastRelease) {
 }
 
 TEST(BlockManager, FindsPublishedBlocksWhileHeldAndAfterTheirRelease) {
-  BlockManager blocks(2, kBlock);
+  BlockManager blocks(2, kTokensPerBlock);
   const Prefix prefix(10);
   const int32_t block = *blocks.allocate();
   EXPECT_FALSE(find(blocks, prefix).has_value());
@@ -74,7 +74,7 @@ TEST(BlockManager, FindsPublishedBlocksWhileHeldAndAfterTheirRelease) {
 }
 
 TEST(BlockManager, ComparesTokensAndParentNotOnlyTheHash) {
-  BlockManager blocks(2, kBlock);
+  BlockManager blocks(2, kTokensPerBlock);
   const Prefix prefix(10);
   publish(blocks, *blocks.allocate(), prefix);
   const Prefix other(20);
@@ -83,7 +83,7 @@ TEST(BlockManager, ComparesTokensAndParentNotOnlyTheHash) {
 }
 
 TEST(BlockManager, ASecondBlockOfEqualContentStaysPrivate) {
-  BlockManager blocks(2, kBlock);
+  BlockManager blocks(2, kTokensPerBlock);
   const Prefix prefix(10);
   const int32_t first = *blocks.allocate();
   const int32_t second = *blocks.allocate();
@@ -96,7 +96,7 @@ TEST(BlockManager, ASecondBlockOfEqualContentStaysPrivate) {
 }
 
 TEST(BlockManager, EvictsTheLeastRecentlyUsedFirst) {
-  BlockManager blocks(3, kBlock);
+  BlockManager blocks(3, kTokensPerBlock);
   const std::vector<Prefix> prefixes = {Prefix(10), Prefix(20), Prefix(30)};
   for (const Prefix& prefix : prefixes) publish(blocks, *blocks.allocate(), prefix);
   for (const int32_t block : {0, 1, 2}) blocks.release(block);
@@ -116,7 +116,7 @@ TEST(BlockManager, EvictsTheLeastRecentlyUsedFirst) {
 TEST(BlockManager, RandomUseKeepsTheCounts) {
   constexpr int kBlocks = 9;
   std::mt19937_64 random(3);
-  BlockManager blocks(kBlocks, kBlock);
+  BlockManager blocks(kBlocks, kTokensPerBlock);
   std::vector<int> holders(kBlocks, 0);
   int32_t next = 0;
   for (int event = 0; event < 20'000; ++event) {
@@ -141,7 +141,7 @@ TEST(BlockManager, RandomUseKeepsTheCounts) {
         --holders[block];
         break;
       default:
-        if (holders[block] > 0) publish(blocks, block, Prefix(next += kBlock));
+        if (holders[block] > 0) publish(blocks, block, Prefix(next += kTokensPerBlock));
     }
     ASSERT_EQ(blocks.num_active(), kBlocks - std::count(holders.begin(), holders.end(), 0));
     for (int32_t i = 0; i < kBlocks; ++i) ASSERT_EQ(blocks.num_holders(i), holders[i]);

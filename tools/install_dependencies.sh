@@ -5,9 +5,9 @@
 set -eu
 
 build="g++ make cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev libfmt-dev libspdlog-dev
-libssl-dev libpcre2-dev libutf8proc-dev libedit-dev libsqlite3-dev zlib1g-dev"
+libssl-dev libpcre2-dev libutf8proc-dev libedit-dev libsqlite3-dev liburing-dev libhiredis-dev zlib1g-dev"
 test="libgtest-dev libbenchmark-dev clang clang-format clang-tidy lld libclang-rt-14-dev python3 binutils tmux
-qemu-user chromium zsh fish"
+qemu-user chromium zsh fish redis-server"
 
 case "${1:-build}" in
   build) wanted=$build ;;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "engine/test_store.h"
 
 namespace quire {
 namespace {
@@ -106,6 +107,35 @@ TEST_F(EngineTest, AnswersDoNotDependOnBatchChunksOrPreemption) {
     EXPECT_EQ(engine->status().num_preemptions > 0, setting.expect_preemption) << "pool " << setting.num_blocks;
     EXPECT_EQ(engine->status().num_swaps > 0, setting.num_swap_blocks > 0);
     EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
+  }
+}
+
+TEST_F(EngineTest, APrefixFromAStoreGivesTheSameBits) {
+  test::StoredRecords records;
+  const auto make = [&](bool with_store) {
+    EngineOptions options;
+    options.scheduler.hash_key = {.low = 5, .high = 6};
+    if (with_store) {
+      options.make_store = [&records](ModelRunner&) {
+        return std::make_unique<test::TestStore>(records, test::TestStore::Faults{.polls_until_done = 2});
+      };
+    }
+    return make_engine(2, 128, 8, options);
+  };
+  GenerateRequest asked;
+  for (int i = 0; i < 100; ++i) asked.prompt.push_back((i * 13) % 96);
+  asked.max_tokens = 20;
+  asked.sampling.temperature = 0.0f;
+  asked.sampling.num_logprobs = 0;
+  const Answer expected = answer(*make(false), asked)[0];
+  for (const int64_t fetched : {0, 96}) {
+    const auto engine = make(true);  // as after a restart
+    const Answer given = answer(*engine, asked)[0];
+    EXPECT_EQ(given.last.num_cached_tokens, fetched);
+    EXPECT_EQ(given.tokens, expected.tokens);
+    EXPECT_EQ(given.logprobs, expected.logprobs);
+    EXPECT_EQ(engine->status().kv_store.fetched_tokens, fetched);
+    engine->scheduler().check();
   }
 }
 

@@ -13,6 +13,7 @@
 #include "apps/generation.h"
 #include "apps/grammar_option.h"
 #include "apps/interrupt.h"
+#include "apps/kv_store_flags.h"
 #include "apps/loaded_drafter.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -30,6 +31,7 @@ struct RunOptions {
   ChatTemplateOption chat_template;
   GrammarOption grammar;
   SpeculationFlags speculation;
+  KvStoreFlags kv_store;
   std::optional<std::string> prompt;
   std::string prompt_file;
   std::string system;
@@ -143,6 +145,7 @@ void run(const RunOptions& options) {
   EngineOptions engine_options;
   engine_options.seed = std::random_device()();
   engine_options.speculation = options.speculation.resolve();
+  options.kv_store.apply_to(engine_options, *checkpoint);
   RunnerOptions runner_options = options.model.runner_options(checkpoint.get());
   make_room_for_drafts(runner_options, engine_options.speculation);
   if (settings.constraint != nullptr) make_room_for_known_drafts(runner_options);
@@ -184,6 +187,7 @@ void add_run_command(Command& program) {
   options->sampling.add(command);
   options->grammar.add(command);
   options->speculation.add(command);
+  options->kv_store.add(command);
   options->model.add_limits(command);
   options->model.add_compute(command);
   command.on_run([options] { run(*options); });

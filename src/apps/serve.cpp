@@ -139,6 +139,7 @@ LoadedModel load_model(const ServeOptions& options, const Checkpoint& checkpoint
   options.chat_template.apply_to(*model.text);
   options.sampling.find_breakers(model.default_sampling, model.text->tokenizer());
   EngineOptions engine = options.engine_options();
+  options.kv_store.apply_to(engine, checkpoint);
   LoadedModels models = load_with_drafter(engine.speculation, checkpoint, options.runner_options(checkpoint));
   drafter_checkpoint = std::move(models.drafter_checkpoint);
   model.engine = std::make_unique<Engine>(std::move(models.target), engine, std::move(models.drafter));

@@ -146,6 +146,7 @@ void ServeOptions::add(Command& command) {
   add_serving(command, *this);
   sampling.add_defaults(command);
   speculation.add(command);
+  kv_store.add(command);
   model.add_limits(command);
   add_pool(command, *this);
   model.add_compute(command);

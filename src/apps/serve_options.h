@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/kv_store_flags.h"
 #include "apps/options.h"
 #include "apps/scheduling_options.h"
 #include "apps/speculation_flags.h"
@@ -19,6 +20,7 @@ struct ServeOptions {
   SchedulingOptions scheduling;
   SamplingOptions sampling;
   SpeculationFlags speculation;
+  KvStoreFlags kv_store;
   std::vector<std::string> hosts;
   uint16_t port = 8080;
   ListenerOptions listener;

@@ -55,14 +55,15 @@ BlockState BlockManager::state(int32_t block) const {
   return content_[block].is_published ? BlockState::kCached : BlockState::kFree;
 }
 
-void BlockManager::publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash,
+bool BlockManager::publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash,
                            std::span<const int32_t> tokens) {
   CHECK(references_[block] > 0 && static_cast<int64_t>(tokens.size()) == block_size_);
-  if (content_[block].is_published || !published_.emplace(hash, block).second) return;
+  if (content_[block].is_published || !published_.emplace(hash, block).second) return false;
   content_[block].is_published = true;
   content_[block].parent = parent;
   content_[block].hash = hash;
   std::copy(tokens.begin(), tokens.end(), tokens_of(block).begin());
+  return true;
 }
 
 std::optional<int32_t> BlockManager::find(const PrefixHash& parent, const PrefixHash& hash,

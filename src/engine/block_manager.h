@@ -34,10 +34,13 @@ class BlockManager {
   bool is_cached(int32_t block) const { return references_[block] == 0 && content_[block].is_published; }
 
   // Makes an active, full block findable; it must not be written any more. When a block of equal content is published
-  // already, this one stays private.
-  void publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens);
+  // already, this one stays private: false.
+  bool publish(int32_t block, const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens);
   // The block that holds these tokens after that prefix. Tokens and parent are compared, not only the hash.
   std::optional<int32_t> find(const PrefixHash& parent, const PrefixHash& hash, std::span<const int32_t> tokens) const;
+  bool is_published_as(int32_t block, const PrefixHash& hash) const {
+    return content_[block].is_published && content_[block].hash == hash;
+  }
   void forget_cached();  // makes every cached block free
 
   int64_t num_total() const { return static_cast<int64_t>(references_.size()); }

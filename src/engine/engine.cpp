@@ -65,9 +65,17 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::
                  .wants_likeliest = speculation_.reads_likeliest(),
                  .typical = typical_acceptance(options_.speculation)}),
       loop_(scheduler_, executor_, options_.run_ahead && runner_->runs_ahead() ? kMaxStepsInFlight : 1),
-      counter_(scheduler_) {}
+      counter_(scheduler_) {
+  if (!options_.make_store) return;
+  auto store = options_.make_store(*runner_);
+  store->on_ready([this] { wake(); });
+  const auto parts = [this](int group, int32_t block) { return runner_->block_parts(group, block); };
+  store_client_ = std::make_unique<KvStoreClient>(std::move(store), scheduler_.kv(), scheduler_.cost(),
+                                   KvStoreClient::Options{.now_ms = options_.now_ms, .parts = parts});
+}
 
 Engine::~Engine() {
+  store_client_.reset();
   finish_all(FinishReason::kCancelled);
   tell_listeners();
 }
@@ -115,6 +123,7 @@ bool Engine::step() {
   admit_and_cancel();
   tell_listeners();  // of requests that have ended: they do not wait for the step
   note_progress(!choices_.empty());
+  if (store_client_ != nullptr) store_client_->advance();
   speculation_.propose(choices_);
   const StartedStep* step = loop_.step();
   if (step != nullptr) {
@@ -128,7 +137,7 @@ bool Engine::step() {
                                       .decode_ms = options_.now_ms() - executor_.ran_ms()});
     num_failures_ = 0;
   }
-  counter_.publish(scheduler_);
+  counter_.publish(scheduler_, store_client_.get());
   note_progress(!choices_.empty());
   tell_listeners();
   return step != nullptr;
@@ -152,7 +161,7 @@ bool Engine::recover() {
     is_stopped_ = true;
     finish_all(FinishReason::kAborted);
   }
-  counter_.publish(scheduler_);
+  counter_.publish(scheduler_, store_client_.get());
   tell_listeners();
   return is_usable;
 }
@@ -163,6 +172,7 @@ void Engine::take_arrived() {
     speculation_.add(*choice);
     choices_.emplace(sequence, std::move(choice));
     scheduler_.add(sequence);
+    if (store_client_ != nullptr && options_.scheduler.prefix_caching) store_client_->want(*sequence);
   }
 }
 
@@ -236,6 +246,7 @@ void Engine::finish(Choice& choice, std::vector<OutputEvent> events, FinishReaso
     event.timing = choice.timing;
   }
   const std::shared_ptr<OutputStream> stream = choice.stream;
+  if (store_client_ != nullptr) store_client_->forget(choice.sequence);
   loop_.finish(&choice.sequence);
   choices_.erase(&choice.sequence);
   push(*stream, events);

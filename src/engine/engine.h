@@ -16,6 +16,7 @@
 #include "drafting/drafter.h"
 #include "drafting/speculation_options.h"
 #include "engine/admission.h"
+#include "engine/kv_store_client.h"
 #include "engine/model_executor.h"
 #include "engine/output_stream.h"
 #include "engine/speculation.h"
@@ -32,6 +33,9 @@ struct EngineOptions {
   // that step's tokens. This changes the speed only; switch it off to measure its effect.
   bool run_ahead = true;
   SpeculationOptions speculation = {};
+  // Makes the store of KV blocks beyond the pool, when the model has been loaded; empty: there is none. Only on the
+  // host.
+  std::function<std::unique_ptr<BlockStore>(ModelRunner& runner)> make_store = {};
   uint64_t seed = 0;                    // for requests without a seed; each gets its own random stream
   std::function<double()> now_ms = {};  // the clock, read by any thread; empty: steady_clock
   // An engine that has work and finishes no step for this long is unhealthy. Must exceed the longest step.
@@ -81,6 +85,8 @@ class Engine {
   uint32_t num_wakes() const { return wakes_.load(std::memory_order_acquire); }
   void wait_for_wake(uint32_t seen) const { wakes_.wait(seen, std::memory_order_acquire); }
   void wake() const;
+  // Whether requests wait for a store that brings their KV blocks: step() must be called again without a wake().
+  bool is_fetching() const { return store_client_ != nullptr && store_client_->is_fetching(); }
 
   // Numbers as of the last step. `with_blocks` adds the block map, as it was at or soon after an earlier such call.
   EngineStatus status(bool with_blocks = false) const;
@@ -112,6 +118,7 @@ class Engine {
   Scheduler scheduler_;
   Admission admission_;
   Speculation speculation_;
+  std::unique_ptr<KvStoreClient> store_client_;  // null: no store
   Choices choices_;
   ModelExecutor executor_;
   StepLoop loop_;

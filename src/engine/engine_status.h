@@ -25,6 +25,24 @@ struct EngineStatus {
     int64_t blocks_cached = 0;
   };
 
+  // The store of KV blocks beyond the pool (kv_store_client.h).
+  struct KvStore {
+    const char* name = nullptr;  // null: there is none
+    bool is_available = true;
+    int64_t num_blocks = 0;
+    uint64_t bytes = 0;
+    uint64_t capacity_bytes = 0;
+    int64_t queried_tokens = 0;  // since the start, like all below: of prompts, that were looked for
+    int64_t fetched_tokens = 0;
+    int64_t cut_fetches = 0;
+    double fetch_ms = 0;
+    int64_t blocks_read = 0;
+    int64_t blocks_written = 0;
+    int64_t blocks_evicted = 0;
+    int64_t blocks_dropped = 0;
+    int64_t failures = 0;
+  };
+
   // Now.
   int64_t num_running = 0;
   int64_t num_waiting = 0;
@@ -34,6 +52,7 @@ struct EngineStatus {
   int64_t blocks_cached = 0;       // without holders, reusable by prefix
   int64_t block_size = 0;          // tokens
   std::vector<KvGroup> kv_groups;  // that one first
+  KvStore kv_store;
 
   // Since the start.
   int64_t num_steps = 0;

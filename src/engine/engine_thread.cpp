@@ -1,11 +1,18 @@
 #include "engine/engine_thread.h"
 
+#include <chrono>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "base/log.h"
 
 namespace quire {
+namespace {
+
+constexpr std::chrono::microseconds kFetchPause(100);
+
+}  // namespace
 
 EngineThread::EngineThread(Engine& engine, std::function<void(const std::string& reason)> on_stopped)
     : engine_(engine), on_stopped_(std::move(on_stopped)), thread_([this] { work(); }) {}
@@ -21,7 +28,12 @@ void EngineThread::work() {
     // Read before step() looks for work: a request that arrives after that changes the count, so the wait ends.
     const uint32_t seen = engine_.num_wakes();
     if (stop_) return;
-    if (!step()) engine_.wait_for_wake(seen);
+    if (step()) continue;
+    if (engine_.is_fetching()) {  // until a deadline at most
+      std::this_thread::sleep_for(kFetchPause);
+    } else {
+      engine_.wait_for_wake(seen);
+    }
   }
 }
 

@@ -37,7 +37,7 @@ KvManager::KvManager(KvOptions options) : options_(std::move(options)) {
     std::vector<int32_t> free_host(static_cast<size_t>(group.num_host_blocks));
     std::iota(free_host.rbegin(), free_host.rend(), 0);
     groups_.push_back(
-        {group, BlockManager(group.num_blocks, options_.block_size, options_.eviction), std::move(free_host), {}});
+        {group, BlockManager(group.num_blocks, options_.block_size, options_.eviction), std::move(free_host), {}, 0});
   }
 }
 
@@ -305,17 +305,47 @@ void KvManager::publish(Sequence& sequence) {
     const std::vector<PrefixHash>& hashes = sequence.kv.hashes;
     for (size_t g = 0; g < groups_.size(); ++g) {
       const int32_t block = sequence.kv.tables[g][i];
-      if (block != kNoBlock) groups_[g].blocks.publish(block, hashes[i], hashes[i + 1], tokens_of_block(sequence, i));
+      if (block == kNoBlock) continue;
+      const auto tokens = tokens_of_block(sequence, i);
+      const bool is_new = groups_[g].blocks.publish(block, hashes[i], hashes[i + 1], tokens);
+      if (is_new && tell_published_) tell_published_({g, block, hashes[i], hashes[i + 1], tokens});
     }
   }
   sequence.kv.num_published = std::max(sequence.kv.num_published, full);
+}
+
+std::span<const PrefixHash> KvManager::hashes(Sequence& sequence, int64_t num_blocks) const {
+  extend_hashes(sequence, num_blocks);
+  return std::span(sequence.kv.hashes).first(static_cast<size_t>(num_blocks) + 1);
+}
+
+int32_t KvManager::lend(size_t group) {
+  ++groups_[group].num_lent;
+  return groups_[group].blocks.allocate().value();
+}
+
+bool KvManager::lend_published(size_t group, int32_t block, const PrefixHash& hash) {
+  if (!groups_[group].blocks.is_published_as(block, hash)) return false;
+  groups_[group].blocks.hold(block);
+  ++groups_[group].num_lent;
+  return true;
+}
+
+void KvManager::take_back(size_t group, int32_t block) {
+  groups_[group].blocks.release(block);
+  --groups_[group].num_lent;
+}
+
+void KvManager::publish_fetched(size_t group, int32_t block, const PrefixHash& parent, const PrefixHash& hash,
+                                std::span<const int32_t> tokens) {
+  groups_[group].blocks.publish(block, parent, hash, tokens);
 }
 
 void KvManager::check(std::span<const Sequence* const> sequences) const {
   for (size_t g = 0; g < groups_.size(); ++g) {
     const Group& group = groups_[g];
     group.blocks.check();
-    int64_t held = 0;
+    int64_t held = group.num_lent;
     auto num_host = static_cast<int64_t>(group.free_host.size() + group.pending_reads.size());
     for (const Sequence* sequence : sequences) {
       num_host += num_held(g, sequence->kv.host_tables);

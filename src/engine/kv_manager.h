@@ -12,9 +12,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/block_manager.h"
@@ -117,13 +119,38 @@ class KvManager {
   void complete_moves(uint64_t mark);
 
   // ---- the prefix cache ----
+  int64_t block_size() const { return options_.block_size; }
   // The longest cached prefix of at most num_blocks blocks.
   PrefixHit find_prefix(Sequence& sequence, int64_t num_blocks) const;
   // Publishes the sequence's blocks that are full of settled tokens.
   void publish(Sequence& sequence);
 
-  // CHECKs that `sequences` hold all blocks that are held, in every group and tier, and that none misses a block that
-  // its next token sees. For tests, the simulator and idle moments.
+  // ---- blocks on their way to and from a store (kv_store_client.h) ----
+  // A block that has become findable.
+  struct Published {
+    size_t group = 0;
+    int32_t block = kNoBlock;
+    PrefixHash parent;
+    PrefixHash hash;
+    std::span<const int32_t> tokens;
+  };
+  // `tell`: empty, or called for every block that publish() makes findable.
+  void on_published(std::function<void(const Published&)> tell) { tell_published_ = std::move(tell); }
+  // Of the sequence's prefixes of up to num_blocks blocks: [num_blocks + 1].
+  std::span<const PrefixHash> hashes(Sequence& sequence, int64_t num_blocks) const;
+  // The first block that a token at this position or later sees.
+  int64_t first_block_seen(size_t group, int64_t position) const { return first_block(groups_[group], position); }
+  // A block to be filled, held until take_back(). One must be available.
+  int32_t lend(size_t group);
+  // Holds a published block until take_back(); false when it is not published under this hash any more.
+  bool lend_published(size_t group, int32_t block, const PrefixHash& hash);
+  void take_back(size_t group, int32_t block);
+  // A lent block was filled: it becomes findable.
+  void publish_fetched(size_t group, int32_t block, const PrefixHash& parent, const PrefixHash& hash,
+                       std::span<const int32_t> tokens);
+
+  // CHECKs that `sequences` hold all blocks that are held and not lent, in every group and tier, and that none misses a
+  // block that its next token sees. For tests, the simulator and idle moments.
   void check(std::span<const Sequence* const> sequences) const;
 
  private:
@@ -136,6 +163,7 @@ class KvManager {
       int32_t place;
     };
     std::deque<PendingRead> pending_reads;  // places that incomplete moves read, in order of the marks
+    int64_t num_lent = 0;
   };
 
   // The most blocks that a window and the tokens of a step touch, wherever they begin in a block.
@@ -154,6 +182,7 @@ class KvManager {
   KvOptions options_;
   std::vector<Group> groups_;
   uint64_t next_mark_ = 1;
+  std::function<void(const Published&)> tell_published_;
 };
 
 }  // namespace quire

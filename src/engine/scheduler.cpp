@@ -198,6 +198,7 @@ void Scheduler::admit() {
   if (!options_.chunked_prefill && is_prefilling()) return;
   while (!waiting_.empty() && budget_ > 0) {
     Sequence* sequence = next_waiting();
+    if (sequence == nullptr) return;
     if (sequence->num_pending_tokens > 0) return;  // preempted while a step chooses its next token
     if (passes_rope_switch(*sequence)) restart_as_long(*sequence);
     Start candidate = prepare_start(sequence);
@@ -237,12 +238,17 @@ Scheduler::Start Scheduler::prepare_start(Sequence* sequence) const {
 }
 
 Sequence* Scheduler::next_waiting() const {
-  if (!is_fair()) return waiting_.front();
-  return *std::min_element(waiting_.begin(), waiting_.end(), [this](const Sequence* a, const Sequence* b) {
+  if (!is_fair()) {
+    const auto first = std::ranges::find(waiting_, false, &Sequence::awaits_blocks);
+    return first == waiting_.end() ? nullptr : *first;
+  }
+  const auto least = std::min_element(waiting_.begin(), waiting_.end(), [this](const Sequence* a, const Sequence* b) {
+    if (a->awaits_blocks != b->awaits_blocks) return b->awaits_blocks;
     const double served_a = tenants_.served(a->tenant);
     const double served_b = tenants_.served(b->tenant);
     return served_a != served_b ? served_a < served_b : a->id < b->id;
   });
+  return (*least)->awaits_blocks ? nullptr : *least;
 }
 
 // Whether the sequence may start beside the first `num_running` running sequences, when preempting the others frees

@@ -119,6 +119,7 @@ class Scheduler {
   const std::deque<Sequence*>& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }
   const KvManager& kv() const { return kv_; }
+  KvManager& kv() { return kv_; }
   // Group 0 reaches furthest.
   const BlockManager& blocks(size_t group = 0) const { return kv_.blocks(group); }
   const CostModel& cost() const { return cost_; }
@@ -149,7 +150,7 @@ class Scheduler {
   void restart_those_that_became_long();
   void plan_running(bool decodes);
   void admit();
-  Sequence* next_waiting() const;
+  Sequence* next_waiting() const;  // null when all await their blocks
   Start prepare_start(Sequence* sequence) const;
   bool is_admissible(const Sequence& sequence, const Start& start, size_t num_running, const Freed& freed) const;
   int64_t needed_blocks(size_t group, const Sequence& sequence, const Start& start) const;

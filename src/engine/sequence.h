@@ -60,10 +60,11 @@ struct Sequence {
   // Its next step depends on tokens that only the host can compute, such as drafts: while a token is pending, no
   // further step is planned for it.
   bool awaits_tokens = false;
-  int32_t priority = 0;      // lower runs earlier (policy "priority")
-  std::string tenant = {};   // the tenant that is charged for its work (policy "fair")
-  double deadline_ms = 0.0;  // on the engine's clock; 0: none
-  std::string cache_salt;    // prefixes are shared under an equal salt only
+  bool awaits_blocks = false;  // while it waits: a store brings blocks of its prefix, and it is not admitted yet
+  int32_t priority = 0;        // lower runs earlier (policy "priority")
+  std::string tenant = {};     // the tenant that is charged for its work (policy "fair")
+  double deadline_ms = 0.0;    // on the engine's clock; 0: none
+  std::string cache_salt;      // prefixes are shared under an equal salt only
 
   // Drafts: a guess at the tokens that follow. The engine sets them between steps, when no token is pending. A step may
   // compute any number of them and reports which were right; then they are cleared. Preemption clears them too, but

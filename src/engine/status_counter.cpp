@@ -13,6 +13,25 @@ std::vector<BlockState> block_map(const BlockManager& blocks) {
   return map;
 }
 
+EngineStatus::KvStore status_of(const KvStoreClient& client) {
+  const BlockStore::Statistics store = client.store().statistics();
+  const KvStoreClient::Statistics& own = client.statistics();
+  return {.name = client.store().name(),
+          .is_available = store.is_available,
+          .num_blocks = store.num_blocks,
+          .bytes = store.bytes,
+          .capacity_bytes = store.capacity_bytes,
+          .queried_tokens = own.num_queried_tokens,
+          .fetched_tokens = own.num_fetched_tokens,
+          .cut_fetches = own.num_cut,
+          .fetch_ms = own.fetch_ms,
+          .blocks_read = store.num_read,
+          .blocks_written = store.num_written,
+          .blocks_evicted = store.num_evicted,
+          .blocks_dropped = own.num_dropped,
+          .failures = store.num_failed};
+}
+
 }  // namespace
 
 StatusCounter::StatusCounter(const Scheduler& scheduler) {
@@ -57,7 +76,8 @@ void StatusCounter::count_step(const StepShape& shape, const StepTimes& times) {
   counted_.decode_ms += times.decode_ms;
 }
 
-void StatusCounter::publish(const Scheduler& scheduler) {
+void StatusCounter::publish(const Scheduler& scheduler, const KvStoreClient* kv_store) {
+  if (kv_store != nullptr) counted_.kv_store = status_of(*kv_store);
   const BlockManager& blocks = scheduler.blocks();
   counted_.num_running = scheduler.num_running();
   counted_.num_waiting = scheduler.num_waiting();

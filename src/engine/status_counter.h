@@ -8,6 +8,7 @@
 
 #include "engine/choice.h"
 #include "engine/engine_status.h"
+#include "engine/kv_store_client.h"
 #include "engine/scheduler.h"
 
 namespace quire {
@@ -30,8 +31,8 @@ class StatusCounter {
   void count_finish(FinishReason reason);
   void count_failed_step() { ++counted_.num_failed_steps; }
   void count_step(const StepShape& shape, const StepTimes& times);
-  // Makes the present counts visible to read().
-  void publish(const Scheduler& scheduler);
+  // Makes the present counts visible to read(). `kv_store` may be null.
+  void publish(const Scheduler& scheduler, const KvStoreClient* kv_store);
 
   EngineStatus read(bool with_blocks) const;
   // The next publish() includes the block map.

@@ -86,6 +86,10 @@ void KvCache::move(const KvMove& move) {
                 [&](std::byte* part, uint64_t bytes, uint64_t at) { device_->upload(part, here + at, bytes); });
 }
 
+void KvCache::append_parts(int group, int32_t block, std::vector<std::span<std::byte>>& parts) {
+  for_each_part(group, block, [&](std::byte* part, uint64_t bytes, uint64_t) { parts.emplace_back(part, bytes); });
+}
+
 void KvCache::spread_over_nodes() {
   for (Pool& pool : pools_) pool.memory.spread_over_nodes();
 }

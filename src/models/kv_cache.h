@@ -35,6 +35,8 @@ class KvCache {
   // Copies a whole block in every layer of its group: within the pool (copy-on-write), or to and from the host tier.
   // From there and within the pool it is complete for all kernels that start later, to there when it returns.
   void move(const KvMove& move);
+  // Appends the pieces of host memory that a block consists of: K and V of every layer of its group.
+  void append_parts(int group, int32_t block, std::vector<std::span<std::byte>>& parts);
   // Has the system provide the pools' memory before their blocks are first used (DeviceBuffer::populate_pages).
   void populate(const std::stop_token& stop);
   // See AlignedBuffer::spread_over_nodes.

@@ -69,23 +69,6 @@ uint64_t packing_of(const Kernels& kernels) {
   return checksum64(std::as_bytes(std::span(places)));
 }
 
-// Names, types and shapes of all tensors, and a piece from the middle of some, evenly spread.
-uint64_t samples_of(const Checkpoint& checkpoint) {
-  const std::vector<Checkpoint::NamedTensor> tensors = checkpoint.all_tensors();
-  const size_t stride = tensors.size() / kMaxSamples + 1;
-  uint64_t sum = tensors.size();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const TensorView& view = tensors[i].view;
-    sum = checksum64(bytes_of(tensors[i].name), sum);
-    sum = checksum64(bytes_of(weight_format(view.format).name), sum);
-    sum = checksum64(std::as_bytes(view.dimensions()), sum);
-    if (i % stride != 0) continue;
-    const size_t count = std::min<size_t>(kSampleBytes, view.size_bytes);
-    sum = checksum64({view.data + (view.size_bytes - count) / 2, count}, sum);
-  }
-  return sum;
-}
-
 // Of the file that is mapped: another one may have its name by now. A program that changes a file can give it back its
 // time of modification, but not that of its change.
 std::string line_of(const MappedFile& file) {
@@ -109,7 +92,7 @@ std::string text_of(const WeightCache::Subject& subject, const std::string& buil
   text += fmt::format("format: {}\n", format_name_of(wanted));
   text += fmt::format("bytes: {}\n", weight_bytes);
   text += fmt::format("configuration: {:016x}\n", checksum64(bytes_of(json::serialize(checkpoint.config()))));
-  text += fmt::format("samples: {:016x}\n", samples_of(checkpoint));
+  text += fmt::format("samples: {:016x}\n", weight_samples(checkpoint));
   for (const MappedFile* file : files) text += line_of(*file);
   text.append((8 - text.size() % 8) % 8, '\n');
   return text;
@@ -187,6 +170,22 @@ std::string value_of(std::string_view text, std::string_view key) {
 }
 
 }  // namespace
+
+uint64_t weight_samples(const Checkpoint& checkpoint) {
+  const std::vector<Checkpoint::NamedTensor> tensors = checkpoint.all_tensors();
+  const size_t stride = tensors.size() / kMaxSamples + 1;
+  uint64_t sum = tensors.size();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorView& view = tensors[i].view;
+    sum = checksum64(bytes_of(tensors[i].name), sum);
+    sum = checksum64(bytes_of(weight_format(view.format).name), sum);
+    sum = checksum64(std::as_bytes(view.dimensions()), sum);
+    if (i % stride != 0) continue;
+    const size_t count = std::min<size_t>(kSampleBytes, view.size_bytes);
+    sum = checksum64({view.data + (view.size_bytes - count) / 2, count}, sum);
+  }
+  return sum;
+}
 
 WeightCache::WeightCache(fs::path path, std::string text, uint64_t weight_bytes)
     : path_(std::move(path)), text_(std::move(text)), weight_bytes_(weight_bytes) {}

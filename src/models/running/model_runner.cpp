@@ -180,6 +180,12 @@ int ModelRunner::num_host_threads() const { return impl_->first().pool().num_thr
 void ModelRunner::move(const KvMove& move) {
   impl_->on_all_ranks([&](auto& rank) { rank->kv().move(move); });
 }
+std::vector<std::span<std::byte>> ModelRunner::block_parts(int group, int32_t block) {
+  std::vector<std::span<std::byte>> parts;
+  for (const auto& rank : impl_->ranks) rank->kv().append_parts(group, block, parts);
+  return parts;
+}
+
 void ModelRunner::move_everywhere(KvPlace from, KvPlace to) {
   const auto num_groups = static_cast<int>(plan().kv_groups.size());
   for (int group = 0; group < num_groups; ++group) move({group, from, to});

@@ -11,6 +11,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "models/batch.h"
@@ -74,6 +75,9 @@ class ModelRunner {
   // Copies a block's K and V. A block of the host tier is complete when it returns, one of the pool for all steps that
   // start later.
   void move(const KvMove& move);
+  // The memory of a block in the pools of all ranks, always in the same order. Only on the host, and only between a
+  // step that has finished and the next one if the block is in use.
+  std::vector<std::span<std::byte>> block_parts(int group, int32_t block);
   // The same of every KV group, for those who keep one table for all of them.
   void copy_block(int32_t from, int32_t to);
   void swap_out(int32_t block, int32_t place);

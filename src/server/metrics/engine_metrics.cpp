@@ -45,6 +45,30 @@ void write_drafts(MetricsText& text, const EngineStatus& engine) {
   }
 }
 
+void write_kv_store(MetricsText& text, const EngineStatus::KvStore& store) {
+  if (store.name == nullptr) return;
+  const auto count = [](int64_t number) { return static_cast<double>(number); };
+  text.counter("vllm:external_prefix_cache_queries_total", "Prompt tokens looked up in the KV store.",
+               count(store.queried_tokens));
+  text.counter("vllm:external_prefix_cache_hits_total", "Prompt tokens fetched from the KV store.",
+               count(store.fetched_tokens));
+  text.gauge("quire:kv_store_up", "Whether the KV store works: 0 while it is given up.", store.is_available ? 1 : 0);
+  text.gauge("quire:kv_store_blocks", "Blocks in the KV store; -1: unknown.", count(store.num_blocks));
+  text.gauge("quire:kv_store_bytes", "Bytes in the KV store.", static_cast<double>(store.bytes));
+  text.gauge("quire:kv_store_capacity_bytes", "Bytes that the KV store can have; 0: unknown.",
+             static_cast<double>(store.capacity_bytes));
+  text.counter("quire:kv_store_read_blocks_total", "Blocks read from the KV store.", count(store.blocks_read));
+  text.counter("quire:kv_store_written_blocks_total", "Blocks written to the KV store.", count(store.blocks_written));
+  text.counter("quire:kv_store_evicted_blocks_total", "Blocks that others replaced in the KV store.",
+               count(store.blocks_evicted));
+  text.counter("quire:kv_store_dropped_blocks_total", "Blocks that left the pool before they could be written.",
+               count(store.blocks_dropped));
+  text.counter("quire:kv_store_failures_total", "Operations of the KV store that failed.", count(store.failures));
+  text.counter("quire:kv_store_cut_fetches_total", "Fetches given up because computing was as quick.",
+               count(store.cut_fetches));
+  text.counter("quire:kv_store_fetch_seconds_total", "Time of all fetches.", store.fetch_ms / 1000);
+}
+
 void write_steps(MetricsText& text, const EngineStatus& engine) {
   const auto write = [&](std::string_view name, std::string_view help, const auto& bounds, const auto& counts,
                          double unit, double sum) {
@@ -87,6 +111,7 @@ void write_own(MetricsText& text, const EngineStatus& engine) {
 void write_engine_metrics(MetricsText& text, const EngineStatus& engine) {
   write_requests_and_tokens(text, engine);
   write_drafts(text, engine);
+  write_kv_store(text, engine.kv_store);
   write_steps(text, engine);
   write_own(text, engine);
 }

@@ -1,0 +1,100 @@
+#include "apps/kv_store_flags.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <vector>
+
+#include "apps/flags/values.h"
+#include "apps/units.h"
+#include "base/build_id.h"
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "kernels/select.h"
+#include "kvstore/file_store.h"
+#include "kvstore/secret_key.h"
+#include "models/loading/weight_cache.h"
+#include "models/running/model_runner.h"
+
+namespace quire {
+namespace {
+
+constexpr uint64_t kDefaultDiskBytes = uint64_t{10} << 30;
+
+// Of all that K and V follow from besides the tokens, so that blocks of another model, program or machine that computes
+// otherwise are never taken for this one's.
+std::string fingerprint_of(const Checkpoint& checkpoint, const ModelRunner& runner) {
+  const RunnerOptions& options = runner.options();
+  const std::string config = json::serialize(checkpoint.config());
+  std::string text = fmt::format(
+      "build {}\nconfiguration {:016x}\nweights {:016x} as {}\nkernels {} {} {} ranks {}\nK {} V {} hadamard {}\n",
+      build_id(), checksum64(std::as_bytes(std::span(config))), weight_samples(checkpoint),
+      options.weight_format ? weight_format(*options.weight_format).name : "in the file", options.device, runner.isa(),
+      activations_name(options.activations), options.tensor_parallel, weight_format(options.k_format).name,
+      weight_format(options.v_format).name, options.kv_hadamard);
+  for (const KvGroupPlan& group : runner.plan().kv_groups) {
+    text += fmt::format("group: layers {}, window {}, bytes {}\n", group.num_layers, group.window, group.block_bytes);
+  }
+  return text;
+}
+
+// The bytes of a block of each group, of all ranks.
+std::vector<uint64_t> payload_bytes(ModelRunner& runner) {
+  std::vector<uint64_t> bytes;
+  for (size_t g = 0; g < runner.plan().kv_groups.size(); ++g) {
+    uint64_t sum = 0;
+    for (const std::span<std::byte> part : runner.block_parts(static_cast<int>(g), 0)) sum += part.size();
+    bytes.push_back(sum);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void KvStoreFlags::add(Command& command) {
+  command.add({.title = "KV cache", .has_environment = true},
+              {{.names = "--kv-disk",
+                .value = text(disk, "FILE"),
+                .help = "Keep KV blocks in this file too, so that prompts are found again after a restart",
+                .default_text = "none"},
+               {.names = "--kv-disk-size",
+                .value = gibibytes(disk_bytes, uint64_t{1} << 20),
+                .help = "The size of that file, for example 512MiB; a number alone is GiB",
+                .default_text = "10GiB"},
+               {.names = "--kv-secret",
+                .value = text(secret, "FILE"),
+                .help = "16 random bytes under which blocks are kept; made with mode 600 if there is no such file",
+                .default_text = "the name of --kv-disk with .key"}});
+}
+
+void KvStoreFlags::apply_to(EngineOptions& options, const Checkpoint& checkpoint) const {
+  if (disk.empty()) {
+    if (!disk_bytes && secret.empty()) return;
+    fail(ErrorCode::kInvalidArgument, "{} says nothing without --kv-disk FILE",
+         disk_bytes ? "--kv-disk-size" : "--kv-secret");
+  }
+  if (!options.scheduler.prefix_caching) {
+    fail(ErrorCode::kInvalidArgument,
+         "--kv-disk keeps what the prefix cache finds; leave out --no-enable-prefix-caching");
+  }
+  const HashKey key = secret_of_file(secret.empty() ? disk + ".key" : secret);
+  options.scheduler.hash_key = key;
+  options.make_store = [path = disk, capacity = disk_bytes.value_or(kDefaultDiskBytes), key,
+                        &checkpoint](ModelRunner& runner) -> std::unique_ptr<BlockStore> {
+    if (runner.options().device != "cpu") {
+      fail(ErrorCode::kUnsupported, "--kv-disk works with --device cpu only; the model runs on {}", runner.device());
+    }
+    auto store = std::make_unique<FileStore>(FileStore::Options{.path = path,
+                                                                .capacity_bytes = capacity,
+                                                                .secret = key,
+                                                                .fingerprint = fingerprint_of(checkpoint, runner),
+                                                                .payload_bytes = payload_bytes(runner)});
+    const BlockStore::Statistics found = store->statistics();
+    log::info("KV blocks on disk: {} of {}, {} blocks from before, by {}", path, format_bytes(found.capacity_bytes),
+              found.num_blocks, store->method());
+    return store;
+  };
+}
+
+}  // namespace quire

@@ -1,0 +1,26 @@
+// Flags of the stores of KV blocks beyond the pool, for commands with an engine.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "apps/flags/command.h"
+#include "engine/engine.h"
+#include "models/loading/checkpoint.h"
+
+namespace quire {
+
+struct KvStoreFlags {
+  std::string disk;
+  std::optional<uint64_t> disk_bytes;
+  std::string secret;
+
+  void add(Command& command);
+  // Gives the engine the store and its secret, if there is to be one. `checkpoint` must outlive the engine's
+  // construction. Throws Error for flags that do not go together and a secret that cannot be used; making the engine
+  // throws what the store does.
+  void apply_to(EngineOptions& options, const Checkpoint& checkpoint) const;
+};
+
+}  // namespace quire

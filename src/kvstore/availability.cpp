@@ -24,7 +24,7 @@ void Availability::succeeded() {
   log::info("{} is used again", options_.subject);
 }
 
-void Availability::failed(std::string_view reason) {
+void Availability::failed(std::string_view reason, bool at_once) {
   const std::lock_guard lock(mutex_);
   const auto now = Clock::now();
   if (is_given_up_) {
@@ -33,7 +33,7 @@ void Availability::failed(std::string_view reason) {
     until_ = now + pause_;
     return;
   }
-  if (++faults_ < options_.faults_to_give_up) return;
+  if (++faults_ < options_.faults_to_give_up && !at_once) return;
   is_given_up_ = true;
   pause_ = options_.first_pause;
   until_ = now + pause_;

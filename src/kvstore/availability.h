@@ -29,7 +29,8 @@ class Availability {
   // False from when it is given up until something succeeds.
   bool is_available() const;
   void succeeded();
-  void failed(std::string_view reason);
+  // `at_once`: it is given up whatever was before.
+  void failed(std::string_view reason, bool at_once = false);
 
  private:
   Options options_;

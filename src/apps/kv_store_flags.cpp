@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "kernels/select.h"
 #include "kvstore/file_store.h"
+#include "kvstore/redis_store.h"
 #include "kvstore/secret_key.h"
+#include "kvstore/stacked_store.h"
 #include "models/loading/weight_cache.h"
 #include "models/running/model_runner.h"
 
@@ -50,6 +52,14 @@ std::vector<uint64_t> payload_bytes(ModelRunner& runner) {
   return bytes;
 }
 
+std::unique_ptr<BlockStore> open_disk(FileStore::Options options) {
+  auto store = std::make_unique<FileStore>(options);
+  const BlockStore::Statistics found = store->statistics();
+  log::info("KV blocks on disk: {} of {}, {} blocks from before, by {}", options.path.string(),
+            format_bytes(found.capacity_bytes), found.num_blocks, store->method());
+  return store;
+}
+
 }  // namespace
 
 void KvStoreFlags::add(Command& command) {
@@ -62,38 +72,58 @@ void KvStoreFlags::add(Command& command) {
                 .value = gibibytes(disk_bytes, uint64_t{1} << 20),
                 .help = "The size of that file, for example 512MiB; a number alone is GiB",
                 .default_text = "10GiB"},
+               {.names = "--kv-store",
+                .value = text(server, "URL"),
+                .help = "Share KV blocks with other servers through a Redis or Valkey: redis://HOST:PORT",
+                .default_text = "none"},
                {.names = "--kv-secret",
                 .value = text(secret, "FILE"),
-                .help = "16 random bytes under which blocks are kept; made with mode 600 if there is no such file",
+                .help = "16 random bytes under which blocks are kept, equal where they are shared; made with mode 600 "
+                        "if there is no such file",
                 .default_text = "the name of --kv-disk with .key"}});
 }
 
 void KvStoreFlags::apply_to(EngineOptions& options, const Checkpoint& checkpoint) const {
-  if (disk.empty()) {
-    if (!disk_bytes && secret.empty()) return;
-    fail(ErrorCode::kInvalidArgument, "{} says nothing without --kv-disk FILE",
-         disk_bytes ? "--kv-disk-size" : "--kv-secret");
+  if (disk_bytes && disk.empty())
+    fail(ErrorCode::kInvalidArgument, "--kv-disk-size says nothing without --kv-disk FILE");
+  if (disk.empty() && server.empty()) {
+    if (secret.empty()) return;
+    fail(ErrorCode::kInvalidArgument, "--kv-secret says nothing without --kv-disk FILE or --kv-store URL");
   }
   if (!options.scheduler.prefix_caching) {
     fail(ErrorCode::kInvalidArgument,
-         "--kv-disk keeps what the prefix cache finds; leave out --no-enable-prefix-caching");
+         "--kv-disk and --kv-store keep what the prefix cache finds; leave out --no-enable-prefix-caching");
   }
+  if (disk.empty() && secret.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "--kv-store needs --kv-secret FILE, with the same 16 bytes on every server that shares blocks");
+  }
+  std::optional<RedisAddress> address;
+  if (!server.empty()) address = parse_redis_url(server);
   const HashKey key = secret_of_file(secret.empty() ? disk + ".key" : secret);
   options.scheduler.hash_key = key;
-  options.make_store = [path = disk, capacity = disk_bytes.value_or(kDefaultDiskBytes), key,
+  options.make_store = [path = disk, capacity = disk_bytes.value_or(kDefaultDiskBytes), address, key,
                         &checkpoint](ModelRunner& runner) -> std::unique_ptr<BlockStore> {
     if (runner.options().device != "cpu") {
-      fail(ErrorCode::kUnsupported, "--kv-disk works with --device cpu only; the model runs on {}", runner.device());
+      fail(ErrorCode::kUnsupported, "--kv-disk and --kv-store work with --device cpu only; the model runs on {}",
+           runner.device());
     }
-    auto store = std::make_unique<FileStore>(FileStore::Options{.path = path,
-                                                                .capacity_bytes = capacity,
-                                                                .secret = key,
-                                                                .fingerprint = fingerprint_of(checkpoint, runner),
-                                                                .payload_bytes = payload_bytes(runner)});
-    const BlockStore::Statistics found = store->statistics();
-    log::info("KV blocks on disk: {} of {}, {} blocks from before, by {}", path, format_bytes(found.capacity_bytes),
-              found.num_blocks, store->method());
-    return store;
+    const std::string fingerprint = fingerprint_of(checkpoint, runner);
+    std::vector<std::unique_ptr<BlockStore>> stores;
+    if (!path.empty()) {
+      stores.push_back(open_disk({.path = path,
+                                  .capacity_bytes = capacity,
+                                  .secret = key,
+                                  .fingerprint = fingerprint,
+                                  .payload_bytes = payload_bytes(runner)}));
+    }
+    if (address) {
+      log::info("KV blocks are shared through {}", address->printed());
+      stores.push_back(std::make_unique<RedisStore>(RedisStore::Options{
+          .address = *address, .secret = key, .fingerprint = fingerprint, .payload_bytes = payload_bytes(runner)}));
+    }
+    if (stores.size() == 1) return std::move(stores[0]);
+    return std::make_unique<StackedStore>(std::move(stores));
   };
 }
 

@@ -14,12 +14,13 @@ namespace quire {
 struct KvStoreFlags {
   std::string disk;
   std::optional<uint64_t> disk_bytes;
+  std::string server;
   std::string secret;
 
   void add(Command& command);
-  // Gives the engine the store and its secret, if there is to be one. `checkpoint` must outlive the engine's
+  // Gives the engine the stores and their secret, if there are to be any. `checkpoint` must outlive the engine's
   // construction. Throws Error for flags that do not go together and a secret that cannot be used; making the engine
-  // throws what the store does.
+  // throws what they do.
   void apply_to(EngineOptions& options, const Checkpoint& checkpoint) const;
 };
 

@@ -174,13 +174,13 @@ TEST(KvStoreClient, AFetchLeavesBlocksToThoseThatRun) {
     first.add(kLong);
     first.run();
   }
-  Server second(records, server_options(11));
-  Sequence* running = second.add({.num_prompt = 4, .max_length = 8});
+  Server second(records, server_options(12));
+  Sequence* running = second.add({.num_prompt = 12, .max_length = 16});
   second.step();
   ASSERT_EQ(running->state, SequenceState::kRunning);
   const Sequence* fetching = second.add(kLong);
   second.run();
-  EXPECT_EQ(fetching->num_cached_tokens, 0) << "nine blocks of ten would have left one";
+  EXPECT_EQ(fetching->num_cached_tokens, 0) << "nine blocks would have left none";
   EXPECT_EQ(running->num_preemptions, 0);
 }
 
@@ -212,7 +212,7 @@ TEST(KvStoreClient, Swarm) {
         Sequence* sequence = all[static_cast<size_t>(below(std::ssize(all)))];
         if (sequence->state != SequenceState::kFinished) server.end(sequence);
       }
-      server.now_ms += static_cast<double>(below(40)) / 10;
+      server.now_ms += below(40) == 0 ? 100.0 : 0.05;
       server.store->is_hung = below(20) == 0;
       server.step();
     }

@@ -31,8 +31,8 @@ class StatusCounter {
   void count_finish(FinishReason reason);
   void count_failed_step() { ++counted_.num_failed_steps; }
   void count_step(const StepShape& shape, const StepTimes& times);
-  // Makes the present counts visible to read(). `kv_store` may be null.
-  void publish(const Scheduler& scheduler, const KvStoreClient* kv_store);
+  // Makes the present counts visible to read(). `kv_store`: null where there is none.
+  void publish(const Scheduler& scheduler, const KvStoreClient* kv_store = nullptr);
 
   EngineStatus read(bool with_blocks) const;
   // The next publish() includes the block map.

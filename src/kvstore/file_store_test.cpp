@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <random>
 
@@ -150,6 +152,9 @@ TEST(FileStore, OnlyItsOwnBlocksAreFound) {
   EXPECT_EQ(finds([](auto& o) { o.secret.high = 3; }), 0);
   EXPECT_EQ(finds([](auto& o) { o.capacity_bytes = 512 << 10; }), 0);
   EXPECT_EQ(finds([](auto& o) { o.capacity_bytes = 512 << 10; }), 1);
+  std::filesystem::resize_file(options.path, 48);  // a process was killed when it made the file
+  EXPECT_EQ(finds([](auto& o) { o.capacity_bytes = 512 << 10; }), 0);
+  EXPECT_EQ(finds([](auto& o) { o.capacity_bytes = 512 << 10; }), 1);
 }
 
 TEST(FileStore, RefusesWhatItMustNotUse) {
@@ -180,7 +185,7 @@ TEST(FileStore, RefusesWhatItMustNotUse) {
   EXPECT_FALSE(std::filesystem::exists(folder / "tiny"));
   auto huge = small_disk(folder / "huge");
   huge.capacity_bytes = uint64_t{1} << 44;
-  EXPECT_NE(refusal(huge).find("cannot "), std::string::npos);
+  EXPECT_NE(refusal(huge).find("and its file system has"), std::string::npos);
 }
 
 TEST(SecretKey, IsMadeOnceAndKeptFromOthers) {
@@ -209,12 +214,11 @@ TEST(SecretKey, IsMadeOnceAndKeptFromOthers) {
 TEST(FileStore, DamageIsFoundOut) {
   const TestFolder folder;
   const auto path = folder / "kv";
-  auto options = small_disk(path);
-  options.capacity_bytes = 128 << 10;
-  constexpr uint64_t kNumBlocks = 8;
+  const auto options = small_disk(path);
+  constexpr uint64_t kNumBlocks = 20;
   std::mt19937_64 random(1);
   int64_t num_lost = 0;
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 25; ++round) {
     {
       FileStore store(options);
       StoreCaller caller(store);
@@ -222,9 +226,8 @@ TEST(FileStore, DamageIsFoundOut) {
     }
     const uint64_t size = std::filesystem::file_size(path);
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    for (int damage = 0; damage < 20; ++damage) {
-      // Half of them where something lies.
-      const uint64_t at = random() % (damage % 2 == 0 ? size : 100'000);
+    for (int damage = 0; damage < 40; ++damage) {
+      const uint64_t at = random() % size;
       file.clear();
       file.seekg(static_cast<std::streamoff>(at));
       char byte = 0;
@@ -257,7 +260,7 @@ TEST(FileStore, DamageIsFoundOut) {
     }
   }
   EXPECT_GT(num_lost, 50);
-  EXPECT_LT(num_lost, 50 * static_cast<int64_t>(kNumBlocks));
+  EXPECT_LT(num_lost, 25 * static_cast<int64_t>(kNumBlocks));
 }
 
 // A child writes blocks without end until it is killed. QUIRE_KV_KILLS: how often; tools/kv_crash.sh does it 1,000
@@ -301,6 +304,8 @@ TEST(FileStore, KilledAtAnyMoment) {
     }
   }
   EXPECT_GT(num_read, 0);
+  if (kills != nullptr)
+    std::printf("%d kills, %ld blocks read and none wrong\n", num_kills, static_cast<long>(num_read));
 }
 
 // A disk with faults: every operation goes through the real one, and then its result may become another.

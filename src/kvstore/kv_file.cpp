@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -115,10 +116,12 @@ KvFile::KvFile(const std::filesystem::path& path, const Layout& layout)
            printable(path.string(), 400));
     }
     const NoSizeSignal no_signal;
+    check_room(path, at);
+    // The header first: whenever this ends, the file is recognised, and its size or what it holds tells the rest.
+    if (found != wanted && !write_all(file_, std::as_bytes(std::span(&wanted, 1)), 0)) refuse_file(path, "written");
     take_room(path, at);
     if (found != wanted || static_cast<uint64_t>(status.st_size) != at) {
       const std::vector<SlotEntry> none(static_cast<size_t>(num_slots_));
-      if (!write_all(file_, std::as_bytes(std::span(&wanted, 1)), 0)) refuse_file(path, "written");
       for (size_t group = 0; group < slot_bytes_.size(); ++group) write_table(group, none);
     }
     open_direct();
@@ -158,6 +161,19 @@ void KvFile::open(const std::filesystem::path& path) {
   }
 }
 
+// Asked before room is taken: some file systems fill the disk before they find that it is too small.
+void KvFile::check_room(const std::filesystem::path& path, uint64_t size_bytes) const {
+  struct stat status = {};
+  struct statvfs disk = {};
+  if (::fstat(file_, &status) != 0 || ::fstatvfs(file_, &disk) != 0) refuse_file(path, "examined");
+  const uint64_t own = static_cast<uint64_t>(status.st_blocks) * 512;
+  const uint64_t available = own + disk.f_bavail * disk.f_frsize;
+  if (size_bytes > available) {
+    fail(ErrorCode::kIo, "the KV disk '{}' would have {} bytes, and its file system has {}: make it smaller",
+         printable(path.string(), 400), size_bytes, available);
+  }
+}
+
 void KvFile::take_room(const std::filesystem::path& path, uint64_t size_bytes) {
   const auto size = static_cast<off_t>(size_bytes);
   if (::ftruncate(file_, size) != 0) refuse_file(path, "given its size");
@@ -165,10 +181,9 @@ void KvFile::take_room(const std::filesystem::path& path, uint64_t size_bytes) {
   if (errno == EOPNOTSUPP || errno == ENOSYS) return;  // such a file system gives room when a slot is written
   const int error = errno;
   // A full disk must not stay full.
-  if (::ftruncate(file_, static_cast<off_t>(kPageBytes)) != 0) refuse_file(path, "made smaller");
+  if (::ftruncate(file_, 0) != 0) refuse_file(path, "made smaller");
   errno = error;
-  fail(ErrorCode::kIo, "the KV disk '{}' cannot have {} bytes: {}", printable(path.string(), 400), size_bytes,
-       std::strerror(errno));
+  refuse_file(path, "given its room");
 }
 
 // The same file again, past the system's cache; without /proc or on a file system that cannot, with it.

@@ -54,6 +54,7 @@ class KvFile {
 
  private:
   void open(const std::filesystem::path& path);
+  void check_room(const std::filesystem::path& path, uint64_t size_bytes) const;
   void take_room(const std::filesystem::path& path, uint64_t size_bytes);
   void open_direct();
   uint64_t table_offset(size_t group) const;

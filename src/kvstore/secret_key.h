@@ -1,4 +1,4 @@
-// The secret under which prefixes are hashed and records are sealed: whoever shares a store has the same.
+// The secret under which prefixes are hashed and records are sealed: all who share a store have the same.
 #pragma once
 
 #include <filesystem>

@@ -276,6 +276,8 @@ TEST(FileStore, KilledAtAnyMoment) {
   int64_t num_read = 0;
   for (int i = 0; i < num_kills; ++i) {
     const uint64_t seed = random();
+    int written[2] = {};  // the child says when its first blocks are
+    ASSERT_EQ(::pipe(written), 0);
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
@@ -290,13 +292,21 @@ TEST(FileStore, KilledAtAnyMoment) {
           store.begin_write(tickets.emplace_back(caller.next()), block.block(), block.sources());
         }
         for (const auto ticket : tickets) caller.wait(ticket);
+        if (::write(written[1], "", 1) < 0) ::_exit(1);
       }
     }
-    ::usleep(static_cast<useconds_t>(2000 + random() % 20000));
+    ::close(written[1]);
+    // Every other one may be killed while it opens the file.
+    char byte = 0;
+    if (i % 2 == 0) {
+      ASSERT_EQ(::read(written[0], &byte, 1), 1);
+    }
+    ::usleep(static_cast<useconds_t>(random() % 20000));
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status));
+    ::close(written[0]);
     FileStore store(options);
     StoreCaller caller(store);
     for (uint64_t number = 0; number < 64; ++number) {
@@ -304,8 +314,9 @@ TEST(FileStore, KilledAtAnyMoment) {
     }
   }
   EXPECT_GT(num_read, 0);
-  if (kills != nullptr)
+  if (kills != nullptr) {
     std::printf("%d kills, %ld blocks read and none wrong\n", num_kills, static_cast<long>(num_read));
+  }
 }
 
 // A disk with faults: every operation goes through the real one, and then its result may become another.

@@ -61,6 +61,9 @@ class KvStoreClient {
   // Whether a sequence waits for its blocks.
   bool is_fetching() const { return num_waiting_ > 0; }
 
+  // Whether the store has something to do.
+  bool is_busy() const { return !operations_.empty(); }
+
   const Statistics& statistics() const { return statistics_; }
   const BlockStore& store() const { return *store_; }
 

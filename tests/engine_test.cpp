@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
-#include "engine/test_store.h"
+#include "engine/simulated_store.h"
 
 namespace quire {
 namespace {
@@ -111,13 +111,13 @@ TEST_F(EngineTest, AnswersDoNotDependOnBatchChunksOrPreemption) {
 }
 
 TEST_F(EngineTest, APrefixFromAStoreGivesTheSameBits) {
-  test::StoredRecords records;
+  StoredRecords records;
   const auto make = [&](bool with_store) {
     EngineOptions options;
     options.scheduler.hash_key = {.low = 5, .high = 6};
     if (with_store) {
       options.make_store = [&records](ModelRunner&) {
-        return std::make_unique<test::TestStore>(records, test::TestStore::Faults{.polls_until_done = 2});
+        return std::make_unique<SimulatedStore>(records, SimulatedStore::Faults{.polls_until_done = 2});
       };
     }
     return make_engine(2, 128, 8, options);

@@ -30,6 +30,7 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   int64_t cached = 0;
   int64_t accepted = 0;
   int64_t rejected = 0;
+  int64_t fetched = 0;
   for (uint64_t seed = 1; steps < kSwarmSteps; ++seed) {
     const SimulationResult result = simulate(random_case(seed, 200));
     steps += result.num_steps;
@@ -37,6 +38,7 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
     swaps += result.num_swaps;
     accepted += result.num_accepted_drafts;
     rejected += result.num_rejected_drafts;
+    fetched += result.num_fetched_tokens;
     for (const SimulatedOutcome& outcome : result.outcomes) {
       ++ends[outcome.end];
       cached += outcome.cached_tokens;
@@ -50,6 +52,7 @@ TEST(Simulation, AMillionStepsKeepEveryInvariant) {
   EXPECT_GT(cached, 1'000);
   EXPECT_GT(accepted, 1'000);
   EXPECT_GT(rejected, 1'000);
+  EXPECT_GT(fetched, 1'000);
 }
 
 TEST(Simulation, ASeedRepeatsARunExactly) {

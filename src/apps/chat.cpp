@@ -13,6 +13,7 @@
 #include <optional>
 #include <utility>
 
+#include "apps/conversations.h"
 #include "apps/generation.h"
 #include "apps/interrupt.h"
 #include "base/error.h"
@@ -27,6 +28,8 @@ constexpr const char* kHelp =
     "                  max_tokens, system, stats (on, off) or effort (of reasoning: none,\n"
     "                  low, high ..., as the model has it); /set alone shows them\n"
     "/clear            forget the conversation\n"
+    "/save NAME        keep the conversation under a name\n"
+    "/load NAME        go on with one that was saved; /load alone lists them\n"
     "/bye              leave (also Ctrl-D)\n"
     "\"\"\"               begins and ends text of several lines\n"
     "Ctrl-C            stops the answer\n";
@@ -184,6 +187,10 @@ class Chat {
       fmt::print("{}", kHelp);
     } else if (verb == "/clear") {
       forget();
+    } else if (verb == "/save") {
+      save(rest);
+    } else if (verb == "/load") {
+      load(rest);
     } else if (verb == "/set") {
       set(rest);
     } else {
@@ -195,6 +202,25 @@ class Chat {
   void forget() {
     messages_ = first_messages(settings_);
     fmt::print(stderr, "(a new conversation)\n");
+  }
+
+  void save(const std::string& name) const {
+    if (settings_.raw) fail(ErrorCode::kInvalidArgument, "/save: plain text is continued without a conversation");
+    Conversations::of_user().save(name, messages_);
+    fmt::print(stderr, "(saved: {} messages; /load {} goes on with them)\n", messages_.size(), name);
+  }
+
+  void load(const std::string& name) {
+    const Conversations conversations = Conversations::of_user();
+    if (name.empty()) {
+      for (const std::string& saved : conversations.names()) fmt::print("{}\n", saved);
+      return;
+    }
+    if (settings_.raw) fail(ErrorCode::kInvalidArgument, "/load: plain text is continued without a conversation");
+    messages_ = conversations.load(name);
+    const bool has_system = !messages_.empty() && get_string(messages_[0].as_object(), "role") == "system";
+    settings_.system = has_system ? get_string(messages_[0].as_object(), "content") : "";  // also after /clear
+    fmt::print(stderr, "({} messages)\n", messages_.size());
   }
 
   void set(const std::string& rest) {

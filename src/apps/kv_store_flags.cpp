@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "apps/flags/values.h"
@@ -83,6 +85,24 @@ void KvStoreFlags::add(Command& command) {
                 .default_text = "the name of --kv-disk with .key"}});
 }
 
+HashKey KvStoreFlags::key() const {
+  if (disk.empty() && secret.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "--kv-store needs --kv-secret FILE, with the same 16 bytes on every server that shares blocks");
+  }
+  return secret_of_file(secret.empty() ? disk + ".key" : secret);
+}
+
+std::string KvStoreFlags::tenant_secret() const {
+  if (disk.empty() && server.empty()) return {};
+  std::string bytes;
+  for (const std::string_view half : {"tenants, first half", "tenants, second half"}) {
+    const PrefixHash hash = siphash128(key(), std::as_bytes(std::span(half)));
+    bytes.append(reinterpret_cast<const char*>(&hash), sizeof(hash));
+  }
+  return bytes;
+}
+
 void KvStoreFlags::apply_to(EngineOptions& options, const Checkpoint& checkpoint) const {
   if (disk_bytes && disk.empty())
     fail(ErrorCode::kInvalidArgument, "--kv-disk-size says nothing without --kv-disk FILE");
@@ -94,15 +114,10 @@ void KvStoreFlags::apply_to(EngineOptions& options, const Checkpoint& checkpoint
     fail(ErrorCode::kInvalidArgument,
          "--kv-disk and --kv-store keep what the prefix cache finds; leave out --no-enable-prefix-caching");
   }
-  if (disk.empty() && secret.empty()) {
-    fail(ErrorCode::kInvalidArgument,
-         "--kv-store needs --kv-secret FILE, with the same 16 bytes on every server that shares blocks");
-  }
+  options.scheduler.hash_key = key();
   std::optional<RedisAddress> address;
   if (!server.empty()) address = parse_redis_url(server);
-  const HashKey key = secret_of_file(secret.empty() ? disk + ".key" : secret);
-  options.scheduler.hash_key = key;
-  options.make_store = [path = disk, capacity = disk_bytes.value_or(kDefaultDiskBytes), address, key,
+  options.make_store = [path = disk, capacity = disk_bytes.value_or(kDefaultDiskBytes), address, key = key(),
                         &checkpoint](ModelRunner& runner) -> std::unique_ptr<BlockStore> {
     if (runner.options().device != "cpu") {
       fail(ErrorCode::kUnsupported, "--kv-disk and --kv-store work with --device cpu only; the model runs on {}",

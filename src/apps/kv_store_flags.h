@@ -22,6 +22,12 @@ struct KvStoreFlags {
   // construction. Throws Error for flags that do not go together and a secret that cannot be used; making the engine
   // throws what they do.
   void apply_to(EngineOptions& options, const Checkpoint& checkpoint) const;
+  // By which keys become tenants (server/access/auth.h), so that a key finds its blocks after a restart and at other
+  // servers with the secret; empty without a store. Throws Error for a secret that cannot be used.
+  std::string tenant_secret() const;
+
+ private:
+  HashKey key() const;
 };
 
 }  // namespace quire

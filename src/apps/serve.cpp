@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "apps/commands.h"
 #include "apps/loaded_drafter.h"
@@ -153,8 +154,10 @@ void serve(const ServeOptions& options) {
   const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(options.model.model);
   std::unique_ptr<Checkpoint> drafter_checkpoint;
   uint64_t needed_bytes = 0;
+  ListenerOptions listening = options.listener_options();
+  if (!options.check) listening.tenant_secret = options.kv_store.tenant_secret();
   const ServerConfig config = {
-      .listener = options.listener_options(),
+      .listener = std::move(listening),
       .limits = options.server_limits(),
       .stream_interval = options.stream_interval,
       .allow_request_templates = options.allow_request_templates,

@@ -10,11 +10,11 @@
 namespace quire {
 namespace {
 
-constexpr size_t kReadsAtOnce = 16;             // of a fetch
+constexpr size_t kReadsAtOnce = 64;             // of a fetch: more begin after a step only, and steps may be long
 constexpr int64_t kWritesAtOnce = 8;            // of all sequences
 constexpr size_t kMaxOffers = 4096;             // blocks that wait to be written
 constexpr std::chrono::seconds kLastWrites(2);  // at the end, for those
-// A fetch may not borrow from the last of so many parts of a pool.
+// Neither fetches nor writes may borrow from the last of so many parts of a pool.
 constexpr int64_t kReservedShare = 8;
 // Before the cost model is fitted: the time that a token takes to compute.
 constexpr double kUnknownTokenMs = 0.1;
@@ -164,6 +164,12 @@ void KvStoreClient::found(Fetch& fetch, int64_t num_found) {
   if (borrow(fetch)) begin_reads(fetch);
 }
 
+// How many blocks of the group's pool may be borrowed.
+int64_t KvStoreClient::spare(size_t group) const {
+  const BlockManager& blocks = kv_.blocks(group);
+  return blocks.num_available() - blocks.num_total() / kReservedShare;
+}
+
 // Takes blocks of the pools for what is to be read: of a group with a window, what the token after the prefix sees.
 // False when a pool has not enough to spare.
 bool KvStoreClient::borrow(Fetch& fetch) {
@@ -171,9 +177,7 @@ bool KvStoreClient::borrow(Fetch& fetch) {
     return std::max(fetch.first, kv_.first_block_seen(g, fetch.end * kv_.block_size()));
   };
   for (size_t g = 0; g < kv_.num_groups(); ++g) {
-    const BlockManager& blocks = kv_.blocks(g);
-    const int64_t spare = blocks.num_available() - blocks.num_total() / kReservedShare;
-    if (fetch.end - first_wanted(g) > spare) return false;
+    if (fetch.end - first_wanted(g) > spare(g)) return false;
   }
   for (int64_t index = fetch.first; index < fetch.end; ++index) {
     for (size_t g = 0; g < kv_.num_groups(); ++g) {
@@ -238,7 +242,7 @@ void KvStoreClient::offer(const KvManager::Published& published) {
 }
 
 void KvStoreClient::begin_writes() {
-  while (num_writes_ < kWritesAtOnce && !offers_.empty()) {
+  while (num_writes_ < kWritesAtOnce && !offers_.empty() && spare(offers_.front().group) > 0) {
     const Offer offer = std::move(offers_.front());
     offers_.pop_front();
     // It may have been evicted since, or hold something else.

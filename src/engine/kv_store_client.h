@@ -7,7 +7,8 @@
 // long as it has waited for them; what has arrived by then is used.
 //
 // Nothing here waits for the store. Blocks that it reads or writes are held meanwhile, so that nobody else gets them:
-// of those to write only a few, and those to read never from the last eighth of a pool.
+// of those to write only a few, and none while no more than an eighth of a pool is available. What is not written by
+// then stays in the pool, and is not written at all if it is evicted.
 //
 // Engine thread only.
 #pragma once
@@ -60,6 +61,9 @@ class KvStoreClient {
   // Whether a sequence waits for its blocks.
   bool is_fetching() const { return num_waiting_ > 0; }
 
+  // Whether the store has something to do.
+  bool is_busy() const { return !operations_.empty(); }
+
   const Statistics& statistics() const { return statistics_; }
   const BlockStore& store() const { return *store_; }
 
@@ -104,6 +108,7 @@ class KvStoreClient {
   void found(Fetch& fetch, int64_t num_found);
   bool pays(int64_t num_blocks, double compute_ms) const;
   double compute_ms(int64_t first_block, int64_t num_blocks) const;
+  int64_t spare(size_t group) const;
   bool borrow(Fetch& fetch);
   void begin_reads(Fetch& fetch);
   void finish(Fetch& fetch);

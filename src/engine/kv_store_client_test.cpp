@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/simulated_store.h"
 #include "engine/test_harness.h"
-#include "engine/test_store.h"
 
 namespace quire::test {
 namespace {
@@ -20,8 +20,9 @@ SchedulerOptions server_options(int64_t num_blocks = 64) {
 
 // A server with a store: the harness and its client.
 struct Server {
-  Server(StoredRecords& records, const SchedulerOptions& options, TestStore::Faults faults = {}) : harness(options) {
-    auto made = std::make_unique<TestStore>(records, faults);
+  Server(StoredRecords& records, const SchedulerOptions& options, SimulatedStore::Faults faults = {})
+      : harness(options) {
+    auto made = std::make_unique<SimulatedStore>(records, faults);
     store = made.get();
     client = std::make_unique<KvStoreClient>(
         std::move(made), harness.scheduler.kv(), harness.scheduler.cost(),
@@ -59,7 +60,7 @@ struct Server {
 
   double now_ms = 0;
   Harness harness;
-  TestStore* store = nullptr;
+  SimulatedStore* store = nullptr;
   std::unique_ptr<KvStoreClient> client;
 };
 

@@ -207,6 +207,12 @@ void SimulatedModel::finish(std::span<const StepPlan::Item> items, StepResults& 
   }
 }
 
+std::vector<std::span<std::byte>> SimulatedModel::block_parts(int group, int32_t block) {
+  const auto size = static_cast<size_t>(options_.scheduler.block_size);
+  const std::span pool(tiers_[static_cast<size_t>(group)].pool);
+  return {std::as_writable_bytes(pool.subspan(static_cast<size_t>(block) * size, size))};
+}
+
 uint64_t& SimulatedModel::entry(size_t group, const Sequence& sequence, int64_t position, int32_t branch) {
   const int64_t size = options_.scheduler.block_size;
   const int32_t block = sequence.kv.block_of(group, position, size, branch);

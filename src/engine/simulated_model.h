@@ -54,6 +54,9 @@ class SimulatedModel : public Executor {
   bool may_start_ahead() const override { return last_may_be_followed_; }
   void finish(std::span<const StepPlan::Item> items, StepResults& results) override;
 
+  // What a block holds, as a store sees it.
+  std::vector<std::span<std::byte>> block_parts(int group, int32_t block);
+
   int64_t num_steps() const { return num_steps_; }
   int64_t num_rejected_drafts() const { return num_rejected_; }
   int64_t num_accepted_drafts() const { return num_accepted_; }

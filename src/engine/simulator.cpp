@@ -5,14 +5,20 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
+#include "base/check.h"
 #include "engine/draft_budget.h"
+#include "engine/kv_store_client.h"
 #include "engine/simulated_model.h"
 
 namespace quire {
 namespace {
+
+// While nothing can run before the store has done something.
+constexpr double kStoreWaitMs = 0.5;
 
 class Simulation {
  public:
@@ -24,6 +30,12 @@ class Simulation {
         loop_(scheduler_, model_, options.max_steps_in_flight),
         arrival_steps_(requests.size()) {
     result_.outcomes.resize(requests.size());
+    if (!options.store) return;
+    CHECK(options.max_steps_in_flight == 1);
+    store_client_.emplace(
+        std::make_unique<SimulatedStore>(records_, *options.store), scheduler_.kv(), scheduler_.cost(),
+        KvStoreClient::Options{.now_ms = [this] { return now_; },
+                               .parts = [this](int group, int32_t block) { return model_.block_parts(group, block); }});
   }
 
   SimulationResult run() {
@@ -33,7 +45,9 @@ class Simulation {
       end_cancelled_and_overdue();
       step();
     }
+    while (store_client_ && store_client_->is_busy()) store_client_->advance();
     if (options_.check) verify_idle();
+    if (store_client_) result_.num_fetched_tokens = store_client_->statistics().num_fetched_tokens;
     result_.duration_ms = now_;
     result_.num_steps = model_.num_steps();
     result_.num_preemptions = scheduler_.num_preemptions();
@@ -83,6 +97,7 @@ class Simulation {
     sequence.deadline_ms = request.timeout_ms > 0 ? request.arrival_ms + request.timeout_ms : 0.0;
     arrival_steps_[index] = model_.num_steps();
     scheduler_.add(&sequence);
+    if (store_client_ && options_.scheduler.prefix_caching) store_client_->want(sequence);
     live_.emplace(&sequence, std::move(choice));
   }
 
@@ -105,8 +120,13 @@ class Simulation {
 
   // One step, as Engine::step does it.
   void step() {
+    if (store_client_) store_client_->advance();
     propose_drafts();
     const StartedStep* step = loop_.step();
+    if (step == nullptr && store_client_ && store_client_->is_busy()) {
+      now_ += kStoreWaitMs;
+      return;
+    }
     if (step == nullptr) {
       if (!live_.empty()) model_.fail_invariant(fmt::format("{} sequences wait and nobody runs", live_.size()));
       return;
@@ -203,6 +223,7 @@ class Simulation {
       outcome.ttft_ms = generated > 0 ? choice.first_ms - request.arrival_ms : 0.0;
       outcome.tpot_ms = generated > 1 ? (choice.last_ms - choice.first_ms) / static_cast<double>(generated - 1) : 0.0;
     }
+    if (store_client_) store_client_->forget(choice.sequence);
     loop_.finish(&choice.sequence);
     live_.erase(&choice.sequence);
   }
@@ -234,6 +255,8 @@ class Simulation {
   SimulatedModel::Choices live_;
   SimulatedModel model_;
   StepLoop loop_;
+  StoredRecords records_;
+  std::optional<KvStoreClient> store_client_;
   std::vector<int64_t> arrival_steps_;
   DraftBudget budget_;
   std::vector<SimulatedChoice*> drafting_;  // those that may have drafts in the next step
@@ -260,12 +283,15 @@ std::string describe(const SimulationOptions& options) {
   return fmt::format(
       "seed {}, blocks of {} ({}), {} batch tokens, {} sequences, {} branches, policy {}, first served {}, chunks {}, "
       "prefix caching {}, preemption {}, static batching {}, step target {} ms, RoPE switch at {}, {} steps in flight, "
-      "adaptive drafts {}",
+      "adaptive drafts {}, store {}",
       options.seed, scheduler.block_size, groups, scheduler.max_batch_tokens, scheduler.max_sequences,
       scheduler.max_branches, static_cast<int>(scheduler.policy), static_cast<int>(scheduler.first_served),
       scheduler.chunked_prefill, scheduler.prefix_caching, static_cast<int>(scheduler.preemption),
       static_cast<int>(scheduler.static_batching), scheduler.target_step_ms, scheduler.rope_switch_length,
-      options.max_steps_in_flight, options.adaptive_drafts);
+      options.max_steps_in_flight, options.adaptive_drafts,
+      options.store
+          ? fmt::format("after {} polls, failing {}", options.store->polls_until_done, options.store->share_failing)
+          : "none");
 }
 
 }  // namespace quire

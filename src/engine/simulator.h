@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "engine/scheduler.h"
+#include "engine/simulated_store.h"
 
 namespace quire {
 
@@ -40,6 +42,8 @@ struct SimulationOptions {
   // More than 1: steps are planned while earlier ones run, as on a device that runs beside the host. At random a step
   // needs the host, so that none is planned while it runs.
   int max_steps_in_flight = 1;
+  // A store of KV blocks beyond the pool; only with one step in flight, as on the host.
+  std::optional<SimulatedStore::Faults> store = {};
   bool adaptive_drafts = false;  // as many drafts as pay (draft_budget.h); off: all
   bool check = true;
   bool keep_token_times = false;
@@ -67,6 +71,7 @@ struct SimulationResult {
   int64_t num_swaps = 0;
   int64_t num_accepted_drafts = 0;
   int64_t num_rejected_drafts = 0;
+  int64_t num_fetched_tokens = 0;
   double worst_decode_gap_ms = 0.0;  // longest time between two tokens of one choice
 };
 

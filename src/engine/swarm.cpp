@@ -47,6 +47,11 @@ SimulationOptions random_options(uint64_t seed) {
   scheduler.rope_switch_length = below(2) * (1 + below(100));
   scheduler.max_branches = below(4) * below(6);
   options.adaptive_drafts = below(2) == 0;
+  if (options.max_steps_in_flight == 1 && below(2) == 0) {
+    options.store = {.polls_until_done = static_cast<int>(below(4)),
+                     .in_random_order = below(2) == 0,
+                     .share_failing = below(3) == 0 ? 0.2 : 0.0};
+  }
   return options;
 }
 

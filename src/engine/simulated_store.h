@@ -1,4 +1,4 @@
-// A store of KV blocks in memory for tests: as slow, as full and as faulty as they want it.
+// A store of KV blocks in memory for the simulator and tests: as slow and as faulty as they want it.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 #include "kvstore/block_store.h"
 
-namespace quire::test {
+namespace quire {
 
 // What outlives a store, as a disk does.
 struct StoredRecord {
@@ -22,14 +22,14 @@ struct StoredRecord {
 };
 using StoredRecords = std::map<std::pair<uint64_t, int32_t>, StoredRecord>;  // by the low half of the hash, and group
 
-class TestStore final : public BlockStore {
+class SimulatedStore final : public BlockStore {
  public:
   struct Faults {
     int polls_until_done = 0;  // of each operation
     bool in_random_order = false;
     double share_failing = 0;
   };
-  TestStore(StoredRecords& records, Faults faults) : records_(records), faults_(faults) {}
+  SimulatedStore(StoredRecords& records, Faults faults) : records_(records), faults_(faults) {}
 
   void begin_find(Ticket ticket, std::span<const StoredBlockId> ids) override {
     int64_t count = 0;
@@ -117,4 +117,4 @@ class TestStore final : public BlockStore {
   std::mt19937_64 random_{3};
 };
 
-}  // namespace quire::test
+}  // namespace quire

@@ -346,15 +346,21 @@ class World : public Executor {
   int cancelled_ = 0;
 };
 
+// The way to a state, and the actions that may be possible there.
+struct Path {
+  std::string done;
+  std::string next;
+};
+
 // Returns the number of states.
 size_t explore(const Scope& scope) {
   std::unordered_set<std::string> seen;
-  std::deque<std::string> paths = {""};
+  std::deque<Path> paths = {{"", World(scope, "").actions()}};
   bool reached_the_end = false;
   while (!paths.empty() && !testing::Test::HasFailure()) {
-    const std::string path = std::move(paths.front());
+    const auto [path, actions] = std::move(paths.front());
     paths.pop_front();
-    for (const char action : World(scope, path).actions()) {
+    for (const char action : actions) {
       World world(scope, path);
       if (!world.act(action)) continue;
       if (world.is_over()) {
@@ -364,7 +370,7 @@ size_t explore(const Scope& scope) {
         }
       }
       EXPECT_LT(path.size(), 60u) << "no end is reached: " << path;
-      if (seen.insert(world.state()).second) paths.push_back(path + action);
+      if (seen.insert(world.state()).second) paths.push_back({path + action, world.actions()});
       if (testing::Test::HasFailure()) ADD_FAILURE() << "after " << path << action;
     }
   }

@@ -17,6 +17,9 @@ constexpr double kMinBucketWeight = 0.02;
 // Pulls weights towards zero, which decides in the directions that the buckets do not determine: a step's time is fixed
 // rather than due to its few rows or sequences, until steps of other sizes have told.
 constexpr CostModel::Weights kRegularization = {1e-10, 1e-7, 1e-7, 1e-7, 6e-7, 2e-6, 4e-7, 2e-6};
+// Steps of a bucket after each of which the weights are fitted; later they are after this many steps of any bucket.
+constexpr int64_t kFitsAtOnce = 16;
+constexpr int64_t kFitEvery = 8;
 constexpr double kMinStepMs = 1e-3;
 constexpr double kMinPivot = 1e-12;
 // A measured time counts at most as this multiple of the prediction: a step that another process slowed down says
@@ -127,7 +130,8 @@ void CostModel::observe(const StepShape& shape, double ms) {
   for (int i = 0; i < kFeatures; ++i) bucket.features[i] += fresh * (x[i] - bucket.features[i]);
   bucket.ms += fresh * (ms - bucket.ms);
   bucket.last_seen = num_observed_++;
-  fit();
+  // Once its bucket knows what such a step takes, one more says little.
+  if (bucket.num_seen <= kFitsAtOnce || num_observed_ - last_fit_ >= kFitEvery) fit();
 }
 
 void CostModel::fit() {
@@ -147,6 +151,7 @@ void CostModel::fit() {
     }
   }
   weights_ = solve_without_negatives(a, b);
+  last_fit_ = num_observed_;
 }
 
 }  // namespace quire

@@ -64,6 +64,7 @@ class CostModel {
   std::array<ShapeBucket, kRowBuckets * kDepthBuckets> buckets_;
   std::vector<size_t> seen_;  // the buckets that have seen steps
   int64_t num_observed_ = 0;
+  int64_t last_fit_ = 0;  // the value of num_observed_ then
 };
 
 }  // namespace quire

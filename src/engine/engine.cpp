@@ -199,14 +199,15 @@ void Engine::start(Choice& choice) {
 }
 
 void Engine::publish(const StartedStep& step) {
-  for (const StepResults::Fork& fork : loop_.results().forks) publish(*choices_.at(fork.child));
+  const double now = options_.now_ms();
+  for (const StepResults::Fork& fork : loop_.results().forks) publish(*choices_.at(fork.child), now);
   for (const StepPlan::Item& item : step.items) {
-    if (item.sequence != nullptr && item.samples && !item.sequence->is_beam) publish(*choices_.at(item.sequence));
+    if (item.sequence == nullptr || !item.samples || item.sequence->is_beam) continue;
+    publish(*choices_.at(item.sequence), now);
   }
 }
 
-void Engine::publish(Choice& choice) {
-  const double now = options_.now_ms();
+void Engine::publish(Choice& choice, double now) {
   if (choice.timing.first_token_ms == 0.0) choice.timing.first_token_ms = now;
   choice.timing.last_token_ms = now;
   counter_.count_tokens(static_cast<int64_t>(choice.update.tokens.size()));

@@ -102,7 +102,7 @@ class Engine {
   void admit_and_cancel();
   void start(Choice& choice);
   void publish(const StartedStep& step);
-  void publish(Choice& choice);
+  void publish(Choice& choice, double now);
   // Beams (engine_beams.cpp).
   void settle_beams(const StartedStep& step);
   void advance(BeamGroup& group);

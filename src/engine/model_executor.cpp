@@ -41,7 +41,7 @@ void ModelExecutor::move(std::span<const StepPlan::Move> moves) {
 
 void ModelExecutor::start(std::span<const StepPlan::Item> items) {
   batch_.clear();
-  StepRows step;
+  StepRows step = std::move(spare_);
   step.entries.resize(items.size());
   for (size_t i = 0; i < items.size(); ++i) add_to_batch(items[i], step.entries[i]);
   if (runner_.can_sample()) choose_on_device(step);
@@ -83,11 +83,9 @@ void ModelExecutor::add_to_batch(const StepPlan::Item& item, StepEntry& entry) {
   entry.choice = &choice;
   entry.first_row = wanted.size();
   entry.samples = item.samples;
-  if (sequence.needs_all_rows) {
-    entry.num_rows = item.num_tokens;
-  } else if (item.samples) {
-    entry.num_rows = 1 + item.num_drafts;
-  }
+  entry.num_rows = sequence.needs_all_rows ? item.num_tokens : item.samples ? 1 + item.num_drafts : 0;
+  entry.first_hidden_row = 0;
+  entry.num_hidden_rows = 0;
   entry.first_position = item.first_position + item.num_tokens - entry.num_rows;
   for (int32_t row = end_row - static_cast<int32_t>(entry.num_rows); row < end_row; ++row) wanted.push_back(row);
   choice.chosen_row = static_cast<int64_t>(wanted.size()) - 1;
@@ -147,7 +145,7 @@ void ModelExecutor::choose_on_device(const StepRows& step) {
 }
 
 void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& results) {
-  const StepRows step = std::move(started_.front());
+  StepRows step = std::move(started_.front());
   started_.pop_front();
   if (runner_.runs_ahead()) prepare(items, step);
   const std::span<const float> logits = runner_.finish();
@@ -167,6 +165,7 @@ void ModelExecutor::finish(std::span<const StepPlan::Item> items, StepResults& r
   report_hidden(step, results);
   const double last_finished_ms = std::exchange(finished_ms_, hooks_.now_ms());
   results.step_ms = finished_ms_ - std::max(step.started_ms, last_finished_ms);
+  spare_ = std::move(step);
 }
 
 // While a device computes the step, the host finds out what its tokens may be.

@@ -97,6 +97,7 @@ class ModelExecutor : public Executor {
   std::vector<SamplerScratch> scratch_;  // one for each of the runner's host threads
   Batch batch_;
   std::deque<StepRows> started_;  // oldest first
+  StepRows spare_;                // a step that finished, for its memory
   bool last_wants_tokens_only_ = false;
   bool last_awaits_tokens_ = false;
   uint64_t completed_moves_ = 0;

@@ -46,8 +46,26 @@ struct Scope {
 // is cancelled.
 class World : public Executor {
  public:
-  explicit World(const Scope& scope)
-      : scope_(scope), scheduler_(scope.scheduler), loop_(scheduler_, *this, scope.max_in_flight) {}
+  // `path` was checked when it was explored; only what follows is.
+  World(const Scope& scope, const std::string& path)
+      : scope_(scope), scheduler_(scope.scheduler), loop_(scheduler_, *this, scope.max_in_flight) {
+    for (const char done : path) act(done);
+    is_checked_ = true;
+  }
+
+  // Those of act() that may be possible here.
+  std::string actions() const {
+    const auto has = [&](auto&& what) { return std::ranges::any_of(scope_.requests, what); };
+    std::string found = "s";
+    if (has([](const SmallRequest& r) { return r.num_drafts + r.num_branch_drafts > 0; })) found += "wh";
+    if (has([](const SmallRequest& r) { return r.num_branch_drafts > 0; })) found += "b";
+    if (has([](const SmallRequest& r) { return r.num_beams > 0; })) found += "k";
+    if (next_ < scope_.requests.size()) found += "a";
+    for (size_t i = 0; i < 6; ++i) {
+      if (may_cancel(i)) found += static_cast<char>('0' + i);
+    }
+    return found;
+  }
 
   // False when the action is not possible here, or has the same effect as 's'.
   bool act(char action) {
@@ -132,8 +150,12 @@ class World : public Executor {
     scheduler_.add(sequence.get());
     sequences_.push_back(std::move(sequence));
     ++next_;
-    scheduler_.check();
+    check();
     return true;
+  }
+
+  void check() const {
+    if (is_checked_) scheduler_.check();
   }
 
   bool has_work() const { return scheduler_.num_running() + scheduler_.num_waiting() > 0; }
@@ -148,7 +170,7 @@ class World : public Executor {
       propose(*sequence);
     }
     const StartedStep* step = loop_.step();
-    scheduler_.check();
+    check();
     EXPECT_TRUE(!none_in_flight || (step != nullptr) == had_work) << "somebody must advance while anybody waits";
     if (step == nullptr) return false;
     for (const StepPlan::Item& item : step->items) {
@@ -156,7 +178,7 @@ class World : public Executor {
     }
     for (size_t request = 0; request < next_; ++request) part_beams(request);
     for (const StepResults::Fork& fork : loop_.results().forks) finish_if_at_end(fork.child);
-    scheduler_.check();
+    check();
     return true;
   }
 
@@ -217,6 +239,7 @@ class World : public Executor {
 
   // No two sequences write one slot, and nobody writes a block that another holds.
   void start(std::span<const StepPlan::Item> items) override {
+    if (!is_checked_) return;
     scheduler_.check();
     std::set<std::pair<size_t, int64_t>> written;  // group and slot
     for (const StepPlan::Item& item : items) {
@@ -290,15 +313,19 @@ class World : public Executor {
     if (sequence->num_known_tokens() == request.num_prompt + request.num_output) loop_.finish(sequence);
   }
 
+  bool may_cancel(size_t index) const {
+    return index < sequences_.size() && cancelled_ < scope_.num_cancellations &&
+           sequences_[index]->state != SequenceState::kFinished;
+  }
+
   bool cancel(size_t index) {
-    if (index >= sequences_.size() || cancelled_ == scope_.num_cancellations) return false;
-    if (sequences_[index]->state == SequenceState::kFinished) return false;
+    if (!may_cancel(index)) return false;
     ++cancelled_;
     const bool is_beam = sequences_[index]->is_beam;
     const std::vector<Sequence*> ended =
         is_beam ? living(sequences_[index]->id / 10) : std::vector<Sequence*>{sequences_[index].get()};
     for (Sequence* sequence : ended) loop_.finish(sequence);
-    scheduler_.check();
+    check();
     return true;
   }
 
@@ -313,22 +340,28 @@ class World : public Executor {
   bool is_branch_right_ = false;              // likewise: those of branches, not those of the trunk
   bool had_drafts_ = false;                   // the step that settles had drafts
   bool had_branches_ = false;                 // likewise
+  bool is_checked_ = false;
   uint64_t completed_moves_ = 0;
   size_t next_ = 0;
   int cancelled_ = 0;
 };
 
+// The way to a state, and the actions that may be possible there.
+struct Path {
+  std::string done;
+  std::string next;
+};
+
 // Returns the number of states.
 size_t explore(const Scope& scope) {
   std::unordered_set<std::string> seen;
-  std::deque<std::string> paths = {""};
+  std::deque<Path> paths = {{"", World(scope, "").actions()}};
   bool reached_the_end = false;
   while (!paths.empty() && !testing::Test::HasFailure()) {
-    const std::string path = std::move(paths.front());
+    const auto [path, actions] = std::move(paths.front());
     paths.pop_front();
-    for (const char action : std::string("swhbka012345")) {
-      World world(scope);
-      for (const char done : path) world.act(done);
+    for (const char action : actions) {
+      World world(scope, path);
       if (!world.act(action)) continue;
       if (world.is_over()) {
         reached_the_end = true;
@@ -337,7 +370,7 @@ size_t explore(const Scope& scope) {
         }
       }
       EXPECT_LT(path.size(), 60u) << "no end is reached: " << path;
-      if (seen.insert(world.state()).second) paths.push_back(path + action);
+      if (seen.insert(world.state()).second) paths.push_back({path + action, world.actions()});
       if (testing::Test::HasFailure()) ADD_FAILURE() << "after " << path << action;
     }
   }

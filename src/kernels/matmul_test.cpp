@@ -219,6 +219,19 @@ class Matmul : public testing::TestWithParam<Case> {
   }
 };
 
+double sum_of_magnitudes(const float* w, const float* x, int64_t count) {
+  double sum = 1e-30;
+  for (int64_t k = 0; k < count; ++k) sum += std::abs(static_cast<double>(w[k]) * static_cast<double>(x[k]));
+  return sum;
+}
+
+// What denormals among weights and activations may change: instructions for bf16 may take them for zeros.
+double share_of_denormals(const float* w, const float* x, int64_t count) {
+  double sum = 0;
+  for (int64_t k = 0; k < count; ++k) sum += double{std::abs(w[k])} + double{std::abs(x[k])};
+  return sum * 0x1p-126;
+}
+
 // Expects y within `relative` of the reference, relative to the sum of the products' magnitudes.
 void expect_near_reference(const Kernels& table, const Weights& weights, const std::vector<float>& x, double relative) {
   Runner runner(table);
@@ -229,14 +242,10 @@ void expect_near_reference(const Kernels& table, const Weights& weights, const s
   for (int64_t o = 0; o < weights.rows; ++o) {
     const std::vector<float> row = weights.row(o);
     for (int64_t t = 0; t < m; ++t) {
-      double magnitude = 1e-30;
-      double denormals = 0;  // of weights and activations: instructions for bf16 may take them for zeros
-      for (int64_t k = 0; k < weights.cols; ++k) {
-        const auto w = static_cast<double>(row[static_cast<size_t>(k)]);
-        const auto value = static_cast<double>(x[static_cast<size_t>(t * weights.cols + k)]);
-        magnitude += std::abs(w * value);
-        if (table.activations == Activations::kBf16) denormals += (std::abs(w) + std::abs(value)) * 0x1p-126;
-      }
+      const float* token = x.data() + t * weights.cols;
+      const double magnitude = sum_of_magnitudes(row.data(), token, weights.cols);
+      const bool is_bf16 = table.activations == Activations::kBf16;
+      const double denormals = is_bf16 ? share_of_denormals(row.data(), token, weights.cols) : 0;
       const auto at = static_cast<size_t>(t * weights.rows + o);
       ASSERT_NEAR(y[at], want[at], relative * magnitude + denormals)
           << weights.rows << " x " << weights.cols << ", token " << t << " of " << m << ", output " << o;

@@ -21,6 +21,7 @@ using Counts = std::array<int, 216>;  // of every answer there may be
 
 std::vector<float> logits_after(std::span<const int32_t> tokens) {
   std::vector<float> logits;
+  logits.reserve(tokens.size() * kVocab);
   for (const int32_t token : tokens) {
     for (int32_t next = 0; next < kVocab; ++next) {
       logits.push_back(2.0f * std::sin(static_cast<float>(1 + token * 7 + next * 3)));

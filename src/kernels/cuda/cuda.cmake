@@ -63,9 +63,11 @@ if(QUIRE_BUILD_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$"
   set(cuda_as_cpp ${cuda_sources} ${cuda_tests})
   list(FILTER cuda_as_cpp INCLUDE REGEX "\\.cu$")
   set_source_files_properties(${cuda_as_cpp} PROPERTIES LANGUAGE CXX)
-  # Half of the time of emulated kernels, and no branches to debug.
-  set_source_files_properties(cuda/emulator/emulated_fibers.cpp cuda/emulator/emulated_warp.cpp PROPERTIES
-                              COMPILE_OPTIONS -O3)
+  # Half of the time of emulated kernels, and no branches to debug. These files are the machine and not what is tested on
+  # it: undefined behaviour is looked for in kernels, and what asynchronous copies read and write is checked here too.
+  set_source_files_properties(cuda/emulator/emulated_fibers.cpp PROPERTIES
+                              COMPILE_OPTIONS "-O3;-fno-sanitize=undefined")
+  set_source_files_properties(cuda/emulator/emulated_warp.cpp PROPERTIES COMPILE_OPTIONS "-O3;-fno-sanitize=all")
   # For every test that wants a device: the table, its device and what they stand on.
   add_library(quire_kernels_cuda_emulated STATIC
     ${cuda_sources} cuda/emulator/emulated_cublaslt.cpp cuda/emulator/emulated_fibers.cpp cuda/emulator/emulated_runtime.cpp cuda/emulator/emulated_warp.cpp)

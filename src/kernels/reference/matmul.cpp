@@ -101,31 +101,44 @@ struct PackedRowsOf {
   }
 };
 
+// The product of one chunk of a token and a row of weights, in ascending order.
+double product(const double* x, const float* weights, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += x[i] * static_cast<double>(weights[i]);
+  return sum;
+}
+
+// Rows [first_row, end_row) of the weights: at most kRowsPerTask, for which each column of a token is read once.
 template <typename Rows>
-void multiply_row(const MatmulInput& input, const MatmulOutput& output, int64_t row) {
+void multiply_rows(const MatmulInput& input, const MatmulOutput& output, int64_t first_row, int64_t end_row) {
   const PackedMatrix& matrix = output.weights;
   const WeightFormat& info = weight_format(matrix.format);
-  const std::byte* src = matrix.data + static_cast<size_t>(row) * info.bytes_of(matrix.cols);
+  const int64_t num_rows = end_row - first_row;
   const Rows x{input};
   for (int64_t first_token = 0; first_token < input.num_rows; first_token += kTokens) {
     const int64_t num_tokens = std::min(kTokens, input.num_rows - first_token);
-    double sums[kTokens] = {};
+    double sums[kRowsPerTask][kTokens] = {};
     for (int64_t k = 0; k < matrix.cols; k += kChunk) {
       const int64_t count = std::min(kChunk, matrix.cols - k);
-      float weights[kChunk];
-      info.dequantize(src + info.bytes_of(k), weights, count);
-      for (int64_t i = 0; i < count; ++i) weights[i] = Rows::round_weight(weights[i]);
+      float weights[kRowsPerTask][kChunk];
+      for (int64_t row = 0; row < num_rows; ++row) {
+        const std::byte* src = matrix.data + static_cast<size_t>(first_row + row) * info.bytes_of(matrix.cols);
+        info.dequantize(src + info.bytes_of(k), weights[row], count);
+        for (int64_t i = 0; i < count; ++i) weights[row][i] = Rows::round_weight(weights[row][i]);
+      }
       for (int64_t t = 0; t < num_tokens; ++t) {
-        double sum = 0;
-        for (int64_t i = 0; i < count; ++i) sum += x.get(first_token + t, k + i) * static_cast<double>(weights[i]);
-        sums[t] += sum;
+        double values[kChunk];
+        for (int64_t i = 0; i < count; ++i) values[i] = x.get(first_token + t, k + i);
+        for (int64_t row = 0; row < num_rows; ++row) sums[row][t] += product(values, weights[row], count);
       }
     }
     for (int64_t t = 0; t < num_tokens; ++t) {
-      float& y = output.y[(first_token + t) * output.y_stride + row];
-      auto value = static_cast<float>(sums[t]);
-      if (output.bias != nullptr) value += output.bias[row];
-      y = output.accumulate ? value + y : value;
+      for (int64_t row = 0; row < num_rows; ++row) {
+        float& y = output.y[(first_token + t) * output.y_stride + first_row + row];
+        auto value = static_cast<float>(sums[row][t]);
+        if (output.bias != nullptr) value += output.bias[first_row + row];
+        y = output.accumulate ? value + y : value;
+      }
     }
   }
 }
@@ -137,8 +150,8 @@ void matmul(const Exec& exec, const MatmulInput& input, const MatmulOutput* outp
     const MatmulInput& rows_in = output.input != nullptr ? *output.input : input;
     const int64_t rows = output.weights.rows;
     const auto body = [&](int64_t task) {
-      const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
-      for (int64_t row = task * kRowsPerTask; row < end; ++row) multiply_row<Rows>(rows_in, output, row);
+      const int64_t first = task * kRowsPerTask;
+      multiply_rows<Rows>(rows_in, output, first, std::min(rows, first + kRowsPerTask));
     };
     parallel_for(exec, (rows + kRowsPerTask - 1) / kRowsPerTask, body);
   }

@@ -5,6 +5,7 @@
 
 --kills    ends the server with SIGKILL at a random moment while it answers, N times, and goes on with the same file
 --damages  flips random bytes of the file, or cuts it off, between two runs of the server, N times
+--redis    two servers share a redis-server, which is stopped (SIGSTOP), goes on and is killed
 --restart  the time to the first token of a prefix of about 2,048 tokens: without a store, and after a restart with one
 
 Answers are compared by tokens and log probabilities, to the last bit. The exit code is 1 if one differs, or if a server
@@ -16,6 +17,9 @@ import concurrent.futures
 import json
 import os
 import random
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -65,11 +69,11 @@ class Trial:
         self.prompts = [f"{self.random.choice(prefixes)} {text_of(self.random, 5)}" for _ in range(NUM_PROMPTS)]
         with served.Server(options.program, options.model) as server:
             self.right = [ask(server.url, prompt)[0] for prompt in self.prompts]
+        self.store = ("--kv-disk", self.path, "--kv-disk-size", options.size)
         self.num_answers = self.num_wrong = self.num_cached = self.num_starts_with_hits = 0
 
     def start(self):
-        return served.Server(self.options.program, self.options.model, "--kv-disk", self.path,
-                             "--kv-disk-size", self.options.size)
+        return served.Server(self.options.program, self.options.model, *self.store)
 
     def answer(self, server, count, workers=4):
         """Asks for some answers; those that the end of the server has cut off are not counted."""
@@ -130,6 +134,32 @@ class Trial:
             self.first_of_a_run(server)
             self.answer(server, 12)
 
+    def share(self, folder):
+        secret = os.path.join(folder, "secret")
+        with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(os.urandom(16))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        redis = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir",
+                                  folder], stdout=subprocess.DEVNULL)
+        self.store = ("--kv-store", f"redis://127.0.0.1:{port}", "--kv-secret", secret)
+        try:
+            with self.start() as first, self.start() as second:
+                first.is_condemned = second.is_condemned = False
+                self.answer(first, NUM_PROMPTS)
+                time.sleep(1)
+                self.first_of_a_run(second)
+                for harm in (signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL):
+                    redis.send_signal(harm)
+                    start = time.monotonic()
+                    self.answer(second, NUM_PROMPTS)
+                    self.answer(first, NUM_PROMPTS)
+                    print(f"after {harm.name}: {2 * NUM_PROMPTS} answers in {time.monotonic() - start:.2f} s")
+        finally:
+            redis.kill()
+            redis.wait()
+
     def report(self, what, count):
         print(f"{count} {what}: {self.num_answers} answers, {self.num_wrong} wrong; {self.num_cached} tokens of "
               f"prompts not computed; the first answer used the store in {self.num_starts_with_hits} runs")
@@ -166,6 +196,7 @@ def main():
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--damages", type=int, default=0)
+    parser.add_argument("--redis", action="store_true")
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--size", default="256MiB", help="of the file")
     parser.add_argument("--seed", type=int, default=1)
@@ -173,7 +204,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if options.restart:
             restart(options, folder)
-        if not options.kills and not options.damages:
+        if not options.kills and not options.damages and not options.redis:
             return 0
         trial = Trial(options, folder)
         for _ in range(options.kills):
@@ -188,6 +219,9 @@ def main():
             trial.damage_once()
         if options.damages:
             trial.report("damages (and kills before)" if options.kills else "damages", options.damages)
+        if options.redis:
+            trial.share(folder)
+            trial.report("servers with one Redis (and what was before)", 2)
         return 1 if trial.num_wrong else 0
 
 

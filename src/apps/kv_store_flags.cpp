@@ -27,13 +27,14 @@ namespace {
 constexpr uint64_t kDefaultDiskBytes = uint64_t{10} << 30;
 
 // Of all that K and V follow from besides the tokens, so that blocks of another model, program or machine that computes
-// otherwise are never taken for this one's.
+// otherwise are never taken for this one's. Every tensor is looked at: a changed model may have changed one in each
+// layer.
 std::string fingerprint_of(const Checkpoint& checkpoint, const ModelRunner& runner) {
   const RunnerOptions& options = runner.options();
   const std::string config = json::serialize(checkpoint.config());
   std::string text = fmt::format(
       "build {}\nconfiguration {:016x}\nweights {:016x} as {}\nkernels {} {} {} ranks {}\nK {} V {} hadamard {}\n",
-      build_id(), checksum64(std::as_bytes(std::span(config))), weight_samples(checkpoint),
+      build_id(), checksum64(std::as_bytes(std::span(config))), weight_samples(checkpoint, SIZE_MAX),
       options.weight_format ? weight_format(*options.weight_format).name : "in the file", options.device, runner.isa(),
       activations_name(options.activations), options.tensor_parallel, weight_format(options.k_format).name,
       weight_format(options.v_format).name, options.kv_hadamard);

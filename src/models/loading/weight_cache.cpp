@@ -92,7 +92,7 @@ std::string text_of(const WeightCache::Subject& subject, const std::string& buil
   text += fmt::format("format: {}\n", format_name_of(wanted));
   text += fmt::format("bytes: {}\n", weight_bytes);
   text += fmt::format("configuration: {:016x}\n", checksum64(bytes_of(json::serialize(checkpoint.config()))));
-  text += fmt::format("samples: {:016x}\n", weight_samples(checkpoint));
+  text += fmt::format("samples: {:016x}\n", weight_samples(checkpoint, kMaxSamples));
   for (const MappedFile* file : files) text += line_of(*file);
   text.append((8 - text.size() % 8) % 8, '\n');
   return text;
@@ -171,9 +171,9 @@ std::string value_of(std::string_view text, std::string_view key) {
 
 }  // namespace
 
-uint64_t weight_samples(const Checkpoint& checkpoint) {
+uint64_t weight_samples(const Checkpoint& checkpoint, size_t most) {
   const std::vector<Checkpoint::NamedTensor> tensors = checkpoint.all_tensors();
-  const size_t stride = tensors.size() / kMaxSamples + 1;
+  const size_t stride = tensors.size() / most + 1;
   uint64_t sum = tensors.size();
   for (size_t i = 0; i < tensors.size(); ++i) {
     const TensorView& view = tensors[i].view;

@@ -66,8 +66,9 @@ class WeightCache {
   uint64_t weight_bytes_;
 };
 
-// A checksum of names, types and shapes of all tensors, and of a piece from the middle of some, evenly spread.
-uint64_t weight_samples(const Checkpoint& checkpoint);
+// A checksum of names, types and shapes of all tensors, and of a piece from the middle of `most` of them at most,
+// evenly spread.
+uint64_t weight_samples(const Checkpoint& checkpoint, size_t most);
 
 // $XDG_CACHE_HOME/quire/weights, or the same in ~/.cache; empty when there is no home.
 std::filesystem::path weight_cache_folder();

@@ -16,9 +16,9 @@
 #include "apps/options.h"
 #include "apps/units.h"
 #include "base/error.h"
+#include "compress/calibration/own_text.h"
 #include "compress/compression.h"
 #include "compress/layouts/layout.h"
-#include "compress/own_text.h"
 #include "measure/progress_bar.h"
 
 namespace quire {

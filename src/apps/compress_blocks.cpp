@@ -8,7 +8,7 @@
 #include "apps/units.h"
 #include "base/cgroup.h"
 #include "base/error.h"
-#include "compress/block_pipeline.h"
+#include "compress/blocks/block_pipeline.h"
 #include "measure/progress_bar.h"
 
 namespace quire {

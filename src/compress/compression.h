@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/method.h"
+#include "compress/methods/method.h"
 #include "models/loading/checkpoint.h"
 
 namespace quire {

@@ -8,8 +8,8 @@
 #include <fstream>
 #include <map>
 
-#include "compress/model_parts.h"
-#include "compress/rtn.h"
+#include "compress/files/model_parts.h"
+#include "compress/methods/rtn.h"
 #include "kernels/select.h"
 #include "models/running/model_runner.h"
 #include "models/running/test_models.h"

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/json.h"
-#include "compress/float8_matrix.h"
-#include "compress/group_matrix.h"
+#include "compress/matrices/float8_matrix.h"
+#include "compress/matrices/group_matrix.h"
 #include "tensor/files/tensor_file_layout.h"
 
 namespace quire {

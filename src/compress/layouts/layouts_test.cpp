@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "compress/model_directory.h"
+#include "compress/files/model_directory.h"
 #include "kernels/select.h"
 #include "models/loading/tensor_source.h"
 #include "tensor/files/tensor_file_writer.h"

@@ -67,6 +67,8 @@ std::string Outcome::trouble() const {
   return "";
 }
 
+std::string quire_program() { return QUIRE_PROGRAM; }
+
 MemoryFile::MemoryFile(const std::string& content) : fd_(::memfd_create("quire-test", MFD_CLOEXEC)) {
   if (fd_ < 0 || ::write(fd_, content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
     throw std::runtime_error("memfd_create failed");

@@ -19,12 +19,15 @@ struct Outcome {
   std::string trouble() const;
 };
 
+// The program of this build.
+std::string quire_program();
+
 struct Invocation {
   std::vector<std::string> arguments;         // without the program's name
   std::filesystem::path directory;            // to run in; empty for this one
   std::string input;                          // standard input
   std::vector<std::string> environment = {};  // "NAME=VALUE"; QUIRE_ variables of the caller are taken away
-  std::string program = QUIRE_PROGRAM;        // or another one, looked for in PATH
+  std::string program = quire_program();      // or another one, looked for in PATH
 };
 
 // An unnamed file in memory: unlike a pipe it never makes the program wait for its reader.

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "compress/blocks/block_method.h"
 #include "compress/blocks/mixed.h"
+#include "compress/files/gguf_metadata.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire {
@@ -30,20 +31,11 @@ uint64_t bytes_in(const TensorView& view, Format format) {
   return static_cast<uint64_t>(view.rows()) * weight_format(format).bytes_of(view.cols());
 }
 
-// All keys but those that say how tensors are stored.
-void copy_keys(const GgufFile& source, GgufWriter& writer) {
-  for (const auto& [key, value] : source.metadata()) {
-    const bool is_of_storage = key.starts_with("split.") || key == "general.file_type" || key == "general.alignment" ||
-                               key == "general.quantization_version";
-    if (!is_of_storage) writer.add_value(key, value);
-  }
-  writer.add_uint32("general.quantization_version", 2);
-}
-
 GgufWriter writer_of(const GgufFile& source, const BlockPlan& plan,
                      const std::function<GgufWriter::Fill(const PlannedTensor&)>& fill_of) {
   GgufWriter writer;
-  copy_keys(source, writer);
+  copy_metadata(source, writer);
+  writer.add_uint32("general.quantization_version", 2);
   for (const PlannedTensor& tensor : plan.tensors) {
     writer.add_tensor(tensor.name, tensor.format, tensor.source.dimensions(), fill_of(tensor));
   }

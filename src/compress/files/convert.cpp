@@ -62,15 +62,15 @@ class Formats {
   std::vector<std::string>& lost_;
 };
 
-struct PlannedTensor {
+struct OutputTensor {
   const ConvertedTensor* tensor;
   Format format;
 };
 
 // The format of the most weights.
-Format usual_format(const std::vector<PlannedTensor>& plan) {
+Format usual_format(const std::vector<OutputTensor>& plan) {
   std::map<Format, uint64_t> bytes;
-  for (const PlannedTensor& one : plan) {
+  for (const OutputTensor& one : plan) {
     bytes[one.format] += DeclaredTensor{one.tensor->name, one.format, one.tensor->shape}.size_bytes();
   }
   return std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; })->first;
@@ -120,7 +120,7 @@ class Converter {
       gguf.add_tensor(table.name, Format::kF32, std::vector<int64_t>{static_cast<int64_t>(table.values.size())},
                       GgufWriter::Fill());
     }
-    for (const PlannedTensor& one : plan_) {
+    for (const OutputTensor& one : plan_) {
       gguf.add_tensor(one.tensor->name, one.format, one.tensor->shape, GgufWriter::Fill());
     }
     TensorFileWriter out(options_.out.parent_path(), gguf.layout(options_.out.filename()));
@@ -135,7 +135,7 @@ class Converter {
     ModelDirectory directory(options_.out, options_.replaces);
     refuse_compression(directory.folder());
     std::vector<DeclaredTensor> tensors;
-    for (const PlannedTensor& one : plan_) tensors.push_back({one.tensor->name, one.format, one.tensor->shape});
+    for (const OutputTensor& one : plan_) tensors.push_back({one.tensor->name, one.format, one.tensor->shape});
     TensorFileWriter out(directory.folder(), safetensors_layout(tensors));
     guarded(directory, [&] {
       directory.remove_leftovers(out.layout());
@@ -180,7 +180,7 @@ class Converter {
 
   void write_tensors(TensorFileWriter& out) {
     const uint64_t all = out.layout().size_bytes();
-    for (const PlannedTensor& one : plan_) {
+    for (const OutputTensor& one : plan_) {
       const std::vector<std::byte> bytes = conversion_.bytes(*one.tensor, one.format, exec_);
       out.write(one.tensor->name, bytes);
       result_.size_bytes += bytes.size();
@@ -249,7 +249,7 @@ class Converter {
   const Exec& exec_;
   ModelFileKind to_;
   Conversion conversion_;
-  std::vector<PlannedTensor> plan_;
+  std::vector<OutputTensor> plan_;
   ConvertResult result_;
 };
 

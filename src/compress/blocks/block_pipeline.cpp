@@ -35,6 +35,7 @@ GgufWriter writer_of(const GgufFile& source, const BlockPlan& plan,
                      const std::function<GgufWriter::Fill(const PlannedTensor&)>& fill_of) {
   GgufWriter writer;
   copy_metadata(source, writer);
+  if (plan.file_type) writer.add_uint32("general.file_type", *plan.file_type);
   writer.add_uint32("general.quantization_version", 2);
   for (const PlannedTensor& tensor : plan.tensors) {
     writer.add_tensor(tensor.name, tensor.format, tensor.source.dimensions(), fill_of(tensor));
@@ -144,7 +145,9 @@ BlockPlan plan_blocks(const GgufFile& source, const BlockOptions& options, Threa
   for (const auto& [name, view] : source.tensors()) {
     PlannedTensor& tensor = plan.tensors.emplace_back();
     tensor = {.name = name, .source = view, .format = view.format, .bytes = view.size_bytes};
-    tensor.is_quantised = is_quantised(name, view.rank) && weight_format(view.format).is_weight();
+    const bool stays = std::ranges::any_of(
+        options.keep, [&](const std::string& part) { return name.find(part) != std::string::npos; });
+    tensor.is_quantised = !stays && is_quantised(name, view.rank) && weight_format(view.format).is_weight();
     if (tensor.is_quantised && weight_format(view.format).block_elements > 1 && !options.requantizes) {
       fail(ErrorCode::kInvalidArgument,
            "{} is quantised already ({} is {}), and would lose twice; give --requantize to take it for the original",
@@ -154,6 +157,7 @@ BlockPlan plan_blocks(const GgufFile& source, const BlockOptions& options, Threa
   if (options.target_bytes > 0) {
     plan_target(source, options, pool, progress, plan);
   } else {
+    plan.file_type = recipe_file_type(options.recipe);
     plan_recipe(options, plan);
   }
   plan.file_bytes = file_bytes(source, plan);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct BlockOptions {
   uint64_t target_bytes = 0;                   // most bytes of the file, instead of a recipe
   const ImportanceFile* importance = nullptr;  // all columns alike without it
   bool requantizes = false;                    // takes a source that is in blocks already
+  std::vector<std::string> keep = {};          // matrices whose name contains one of these stay as they are
 };
 
 struct PlannedTensor {
@@ -34,6 +36,7 @@ struct PlannedTensor {
 };
 
 struct BlockPlan {
+  std::optional<uint32_t> file_type;  // general.file_type, of a recipe
   std::vector<PlannedTensor> tensors;
   uint64_t file_bytes = 0;
 };

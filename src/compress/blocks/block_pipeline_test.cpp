@@ -61,7 +61,7 @@ TEST(BlockPipeline, WritesTheFormatsOfTheRecipeAndKeepsTheRest) {
   const GgufFile made = GgufFile::open(path);
   EXPECT_EQ(std::filesystem::file_size(path), plan.file_bytes);
   EXPECT_EQ(made.get_string("tokenizer.chat_template"), "{{ messages }}");
-  EXPECT_FALSE(made.has("general.file_type"));
+  EXPECT_EQ(made.get_int("general.file_type"), 15) << "that of Q4_K_M";
   EXPECT_EQ(made.get_tensor("token_embd.weight").format, Format::kQ6_K);
   EXPECT_EQ(made.get_tensor("blk.0.attn_q.weight").format, Format::kQ4_K);
   EXPECT_EQ(made.get_tensor("output_norm.weight").format, Format::kF32);

@@ -31,6 +31,7 @@ struct FormatRule {
 
 struct BlockRecipe {
   const char* name;
+  uint32_t file_type;  // general.file_type
   Format format;
   std::span<const FormatRule> rules;
 };
@@ -65,27 +66,27 @@ constexpr FormatRule kIQ3M[] = {{kV, Format::kQ4_K},
                                 {kQkv, Format::kQ4_K}};
 
 constexpr BlockRecipe kRecipes[] = {
-    {"Q2_K", Format::kQ2_K, kQ2K},
-    {"IQ3_S", Format::kIQ3_S, kIQ3S},
-    {"Q3_K_S", Format::kQ3_K, {}},
-    {"IQ3_M", Format::kIQ3_S, kIQ3M},
-    {"Q3_K_M", Format::kQ3_K, kQ3KM},
-    {"Q3_K_L", Format::kQ3_K, kQ3KL},
-    {"IQ4_XS", Format::kIQ4_XS, kIQ4Rules},
-    {"MXFP4", Format::kMXFP4, {}},
-    {"IQ4_NL", Format::kIQ4_NL, kIQ4Rules},
-    {"Q4_0", Format::kQ4_0, kQ40},
-    {"Q4_K_S", Format::kQ4_K, kQ4KS},
-    {"Q4_K_M", Format::kQ4_K, kQ4KM},
-    {"Q4_1", Format::kQ4_1, {}},
-    {"Q5_0", Format::kQ5_0, kQ50},
-    {"Q5_K_S", Format::kQ5_K, {}},
-    {"Q5_K_M", Format::kQ5_K, kQ5KM},
-    {"Q5_1", Format::kQ5_1, {}},
-    {"Q6_K", Format::kQ6_K, {}},
-    {"Q8_0", Format::kQ8_0, {}},
-    {"F16", Format::kF16, {}},
-    {"BF16", Format::kBF16, {}},
+    {"Q2_K", 10, Format::kQ2_K, kQ2K},
+    {"IQ3_S", 26, Format::kIQ3_S, kIQ3S},
+    {"Q3_K_S", 11, Format::kQ3_K, {}},
+    {"IQ3_M", 27, Format::kIQ3_S, kIQ3M},
+    {"Q3_K_M", 12, Format::kQ3_K, kQ3KM},
+    {"Q3_K_L", 13, Format::kQ3_K, kQ3KL},
+    {"IQ4_XS", 30, Format::kIQ4_XS, kIQ4Rules},
+    {"MXFP4", 38, Format::kMXFP4, {}},
+    {"IQ4_NL", 25, Format::kIQ4_NL, kIQ4Rules},
+    {"Q4_0", 2, Format::kQ4_0, kQ40},
+    {"Q4_K_S", 14, Format::kQ4_K, kQ4KS},
+    {"Q4_K_M", 15, Format::kQ4_K, kQ4KM},
+    {"Q4_1", 3, Format::kQ4_1, {}},
+    {"Q5_0", 8, Format::kQ5_0, kQ50},
+    {"Q5_K_S", 16, Format::kQ5_K, {}},
+    {"Q5_K_M", 17, Format::kQ5_K, kQ5KM},
+    {"Q5_1", 9, Format::kQ5_1, {}},
+    {"Q6_K", 18, Format::kQ6_K, {}},
+    {"Q8_0", 7, Format::kQ8_0, {}},
+    {"F16", 1, Format::kF16, {}},
+    {"BF16", 32, Format::kBF16, {}},
 };
 
 struct NamePart {
@@ -159,6 +160,13 @@ Format format_of(const BlockRecipe& recipe, const NamedMatrix& matrix, const Rec
   return recipe.format;
 }
 
+const BlockRecipe& find_recipe(std::string_view name) {
+  const auto* const found = std::ranges::find_if(kRecipes, [&](const BlockRecipe& row) { return name == row.name; });
+  if (found != std::end(kRecipes)) return *found;
+  fail(ErrorCode::kInvalidArgument, "the type {} is unknown, expected one of {}", printable(name),
+       fmt::join(block_recipes(), ", "));
+}
+
 }  // namespace
 
 MatrixRole matrix_role(std::string_view gguf_name) {
@@ -207,17 +215,15 @@ std::vector<std::string> block_recipes() {
   return names;
 }
 
+uint32_t recipe_file_type(std::string_view recipe) { return find_recipe(recipe).file_type; }
+
 std::vector<Format> recipe_formats(std::string_view recipe, std::span<const NamedMatrix> matrices,
                                    bool has_importance) {
-  const auto* const found = std::ranges::find_if(kRecipes, [&](const BlockRecipe& row) { return recipe == row.name; });
-  if (found == std::end(kRecipes)) {
-    fail(ErrorCode::kInvalidArgument, "the type {} is unknown, expected one of {}", printable(recipe),
-         fmt::join(block_recipes(), ", "));
-  }
+  const BlockRecipe& found = find_recipe(recipe);
   const RecipeShape shape = recipe_shape(matrices, has_importance);
   std::vector<Format> formats;
   for (const NamedMatrix& matrix : matrices) {
-    formats.push_back(fitting_format(format_of(*found, matrix, shape), matrix.cols));
+    formats.push_back(fitting_format(format_of(found, matrix, shape), matrix.cols));
   }
   return formats;
 }

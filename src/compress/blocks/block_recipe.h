@@ -46,6 +46,8 @@ Format fitting_format(Format wanted, int64_t cols);
 
 // The names of the mixtures, in order of size.
 std::vector<std::string> block_recipes();
+// The number that GGUF files say they are of (general.file_type). Throws Error kInvalidArgument for an unknown name.
+uint32_t recipe_file_type(std::string_view recipe);
 // The format of each matrix. `has_importance`: of the calibration kind. Throws Error kInvalidArgument for an unknown
 // name.
 std::vector<Format> recipe_formats(std::string_view recipe, std::span<const NamedMatrix> matrices, bool has_importance);

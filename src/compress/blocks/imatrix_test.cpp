@@ -7,6 +7,10 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
+#include "compress/blocks/measured_importance.h"
+#include "compress/files/convert.h"
+#include "kernels/select.h"
 #include "tensor/files/gguf_writer.h"
 
 namespace quire {
@@ -87,6 +91,34 @@ TEST(Imatrix, RefusesWhatIsNone) {
   model.add_string("general.architecture", "llama");
   model.write(path);
   EXPECT_NE(message_of(path).find("general.type"), std::string::npos);
+}
+
+// What a text shows of a model's inputs: matrices behind one norm see the same, and what was seen is written as
+// llama-imatrix writes it.
+TEST(Imatrix, IsMeasuredOnAText) {
+  const auto source = Checkpoint::open(std::filesystem::path(QUIRE_SOURCE_DIR) / "tests/golden/mixtral");
+  const auto path = scratch("model.gguf");
+  ThreadPool threads(1);
+  convert(*source, {.out = path, .type = Format::kF32, .replaces = true}, make_exec(threads));
+  const auto model = Checkpoint::open(path);
+  const ImportanceFile found = measure_importance(
+      *model, {.windows = {{1, 5, 9, 13, 17, 21}, {1, 4, 7, 10, 13, 16}}, .dataset = "numbers", .num_threads = 1});
+  const ImportanceEntry& q = found.entries.at("blk.0.attn_q.weight");
+  EXPECT_EQ(q.counts, (std::vector<float>{12}));
+  EXPECT_EQ(q.sums, found.entries.at("blk.0.attn_k.weight").sums);
+  EXPECT_NE(q.sums, found.entries.at("blk.1.attn_q.weight").sums);
+  const ImportanceEntry& up = found.entries.at("blk.0.ffn_up_exps.weight");
+  const int64_t num_experts = model->gguf()->find_tensor("blk.0.ffn_up_exps.weight")->shape[0];
+  EXPECT_EQ(std::ssize(up.counts), num_experts);
+  float rows = 0;
+  for (const float count : up.counts) rows += count;
+  EXPECT_EQ(rows, 24) << "two experts for each token";
+  EXPECT_EQ(found.entries.contains("output.weight"), model->gguf()->find_tensor("output.weight") != nullptr);
+  for (const auto& [name, view] : model->gguf()->tensors()) {
+    if (name.find("ffn_up") == std::string::npos) continue;
+    EXPECT_EQ(std::ssize(found.importance(name, 1, num_experts, view.cols())), view.cols());
+  }
+  std::filesystem::remove(path);
 }
 
 }  // namespace

@@ -1,6 +1,12 @@
 #include "compress/files/model_directory.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <system_error>
 #include <vector>
@@ -40,11 +46,33 @@ ModelDirectory::ModelDirectory(const fs::path& path, bool replaces)
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) refuse(folder_, error);
+  lock();
+}
+
+void ModelDirectory::lock() {
+  const std::string name = printable(folder_.string(), 400);
+  fd_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd_ < 0) refuse(folder_, {errno, std::generic_category()});
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    const bool is_taken = errno == EWOULDBLOCK;
+    const std::error_code error(errno, std::generic_category());
+    ::close(fd_);
+    if (!is_taken) refuse(folder_, error);
+    fail(ErrorCode::kInvalidArgument, "another process is making '{}'; wait for it, or stop it", name);
+  }
+  // The one that had it may have given it its name since it was opened.
+  struct stat locked {
+  }, named{};
+  const bool is_named = ::fstat(fd_, &locked) == 0 && ::stat(folder_.c_str(), &named) == 0;
+  if (is_named && locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) return;
+  ::close(fd_);
+  fail(ErrorCode::kInvalidArgument, "another process has just made '{}'", printable(path_.string(), 400));
 }
 
 ModelDirectory::~ModelDirectory() {
   std::error_code ignored;
   fs::remove(folder_, ignored);
+  ::close(fd_);
 }
 
 void ModelDirectory::remove_leftovers(const TensorFileLayout& layout) const {

@@ -1,5 +1,6 @@
 // A Hugging Face directory that is being made: built under its name with kUnfinishedSuffix behind, renamed when it is
-// complete. A directory that was left unfinished is taken up where the caller says so. One thread.
+// complete. A directory that was left unfinished is taken up where the caller says so. While it is being made it is
+// locked: nobody else makes it, with --force neither. One thread.
 #pragma once
 
 #include <filesystem>
@@ -14,12 +15,12 @@ namespace quire {
 
 class ModelDirectory {
  public:
-  // Throws what refuse_existing() does; kIo.
+  // Throws what refuse_existing() does; kInvalidArgument while another process makes it; kIo.
   ModelDirectory(const std::filesystem::path& path, bool replaces);
 
   ModelDirectory(const ModelDirectory&) = delete;
   ModelDirectory& operator=(const ModelDirectory&) = delete;
-  ~ModelDirectory();  // leaves the unfinished directory, unless it is empty
+  ~ModelDirectory();  // leaves the unfinished directory, unless it is empty; unlocks it
 
   // Where to write: the unfinished directory, which exists.
   const std::filesystem::path& folder() const { return folder_; }
@@ -35,9 +36,12 @@ class ModelDirectory {
   void abandon();  // removes the unfinished directory
 
  private:
+  void lock();
+
   std::filesystem::path path_;
   std::filesystem::path folder_;
   bool replaces_;
+  int fd_ = -1;  // of the unfinished directory, locked
 };
 
 // Throws Error kInvalidArgument when an output exists that may not be replaced: any without `replaces`, with it a

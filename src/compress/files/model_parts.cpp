@@ -20,6 +20,12 @@ bool becomes_codes(const Linear& matrix) {
   return name.starts_with("model.layers.") && name.ends_with(kWeight) && !name.ends_with(".gate.weight");
 }
 
+Format float_format(const Checkpoint& checkpoint, const std::string& name) {
+  const auto tensor = checkpoint.find_tensor(name);
+  const Format format = tensor ? tensor->format : Format::kF16;
+  return format == Format::kF32 || format == Format::kBF16 ? format : Format::kF16;
+}
+
 std::vector<ModelMatrix> matrices_of_layer(const Checkpoint& checkpoint, int layer) {
   WeightLoader loader(checkpoint, reference_kernels(), {.stage = LayerRange{layer, layer + 1}});
   std::vector<ModelMatrix> matrices;
@@ -28,7 +34,10 @@ std::vector<ModelMatrix> matrices_of_layer(const Checkpoint& checkpoint, int lay
     if (!matrices.empty() && matrices.back().name == matrix.name) {
       matrices.back().rows += matrix.weights.rows;
     } else {
-      matrices.push_back({.name = matrix.name, .rows = matrix.weights.rows, .cols = matrix.weights.cols});
+      matrices.push_back({.name = matrix.name,
+                          .rows = matrix.weights.rows,
+                          .cols = matrix.weights.cols,
+                          .format = float_format(checkpoint, matrix.name)});
     }
   });
   return matrices;
@@ -43,21 +52,41 @@ std::string file_module(const std::set<std::string>& in_file, const std::string&
   return hf_module;
 }
 
+// Takes away the matrices that stay; counts for each text of `keep` how many have it.
+void remove_kept(std::vector<ModelMatrix>& matrices, std::span<const std::string> keep, std::vector<int>& num_kept) {
+  std::erase_if(matrices, [&](const ModelMatrix& matrix) {
+    bool stays = false;
+    for (size_t i = 0; i < keep.size(); ++i) {
+      if (matrix.name.find(keep[i]) == std::string::npos) continue;
+      ++num_kept[i];
+      stays = true;
+    }
+    return stays;
+  });
+}
+
 }  // namespace
 
-ModelParts model_parts(const Checkpoint& checkpoint) {
+ModelParts model_parts(const Checkpoint& checkpoint, std::span<const std::string> keep) {
   ModelParts parts;
   const std::vector<Checkpoint::NamedTensor> tensors = checkpoint.all_tensors();
   WeightLoader measuring(checkpoint, reference_kernels());
   const int num_layers = make_model(checkpoint, measuring)->info().num_layers;
   std::set<std::string> in_file, modules;
+  std::vector<int> num_kept(keep.size(), 0);
   for (const auto& [name, view] : tensors) in_file.insert(module_of(name));
   for (int layer = 0; layer < num_layers; ++layer) {
     parts.layers.push_back(matrices_of_layer(checkpoint, layer));
+    remove_kept(parts.layers.back(), keep, num_kept);
     for (ModelMatrix& matrix : parts.layers.back()) {
       matrix.module = file_module(in_file, module_of(matrix.name));
       modules.insert(matrix.module);
     }
+  }
+  for (size_t i = 0; i < keep.size(); ++i) {
+    if (num_kept[i] > 0) continue;
+    fail(ErrorCode::kInvalidArgument,
+         "--keep: no matrix of a layer has '{}' in its name; embedding and head stay anyway", printable(keep[i]));
   }
   for (const auto& [name, view] : tensors) {
     const std::string module = module_of(name);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct ModelMatrix {
   std::string module = {};  // what it is called in the file, without ".weight"
   int64_t rows = 0;
   int64_t cols = 0;
+  Format format = Format::kF16;  // of the file's floats; F16 where it has codes
 };
 
 struct ModelParts {
@@ -25,8 +27,9 @@ struct ModelParts {
   std::vector<std::string> plain_modules;  // matrices among them
 };
 
-// Reads headers. Throws Error kUnsupported where a matrix that stays is kept as codes.
-ModelParts model_parts(const Checkpoint& checkpoint);
+// Matrices whose name contains a text of `keep` count among the rest. Reads headers. Throws Error: kUnsupported where a
+// matrix that stays is kept as codes, kInvalidArgument for a text that no matrix has.
+ModelParts model_parts(const Checkpoint& checkpoint, std::span<const std::string> keep = {});
 
 // A tensor's values as floats, [rows, cols].
 std::vector<float> read_floats(TensorSource& source, const ModelMatrix& matrix, const Exec& exec);

@@ -256,7 +256,7 @@ TEST(SmoothQuant, HalvesTheErrorOfInputsThatReachFar) {
   const std::vector<float> values = random_floats(16 * 48, 10);
   const FloatMatrix matrix = {values, 16, 48};
   const Folding folding = plain_folding(48);
-  const std::vector<float> factors = smoothing_factors({&matrix, 1}, input, folding, kSmoothQuantAlpha);
+  const std::vector<float> factors = smoothing_factors({&matrix, 1}, input, folding, 0.5f);
   float largest = 0;
   for (size_t row = 0; row < 16; ++row) largest = std::max(largest, std::abs(values[row * 48 + 5]));
   EXPECT_FLOAT_EQ(factors[5], std::sqrt(input.largest[5] / largest));
@@ -266,7 +266,6 @@ TEST(SmoothQuant, HalvesTheErrorOfInputsThatReachFar) {
   EXPECT_LT(smooth, 0.5 * naive);
   const float alpha = search_alpha({&matrix, 1}, input, folding, threads);
   EXPECT_LE(w8a8_error(matrix, input, smoothing_factors({&matrix, 1}, input, folding, alpha)), 1.01 * smooth);
-  EXPECT_FLOAT_EQ(static_input_scale(input), input.largest[5] / 127);
 }
 
 }  // namespace

@@ -7,11 +7,29 @@
 #include "compress/methods/gptq.h"
 #include "compress/methods/rtn.h"
 #include "compress/methods/smoothquant.h"
+#include "compress/pruning/magnitude.h"
+#include "compress/pruning/sparsegpt.h"
+#include "compress/pruning/wanda.h"
 
 namespace quire {
 namespace {
 
-using Codes = std::vector<GroupMatrix>;
+using Codes = std::vector<CompressedMatrix>;
+
+MatrixForm form_of_codes(const MethodOptions& options) {
+  return {.grid = options.grid, .has_order = options.act_order};
+}
+
+MatrixForm form_of_float8(const MethodOptions& options) {
+  return {.kind = MatrixKind::kFloat8, .block_rows = options.float8.rows, .block_cols = options.float8.cols};
+}
+
+bool leaves_floats(const MethodOptions& options) { return options.grid.bits == 0; }
+
+MatrixForm form_of_pruned(const MethodOptions& options) {
+  if (leaves_floats(options)) return {.kind = MatrixKind::kFloats};
+  return {.grid = options.grid, .sparsity = sparsity_name(options.sparsity)};
+}
 
 template <typename Compress>
 Codes each(const LayerWork& layer, const Compress& compress) {
@@ -26,6 +44,11 @@ Codes compress_rtn(LayerWork& layer, const MethodOptions& options, ThreadPool& t
   return each(layer, [&](const LayerMatrix& matrix) {
     return round_to_nearest(matrix.view(), {.grid = options.grid, .search_clip = options.search_clip}, threads);
   });
+}
+
+Codes compress_fp8(LayerWork& layer, const MethodOptions& options, ThreadPool& threads) {
+  return each(layer,
+              [&](const LayerMatrix& matrix) { return round_to_float8(matrix.view(), options.float8, threads); });
 }
 
 Codes compress_gptq(LayerWork& layer, const MethodOptions& options, ThreadPool& threads) {
@@ -99,30 +122,89 @@ Codes compress_smoothquant(LayerWork& layer, const MethodOptions& options, Threa
     const std::vector<LayerMatrix*> readers = readers_of(layer, folding);
     // The authors smooth what follows a norm.
     if (readers.empty() || find_matrix(layer, folding.source.name) != nullptr) continue;
-    fold(layer, folding, readers, smoothing_factors(views_of(readers), *readers[0]->input, folding, kSmoothQuantAlpha));
+    const std::vector<FloatMatrix> matrices = views_of(readers);
+    const InputStatistics& input = *readers[0]->input;
+    const float alpha = search_alpha(matrices, input, folding, threads);
+    fold(layer, folding, readers, smoothing_factors(matrices, input, folding, alpha));
   }
   return compress_rtn(layer, options, threads);
 }
 
+// The pruned matrix as floats, or rounded to codes that keep its zeros: 0 is a code of every symmetric grid.
+template <typename Prune>
+Codes prune_each(const LayerWork& layer, const MethodOptions& options, ThreadPool& threads, const Prune& prune) {
+  return each(layer, [&](const LayerMatrix& matrix) -> CompressedMatrix {
+    std::vector<float> pruned = prune(matrix);
+    if (!leaves_floats(options)) {
+      return round_to_nearest({.values = pruned, .rows = matrix.rows, .cols = matrix.cols}, {.grid = options.grid},
+                              threads);
+    }
+    return PlainMatrix{.format = matrix.format, .rows = matrix.rows, .cols = matrix.cols, .values = std::move(pruned)};
+  });
+}
+
+Codes compress_magnitude(LayerWork& layer, const MethodOptions& options, ThreadPool& threads) {
+  return prune_each(layer, options, threads, [&](const LayerMatrix& matrix) {
+    return prune_by_magnitude(matrix.view(), options.sparsity, threads);
+  });
+}
+
+// Experts that no token chose are pruned by magnitude.
+Codes compress_wanda(LayerWork& layer, const MethodOptions& options, ThreadPool& threads) {
+  return prune_each(layer, options, threads, [&](const LayerMatrix& matrix) {
+    if (!has_seen_rows(matrix)) return prune_by_magnitude(matrix.view(), options.sparsity, threads);
+    return prune_by_wanda(matrix.view(), *matrix.input, options.sparsity, threads);
+  });
+}
+
+Codes compress_sparsegpt(LayerWork& layer, const MethodOptions& options, ThreadPool& threads) {
+  return prune_each(layer, options, threads, [&](const LayerMatrix& matrix) {
+    return prune_by_sparsegpt(matrix.view(), *matrix.input, {.pattern = options.sparsity}, threads);
+  });
+}
+
+constexpr int64_t kSearchRows = 128;  // of a layer's inputs, on which SmoothQuant's alpha is searched
+
 constexpr CompressionMethod kMethods[] = {
-    {.name = "rtn", .layout = "compressed-tensors", .compress = compress_rtn},
+    {.name = "rtn", .layout = "compressed-tensors", .form = form_of_codes, .compress = compress_rtn},
+    {.name = "fp8", .layout = "fp8", .form = form_of_float8, .compress = compress_fp8},
     {.name = "gptq",
      .layout = "gptq",
      .wanted = {.products = true},
      .needs_text = true,
      .sees_replaced = true,
+     .form = form_of_codes,
      .compress = compress_gptq},
     {.name = "awq",
      .layout = "awq",
      .wanted = {.products = true},
      .needs_text = true,
      .changes_vectors = true,
+     .form = form_of_codes,
      .compress = compress_awq},
     {.name = "smoothquant",
      .layout = "w8a8",
+     .wanted = {.sample_rows = kSearchRows},
      .needs_text = true,
      .changes_vectors = true,
+     .form = form_of_codes,
      .compress = compress_smoothquant},
+    {.name = "magnitude", .layout = "w8a8", .prunes = true, .form = form_of_pruned, .compress = compress_magnitude},
+    {.name = "wanda",
+     .layout = "w8a8",
+     .needs_text = true,
+     .sees_replaced = true,
+     .prunes = true,
+     .form = form_of_pruned,
+     .compress = compress_wanda},
+    {.name = "sparsegpt",
+     .layout = "w8a8",
+     .wanted = {.products = true},
+     .needs_text = true,
+     .sees_replaced = true,
+     .prunes = true,
+     .form = form_of_pruned,
+     .compress = compress_sparsegpt},
 };
 
 }  // namespace

@@ -136,6 +136,4 @@ float search_alpha(std::span<const FloatMatrix> matrices, const InputStatistics&
   return alpha_at(static_cast<int>(std::ranges::min_element(total) - total.begin()));
 }
 
-float static_input_scale(const InputStatistics& input) { return largest_of(input.largest) / kLargestCode; }
-
 }  // namespace quire

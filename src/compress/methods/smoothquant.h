@@ -14,7 +14,6 @@
 namespace quire {
 
 inline constexpr GroupGrid kW8A8Grid = {.bits = 8, .group = 0, .symmetric = true};
-inline constexpr float kSmoothQuantAlpha = 0.5f;
 
 // Factors [folding.num_channels] for the matrices that read one input, [any, cols] each (folding.readers):
 // largest |x|^alpha / largest |w|^(1 - alpha) of a channel. 1 for channels that are zero on either side.
@@ -25,8 +24,5 @@ std::vector<float> smoothing_factors(std::span<const FloatMatrix> matrices, cons
 // eight bits for each row and inputs of eight bits for each token.
 float search_alpha(std::span<const FloatMatrix> matrices, const InputStatistics& input, const Folding& folding,
                    ThreadPool& threads);
-
-// The scale of inputs when it is not found for each token: the largest that calibration has seen becomes 127.
-float static_input_scale(const InputStatistics& input);
 
 }  // namespace quire

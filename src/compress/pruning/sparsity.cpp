@@ -29,10 +29,19 @@ SparsityPattern parse_sparsity(std::string_view text) {
       return {.share = static_cast<double>(group - kept) / static_cast<double>(group), .group = group};
     }
   }
+  double share = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
+  if (error == std::errc() && end == text.data() + text.size() && share > 0 && share < 1) return {.share = share};
   fail(ErrorCode::kInvalidArgument,
-       "sparsity \"{}\"; give the share of zeros in each row, 1% to 99%, or N:M to keep N of every M neighbours, such "
+       "sparsity \"{}\"; give the share of zeros in each row, 1% to 99% or 0.01 to 0.99, or N:M to keep N of every M "
+       "neighbours, such "
        "as 2:4 or 32:64",
        printable(text));
+}
+
+std::string sparsity_name(const SparsityPattern& pattern) {
+  if (pattern.group == 0) return "unstructured";
+  return std::to_string(pattern.group - pattern.num_zeros(pattern.group)) + ":" + std::to_string(pattern.group);
 }
 
 void zero_lowest(std::span<float> weights, std::span<const float> scores, int64_t num_zeros) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,8 +26,10 @@ struct SparsityPattern {
   int64_t num_zeros(int64_t count) const { return std::llround(share * static_cast<double>(count)); }
 };
 
-// "50%" of each row, or "2:4". Throws Error kInvalidArgument for anything else.
+// "50%" or "0.5" of each row, or "2:4". Throws Error kInvalidArgument for anything else.
 SparsityPattern parse_sparsity(std::string_view text);
+// As compressed-tensors names it: "2:4", or "unstructured".
+std::string sparsity_name(const SparsityPattern& pattern);
 
 // Sets weights to zero: those with the `num_zeros` lowest scores, none of them NaN; the later one of equals first.
 void zero_lowest(std::span<float> weights, std::span<const float> scores, int64_t num_zeros);

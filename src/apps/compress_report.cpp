@@ -214,7 +214,7 @@ void add_compress_report(Command& compress) {
   const auto options = std::make_shared<ReportOptions>();
   command.add(
       {{.names = "MODEL",
-        .value = texts(options->variants, "MODEL"),
+        .value = texts_in_a_row(options->variants, "MODEL"),
         .help = "Directories and .gguf files that were made of the original",
         .is_required = true},
        {.names = "--against", .value = text(options->original, "MODEL"), .help = "The original", .is_required = true},

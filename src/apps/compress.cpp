@@ -184,11 +184,11 @@ void compress_model(CompressOptions& asked) {
   }
   if (asked.compression.method == kStructuredMethod) return leave_parts_out(asked);
   CompressionOptions options = asked.compression;
-  const DirectorySource source = directory_source(asked);
-  const Checkpoint* const checkpoint = &source.checkpoint();
   const CompressionMethod& method = compression_method(options.method);
   options.output = asked.output;
   options.settings = settings_of(asked, method);
+  const DirectorySource source = directory_source(asked);
+  const Checkpoint* const checkpoint = &source.checkpoint();
   options.num_threads = asked.model.threads;
   options.isa = asked.model.isa;
   check_compression(*checkpoint, options);

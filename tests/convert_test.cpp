@@ -1,6 +1,6 @@
 // Models converted to the other kind of file and back: tensors, logits and configuration of every fixture that both
 // kinds can hold; tokenizers of every published form.
-#include "compress/convert.h"
+#include "compress/files/convert.h"
 
 #include <gtest/gtest.h>
 

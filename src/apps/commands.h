@@ -14,6 +14,7 @@ void add_tokenize_command(Command& program);
 void add_detokenize_command(Command& program);
 void add_logits_command(Command& program);
 void add_perplexity_command(Command& program);
+void add_inspect_command(Command& program);
 void add_compress_command(Command& program);
 void add_bench_command(Command& program);
 void add_tune_command(Command& program);

@@ -5,12 +5,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
+#include "apps/calibration_text.h"
 #include "apps/commands.h"
 #include "apps/compress_blocks.h"
+#include "apps/compress_report.h"
+#include "apps/directory_source.h"
 #include "apps/flags/values.h"
 #include "apps/loaded_model.h"
 #include "apps/options.h"
@@ -18,15 +19,14 @@
 #include "base/error.h"
 #include "compress/compression.h"
 #include "compress/layouts/layout.h"
-#include "compress/own_text.h"
+#include "compress/pruning/smaller_model.h"
 #include "measure/progress_bar.h"
 
 namespace quire {
 namespace {
 
-constexpr int64_t kWindow = 512;
 constexpr int64_t kDefaultGroup = 128;
-constexpr int64_t kDefaultTextTokens = 16384;
+constexpr const char* kDefaultSparsity = "50%";
 
 struct CompressOptions {
   ModelOptions model;
@@ -35,37 +35,22 @@ struct CompressOptions {
   std::string group;  // empty: kDefaultGroup
   int bits = 0;       // 0: the method's
   bool asymmetric = false;
-  std::string text_file;
-  int64_t text_tokens = 0;  // 0: kDefaultTextTokens
+  CalibrationText text;
+  std::string sparsity;  // empty: kDefaultSparsity
+  SmallerSizes smaller;
   CompressBlocksOptions blocks;
 };
 
-// The method whose formats are GGUF's: a command of its own inside.
+// Commands of their own inside: the method whose formats are GGUF's, and the one whose matrices have other shapes.
 constexpr std::string_view kBlockMethod = "kquant";
+constexpr std::string_view kStructuredMethod = "structured";
 
 std::vector<std::string> names_of_methods() {
   std::vector<std::string> names;
   for (const CompressionMethod& method : compression_methods()) names.emplace_back(method.name);
+  names.emplace_back(kStructuredMethod);
   names.emplace_back(kBlockMethod);
   return names;
-}
-
-// "1:05"
-std::string clock(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds);
-  return fmt::format("{}:{:02}", whole / 60, whole % 60);
-}
-
-// The time left, if what is to do goes on as what was done.
-std::string time_left(std::chrono::steady_clock::time_point start, int64_t done, int64_t all) {
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  return done == 0 ? std::string() : clock(taken.count() / static_cast<double>(done) * static_cast<double>(all - done));
-}
-
-using Windows = std::vector<std::vector<int32_t>>;
-
-int64_t num_windows(const CompressOptions& options) {
-  return (options.text_tokens > 0 ? options.text_tokens : kDefaultTextTokens) / kWindow;
 }
 
 // Those that keep what the methods make.
@@ -77,41 +62,6 @@ std::vector<std::string> layouts_of_groups() {
   return names;
 }
 
-Windows windows_of_file(const CompressOptions& options, const TextProcessor& processor) {
-  std::ifstream file(options.text_file, std::ios::binary);
-  if (!file) fail(ErrorCode::kIo, "cannot read {}", printable(options.text_file));
-  const std::string content{std::istreambuf_iterator<char>(file), {}};
-  const std::vector<int32_t> begin = processor.encode_plain("");
-  const std::vector<int32_t> ids = processor.encode_plain(content, /*parse_special=*/false);
-  const auto size = static_cast<size_t>(kWindow);
-  const auto most = static_cast<size_t>(num_windows(options));
-  if (ids.size() < size) {
-    fail(ErrorCode::kInvalidArgument,
-         "the calibration text {} has {} tokens, expected {} or more; leave it out and the "
-         "model writes its own",
-         printable(options.text_file), ids.size(), kWindow);
-  }
-  Windows windows;
-  for (size_t first = 0; first + size <= ids.size() && windows.size() < most; first += size) {
-    std::vector<int32_t>& window = windows.emplace_back(ids.begin() + static_cast<int64_t>(first),
-                                                        ids.begin() + static_cast<int64_t>(first + size));
-    if (!begin.empty()) window[0] = begin[0];
-  }
-  return windows;
-}
-
-Windows windows_of_model(const CompressOptions& options, const Checkpoint& checkpoint, const TextProcessor& processor) {
-  OwnTextOptions text{.num_windows = num_windows(options), .window = kWindow};
-  const std::vector<int32_t> begin = processor.encode_plain("");
-  if (!begin.empty()) text.begin = {begin[0]};
-  const auto runner = load_runner(checkpoint, own_text_runner(options.model.runner_options(&checkpoint), text));
-  load::ProgressBar bar;
-  const auto start = std::chrono::steady_clock::now();
-  return write_own_text(*runner, text, [&](int64_t done) {
-    bar.show("calibration text", done, kWindow, time_left(start, done, kWindow));
-  });
-}
-
 // A flag of another method would have no effect.
 void check_flags(const CompressOptions& asked) {
   struct Flag {
@@ -120,15 +70,29 @@ void check_flags(const CompressOptions& asked) {
     std::vector<std::string_view> methods;
   };
   const CompressBlocksOptions& blocks = asked.blocks;
+  std::vector<std::string_view> keeping, calibrating;
+  for (const CompressionMethod& method : compression_methods()) {
+    keeping.emplace_back(method.name);
+    if (method.needs_text) calibrating.emplace_back(method.name);
+  }
+  calibrating.insert(calibrating.end(), {kStructuredMethod, kBlockMethod});
+  keeping.push_back(kBlockMethod);
   const Flag flags[] = {
       {"--layout", !asked.compression.layout.empty(), {"rtn", "gptq", "awq", "smoothquant"}},
-      {"--bits", asked.bits > 0, {"rtn", "gptq", "awq", "smoothquant"}},
-      {"--group", !asked.group.empty(), {"rtn", "gptq", "awq"}},
+      {"--bits", asked.bits > 0, {"rtn", "gptq", "awq", "smoothquant", "magnitude", "wanda", "sparsegpt"}},
+      {"--group", !asked.group.empty(), {"rtn", "gptq", "awq", "fp8"}},
       {"--asymmetric", asked.asymmetric, {"rtn", "gptq", "awq"}},
       {"--act-order", asked.compression.settings.act_order, {"gptq"}},
       {"--search-clip", asked.compression.settings.search_clip, {"rtn"}},
-      {"--calibration", !asked.text_file.empty(), {"gptq", "awq", "smoothquant"}},
-      {"--calibration-tokens", asked.text_tokens > 0, {"gptq", "awq", "smoothquant"}},
+      {"--sparsity", !asked.sparsity.empty(), {"magnitude", "wanda", "sparsegpt"}},
+      {"--calibration", !asked.text.file.empty(), calibrating},
+      {"--calibration-tokens", asked.text.num_tokens > 0, calibrating},
+      {"--layers", !asked.smaller.layers.empty(), {kStructuredMethod}},
+      {"--heads", !asked.smaller.heads.empty(), {kStructuredMethod}},
+      {"--ffn", !asked.smaller.channels.empty(), {kStructuredMethod}},
+      {"--hidden", !asked.smaller.hidden.empty(), {kStructuredMethod}},
+      {"--keep", !asked.compression.keep.empty(), keeping},
+      {"--imatrix-out", !blocks.imatrix_out.empty(), {kBlockMethod}},
       {"--type", !blocks.type.empty(), {kBlockMethod}},
       {"--target-size", blocks.target_bytes.has_value(), {kBlockMethod}},
       {"--imatrix", !blocks.imatrix.empty(), {kBlockMethod}},
@@ -139,41 +103,96 @@ void check_flags(const CompressOptions& asked) {
     fail(ErrorCode::kInvalidArgument, "{} has no meaning with --method {}; it belongs to {}", flag.name,
          asked.compression.method, fmt::join(flag.methods, ", "));
   }
+  if (!blocks.imatrix.empty() &&
+      (!asked.text.file.empty() || asked.text.num_tokens > 0 || !blocks.imatrix_out.empty())) {
+    fail(ErrorCode::kInvalidArgument, "give --imatrix, or a text to measure importance on, not both");
+  }
   if (blocks.target_bytes && (!blocks.type.empty() || *blocks.target_bytes == 0)) {
     fail(ErrorCode::kInvalidArgument, "give --type or a --target-size above 0, not both");
   }
 }
 
+MethodOptions settings_of(const CompressOptions& asked, const CompressionMethod& method) {
+  MethodOptions settings = asked.compression.settings;
+  const bool has_eight_bits = method.layout == std::string_view("w8a8");
+  const bool is_per_row = asked.group == "channel" || has_eight_bits;
+  settings.grid.bits = asked.bits > 0 || method.prunes ? asked.bits : has_eight_bits ? 8 : 4;
+  settings.grid.symmetric = !asked.asymmetric;
+  if (asked.group == "tensor") {
+    if (method.name != std::string_view("fp8")) {
+      fail(ErrorCode::kInvalidArgument, "--group tensor belongs to --method fp8, not to {}", method.name);
+    }
+    settings.float8 = kFloat8PerTensor;
+  } else {
+    settings.grid.group = is_per_row ? 0 : asked.group.empty() ? kDefaultGroup : std::stoi(asked.group);
+    if (asked.group == "128") settings.float8 = kFloat8Blocks128;
+    if (method.name == std::string_view("fp8") && (asked.group == "32" || asked.group == "64")) {
+      fail(ErrorCode::kInvalidArgument,
+           "--method fp8 has scales for a tensor, a channel or blocks of 128 x 128, not {}", asked.group);
+    }
+  }
+  if (method.prunes) settings.sparsity = parse_sparsity(asked.sparsity.empty() ? kDefaultSparsity : asked.sparsity);
+  return settings;
+}
+
+DirectorySource directory_source(const CompressOptions& asked) {
+  return DirectorySource({.model = asked.model.model,
+                          .output = asked.output,
+                          .takes_codes = asked.compression.requantizes,
+                          .replaces = asked.compression.replaces,
+                          .num_threads = asked.model.threads});
+}
+
+void leave_parts_out(const CompressOptions& asked) {
+  const SmallerSizes& sizes = asked.smaller;
+  if (sizes.layers.empty() && sizes.heads.empty() && sizes.channels.empty() && sizes.hidden.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "--method structured: say what is to remain by --layers, --heads, --ffn, --hidden");
+  }
+  const DirectorySource source = directory_source(asked);
+  const Checkpoint* const checkpoint = &source.checkpoint();
+  SmallerModelOptions options = {.sizes = sizes,
+                                 .output = asked.output,
+                                 .replaces = asked.compression.replaces,
+                                 .num_threads = asked.model.threads,
+                                 .isa = asked.model.isa};
+  check_smaller_model(*checkpoint, options);
+  options.windows = calibration_windows(asked.text, asked.model, *checkpoint);
+  load::ProgressBar bar;
+  const auto start = std::chrono::steady_clock::now();
+  const KeptParts kept = write_smaller_model(*checkpoint, options, [&](int done, int all) {
+    bar.show(std::string(kStructuredMethod), done, all, time_left(start, done, all) + " left");
+  });
+  bar.clear();
+  std::vector<int> layers;
+  for (const KeptLayer& layer : kept.layers) layers.push_back(layer.layer);
+  fmt::print("layers {}\n", fmt::join(layers, ", "));
+  fmt::print("{}: {} -> {}\n", printable(asked.output, 400), format_bytes(checkpoint->file_bytes()),
+             format_bytes(open_checkpoint(asked.output)->file_bytes()));
+}
+
 void compress_model(CompressOptions& asked) {
   check_flags(asked);
   if (asked.compression.method == kBlockMethod) {
-    asked.blocks.model = asked.model.model;
+    asked.blocks.model = asked.model;
+    asked.blocks.text = asked.text;
+    asked.blocks.keep = asked.compression.keep;
     asked.blocks.output = asked.output;
     asked.blocks.requantizes = asked.compression.requantizes;
     asked.blocks.replaces = asked.compression.replaces;
-    asked.blocks.num_threads = asked.model.threads;
     return compress_blocks(asked.blocks);
   }
+  if (asked.compression.method == kStructuredMethod) return leave_parts_out(asked);
   CompressionOptions options = asked.compression;
-  const auto checkpoint = open_checkpoint(asked.model.model);
   const CompressionMethod& method = compression_method(options.method);
-  const bool has_eight_bits = method.layout == std::string_view("w8a8");
   options.output = asked.output;
-  options.settings.grid = {.bits = asked.bits > 0   ? asked.bits
-                                   : has_eight_bits ? 8
-                                                    : 4,
-                           .group = asked.group == "channel" || has_eight_bits ? 0
-                                    : asked.group.empty()                      ? kDefaultGroup
-                                                                               : std::stoi(asked.group),
-                           .symmetric = !asked.asymmetric};
+  options.settings = settings_of(asked, method);
+  const DirectorySource source = directory_source(asked);
+  const Checkpoint* const checkpoint = &source.checkpoint();
   options.num_threads = asked.model.threads;
   options.isa = asked.model.isa;
   check_compression(*checkpoint, options);
-  if (method.needs_text) {
-    const auto processor = TextProcessor::load(*checkpoint);
-    options.windows =
-        asked.text_file.empty() ? windows_of_model(asked, *checkpoint, *processor) : windows_of_file(asked, *processor);
-  }
+  if (method.needs_text) options.windows = calibration_windows(asked.text, asked.model, *checkpoint);
   load::ProgressBar bar;
   const auto start = std::chrono::steady_clock::now();
   int first = -1;
@@ -185,6 +204,26 @@ void compress_model(CompressOptions& asked) {
   if (result.first_layer > 0) fmt::print("went on after layer {}\n", result.first_layer);
   fmt::print("{}: {} -> {}, {:.2f} bits for each weight of a layer\n", printable(asked.output, 400),
              format_bytes(result.source_bytes), format_bytes(result.output_bytes), result.bits_per_weight);
+}
+
+// Of structured only.
+void add_structured_flags(Command& command, SmallerSizes& sizes) {
+  command.add({{.names = "--layers",
+                .value = text(sizes.layers, "N"),
+                .help = "structured: layers that remain, a number or a share (0.75)",
+                .default_text = "all"},
+               {.names = "--heads",
+                .value = text(sizes.heads, "N"),
+                .help = "structured: attention heads that remain in each layer",
+                .default_text = "all"},
+               {.names = "--ffn",
+                .value = text(sizes.channels, "N"),
+                .help = "structured: channels of each feed-forward network that remain",
+                .default_text = "all"},
+               {.names = "--hidden",
+                .value = text(sizes.hidden, "N"),
+                .help = "structured: dimensions of the residual stream that remain",
+                .default_text = "all"}});
 }
 
 // Of kquant only.
@@ -200,7 +239,10 @@ void add_block_flags(Command& command, CompressBlocksOptions& blocks) {
        {.names = "--imatrix",
         .value = text(blocks.imatrix, "FILE"),
         .help = "kquant: the importance of columns, a file of llama-imatrix",
-        .default_text = "all alike"},
+        .default_text = "all alike, unless a calibration text is given"},
+       {.names = "--imatrix-out",
+        .value = text(blocks.imatrix_out, "FILE"),
+        .help = "kquant: measure the importance of columns on the calibration text, and keep it in this file too"},
        {.names = "--dry-run", .value = on_off(blocks.dry_run), .help = "kquant: only show the format of each matrix"}});
 }
 
@@ -218,21 +260,22 @@ void add_compress_command(Command& program) {
         .is_required = true},
        {.names = "--method",
         .value = choice(compression.method, names_of_methods()),
-        .help = "How weights become codes: to the nearest (rtn); with the error spread over later columns (gptq); with "
-                "scaled channels (awq); eight bits for activations too (smoothquant); in the "
-                "formats of GGUF files (kquant)"},
+        .help = "How weights become codes: to the nearest (rtn); E4M3 floats (fp8); with the error spread over later "
+                "columns (gptq); with scaled channels (awq); eight bits for activations too (smoothquant); in the "
+                "formats of GGUF files (kquant). Or zeros: the smallest weights (magnitude), times their inputs "
+                "(wanda), with the error spread (sparsegpt). Or without whole parts (structured)"},
        {.names = "--layout",
         .value = choice(compression.layout, layouts_of_groups()),
         .help = "How the files keep the codes",
         .default_text = "the method's own"},
        {.names = "--bits",
         .value = number(options->bits, 2, 8),
-        .help = "Bits of a code",
-        .default_text = "4; smoothquant: 8"},
+        .help = "Bits of a code; with pruning 8",
+        .default_text = "4; smoothquant: 8; pruning: floats remain"},
        {.names = "--group",
-        .value = choice(options->group, {"32", "64", "128", "channel"}),
-        .help = "Columns that share a scale; channel: a whole row",
-        .default_text = std::to_string(kDefaultGroup)},
+        .value = choice(options->group, {"32", "64", "128", "channel", "tensor"}),
+        .help = "Columns that share a scale; channel: a whole row; of fp8: channel, tensor, or 128 rows and columns",
+        .default_text = std::to_string(kDefaultGroup) + "; fp8: channel"},
        {.names = "--asymmetric",
         .value = on_off(options->asymmetric),
         .help = "Each group has a zero point of its own"},
@@ -242,21 +285,25 @@ void add_compress_command(Command& program) {
        {.names = "--search-clip",
         .value = on_off(compression.settings.search_clip),
         .help = "rtn: search scales that clip a group's range, where that makes its error smaller"},
-       {.names = "--calibration",
-        .value = text(options->text_file, "FILE"),
-        .help = "A text like those that the model will read",
-        .default_text = "one that the model writes itself"},
-       {.names = "--calibration-tokens",
-        .value = number(options->text_tokens, kWindow, int64_t{1} << 30),
-        .help = "Tokens of it to use",
-        .default_text = std::to_string(kDefaultTextTokens)},
+       {.names = "--sparsity",
+        .value = text(options->sparsity, "SHARE"),
+        .help = "magnitude, wanda, sparsegpt: zeros in each row (50%), or 2:4, 4:8, 32:64 to keep so many of so many "
+                "neighbours",
+        .default_text = kDefaultSparsity},
+       {.names = "--keep",
+        .value = words(compression.keep),
+        .help =
+            "Matrices that stay as they are, by parts of their names: down_proj,layers.0. or of GGUF output,blk.0."},
        {.names = "--requantize",
         .value = on_off(compression.requantizes),
         .help = "Take a model that is compressed already"},
        {.names = "--force", .value = on_off(compression.replaces), .help = "Replace what has the output's name"}});
+  options->text.add_flags(command);
+  add_structured_flags(command, options->smaller);
   add_block_flags(command, options->blocks);
   options->model.add_machine(command);
   command.on_run([options] { compress_model(*options); });
+  add_compress_report(command);
 }
 
 }  // namespace quire

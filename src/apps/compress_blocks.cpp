@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "apps/loaded_model.h"
 #include "apps/units.h"
 #include "base/cgroup.h"
 #include "base/error.h"
-#include "compress/block_pipeline.h"
+#include "compress/blocks/block_pipeline.h"
+#include "compress/blocks/measured_importance.h"
 #include "measure/progress_bar.h"
 
 namespace quire {
@@ -41,19 +43,35 @@ void show_plan(const BlockPlan& plan, bool has_errors) {
   }
 }
 
+// From a file, or measured on a text.
+std::optional<ImportanceFile> importance_for(const CompressBlocksOptions& options, const Checkpoint& checkpoint) {
+  if (!options.imatrix.empty()) return read_imatrix(options.imatrix);
+  if (options.text.file.empty() && options.text.num_tokens == 0 && options.imatrix_out.empty()) return std::nullopt;
+  load::ProgressBar bar;
+  const auto windows = calibration_windows(options.text, options.model, checkpoint);
+  const std::string dataset = options.text.file.empty() ? "written by the model" : options.text.file;
+  ImportanceFile importance = measure_importance(
+      checkpoint,
+      {.windows = windows, .dataset = dataset, .num_threads = options.model.threads, .isa = options.model.isa},
+      [&](int done, int all) { bar.show("importance", done, all, ""); });
+  bar.clear();
+  if (!options.imatrix_out.empty()) write_imatrix(importance, options.imatrix_out);
+  return importance;
+}
+
 }  // namespace
 
 void compress_blocks(const CompressBlocksOptions& options) {
   check_output(options);
-  const auto checkpoint = open_checkpoint(options.model);
+  const auto checkpoint = open_checkpoint(options.model.model);
   const GgufFile& source = gguf_of(*checkpoint);
-  ImportanceFile importance;
-  if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
-  ThreadPool pool(options.num_threads > 0 ? options.num_threads : available_processors());
+  const std::optional<ImportanceFile> importance = importance_for(options, *checkpoint);
+  ThreadPool pool(options.model.threads > 0 ? options.model.threads : available_processors());
   const BlockOptions blocks = {.recipe = options.type.empty() ? "Q4_K_M" : options.type,
                                .target_bytes = options.target_bytes.value_or(0),
-                               .importance = options.imatrix.empty() ? nullptr : &importance,
-                               .requantizes = options.requantizes};
+                               .importance = importance ? &*importance : nullptr,
+                               .requantizes = options.requantizes,
+                               .keep = options.keep};
   load::ProgressBar bar;
   const auto show = [&](const char* what) {
     return [&bar, what](uint64_t done, uint64_t all) {

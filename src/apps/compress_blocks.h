@@ -4,19 +4,25 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "apps/calibration_text.h"
+#include "apps/options.h"
 
 namespace quire {
 
 struct CompressBlocksOptions {
-  std::string model;   // a GGUF file
+  ModelOptions model;  // a GGUF file
   std::string output;  // a .gguf file
   std::string type;    // of block_recipes(); empty: Q4_K_M
   std::optional<uint64_t> target_bytes;
-  std::string imatrix;  // a file of importance; empty: all columns alike
+  std::string imatrix;      // a file of importance; empty: all columns alike, unless a text is given
+  CalibrationText text;     // to measure importance on; without a file and a number of tokens: not at all
+  std::string imatrix_out;  // where to keep what was measured; empty: nowhere
+  std::vector<std::string> keep;
   bool dry_run = false;
   bool requantizes = false;
   bool replaces = false;
-  int num_threads = 0;  // 0: every processor
 };
 
 // Throws Error. Says on standard output what it made, or with dry_run what it would make, tensor by tensor.

@@ -1,6 +1,6 @@
 // `quire convert`: a model from one kind of file to another.
 
-#include "compress/convert.h"
+#include "compress/files/convert.h"
 
 #include <fmt/format.h>
 

@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
   quire::add_run_command(program);
   quire::add_serve_command(program);
   quire::add_info_command(program);
+  quire::add_inspect_command(program);
   quire::add_plan_command(program);
   quire::add_tokenize_command(program);
   quire::add_detokenize_command(program);

@@ -7,9 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 #include "apps/commands.h"
@@ -17,7 +14,7 @@
 #include "apps/loaded_model.h"
 #include "apps/options.h"
 #include "apps/scored_windows.h"
-#include "apps/standard_input.h"
+#include "apps/text_scores.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "measure/distributions.h"
@@ -36,104 +33,13 @@ struct PerplexityOptions {
   bool json = false;
 };
 
-std::string read_text(const std::string& path) {
-  if (path == "-") return standard_input();
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail(ErrorCode::kIo, "cannot read {}", printable(path));
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::span<const float> row_of(std::span<const float> logits, size_t row, const ModelInfo& info) {
-  const auto vocab_size = static_cast<size_t>(info.vocab_size);
-  return logits.subspan(row * vocab_size, vocab_size);
-}
-
-// Runs windows of a text on one model and sums the surprise of their tokens.
-class Scorer {
- public:
-  Scorer(const Checkpoint& checkpoint, const RunnerOptions& options) : runner_(load_runner(checkpoint, options)) {}
-
-  // The logits of the scored rows; valid until the next call.
-  std::span<const float> add(const Batch& batch, std::span<const int32_t> next) {
-    const std::span<const float> logits = runner_->run(batch);
-    surprises_.resize(batch.logit_rows.size());
-    runner_->parallel_for(static_cast<int64_t>(surprises_.size()), [&](int64_t i, int) {
-      const auto row = static_cast<size_t>(i);
-      surprises_[row] =
-          surprise(row_of(logits, row, runner_->info()), next[static_cast<size_t>(batch.logit_rows[row])]);
-    });
-    for (const double value : surprises_) score_.add(value);
-    return logits;
-  }
-
-  ModelRunner& runner() { return *runner_; }
-  const Score& score() const { return score_; }
-
- private:
-  std::unique_ptr<ModelRunner> runner_;
-  Score score_;
-  std::vector<double> surprises_;
-};
-
-// Adds the rows of a batch to the distance of `other` from `logits`.
-void compare_rows(ModelRunner& runner, std::span<const float> logits, std::span<const float> other, size_t num_rows,
-                  Distance& distance) {
-  std::vector<Distance::Row> rows(num_rows);
-  runner.parallel_for(static_cast<int64_t>(num_rows), [&](int64_t i, int) {
-    const auto row = static_cast<size_t>(i);
-    rows[row] = Distance::measure(row_of(logits, row, runner.info()), row_of(other, row, runner.info()));
-  });
-  for (const Distance::Row& row : rows) distance.add(row);
-}
-
-struct Text {
-  std::vector<int32_t> ids;    // of all windows
-  std::vector<int32_t> begin;  // what the model puts before texts, or nothing
-  int64_t window = 0;
-  int64_t num_windows = 0;
-
-  // Calls run(ids of a window, its number).
-  template <typename F>
-  void for_each_window(const F& run) {
-    for (int64_t i = 0; i < num_windows; ++i) {
-      const auto part = std::span(ids).subspan(static_cast<size_t>(i * window), static_cast<size_t>(window));
-      if (!begin.empty()) part[0] = begin[0];
-      run(part, i);
-    }
-  }
-};
-
-Text load_text(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info) {
-  const auto processor = TextProcessor::load(checkpoint);
-  Text text{.ids = processor->encode_plain(read_text(options.file), /*parse_special=*/false),
-            .begin = processor->encode_plain(""),
-            .window = options.window};
-  if (options.window > info.max_context) {
-    fail(ErrorCode::kLimit, "windows of {} tokens are more than the model's {} positions; give a smaller --ctx-size",
-         options.window, info.max_context);
-  }
-  text.num_windows = static_cast<int64_t>(text.ids.size()) / options.window;
-  if (text.num_windows == 0) {
-    fail(ErrorCode::kInvalidArgument, "the text has {} tokens, expected at least one window of {}; see --ctx-size",
-         text.ids.size(), options.window);
-  }
-  if (options.max_windows > 0) text.num_windows = std::min(text.num_windows, options.max_windows);
-  return text;
-}
-
 RunnerOptions runner_options(const PerplexityOptions& options, const Checkpoint& checkpoint) {
-  RunnerOptions runner = options.model.runner_options(&checkpoint);
-  runner.max_context = options.window;
-  runner.keep_all_positions = true;
-  runner.max_sequences = 1;
-  runner.max_batch_tokens = std::min(runner.max_batch_tokens, options.window);
-  runner.max_logit_rows = runner.max_batch_tokens;
-  return runner;
+  return scoring_options(options.model.runner_options(&checkpoint), options.window);
 }
 
 // Two models with different activations at a time: those of f32 are computed again for each of the others.
 void compare_activations(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info,
-                         Text& text) {
+                         ScoredText& text) {
   RunnerOptions chosen = runner_options(options, checkpoint);
   chosen.activations = Activations::kF32;
   json::array rows;
@@ -153,10 +59,10 @@ void compare_activations(const PerplexityOptions& options, const Checkpoint& che
   };
   load::ProgressBar bar;
   for (const Activations kind : {Activations::kBf16, Activations::kInt8}) {
-    Scorer exact(checkpoint, chosen);
+    Scorer exact(load_runner(checkpoint, chosen));
     RunnerOptions other_options = chosen;
     other_options.activations = kind;
-    Scorer other(checkpoint, other_options);
+    Scorer other(load_runner(checkpoint, other_options));
     ScoredWindow window(info, text.window, chosen.max_batch_tokens);
     Distance distance;
     text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
@@ -178,7 +84,8 @@ void compare_activations(const PerplexityOptions& options, const Checkpoint& che
 }
 
 // The model beside the one that it was made of, on the same rows.
-void compare_models(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info, Text& text) {
+void compare_with_original(const PerplexityOptions& options, const Checkpoint& checkpoint, const ModelInfo& info,
+                           ScoredText& text) {
   const auto original_checkpoint = open_checkpoint(options.original);
   const ModelInfo original_info = ModelRunner::info(*original_checkpoint);
   require_logits(original_info);
@@ -187,19 +94,9 @@ void compare_models(const PerplexityOptions& options, const Checkpoint& checkpoi
          options.model.model, info.vocab_size, options.original, original_info.vocab_size);
   }
   const RunnerOptions chosen = runner_options(options, checkpoint);
-  Scorer original(*original_checkpoint, chosen);
-  Scorer scorer(checkpoint, chosen);
-  ScoredWindow window(info, text.window, chosen.max_batch_tokens);
-  Distance distance;
-  load::ProgressBar bar;
-  text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {
-    window.for_each_batch(ids, [&](const Batch& batch, std::span<const int32_t> next) {
-      const std::span<const float> logits = original.add(batch, next);
-      compare_rows(original.runner(), logits, scorer.add(batch, next), batch.logit_rows.size(), distance);
-    });
-    bar.show("comparing", index + 1, text.num_windows, fmt::format("KL {:.6f} so far", distance.mean()));
-  });
-  bar.clear();
+  Scorer original(load_runner(*original_checkpoint, chosen));
+  Scorer scorer(load_runner(checkpoint, chosen));
+  const Distance distance = compare_models(original, scorer, text);
   if (options.json) {
     fmt::print("{}\n", json::serialize(json::object{{"divergence_mean", distance.mean()},
                                                     {"divergence_error", distance.error()},
@@ -225,15 +122,16 @@ void perplexity(const PerplexityOptions& options) {
   const auto checkpoint = open_checkpoint(options.model.model);
   const ModelInfo info = ModelRunner::info(*checkpoint);
   require_logits(info);
-  Text text = load_text(options, *checkpoint, info);
+  ScoredText text = load_scored_text(
+      {.file = options.file, .window = options.window, .max_windows = options.max_windows}, *checkpoint, info);
   if (!options.original.empty() && options.compare_activations) {
     fail(ErrorCode::kInvalidArgument, "give --kl-against or --compare-activations, not both");
   }
-  if (!options.original.empty()) return compare_models(options, *checkpoint, info, text);
+  if (!options.original.empty()) return compare_with_original(options, *checkpoint, info, text);
   if (options.compare_activations) return compare_activations(options, *checkpoint, info, text);
 
   const RunnerOptions chosen = runner_options(options, *checkpoint);
-  Scorer scorer(*checkpoint, chosen);
+  Scorer scorer(load_runner(*checkpoint, chosen));
   ScoredWindow window(info, text.window, chosen.max_batch_tokens);
   load::ProgressBar bar;
   text.for_each_window([&](std::span<const int32_t> ids, int64_t index) {

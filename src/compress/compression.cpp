@@ -1,6 +1,7 @@
 #include "compress/compression.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -12,12 +13,12 @@
 #include "base/check.h"
 #include "base/checksum.h"
 #include "base/error.h"
-#include "compress/calibration.h"
-#include "compress/compression_state.h"
-#include "compress/input_sums.h"
+#include "compress/calibration/calibration.h"
+#include "compress/calibration/input_sums.h"
+#include "compress/files/compression_state.h"
+#include "compress/files/model_directory.h"
+#include "compress/files/model_parts.h"
 #include "compress/layouts/layout.h"
-#include "compress/model_directory.h"
-#include "compress/model_parts.h"
 #include "kernels/select.h"
 #include "tensor/files/tensor_file_writer.h"
 
@@ -60,6 +61,9 @@ std::string task_of(const Checkpoint& source, const CompressionOptions& options,
   std::string task =
       fmt::format("{} {} bits {} group {} symmetric {} order {} clip {}\n", options.method, layout.name, grid.bits,
                   grid.group, grid.symmetric, options.settings.act_order, options.settings.search_clip);
+  const MethodOptions& settings = options.settings;
+  task += fmt::format("float8 {} x {} sparsity {} of {} keep {}\n", settings.float8.rows, settings.float8.cols,
+                      settings.sparsity.share, settings.sparsity.group, fmt::join(options.keep, ","));
   uint64_t text = 0;
   for (const auto& window : options.windows) text = checksum64(std::as_bytes(std::span(window)), text + window.size());
   task += fmt::format("text {:016x} table {}\n", text, select_kernels(options.isa, Activations::kF32).name);
@@ -78,24 +82,26 @@ class Compression {
       : source_(source),
         options_(options),
         method_(compression_method(options.method)),
-        layout_(compressed_layout(options.layout.empty() ? method_.layout : options.layout)),
-        parts_(model_parts(source)),
+        form_(method_.form(options.settings)),
+        layout_(compressed_layout(!options.layout.empty()             ? options.layout
+                                  : form_.kind == MatrixKind::kFloats ? "plain"
+                                                                      : method_.layout)),
+        parts_(model_parts(source, options.keep)),
         weights_(source, RankShare{}),
         threads_(options.num_threads > 0 ? options.num_threads : available_processors()),
-        exec_(make_exec(threads_)),
-        form_{.grid = options.settings.grid, .has_order = options.settings.act_order} {}
+        exec_(make_exec(threads_)) {}
 
   // Before anything is computed or written.
   void check_matrices() {
     for (const auto& layer : parts_.layers) {
       for (const ModelMatrix& matrix : layer) {
         const int64_t group = form_.grid.group;
-        if (group > 0 && matrix.cols % group != 0) {
+        if (form_.kind == MatrixKind::kCodes && group > 0 && matrix.cols % group != 0) {
           fail(ErrorCode::kInvalidArgument,
                "\"{}\" has {} columns, no multiple of groups of {}; choose another --group: 32, 64, 128 or channel",
                printable(matrix.name), matrix.cols, group);
         }
-        const std::string refusal = layout_.refusal(form_, matrix.rows, matrix.cols);
+        const std::string refusal = layout_.refusal(form_of(matrix), matrix.rows, matrix.cols);
         if (!refusal.empty()) {
           fail(ErrorCode::kInvalidArgument, "\"{}\": {}", printable(matrix.name), refusal);
         }
@@ -123,12 +129,18 @@ class Compression {
   }
 
  private:
+  MatrixForm form_of(const ModelMatrix& matrix) const {
+    MatrixForm form = form_;
+    form.format = matrix.format;
+    return form;
+  }
+
   TensorFileLayout declare() {
     std::vector<DeclaredTensor> tensors;
     uint64_t code_bytes = 0;
     for (const auto& layer : parts_.layers) {
       for (const ModelMatrix& matrix : layer) {
-        for (PartTensor& part : layout_.declare(form_, matrix.rows, matrix.cols)) {
+        for (PartTensor& part : layout_.declare(form_of(matrix), matrix.rows, matrix.cols)) {
           tensors.push_back({matrix.module + "." + part.part, part.format, std::move(part.shape)});
           code_bytes += tensors.back().size_bytes();
         }
@@ -175,6 +187,7 @@ class Compression {
       work.matrices.push_back({.name = matrix.name,
                                .rows = matrix.rows,
                                .cols = matrix.cols,
+                               .format = matrix.format,
                                .values = read_floats(weights_, matrix, exec_)});
     }
     CalibratedLayer seen;
@@ -187,15 +200,14 @@ class Compression {
       work.vectors = vectors_of(layer);
       work.foldings = foldings(source_, layer);
     }
-    const std::vector<GroupMatrix> codes = method_.compress(work, options_.settings, threads_);
-    for (size_t i = 0; i < codes.size(); ++i) {
+    const std::vector<CompressedMatrix> made = method_.compress(work, options_.settings, threads_);
+    for (size_t i = 0; i < made.size(); ++i) {
       const ModelMatrix& matrix = parts_.layers[static_cast<size_t>(layer)][i];
-      CHECK(codes[i].groups.empty() != form_.has_order);
-      for (const PartTensor& part : layout_.pack(codes[i])) {
+      for (const PartTensor& part : pack(layout_, made[i])) {
         writer_->write(matrix.module + "." + part.part, part.bytes);
       }
       if (!method_.sees_replaced) continue;
-      dequantize(codes[i], work.matrices[i].values);
+      dequantize(made[i], work.matrices[i].values);
       calibrator_->overlay().replace(matrix.name, {matrix.rows, matrix.cols}, std::move(work.matrices[i].values));
     }
     write_vectors(layer, work);
@@ -266,7 +278,9 @@ class Compression {
     directory.copy_companions(source_.directory());
     json::object config = plain_config(source_);
     config.erase("compression_config");
-    config["quantization_config"] = layout_.config(form_, parts_.plain_modules);
+    config.erase("quantization_config");
+    json::object scheme = layout_.config(form_, parts_.plain_modules);
+    if (!scheme.empty()) config["quantization_config"] = std::move(scheme);
     directory.write_json("config.json", config);
     writer_->finish();
     state.remove();
@@ -276,12 +290,12 @@ class Compression {
   const Checkpoint& source_;
   const CompressionOptions& options_;
   const CompressionMethod& method_;
+  const MatrixForm form_;
   const CompressedLayout& layout_;
   ModelParts parts_;
   TensorSource weights_;
   ThreadPool threads_;
   Exec exec_;
-  MatrixForm form_;
   std::optional<Calibrator> calibrator_;
   std::optional<TensorFileWriter> writer_;
   CompressionResult result_;

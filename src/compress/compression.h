@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/method.h"
+#include "compress/methods/method.h"
 #include "models/loading/checkpoint.h"
 
 namespace quire {
@@ -18,6 +18,7 @@ struct CompressionOptions {
   std::string method = "rtn";
   std::string layout = {};  // empty: the method's usual one
   MethodOptions settings = {};
+  std::vector<std::string> keep = {};  // matrices whose name contains one of these stay as they are
   std::filesystem::path output = {};
   bool replaces = false;     // what has the output's name, and what another command has left unfinished
   bool requantizes = false;  // takes a model that is compressed already

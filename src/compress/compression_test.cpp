@@ -8,8 +8,9 @@
 #include <fstream>
 #include <map>
 
-#include "compress/model_parts.h"
-#include "compress/rtn.h"
+#include "compress/files/model_parts.h"
+#include "compress/methods/rtn.h"
+#include "compress/pruning/smaller_model.h"
 #include "kernels/select.h"
 #include "models/running/model_runner.h"
 #include "models/running/test_models.h"
@@ -51,6 +52,8 @@ CompressionOptions options_for(const std::string& method, const fs::path& output
   CompressionOptions options{.method = method, .output = output, .windows = windows(), .num_threads = 2};
   options.settings.grid = method == "smoothquant" ? GroupGrid{.bits = 8, .group = 0} : GroupGrid{.bits = 4, .group = 8};
   if (method == "awq") options.settings.grid.symmetric = false;
+  if (compression_method(method).prunes) options.settings.grid = {.bits = 0, .group = 0};
+  options.settings.sparsity = {.share = 0.25};
   return options;
 }
 
@@ -106,6 +109,92 @@ TEST(Compression, EveryMethodWritesWhatTheLoaderReads) {
       EXPECT_FALSE(fs::exists(folder / "out/compress.state"));
     }
   }
+}
+
+// Zeros where the pattern wants them, the other weights as they were; with eight bits a file that says that it has
+// zeros, so that the loader takes its sparse format.
+TEST(Compression, PrunesEachMatrix) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  ThreadPool threads(2);
+  const Exec exec = make_exec(threads);
+  for (const char* method : {"magnitude", "wanda", "sparsegpt"}) {
+    SCOPED_TRACE(method);
+    const Folder folder;
+    CompressionOptions options = options_for(method, folder / "out");
+    options.settings.sparsity = parse_sparsity("2:4");
+    compress(*source, options);
+    options.output = folder / "codes";
+    options.settings.grid = {.bits = 8, .group = 0};
+    compress(*source, options);
+    const auto floats = Checkpoint::open(folder / "out"), codes = Checkpoint::open(folder / "codes");
+    EXPECT_FALSE(floats->config().contains("quantization_config"));
+    EXPECT_EQ(floats->file_bytes(), source->file_bytes());
+    EXPECT_EQ(codes->config().at("quantization_config").at("sparsity_config").at("sparsity_structure"), "2:4");
+    TensorSource before(*source, RankShare{}), after(*floats, RankShare{}), coded(*codes, RankShare{});
+    const ModelParts parts = model_parts(*source);
+    for (const ModelMatrix& matrix : parts.layers[0]) {
+      const std::vector<float> old = read_floats(before, matrix, exec);
+      const std::vector<float> pruned = read_floats(after, matrix, exec), rounded = read_floats(coded, matrix, exec);
+      for (size_t i = 0; i < old.size(); i += 4) {
+        EXPECT_EQ(std::count(pruned.begin() + static_cast<int64_t>(i), pruned.begin() + static_cast<int64_t>(i + 4), 0),
+                  2);
+        for (size_t k = i; k < i + 4; ++k) {
+          if (pruned[k] == 0) {
+            EXPECT_EQ(rounded[k], 0);
+          } else if (method != std::string_view("sparsegpt")) {
+            EXPECT_EQ(pruned[k], old[k]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Compression, LeavesMatricesAsTheyAreWhereThatIsAskedFor) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  CompressionOptions options = options_for("gptq", folder / "out");
+  options.keep = {"down_proj", "layers.0."};
+  compress(*source, options);
+  const auto written = Checkpoint::open(folder / "out");
+  EXPECT_TRUE(written->find_tensor("model.layers.0.self_attn.q_proj.weight"));
+  EXPECT_TRUE(written->find_tensor("model.layers.1.mlp.down_proj.weight"));
+  EXPECT_TRUE(written->find_tensor("model.layers.1.mlp.up_proj.qweight"));
+  EXPECT_LT(error_against(*source, folder / "out"), 0.5);
+  options.output = folder / "other";
+  options.keep = {"elbow_proj"};
+  EXPECT_NE(error_of([&] { compress(*source, options); }).find("no matrix of a layer has 'elbow_proj'"),
+            std::string::npos);
+}
+
+// The parts that matter least are gone, and what is left is a model like any other.
+TEST(Compression, LeavesWholePartsOut) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const DecoderShape shape = decoder_shape(source->config());
+  const Folder folder;
+  const SmallerModelOptions options = {.sizes = {.layers = std::to_string(shape.layers - 1),
+                                                 .heads = "0.5",
+                                                 .channels = "0.5",
+                                                 .hidden = std::to_string(shape.hidden - 8)},
+                                       .output = folder / "out",
+                                       .windows = windows(),
+                                       .num_threads = 2};
+  const KeptParts kept = write_smaller_model(*source, options);
+  EXPECT_EQ(std::ssize(kept.layers), shape.layers - 1);
+  EXPECT_EQ(kept.layers.back().layer, shape.layers - 1) << "the last layer stays";
+  const auto written = Checkpoint::open(folder / "out");
+  const DecoderShape smaller = decoder_shape(written->config());
+  EXPECT_EQ(smaller.heads, shape.heads / 2);
+  EXPECT_EQ(smaller.hidden, shape.hidden - 8);
+  for (const float logit : logits_of(*written)) ASSERT_TRUE(std::isfinite(logit));
+  EXPECT_FALSE(fs::exists(folder / "out.unfinished"));
+
+  SmallerModelOptions wrong = options;
+  wrong.output = folder / "wrong";
+  wrong.sizes.layers = "99";
+  EXPECT_NE(error_of([&] { write_smaller_model(*source, wrong); }).find("--layers 99: the model has"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(folder / "wrong.unfinished"));
 }
 
 TEST(Compression, RoundsEachMatrixAsTheMethodDoes) {
@@ -207,6 +296,23 @@ TEST(Compression, ReplacesAModelWhereItMay) {
   EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
 }
 
+TEST(Compression, LeavesAloneWhatAnotherMakes) {
+  const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
+  const Folder folder;
+  CompressionOptions options = options_for("rtn", folder / "out");
+  CompressionOptions other = options;
+  other.replaces = true;
+  other.settings.grid.group = 0;
+  std::string message;
+  compress(*source, options, [&](int done, int) {
+    if (done == 1) message = error_of([&] { compress(*source, other); });
+  });
+  EXPECT_NE(message.find("another process is making"), std::string::npos) << message;
+  options.output = folder / "whole";
+  compress(*source, options);
+  EXPECT_EQ(files_of(folder / "out"), files_of(folder / "whole"));
+}
+
 TEST(Compression, RefusesWhatDoesNotFit) {
   const auto source = Checkpoint::open(golden("llama3-gqa-tied"));
   const Folder folder;
@@ -221,7 +327,7 @@ TEST(Compression, RefusesWhatDoesNotFit) {
             std::string::npos);
   EXPECT_NE(refusal([](auto& options) { options.settings.grid.bits = 5; }, *source).find("compressed-tensors"),
             std::string::npos);
-  EXPECT_NE(refusal([](auto& options) { options.method = "magic"; }, *source).find("rtn, gptq, awq, smoothquant"),
+  EXPECT_NE(refusal([](auto& options) { options.method = "magic"; }, *source).find("rtn, fp8, gptq, awq, smoothquant"),
             std::string::npos);
   EXPECT_NE(refusal([](auto& options) { options.settings.act_order = true; }, *source).find("belongs to --method gptq"),
             std::string::npos);

@@ -123,8 +123,8 @@ TEST(Help, SaysSomethingAboutEveryFlag) {
 TEST(Help, IsThereForEveryCommand) {
   const std::string all = quire({"--help-all"}).out;
   for (const char* command :
-       {"run", "serve", "info", "plan", "tokenize", "detokenize", "logits", "perplexity", "compress", "convert",
-        "bench", "tune", "cache", "simulate", "man", "completion", "version", "help"}) {
+       {"run", "serve", "info", "plan", "tokenize", "detokenize", "logits", "perplexity", "inspect", "compress",
+        "convert", "bench", "tune", "cache", "simulate", "man", "completion", "version", "help"}) {
     const std::string page = quire({command, "--help"}).out;
     EXPECT_NE(page.find(std::string("Usage: quire ") + command), std::string::npos) << page;
     EXPECT_EQ(quire({"help", command}).out, page);

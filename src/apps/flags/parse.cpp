@@ -26,14 +26,18 @@ void refuse_words(const Command& command, std::vector<std::string> words) {
   fail_usage(command, fmt::format("{} {} not expected here", fmt::join(words, ", "), words.size() == 1 ? "is" : "are"));
 }
 
-// Gives words that are no flags to the positional arguments that no flag gave, in their order.
+// Gives words that are no flags to the positional arguments that no flag gave, in their order; to one that takes a row
+// all that are left.
 void place_words(CommandLine& line) {
   auto next = line.words.begin();
   for (FlagEntry& entry : line.chosen->flags()) {
     if (entry.positional.empty() || next == line.words.end()) continue;
     const bool is_given = std::any_of(line.mentions.begin(), line.mentions.end(),
                                       [&](const Mention& mention) { return mention.entry == &entry; });
-    if (!is_given) line.mentions.push_back({&entry, entry.positional, entry.positional, {*next++}});
+    if (is_given) continue;
+    do {
+      line.mentions.push_back({&entry, entry.positional, entry.positional, {*next++}});
+    } while (entry.flag.value.takes_row && next != line.words.end());
   }
   if (next != line.words.end()) refuse_words(*line.chosen, {next, line.words.end()});
 }

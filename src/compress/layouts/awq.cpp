@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kOrder[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 std::string refusal(const MatrixForm& form, int64_t rows, int64_t cols) {
-  if (form.is_float8 || form.grid.bits != 4 || form.has_order) {
+  if (form.kind != MatrixKind::kCodes || form.grid.bits != 4 || form.has_order) {
     return fmt::format("the layout awq holds codes of 4 bits in groups of neighbouring columns, not {}",
                        describe_form(form));
   }
@@ -59,6 +59,6 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 }  // namespace
 
 const CompressedLayout kAwqLayout = {
-    .name = "awq", .refusal = refusal, .declare = declare, .pack = pack, .pack_float8 = nullptr, .config = config};
+    .name = "awq", .refusal = refusal, .declare = declare, .pack = pack, .config = config};
 
 }  // namespace quire

@@ -12,7 +12,7 @@ namespace {
 int64_t words_for(int64_t codes, int64_t bits) { return (codes * bits + 31) / 32; }
 
 std::string refusal(const MatrixForm& form, int64_t, int64_t) {
-  if (!form.is_float8 && (form.grid.bits == 4 || form.grid.bits == 8)) return {};
+  if (form.kind == MatrixKind::kCodes && (form.grid.bits == 4 || form.grid.bits == 8)) return {};
   return fmt::format("the layout compressed-tensors holds codes of 4 or 8 bits, not {}", describe_form(form));
 }
 
@@ -57,11 +57,7 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 
 }  // namespace
 
-const CompressedLayout kCompressedTensorsLayout = {.name = "compressed-tensors",
-                                                   .refusal = refusal,
-                                                   .declare = declare,
-                                                   .pack = pack,
-                                                   .pack_float8 = nullptr,
-                                                   .config = config};
+const CompressedLayout kCompressedTensorsLayout = {
+    .name = "compressed-tensors", .refusal = refusal, .declare = declare, .pack = pack, .config = config};
 
 }  // namespace quire

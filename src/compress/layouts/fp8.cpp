@@ -13,7 +13,7 @@ bool is_per_row(const MatrixForm& form) { return form.block_rows == 1 && form.bl
 
 std::string refusal(const MatrixForm& form, int64_t, int64_t) {
   const bool has_blocks = form.block_rows > 0 && form.block_cols > 0;
-  if (form.is_float8 && (is_per_tensor(form) || is_per_row(form) || has_blocks)) return {};
+  if (form.kind == MatrixKind::kFloat8 && (is_per_tensor(form) || is_per_row(form) || has_blocks)) return {};
   return fmt::format("the layout fp8 holds E4M3 codes with a scale per matrix, row or block, not {}",
                      describe_form(form));
 }
@@ -55,6 +55,6 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 }  // namespace
 
 const CompressedLayout kFp8Layout = {
-    .name = "fp8", .refusal = refusal, .declare = declare, .pack = nullptr, .pack_float8 = pack, .config = config};
+    .name = "fp8", .refusal = refusal, .declare = declare, .pack_float8 = pack, .config = config};
 
 }  // namespace quire

@@ -16,7 +16,7 @@ bool is_first_form(const GroupGrid& grid) { return grid.symmetric && grid.bits !
 std::string refusal(const MatrixForm& form, int64_t rows, int64_t cols) {
   const int bits = form.grid.bits;
   const bool has_bits = bits == 2 || bits == 3 || bits == 4 || bits == 8;
-  if (form.is_float8 || !has_bits) {
+  if (form.kind != MatrixKind::kCodes || !has_bits) {
     return fmt::format("the layout gptq holds codes of 2, 3, 4 or 8 bits, not {}", describe_form(form));
   }
   const int64_t multiple = bits == 3 ? 32 : 32 / bits;
@@ -78,6 +78,6 @@ json::object config(const MatrixForm& form, std::span<const std::string> plain_m
 }  // namespace
 
 const CompressedLayout kGptqLayout = {
-    .name = "gptq", .refusal = refusal, .declare = declare, .pack = pack, .pack_float8 = nullptr, .config = config};
+    .name = "gptq", .refusal = refusal, .declare = declare, .pack = pack, .config = config};
 
 }  // namespace quire

@@ -12,7 +12,7 @@ namespace quire {
 namespace {
 
 const CompressedLayout* const kLayouts[] = {
-    &kGptqLayout, &kAwqLayout, &kCompressedTensorsLayout, &kW8A8Layout, &kFp8Layout,
+    &kGptqLayout, &kAwqLayout, &kCompressedTensorsLayout, &kW8A8Layout, &kFp8Layout, &kPlainLayout,
 };
 
 }  // namespace
@@ -31,7 +31,22 @@ const CompressedLayout& compressed_layout(std::string_view name) {
 MatrixForm form_of(const GroupMatrix& matrix) { return {.grid = matrix.grid, .has_order = !matrix.groups.empty()}; }
 
 MatrixForm form_of(const Float8Matrix& matrix) {
-  return {.is_float8 = true, .block_rows = matrix.block_rows, .block_cols = matrix.block_cols};
+  return {.kind = MatrixKind::kFloat8, .block_rows = matrix.block_rows, .block_cols = matrix.block_cols};
+}
+
+MatrixForm form_of(const PlainMatrix& matrix) { return {.kind = MatrixKind::kFloats, .format = matrix.format}; }
+
+std::vector<PartTensor> pack(const CompressedLayout& layout, const CompressedMatrix& matrix) {
+  if (const auto* codes = std::get_if<GroupMatrix>(&matrix)) {
+    CHECK(layout.pack != nullptr);
+    return layout.pack(*codes);
+  }
+  if (const auto* codes = std::get_if<Float8Matrix>(&matrix)) {
+    CHECK(layout.pack_float8 != nullptr);
+    return layout.pack_float8(*codes);
+  }
+  CHECK(layout.pack_floats != nullptr);
+  return layout.pack_floats(std::get<PlainMatrix>(matrix));
 }
 
 std::vector<uint32_t> words_of(std::span<const uint8_t> codes, int bits) {
@@ -76,7 +91,8 @@ json::array names_array(std::span<const std::string> names) {
 }
 
 std::string describe_form(const MatrixForm& form) {
-  if (form.is_float8) {
+  if (form.kind == MatrixKind::kFloats) return fmt::format("{} floats", weight_format(form.format).name);
+  if (form.kind == MatrixKind::kFloat8) {
     return fmt::format("E4M3 codes with a scale for {} rows and {} columns",
                        form.block_rows == 0 ? "all" : std::to_string(form.block_rows),
                        form.block_cols == 0 ? "all" : std::to_string(form.block_cols));

@@ -14,20 +14,10 @@
 #include <vector>
 
 #include "base/json.h"
-#include "compress/float8_matrix.h"
-#include "compress/group_matrix.h"
+#include "compress/matrices/compressed_matrix.h"
 #include "tensor/files/tensor_file_layout.h"
 
 namespace quire {
-
-// What all matrices of a checkpoint have in common; `grid` for codes of whole numbers, the blocks for E4M3.
-struct MatrixForm {
-  GroupGrid grid = {};
-  bool has_order = false;  // GroupMatrix::groups are set (GPTQ's act-order without static groups)
-  bool is_float8 = false;  // Float8Matrix, not GroupMatrix
-  int64_t block_rows = 0;  // of Float8Matrix; 1: a scale for each row
-  int64_t block_cols = 0;
-};
 
 // One tensor "<module>.<part>" of a matrix.
 struct PartTensor {
@@ -44,14 +34,16 @@ struct CompressedLayout {
   std::string (*refusal)(const MatrixForm& form, int64_t rows, int64_t cols);
   // The tensors of a matrix, without bytes.
   std::vector<PartTensor> (*declare)(const MatrixForm& form, int64_t rows, int64_t cols);
-  // The same with bytes. One of them is null: the layout keeps the other kind of codes.
-  std::vector<PartTensor> (*pack)(const GroupMatrix& matrix);
-  std::vector<PartTensor> (*pack_float8)(const Float8Matrix& matrix);
-  // quantization_config. `plain_modules`: names of matrices that stay as they are ("lm_head").
+  // The same with bytes: of the one kind of matrix that the layout keeps, the others are null.
+  std::vector<PartTensor> (*pack)(const GroupMatrix& matrix) = nullptr;
+  std::vector<PartTensor> (*pack_float8)(const Float8Matrix& matrix) = nullptr;
+  std::vector<PartTensor> (*pack_floats)(const PlainMatrix& matrix) = nullptr;
+  // quantization_config; empty: none. `plain_modules`: names of matrices that stay as they are ("lm_head").
   json::object (*config)(const MatrixForm& form, std::span<const std::string> plain_modules);
 };
 
-// gptq, awq, compressed-tensors (codes of 4 or 8 bits, weights only), w8a8 (int8, activations too), fp8.
+// gptq, awq, compressed-tensors (codes of 4 or 8 bits, weights only), w8a8 (int8, activations too), fp8, plain
+// (floats).
 std::span<const CompressedLayout* const> compressed_layouts();
 // Throws Error kInvalidArgument naming the known ones.
 const CompressedLayout& compressed_layout(std::string_view name);
@@ -62,10 +54,15 @@ extern const CompressedLayout kAwqLayout;
 extern const CompressedLayout kCompressedTensorsLayout;
 extern const CompressedLayout kW8A8Layout;
 extern const CompressedLayout kFp8Layout;
+extern const CompressedLayout kPlainLayout;
+
+// By the layout's function for a matrix of its kind; the matrix must be one that it does not refuse.
+std::vector<PartTensor> pack(const CompressedLayout& layout, const CompressedMatrix& matrix);
 
 // For the layouts' own files.
 MatrixForm form_of(const GroupMatrix& matrix);
 MatrixForm form_of(const Float8Matrix& matrix);
+MatrixForm form_of(const PlainMatrix& matrix);
 // Codes of 2 to 8 bits one behind the other, low bits first, in 32-bit words; the last may have unused bits.
 std::vector<uint32_t> words_of(std::span<const uint8_t> codes, int bits);
 // [rows, cols] -> [cols, rows]

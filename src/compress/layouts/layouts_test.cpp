@@ -10,11 +10,10 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "compress/model_directory.h"
+#include "compress/files/model_directory.h"
 #include "kernels/select.h"
 #include "models/loading/tensor_source.h"
 #include "tensor/files/tensor_file_writer.h"
-#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace quire {
@@ -50,22 +49,10 @@ Float8Matrix random_float8(int64_t rows, int64_t cols, int64_t block_rows, int64
   return matrix;
 }
 
-std::vector<float> values_of(const GroupMatrix& matrix) {
-  std::vector<float> values(matrix.codes.size());
+template <typename Matrix>
+std::vector<float> values_of(const Matrix& matrix) {
+  std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.cols));
   dequantize(matrix, values);
-  return values;
-}
-
-std::vector<float> values_of(const Float8Matrix& matrix) {
-  std::vector<float> values;
-  for (int64_t r = 0; r < matrix.rows; ++r) {
-    for (int64_t c = 0; c < matrix.cols; ++c) {
-      const int64_t row_block = matrix.block_rows == 0 ? 0 : r / matrix.block_rows;
-      const int64_t col_block = matrix.block_cols == 0 ? 0 : c / matrix.block_cols;
-      const float scale = matrix.scales[static_cast<size_t>(row_block * matrix.num_col_blocks() + col_block)];
-      values.push_back(scale * e4m3_to_f32(matrix.codes[static_cast<size_t>(r * matrix.cols + c)]));
-    }
-  }
   return values;
 }
 
@@ -78,7 +65,9 @@ class Written {
     parent_ = mkdtemp(pattern.data());
     ModelDirectory directory(parent_ / "out", false);
     const std::vector<std::string> plain = {"lm_head", "model.layers.0.mlp.down_proj"};
-    directory.write_json("config.json", json::object{{"quantization_config", layout.config(form, plain)}});
+    json::object config;
+    if (json::object made = layout.config(form, plain); !made.empty()) config["quantization_config"] = std::move(made);
+    directory.write_json("config.json", config);
     std::vector<DeclaredTensor> tensors;
     for (const PartTensor& part : declared) tensors.push_back({"m." + part.part, part.format, part.shape});
     TensorFileWriter out(directory.folder(), safetensors_layout(tensors));
@@ -162,6 +151,17 @@ TEST(Layouts, OfFloatsAreReadBackToTheBit) {
     ASSERT_EQ(kFp8Layout.refusal(form, matrix.rows, matrix.cols), "");
     const Written written(kFp8Layout, form, kFp8Layout.declare(form, 136, 256), kFp8Layout.pack_float8(matrix));
     EXPECT_EQ(written.read(136, 256), values_of(matrix));
+  }
+}
+
+TEST(Layouts, KeepPrunedFloatsInTheirFormat) {
+  for (const Format format : {Format::kF32, Format::kF16, Format::kBF16}) {
+    PlainMatrix matrix = {.format = format, .rows = 8, .cols = 64};
+    for (int i = 0; i < 8 * 64; ++i) matrix.values.push_back(i % 3 == 0 ? 0 : 0.25f * static_cast<float>(i % 32));
+    const MatrixForm form = form_of(matrix);
+    ASSERT_EQ(kPlainLayout.refusal(form, 8, 64), "");
+    const Written written(kPlainLayout, form, kPlainLayout.declare(form, 8, 64), pack(kPlainLayout, matrix));
+    EXPECT_EQ(written.read(8, 64), matrix.values);
   }
 }
 

@@ -9,7 +9,8 @@ namespace quire {
 namespace {
 
 std::string refusal(const MatrixForm& form, int64_t, int64_t) {
-  if (!form.is_float8 && form.grid.bits == 8 && form.grid.symmetric && form.grid.group == 0 && !form.has_order)
+  if (form.kind == MatrixKind::kCodes && form.grid.bits == 8 && form.grid.symmetric && form.grid.group == 0 &&
+      !form.has_order)
     return {};
   return fmt::format("the layout w8a8 holds symmetric codes of 8 bits with a scale per row, not {}",
                      describe_form(form));
@@ -30,16 +31,23 @@ std::vector<PartTensor> pack(const GroupMatrix& matrix) {
 }
 
 json::object config(const MatrixForm& form, std::span<const std::string> plain_modules) {
-  return compressed_tensors_config(
+  json::object made = compressed_tensors_config(
       {.format = "int-quantized",
        .weights = integer_weights(form),
        .activations = {{"num_bits", 8}, {"type", "int"}, {"symmetric", true}, {"strategy", "token"}, {"dynamic", true}},
        .plain_modules = plain_modules});
+  if (!form.sparsity.empty()) {
+    made["sparsity_config"] = {{"format", "dense"},
+                               {"sparsity_structure", form.sparsity},
+                               {"targets", json::array{}},
+                               {"ignore", json::array{}}};
+  }
+  return made;
 }
 
 }  // namespace
 
 const CompressedLayout kW8A8Layout = {
-    .name = "w8a8", .refusal = refusal, .declare = declare, .pack = pack, .pack_float8 = nullptr, .config = config};
+    .name = "w8a8", .refusal = refusal, .declare = declare, .pack = pack, .config = config};
 
 }  // namespace quire

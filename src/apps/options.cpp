@@ -301,6 +301,10 @@ void ChatTemplateOption::add(Command& to, bool with_tools) {
                      .value = quire::text(tool_format, "NAME"),
                      .help = "How the model writes calls of tools: " + tool_format_names(),
                      .default_text = "found by the chat template"});
+    flags.push_back({.names = "--rerank-by",
+                     .value = quire::text(rerank_by, "NAME"),
+                     .help = "How documents are reranked: cosine (of embeddings) or yes-no (the model judges each)",
+                     .default_text = "as the model's files say, else cosine"});
   }
   to.add({.has_environment = true}, std::move(flags));
 }
@@ -309,6 +313,7 @@ void ChatTemplateOption::apply_to(TextProcessor& to) const {
   apply_template(to);
   if (!tool_format.empty()) to.use_tool_format(tool_format);
   if (!reasoning_format.empty()) to.use_reasoning_format(reasoning_format);
+  if (!rerank_by.empty()) to.use_relevance_format(rerank_by);
 }
 
 void ChatTemplateOption::apply_template(TextProcessor& to) const {

@@ -86,6 +86,7 @@ struct ChatTemplateOption {
   std::string text;
   std::string tool_format;
   std::string reasoning_format;
+  std::string rerank_by;
 
   void add(Command& to, bool with_tools);  // tools: of a server, whose requests bring them
   // Replaces the model's own, if the flags were given. Throws Error for a file that cannot be read, a template that

@@ -72,6 +72,7 @@ std::unique_ptr<TextProcessor> TextProcessor::load(const Checkpoint& checkpoint)
   text->take_chat_template(find_chat_template(checkpoint, text->tokenizer()));
   text->collect_eog_ids(checkpoint);
   text->fim_tokens_ = find_fim_tokens(text->tokenizer(), checkpoint.is_gguf() ? checkpoint.gguf() : nullptr);
+  text->relevance_format_ = find_relevance_format(checkpoint, text->tokenizer());
   return text;
 }
 
@@ -109,6 +110,17 @@ void TextProcessor::use_reasoning_format(std::string_view name) {
   if (reasoning_format_ == nullptr && name != "none") {
     fail(ErrorCode::kInvalidArgument, "there is no format of reasoning named '{}'; known are none, {}",
          printable(name, 40), reasoning_format_names());
+  }
+}
+
+void TextProcessor::use_relevance_format(std::string_view name) {
+  if (name == "cosine") {
+    relevance_format_.reset();
+  } else if (name != "yes-no") {
+    fail(ErrorCode::kInvalidArgument, "there is no way of reranking named '{}'; known are cosine, yes-no",
+         printable(name, 40));
+  } else if (!relevance_format_) {
+    relevance_format_ = usual_relevance_format(tokenizer_);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "dialogue/fim.h"
 #include "dialogue/reasoning.h"
+#include "dialogue/relevance.h"
 #include "dialogue/tool.h"
 #include "dialogue/tool_formats/tool_format.h"
 #include "jinja/chat_template.h"
@@ -45,6 +46,13 @@ class TextProcessor {
   // Their marks that are special tokens, which belong to the text where it is read for them: those of reasoning, and of
   // calls if they may come.
   std::vector<int32_t> mark_tokens(bool with_calls) const;
+
+  // How the model is asked whether a document answers a query; nothing: it is compared by embeddings. Found in the
+  // model's files unless it is named: "cosine" or "yes-no". Throws as relevance.h says, and kInvalidArgument for
+  // another name.
+  const std::optional<RelevanceFormat>& relevance_format() const { return relevance_format_; }
+  void use_relevance_format(std::string_view name);
+  void use_relevance_format(RelevanceFormat format) { relevance_format_ = std::move(format); }
 
   const std::vector<int32_t>& eog_ids() const { return eog_ids_; }
   const std::optional<FimTokens>& fim_tokens() const { return fim_tokens_; }
@@ -86,6 +94,7 @@ class TextProcessor {
   const ReasoningFormat* reasoning_format_ = nullptr;
   std::vector<int32_t> eog_ids_;
   std::optional<FimTokens> fim_tokens_;
+  std::optional<RelevanceFormat> relevance_format_;
 };
 
 }  // namespace quire

@@ -23,7 +23,7 @@ std::string key_of(const GrammarSpec& spec) {
 std::shared_ptr<const CompiledGrammar> GrammarCache::get(const GrammarSpec& spec) {
   const std::string key = key_of(spec);
   std::unique_lock lock(mutex_);
-  if (auto found = find(key)) return found;
+  if (auto found = find_kept(key)) return found;
   const auto [place, is_first] = compilations_.try_emplace(key);
   if (!is_first) {
     const std::shared_ptr<Compilation> other = place->second;
@@ -56,7 +56,13 @@ std::shared_ptr<const CompiledGrammar> GrammarCache::get(const GrammarSpec& spec
   return compilation->grammar;
 }
 
-std::shared_ptr<const CompiledGrammar> GrammarCache::find(const std::string& key) {
+std::shared_ptr<const CompiledGrammar> GrammarCache::find(const GrammarSpec& spec) {
+  const std::string key = key_of(spec);
+  const std::lock_guard lock(mutex_);
+  return find_kept(key);
+}
+
+std::shared_ptr<const CompiledGrammar> GrammarCache::find_kept(const std::string& key) {
   const auto found = places_.find(key);
   if (found == places_.end()) return nullptr;
   ++counts_.num_hits;

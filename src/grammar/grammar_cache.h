@@ -25,6 +25,9 @@ class GrammarCache {
   // on after it has left.
   std::shared_ptr<const CompiledGrammar> get(const GrammarSpec& spec);
 
+  // One that is kept, or null. Never waits for a compilation.
+  std::shared_ptr<const CompiledGrammar> find(const GrammarSpec& spec);
+
   struct Counts {
     uint64_t num_hits = 0;
     uint64_t num_compiled = 0;
@@ -47,7 +50,7 @@ class GrammarCache {
     std::shared_ptr<const CompiledGrammar> grammar;  // null: it failed
   };
 
-  std::shared_ptr<const CompiledGrammar> find(const std::string& key);
+  std::shared_ptr<const CompiledGrammar> find_kept(const std::string& key);
   std::shared_ptr<const CompiledGrammar> compile(const GrammarSpec& spec);
   void keep(const std::string& key, std::shared_ptr<const CompiledGrammar> grammar);
   void measure(Entry& entry);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "grammar/regular.h"
 
 namespace quire {
 namespace {
@@ -82,6 +83,18 @@ TEST(Grammar, IntersectsAndComplements) {
   EXPECT_TRUE(may_begin(*grammar, "secre"));
   EXPECT_FALSE(may_begin(*grammar, "secret"));
   EXPECT_FALSE(fits(*grammar, ""));
+}
+
+TEST(RegularLanguages, PartsThatContradictAnotherAreLeftOut) {
+  RegularLanguages languages({});
+  const auto word = [&](const char* text) { return languages.repeat(languages.literal(text), 1, 20); };
+  const RegularLanguages::Id x = word("ab"), y = word("a"), z = word("abab");
+  const auto no_x = languages.negate(x), no_z = languages.negate(z);
+  EXPECT_EQ(languages.all_of({x, languages.any_of({no_x, y})}), languages.all_of({x, y}));
+  const auto neither = languages.any_of({languages.all_of({y, no_x}), no_z});
+  EXPECT_EQ(languages.all_of({x, z, neither}), RegularLanguages::kNothing);
+  EXPECT_EQ(languages.all_of({x, neither}), languages.all_of({x, no_z}));
+  EXPECT_TRUE(languages.is_alive(languages.all_of({x, neither}))) << "ab";
 }
 
 TEST(Grammar, EscapesForJson) {

@@ -359,6 +359,34 @@ bool RegularLanguages::contradicts(const std::vector<Id>& sorted) {
   return false;
 }
 
+// x and (y or something that contradicts x) is x and y. Nothing when there is no such part.
+std::optional<RegularLanguages::Id> RegularLanguages::without_contradictions(const std::vector<Id>& sorted) {
+  constexpr size_t kMaxParts = 16;  // that are looked at
+  for (const Id id : sorted) {
+    const Node node = nodes_[id];
+    if (node.kind != Kind::kAnyOf || node.is_plain || node.second > kMaxParts) continue;
+    std::vector<Id> rest = sorted;
+    std::erase(rest, id);
+    std::vector<Id> kept;
+    for (const Id part : parts(node)) {
+      std::vector<Id> together = rest;
+      const Node& one = nodes_[part];
+      if (one.kind == Kind::kAllOf) {
+        together.insert(together.end(), parts(one).begin(), parts(one).end());
+      } else {
+        together.push_back(part);
+      }
+      std::ranges::sort(together);
+      count_work(together.size());
+      if (!contradicts(together)) kept.push_back(part);
+    }
+    if (kept.size() == node.second) continue;
+    rest.push_back(any_of(std::move(kept)));
+    return all_of(std::move(rest));
+  }
+  return std::nullopt;
+}
+
 RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   std::vector<Id> flat;
   ByteSet set = ByteSet::range(0, 255);
@@ -389,6 +417,7 @@ RegularLanguages::Id RegularLanguages::all_of(std::vector<Id> given) {
   if (flat.size() == 1) return flat[0];
   if (flat[0] == kNothing) return kNothing;
   if (contradicts(flat)) return kNothing;
+  if (const std::optional<Id> shorter = without_contradictions(flat)) return *shorter;
   if (flat[0] == kEmpty) {
     return std::ranges::all_of(flat, [&](Id id) { return nodes_[id].is_nullable; }) ? kEmpty : kNothing;
   }

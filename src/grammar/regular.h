@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -158,6 +159,7 @@ class RegularLanguages {
   Id intern_parts(Kind kind, const std::vector<Id>& parts);
   void merge_repeats(std::vector<Id>& parts);
   bool contradicts(const std::vector<Id>& sorted);
+  std::optional<Id> without_contradictions(const std::vector<Id>& sorted);
   Id utf8_tail(int num_bytes, const CharacterRanges& ranges);
   Id escaped_bytes(const ByteSet& set);
   Id escape_parts(Id id, const std::vector<Id>& inner);

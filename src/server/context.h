@@ -13,6 +13,7 @@
 namespace quire {
 
 class BatchStore;
+class CompileQueue;
 class Metrics;
 
 enum class ServerState : uint8_t {
@@ -28,9 +29,10 @@ struct ServerContext {
 
   Limits limits;
   ResponseStore responses;
-  BatchStore* batches = nullptr;  // null: there are none
-  Metrics* metrics = nullptr;     // never null while a listener runs
-  std::string openapi;            // the description of the paths, written by the listener
+  BatchStore* batches = nullptr;         // null: there are none
+  CompileQueue* compilations = nullptr;  // of the listener; null: grammars are compiled where they are asked for
+  Metrics* metrics = nullptr;            // never null while a listener runs
+  std::string openapi;                   // the description of the paths, written by the listener
   bool allow_request_templates = false;
   int stream_interval = 1;          // tokens to a chunk of a stream, unless a request says otherwise
   bool drop_client_markers = true;  // apis/anthropic_messages/client_markers.h

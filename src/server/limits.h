@@ -52,6 +52,9 @@ struct Limits {
   int grammar_work = 200'000'000;    // of matching one answer, in units of about 20 ns; a quarter of it for one step
   uint64_t grammar_memory_bytes = 64 * 1024 * 1024;  // of a compiled one and of what matching adds to it
   uint64_t grammar_cache_bytes = 512 * 1024 * 1024;  // of all that are kept for later requests
+  int grammar_queue_requests = 256;                  // that wait for a compilation; half of them for one client; 429
+  uint64_t grammar_queue_bytes = 64 * 1024 * 1024;   // of these; 429
+  int grammar_queue_seconds = 30;                    // for a compilation to begin; 503
   uint64_t cache_salt_bytes = 1024;
   uint64_t request_id_bytes = 128;
   int stored_responses = 1000;                      // of /v1/responses, of each tenant

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "server/access/auth.h"
 #include "server/access/origin_policy.h"
+#include "server/answers/answer_errors.h"
+#include "server/answers/compile_queue.h"
 #include "server/answers/stream_group.h"
 #include "server/endpoints/routes.h"
 #include "server/http/content_coding.h"
@@ -123,11 +125,28 @@ struct Listener::Impl {
         root_path(checked_root_path(options.root_path)),
         has_web_page(options.has_web_page),
         log_requests(options.log_requests),
+        compilations(compile_options(options)),
         workers({.num_threads = options.num_workers,
                  .max_queued = context.limits.worker_queue_requests,
                  .max_queued_bytes = context.limits.worker_queue_bytes,
                  .niceness = options.worker_niceness,
                  .on_queued = [&metrics = *context.metrics](int change) { metrics.add_queued(change); }}) {}
+
+  // One worker fewer than there are for requests: these have a processor left, however much is compiled.
+  CompileQueue::Options compile_options(const ListenerOptions& options) const {
+    const Limits& limits = context.limits;
+    return {.num_threads = std::max(1, options.num_workers - 1),
+            .niceness = options.worker_niceness,
+            .max_queued = limits.grammar_queue_requests,
+            .max_queued_bytes = limits.grammar_queue_bytes,
+            .max_wait = std::chrono::seconds(limits.grammar_queue_seconds),
+            .on_queued = [&metrics = *context.metrics](int change) { metrics.add_compilation_queued(change); },
+            .answer =
+                [&its_context = context](const ExchangePtr& exchange, const std::function<void()>& work) {
+                  const http::Request& request = exchange->request();
+                  run_for_route(*find_route(request.method, request.path), its_context, exchange, work);
+                }};
+  }
 
   const WebAsset* find_asset(const http::Request& request) const {
     return has_web_page && is_read(request.method) ? find_web_asset(request.path) : nullptr;
@@ -192,7 +211,7 @@ struct Listener::Impl {
       if (const std::optional<ApiError> full = refuse_when_full(context.models)) return refuse(exchange, *full);
     }
     const http::Request& request = exchange->request();
-    const std::string lane = request.tenant.empty() ? request.client : request.tenant;
+    const std::string lane = http::client_of(request);
     const auto run = [this, &route, exchange] {
       try {
         run_route(route, context, exchange);
@@ -232,12 +251,14 @@ struct Listener::Impl {
   const std::string root_path;
   const bool has_web_page;
   const RequestLog log_requests;
+  CompileQueue compilations;
   http::WorkerPool workers;  // outlives the connections, which drop their jobs
   std::unique_ptr<http::Server> server;
 };
 
 Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std::make_unique<Impl>(context, options)) {
   Impl* const impl = impl_.get();
+  context.compilations = &impl->compilations;
   context.openapi = json::serialize(openapi_document(context.limits, impl->root_path));
   const bool is_local =
       !options.addresses.empty() &&
@@ -263,7 +284,7 @@ Listener::Listener(ServerContext& context, ListenerOptions options) : impl_(std:
       .cut_stream = cut_stream});
 }
 
-Listener::~Listener() = default;
+Listener::~Listener() { impl_->context.compilations = nullptr; }
 
 const std::vector<http::Address>& Listener::addresses() const { return impl_->server->addresses(); }
 bool Listener::requires_key() const { return impl_->keys.is_required(); }

@@ -97,18 +97,13 @@ EmbeddingUse read_gguf(const GgufFile& file) {
   const std::string key = fmt::format("{}.pooling_type", file.get_string("general.architecture"));
   switch (const int64_t type = file.find_int(key, 0); type) {
     case 0:  // a vector for each token; also of models that are not for embeddings
+    case 4:  // rank: its answer is no embedding (dialogue/relevance.h)
     case 1: return {.pooling = Pooling::kMean};
     case 2: return {.pooling = Pooling::kCls};
     case 3: return {.pooling = Pooling::kLast};
-    case 4:
-      fail(
-          ErrorCode::kUnsupported,
-          "{}: \"{}\" is 4 (rank): the model scores pairs of texts, which this build does not do; it knows none, mean, "
-          "cls and last (0 to 3)",
-          file.name(), key);
     default:
-      fail(ErrorCode::kUnsupported, "{}: \"{}\" is {}; this build knows none, mean, cls and last (0 to 3)", file.name(),
-           key, type);
+      fail(ErrorCode::kUnsupported, "{}: \"{}\" is {}; this build knows none, mean, cls, last and rank (0 to 4)",
+           file.name(), key, type);
   }
 }
 

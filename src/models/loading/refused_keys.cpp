@@ -14,6 +14,8 @@ namespace {
 constexpr std::array<double, 2> kOne = {1, 1};
 constexpr std::array<double, 2> kZeroOrOne = {0, 1};
 
+constexpr std::string_view kLabels = "classifier.output_labels";
+
 // Keys of the list of llama.cpp, which reads them for architectures that this build does not have.
 constexpr RefusedKey kGgufKeys[] = {
     {"attention.causal", "attention that sees later tokens", kOne},
@@ -71,7 +73,7 @@ constexpr RefusedKey kGgufKeys[] = {
     {"nextn_predict_layers", "layers that predict further tokens"},
     {"n_deepstack_layers", "images in several layers"},
     {"decoder_block_count", "a decoder behind an encoder"},
-    {"classifier.output_labels", "a classifier"},
+    {kLabels, "a classifier"},
     {"dense_2_feat_in", "layers behind the pooling of embeddings"},
     {"dense_3_feat_in", "layers behind the pooling of embeddings"},
     {"hyper_connection.count", "hyper-connections"},
@@ -140,6 +142,15 @@ bool asks_for_nothing(const RefusedKey& refused, double number) {
        meaning);
 }
 
+// A ranker's classifier of these two words is nothing but their rows of the head (dialogue/relevance.h).
+bool answers_in_words(const GgufFile& file, std::string_view architecture, const std::string& key) {
+  constexpr int64_t kRank = 4;
+  if (file.find_int(fmt::format("{}.pooling_type", architecture), 0) != kRank) return false;
+  const GgufValue& labels = *file.find(key);
+  if (labels.type != GgufType::kArray || labels.element_type != GgufType::kString) return false;
+  return file.get_strings(key) == std::vector<std::string_view>{"yes", "no"};
+}
+
 void check_gguf(const GgufFile& file) {
   const std::string_view type = file.find_string("general.type", "model");
   if (type != "model") {
@@ -149,6 +160,7 @@ void check_gguf(const GgufFile& file) {
   for (const RefusedKey& refused : refused_gguf_keys()) {
     const std::string key = fmt::format("{}.{}", architecture, refused.key);
     if (!file.has(key) || (!refused.read_by.empty() && architecture.starts_with(refused.read_by))) continue;
+    if (refused.key == kLabels && answers_in_words(file, architecture, key)) continue;
     const double number = number_of(file, key);
     if (asks_for_nothing(refused, number)) continue;
     const std::string same = fmt::format("{}.{}", architecture, refused.same_as);

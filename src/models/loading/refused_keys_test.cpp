@@ -45,10 +45,15 @@ TEST(RefusedKeys, OfGgufInTheTypesThatFilesHave) {
   const auto refused = [](const std::function<void(GgufWriter&)>& add) { return read_gguf("llama", add); };
   EXPECT_NE(refused([](GgufWriter& writer) { writer.add_bool("llama.attention.causal", false); }), "no error");
   EXPECT_EQ(refused([](GgufWriter& writer) { writer.add_bool("llama.attention.causal", true); }), "no error");
-  const auto labels = [](GgufWriter& writer) {
-    writer.add_strings("llama.classifier.output_labels", std::vector<std::string>{"yes", "no"});
+  const auto labels = [](const char* first, uint32_t pooling_type = 4) {
+    return [=](GgufWriter& writer) {
+      writer.add_uint32("llama.pooling_type", pooling_type);
+      writer.add_strings("llama.classifier.output_labels", std::vector<std::string>{first, "no"});
+    };
   };
-  EXPECT_NE(refused(labels).find("\"llama.classifier.output_labels\" is set: the model has a classifier"),
+  EXPECT_EQ(refused(labels("yes")), "no error") << "words of the vocabulary";
+  EXPECT_NE(refused(labels("yes", 3)), "no error");
+  EXPECT_NE(refused(labels("positive")).find("\"llama.classifier.output_labels\" is set: the model has a classifier"),
             std::string::npos);
   EXPECT_NE(refused([](GgufWriter& writer) { writer.add_string("general.type", "adapter"); }), "no error");
   EXPECT_EQ(refused([](GgufWriter& writer) { writer.add_string("general.type", "model"); }), "no error");

@@ -247,7 +247,7 @@ std::vector<std::string> TensorSource::unused_tensors() const {
     const bool stands_alone = name.ends_with(".weight") || name.ends_with(".bias");
     const bool is_map = name == "d2t" || name == "t2d" || name == "token_map";  // of a part's vocabulary
     const bool is_table = is_map || name.ends_with("rotary_emb.inv_freq") || name.starts_with("rope_f") ||
-                          (is_tied && name.ends_with("lm_head.weight"));
+                          (is_tied && (name.ends_with("lm_head.weight") || name == "cls.output.weight"));
     if (is_counted(view) || is_table || (!stands_alone && modules.contains(module_of(name)))) continue;
     unused.push_back(name);
   }

@@ -2,14 +2,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <span>
 
+#include "base/check.h"
 #include "server/answers/prompts.h"
 #include "server/schema/field_error.h"
 
 namespace quire {
 namespace {
+
+std::vector<float> logprobs_of(const SampledToken& token, std::span<const int32_t> ids) {
+  std::vector<float> values;
+  for (const int32_t id : ids) {
+    const auto found =
+        std::find_if(token.top.begin(), token.top.end(), [&](const TokenLogprob& each) { return each.id == id; });
+    CHECK(found != token.top.end());  // the request asked for them
+    values.push_back(found->logprob);
+  }
+  return values;
+}
 
 class EmbeddingReader : public StreamReader {
  public:
@@ -17,6 +31,7 @@ class EmbeddingReader : public StreamReader {
       : exchange_(exchange), group_(group), plan_(std::move(plan)), done_(plan_.num_tokens.size()) {}
 
   void on_event(size_t input, OutputEvent event) override {
+    if (event.has_token) done_[input].embedding = logprobs_of(event.token, plan_.next_tokens);
     if (event.finish == FinishReason::kNone) return;
     done_[input].is_finished = true;
     count(input, event);
@@ -33,6 +48,7 @@ class EmbeddingReader : public StreamReader {
     if (event.finish == FinishReason::kAborted) {
       return fail({500, "server_error", "step_failed", "the server could not run the model for this input; try again"});
     }
+    if (!plan_.next_tokens.empty()) return;
     if (event.embedding.empty()) {
       return fail({501, "not_supported_error", "not_supported", "this model gives no embeddings"});
     }

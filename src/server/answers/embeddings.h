@@ -18,6 +18,8 @@ namespace quire {
 struct EmbeddingPlan {
   const ServedModel* model = nullptr;
   std::vector<int64_t> num_tokens = {};  // of each input
+  // Not empty: instead of its embedding, the log probabilities of these tokens as the one that follows an input.
+  std::vector<int32_t> next_tokens = {};
   std::optional<int> dimensions = {};
   bool is_truncated = false;
   bool normalize = true;

@@ -9,6 +9,7 @@
 #include "server/answers/answer_errors.h"
 #include "server/answers/answer_parts.h"
 #include "server/answers/best_of.h"
+#include "server/answers/compile_queue.h"
 #include "server/answers/grammars.h"
 #include "server/answers/merged_pieces.h"
 #include "server/answers/prompts.h"
@@ -342,11 +343,15 @@ class GenerationReader : public StreamReader {
   bool is_failed_ = false;
 };
 
-// What keeps the answer to a form: the request's grammar, that of its tools, and the bound of reasoning.
-std::shared_ptr<const ConstraintSource> constraint_for(const ServerContext& context, const GenerationPlan& plan,
-                                                       std::span<const int32_t> eog_ids) {
+// Where the answer begins: in reasoning, in content, or in either.
+AnswerStart start_of(const GenerationPlan& plan) {
+  return plan.is_conversation ? answer_start(*plan.model->text, plan.prompts.front().ids) : AnswerStart::kContent;
+}
+
+// The request's grammar, or that of its tools.
+std::optional<GrammarSpec> grammar_of(const ServerContext& context, const GenerationPlan& plan) {
   const TextProcessor& text = *plan.model->text;
-  const AnswerStart start = plan.is_conversation ? answer_start(text, plan.prompts.front().ids) : AnswerStart::kContent;
+  const AnswerStart start = start_of(plan);
   ReasoningMarks marks;
   if (start != AnswerStart::kContent) {
     const ReasoningFormat& format = *text.reasoning_format();
@@ -354,13 +359,21 @@ std::shared_ptr<const ConstraintSource> constraint_for(const ServerContext& cont
     if (start == AnswerStart::kEither) marks.begin = format.begin;
     if (!opens_content(text, plan.request)) marks.opening = format.opening;
   }
-  auto constraint = constraint_of(*plan.model, plan.request, std::move(marks), context.any_property_order);
+  return grammar_of(plan.request, std::move(marks), context.any_property_order);
+}
+
+// A form with the bound of reasoning, if there is one.
+std::shared_ptr<const ConstraintSource> with_thinking_limit(const ServerContext& context, const GenerationPlan& plan,
+                                                            std::span<const int32_t> eog_ids,
+                                                            std::shared_ptr<const ConstraintSource> form) {
+  const AnswerStart start = start_of(plan);
   // Beams cannot have a form, so the server's own bound does not hold for them.
   const int64_t usual = plan.request.use_beam_search ? -1 : context.reasoning_budget;
   const int64_t budget = plan.request.thinking_token_budget.value_or(usual);
-  if (budget < 0 || start == AnswerStart::kContent) return constraint;
+  if (budget < 0 || start == AnswerStart::kContent) return form;
+  const TextProcessor& text = *plan.model->text;
   return limit_thinking(text.tokenizer(), *text.reasoning_format(), eog_ids,
-                        {.max_tokens = budget, .is_open = start == AnswerStart::kReasoning}, std::move(constraint));
+                        {.max_tokens = budget, .is_open = start == AnswerStart::kReasoning}, std::move(form));
 }
 
 }  // namespace
@@ -383,26 +396,35 @@ void prepare(GenerationPlan& plan) {
   }
 }
 
-}  // namespace
+// A plan and what the engine is asked for, but for the form of its answers.
+struct Admission {
+  GenerationPlan plan;
+  std::vector<GenerateRequest> requests;  // of each prompt
+  bool is_truncated = false;
 
-void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
-  prepare(plan);
-  if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
+  // Of what waits with it.
+  uint64_t bytes() const {
+    uint64_t sum = 0;
+    for (const Prompt& prompt : plan.prompts) sum += prompt.text.size() + 2 * prompt.ids.size() * sizeof(int32_t);
+    return sum;
+  }
+};
+
+std::shared_ptr<Admission> make_admission(const ServerContext& context, const ExchangePtr& exchange,
+                                          GenerationPlan plan) {
+  auto made = std::make_shared<Admission>();
   const ApiRequest& request = plan.request;
-  GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
-  common.constraint = constraint_for(context, plan, common.eog_ids);
+  const GenerateRequest common = engine_request(*plan.model, exchange->request(), request);
   if (!common.prediction.empty() && plan.prompts.size() > 1) {
     refuse_field("prediction",
                  fmt::format("'prediction' is the answer to one prompt, but there are {}; send them one by "
                              "one or leave it out",
                              plan.prompts.size()));
   }
-  std::vector<GenerateRequest> requests;
-  bool is_truncated = false;
   for (Prompt& prompt : plan.prompts) {
-    is_truncated = is_truncated || prompt.is_shortened;
+    made->is_truncated = made->is_truncated || prompt.is_shortened;
     if (fit_prompt(prompt.ids, request, plan.max_tokens, plan.model->engine->max_sequence_tokens(), plan.path)) {
-      is_truncated = true;
+      made->is_truncated = true;
       prompt.is_text = false;  // the given text is no longer the prompt's text
     }
     GenerateRequest out = common;
@@ -411,11 +433,21 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
     out.num_prompt_logprobs = num_prompt_logprobs(request);
     out.sampling.num_logprobs = request.logprobs ? request.top_logprobs.value_or(0) : -1;
     if (plan.num_returned > 0) out.sampling.num_logprobs = std::max(out.sampling.num_logprobs, 0);
-    requests.push_back(std::move(out));
+    made->requests.push_back(std::move(out));
   }
   refuse_many_prompt_logprobs(plan, context.limits);
-  const auto group = std::make_shared<StreamGroup>(exchange, *plan.model->engine, std::move(requests));
-  exchange->post([&context, exchange, group, is_truncated, plan = std::make_shared<GenerationPlan>(std::move(plan))] {
+  made->plan = std::move(plan);
+  return made;
+}
+
+void admit(ServerContext& context, const ExchangePtr& exchange, Admission& admission,
+           std::shared_ptr<const ConstraintSource> form) {
+  GenerationPlan& plan = admission.plan;
+  form = with_thinking_limit(context, plan, admission.requests.front().eog_ids, std::move(form));
+  for (GenerateRequest& request : admission.requests) request.constraint = form;
+  const auto group = std::make_shared<StreamGroup>(exchange, *plan.model->engine, std::move(admission.requests));
+  exchange->post([&context, exchange, group, is_truncated = admission.is_truncated,
+                  plan = std::make_shared<GenerationPlan>(std::move(plan))] {
     const bool is_stream = plan->request.stream;
     group->start(make_generation_reader(context, exchange, *group, std::move(*plan), is_truncated));
     if (!is_stream) return;
@@ -423,6 +455,26 @@ void start_generation(ServerContext& context, const ExchangePtr& exchange, Gener
       if (const auto sent = weak.lock()) sent->pump();
     });
   });
+}
+
+}  // namespace
+
+void start_generation(ServerContext& context, const ExchangePtr& exchange, GenerationPlan plan) {
+  prepare(plan);
+  if (plan.is_conversation) constrain_calls(*plan.model->text, plan.request);
+  const auto admission = make_admission(context, exchange, std::move(plan));
+  std::optional<GrammarSpec> spec = grammar_of(context, admission->plan);
+  if (!spec) return admit(context, exchange, *admission, nullptr);
+  const ServedModel& model = *admission->plan.model;
+  if (auto form = find_form(model, *spec)) return admit(context, exchange, *admission, std::move(form));
+
+  const uint64_t bytes = spec->text.size() + admission->bytes();
+  const auto compile = [&context, exchange, admission, spec = std::move(*spec)] {
+    const GenerationPlan& compiled = admission->plan;
+    admit(context, exchange, *admission, compile_form(*compiled.model, spec, compiled.request.grammar_path));
+  };
+  if (context.compilations == nullptr) return compile();
+  context.compilations->run(exchange, bytes, compile);
 }
 
 }  // namespace quire

@@ -47,12 +47,17 @@ class MeasuredSource : public ConstraintSource {
   const std::shared_ptr<Histogram> seconds_;
 };
 
-[[noreturn]] void refuse(const ApiRequest& request, const Error& error) {
+[[noreturn]] void refuse(const std::string& path, const Error& error) {
   std::string code;
   if (error.code() == ErrorCode::kUnsupported) code = "not_supported";
   if (error.code() == ErrorCode::kLimit) code = "limit_exceeded";
-  throw ApiError(400, "invalid_request_error", code,
-                 fmt::format("'{}' cannot be kept to: {}", request.grammar_path, error.what()), request.grammar_path);
+  throw ApiError(400, "invalid_request_error", code, fmt::format("'{}' cannot be kept to: {}", path, error.what()),
+                 path);
+}
+
+std::shared_ptr<const ConstraintSource> measured(const ServedModel& model,
+                                                 std::shared_ptr<const CompiledGrammar> grammar) {
+  return std::make_shared<MeasuredSource>(std::move(grammar), model.metrics->grammar_mask_seconds());
 }
 
 }  // namespace
@@ -71,18 +76,17 @@ std::unique_ptr<GrammarCache> make_grammars(const ServedModel& model, const Limi
   const int64_t vocab_size = model.engine->runner().info().vocab_size;
   const CompileGrammar compile =
       grammar_compiler(model.text->tokenizer(), vocab_size, model.text->eog_ids(), grammar_limits(limits));
-  const auto measured = [compile, seconds = model.metrics->grammar_compile_seconds()](const GrammarSpec& spec) {
+  const auto timed = [compile, seconds = model.metrics->grammar_compile_seconds()](const GrammarSpec& spec) {
     const Clock::time_point begin = Clock::now();
     auto grammar = compile(spec);
     seconds->observe(seconds_since(begin));
     return grammar;
   };
-  return std::make_unique<GrammarCache>(measured, limits.grammar_cache_bytes);
+  return std::make_unique<GrammarCache>(timed, limits.grammar_cache_bytes);
 }
 
-std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      ReasoningMarks reasoning, bool any_order) {
-  if (!request.grammar) return nullptr;
+std::optional<GrammarSpec> grammar_of(const ApiRequest& request, ReasoningMarks reasoning, bool any_order) {
+  if (!request.grammar) return std::nullopt;
   GrammarSpec spec = *request.grammar;
   spec.any_order = request.any_property_order.value_or(any_order);
   if (spec.starts_after.empty()) {
@@ -91,12 +95,22 @@ std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, 
     spec.next = std::move(reasoning.next);
     spec.opening = std::move(reasoning.opening);
   }
+  return spec;
+}
+
+std::shared_ptr<const ConstraintSource> find_form(const ServedModel& model, const GrammarSpec& spec) {
+  auto grammar = model.grammars->find(spec);
+  return grammar != nullptr ? measured(model, std::move(grammar)) : nullptr;
+}
+
+std::shared_ptr<const ConstraintSource> compile_form(const ServedModel& model, const GrammarSpec& spec,
+                                                     const std::string& path) {
   try {
-    return std::make_shared<MeasuredSource>(model.grammars->get(spec), model.metrics->grammar_mask_seconds());
+    return measured(model, model.grammars->get(spec));
   } catch (const Error& error) {
     const bool is_ours = error.code() == ErrorCode::kOutOfMemory || error.code() == ErrorCode::kIo;
     if (is_ours) throw;
-    refuse(request, error);
+    refuse(path, error);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "grammar/grammar_cache.h"
@@ -25,9 +26,15 @@ struct ReasoningMarks {
   std::string opening = {};  // what stands before the answer's text
 };
 
-// Null when the answer may have any form. `any_order`: of the properties of objects, where the request does not say.
-// Throws ApiError for a grammar that cannot be kept to. Compiles, so a worker's work.
-std::shared_ptr<const ConstraintSource> constraint_of(const ServedModel& model, const ApiRequest& request,
-                                                      ReasoningMarks reasoning, bool any_order);
+// Nothing when the answer may have any form. `any_order`: of the properties of objects, where the request does not say.
+std::optional<GrammarSpec> grammar_of(const ApiRequest& request, ReasoningMarks reasoning, bool any_order);
+
+// Of a grammar that was compiled before; null when it must be compiled.
+std::shared_ptr<const ConstraintSource> find_form(const ServedModel& model, const GrammarSpec& spec);
+
+// Compiles, unless that was done meanwhile. Throws ApiError, which names the field `path` of the request, for a grammar
+// that cannot be kept to.
+std::shared_ptr<const ConstraintSource> compile_form(const ServedModel& model, const GrammarSpec& spec,
+                                                     const std::string& path);
 
 }  // namespace quire

@@ -80,15 +80,6 @@ ApiError context_overflow(int64_t context_length, int64_t num_tokens, int64_t co
           path};
 }
 
-// A text whose bytes alone make it too long is not encoded.
-void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::string_view text,
-                     const std::string& path) {
-  if (request.truncate_prompt_tokens) return;
-  const int64_t least = model.text->tokenizer().min_tokens(text);
-  const int64_t context_length = model.engine->max_sequence_tokens();
-  if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
-}
-
 // A guess at the answer: data, whose special names are plain text.
 std::vector<int32_t> prediction_tokens(const ServedModel& model, const std::string& text) {
   const Tokenizer& tokenizer = model.text->tokenizer();
@@ -191,6 +182,14 @@ std::vector<int32_t> chat_prompt(const ServedModel& model, const ApiRequest& req
                                                 .parse_special = request.parse_special.value_or(false)});
 }
 
+void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::string_view text,
+                     const std::string& path) {
+  if (request.truncate_prompt_tokens) return;
+  const int64_t least = model.text->tokenizer().min_tokens(text);
+  const int64_t context_length = model.engine->max_sequence_tokens();
+  if (least > context_length) throw context_overflow(context_length, least, 0, path, "at least ");
+}
+
 std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& request, const PromptValue& prompt,
                                   bool parse_special, const std::string& path) {
   std::vector<int32_t> ids;
@@ -208,17 +207,20 @@ std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& re
   return ids;
 }
 
+std::optional<int64_t> kept_tokens(const ApiRequest& request, int64_t max_tokens, int64_t context_length) {
+  if (!request.truncate_prompt_tokens) return std::nullopt;
+  const int64_t asked = *request.truncate_prompt_tokens;
+  return asked < 0 ? context_length - std::max<int64_t>(max_tokens, 1) : asked;
+}
+
 bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t max_tokens, int64_t context_length,
                 const std::string& path) {
   const int64_t completion = max_tokens < 0 ? 1 : max_tokens;
   bool is_cut = false;
-  if (request.truncate_prompt_tokens) {
-    const int64_t asked = *request.truncate_prompt_tokens;
-    const int64_t keep = asked < 0 ? context_length - std::max<int64_t>(completion, 1) : asked;
-    if (keep > 0 && static_cast<int64_t>(prompt.size()) > keep) {
-      prompt.erase(prompt.begin(), prompt.end() - static_cast<std::ptrdiff_t>(keep));
-      is_cut = true;
-    }
+  const int64_t keep = kept_tokens(request, max_tokens, context_length).value_or(0);
+  if (keep > 0 && static_cast<int64_t>(prompt.size()) > keep) {
+    prompt.erase(prompt.begin(), prompt.end() - static_cast<std::ptrdiff_t>(keep));
+    is_cut = true;
   }
   const auto size = static_cast<int64_t>(prompt.size());
   if (completion > context_length - size) {

@@ -1,6 +1,7 @@
 // From a parsed request to token ids and to the engine's request. Any thread.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,13 @@ std::vector<int32_t> plain_prompt(const ServedModel& model, const ApiRequest& re
 // for what is still too long. `max_tokens` -1: at least one token must fit.
 bool fit_prompt(std::vector<int32_t>& prompt, const ApiRequest& request, int64_t max_tokens, int64_t context_length,
                 const std::string& path);
+
+// How many tokens of a prompt the request keeps; nothing when it does not cut.
+std::optional<int64_t> kept_tokens(const ApiRequest& request, int64_t max_tokens, int64_t context_length);
+
+// Throws ApiError context_length_exceeded for a text whose bytes alone say that it cannot fit, unless it may be cut.
+void refuse_overlong(const ServedModel& model, const ApiRequest& request, std::string_view text,
+                     const std::string& path);
 
 // Everything but the prompt and the kind of output: sampling, stops, tenant, priority and deadline.
 GenerateRequest engine_request(const ServedModel& model, const http::Request& from, const ApiRequest& request);

@@ -133,12 +133,15 @@ const ErrorForm& errors_at(std::string_view path) {
 }
 
 void run_route(const Route& route, ServerContext& context, const ExchangePtr& exchange) {
-  const auto count = [&](const ApiError& error) {
+  run_for_route(route, context, exchange, [&] { route.handle(context, exchange); });
+}
+
+void run_for_route(const Route& route, ServerContext& context, const ExchangePtr& exchange,
+                   const std::function<void()>& work) {
+  answer_errors(exchange, route.errors, work, [&](const ApiError& error) {
     if (route.runs == Runs::kInline) return;
     context.metrics->add_rejected(error.code().empty() ? error.type() : error.code());
-  };
-  answer_errors(
-      exchange, route.errors, [&] { route.handle(context, exchange); }, count);
+  });
 }
 
 std::string allowed_methods(std::string_view path) {

@@ -1,6 +1,7 @@
 // The table of endpoints: paths, access and handlers. Immutable; any thread.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,9 @@ const Route* find_route(std::string_view method, std::string_view path);
 const ErrorForm& errors_at(std::string_view path);
 // Calls the handler. What it throws becomes the reply; requests that were to use a model then count as rejected.
 void run_route(const Route& route, ServerContext& context, const ExchangePtr& exchange);
+// The same for work that the handler left for later.
+void run_for_route(const Route& route, ServerContext& context, const ExchangePtr& exchange,
+                   const std::function<void()>& work);
 // A path's methods, for the Allow header field: "GET, HEAD"; empty when there is no such path.
 std::string allowed_methods(std::string_view path);
 

@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <thread>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -30,6 +31,9 @@ class FakeExchange : public http::Exchange {
   http::Request& mutable_request() { return request_; }
   const http::Request& request() const override { return request_; }
   void reply(http::Response response) override {
+    if (std::this_thread::get_id() != thread_) {
+      return post([this, response = std::move(response)] { reply(response); });
+    }
     EXPECT_FALSE(is_done() || is_stream_) << "answered twice";
     response_ = std::move(response);
     forget();
@@ -79,7 +83,10 @@ class FakeExchange : public http::Exchange {
       task();
     }
   }
-  size_t num_posted() const { return posted_.size(); }
+  size_t num_posted() const {
+    const std::lock_guard lock(mutex_);
+    return posted_.size();
+  }
   void run_timers() {
     std::vector<std::function<void()>> due = std::move(timers_);
     timers_.clear();
@@ -116,7 +123,8 @@ class FakeExchange : public http::Exchange {
   std::string stream_type_, sent_;
   size_t num_sends_ = 0, unsent_ = 0, most_unsent_ = 0;
   std::function<void()> on_sent_, on_disconnect_;
-  std::mutex mutex_;
+  const std::thread::id thread_ = std::this_thread::get_id();
+  mutable std::mutex mutex_;
   std::deque<std::function<void()>> posted_;
   std::vector<std::function<void()>> timers_;
 };

@@ -30,6 +30,10 @@ std::string Request::parameter(std::string_view name) const {
   return "";
 }
 
+const std::string& client_of(const Request& request) {
+  return request.tenant.empty() ? request.client : request.tenant;
+}
+
 std::string_view Response::header(std::string_view name) const { return find(headers, name); }
 
 }  // namespace quire::http

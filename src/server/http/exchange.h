@@ -38,6 +38,9 @@ struct Request {
   std::string parameter(std::string_view name) const;
 };
 
+// Who takes turns with others: a key, or an address where there are no keys.
+const std::string& client_of(const Request& request);
+
 struct Response {
   int status = 200;
   std::string content_type = "application/json";

@@ -8,7 +8,8 @@
 namespace quire::http {
 
 WorkerPool::WorkerPool(Options options) : options_(std::move(options)) {
-  for (int i = 0; i < options_.num_threads; ++i) threads_.emplace_back([this, i] { work(/*is_first=*/i == 0); });
+  for (int i = 0; i < options_.num_threads; ++i)
+    threads_.emplace_back([this, i] { work(/*is_first=*/options_.has_small_jobs && i == 0); });
 }
 
 WorkerPool::~WorkerPool() {
@@ -45,15 +46,17 @@ std::optional<WorkerPool::Ticket> WorkerPool::submit(Job job) {
   return ticket;
 }
 
-void WorkerPool::drop(const std::string& lane_name, Ticket ticket) {
+bool WorkerPool::drop(const std::string& lane_name, Ticket ticket) {
   Waiting dropped;  // its job may hold the last reference to a connection: it ends outside the lock
   const std::lock_guard lock(mutex_);
   const auto lane = find_lane(lane_name);
-  if (lane == lanes_.end()) return;
+  if (lane == lanes_.end()) return false;
   const auto at = std::find_if(lane->waiting.begin(), lane->waiting.end(),
                                [&](const Waiting& waiting) { return waiting.ticket == ticket; });
-  if (at != lane->waiting.end()) dropped = remove(lane, at);
+  if (at == lane->waiting.end()) return false;
+  dropped = remove(lane, at);
   arrived_.notify_all();  // what comes next in the lane may be for another worker
+  return true;
 }
 
 int WorkerPool::num_queued() const {
@@ -85,6 +88,7 @@ WorkerPool::Waiting WorkerPool::remove(Lanes::iterator lane, std::deque<Waiting>
 
 // Small jobs go to the first worker; others help while it is busy. A single worker takes all.
 WorkerPool::Lanes::iterator WorkerPool::next_lane(bool is_first) {
+  if (!options_.has_small_jobs) return lanes_.begin();
   return std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
     const bool is_small = lane.waiting.front().job.bytes < options_.large_job_bytes;
     return is_first ? is_small || options_.num_threads == 1 : !is_small || is_first_busy_;

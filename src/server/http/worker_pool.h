@@ -28,7 +28,8 @@ class WorkerPool {
     int max_queued = 1024;                            // jobs that wait; those that run are not counted
     uint64_t max_queued_bytes = uint64_t{256} << 20;  // of their requests; a job larger than that waits alone
     uint64_t large_job_bytes = kLargeJobBytes;
-    int niceness = 0;                                // of all workers but the first, as of `nice`
+    bool has_small_jobs = true;                      // false: all jobs are large, and the first worker takes any
+    int niceness = 0;                                // of all workers but the first for small ones, as of `nice`
     std::function<void(int change)> on_queued = {};  // any thread: +1 a job waits, -1 it runs or was dropped
   };
   struct Job {
@@ -46,8 +47,8 @@ class WorkerPool {
 
   // Nothing when the queue, or the lane's half of it, is full.
   std::optional<Ticket> submit(Job job);
-  // Takes a job out of its lane; without effect once it runs.
-  void drop(const std::string& lane, Ticket ticket);
+  // Takes a job out of its lane. False when it runs, has run or was dropped before.
+  bool drop(const std::string& lane, Ticket ticket);
   int num_queued() const;
 
  private:

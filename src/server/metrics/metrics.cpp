@@ -53,6 +53,7 @@ struct Metrics::Impl {
   std::atomic<uint64_t> disconnects{0};
   std::atomic<int64_t> connections{0};
   std::atomic<int64_t> queued{0};
+  std::atomic<int64_t> compilations_queued{0};
   const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   const double started_unix =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -90,6 +91,9 @@ void Metrics::add_http(std::string_view method, std::string_view route, int stat
 
 void Metrics::add_connection(int change) { impl_->connections.fetch_add(change, std::memory_order_relaxed); }
 void Metrics::add_queued(int change) { impl_->queued.fetch_add(change, std::memory_order_relaxed); }
+void Metrics::add_compilation_queued(int change) {
+  impl_->compilations_queued.fetch_add(change, std::memory_order_relaxed);
+}
 void Metrics::add_disconnect() { impl_->disconnects.fetch_add(1, std::memory_order_relaxed); }
 
 void Metrics::Impl::write_server(MetricsText& text) const {
@@ -98,6 +102,8 @@ void Metrics::Impl::write_server(MetricsText& text) const {
                static_cast<double>(disconnects.load(std::memory_order_relaxed)));
   text.gauge("quire:http_requests_queued", "Requests that wait for a worker.",
              count(queued.load(std::memory_order_relaxed)));
+  text.gauge("quire:grammars_queued", "Requests that wait for their grammar to be compiled.",
+             count(compilations_queued.load(std::memory_order_relaxed)));
   text.gauge("quire:http_connections", "Open connections.", count(connections.load(std::memory_order_relaxed)));
   {
     const std::lock_guard lock(mutex);

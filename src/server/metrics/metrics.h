@@ -22,9 +22,10 @@ class Metrics {
   void add_rejected(std::string_view reason);
   // `route` is the pattern of the route table, never the raw path.
   void add_http(std::string_view method, std::string_view route, int status, double seconds);
-  void add_connection(int change);  // +1 opened, -1 closed
-  void add_queued(int change);      // +1 waits for a worker, -1 no longer
-  void add_disconnect();            // the client left before its answer was complete: counted where status 499 is
+  void add_connection(int change);          // +1 opened, -1 closed
+  void add_queued(int change);              // +1 waits for a worker, -1 no longer
+  void add_compilation_queued(int change);  // +1 waits for its grammar to be compiled, -1 no longer
+  void add_disconnect();  // the client left before its answer was complete: counted where status 499 is
 
   // A model's part of the exposition; every sample of it has the label model_name.
   struct ModelPart {

@@ -134,6 +134,7 @@ struct ApiRequest {
   int num_queries = 0;
   std::optional<int> top_n;
   bool return_documents = true;
+  std::string instruction;        // to a model that judges documents
   bool has_plain_scores = false;  // Text Embeddings Inference's form of the answer
 
   // /v1/embeddings

@@ -18,7 +18,7 @@ double rate(int64_t count, double ms) { return ms > 0.0 ? static_cast<double>(co
 double each(int64_t count, double ms) { return count > 0 ? ms / static_cast<double>(count) : 0.0; }
 
 // {"id", "token", "bytes", "logprob"} without the closing brace.
-void append_token(std::string& out, const TokenNames& names, int32_t id, float logprob) {
+void append_probability(std::string& out, const TokenNames& names, int32_t id, float logprob) {
   out += fmt::format("{{\"id\":{},\"token\":", id);
   append_json_string(out, names.name(id));
   out += ",\"bytes\":[";
@@ -34,10 +34,10 @@ void append_token(std::string& out, const TokenNames& names, int32_t id, float l
 void append_probabilities(std::string& out, const TokenNames& names, const std::vector<PieceToken>& tokens) {
   out += ",\"completion_probabilities\":";
   append_list(out, tokens, [&](const PieceToken& from) {
-    append_token(out, names, from.token.id, from.token.logprob);
+    append_probability(out, names, from.token.id, from.token.logprob);
     out += ",\"top_logprobs\":";
     append_list(out, from.token.top, [&](const TokenLogprob& top) {
-      append_token(out, names, top.id, top.logprob);
+      append_probability(out, names, top.id, top.logprob);
       out += '}';
     });
     out += '}';

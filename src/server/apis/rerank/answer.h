@@ -1,18 +1,21 @@
-// The answers of /v1/rerank and /v1/score: cosines of embeddings. Pure functions, any thread.
+// The answers of /v1/rerank and /v1/score. Pure functions, any thread.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
-#include "server/apis/embedding_writer.h"
 #include "server/schema/api_request.h"
 
 namespace quire {
 
-// Of vectors of length 1, the query's first.
-std::string write_rerank(const Embeddings& embeddings, const ApiRequest& request, const std::string& id);
-// request.num_queries vectors, then those that they are compared with: one by one, or all with the only query.
-std::string write_score(const Embeddings& embeddings, const ApiRequest& request, const std::string& id,
-                        int64_t created);
+struct Scores {
+  std::string model;           // as clients call it
+  std::vector<double> values;  // of each document
+  int64_t num_tokens = 0;      // of all texts
+};
+
+std::string write_rerank(const Scores& scores, const ApiRequest& request, const std::string& id);
+std::string write_score(const Scores& scores, const std::string& id, int64_t created);
 
 }  // namespace quire

@@ -56,8 +56,10 @@ constexpr auto kScoreOwn = std::to_array<Field>({
 });
 
 constexpr auto kComparing = std::to_array<Field>({
+    {"instruction", kString, "what the query asks of documents, in words for a model that answers yes or no; no effect on embeddings",
+     [](Out& out, const Value& value, const Context&) { out.instruction = text(value); }},
     other_field("pooling", R"({"enum": ["mean", "cls", "last"]})",
-     "how the last hidden states become one vector: `mean`, `cls` or `last`; default: as the model's files say",
+     "compares embeddings, for which the last hidden states become one vector: `mean`, `cls` or `last`; default: as the model's files say",
      [](Out& out, const Value& value, const Context&) { out.pooling = read_pooling(value); }),
 });
 // clang-format on

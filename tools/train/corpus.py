@@ -21,14 +21,21 @@ class Text:
         return self.hidden[self.first - 1:-1].float()
 
 
-def load_texts(path, target, most_tokens=None):
-    """The texts of a file of texts.py, up to a number of answer tokens, with hidden states (kept beside the file)."""
+def read_texts(path, most_tokens=None):
+    """The texts of a file of texts.py or documents.py, up to a number of answer tokens, without hidden states."""
     texts, tokens = [], 0
     for line in map(json.loads, path.open()):
         if most_tokens is not None and tokens >= most_tokens:
             break
         texts.append(Text(line["task"], line["prompt"], line["answer"]))
         tokens += len(line["answer"])
+    return texts
+
+
+def load_texts(path, target, most_tokens=None):
+    """The same with hidden states (kept beside the file)."""
+    texts = read_texts(path, most_tokens)
+    tokens = sum(len(t.answer) for t in texts)
     cache, began = path.with_suffix(".hidden.pt"), time.time()
     lengths = [len(t.ids) for t in texts]
     if cache.exists() and (saved := torch.load(cache))["lengths"] == lengths:

@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import pathlib
-import re
 import time
 
 import torch
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 import medusa
 from acceptance import Tally, accepted_per_step
 from corpus import Text, load_texts
+from tables import replace
 from target import Config, Llama, Target
 
 BEGIN, STOP, FIRST = 0, 1, 2  # token ids; the words of a set are FIRST ... FIRST + size - 1
@@ -177,15 +177,6 @@ def plot(rows):
         out.append(f'<circle class="f{n}" cx="{right + 16}" cy="{label:.1f}" r="4"/>')
         out.append(f'<text x="{right + 26}" y="{label + 4:.1f}">{row["name"]}{" tokens" if n == 0 else ""}</text>')
     return "\n".join(out + ["</svg>"]) + "\n"
-
-
-def replace(document, name, text):
-    """Puts text between the two marks of that name in a document."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    changed, count = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", document, flags=re.S)
-    if count != 1:
-        raise SystemExit(f"the document has {count} places marked {begin} ... {end}; expected one")
-    return changed
 
 
 def main():

@@ -1,17 +1,19 @@
-"""The target model as the small parts see it: its hidden states, its output matrix, its tokenizer.
+"""A model in PyTorch: its weights, its tokenizer, its hidden states.
 
 A GGUF file or a checkpoint folder of a Llama with tied embeddings. Weights are dequantised to float32; they are the
-model, and are never trained here.
+model. save_folder writes a trained student in the form of the folder that it began as.
 """
 
 import json
 import pathlib
+import shutil
+import subprocess
 import sys
 
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -19,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "demo_model"))
 from export import gguf_name, rope_heads, split_halves  # noqa: E402
 from llama import Config, Layer, Llama, rope_table  # noqa: E402, F401 (what the parts are built of)
 from prepare import PATTERN  # noqa: E402
+from train import optimisers  # noqa: E402, F401
 
 LARGEST_WHOLE_VOCABULARY = 8192
 
@@ -58,6 +61,34 @@ class Target:
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def load_compressed(path, quire, folder):
+    """A model as Quire reads it from the files of any layout; `folder` is for a temporary file."""
+    if path.suffix == ".gguf":
+        return Target(path)
+    floats = folder / "floats.gguf"
+    subprocess.run([quire, "convert", path, floats, "--type", "f32", "--force"], check=True, stdout=subprocess.DEVNULL)
+    return Target(floats)
+
+
+def save_folder(model, source, out, float_modules=()):
+    """Writes a model as a checkpoint folder; the other files are those of the folder `source`. Matrices are F16, but F32
+    those of the modules that are named."""
+    out.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if file.suffix in (".json", ".jinja", ".model") and file.name != "model.safetensors.index.json":
+            shutil.copyfile(file, out / file.name)
+    config = json.loads((source / "config.json").read_text())
+    config.update({name: getattr(model.c, name) for name in ("num_hidden_layers", "intermediate_size")})
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    def stored(name, weight):
+        is_float = weight.dim() == 1 or name.removesuffix(".weight") in float_modules
+        return weight.detach().to(torch.float32 if is_float else torch.float16).contiguous()
+
+    save_file({name: stored(name, weight) for name, weight in model.state_dict().items()}, out / "model.safetensors",
+              metadata={"format": "pt"})
 
 
 def read_folder(path):

@@ -78,16 +78,17 @@ double tokens_per_second(Sequences& sequences, const Cell& cell) {
 class Report {
  public:
   explicit Report(const ReportOptions& options) : options_(options) {
-    const auto checkpoint = open_checkpoint(options.original);
-    const ModelInfo info = ModelRunner::info(*checkpoint);
+    original_checkpoint_ = open_checkpoint(options.original);
+    const ModelInfo info = ModelRunner::info(*original_checkpoint_);
     require_logits(info);
-    text_ = load_scored_text(options.text, *checkpoint, info);
+    text_ = load_scored_text(options.text, *original_checkpoint_, info);
     if (!options.questions.empty()) {
-      const auto processor = TextProcessor::load(*checkpoint);
-      questions_ = load_questions(options.questions, *processor, runner_options(options, *checkpoint).max_batch_tokens);
+      const auto processor = TextProcessor::load(*original_checkpoint_);
+      questions_ = load_questions(options.questions, *processor,
+                                  runner_options(options, *original_checkpoint_).max_batch_tokens);
       end_ids_ = processor->eog_ids();
     }
-    rows_.push_back(measure(options.original, *checkpoint));
+    rows_.push_back(measure(options.original, *original_checkpoint_));
     original_ = runner_;
   }
 
@@ -129,6 +130,7 @@ class Report {
   ScoredText text_;
   std::vector<ExactQuestion> questions_;
   std::vector<int32_t> end_ids_;
+  std::unique_ptr<Checkpoint> original_checkpoint_;  // the runner reads weights in its mapped file
   std::shared_ptr<ModelRunner> original_;
   std::shared_ptr<ModelRunner> runner_;
   std::vector<ReportRow> rows_;

@@ -103,17 +103,6 @@ std::string cut_stream(const http::Request& request) {
       .stream_end({503, "unavailable_error", "draining", "the server was stopped before this answer was complete"});
 }
 
-// Of the models' engines: nothing while one has room, since only the body says which is meant.
-std::optional<ApiError> refuse_when_full(const ServedModels& models) {
-  std::optional<ApiError> refusal;
-  for (const ServedModel& model : models.all()) {
-    std::optional<ApiError> full = refuse_when_full(*model.engine);
-    if (!full) return std::nullopt;
-    refusal.emplace(std::move(*full));
-  }
-  return refusal;
-}
-
 }  // namespace
 
 struct Listener::Impl {
@@ -188,8 +177,8 @@ struct Listener::Impl {
 
   // Clients take turns by key, or by address where there are no keys.
   void queue(const Route& route, const ExchangePtr& exchange) {
-    if (route.runs == Runs::kEngine && context.state == ServerState::kReady) {
-      if (const std::optional<ApiError> full = refuse_when_full(context.models)) return refuse(exchange, *full);
+    if (route.runs == Runs::kEngine) {
+      if (const std::optional<ApiError> full = refuse_when_full()) return refuse(route, exchange, *full);
     }
     const http::Request& request = exchange->request();
     const std::string lane = request.tenant.empty() ? request.client : request.tenant;
@@ -204,13 +193,25 @@ struct Listener::Impl {
     const bool is_packed = !request.header("content-encoding").empty();
     const uint64_t bytes = std::max<uint64_t>(request.body.size(), is_packed ? http::kLargeJobBytes : 0);
     const auto ticket = workers.submit({.lane = lane, .bytes = bytes, .run = run});
-    if (!ticket) return refuse(exchange, workers_busy());
+    if (!ticket) return refuse(route, exchange, workers_busy());
     exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
   }
 
-  void refuse(const ExchangePtr& exchange, const ApiError& error) const {
+  // Nothing while the engine of one model has room, since only the body says which is meant.
+  std::optional<ApiError> refuse_when_full() const {
+    std::optional<ApiError> refusal;
+    if (context.state != ServerState::kReady) return refusal;
+    for (const ServedModel& model : context.models.all()) {
+      std::optional<ApiError> full = quire::refuse_when_full(*model.engine);
+      if (!full) return std::nullopt;
+      refusal.emplace(std::move(*full));
+    }
+    return refusal;
+  }
+
+  void refuse(const Route& route, const ExchangePtr& exchange, const ApiError& error) const {
     context.metrics->add_rejected(error.code());
-    exchange->reply(error_response(error, errors_at(exchange->request().path)));
+    exchange->reply(error_response(error, route.errors));
   }
 
   void finished(const http::Finished& finished) const {

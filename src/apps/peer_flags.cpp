@@ -224,7 +224,7 @@ constexpr PeerFlag kPeers[] = {
     {"--props", kLlama, kRefused, "", "properties of a running server cannot be changed; give flags at its start"},
     {"--slot-save-path", kLlama, kRefused, "DIR", "the KV cache is kept in memory only; leave it out"},
     {"--embedding,--embeddings", kLlama, kNoEffect, "", "/v1/embeddings is always there"},
-    {"--rerank,--reranking", kLlama, kRefused, "", "reranking is not built; compare embeddings (/v1/embeddings)"},
+    {"--rerank,--reranking", kLlama, kNoEffect, "", "/v1/rerank is always there and compares embeddings"},
     {"--task,--runner", kVllm, kNoEffect, "NAME", "one model generates and embeds"},
     {"--allowed-origins", kVllm, kRefused, "JSON", "use --cors-origin ORIGIN, once for each"},
     {"--cors-origins", kLlama, kRefused, "ORIGINS", "use --cors-origin ORIGIN, once for each"},

@@ -222,7 +222,7 @@ constexpr PeerFlag kPeers[] = {
     {"--disable-log-stats", kVllm, kNoEffect, "", "numbers are in /metrics, not in the log"},
     {"--slots,--no-slots", kLlama, kNoEffect, "", "GET /status has the numbers of the live view"},
     {"--props", kLlama, kRefused, "", "properties of a running server cannot be changed; give flags at its start"},
-    {"--slot-save-path", kLlama, kRefused, "DIR", "the KV cache is kept in memory only; leave it out"},
+    {"--slot-save-path", kLlama, kRefused, "DIR", "use --kv-disk FILE, which keeps the KV cache of every prompt"},
     {"--embedding,--embeddings", kLlama, kNoEffect, "", "/v1/embeddings is always there"},
     {"--rerank,--reranking", kLlama, kNoEffect, "", "/v1/rerank is always there; --rerank-by chooses how"},
     {"--task,--runner", kVllm, kNoEffect, "NAME", "one model generates and embeds"},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
 #include <optional>
 
@@ -29,6 +30,14 @@ constexpr const char* kPagePolicy =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 bool is_read(std::string_view method) { return method == "GET" || method == "HEAD"; }
+
+// By its length, which has been checked. One in chunks does not say it.
+bool has_large_body(const http::Request& request) {
+  const std::string_view length = request.header("content-length");
+  uint64_t bytes = 0;
+  std::from_chars(length.data(), length.data() + length.size(), bytes);
+  return bytes >= http::kLargeJobBytes;
+}
 
 // Ollama's clients look at the root for its word that it runs. To a client that may show a page, the root is the page.
 bool asks_for_ollama(const http::Request& request) {
@@ -105,17 +114,6 @@ std::string cut_stream(const http::Request& request) {
       .stream_end({503, "unavailable_error", "draining", "the server was stopped before this answer was complete"});
 }
 
-// Of the models' engines: nothing while one has room, since only the body says which is meant.
-std::optional<ApiError> refuse_when_full(const ServedModels& models) {
-  std::optional<ApiError> refusal;
-  for (const ServedModel& model : models.all()) {
-    std::optional<ApiError> full = refuse_when_full(*model.engine);
-    if (!full) return std::nullopt;
-    refusal.emplace(std::move(*full));
-  }
-  return refusal;
-}
-
 }  // namespace
 
 struct Listener::Impl {
@@ -175,6 +173,10 @@ struct Listener::Impl {
     if (is_root && find_asset(request) != nullptr) return redirect(root_path + "/");
     if (route == nullptr && !is_page) return refuse_unknown(request);
     if (!http::content_coding(request.header("content-encoding"))) throw unknown_coding();
+    // A small body is read, so that its connection can be kept.
+    if (route != nullptr && has_large_body(request)) {
+      if (const std::optional<ApiError> full = refuse_when_full(*route)) throw *full;
+    }
     return std::nullopt;
   }
 
@@ -207,8 +209,8 @@ struct Listener::Impl {
 
   // Clients take turns by key, or by address where there are no keys.
   void queue(const Route& route, const ExchangePtr& exchange) {
-    if (route.runs == Runs::kEngine && context.state == ServerState::kReady) {
-      if (const std::optional<ApiError> full = refuse_when_full(context.models)) return refuse(exchange, *full);
+    if (const std::optional<ApiError> full = refuse_when_full(route)) {
+      return exchange->reply(error_response(*full, route.errors));
     }
     const http::Request& request = exchange->request();
     const std::string lane = http::client_of(request);
@@ -223,13 +225,25 @@ struct Listener::Impl {
     const bool is_packed = !request.header("content-encoding").empty();
     const uint64_t bytes = std::max<uint64_t>(request.body.size(), is_packed ? http::kLargeJobBytes : 0);
     const auto ticket = workers.submit({.lane = lane, .bytes = bytes, .run = run});
-    if (!ticket) return refuse(exchange, workers_busy());
+    if (!ticket) {
+      const ApiError busy = workers_busy();
+      context.metrics->add_rejected(busy.code());
+      return exchange->reply(error_response(busy, route.errors));
+    }
     exchange->on_disconnect([this, lane, ticket] { workers.drop(lane, *ticket); });
   }
 
-  void refuse(const ExchangePtr& exchange, const ApiError& error) const {
-    context.metrics->add_rejected(error.code());
-    exchange->reply(error_response(error, errors_at(exchange->request().path)));
+  // Nothing while the engine of one model has room, since only the body says which is meant. Counts the refusal.
+  std::optional<ApiError> refuse_when_full(const Route& route) const {
+    std::optional<ApiError> refusal;
+    if (route.runs != Runs::kEngine || context.state != ServerState::kReady) return refusal;
+    for (const ServedModel& model : context.models.all()) {
+      std::optional<ApiError> full = quire::refuse_when_full(*model.engine);
+      if (!full) return std::nullopt;
+      refusal.emplace(std::move(*full));
+    }
+    if (refusal) context.metrics->add_rejected(refusal->code());
+    return refusal;
   }
 
   void finished(const http::Finished& finished) const {

@@ -258,7 +258,8 @@ TEST(Logits, KnowTheLengthOfTheSequence) {
   const std::string out = folder.path() / "logits.f32";
   std::string ids = json::serialize(parse_object(read_bytes(model + "/golden.json")).at("tokens"));
   ids = ids.substr(1, ids.size() - 2);
-  quire({"logits", model, "--kv-type", "f32", "--batch-size", "16", "--ids", ids, "--out", out});
+  quire(
+      {"logits", model, "--kv-type", "f32", "--activations", "f32", "--batch-size", "16", "--ids", ids, "--out", out});
   const std::string found = read_bytes(out);
   const std::string expected = read_bytes(model + "/long.logits");
   ASSERT_EQ(found.size(), expected.size());

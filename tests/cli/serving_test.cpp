@@ -157,6 +157,26 @@ TEST(Overload, EveryRequestIsAnsweredOrToldToComeAgain) {
   server.expect_exit(0);
 }
 
+// So its connection ends.
+TEST(Overload, ALargeBodyIsRefusedUnread) {
+  const RunningServer server({"--max-num-seqs", "1", "--max-num-queued-reqs", "1"});
+  // The choices of two requests take turns: one runs, and the next one of the other fills the queue.
+  const auto running = begin_stream(server, kEndlessStream);
+  std::unique_ptr<Client> waiting;
+  EXPECT_TRUE(eventually([&] {
+    waiting = server.send(completion(kEndlessStream));
+    return status_of(waiting->read_until("\r\n\r\n")) == 200;
+  }));
+  const std::string body = R"({"prompt":"Once","max_tokens":1})" + std::string(100'000, ' ');
+  const std::string request =
+      "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) +
+      "\r\n\r\n" + body;
+  std::string reply;
+  EXPECT_TRUE(eventually([&] { return status_of(reply = server.send(request)->read_reply()) != 200; }));
+  expect_refused(reply, 429, "queue_full");
+  EXPECT_EQ(field_of(reply, "Connection"), "close");
+}
+
 TEST(Disconnects, GiveEverythingBackAndAreCountedOnce) {
   RunningServer server({"--max-num-seqs", "4"});
   constexpr int kClients = 9;

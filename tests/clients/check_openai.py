@@ -110,6 +110,22 @@ def check_embeddings(client):
     assert unsaid.usage.prompt_tokens == floats.usage.prompt_tokens > 0
 
 
+def check_many_embeddings(client):
+    texts = [f"text {number}" for number in range(2048)]  # as many as OpenAI takes
+    items = client.embeddings.create(model="demo", input=texts).data
+    assert [item.index for item in items] == list(range(len(texts)))
+    alone = client.embeddings.create(model="demo", input=[texts[0], texts[-1]]).data
+    assert [as_float32(item) for item in alone] == [as_float32(items[0]), as_float32(items[-1])]
+
+
+def check_base_urls(client):
+    text = client.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=8, temperature=0).choices[0].message.content
+    for base_url in (sys.argv[1], sys.argv[1] + "/", sys.argv[1] + "/v1/"):
+        other = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+        answer = other.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=8, temperature=0)
+        assert answer.choices[0].message.content == text, base_url
+
+
 def expect(kind, call, **attributes):
     try:
         call()
@@ -138,7 +154,7 @@ def check_errors(client):
 def main():
     client = client_of(sys.argv[1])
     for check in (check_models, check_chat, check_choices_and_stop, check_seed, check_logprobs, check_completions,
-                  check_embeddings, check_errors):
+                  check_embeddings, check_many_embeddings, check_base_urls, check_errors):
         check(client)
         print(f"openai {openai.__version__}: {check.__name__[6:].replace('_', ' ')}: as expected")
 

@@ -15,6 +15,12 @@ async def main():
     except openai.AuthenticationError as error:
         assert error.status_code == 401
 
+    # Azure's client: the key in a header of its own, the deployment in the path.
+    for settings in ({"azure_deployment": "demo"}, {}):
+        azure = openai.AsyncAzureOpenAI(azure_endpoint=sys.argv[1], api_key=key, api_version="2024-10-21", max_retries=0,
+                                        **settings)
+        assert (await azure.completions.create(model="demo", prompt="Once", max_tokens=4)).choices[0].text
+
     def ask(client):
         return client.completions.create(model="demo", prompt="Once", max_tokens=400, temperature=0,
                                          extra_body={"ignore_eos": True})

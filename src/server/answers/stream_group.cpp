@@ -1,6 +1,7 @@
 #include "server/answers/stream_group.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "server/answers/answer_errors.h"
 
@@ -18,8 +19,8 @@ ApiError refusal_of(const Submission& refused) {
   return {429,
           "rate_limit_error",
           "queue_full",
-          fmt::format("the server's queue is full ({}); try again in {:.0f} ms",
-                      is_tokens ? "prompt tokens" : "requests", refused.retry_after_ms),
+          fmt::format("the server's queue is full ({}); try again in {} ms", is_tokens ? "prompt tokens" : "requests",
+                      std::lround(refused.retry_after_ms)),
           "",
           std::max(1.0, refused.retry_after_ms)};
 }

@@ -1,9 +1,8 @@
 #include "server/apis/error_form.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <string>
 
 #include "server/http/content_coding.h"
 
@@ -13,9 +12,9 @@ http::Response error_response(const ApiError& error, const ErrorForm& form) {
   http::Response response{.status = error.status(), .body = form.body(error)};
   if (error.retry_after_ms() > 0.0) {
     // Whole seconds, rounded up: a client that retries too early is refused again.
-    const double seconds = std::max(1.0, std::ceil(error.retry_after_ms() / 1000.0));
-    response.headers.emplace_back("Retry-After", fmt::format("{:.0f}", seconds));
-    response.headers.emplace_back("retry-after-ms", fmt::format("{:.0f}", std::ceil(error.retry_after_ms())));
+    const auto ms = static_cast<int64_t>(std::ceil(error.retry_after_ms()));
+    response.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
+    response.headers.emplace_back("retry-after-ms", std::to_string(ms));
   }
   if (const std::optional<bool> helps = repeat_helps(error)) {
     response.headers.emplace_back("x-should-retry", *helps ? "true" : "false");

@@ -1,6 +1,7 @@
 #include "server/http/connection.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -48,11 +49,16 @@ Connection::Connection(std::shared_ptr<Shared> shared, int socket, std::unique_p
                        std::string remote)
     : shared_(std::move(shared)),
       strand_(asio::make_strand(shared_->io)),
-      socket_(strand_, socket),
+      socket_(socket),
+      events_(strand_),
       transport_(std::move(transport)),
       remote_(std::move(remote)),
       parser_(shared_->options.limits),
       timer_(strand_) {}
+
+Connection::~Connection() {
+  if (phase_ != Phase::kClosed && !events_.is_open()) ::close(socket_);
+}
 
 void Connection::post(void (Connection::*member)()) {
   if (shared_->is_stopped) return;
@@ -70,8 +76,9 @@ void Connection::start() {
   // At once where this is a thread of the sockets: to wake another one costs more than to begin.
   asio::dispatch(strand_, [self = shared_from_this()] {
     if (self->phase_ == Phase::kClosed) return;
-    self->expire_at(Clock::now() + std::chrono::seconds(self->limits().header_seconds));
-    self->wait_to_read();
+    self->deadline_ = Clock::now() + std::chrono::seconds(self->limits().header_seconds);
+    self->read();  // its request may have come with it: then nothing has to be waited for
+    if (self->phase_ != Phase::kClosed) self->expire_at(self->deadline_);
   });
 }
 
@@ -350,7 +357,7 @@ void Connection::finish(const Request& request, int status, uint64_t bytes) {
 
 void Connection::flush() {
   while (unsent() > 0 && !is_writing_ && phase_ != Phase::kClosed) {
-    const IoResult result = transport_->write(std::string_view(out_).substr(sent_));
+    const IoResult result = transport_->write(std::string_view(out_).substr(sent_), phase_ == Phase::kClosing);
     if (result.kind == IoResult::Kind::kWantsWrite) return wait_to_write();
     if (result.kind != IoResult::Kind::kDone) return disconnect();
     sent_ += result.bytes;
@@ -373,6 +380,13 @@ void Connection::flush() {
   if (unsent() == 0 && phase_ == Phase::kClosing) linger();
 }
 
+// False when the system watches no further socket.
+bool Connection::watch() {
+  boost::system::error_code error;
+  if (!events_.is_open()) events_.assign(socket_, error);
+  return !error;
+}
+
 void Connection::wait_to_read() {
   if (is_reading_ || is_at_end_) return;
   if (has_more_input_) {
@@ -380,8 +394,9 @@ void Connection::wait_to_read() {
     has_more_input_ = false;
     return post(&Connection::read);
   }
+  if (!watch()) return disconnect();
   is_reading_ = true;
-  socket_.async_wait(Descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
+  events_.async_wait(Descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
     self->is_reading_ = false;
     if (!error) self->read();
   });
@@ -389,6 +404,7 @@ void Connection::wait_to_read() {
 
 void Connection::wait_to_write() {
   if (is_writing_) return;
+  if (!watch()) return disconnect();
   is_writing_ = true;
   if (!is_behind_) {
     is_behind_ = true;
@@ -397,7 +413,7 @@ void Connection::wait_to_write() {
     const auto stall = stall_begin_ + std::chrono::seconds(limits().write_stall_seconds);
     if (stall < armed_) arm_timer(stall);
   }
-  socket_.async_wait(Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
+  events_.async_wait(Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& error) {
     self->is_writing_ = false;
     if (!error) self->read();  // a TLS handshake may have waited for this, too
   });
@@ -453,7 +469,11 @@ void Connection::close() {
   timer_.cancel();
   transport_.reset();
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  if (events_.is_open()) {
+    events_.close(ignored);
+  } else {
+    ::close(socket_);
+  }
   {
     const std::lock_guard lock(shared_->mutex);
     shared_->connections.erase(this);

@@ -70,6 +70,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // Takes over the socket, which must be non-blocking.
   Connection(std::shared_ptr<Shared> shared, int socket, std::unique_ptr<Transport> transport, std::string remote);
+  ~Connection();
 
   // Any thread. start() registers with Shared, once.
   void start();
@@ -120,6 +121,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(int status, std::string_view code, std::string_view message);
   void write_head(const Request& request, int status, std::string_view content_type, const Headers& headers);
   void flush();
+  bool watch();
   void wait_to_read();
   void wait_to_write();
   void linger();
@@ -132,7 +134,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   const std::shared_ptr<Shared> shared_;
   Strand strand_;
-  Descriptor socket_;
+  const int socket_;
+  Descriptor events_;  // of the socket, once something is waited for: many connections end before
   std::unique_ptr<Transport> transport_;
   const std::string remote_;
   RequestParser parser_;

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +29,9 @@ constexpr auto kStopTime = std::chrono::seconds(5);
 std::string address_of(const sockaddr_storage& storage, socklen_t size) {
   if (storage.ss_family == AF_UNIX) return std::string(kUnixPeer);
   char host[NI_MAXHOST] = "";
+  if (storage.ss_family == AF_INET) {
+    return ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(storage).sin_addr, host, sizeof(host));
+  }
   ::getnameinfo(reinterpret_cast<const sockaddr*>(&storage), size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST);
   return host;
 }
@@ -104,8 +106,6 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   }
 
   void take(int socket, std::string remote) {
-    const int on = 1;
-    if (unix_path_.empty()) ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (is_full(remote)) {
       if (tls_ == nullptr) refuse(socket);
       ::close(socket);

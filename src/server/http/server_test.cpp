@@ -142,6 +142,9 @@ TEST(HttpServer, RepliesLargerThanTheSocketsBufferArriveWhole) {
   client.send("GET /size?20000000 HTTP/1.1\r\nHost: a\r\n\r\nGET /size?3 HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_EQ(body_of(client.read_reply()).size(), 20'000'000u);
   EXPECT_EQ(body_of(client.read_reply()), "xxx");
+  Client last(running.port);
+  last.send("GET /size?20000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(body_of(last.read_all()).size(), 20'000'000u);
 }
 
 TEST(HttpServer, SplittingTheBytesChangesNothing) {

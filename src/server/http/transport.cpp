@@ -33,9 +33,10 @@ class PlainTransport final : public Transport {
     }
   }
 
-  IoResult write(std::string_view bytes) override {
+  IoResult write(std::string_view bytes, bool is_last) override {
+    const int flags = MSG_NOSIGNAL | (is_last ? MSG_MORE : 0);
     while (true) {
-      const ssize_t count = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t count = ::send(socket_, bytes.data(), bytes.size(), flags);
       if (count >= 0) return {Kind::kDone, static_cast<size_t>(count)};
       if (errno == EAGAIN || errno == EWOULDBLOCK) return {Kind::kWantsWrite};
       if (errno != EINTR) return {Kind::kBroken};
@@ -63,7 +64,7 @@ class TlsTransport final : public Transport {
     return status == 1 ? IoResult{Kind::kDone, count} : failure(status);
   }
 
-  IoResult write(std::string_view bytes) override {
+  IoResult write(std::string_view bytes, bool /*is_last*/) override {
     ERR_clear_error();
     size_t count = 0;
     const int status = SSL_write_ex(ssl_, bytes.data(), bytes.size(), &count);

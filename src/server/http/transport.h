@@ -27,7 +27,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
   virtual IoResult read(std::span<char> into) = 0;
-  virtual IoResult write(std::string_view bytes) = 0;
+  // `is_last`: finish_sending() follows as soon as all is written, so the end may share a packet with the bytes.
+  virtual IoResult write(std::string_view bytes, bool is_last) = 0;
   // Closes the sending side.
   virtual void finish_sending() = 0;
 };

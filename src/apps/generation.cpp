@@ -24,6 +24,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
     on_text(piece.text);
   };
 
+  const WeightReads reads_before = engine.runner().weight_reads();
   const auto stream = engine.submit(std::move(input.request)).stream;
   if (!stream) fail(ErrorCode::kLimit, "the engine's queue is full");
   while (!stream->is_drained()) {
@@ -53,6 +54,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
     result.stats.kv_bytes += static_cast<uint64_t>(held) * group.block_bytes;
   }
   result.stats.weight_bytes = plan.weight_bytes;
+  result.stats.weight_reads = engine.runner().weight_reads() - reads_before;
   result.stats.peak_memory_bytes = peak_memory_bytes();
   return result;
 }
@@ -75,6 +77,16 @@ std::string describe_drafts(const GenerationStats& stats) {
                      stats.tokens_per_step());
 }
 
+// Likewise where no layer was read.
+std::string describe_reads(const WeightReads& reads) {
+  if (reads.num_acquired == 0) return "";
+  const auto in_time = static_cast<double>(reads.num_acquired - reads.num_waited);
+  return fmt::format(
+      "disk      {} of weights read; {:.0f} % of {} layers were there in time, waited {:.2f} s for others\n",
+      format_bytes(reads.bytes), 100.0 * in_time / static_cast<double>(reads.num_acquired), reads.num_acquired,
+      reads.wait_seconds);
+}
+
 }  // namespace
 
 std::string describe(const GenerationStats& stats) {
@@ -83,12 +95,12 @@ std::string describe(const GenerationStats& stats) {
   return fmt::format(
       "prefill   {:>7} tokens  {:>9.1f} tokens/s   TTFT {:.1f} ms (reading the prompt{}, compute bound)\n"
       "decode    {:>7} tokens  {:>9.1f} tokens/s   TPOT {:.2f} ms ({})\n"
-      "{}memory    KV cache {} of this sequence, weights {}, process peak {}\n",
+      "{}{}memory    KV cache {} of this sequence, weights {}, process peak {}\n",
       stats.prompt_tokens - stats.cached_tokens, stats.prefill_tokens_per_second(), stats.ttft_ms, cached,
       stats.generated_tokens, stats.decode_tokens_per_second(), stats.tpot_ms(),
       stats.drafts.num_verified > 0 ? "several tokens at a time" : "one token at a time, memory bound",
-      describe_drafts(stats), format_bytes(stats.kv_bytes), format_bytes(stats.weight_bytes),
-      format_bytes(stats.peak_memory_bytes));
+      describe_drafts(stats), describe_reads(stats.weight_reads), format_bytes(stats.kv_bytes),
+      format_bytes(stats.weight_bytes), format_bytes(stats.peak_memory_bytes));
 }
 
 json::object to_json(const GenerationStats& stats) {
@@ -107,6 +119,12 @@ json::object to_json(const GenerationStats& stats) {
     out["draft_tokens"] = stats.drafts.num_verified;
     out["accepted_draft_tokens"] = stats.drafts.num_accepted;
     out["tokens_per_step"] = stats.tokens_per_step();
+  }
+  if (stats.weight_reads.num_acquired > 0) {
+    out["weight_read_bytes"] = stats.weight_reads.bytes;
+    out["layers_streamed"] = stats.weight_reads.num_acquired;
+    out["layers_waited_for"] = stats.weight_reads.num_waited;
+    out["weight_wait_seconds"] = stats.weight_reads.wait_seconds;
   }
   return out;
 }

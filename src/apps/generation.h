@@ -19,6 +19,7 @@ struct GenerationStats {
   double decode_ms = 0.0;  // from the first token to the last
   uint64_t kv_bytes = 0;   // of the sequence's blocks at its end
   uint64_t weight_bytes = 0;
+  WeightReads weight_reads;        // of a model that is larger than memory
   uint64_t peak_memory_bytes = 0;  // of the process
 
   double tpot_ms() const { return generated_tokens > 1 ? decode_ms / static_cast<double>(generated_tokens - 1) : 0.0; }

@@ -193,7 +193,7 @@ void ModelOptions::add_limits(Command& command) {
                 .help = "Sequences that run at once; further requests wait"},
                {.names = "--memory",
                 .value = gibibytes(memory_bytes, 1),
-                .help = "Memory allowed in all, for example 500MiB; a number alone is GiB",
+                .help = "Memory allowed in all, as in 500MiB; a number alone is GiB; layers beyond stay on disk",
                 .default_text = "what is available"}});
   add_kv_types(command);
 }

@@ -44,6 +44,16 @@ std::string describe(const KvGroupPlan& group) {
                      format_count(static_cast<uint64_t>(group.num_blocks)), format_bytes(group.block_bytes));
 }
 
+// The first line's bytes are not in the total.
+void print_streamed(const StreamedWeights& streamed) {
+  constexpr double kGigabyte = 1e9;
+  fmt::print(
+      "{:<12}{:>12}   {} of {} layers, which each step reads: at most {:.2f} steps/s for each GB/s of the disk\n",
+      "  on disk", format_bytes(streamed.bytes), streamed.num_layers,
+      streamed.num_layers + streamed.num_resident_layers, kGigabyte / static_cast<double>(streamed.bytes));
+  fmt::print("{:<12}{:>12}   {}\n", "  buffers", format_bytes(streamed.buffer_bytes), "in which these layers take turns");
+}
+
 void print_pages(PageSize asked) {
   const bool is_huge = asked == PageSize::kHuge && system_huge_pages() != HugePages::kNever;
   const char* const how = is_huge ? "where the system has huge pages free"
@@ -68,6 +78,9 @@ void plan(const PlanOptions& options) {
     const json::object out = {{"activations", activations_name(runner.activations)},
                               {"weight_bytes", ledger.weight_bytes},
                               {"cached_weight_bytes", ledger.cached_bytes},
+                              {"streamed_layers", ledger.streamed.num_layers},
+                              {"streamed_weight_bytes", ledger.streamed.bytes},
+                              {"stream_buffer_bytes", ledger.streamed.buffer_bytes},
                               {"kv_bytes", ledger.kv_bytes},
                               {"kv_bytes_per_token", ledger.kv_bytes_per_token},
                               {"kv_tokens", ledger.num_blocks * kKvBlockSize},
@@ -91,6 +104,7 @@ void plan(const PlanOptions& options) {
     };
     line("weights", ledger.weight_bytes,
          ledger.cached_bytes > 0 ? "packed before, mapped from the weight cache" : "packed for this machine's kernels");
+    if (ledger.streamed.num_layers > 0) print_streamed(ledger.streamed);
     const std::string positions = format_count(static_cast<uint64_t>(ledger.num_blocks * kKvBlockSize));
     if (ledger.kv_groups.size() == 1 && ledger.kv_groups[0].window == 0) {
       line("KV cache", ledger.kv_bytes,

@@ -99,6 +99,11 @@ void print_table(const ServeOptions& options, const Checkpoint& checkpoint, cons
                              format_bytes(plan.weight_bytes), plan.cached_bytes > 0 ? " (cached)" : "",
                              format_bytes(plan.kv_bytes), format_count(static_cast<uint64_t>(positions)),
                              format_bytes(plan.workspace_bytes)));
+  if (plan.streamed.num_layers > 0) {
+    line("", fmt::format("{} of the weights stay on disk: {} of {} layers are read in every step",
+                         format_bytes(plan.streamed.bytes), plan.streamed.num_layers,
+                         plan.streamed.num_layers + plan.streamed.num_resident_layers));
+  }
   line("compute",
        fmt::format("{}, {} threads, {} kernels", runner.device(), runner.options().num_threads, runner.isa()));
   for (const http::Address& address : listener.addresses()) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@ constexpr size_t kMostAtOnce = size_t{1} << 30;
 class PartialFile {
  public:
   PartialFile(const std::filesystem::path& path, mode_t permissions)
-      : path_(path), fd_(::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, permissions)) {
+      : path_(path), fd_(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, permissions)) {
     if (fd_ < 0) refuse("written");
   }
   PartialFile(const PartialFile&) = delete;
@@ -50,6 +51,19 @@ class PartialFile {
     if (::ftruncate(fd_, 0) != 0) refuse("written");
     if (::fallocate(fd_, 0, 0, static_cast<off_t>(size_bytes)) == 0) return;
     if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) refuse("written");
+  }
+  // The same where a mapping will be written, which ends the program when there is no room.
+  void reserve_surely(size_t size_bytes) {
+    if (::ftruncate(fd_, 0) != 0) refuse("written");
+    const int error = ::posix_fallocate(fd_, 0, static_cast<off_t>(size_bytes));
+    if (error == 0) return;
+    errno = error;
+    refuse("written");
+  }
+  std::span<std::byte> map(size_t size_bytes) {
+    void* const mapping = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (mapping == MAP_FAILED) refuse("mapped");
+    return {static_cast<std::byte*>(mapping), size_bytes};
   }
   void append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
@@ -94,6 +108,24 @@ bool replace_file(const std::filesystem::path& path, std::initializer_list<std::
   for (const auto& piece : pieces) size_bytes += piece.size();
   partial.reserve(size_bytes);
   for (const auto& piece : pieces) partial.append(piece);
+  partial.rename_to(path);
+  return true;
+}
+
+bool replace_file(const std::filesystem::path& path, size_t size_bytes,
+                  const std::function<void(std::span<std::byte>)>& fill, mode_t permissions) {
+  PartialFile partial(partial_of(path), permissions);
+  if (!partial.lock()) return false;
+  const NoSizeSignal no_signal;
+  partial.reserve_surely(size_bytes);
+  const std::span<std::byte> bytes = partial.map(size_bytes);
+  try {
+    fill(bytes);
+  } catch (...) {
+    ::munmap(bytes.data(), bytes.size());
+    throw;
+  }
+  ::munmap(bytes.data(), bytes.size());
   partial.rename_to(path);
   return true;
 }

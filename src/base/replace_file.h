@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <span>
 #include <string_view>
@@ -26,6 +27,11 @@ inline constexpr mode_t kForAll = 0666;  // less what the process's umask takes 
 // file and what the system said.
 bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
                   mode_t permissions = kForOwner);
+
+// The same for `size_bytes` that memory does not hold at once: `fill` writes them, zeroed before, to a mapping of the new
+// file, whose pages the system writes out as it needs their memory.
+bool replace_file(const std::filesystem::path& path, size_t size_bytes,
+                  const std::function<void(std::span<std::byte>)>& fill, mode_t permissions = kForOwner);
 
 // Removes what a process has left that ended in the midst of writing `path`, and returns its size. Returns 0 where
 // there is none, and leaves what a process is writing now.

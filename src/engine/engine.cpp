@@ -103,6 +103,7 @@ EngineStatus Engine::status(bool with_blocks) const {
   status.num_waiting = std::max(status.num_waiting, admission_.num_queued());
   status.refused_requests = admission_.num_refused_requests();
   status.refused_tokens = admission_.num_refused_tokens();
+  status.weight_reads = runner_->weight_reads();
   return status;
 }
 

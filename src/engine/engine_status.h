@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/block_manager.h"
+#include "models/layer_weights.h"
 
 namespace quire {
 
@@ -78,6 +79,8 @@ struct EngineStatus {
   double decode_ms = 0;                                            // sample and publish
   std::array<int64_t, kStepTokenBounds.size() + 1> step_tokens{};  // steps by the tokens they ran
   std::array<int64_t, kStepMsBounds.size() + 1> step_ms{};         // steps by their time
+
+  WeightReads weight_reads;  // of a model that is larger than memory
 
   std::vector<std::vector<Block>> blocks;  // of every KV group, by block id; only when asked for
 };

@@ -77,9 +77,18 @@ struct KvGroupPlan {
   uint64_t kv_bytes = 0;        // of the pool
 };
 
+// Weights that do not stay in memory, in the ledger (planning/stream_plan.h).
+struct StreamedWeights {
+  int num_layers = 0;  // that are read in every step; 0: all weights stay
+  int num_resident_layers = 0;
+  uint64_t bytes = 0;         // of these layers
+  uint64_t buffer_bytes = 0;  // that they share
+};
+
 // The ledger: what a model will take, line by line, computed from headers alone; all ranks together.
 struct MemoryPlan {
   uint64_t weight_bytes = 0;  // packed, as the kernel table wants them
+  StreamedWeights streamed;   // of the weights; in the total: weight_bytes - streamed.bytes + streamed.buffer_bytes
   uint64_t cached_bytes =
       0;  // how many of these would be mapped from the weight cache: shared, and the system's to drop
   uint64_t mapped_bytes = 0;  // the embedding table where the host reads it from the file's mapping; in the total

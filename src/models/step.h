@@ -9,6 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "models/kv_cache.h"
+#include "models/layer_weights.h"
 #include "parallel/communicator.h"
 #include "tensor/device.h"
 
@@ -60,6 +61,7 @@ struct Step {
   Communicator* communicator = &single_communicator();
   // Null where nothing calibrates. Else all matrices are F32 on the host, so that every input exists as floats.
   InputObserver* observer = nullptr;
+  LayerWeights* layer_weights = nullptr;  // null where all are in memory
 
   int input_buffer = 0;  // StepInput::host
   int64_t num_rows = 0;

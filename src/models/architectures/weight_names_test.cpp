@@ -31,7 +31,7 @@ class Loaded {
     make_model(checkpoint, measuring);
     weights_.emplace(*backend_.device, measuring.packed_bytes());
     WeightLoader loader(checkpoint, *backend_.kernels, make_exec(pool_, backend_.device->stream()), *backend_.device,
-                        *weights_, {}, {});
+                        {weights_->data(), weights_->size_bytes()}, {}, {});
     model_ = make_model(checkpoint, loader);
     EXPECT_EQ(loader.packed_bytes(), measuring.packed_bytes());
   }

@@ -77,20 +77,28 @@ Model::Output Decoder::forward(const Step& step) {
   begin(step);
   const int last_layer = static_cast<int>(layers_.size()) - 1;
   for (int i = 0; i < last_layer; ++i) {
+    const LayerUse use(step.layer_weights, i);
     tap(step, i);
     run_attention(step, i);
     run_feed_forward(step, layers_[static_cast<size_t>(i)]);
   }
-  tap(step, last_layer);
-  run_attention(step, last_layer);
-  // After the last attention the other rows are not read.
-  const Step last = keep_wanted_rows(step);
-  if (last.num_rows > 0) run_feed_forward(last, layers_.back());
+  const Step last = run_last_layer(step);
   if (!step.wants_output) return {};
   // Without a head no row has logits, so the wanted rows are those whose hidden states are wanted.
   Output output = head_.norm.exists() ? head_.apply(last, residual_, block_) : Output{.hidden = residual_};
   output.tapped = taps_by_row(step);
   return output;
+}
+
+Step Decoder::run_last_layer(const Step& step) {
+  const int index = static_cast<int>(layers_.size()) - 1;
+  const LayerUse use(step.layer_weights, index);
+  tap(step, index);
+  run_attention(step, index);
+  // After the last attention the other rows are not read.
+  const Step last = keep_wanted_rows(step);
+  if (last.num_rows > 0) run_feed_forward(last, layers_.back());
+  return last;
 }
 
 void Decoder::begin(const Step& step) {

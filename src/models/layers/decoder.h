@@ -48,6 +48,8 @@ class Decoder : public Model {
   void begin(const Step& step);
   void run_attention(const Step& step, int index);
   void run_feed_forward(const Step& step, const DecoderLayer& layer);
+  // Returns the step of the rows whose output is needed.
+  Step run_last_layer(const Step& step);
   // Keeps the residual rows that are wanted before a tapped layer.
   void tap(const Step& step, int layer);
   // tapped_ with the taps of each row together.

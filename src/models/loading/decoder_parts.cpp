@@ -199,7 +199,11 @@ std::unique_ptr<Model> load_decoder(WeightLoader& loader, const DecoderConfig& c
   const LayerRange stage = loader.stage(config.info.num_layers);
   DecoderParts parts;
   parts.ropes = config.ropes;
-  for (int i = stage.first; i < stage.last; ++i) parts.layers.push_back(make_layer(i));
+  for (int i = stage.first; i < stage.last; ++i) {
+    loader.begin_section();
+    parts.layers.push_back(make_layer(i));
+  }
+  loader.begin_section();
   ModelInfo info = config.info;
   info.num_layers = stage.size();
   info.has_head = stage.last == config.info.num_layers && load_head(loader, config, parts.head);

@@ -7,7 +7,7 @@
 namespace quire {
 namespace {
 
-constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
+constexpr std::string_view kEmbeddingName = "model.embed_tokens.weight";
 constexpr std::string_view kHead = "lm_head.weight";
 constexpr std::string_view kFirstLayer = "model.layers.0.";
 
@@ -50,9 +50,9 @@ std::optional<TensorView> PartCheckpoint::find_tensor(std::string_view hf_name) 
   if (const auto view = find_own(hf_name)) return view;
   if (hf_name == kHead) {
     if (const auto view = target_.find_tensor(kHead)) return view;
-    return target_.find_tensor(kEmbedding);  // which is the head where a model ties them
+    return target_.find_tensor(kEmbeddingName);  // which is the head where a model ties them
   }
-  return hf_name == kEmbedding ? target_.find_tensor(kEmbedding) : std::nullopt;
+  return hf_name == kEmbeddingName ? target_.find_tensor(kEmbeddingName) : std::nullopt;
 }
 
 }  // namespace quire

@@ -237,7 +237,7 @@ std::string WeightCache::difference(const MappedFile& file) const {
 }
 
 // The same after all of it has been read, for its contents too.
-std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
+std::string WeightCache::check(const MappedFile& file, const Exec& exec, bool keeps_pages) const {
   if (std::string reason = difference(file); !reason.empty()) return reason;
   const std::span<const std::byte> weights = file.bytes().first(weight_bytes_);
   // Where the file system keeps large folios (ext4 since Linux 6.16, XFS), the mapping then has huge pages: the
@@ -248,6 +248,7 @@ std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
   for_sections(exec, weights, [&](size_t index, std::span<const std::byte> section) {
     if (fetch(section)) {
       sums[index] = checksum64(section);
+      if (!keeps_pages) ::madvise(const_cast<std::byte*>(section.data()), section.size(), MADV_DONTNEED);
     } else {
       is_readable = false;
     }
@@ -257,7 +258,7 @@ std::string WeightCache::check(const MappedFile& file, const Exec& exec) const {
   return std::memcmp(sums.data(), expected.data(), expected.size()) == 0 ? "" : "its contents are damaged";
 }
 
-WeightCache::Opened WeightCache::open(const Exec& exec) const {
+WeightCache::Opened WeightCache::open(const Exec& exec, bool keeps_pages) const {
   Opened opened;
   remove_partial(path_);
   if (!exists()) return opened;
@@ -266,9 +267,10 @@ WeightCache::Opened WeightCache::open(const Exec& exec) const {
     MappedFile file = MappedFile::open(path_);
     reason = others_who_may_write(file);
     opened.may_be_replaced = reason.empty();
-    if (reason.empty()) reason = check(file, exec);
+    if (reason.empty()) reason = check(file, exec, keeps_pages);
     if (reason.empty()) {
-      log::info("packed weights mapped from '{}'", printable(path_.string(), 400));
+      log::info("packed weights {} '{}'", keeps_pages ? "mapped from" : "are read from",
+                printable(path_.string(), 400));
       opened.file = std::move(file);
       return opened;
     }
@@ -278,6 +280,27 @@ WeightCache::Opened WeightCache::open(const Exec& exec) const {
   log::warning("the cached weights '{}' are not used: {}; the model's file is packed again", printable(path_.string()),
                reason);
   return opened;
+}
+
+void WeightCache::create(const std::function<void(std::span<std::byte>)>& fill, const Exec& exec) const {
+  const size_t sums_bytes = num_sections(weight_bytes_) * sizeof(uint64_t);
+  const Trailer trailer{.text_bytes = text_.size()};
+  make_folder(path_.parent_path());
+  const auto fill_file = [&](std::span<std::byte> file) {
+    const std::span<std::byte> weights = file.first(weight_bytes_);
+    fill(weights);
+    std::vector<uint64_t> sums(num_sections(weight_bytes_));
+    for_sections(exec, weights,
+                 [&](size_t index, std::span<const std::byte> section) { sums[index] = checksum64(section); });
+    std::byte* const tail = file.data() + weight_bytes_ + sums_bytes;
+    std::memcpy(file.data() + weight_bytes_, sums.data(), sums_bytes);
+    std::memcpy(tail, text_.data(), text_.size());
+    std::memcpy(tail + text_.size(), &trailer, sizeof(trailer));
+  };
+  const size_t file_bytes = weight_bytes_ + sums_bytes + text_.size() + sizeof(trailer);
+  if (replace_file(path_, file_bytes, fill_file)) return;
+  fail(ErrorCode::kIo, "another process is writing the packed weights '{}'; start again when it is done",
+       printable(path_.string()));
 }
 
 void WeightCache::write(std::span<const std::byte> weights, const Exec& exec) const {

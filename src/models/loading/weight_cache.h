@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,16 +51,20 @@ class WeightCache {
     // file forbid its use, because the system may give a new one the same.
     bool may_be_replaced = true;
   };
-  // Removes what a start has left that ended in the midst of writing it.
-  Opened open(const Exec& exec) const;
+  // Removes what a start has left that ended in the midst of writing it. `keeps_pages`: else none of the file stays in
+  // memory because of it.
+  Opened open(const Exec& exec, bool keeps_pages = true) const;
   // Replaces the file. Readers see the old one or the new one, always complete; starts that write at the same time
   // write once. A failure is a warning.
   void write(std::span<const std::byte> weights, const Exec& exec) const;
+  // The same for weights that memory does not hold at once: `fill` writes them to the file's own pages, zeroed before.
+  // Throws Error kIo naming the file, also while another start writes it.
+  void create(const std::function<void(std::span<std::byte>)>& fill, const Exec& exec) const;
 
  private:
   WeightCache(std::filesystem::path path, std::string text, uint64_t weight_bytes);
   std::string difference(const MappedFile& file) const;
-  std::string check(const MappedFile& file, const Exec& exec) const;
+  std::string check(const MappedFile& file, const Exec& exec, bool keeps_pages) const;
 
   std::filesystem::path path_;
   std::string text_;

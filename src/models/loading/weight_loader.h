@@ -37,17 +37,17 @@ class WeightLoader {
         kernels_(kernels) {}
   // loads
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, const Exec& exec, Device& device,
-               DeviceBuffer& memory, MatmulTunings tunings, Progress progress, const WeightsWanted& wanted = {})
+               std::span<std::byte> memory, MatmulTunings tunings, Progress progress, const WeightsWanted& wanted = {})
       : wanted_(wanted),
         source_(checkpoint, wanted.share, takes_sparse(kernels, wanted)),
         packer_(kernels, exec, device, memory, std::move(tunings), std::move(progress)),
         kernels_(kernels) {}
   // finds
   WeightLoader(const Checkpoint& checkpoint, const Kernels& kernels, std::span<const std::byte> packed,
-               MatmulTunings tunings, const WeightsWanted& wanted = {})
+               MatmulTunings tunings, const WeightsWanted& wanted = {}, WeightPacker::PlaceOf place_of = {})
       : wanted_(wanted),
         source_(checkpoint, wanted.share, takes_sparse(kernels, wanted)),
-        packer_(kernels, packed, std::move(tunings)),
+        packer_(kernels, packed, std::move(tunings), std::move(place_of)),
         kernels_(kernels) {}
 
   // The layers to load of a model with `num_layers`. Throws Error kInvalidArgument when it does not have them.
@@ -78,6 +78,10 @@ class WeightLoader {
   std::shared_ptr<const T[]> place_own(std::span<const T> values) {
     return packer_.place_own(values);
   }
+
+  // Before each layer of a decoder, and before what follows the last (WeightPacker::begin_section).
+  void begin_section() { packer_.begin_section(); }
+  const std::vector<uint64_t>& sections() const { return packer_.sections(); }
 
   // The rank's heads.
   AttentionSizes share_of(const AttentionSizes& sizes) { return source_.share_of(sizes); }

@@ -25,7 +25,7 @@ std::string multiplied_formats(const Kernels& kernels) {
 
 }  // namespace
 
-WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory,
+WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, std::span<std::byte> memory,
                            MatmulTunings tunings, Progress progress)
     : kernels_(kernels),
       exec_(exec),
@@ -34,10 +34,22 @@ WeightPacker::WeightPacker(const Kernels& kernels, const Exec& exec, Device& dev
       tunings_(std::move(tunings)),
       progress_(std::move(progress)) {}
 
-WeightPacker::WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings)
+WeightPacker::WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings,
+                           PlaceOf place_of)
     : kernels_(kernels),
       arena_(std::span(const_cast<std::byte*>(packed.data()), packed.size())),  // without a device nothing is written
-      tunings_(std::move(tunings)) {}
+      tunings_(std::move(tunings)),
+      packed_(packed.data()),
+      place_of_(std::move(place_of)) {}
+
+void WeightPacker::begin_section() {
+  sections_.push_back(arena_.used_bytes());
+  columns_.clear();
+}
+
+const std::byte* WeightPacker::place_of(const std::byte* at) const {
+  return place_of_ ? place_of_(static_cast<uint64_t>(at - packed_)) : at;
+}
 
 Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layout layout) {
   const MatrixShape& shape = matrix.shape;
@@ -49,7 +61,7 @@ Linear WeightPacker::pack(TensorSource& source, const SourceMatrix& matrix, Layo
   return {.weights = {.format = shape.format,
                       .rows = shape.rows,
                       .cols = shape.cols,
-                      .data = target.data,
+                      .data = place_of(target.data),
                       .tuning = tuning_of(shape),
                       .is_dense = target.is_dense},
           .takes_packed = takes_packed,
@@ -65,7 +77,7 @@ const std::byte* WeightPacker::place_bytes(std::span<const std::byte> values) {
   } else if (to != nullptr && !values.empty() && std::memcmp(to, values.data(), values.size()) != 0) {
     fail(ErrorCode::kCorrupt, "the packed weights are not those of the model: {} bytes differ", values.size());
   }
-  return to;
+  return place_of(to);
 }
 
 WeightPacker::PackTarget WeightPacker::take_target(const TensorSource& source, const SourceMatrix& matrix,

@@ -28,20 +28,28 @@ class WeightPacker {
   // all its operations read.
   enum class Layout : uint8_t { kDense, kCommon };
 
+  // Where a step will find the packed byte at this offset.
+  using PlaceOf = std::function<const std::byte*(uint64_t offset)>;
+
   // counts
   explicit WeightPacker(const Kernels& kernels) : kernels_(kernels) {}
-  // packs
-  WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, DeviceBuffer& memory, MatmulTunings tunings,
-               Progress progress);
+  // packs into `memory` of the device, zeroed
+  WeightPacker(const Kernels& kernels, const Exec& exec, Device& device, std::span<std::byte> memory,
+               MatmulTunings tunings, Progress progress);
 
-  // finds: `packed` has the bytes that packing the same matrices made, and outlives what is returned
-  WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings);
+  // finds: `packed` has the bytes that packing the same matrices made. It outlives what is returned, unless `place_of`
+  // says that they will be elsewhere.
+  WeightPacker(const Kernels& kernels, std::span<const std::byte> packed, MatmulTunings tunings, PlaceOf place_of = {});
 
   bool counts_only() const { return arena_.counts_only(); }
   uint64_t packed_bytes() const { return arena_.used_bytes(); }
   // The distinct matrices so far.
   const std::set<MatrixShape>& matrices() const { return matrices_; }
 
+  // Begins a section: nothing in another one points to what is packed from now on, so that it can come and go alone.
+  void begin_section();
+  // Where sections begin, as offsets.
+  const std::vector<uint64_t>& sections() const { return sections_; }
   // Without a bias. Throws Error kUnsupported, naming file and tensor, for a format that the table does not multiply.
   Linear pack(TensorSource& source, const SourceMatrix& matrix, Layout layout);
   // Values beside the weights; null while counting. Throws Error kCorrupt when others are found in their place.
@@ -71,6 +79,8 @@ class WeightPacker {
     bool is_dense = false;
   };
   const std::byte* place_bytes(std::span<const std::byte> values);
+  // The address for those who read packed bytes that are at `at` now.
+  const std::byte* place_of(const std::byte* at) const;
   PackTarget take_target(const TensorSource& source, const SourceMatrix& matrix, Layout layout);
   void fill(TensorSource& source, const SourceMatrix& matrix, const PackTarget& target);
   const int32_t* place_columns(const std::vector<int32_t>& columns);
@@ -82,6 +92,9 @@ class WeightPacker {
   Arena arena_;
   MatmulTunings tunings_;
   Progress progress_;
+  const std::byte* packed_ = nullptr;  // of place_of_
+  PlaceOf place_of_;
+  std::vector<uint64_t> sections_;
   std::set<MatrixShape> matrices_;
   uint64_t released_bytes_ = 0;  // packed when the file's pages were last released
   // Linear::columns: matrices that share an input mostly share the order.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "base/cgroup.h"
@@ -116,7 +117,22 @@ void check_sums(const RunnerOptions& options, bool on_host) {
        options.tensor_parallel);
 }
 
+// Ranks wait for each other within a layer, so that one whose disk fails would leave the others waiting.
+bool can_stream(const RunnerOptions& options, bool on_host) {
+  return on_host && options.tensor_parallel == 1 && !options.stage;
+}
+
+// Plans all of it. Layers are read from the file of packed weights.
+void plan_memory_of(const PlanInput& input, LoadPlan& plan) {
+  plan.memory = plan_memory(input, plan.options, plan.stream);
+  if (!plan.stream || !plan.options.weight_cache.empty()) return;
+  plan.memory = plan_memory(input, plan.options);
+  plan.memory.advice += "; or leave layers on the disk (--weight-cache on)";
+  plan.stream.reset();
+}
+
 uint64_t cached_bytes(const Checkpoint& checkpoint, const LoadPlan& plan) {
+  if (plan.stream) return 0;
   uint64_t bytes = 0;
   for (int rank = 0; rank < plan.options.tensor_parallel; ++rank) {
     const auto cache = weight_cache_of(checkpoint, plan, *plan.backend.kernels, *plan.backend.device, rank);
@@ -158,14 +174,18 @@ LoadPlan plan_load(const Checkpoint& checkpoint, const RunnerOptions& asked) {
   const uint64_t sampling_bytes = static_cast<uint64_t>(limits.num_threads) *
                                   static_cast<uint64_t>(model->info().vocab_size) * options.sampling_bytes_per_token;
   options.memory_bytes = allowed_bytes(options, device);
-  plan.memory = plan_memory({.weight_bytes = num_ranks * plan.weight_bytes,
-                             .mapped_bytes = loader.mapped_bytes(),
-                             .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
-                             .sampling_bytes = on_host ? sampling_bytes : 0,
-                             .kv = kv_layout_of(model->info(), options, 1).groups,
-                             .swap_on_device = on_host,
-                             .allowed_bytes = options.memory_bytes},
-                            options);
+  // Where threads are placed on memory nodes, `auto` keeps to the packed weights of each start, if it can.
+  const std::string weight_cache = std::exchange(options.weight_cache, asked.weight_cache);
+  plan_memory_of({.weight_bytes = num_ranks * plan.weight_bytes,
+                  .sections = can_stream(options, on_host) ? loader.sections() : std::vector<uint64_t>(),
+                  .mapped_bytes = loader.mapped_bytes(),
+                  .workspace_bytes = num_ranks * (plan.workspace_bytes + plan.input_bytes),
+                  .sampling_bytes = on_host ? sampling_bytes : 0,
+                  .kv = kv_layout_of(model->info(), options, 1).groups,
+                  .swap_on_device = on_host,
+                  .allowed_bytes = options.memory_bytes},
+                 plan);
+  if (!plan.stream) options.weight_cache = weight_cache;
   plan.memory.cached_bytes = cached_bytes(checkpoint, plan);
   options.num_blocks = plan.memory.num_blocks;
   options.num_swap_blocks = plan.memory.num_swap_blocks;
@@ -195,7 +215,7 @@ std::optional<WeightCache> weight_cache_of(const Checkpoint& checkpoint, const L
                             .kernels = kernels,
                             .wanted = weights_wanted(plan.options, rank),
                             .weight_bytes = plan.weight_bytes},
-                           plan.options.fills_weight_cache);
+                           plan.options.fills_weight_cache || plan.stream.has_value());
 }
 
 StepLimits limits_of(const LoadPlan& plan, bool on_host) {

@@ -13,6 +13,7 @@
 #include "models/loading/weight_cache.h"
 #include "models/loading/weights_wanted.h"
 #include "models/model.h"
+#include "models/planning/stream_plan.h"
 #include "models/runner_options.h"
 #include "models/step.h"
 
@@ -25,6 +26,7 @@ struct LoadPlan {
   RunnerOptions options;                    // with every 0 and empty name replaced by what was chosen
   ThreadPlaces places;                      // of the threads of all ranks, one rank after the other; or empty
   MemoryPlan memory;                        // of all ranks together
+  std::optional<StreamPlan> stream;         // where layers are read while a step runs
   // Of one rank (rank 0, which has most):
   KvLayout kv;
   uint64_t weight_bytes = 0;

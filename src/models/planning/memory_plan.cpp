@@ -198,7 +198,49 @@ class Planner {
 
 }  // namespace
 
+namespace {
+
+// Whether the weights leave too little for the KV that was asked for, or for any.
+bool are_weights_too_large(const PlanInput& input, const RunnerOptions& options) {
+  if (options.num_blocks > 0) return true;
+  const uint64_t fixed = input.weight_bytes + input.mapped_bytes + input.workspace_bytes + input.sampling_bytes;
+  uint64_t sequence_bytes = 0;
+  for (const KvGroup& group : input.kv) {
+    sequence_bytes = plus(sequence_bytes, times(blocks_for(options.max_context), group.block_bytes()));
+  }
+  return input.allowed_bytes < plus(fixed, std::min(sequence_bytes, input.allowed_bytes / 8));
+}
+
+}  // namespace
+
 MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options) { return Planner(input, options).plan(); }
+
+MemoryPlan plan_memory(const PlanInput& input, const RunnerOptions& options, std::optional<StreamPlan>& stream) {
+  stream.reset();
+  MemoryPlan whole = plan_memory(input, options);
+  if (whole.fits || input.sections.empty() || !are_weights_too_large(input, options)) return whole;
+  // All but weights.
+  PlanInput others = input;
+  others.weight_bytes = 0;
+  const uint64_t fixed = input.mapped_bytes + input.workspace_bytes + input.sampling_bytes;
+  others.allowed_bytes = std::min(input.allowed_bytes, plus(fixed, input.allowed_bytes / 4));
+  MemoryPlan plan = plan_memory(others, options);
+  if (plan.total_bytes > input.allowed_bytes) return whole;
+  stream = plan_stream(input.sections, input.weight_bytes, input.allowed_bytes - plan.total_bytes);
+  if (!stream) return whole;
+  const uint64_t resident_bytes = input.weight_bytes - stream->streamed_bytes();
+  plan.weight_bytes = input.weight_bytes;
+  plan.streamed = {.num_layers = stream->num_streamed(),
+                   .num_resident_layers = stream->num_layers() - stream->num_streamed(),
+                   .bytes = stream->streamed_bytes(),
+                   .buffer_bytes = stream->memory_bytes() - resident_bytes};
+  plan.total_bytes += stream->memory_bytes();
+  plan.rank_bytes = plan.total_bytes - plan.mapped_bytes;
+  plan.allowed_bytes = input.allowed_bytes;
+  plan.fits = true;
+  plan.advice.clear();
+  return plan;
+}
 
 std::string refusal_text(const std::string& model_name, const MemoryPlan& plan) {
   std::string ranks;

@@ -134,6 +134,7 @@ ModelRunner::~ModelRunner() = default;
 
 const ModelInfo& ModelRunner::info() const { return impl_->first().info(); }
 const MemoryPlan& ModelRunner::plan() const { return impl_->plan.memory; }
+WeightReads ModelRunner::weight_reads() const { return impl_->first().weight_reads(); }
 const RunnerOptions& ModelRunner::options() const { return impl_->plan.options; }
 const char* ModelRunner::isa() const { return impl_->plan.options.isa.c_str(); }
 std::string ModelRunner::device() const {

@@ -1,7 +1,7 @@
 // Loads a model and runs batches: the only way from the engine to arithmetic.
 //
 // Owns weights, KV pool and activation workspace, all sized before loading; a step allocates nothing and throws nothing
-// for a batch inside the limits. With tensor parallelism it is several ranks that go in step (rank_runner.h), each with
+// for a batch inside the limits, unless its weights are larger than memory and their disk fails. With tensor parallelism it is several ranks that go in step (rank_runner.h), each with
 // a part of every layer, and what it hands out is rank 0's. One thread at a time.
 #pragma once
 
@@ -15,6 +15,7 @@
 
 #include "base/thread_pool.h"
 #include "models/batch.h"
+#include "models/layer_weights.h"
 #include "models/loading/checkpoint.h"
 #include "models/loading/matmul_tuning.h"
 #include "models/model.h"
@@ -37,6 +38,8 @@ class ModelRunner {
 
   const ModelInfo& info() const;
   const MemoryPlan& plan() const;
+  // Of a model that is larger than memory. Any thread.
+  WeightReads weight_reads() const;
   const RunnerOptions& options() const;  // with every 0 and empty name replaced by what was chosen
   const char* isa() const;               // the kernel table's name
   std::string device() const;            // for people: Device::description

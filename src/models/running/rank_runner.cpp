@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/direct_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "models/architectures/registry.h"
@@ -73,6 +74,7 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
     tunings = load_tuning(plan.options.tuning_file, kernels_.name, kernels_.activations, limits_.num_threads);
   }
   const std::optional<WeightCache> cache = weight_cache_of(checkpoint, plan, kernels_, *device_, communicator_.rank());
+  if (plan.stream) return load_streamed(checkpoint, plan, tunings, cache, progress);
   bool refreshes_cache = cache && (cache->exists() || plan.options.fills_weight_cache);
   if (cache) {
     WeightCache::Opened opened = cache->open(exec_);
@@ -80,10 +82,51 @@ void RankRunner::load_model(const Checkpoint& checkpoint, const LoadPlan& plan, 
     refreshes_cache = refreshes_cache && opened.may_be_replaced;
   }
   weights_ = DeviceBuffer(*device_, plan.weight_bytes);
-  WeightLoader loader(checkpoint, kernels_, exec_, *device_, weights_, std::move(tunings), progress, wanted);
+  WeightLoader loader(checkpoint, kernels_, exec_, *device_, {weights_.data(), weights_.size_bytes()},
+                      std::move(tunings), progress, wanted);
   model_ = make_model(checkpoint, loader);
   device_->synchronize();
   if (refreshes_cache) cache->write({weights_.data(), weights_.size_bytes()}, exec_);
+}
+
+// From a file of packed weights, written first where there is none. Memory never holds the whole model.
+void RankRunner::load_streamed(const Checkpoint& checkpoint, const LoadPlan& plan, const MatmulTunings& tunings,
+                               const std::optional<WeightCache>& cache, const Progress& progress) {
+  if (!cache) {
+    fail(ErrorCode::kUnsupported,
+         "{} is larger than the memory that is allowed, and its packed weights cannot be kept in '{}' to be read from "
+         "there: it needs a model that lies in a file, and a program with a build id",
+         checkpoint.name(), printable(plan.options.weight_cache));
+  }
+  const WeightsWanted wanted = weights_wanted(plan.options, communicator_.rank());
+  WeightCache::Opened opened = cache->open(exec_, /*keeps_pages=*/false);
+  if (!opened.file) {
+    log::info("{} is larger than the memory that is allowed: its packed weights, {} MiB, are written to '{}' once",
+              checkpoint.name(), plan.weight_bytes >> 20, printable(cache->path().string(), 400));
+    cache->create(
+        [&](std::span<std::byte> memory) {
+          WeightLoader loader(checkpoint, kernels_, exec_, *device_, memory, tunings, progress, wanted);
+          make_model(checkpoint, loader);
+        },
+        exec_);
+    opened = cache->open(exec_, /*keeps_pages=*/false);
+  }
+  if (!opened.file) {
+    fail(ErrorCode::kIo,
+         "the packed weights '{}' cannot be used, and {} is larger than the memory that is allowed: name another "
+         "folder (--weight-cache), or allow more memory (--memory)",
+         printable(cache->path().string()), checkpoint.name());
+  }
+  const auto file = std::make_shared<DirectFile>(opened.file->path());
+  if (file->inode() != opened.file->state().inode) {
+    fail(ErrorCode::kIo, "'{}' was replaced while it was opened: start again", printable(file->path().string()));
+  }
+  layer_stream_ = std::make_unique<LayerStream>(
+      *plan.stream, [file](uint64_t offset, std::span<std::byte> to) { file->read(offset, to); },
+      LayerStream::Options{.wants_huge_pages = plan.options.pages == PageSize::kHuge});
+  WeightLoader loader(checkpoint, kernels_, opened.file->bytes(), tunings, wanted,
+                      [this](uint64_t offset) { return layer_stream_->place_of(offset); });
+  model_ = make_model(checkpoint, loader);
 }
 
 // Whether all weights were found packed.
@@ -185,6 +228,7 @@ Step RankRunner::prepare(const Batch& batch) {
   step.kv = &kv_;
   step.communicator = &communicator_;
   step.observer = observer_;
+  step.layer_weights = layer_stream_.get();
   // Where it chooses tokens, the next step reads them.
   step.wants_output = can_sample() || communicator_.rank() == 0;
   step.share_prefixes = share_prefixes_;

@@ -14,6 +14,7 @@
 #include "base/thread_pool.h"
 #include "models/loading/matmul_tuning.h"
 #include "models/planning/load_plan.h"
+#include "models/running/layer_stream.h"
 #include "models/step_arrays.h"
 
 namespace quire {
@@ -32,6 +33,7 @@ class RankRunner {
   ThreadPool& pool() { return pool_; }
   KvCache& kv() { return kv_; }
   bool has_cached_weights() const { return !cached_weights_.bytes().empty(); }
+  WeightReads weight_reads() const { return layer_stream_ ? layer_stream_->reads() : WeightReads{}; }
   bool can_sample() const;
   // The tokens that a step is promised are chosen where it reads them.
   bool runs_ahead() const { return can_sample(); }
@@ -56,6 +58,8 @@ class RankRunner {
   };
 
   void load_model(const Checkpoint& checkpoint, const LoadPlan& plan, const Progress& progress);
+  void load_streamed(const Checkpoint& checkpoint, const LoadPlan& plan, const MatmulTunings& tunings,
+                     const std::optional<WeightCache>& cache, const Progress& progress);
   bool find_model(const Checkpoint& checkpoint, MappedFile packed, const MatmulTunings& tunings,
                   const WeightsWanted& wanted);
   void prepare_pool(bool populate);
@@ -76,8 +80,9 @@ class RankRunner {
   InputObserver* observer_ = nullptr;
   ThreadPool pool_;
   Exec exec_;
-  DeviceBuffer weights_;       // either packed here
-  MappedFile cached_weights_;  // or before
+  DeviceBuffer weights_;                       // either packed here
+  MappedFile cached_weights_;                  // or before
+  std::unique_ptr<LayerStream> layer_stream_;  // or before, and read as they are needed
   DeviceBuffer workspace_;
   DeviceBuffer inputs_;
   StagingBuffer staging_;  // of the inputs, for each buffer

@@ -106,6 +106,17 @@ void write_own(MetricsText& text, const EngineStatus& engine) {
   text.counter("quire:computed_tokens_total", "Rows that went through the model.", count(engine.computed_tokens));
 }
 
+// Of a model that is larger than memory.
+void write_weight_reads(MetricsText& text, const WeightReads& reads) {
+  if (reads.bytes == 0) return;
+  const auto count = [](uint64_t number) { return static_cast<double>(number); };
+  text.counter("quire:weight_read_bytes_total", "Weights read from disk while steps ran.", count(reads.bytes));
+  text.counter("quire:weight_layers_total", "Uses of layers that do not stay in memory.", count(reads.num_acquired));
+  text.counter("quire:weight_layers_waited_total", "Of these, layers that were not there in time.",
+               count(reads.num_waited));
+  text.counter("quire:weight_wait_seconds_total", "Time that steps waited for weights.", reads.wait_seconds);
+}
+
 }  // namespace
 
 void write_engine_metrics(MetricsText& text, const EngineStatus& engine) {
@@ -114,6 +125,7 @@ void write_engine_metrics(MetricsText& text, const EngineStatus& engine) {
   write_kv_store(text, engine.kv_store);
   write_steps(text, engine);
   write_own(text, engine);
+  write_weight_reads(text, engine.weight_reads);
 }
 
 }  // namespace quire

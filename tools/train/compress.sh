@@ -32,7 +32,8 @@ for bits in 4 3; do
 done
 "$python" "$here/qat.py" "$work/original" "$work" "$work/begun3" --bits 3 --tokens 150000
 "$python" "$here/qat.py" "$work/begun3" "$work" "$work/trained3" --teacher "$work/original" --bits 3 --seed 2
-"$python" "$here/qat.py" "$work/original" "$work" "$work/trained4" --bits 4 --peak 5e-5
+"$python" "$here/qat.py" "$work/original" "$work" "$work/begun4" --bits 4 --peak 5e-5
+"$python" "$here/qat.py" "$work/begun4" "$work" "$work/trained4" --teacher "$work/original" --bits 4 --peak 5e-5 --seed 2
 for bits in 4 3; do
     compress "$work/trained$bits" "$work/qat$bits" $bits rtn
 done

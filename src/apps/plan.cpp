@@ -51,7 +51,8 @@ void print_streamed(const StreamedWeights& streamed) {
       "{:<12}{:>12}   {} of {} layers, which each step reads: at most {:.2f} steps/s for each GB/s of the disk\n",
       "  on disk", format_bytes(streamed.bytes), streamed.num_layers,
       streamed.num_layers + streamed.num_resident_layers, kGigabyte / static_cast<double>(streamed.bytes));
-  fmt::print("{:<12}{:>12}   {}\n", "  buffers", format_bytes(streamed.buffer_bytes), "in which these layers take turns");
+  fmt::print("{:<12}{:>12}   {}\n", "  buffers", format_bytes(streamed.buffer_bytes),
+             "in which these layers take turns");
 }
 
 void print_pages(PageSize asked) {

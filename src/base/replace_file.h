@@ -28,8 +28,8 @@ inline constexpr mode_t kForAll = 0666;  // less what the process's umask takes 
 bool replace_file(const std::filesystem::path& path, std::initializer_list<std::span<const std::byte>> pieces,
                   mode_t permissions = kForOwner);
 
-// The same for `size_bytes` that memory does not hold at once: `fill` writes them, zeroed before, to a mapping of the new
-// file, whose pages the system writes out as it needs their memory.
+// The same for `size_bytes` that memory does not hold at once: `fill` writes them, zeroed before, to a mapping of the
+// new file, whose pages the system writes out as it needs their memory.
 bool replace_file(const std::filesystem::path& path, size_t size_bytes,
                   const std::function<void(std::span<std::byte>)>& fill, mode_t permissions = kForOwner);
 

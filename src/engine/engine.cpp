@@ -71,7 +71,7 @@ Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::
   store->on_ready([this] { wake(); });
   const auto parts = [this](int group, int32_t block) { return runner_->block_parts(group, block); };
   store_client_ = std::make_unique<KvStoreClient>(std::move(store), scheduler_.kv(), scheduler_.cost(),
-                                   KvStoreClient::Options{.now_ms = options_.now_ms, .parts = parts});
+                                                  KvStoreClient::Options{.now_ms = options_.now_ms, .parts = parts});
 }
 
 Engine::~Engine() {

@@ -1,8 +1,9 @@
 // Loads a model and runs batches: the only way from the engine to arithmetic.
 //
 // Owns weights, KV pool and activation workspace, all sized before loading; a step allocates nothing and throws nothing
-// for a batch inside the limits, unless its weights are larger than memory and their disk fails. With tensor parallelism it is several ranks that go in step (rank_runner.h), each with
-// a part of every layer, and what it hands out is rank 0's. One thread at a time.
+// for a batch inside the limits, unless its weights are larger than memory and their disk fails. With tensor
+// parallelism it is several ranks that go in step (rank_runner.h), each with a part of every layer, and what it hands
+// out is rank 0's. One thread at a time.
 #pragma once
 
 #include <cstdint>

@@ -19,7 +19,7 @@ constexpr double kMinBucketWeight = 0.02;
 constexpr CostModel::Weights kRegularization = {1e-10, 1e-7, 1e-7, 1e-7, 6e-7, 2e-6, 4e-7, 2e-6};
 // Steps of a bucket after each of which the weights are fitted; later they are after this many steps of any bucket.
 constexpr int64_t kFitsAtOnce = 16;
-constexpr int64_t kFitEvery = 8;
+constexpr int64_t kFitEvery = 2;
 constexpr double kMinStepMs = 1e-3;
 constexpr double kMinPivot = 1e-12;
 // A measured time counts at most as this multiple of the prediction: a step that another process slowed down says

@@ -146,7 +146,7 @@ BlockPlan plan_blocks(const GgufFile& source, const BlockOptions& options, Threa
     PlannedTensor& tensor = plan.tensors.emplace_back();
     tensor = {.name = name, .source = view, .format = view.format, .bytes = view.size_bytes};
     const bool stays = std::ranges::any_of(
-        options.keep, [&](const std::string& part) { return name.find(part) != std::string::npos; });
+        options.keep, [&tensor](const std::string& part) { return tensor.name.find(part) != std::string::npos; });
     tensor.is_quantised = !stays && is_quantised(name, view.rank) && weight_format(view.format).is_weight();
     if (tensor.is_quantised && weight_format(view.format).block_elements > 1 && !options.requantizes) {
       fail(ErrorCode::kInvalidArgument,

@@ -139,6 +139,34 @@ TEST_F(EngineTest, APrefixFromAStoreGivesTheSameBits) {
   }
 }
 
+TEST_F(EngineTest, ABeamSearchMayEndWhileItsBlocksAreFetched) {
+  StoredRecords records;
+  SimulatedStore* store = nullptr;
+  EngineOptions options;
+  options.make_store = [&](ModelRunner&) {
+    auto made = std::make_unique<SimulatedStore>(records, SimulatedStore::Faults{});
+    store = made.get();
+    return made;
+  };
+  auto engine = make_engine(2, 128, 8, options);
+  store->is_hung = true;
+  GenerateRequest asked;
+  for (int i = 0; i < 100; ++i) asked.prompt.push_back((i * 13) % 96);
+  asked.max_tokens = 8;
+  asked.beam.width = 2;
+  asked.num_choices = 2;
+  const auto stream = engine->submit(asked).stream;
+  engine->step();
+  ASSERT_TRUE(engine->is_fetching());
+  stream->cancel();
+  engine->step();
+  EXPECT_FALSE(engine->is_fetching());
+  store->is_hung = false;
+  engine->step();
+  engine->scheduler().check();
+  EXPECT_EQ(engine->scheduler().blocks().num_active(), 0);
+}
+
 TEST_F(EngineTest, ACachedPrefixGivesTheSameBits) {
   EngineOptions without;
   without.scheduler.prefix_caching = false;

@@ -2,6 +2,9 @@
 
 #include <sys/resource.h>
 
+#include <chrono>
+#include <thread>
+
 #include "apps/units.h"
 #include "base/error.h"
 #include "dialogue/choice_text.h"
@@ -29,7 +32,7 @@ Generation generate(Engine& engine, const TextProcessor& text, GenerationInput i
   if (!stream) fail(ErrorCode::kLimit, "the engine's queue is full");
   while (!stream->is_drained()) {
     if (is_interrupted() || answer.is_stopped()) stream->cancel();
-    engine.step();
+    if (!engine.step() && engine.is_fetching()) std::this_thread::sleep_for(std::chrono::microseconds(100));
     while (const auto event = stream->try_next()) {
       if (event->has_token) {
         ++result.stats.generated_tokens;

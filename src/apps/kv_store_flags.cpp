@@ -1,7 +1,9 @@
 #include "apps/kv_store_flags.h"
 
 #include <fmt/format.h>
+#include <gnu/libc-version.h>
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -26,15 +28,36 @@ namespace {
 
 constexpr uint64_t kDefaultDiskBytes = uint64_t{10} << 30;
 
+// The shapes of all tensors, and of their bytes a page in every 256 KiB and the last one.
+uint64_t pieces_of(const Checkpoint& checkpoint) {
+  constexpr size_t kPiece = 4096;
+  constexpr size_t kDistance = size_t{256} << 10;
+  uint64_t sum = weight_samples(checkpoint, SIZE_MAX);
+  for (const Checkpoint::NamedTensor& tensor : checkpoint.all_tensors()) {
+    const std::span<const std::byte> bytes(tensor.view.data, tensor.view.size_bytes);
+    for (size_t at = 0; at < bytes.size(); at += kDistance) {
+      sum = checksum64(bytes.subspan(at, std::min(kPiece, bytes.size() - at)), sum);
+    }
+    sum = checksum64(bytes.last(std::min(kPiece, bytes.size())), sum);
+  }
+  return sum;
+}
+
 // Of all that K and V follow from besides the tokens, so that blocks of another model, program or machine that computes
-// otherwise are never taken for this one's. Every tensor is looked at: a changed model may have changed one in each
-// layer.
+// otherwise are never taken for this one's. Every tensor is looked at, in pieces: a changed model may have changed one
+// in each layer, or some rows.
 std::string fingerprint_of(const Checkpoint& checkpoint, const ModelRunner& runner) {
   const RunnerOptions& options = runner.options();
   const std::string config = json::serialize(checkpoint.config());
+  const std::string build = build_id();
+  if (build.empty()) {
+    fail(ErrorCode::kUnsupported,
+         "this program was linked without a build id, by which blocks of other builds are told from its own");
+  }
   std::string text = fmt::format(
-      "build {}\nconfiguration {:016x}\nweights {:016x} as {}\nkernels {} {} {} ranks {}\nK {} V {} hadamard {}\n",
-      build_id(), checksum64(std::as_bytes(std::span(config))), weight_samples(checkpoint, SIZE_MAX),
+      "build {} libc {}\nconfiguration {:016x}\nweights {:016x} as {}\nkernels {} {} {} ranks {}\nK {} V {} hadamard "
+      "{}\n",
+      build, gnu_get_libc_version(), checksum64(std::as_bytes(std::span(config))), pieces_of(checkpoint),
       options.weight_format ? weight_format(*options.weight_format).name : "in the file", options.device, runner.isa(),
       activations_name(options.activations), options.tensor_parallel, weight_format(options.k_format).name,
       weight_format(options.v_format).name, options.kv_hadamard);
@@ -87,7 +110,7 @@ void KvStoreFlags::add(Command& command) {
 }
 
 HashKey KvStoreFlags::key() const {
-  if (disk.empty() && secret.empty()) {
+  if (!server.empty() && secret.empty()) {
     fail(ErrorCode::kInvalidArgument,
          "--kv-store needs --kv-secret FILE, with the same 16 bytes on every server that shares blocks");
   }

@@ -108,6 +108,7 @@ void Engine::finish(std::shared_ptr<BeamGroup> group, FinishReason reason) {
   }
   const std::shared_ptr<OutputStream> stream = first.stream;
   for (Choice* beam : group->beams) {
+    if (store_client_ != nullptr) store_client_->forget(beam->sequence);
     loop_.finish(&beam->sequence);
     choices_.erase(&beam->sequence);
   }

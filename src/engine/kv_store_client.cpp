@@ -11,7 +11,8 @@ namespace quire {
 namespace {
 
 constexpr size_t kReadsAtOnce = 64;             // of a fetch: more begin after a step only, and steps may be long
-constexpr int64_t kWritesAtOnce = 8;            // of all sequences
+constexpr int64_t kWritesAtOnce = 16;           // of all sequences
+constexpr double kWriteDeadlineMs = 1000;       // their blocks are held meanwhile
 constexpr size_t kMaxOffers = 4096;             // blocks that wait to be written
 constexpr std::chrono::seconds kLastWrites(2);  // at the end, for those
 // Neither fetches nor writes may borrow from the last of so many parts of a pool.
@@ -33,12 +34,13 @@ KvStoreClient::KvStoreClient(std::unique_ptr<BlockStore> store, KvManager& kv, c
 
 KvStoreClient::~KvStoreClient() {
   kv_.on_published({});
-  for (const auto& [ticket, operation] : operations_) {
-    if (operation.fetch != nullptr) store_->cancel(ticket);
-  }
+  for (const auto& fetch : fetches_) let_go(*fetch);
   const auto give_up = std::chrono::steady_clock::now() + kLastWrites;
   while (true) {
-    if (std::chrono::steady_clock::now() > give_up) offers_.clear();
+    if (std::chrono::steady_clock::now() > give_up) {
+      offers_.clear();
+      for (const auto& [ticket, operation] : operations_) store_->cancel(ticket);
+    }
     begin_writes();
     if (operations_.empty()) break;
     ended_.clear();
@@ -113,6 +115,9 @@ void KvStoreClient::advance() {
       finish(*fetch);
     }
   }
+  for (const auto& [ticket, operation] : operations_) {
+    if (operation.fetch == nullptr && now > operation.began_ms + kWriteDeadlineMs) store_->cancel(ticket);
+  }
   // Those of which the store has ended everything.
   std::erase_if(fetches_, [this](const std::unique_ptr<Fetch>& fetch) {
     if (fetch->num_pending > 0) return false;
@@ -120,6 +125,7 @@ void KvStoreClient::advance() {
     for (auto wanted = fetch->wanted.rbegin(); wanted != fetch->wanted.rend(); ++wanted) {
       if (wanted->block != kNoBlock) kv_.take_back(wanted->group, wanted->block);
     }
+    for (auto held = fetch->held.rbegin(); held != fetch->held.rend(); ++held) kv_.take_back(held->first, held->second);
     return true;
   });
   begin_writes();
@@ -171,8 +177,18 @@ int64_t KvStoreClient::spare(size_t group) const {
 }
 
 // Takes blocks of the pools for what is to be read: of a group with a window, what the token after the prefix sees.
-// False when a pool has not enough to spare.
+// The blocks that it continues are held too, or they might be evicted for it. False when these are not there any more,
+// or a pool has not enough to spare.
 bool KvStoreClient::borrow(Fetch& fetch) {
+  const PrefixHit hit = kv_.find_prefix(*fetch.sequence, fetch.first);
+  if (hit.num_blocks != fetch.first) return false;
+  const std::span<const PrefixHash> hashes = kv_.hashes(*fetch.sequence, fetch.first);
+  for (size_t g = 0; g < hit.tables.size(); ++g) {
+    for (size_t i = 0; i < hit.tables[g].size(); ++i) {
+      const int32_t block = hit.tables[g][i];
+      if (block != kNoBlock && kv_.lend_published(g, block, hashes[i + 1])) fetch.held.emplace_back(g, block);
+    }
+  }
   const auto first_wanted = [&](size_t g) {
     return std::max(fetch.first, kv_.first_block_seen(g, fetch.end * kv_.block_size()));
   };
@@ -223,16 +239,18 @@ void KvStoreClient::finish(Fetch& fetch) {
   if (!fetch.wanted.empty()) {
     const double per_block = ms / static_cast<double>(std::max<int64_t>(count, 1));
     ms_per_block_ += (ms_per_block_ == 0 ? 1.0 : 0.3) * (per_block - ms_per_block_);
-    statistics_.num_fetched_tokens += count * kv_.block_size();
+    // With windows less than what is here may be of use.
+    const int64_t found = kv_.find_prefix(*fetch.sequence, fetch.end).num_blocks;
+    statistics_.num_fetched_tokens += std::max<int64_t>(found - fetch.first, 0) * kv_.block_size();
     statistics_.fetch_ms += ms;
   }
   let_go(fetch);
 }
 
 void KvStoreClient::offer(const KvManager::Published& published) {
-  if (offers_.size() >= kMaxOffers) {
-    offers_.pop_front();
+  if (offers_.size() >= kMaxOffers) {  // the newest goes: those that come after others are of no use without them
     ++statistics_.num_dropped;
+    return;
   }
   offers_.push_back({.group = published.group,
                      .block = published.block,
@@ -252,7 +270,7 @@ void KvStoreClient::begin_writes() {
     }
     const Parts parts = options_.parts(static_cast<int>(offer.group), offer.block);
     const std::vector<std::span<const std::byte>> constant(parts.begin(), parts.end());
-    operations_[next_ticket_] = {.group = offer.group, .block = offer.block};
+    operations_[next_ticket_] = {.group = offer.group, .block = offer.block, .began_ms = options_.now_ms()};
     ++num_writes_;
     store_->begin_write(
         next_ticket_++,

@@ -19,6 +19,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/cost_model.h"
@@ -84,8 +85,9 @@ class KvStoreClient {
     std::vector<PrefixHash> hashes;  // [0]: of the prefix before block `first`
     std::vector<int32_t> tokens;     // of the blocks
     std::vector<Wanted> wanted;
-    size_t num_begun = 0;    // of `wanted`
-    size_t num_pending = 0;  // operations of the store
+    std::vector<std::pair<size_t, int32_t>> held;  // groups and blocks of the prefix before
+    size_t num_begun = 0;                          // of `wanted`
+    size_t num_pending = 0;                        // operations of the store
     bool has_failed = false;
   };
   // A published block to write.
@@ -101,6 +103,7 @@ class KvStoreClient {
     size_t wanted = 0;       // kFind, or the index in Fetch::wanted
     size_t group = 0;        // of a write
     int32_t block = kNoBlock;
+    double began_ms = 0;
   };
   static constexpr size_t kFind = SIZE_MAX;
 

@@ -134,20 +134,45 @@ TEST(KvStoreClient, OthersRunWhileASequenceFetchesAndAHungStoreIsGivenUp) {
 }
 
 TEST(KvStoreClient, ReadsThatFailLeaveWhatCameBeforeThem) {
+  SchedulerOptions options = server_options();
+  options.kv_groups.resize(1);
+  StoredRecords records;
+  PrefixHash sixth;
+  {
+    Server first(records, options);
+    Sequence* sequence = first.add(kLong);
+    first.run();
+    sixth = first.harness.scheduler.kv().hashes(*sequence, 6)[6];
+  }
+  records.at({sixth.low, 0}).parent.high ^= 1;  // it is another's
+  for (const bool in_random_order : {false, true}) {
+    Server second(records, options, {.polls_until_done = 1, .in_random_order = in_random_order});
+    const Sequence* sequence = second.add(kLong);
+    second.run();
+    EXPECT_EQ(sequence->num_cached_tokens, 5 * kBlock);
+  }
+  Server third(records, options, {.polls_until_done = 1, .in_random_order = true, .share_failing = 0.3});
+  third.add(kLong);
+  third.run();
+}
+
+TEST(KvStoreClient, AFetchKeepsThePrefixThatItContinues) {
+  SchedulerOptions options = server_options(16);
+  options.kv_groups.resize(1);
   StoredRecords records;
   {
-    Server first(records, server_options());
+    Server first(records, options);
     first.add(kLong);
     first.run();
   }
-  // One block is another's.
-  auto damaged = records.begin();
-  damaged->second.parent.high ^= 1;
-  for (const double share : {0.0, 0.3, 1.0}) {
-    Server second(records, server_options(), {.polls_until_done = 1, .in_random_order = true, .share_failing = share});
-    second.add(kLong);
-    second.run();
-  }
+  Server second(records, options, {.polls_until_done = 3});
+  second.add({.num_prompt = 17, .max_length = 18, .num_shared = 17});
+  second.run();
+  second.add({.num_prompt = 40, .max_length = 41});  // every block has been used, and the prefix longest ago
+  second.run();
+  const Sequence* sequence = second.add(kLong);
+  second.run();
+  EXPECT_EQ(sequence->num_cached_tokens, 36);
 }
 
 TEST(KvStoreClient, ASequenceMayEndWhileItsBlocksAreRead) {

@@ -77,6 +77,7 @@ void Scheduler::insert_running(Sequence* sequence) {
 
 void Scheduler::add(Sequence* sequence) {
   CHECK(sequence->state == SequenceState::kWaiting && sequence->kv.tables.empty() && !sequence->tokens.empty());
+  if (passes_rope_switch(*sequence)) restart_as_long(*sequence);
   if (is_fair()) tenants_.arrive(sequence->tenant, sequence->num_choices);
   insert_waiting(sequence);
 }

@@ -147,12 +147,6 @@ std::string FileStore::method() const {
   return fmt::format("{}, {}", disk_->name(), file_.is_direct() ? "direct" : "through the system's cache");
 }
 
-uint64_t FileStore::memory_bytes(const Options& options) {
-  const int64_t num_slots = KvFile::num_slots(layout_of(options, {}));
-  return SlotTable::memory_bytes(num_slots) * options.payload_bytes.size() +
-         buffers_for(largest_slot(options)) * largest_slot(options);
-}
-
 void FileStore::load_tables() {
   for (size_t group = 0; group < options_.payload_bytes.size(); ++group) {
     const auto entries = file_.read_table(group);

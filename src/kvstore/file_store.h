@@ -54,8 +54,6 @@ class FileStore final : public BlockStore {
 
   // How it reads and writes: "io_uring, direct".
   std::string method() const;
-  // Memory that a store of these options takes: its table and its buffers.
-  static uint64_t memory_bytes(const Options& options);
 
  private:
   using Operation = StoreQueue::Operation;

@@ -125,11 +125,6 @@ void SlotTable::load(std::span<const SlotEntry> entries) {
   std::erase_if(free_, [this](int32_t slot) { return at(slot).state != State::kFree; });
 }
 
-uint64_t SlotTable::memory_bytes(int64_t num_slots) {
-  constexpr uint64_t kOfMap = sizeof(PrefixHash) + 4 * sizeof(void*);  // a node, its bucket and the allocator's share
-  return static_cast<uint64_t>(num_slots) * (sizeof(Slot) + sizeof(int32_t) + kOfMap);
-}
-
 void SlotTable::append(int32_t slot, State state) {
   List& list = list_of(state);
   Slot& appended = at(slot);

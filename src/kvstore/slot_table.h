@@ -52,8 +52,6 @@ class SlotTable {
   // Into an empty table; of entries for one block, the youngest counts. What a stamp cannot be is no entry.
   void load(std::span<const SlotEntry> entries);
 
-  static uint64_t memory_bytes(int64_t num_slots);
-
  private:
   enum class State : uint8_t { kFree, kReserved, kOnce, kAgain, kDropped };
   struct Slot {

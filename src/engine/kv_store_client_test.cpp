@@ -146,7 +146,8 @@ TEST(KvStoreClient, ReadsThatFailLeaveWhatCameBeforeThem) {
   }
   records.at({sixth.low, 0}).parent.high ^= 1;  // it is another's
   for (const bool in_random_order : {false, true}) {
-    Server second(records, options, {.polls_until_done = 1, .in_random_order = in_random_order});
+    StoredRecords damaged = records;  // the server writes the block again
+    Server second(damaged, options, {.polls_until_done = 1, .in_random_order = in_random_order});
     const Sequence* sequence = second.add(kLong);
     second.run();
     EXPECT_EQ(sequence->num_cached_tokens, 5 * kBlock);

@@ -11,7 +11,7 @@ namespace quire {
 namespace {
 
 constexpr size_t kReadsAtOnce = 64;             // of a fetch: more begin after a step only, and steps may be long
-constexpr int64_t kWritesAtOnce = 16;           // of all sequences
+constexpr int64_t kWritesAtOnce = 16;           // of a group, and no more than its reserved share of the pool
 constexpr double kWriteDeadlineMs = 1000;       // their blocks are held meanwhile
 constexpr size_t kMaxOffers = 4096;             // blocks that wait to be written
 constexpr std::chrono::seconds kLastWrites(2);  // at the end, for those
@@ -28,7 +28,7 @@ constexpr double kForgetting = 0.9;
 }  // namespace
 
 KvStoreClient::KvStoreClient(std::unique_ptr<BlockStore> store, KvManager& kv, const CostModel& cost, Options options)
-    : store_(std::move(store)), kv_(kv), cost_(cost), options_(std::move(options)) {
+    : store_(std::move(store)), kv_(kv), cost_(cost), options_(std::move(options)), num_writes_(kv.num_groups(), 0) {
   kv_.on_published([this](const KvManager::Published& published) { offer(published); });
 }
 
@@ -138,7 +138,7 @@ void KvStoreClient::take(const BlockStore::Completion& completion) {
   operations_.erase(at);
   if (operation.fetch == nullptr) {
     kv_.take_back(operation.group, operation.block);
-    --num_writes_;
+    --num_writes_[operation.group];
     return;
   }
   Fetch& fetch = *operation.fetch;
@@ -260,7 +260,11 @@ void KvStoreClient::offer(const KvManager::Published& published) {
 }
 
 void KvStoreClient::begin_writes() {
-  while (num_writes_ < kWritesAtOnce && !offers_.empty() && spare(offers_.front().group) > 0) {
+  const auto may_write = [this](size_t group) {
+    const int64_t most = std::min(kWritesAtOnce, std::max<int64_t>(1, kv_.blocks(group).num_total() / kReservedShare));
+    return num_writes_[group] < most && spare(group) > 0;
+  };
+  while (!offers_.empty() && may_write(offers_.front().group)) {
     const Offer offer = std::move(offers_.front());
     offers_.pop_front();
     // It may have been evicted since, or hold something else.
@@ -271,7 +275,7 @@ void KvStoreClient::begin_writes() {
     const Parts parts = options_.parts(static_cast<int>(offer.group), offer.block);
     const std::vector<std::span<const std::byte>> constant(parts.begin(), parts.end());
     operations_[next_ticket_] = {.group = offer.group, .block = offer.block, .began_ms = options_.now_ms()};
-    ++num_writes_;
+    ++num_writes_[offer.group];
     store_->begin_write(
         next_ticket_++,
         {.id = {offer.hash, static_cast<int32_t>(offer.group)}, .parent = offer.parent, .tokens = offer.tokens},

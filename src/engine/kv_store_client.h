@@ -130,8 +130,8 @@ class KvStoreClient {
   std::vector<BlockStore::Completion> ended_;
   BlockStore::Ticket next_ticket_ = 1;
   int64_t num_waiting_ = 0;
-  int64_t num_writes_ = 0;
-  double ms_per_block_ = 0;  // of fetches, lately; 0: not known
+  std::vector<int64_t> num_writes_;  // by group
+  double ms_per_block_ = 0;          // of fetches, lately; 0: not known
   Statistics statistics_;
 };
 

@@ -3,12 +3,12 @@
 //
 // A fetched block becomes a cached block like any other, so a sequence starts from it as from any cached prefix, and
 // the scheduler knows nothing of stores. While its blocks are looked for and read, a sequence is not admitted
-// (Sequence::awaits_blocks) and others run. It stops waiting as soon as computing the blocks would have taken half as
-// long as it has waited for them; what has arrived by then is used.
+// (Sequence::awaits_blocks) and others run. It stops waiting after half the time that computing the blocks would take;
+// what has arrived by then is used.
 //
 // Nothing here waits for the store. Blocks that it reads or writes are held meanwhile, so that nobody else gets them:
-// of those to write only a few, and none while no more than an eighth of a pool is available. What is not written by
-// then stays in the pool, and is not written at all if it is evicted.
+// those to write are at most an eighth of a pool, and none begins while no more than that is available. What is not
+// written yet stays in the pool, and is not written at all if it is evicted.
 //
 // Engine thread only.
 #pragma once
